@@ -1,0 +1,96 @@
+"""What every engine is: capabilities as data, readiness as data, and one method that renders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from wanworker.progress import Progress
+from wanworker.settings import Settings
+from wanworker.spec import RenderSpec, Size
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """
+    Say as data what an engine can do, for auto, doctor, the documents and the page.
+
+    `sizes` lists the only sizes of a task; a task that is not in it takes any multiple of its own `size_multiple`.
+    `any_size` means that the engine resamples to whatever is asked. The booleans name features of a request.
+    """
+
+    tasks: frozenset[str]
+    sizes: Mapping[str, tuple[Size, ...]] = field(default_factory=dict)
+    any_size: bool = False
+    keeps_picture_aspect: frozenset[str] = frozenset()
+    negative_prompt: bool = False
+    fps: bool = False
+    lora: bool = False
+    last_image: frozenset[str] = frozenset()
+    guidance_per_expert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """
+    Say whether an engine can render a task here.
+
+    `missing` lists weights and programs that are not there, and `searched` the places that were looked at;
+    `lacking` lists what the machine lacks (no GPU, too little memory): auto passes such an engine over, a named one
+    is tried all the same with these lines as warnings.
+    """
+
+    missing: tuple[str, ...] = ()
+    searched: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def has_weights(self) -> bool:
+        """Nothing that has to be installed is missing."""
+        return not self.missing
+
+    @property
+    def is_ready(self) -> bool:
+        """Weights and hardware are both there."""
+        return not self.missing and not self.lacking
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What an engine says of a finished render; `timings` are seconds by stage, `load_s` among them."""
+
+    model: str
+    warnings: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Make one video file from one spec."""
+
+    def readiness(self, task: str) -> Readiness:
+        """Say whether *task* can be rendered here; cheap, reads the disk, starts nothing."""
+
+    async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
+        """
+        Write *out_path* (an .mp4 that does not exist yet); scratch files go below *work_dir*.
+
+        Raises EngineError. On cancellation it stops what it started before it lets CancelledError through: no
+        process, no queue entry and no half file stays behind. Deadlines are the caller's: they arrive as
+        cancellation.
+        """
+
+    async def close(self) -> None:
+        """Stop whatever is still running; called once, when the worker ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """A row of the ENGINES table: name, capabilities, and how to build the engine from the settings."""
+
+    name: str
+    capabilities: Capabilities
+    build: Callable[[Settings], Engine]

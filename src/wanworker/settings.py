@@ -1,0 +1,218 @@
+"""Every knob of the worker, frozen; the only reader of the environment. docs/configuration.md lists them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini"]
+
+#: What a child process may see of our environment. All else stays here: keys and tokens are not its business.
+_CHILD_VARIABLES = frozenset(
+    (
+        "PATH",
+        "HOME",
+        "USER",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD",
+        "VIRTUAL_ENV",
+        "PYTHONPATH",
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HF_ENDPOINT",
+        "TORCH_HOME",
+        "TORCHINDUCTOR_CACHE_DIR",
+        "TRITON_CACHE_DIR",
+        "XDG_CACHE_HOME",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    )
+)
+_CHILD_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "PYTORCH_", "OMP_", "MKL_", "OPENBLAS_", "DIFFUSERS_", "TOKENIZERS_")
+
+
+def volume_dir() -> Path:
+    """Return the network volume: /runpod-volume on serverless, /workspace on a pod, else the current folder."""
+    for place in (Path("/runpod-volume"), Path("/workspace")):
+        if place.is_dir():
+            return place
+    return Path.cwd()
+
+
+def _comma_separated(value: Any) -> list[str]:
+    parts = value.split(",") if isinstance(value, str) else [str(part) for part in value]
+    return [part.strip() for part in parts if part.strip()]
+
+
+class Settings(BaseSettings):
+    """Hold every knob with its type, unit, range and default; a bad value raises before a job is taken."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    wan_home: Path = Field(
+        default=Path("/workspace/Wan2.2"),
+        validation_alias="WAN_HOME",
+        description="Upstream's checkout, for the wan_cli engine.",
+    )
+    ckpt_dir: Path = Field(
+        default_factory=lambda: volume_dir() / "models",
+        validation_alias="WAN_CKPT_DIR",
+        description="The models folder. Also searched: /workspace/models, /runpod-volume.",
+    )
+    out_dir: Path = Field(
+        default_factory=lambda: volume_dir() / "outputs",
+        validation_alias="WAN_OUT_DIR",
+        description="Where videos and job records are kept; made if missing.",
+    )
+    engine: EngineName = Field(
+        default="auto", validation_alias="WAN_ENGINE", description="The engine of jobs that do not name one."
+    )
+    wan_python: Path | None = Field(
+        default=None,
+        validation_alias="WAN_PYTHON",
+        description="The interpreter of upstream's own environment. Default: WAN_HOME/.venv/bin/python if it is "
+        "there, else the worker's own.",
+    )
+    mini: bool = Field(
+        default=True,
+        validation_alias="WAN_MINI",
+        description="Whether the embedded miniature may stand in where no real engine can render.",
+    )
+    allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        validation_alias="WAN_ALLOW_HOSTS",
+        description="Private hosts (names or addresses, comma-separated) that inputs may come from.",
+    )
+    input_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        validation_alias="WAN_INPUT_DIRS",
+        description="Folders (comma-separated) that path inputs may lie in. Default: the volume's `inputs` folder.",
+    )
+    job_timeout_s: float = Field(
+        default=3600,
+        ge=1,
+        le=86_400,
+        validation_alias="JOB_TIMEOUT_S",
+        description="The deadline of a job that names none, in seconds.",
+    )
+    max_answer_bytes: int | None = Field(
+        default=None,
+        ge=100_000,
+        validation_alias="MAX_ANSWER_BYTES",
+        description="The largest JSON answer. Default: RunPod's own limits, 20 MB for /runsync and 10 MB for /run.",
+    )
+    comfyui_url: str | None = Field(
+        default=None, validation_alias="COMFYUI_URL", description="A ComfyUI server; overrides host and port."
+    )
+    comfyui_host: str = Field(
+        default="127.0.0.1", validation_alias="COMFYUI_HOST", description="The ComfyUI server's host."
+    )
+    comfyui_port: int = Field(
+        default=8188, ge=1, le=65_535, validation_alias="COMFYUI_PORT", description="The ComfyUI server's port."
+    )
+    bucket_endpoint_url: str | None = Field(
+        default=None,
+        validation_alias="BUCKET_ENDPOINT_URL",
+        description="An S3 endpoint for videos too large to answer.",
+    )
+    bucket_access_key_id: SecretStr | None = Field(
+        default=None, validation_alias="BUCKET_ACCESS_KEY_ID", description="The bucket's access key id."
+    )
+    bucket_secret_access_key: SecretStr | None = Field(
+        default=None, validation_alias="BUCKET_SECRET_ACCESS_KEY", description="The bucket's secret key."
+    )
+    bucket_name: str | None = Field(
+        default=None,
+        validation_alias="BUCKET_NAME",
+        description="The bucket's name. Default: the first part of the endpoint URL's path.",
+    )
+
+    @field_validator("allow_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        return tuple(part.lower() for part in _comma_separated(value))
+
+    @field_validator("input_dirs", mode="before")
+    @classmethod
+    def _split_dirs(cls, value: Any) -> Any:
+        return tuple(Path(part) for part in _comma_separated(value))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic calls by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - left out on purpose
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the arguments and the environment, nothing else: no .env file lying about changes a worker."""
+        return init_settings, env_settings
+
+    @property
+    def comfyui_base_url(self) -> str:
+        """The ComfyUI server's address without a slash at the end."""
+        return (self.comfyui_url or f"http://{self.comfyui_host}:{self.comfyui_port}").rstrip("/")
+
+    @property
+    def jobs_dir(self) -> Path:
+        """Where the job records are."""
+        return self.out_dir / "jobs"
+
+    @property
+    def model_dirs(self) -> tuple[Path, ...]:
+        """The folders that are searched for weights, in order, without repetition."""
+        places = (self.ckpt_dir, Path("/workspace/models"), Path("/runpod-volume/models"), Path("/runpod-volume"))
+        return tuple(dict.fromkeys(places))
+
+    @property
+    def input_roots(self) -> tuple[Path, ...]:
+        """The folders that path inputs may lie in."""
+        return self.input_dirs or (volume_dir() / "inputs",)
+
+    @property
+    def wan_interpreter(self) -> Path:
+        """The interpreter that runs upstream's generate.py."""
+        own = self.wan_home / ".venv" / "bin" / "python"
+        return self.wan_python or (own if own.is_file() else Path(sys.executable))
+
+
+class BadSettings(Exception):
+    """A value in the environment that the worker will not start with; the text names the variable."""
+
+
+def load_settings() -> Settings:
+    """Read the environment once. Raises BadSettings naming each variable that is wrong, its value left out."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
+        raise BadSettings("; ".join(lines)) from None
+
+
+def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what a child process may see: paths, locale, caches and GPU variables; no key, token or bucket."""
+    source = os.environ if environ is None else environ
+    kept = {
+        name: value for name, value in source.items() if name in _CHILD_VARIABLES or name.startswith(_CHILD_PREFIXES)
+    }
+    package_parent = str(Path(__file__).resolve().parent.parent)
+    paths = [package_parent, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**kept, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
+
+
+def in_runpod_worker(environ: Mapping[str, str] | None = None) -> bool:
+    """Say whether RunPod's control plane drives this process; else it is a local run, whose progress goes nowhere."""
+    return "RUNPOD_WEBHOOK_GET_JOB" in (os.environ if environ is None else environ)

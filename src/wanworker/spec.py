@@ -1,0 +1,195 @@
+"""What can be rendered: the table of Wan 2.2 tasks, sizes, frame rules, ranges, and the spec itself. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wanworker.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Say which numbers (or, for text, how many characters) a field takes; both ends included."""
+
+    low: float
+    high: float
+
+
+#: One table for every door. Numbers of DESIGN.md section 3.
+RANGES: Mapping[str, Range] = {
+    "prompt_chars": Range(0, 10_000),
+    "steps": Range(1, 200),
+    "guidance": Range(0, 50),
+    "side_px": Range(64, 2048),
+    "frames": Range(1, 1201),
+    "fps": Range(1, 120),
+    "seed": Range(-1, 2**64 - 1),
+    "timeout_s": Range(1, 86_400),
+    "shift": Range(0.01, 100),
+    "strength": Range(-10, 10),
+}
+
+#: Random seeds stay below this, so that JavaScript's numbers keep them exactly.
+RANDOM_SEED_LIMIT = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A frame size in pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}*{self.height}"
+
+    @property
+    def area(self) -> int:
+        """The number of pixels of one frame."""
+        return self.width * self.height
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        return self.width / self.height
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Read `1280*720`, `1280x720` or the same with a multiplication sign. Raises InvalidRequest."""
+        match = re.fullmatch(r"\s*(\d{1,5})\s*[*xX\u00d7]\s*(\d{1,5})\s*", text)
+        if match is None:
+            raise InvalidRequest(f"size must look like '1280*720'; got {text[:40]!r}.", field="size")
+        return cls(int(match[1]), int(match[2])).checked()
+
+    def checked(self) -> Size:
+        """Return this size, or raise InvalidRequest when a side is out of range."""
+        limits = RANGES["side_px"]
+        for name, side in (("width", self.width), ("height", self.height)):
+            if not limits.low <= side <= limits.high:
+                message = f"{name} must be between {limits.low:g} and {limits.high:g} pixels; got {side}."
+                raise InvalidRequest(message, field=name)
+        return self
+
+    def snapped(self, multiple: int) -> Size:
+        """Round both sides to the nearest *multiple*, at least one of it."""
+        width, height = (max(multiple, round(side / multiple) * multiple) for side in (self.width, self.height))
+        return Size(width, height)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """
+    One Wan 2.2 task with upstream's own defaults (Wan2.2 wan/configs at 42bf4cf).
+
+    `guidance` is (low noise, high noise). `frames` is None where a sound or a driving video decides the length.
+    """
+
+    name: str
+    folder: str
+    size: Size
+    fps: int
+    frames: int | None
+    steps: int
+    shift: float
+    guidance: tuple[float, float]
+    size_multiple: int = 16
+    boundary: float | None = None
+    needs_image: bool = False
+    takes_image: bool = False
+    needs_audio: bool = False
+    needs_driving_video: bool = False
+
+    @property
+    def short_name(self) -> str:
+        """The name before the dash, as the documented messages write it: `i2v`."""
+        return self.name.partition("-")[0]
+
+
+TASKS: Mapping[str, Task] = {
+    task.name: task
+    for task in (
+        Task("t2v-A14B", "Wan2.2-T2V-A14B", Size(1280, 720), 16, 81, 40, 12.0, (3.0, 4.0), boundary=0.875),
+        Task(
+            "i2v-A14B", "Wan2.2-I2V-A14B", Size(1280, 720), 16, 81, 40, 5.0, (3.5, 3.5), boundary=0.9,
+            needs_image=True, takes_image=True,
+        ),
+        Task(
+            "ti2v-5B", "Wan2.2-TI2V-5B", Size(1280, 704), 24, 121, 50, 5.0, (5.0, 5.0), size_multiple=32,
+            takes_image=True,
+        ),
+        Task(
+            "s2v-14B", "Wan2.2-S2V-14B", Size(1280, 720), 16, None, 40, 3.0, (4.5, 4.5),
+            needs_image=True, takes_image=True, needs_audio=True,
+        ),
+        Task(
+            "animate-14B", "Wan2.2-Animate-14B", Size(1280, 720), 30, None, 20, 5.0, (1.0, 1.0),
+            needs_image=True, takes_image=True, needs_driving_video=True,
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A LoRA for the high-noise expert, the low-noise expert or both, by file name, with its strengths."""
+
+    high: str | None
+    low: str | None
+    high_strength: float = 1.0
+    low_strength: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RenderSpec:
+    """
+    What to render, after validation: every file is on disk and every number is in range.
+
+    `size_given` tells a size that the caller asked for from one that we derived. `steps`, `shift` and the two
+    guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
+    the sound or the driving video decides.
+    """
+
+    task: str
+    prompt: str
+    size: Size
+    size_given: bool
+    fps: float
+    fps_given: bool
+    seed: int
+    frames: int | None = None
+    negative_prompt: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    guidance_low: float | None = None
+    shift: float | None = None
+    solver: str | None = None
+    image: Path | None = None
+    last_image: Path | None = None
+    audio: Path | None = None
+    driving_video: Path | None = None
+    prepared_dir: Path | None = None
+    use_lora: bool = False
+    loras: tuple[Lora, ...] = ()
+    offload_model: bool | None = None
+
+
+def task_named(name: str) -> Task:
+    """Return the task of exactly this name. Raises InvalidRequest naming the known ones."""
+    if name not in TASKS:
+        raise InvalidRequest(f"Unknown task {name[:60]!r}; known: {', '.join(TASKS)}.", field="task")
+    return TASKS[name]
+
+
+def nearest_frames(asked: int) -> int:
+    """Return the nearest 4n+1, ties up (16 and 18 give 17): Wan's VAE packs four frames into one latent."""
+    return max(0, math.floor((asked - 1) / 4 + 0.5)) * 4 + 1
+
+
+def size_at_aspect(aspect: float, area: int, multiple: int) -> Size:
+    """Return the size of about *area* pixels with width/height *aspect*, both sides multiples of *multiple*."""
+    width = math.sqrt(area * aspect)
+    return Size(round(width), round(width / aspect)).snapped(multiple)
