@@ -1,0 +1,56 @@
+"""What this machine has: NVIDIA GPUs (asked of nvidia-smi, so that no torch is loaded here) and memory."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_QUERY = "name,memory.total,compute_cap,driver_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One card: `memory_mib` is its total memory, `compute_capability` such as `12.0`."""
+
+    name: str
+    memory_mib: int
+    compute_capability: str
+    driver: str
+
+
+def gpus_in(csv: str) -> tuple[Gpu, ...]:
+    """Read nvidia-smi's answer (csv, no header, no units); lines that are no GPU are passed over. Pure."""
+    found = []
+    for line in csv.splitlines():
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) == 4 and parts[1].isdigit():
+            found.append(Gpu(parts[0], int(parts[1]), parts[2], parts[3]))
+    return tuple(found)
+
+
+@functools.cache
+def gpus() -> tuple[Gpu, ...]:
+    """Return the visible GPUs; none where there is no driver. Asked once a process: cards do not come and go."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    argv = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return gpus_in(answer.stdout)
+
+
+def available_memory_mib() -> int | None:
+    """Return the machine's available memory in MiB, None where the system does not say (not Linux)."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return None
+    for line in meminfo.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    return None
