@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini"]
+EngineName = Literal["auto", "diffusers", "wan_cli", "mini"]
 
 #: What a child process may see of our environment. All else stays here: keys and tokens are not its business.
 _CHILD_VARIABLES = frozenset(

@@ -1,0 +1,193 @@
+"""Which engine takes a spec, and what has to change so that it can. Pure: readiness arrives as a function."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from wanworker.engines.base import EngineRow, Readiness
+from wanworker.errors import InvalidRequest, ModelNotFound
+from wanworker.spec import TASKS, RenderSpec, Size
+
+#: A size within this share of what was asked, on both sides, is close enough to take instead (1280*720 -> 1280*704).
+_SNAP_WITHIN = 0.10
+
+#: The distilled 4-step LoRAs are made for these (lightx2v's model cards); any other guidance doubles the work.
+_LORA_STEPS, _LORA_GUIDANCE = 4, 1.0
+
+_MINI = "mini"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine that renders, the spec as it renders it, and a line for everything that was changed."""
+
+    engine: str
+    spec: RenderSpec
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    row: EngineRow
+    size: Size | None
+    ignored: tuple[str, ...]
+    lacking: tuple[str, ...] = ()
+
+    def rank(self, asked: Size) -> tuple[bool, bool, bool]:
+        """Order candidates: a possible size, then every feature, then the size as asked."""
+        return (self.size is None, bool(self.ignored), self.size != asked)
+
+
+def choose(
+    spec: RenderSpec,
+    rows: Sequence[EngineRow],
+    readiness: Callable[[str, str], Readiness],
+    *,
+    asked: str,
+    searched: str,
+    mini_allowed: bool,
+) -> Choice:
+    """
+    Return the engine for *spec* with the spec fitted to it.
+
+    *asked* is `auto` or an engine's name: a named engine is tried as it is, what the machine lacks becomes a warning.
+    *searched* is the models folder, for the documented message. Raises ModelNotFound when nothing can render the
+    task, InvalidRequest when the size is impossible.
+    """
+    if asked == "auto":
+        candidates = _ready(spec, rows, readiness, searched, mini_allowed)
+    else:
+        candidates = [_named(spec, rows, readiness, asked, searched)]
+    best = min(candidates, key=lambda candidate: candidate.rank(spec.size))
+    if best.size is None:
+        raise InvalidRequest(_impossible_size(spec, best.row), field="size")
+    return _fitted(spec, best, best.size)
+
+
+def _ready(
+    spec: RenderSpec,
+    rows: Sequence[EngineRow],
+    readiness: Callable[[str, str], Readiness],
+    searched: str,
+    mini_allowed: bool,
+) -> list[_Candidate]:
+    known = {row.name: readiness(row.name, spec.task) for row in rows}
+    ready = [row for row in rows if known[row.name].is_ready]
+    real = [row for row in ready if row.name != _MINI]
+    if real:
+        return [_candidate(spec, row) for row in real]
+    if ready and mini_allowed:
+        return [_candidate(spec, row) for row in ready]
+    raise _model_not_found(spec, {name: state for name, state in known.items() if name != _MINI}, searched)
+
+
+def _named(
+    spec: RenderSpec,
+    rows: Sequence[EngineRow],
+    readiness: Callable[[str, str], Readiness],
+    asked: str,
+    searched: str,
+) -> _Candidate:
+    row = next(row for row in rows if row.name == asked)
+    if spec.task not in row.capabilities.tasks:
+        tasks = ", ".join(sorted(row.capabilities.tasks))
+        raise InvalidRequest(f"Engine {asked!r} does not render {spec.task}; it renders {tasks}.", field="engine")
+    state = readiness(asked, spec.task)
+    if not state.has_weights:
+        raise _model_not_found(spec, {asked: state}, searched)
+    return _candidate(spec, row, state.lacking)
+
+
+def _candidate(spec: RenderSpec, row: EngineRow, lacking: tuple[str, ...] = ()) -> _Candidate:
+    return _Candidate(row, _possible_size(spec, row), _ignored_features(spec, row), lacking)
+
+
+def _ignored_features(spec: RenderSpec, row: EngineRow) -> tuple[str, ...]:
+    can = row.capabilities
+    asked_and_possible = {
+        "negative_prompt": (bool(spec.negative_prompt), can.negative_prompt),
+        "use_lora": (spec.use_lora or bool(spec.loras), can.lora),
+        "fps": (spec.fps_given and spec.fps != TASKS[spec.task].fps, can.fps),
+        "last_image": (spec.last_image is not None, spec.task in can.last_image),
+        "guidance_scale_2": (spec.guidance_low is not None, can.guidance_per_expert),
+    }
+    return tuple(name for name, (asked, possible) in asked_and_possible.items() if asked and not possible)
+
+
+def _possible_size(spec: RenderSpec, row: EngineRow) -> Size | None:
+    """Return the size that *row* would render for *spec*, None when none is near enough to what was asked."""
+    if row.capabilities.any_size:
+        return spec.size
+    listed = row.capabilities.sizes.get(spec.task)
+    nearest = _nearest(spec.size, listed) if listed else spec.size.snapped(TASKS[spec.task].size_multiple)
+    if not spec.size_given or _is_close(nearest, spec.size):
+        return nearest
+    return None
+
+
+def _nearest(asked: Size, listed: Sequence[Size]) -> Size:
+    """Return the listed size with the nearest shape, then the nearest area: a picture must not be turned."""
+    return min(listed, key=lambda size: (round(abs(size.aspect - asked.aspect), 1), abs(size.area - asked.area)))
+
+
+def _is_close(size: Size, asked: Size) -> bool:
+    sides = ((size.width, asked.width), (size.height, asked.height))
+    return all(abs(got - wanted) <= wanted * _SNAP_WITHIN for got, wanted in sides)
+
+
+def _fitted(spec: RenderSpec, chosen: _Candidate, size: Size) -> Choice:
+    name = chosen.row.name
+    warnings = [f"{name}: {line}; tried all the same because the request names this engine" for line in chosen.lacking]
+    if spec.size_given and size != spec.size:
+        warnings.append(f"size {spec.size} is not possible with {name}; rendered at {size}.")
+    warnings += [
+        f"{feature} was ignored: the {name} engine that rendered this cannot use it." for feature in chosen.ignored
+    ]
+    changes: dict[str, object] = {"size": size} | _dropped(spec, chosen.ignored)
+    if spec.use_lora and "use_lora" not in chosen.ignored:
+        changes |= _few_steps(spec, warnings)
+    return Choice(name, dataclasses.replace(spec, **changes), tuple(warnings))  # type: ignore[arg-type]
+
+
+def _dropped(spec: RenderSpec, ignored: tuple[str, ...]) -> dict[str, object]:
+    """Return the spec's fields without what the engine cannot use, so that it need not look for it."""
+    neutral: dict[str, dict[str, object]] = {
+        "negative_prompt": {"negative_prompt": None},
+        "use_lora": {"use_lora": False, "loras": ()},
+        "fps": {"fps": float(TASKS[spec.task].fps), "fps_given": False},
+        "last_image": {"last_image": None},
+        "guidance_scale_2": {"guidance_low": None},
+    }
+    return {key: value for name in ignored for key, value in neutral[name].items()}
+
+
+def _few_steps(spec: RenderSpec, warnings: list[str]) -> dict[str, object]:
+    changes: dict[str, object] = {}
+    if spec.steps is None:
+        changes["steps"] = _LORA_STEPS
+        warnings.append(f"sample_steps set to {_LORA_STEPS}: use_lora without sample_steps means the 4-step LoRA.")
+    if spec.guidance is None:
+        changes["guidance"] = _LORA_GUIDANCE
+        warnings.append(f"sample_guide_scale set to {_LORA_GUIDANCE}: use_lora without it means a distilled LoRA.")
+    return changes
+
+
+def _impossible_size(spec: RenderSpec, row: EngineRow) -> str:
+    listed = row.capabilities.sizes.get(spec.task)
+    if listed:
+        known = ", ".join(str(size) for size in listed)
+        return f"size {spec.size} is not possible for {spec.task} with {row.name}; possible: {known}."
+    multiple = TASKS[spec.task].size_multiple
+    return f"size {spec.size} is not possible for {spec.task}: both sides must be near a multiple of {multiple}."
+
+
+def _model_not_found(spec: RenderSpec, states: dict[str, Readiness], searched: str) -> ModelNotFound:
+    folder = TASKS[spec.task].folder
+    lines = []
+    for name, state in states.items():
+        why = "; ".join((*state.missing, *state.lacking)) or "not ready"
+        where = f" (searched {', '.join(state.searched)})" if state.searched else ""
+        lines.append(f"{name}: {why}{where}")
+    return ModelNotFound(f"Model '{folder}' not found in {searched.rstrip('/')}/", hint=" | ".join(lines) or None)

@@ -1,0 +1,49 @@
+"""The engines of one worker: built when first asked for, closed together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from wanworker.engines.base import Engine, EngineRow, Readiness
+from wanworker.errors import InvalidRequest
+from wanworker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Roster:
+    """Hold the rows of the ENGINES table with the one engine of each that this worker runs."""
+
+    def __init__(self, rows: Sequence[EngineRow], settings: Settings) -> None:
+        self.rows = tuple(rows)
+        self._settings = settings
+        self._built: dict[str, Engine] = {}
+
+    def row(self, name: str) -> EngineRow:
+        """Return the row of this name. Raises InvalidRequest naming the known engines."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        known = ", ".join(["auto", *(row.name for row in self.rows)])
+        raise InvalidRequest(f"Unknown engine {name[:60]!r}; known: {known}.", field="engine")
+
+    def engine(self, name: str) -> Engine:
+        """Return the engine of this name, building it the first time."""
+        if name not in self._built:
+            self._built[name] = self.row(name).build(self._settings)
+        return self._built[name]
+
+    def readiness(self, name: str, task: str) -> Readiness:
+        """Say whether engine *name* can render *task* here; an engine does not know the tasks of others."""
+        if task not in self.row(name).capabilities.tasks:
+            return Readiness(missing=(f"{name} does not render {task}",))
+        return self.engine(name).readiness(task)
+
+    async def close(self) -> None:
+        """Stop every engine that was started; a failure to stop one is logged and stops no other."""
+        for name, engine in self._built.items():
+            try:
+                await engine.close()
+            except Exception:  # at the worker's end the other engines must still be closed
+                log.exception("engine %s did not close", name)
