@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 #: A bare tqdm bar, as Wan's sampler writes it. A bar with a description (loading shards) does not match.
 _BARE_BAR = re.compile(r"^\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[")
@@ -19,6 +20,16 @@ class Progress:
     step: int | None = None
     steps: int | None = None
     eta_s: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form in which every door and record shows progress: `progress` is a percentage, 0 to 100."""
+        return {
+            "progress": round(self.fraction * 100, 1),
+            "stage": self.stage,
+            "step": self.step,
+            "steps": self.steps,
+            "eta_s": None if self.eta_s is None else round(self.eta_s, 1),
+        }
 
 
 def bar_steps(line: str) -> tuple[int, int] | None:
