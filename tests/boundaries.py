@@ -1,0 +1,297 @@
+"""What may import what, read from the source: the rules of DESIGN.md section 2 as functions from modules to lines."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "wanworker"
+
+#: Lower numbers know nothing of higher ones. Units of one number do not know each other.
+LAYERS = {
+    "handler": 8, "rest": 8, "cli": 8,
+    "app": 7,
+    "actions": 6, "serverless": 6,
+    "render": 5,
+    "jobs": 4,
+    "engines": 3,
+    "comfyui": 2, "models": 2, "media": 2,
+    "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1,
+    "errors": 0,
+}  # fmt: skip
+DOORS = {"handler", "rest", "cli"}
+LOG_USERS = {*DOORS, "app", "serverless"}
+PLAIN_VALUES = {"comfyui", "jobs", "media"}
+TORCH = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "safetensors"}
+SLOW = {"PIL", "numpy", "boto3", "botocore", "imageio_ffmpeg", "requests", "websocket", *TORCH}
+CHILD = "wanworker.engines.resident"
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One imported name, fully dotted; `at_start` when importing the module runs it."""
+
+    target: str
+    line: int
+    at_start: bool
+
+    def is_below(self, *roots: str) -> bool:
+        """Say whether the target is one of *roots* or inside one."""
+        return any(self.target == root or self.target.startswith(f"{root}.") for root in roots)
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One source file: its dotted name, its path below the repository, its syntax tree and what it imports."""
+
+    name: str
+    path: str
+    tree: ast.Module
+    line_count: int
+    imports: tuple[Import, ...]
+
+    @property
+    def unit(self) -> str:
+        """The name that LAYERS knows; empty for the package itself."""
+        return unit_of(self.name)
+
+    def finding(self, line: int, text: str) -> str:
+        """Write a broken rule as an editor jumps to it."""
+        return f"{self.path}:{line}: {text}"
+
+
+def unit_of(dotted: str) -> str:
+    """Return `engines` for `wanworker.engines.base`, `handler` for `handler`, the empty string for `wanworker`."""
+    first, *rest = dotted.split(".")
+    return (rest[0] if rest else "") if first == PACKAGE else first
+
+
+def read_modules(root: Path) -> tuple[Module, ...]:
+    """Read handler.py and every module of src/wanworker below *root*."""
+    source = root / "src"
+    files = sorted(source.rglob("*.py"))
+    if (root / "handler.py").is_file():
+        files.append(root / "handler.py")
+    return tuple(_read(path, root, source if path.is_relative_to(source) else root) for path in files)
+
+
+def _read(path: Path, root: Path, base: Path) -> Module:
+    parts = path.relative_to(base).with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    name = ".".join(parts[:-1] if is_package else parts)
+    text = path.read_text()
+    tree = ast.parse(text)
+    package = name if is_package else name.rpartition(".")[0]
+    return Module(name, str(path.relative_to(root)), tree, len(text.splitlines()), tuple(_imports(tree, package)))
+
+
+def _imports(tree: ast.AST, package: str, at_start: bool = True) -> Iterator[Import]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno, at_start) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = _origin(node, package)
+            yield from (Import(f"{origin}.{alias.name}", node.lineno, at_start) for alias in node.names)
+        else:
+            is_lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _is_for_types_only(node)
+            yield from _imports(node, package, at_start and not is_lazy)
+
+
+def _origin(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    above = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*above, *filter(None, [node.module])])
+
+
+def _is_for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+def _ours(module: Module) -> Iterator[Import]:
+    return (item for item in module.imports if item.is_below(PACKAGE) and unit_of(item.target) in {*LAYERS, "logs"})
+
+
+def imports_that_point_up(modules: Iterable[Module]) -> list[str]:
+    """Find imports of a unit that is not strictly lower, and files that no layer names."""
+    found = []
+    for module in modules:
+        if module.unit not in {*LAYERS, "logs", ""}:
+            found.append(module.finding(1, f"{module.unit!r} has no layer; give it one in tests/boundaries.py"))
+            continue
+        for item in _ours(module):
+            target = unit_of(item.target)
+            if target in {module.unit, "logs"} or LAYERS[target] < LAYERS.get(module.unit, 0):
+                continue
+            found.append(module.finding(item.line, f"{module.unit or PACKAGE} imports {item.target}"))
+    return found
+
+
+def doors_that_know_each_other(modules: Iterable[Module]) -> list[str]:
+    """Find a door that imports another, by whatever name: `import handler` counts."""
+    return [
+        module.finding(item.line, f"the door {module.unit} imports the door {unit_of(item.target)}")
+        for module in modules
+        if module.unit in DOORS
+        for item in module.imports
+        if unit_of(item.target) in DOORS - {module.unit} and item.is_below(PACKAGE, "handler")
+    ]
+
+
+def imports_of_logs(modules: Iterable[Module]) -> list[str]:
+    """Find imports of logs by others than doors, app and serverless: the rest uses `logging` and knows no set-up."""
+    return [
+        module.finding(item.line, f"{module.unit} imports logs")
+        for module in modules
+        if module.unit not in {*LOG_USERS, "logs"}
+        for item in module.imports
+        if item.is_below("wanworker.logs")
+    ]
+
+
+def rows_that_know_each_other(modules: Iterable[Module], package: str, table: str) -> list[str]:
+    """
+    Find a row of *table* (`ACTIONS`, `ENGINES`) that imports another row.
+
+    A row is what the module that assigns *table* imports from its own package, `base` apart; `wan_cli_progress` and
+    `wan_cli/` are parts of `wan_cli`. What no row is called by (`base`, `resident/`) may be shared.
+    """
+    known = tuple(modules)
+    rows = table_rows(known, package, table)
+    found = []
+    for module in known:
+        own = _row_of(module.name, package, rows)
+        others = ((item, _row_of(item.target, package, rows)) for item in module.imports)
+        found += [
+            module.finding(item.line, f"{own} imports {other}")
+            for item, other in others
+            if own and other not in {None, own}
+        ]
+    return found
+
+
+def table_rows(modules: Iterable[Module], package: str, table: str) -> frozenset[str]:
+    """Return the names of the modules that the module assigning *table* imports from *package*, `base` apart."""
+    names = set()
+    for module in modules:
+        if unit_of(module.name) == unit_of(package) and _assigns(module.tree, table):
+            below = (item.target for item in module.imports if item.is_below(package))
+            names |= {target.removeprefix(f"{package}.").split(".")[0] for target in below}
+    return frozenset(names - {"base"})
+
+
+def _assigns(tree: ast.Module, name: str) -> bool:
+    targets = []
+    for node in tree.body:
+        targets += node.targets if isinstance(node, ast.Assign) else []
+        targets += [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
+
+
+def _row_of(dotted: str, package: str, rows: frozenset[str]) -> str | None:
+    if not dotted.startswith(f"{package}."):
+        return None
+    first = dotted.removeprefix(f"{package}.").split(".")[0]
+    owners = [row for row in rows if first == row or first.startswith(f"{row}_")]
+    return max(owners, key=len, default=None)
+
+
+def readers_of_the_environment(modules: Iterable[Module]) -> list[str]:
+    """Find os.environ, os.getenv and their kin outside settings.py."""
+    found = []
+    for module in modules:
+        if module.name == "wanworker.settings":
+            continue
+        found += [
+            module.finding(node.lineno, f"os.{node.attr} is read in settings.py only")
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT and ast.unparse(node.value) == "os"
+        ]
+        found += [
+            module.finding(item.line, f"{item.target} is read in settings.py only")
+            for item in module.imports
+            if item.target in {f"os.{name}" for name in ENVIRONMENT}
+        ]
+    return found
+
+
+def imports_outside_their_place(modules: Iterable[Module]) -> list[str]:
+    """Find torch and its kin outside the resident engine's child, and runpod outside handler.py."""
+    found = []
+    for module in modules:
+        for item in module.imports:
+            root = item.target.split(".")[0]
+            if (root in TORCH and not _is_resident(module.name)) or (root == "runpod" and module.name != "handler"):
+                found.append(module.finding(item.line, f"{root} is not imported here"))
+    return found
+
+
+def _is_resident(name: str) -> bool:
+    return name == CHILD or name.startswith(f"{CHILD}.")
+
+
+def users_of_settings_below(modules: Iterable[Module]) -> list[str]:
+    """Find comfyui, jobs and media modules that take Settings where plain values are due."""
+    return [
+        module.finding(item.line, f"{module.unit} takes plain values, not Settings")
+        for module in modules
+        if module.unit in PLAIN_VALUES
+        for item in module.imports
+        if item.target in {"wanworker.settings", "wanworker.settings.Settings", "wanworker.settings.load_settings"}
+    ]
+
+
+def child_modules(modules: Iterable[Module]) -> frozenset[str]:
+    """Return the modules that only the resident engine's child may load: they import torch, or one that does."""
+    known = {module.name: module for module in modules}
+    found = {name for name, module in known.items() if any(item.is_below(*TORCH) for item in module.imports)}
+    while True:
+        more = {name for name, module in known.items() if any(item.is_below(*found) for item in module.imports)}
+        if more <= found:
+            return frozenset(found)
+        found |= more
+
+
+def child_leaks(modules: Iterable[Module]) -> list[str]:
+    """Find modules outside the resident engine's package from which some path of imports leads to torch."""
+    known = tuple(modules)
+    child = child_modules(known)
+    leaks = (module for module in known if module.name in child and not _is_resident(module.name))
+    return [module.finding(1, "loads what only the child may load") for module in leaks]
+
+
+def slow_imports_at_start(modules: Iterable[Module]) -> list[str]:
+    """Find imports that cost the worker its start: at module level, in a module that the worker itself loads."""
+    known = tuple(modules)
+    child = child_modules(known)
+    return [
+        module.finding(item.line, f"{item.target.split('.')[0]} belongs inside the function that needs it")
+        for module in known
+        if module.name not in child
+        for item in module.imports
+        if item.at_start and item.is_below(*SLOW)
+    ]
+
+
+def prints(modules: Iterable[Module]) -> list[str]:
+    """Find calls of print outside the command line."""
+    return [
+        module.finding(node.lineno, "print is for cli/ only; log, return or raise")
+        for module in modules
+        if module.unit != "cli"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+
+
+def modules_too_long(modules: Iterable[Module], most: int, most_in_handler: int) -> list[str]:
+    """Find modules of more than *most* lines, and a handler.py of more than *most_in_handler*."""
+    limits = ((module, most_in_handler if module.name == "handler" else most) for module in modules)
+    return [
+        module.finding(limit, f"{module.line_count} lines, at most {limit}")
+        for module, limit in limits
+        if module.line_count > limit
+    ]

@@ -1,0 +1,268 @@
+"""Our own source obeys the rules of DESIGN.md section 2, and each rule can fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import boundaries
+from boundaries import Module
+
+ROOT = Path(__file__).resolve().parent.parent
+ACTIONS = ("wanworker.actions", "ACTIONS")
+ENGINES = ("wanworker.engines", "ENGINES")
+
+
+@pytest.fixture(scope="module")
+def ours() -> tuple[Module, ...]:
+    return boundaries.read_modules(ROOT)
+
+
+def tree(root: Path, files: dict[str, str]) -> tuple[Module, ...]:
+    """Write *files* (path below src/wanworker, or handler.py) and read them as modules."""
+    for name, text in files.items():
+        path = root / name if name == "handler.py" else root / "src" / "wanworker" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return boundaries.read_modules(root)
+
+
+def test_imports_point_down_only(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.imports_that_point_up(ours)
+
+
+def test_doors_do_not_know_each_other(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.doors_that_know_each_other(ours)
+
+
+def test_logs_are_set_up_by_doors_only(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.imports_of_logs(ours)
+
+
+@pytest.mark.parametrize(("package", "table"), [ACTIONS, ENGINES])
+def test_no_row_of_a_table_imports_another(ours: tuple[Module, ...], package: str, table: str) -> None:
+    assert [] == boundaries.rows_that_know_each_other(ours, package, table)
+
+
+def test_only_settings_reads_the_environment(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.readers_of_the_environment(ours)
+
+
+def test_torch_and_runpod_are_imported_in_their_places_only(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.imports_outside_their_place(ours)
+
+
+def test_no_path_of_imports_leads_the_worker_to_torch(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.child_leaks(ours)
+
+
+def test_lower_modules_take_plain_values(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.users_of_settings_below(ours)
+
+
+def test_nothing_slow_is_imported_at_the_start(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.slow_imports_at_start(ours)
+
+
+def test_only_the_command_line_prints(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.prints(ours)
+
+
+def test_modules_stay_short(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.modules_too_long(ours, most=250, most_in_handler=40)
+
+
+def test_loading_every_module_of_the_worker_loads_nothing_heavy(ours: tuple[Module, ...]) -> None:
+    child = boundaries.child_modules(ours)
+    names = [module.name for module in ours if module.name not in {*child, "handler"}]
+    names = [name for name in names if not name.endswith("__main__")]
+    code = (
+        "import importlib, json, sys\n"
+        "for name in json.loads(sys.argv[1]): importlib.import_module(name)\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    argv = [sys.executable, "-c", code, json.dumps(names)]
+
+    loaded = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT, env={"PYTHONPATH": "src"})
+
+    assert "wanworker.spec" in names
+    assert set() == boundaries.SLOW.intersection(json.loads(loaded.stdout))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("errors.py", "from wanworker.spec import Size"),
+        ("spec.py", "import wanworker.settings"),
+        ("media/video.py", "def f():\n    from wanworker.jobs.store import JobStore"),
+        ("media/video.py", "from ..models import hardware"),
+        ("engines/base.py", "from wanworker import render"),
+        ("render.py", "from wanworker.serverless.answer import fit"),
+        ("__init__.py", "from wanworker.errors import WorkerError"),
+    ],
+)
+def test_an_import_that_points_up_or_aside_is_found(tmp_path: Path, path: str, text: str) -> None:
+    (line,) = boundaries.imports_that_point_up(tree(tmp_path, {path: text}))
+
+    assert line.startswith(f"src/wanworker/{path}:{len(text.splitlines())}: ")
+
+
+def test_a_file_without_a_layer_is_found(tmp_path: Path) -> None:
+    (line,) = boundaries.imports_that_point_up(tree(tmp_path, {"helpers.py": ""}))
+
+    assert "'helpers' has no layer" in line
+
+
+def test_an_import_that_points_down_is_no_finding(tmp_path: Path) -> None:
+    files = {
+        "handler.py": "import wanworker\nfrom wanworker import app, logs",
+        "app.py": "from wanworker.actions.table import ACTIONS",
+        "engines/mini.py": "from . import base\nfrom ..spec import Size\nimport wanworker.errors",
+    }
+
+    assert [] == boundaries.imports_that_point_up(tree(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("rest/app.py", "from wanworker.cli import show"),
+        ("cli/run.py", "import handler"),
+        ("handler.py", "import wanworker.rest"),
+    ],
+)
+def test_a_door_that_imports_another_is_found(tmp_path: Path, path: str, text: str) -> None:
+    assert 1 == len(boundaries.doors_that_know_each_other(tree(tmp_path, {path: text})))
+
+
+def test_an_import_of_logs_from_below_is_found(tmp_path: Path) -> None:
+    files = {"render.py": "from wanworker import logs", "app.py": "from wanworker import logs"}
+
+    (line,) = boundaries.imports_of_logs(tree(tmp_path, files))
+
+    assert "src/wanworker/render.py:1: render imports logs" == line
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("engines/mini.py", "from wanworker.engines.wan_cli import WanCli"),
+        ("engines/mini.py", "from wanworker.engines import wan_cli_flags"),
+        ("engines/wan_cli_flags.py", "def f():\n    import wanworker.engines.mini"),
+    ],
+)
+def test_an_engine_that_imports_another_is_found(tmp_path: Path, path: str, text: str) -> None:
+    files = {"engines/table.py": "from wanworker.engines import base, mini, wan_cli\nENGINES: tuple = ()", path: text}
+
+    assert 1 == len(boundaries.rows_that_know_each_other(tree(tmp_path, files), *ENGINES))
+
+
+def test_engines_may_share_the_base_and_what_is_no_engine(tmp_path: Path) -> None:
+    files = {
+        "engines/__init__.py": "from wanworker.engines import base, mini, wan_cli\nENGINES = ()",
+        "engines/mini.py": "from wanworker.engines import base\nfrom wanworker.engines.resident import supervisor",
+        "engines/wan_cli.py": "from wanworker.engines import base, wan_cli_flags",
+    }
+
+    assert [] == boundaries.rows_that_know_each_other(tree(tmp_path, files), *ENGINES)
+
+
+def test_an_action_that_imports_another_is_found(tmp_path: Path) -> None:
+    files = {
+        "actions/table.py": "from wanworker.actions import generate, status\nACTIONS = {}",
+        "actions/status.py": "from wanworker.actions.generate import run",
+    }
+
+    (line,) = boundaries.rows_that_know_each_other(tree(tmp_path, files), *ACTIONS)
+
+    assert "src/wanworker/actions/status.py:1: status imports generate" == line
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["import os\nos.environ['A']", "import os\nos.getenv('A')", "from os import environ", "from os import getenv"],
+)
+def test_a_reader_of_the_environment_is_found(tmp_path: Path, text: str) -> None:
+    files = {"process.py": text, "settings.py": text}
+
+    (line,) = boundaries.readers_of_the_environment(tree(tmp_path, files))
+
+    assert line.startswith("src/wanworker/process.py:")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("models/hardware.py", "def f():\n    import torch"),
+        ("engines/mini.py", "from diffusers import WanPipeline"),
+        ("app.py", "import runpod.serverless"),
+        ("engines/resident/child.py", "import runpod"),
+    ],
+)
+def test_an_import_outside_its_place_is_found(tmp_path: Path, path: str, text: str) -> None:
+    assert 1 == len(boundaries.imports_outside_their_place(tree(tmp_path, {path: text})))
+
+
+def test_torch_in_the_child_and_runpod_in_the_handler_are_in_place(tmp_path: Path) -> None:
+    files = {"handler.py": "import runpod", "engines/resident/child.py": "import torch"}
+
+    assert [] == boundaries.imports_outside_their_place(tree(tmp_path, files))
+
+
+def test_a_lower_module_that_takes_settings_is_found(tmp_path: Path) -> None:
+    files = {
+        "media/inputs.py": "from wanworker.settings import Settings",
+        "media/video.py": "from wanworker.settings import child_environment",
+        "engines/mini.py": "from wanworker.settings import Settings",
+    }
+
+    (line,) = boundaries.users_of_settings_below(tree(tmp_path, files))
+
+    assert line.startswith("src/wanworker/media/inputs.py:1:")
+
+
+def test_a_slow_import_at_module_level_is_found(tmp_path: Path) -> None:
+    files = {
+        "media/video.py": "import numpy as np",
+        "media/sheet.py": "def f():\n    from PIL import Image",
+        "media/kinds.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy",
+        "engines/resident/pipelines.py": "import numpy, torch",
+        "engines/resident/child.py": "import numpy\nfrom wanworker.engines.resident.pipelines import load",
+    }
+
+    (line,) = boundaries.slow_imports_at_start(tree(tmp_path, files))
+
+    assert line.startswith("src/wanworker/media/video.py:1: numpy")
+
+
+def test_a_module_of_the_worker_that_loads_the_childs_is_found(tmp_path: Path) -> None:
+    files = {
+        "engines/resident/pipelines.py": "def load():\n    import torch",
+        "engines/mini.py": "from wanworker.engines.resident.pipelines import load",
+        "engines/wan_cli.py": "",
+    }
+
+    modules = tree(tmp_path, files)
+
+    assert {"wanworker.engines.resident.pipelines", "wanworker.engines.mini"} == boundaries.child_modules(modules)
+    assert ["src/wanworker/engines/mini.py:1: loads what only the child may load"] == boundaries.child_leaks(modules)
+
+
+def test_a_print_outside_the_command_line_is_found(tmp_path: Path) -> None:
+    files = {"render.py": "print('done')", "cli/show.py": "print('done')"}
+
+    (line,) = boundaries.prints(tree(tmp_path, files))
+
+    assert line.startswith("src/wanworker/render.py:1:")
+
+
+def test_a_module_that_is_too_long_is_found(tmp_path: Path) -> None:
+    files = {"handler.py": "#\n" * 41, "render.py": "#\n" * 251, "app.py": "#\n" * 250}
+
+    found = boundaries.modules_too_long(tree(tmp_path, files), most=250, most_in_handler=40)
+
+    assert ["src/wanworker/render.py:250: 251 lines, at most 250", "handler.py:40: 41 lines, at most 40"] == found
