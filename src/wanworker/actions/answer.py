@@ -1,0 +1,97 @@
+"""From a job's record to the documented answers of `generate` and `status`, the video delivered within the limit."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from wanworker.actions.base import Context
+from wanworker.jobs.model import Job, JobStatus, Output
+from wanworker.media.outputs import deliver
+
+
+def status_block(job: Job) -> dict[str, Any]:
+    """Return the nested, upper-case `status` object; a failed job's error sits inside it."""
+    block: dict[str, Any] = {"status": job.status.value, "started": job.started_at}
+    if job.status is JobStatus.COMPLETED:
+        block |= {"completed_at": job.completed_at, "outputs": [output.path for output in job.outputs]}
+    elif job.status.is_terminal:
+        block["completed_at"] = job.completed_at
+    else:
+        block |= dict(job.progress or {})
+    if job.error is not None:
+        block |= {"error": job.error.text, "code": job.error.code, "hint": job.error.hint}
+    return block
+
+
+async def finished_answer(job: Job, context: Context, *, want_video: bool, extra: list[str]) -> dict[str, Any]:
+    """Return the answer for a COMPLETED job; *extra* are this call's own warnings, beside those of the job."""
+    output = job.outputs[0]
+    answer: dict[str, Any] = {
+        "request_id": job.request_id,
+        "status": status_block(job),
+        "result": {"filename": Path(output.path).name},
+        "warnings": [*job.warnings, *(line for line in extra if line not in job.warnings)],
+        "seed": job.seed,
+        "engine": job.engine,
+        "model": job.model,
+        "video": _video_block(output),
+        "timings": dict(job.timings),
+        "delivery": {},
+    }
+    await _deliver_into(answer, output, context, want_video=want_video)
+    return answer
+
+
+async def _deliver_into(answer: dict[str, Any], output: Output, context: Context, *, want_video: bool) -> None:
+    path = Path(output.path)
+    result = answer["result"]
+    result["path"] = output.path
+    if not path.is_file():
+        answer["delivery"] = {"how": "none", "reason": f"{output.path} is no longer on the volume."}
+        return
+    with tempfile.TemporaryDirectory(prefix="wanworker-") as scratch:
+        delivered = await deliver(
+            path,
+            mime=output.mime,
+            facts=_facts(output),
+            want_data=want_video,
+            answer_bytes=len(json.dumps(answer)),
+            limit_bytes=context.call.answer_limit_bytes,
+            bucket=context.bucket(),
+            key=f"{answer['request_id']}/{path.name}",
+            work_dir=Path(scratch),
+        )
+    if delivered.data is not None:
+        result["data"] = delivered.data
+        del result["path"]
+    if delivered.url is not None:
+        result["url"] = delivered.url
+    answer["delivery"] = delivered.report
+
+
+def _facts(output: Output) -> VideoFacts:
+    return VideoFacts(
+        width=output.width,
+        height=output.height,
+        fps=output.fps,
+        frames=output.frames,
+        duration_s=output.duration_s,
+        size_bytes=output.size_bytes,
+        codec=output.codec,
+        has_audio=output.has_audio,
+    )
+
+
+def _video_block(output: Output) -> dict[str, Any]:
+    return {
+        "width": output.width,
+        "height": output.height,
+        "fps": output.fps,
+        "frames": output.frames,
+        "duration_s": output.duration_s,
+        "size_bytes": output.size_bytes,
+        "codec": output.codec,
+    }

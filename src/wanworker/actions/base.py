@@ -1,0 +1,71 @@
+"""What every action is, and what it may reach."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wanworker.engines.base import Report
+from wanworker.engines.facts import FactKeeper
+from wanworker.jobs.store import JobStore
+from wanworker.media.bucket import Bucket
+from wanworker.media.inputs import InputReader
+from wanworker.render import Renderer
+from wanworker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """
+    What a door knows of one call.
+
+    `request_id` is the id to use where the caller names none; `answer_limit_bytes` bounds the whole JSON answer.
+    `s3_config` is the job's own bucket; it is a secret and is neither logged nor stored.
+    """
+
+    request_id: str
+    runpod_id: str | None
+    report: Report
+    answer_limit_bytes: int
+    s3_config: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that an action can reach: the call, and the live parts of the worker."""
+
+    call: Call
+    settings: Settings
+    renderer: Renderer
+    store: JobStore
+    inputs: InputReader
+    facts: FactKeeper
+
+    def bucket(self) -> Bucket | None:
+        """Return the bucket for this call's videos: the job's own first, then the worker's, else None."""
+        if self.call.s3_config:
+            return Bucket.from_s3_config(self.call.s3_config)
+        settings = self.settings
+        if not (settings.bucket_endpoint_url and settings.bucket_access_key_id and settings.bucket_secret_access_key):
+            return None
+        return Bucket.from_parts(
+            endpoint_url=settings.bucket_endpoint_url,
+            access_key_id=settings.bucket_access_key_id.get_secret_value(),
+            secret_access_key=settings.bucket_secret_access_key.get_secret_value(),
+            name=settings.bucket_name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """
+    A row of the ACTIONS table.
+
+    `implied_by` says whether a job that names no action means this one; the table's order decides between several.
+    """
+
+    name: str
+    run: Callable[[Mapping[str, Any], Context], Awaitable[dict[str, Any]]]
+    aliases: tuple[str, ...] = ()
+    implied_by: Callable[[Mapping[str, Any]], bool] = lambda _payload: False

@@ -1,0 +1,60 @@
+"""From a job's `input` to an action and its flat fields. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wanworker.actions.base import Action
+from wanworker.errors import InvalidRequest, UnknownAction
+
+#: The older wrapped form puts the fields inside one of these.
+_WRAPPERS = ("inputs", "params")
+
+
+def flat(payload: object) -> dict[str, Any]:
+    """
+    Return the job's fields, those of the older wrapped form included; a flat field wins over a wrapped one.
+
+    Fields that are null count as left out. Raises InvalidRequest when the payload is no object.
+    """
+    if not isinstance(payload, Mapping):
+        kind = "null" if payload is None else type(payload).__name__
+        raise InvalidRequest(
+            f"input must be an object with fields such as action and prompt; got {kind}.", field="input"
+        )
+    fields: dict[str, Any] = {}
+    for wrapper in _WRAPPERS:
+        inner = payload.get(wrapper)
+        if isinstance(inner, Mapping):
+            fields.update(_given(inner))
+    outer = {key: value for key, value in payload.items() if not (key in _WRAPPERS and isinstance(value, Mapping))}
+    return {str(key): value for key, value in (fields | _given(outer)).items()}
+
+
+def resolve(payload: object, actions: Sequence[Action]) -> tuple[Action, dict[str, Any]]:
+    """Return the action that *payload* asks for and its flat fields. Raises UnknownAction naming the known ones."""
+    fields = flat(payload)
+    asked = fields.pop("action", None)
+    if asked is not None:
+        return _named(asked, actions), fields
+    for action in actions:
+        if action.implied_by(fields):
+            return action, fields
+    raise UnknownAction(f"The job names no action and has neither a prompt nor an image; known: {_known(actions)}.")
+
+
+def _named(asked: object, actions: Sequence[Action]) -> Action:
+    name = asked.strip().lower() if isinstance(asked, str) else asked
+    for action in actions:
+        if name == action.name or name in action.aliases:
+            return action
+    raise UnknownAction(f"Unknown action {str(asked)[:60]!r}; known: {_known(actions)}.")
+
+
+def _known(actions: Sequence[Action]) -> str:
+    return ", ".join(sorted(action.name for action in actions))
+
+
+def _given(fields: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: value for key, value in fields.items() if value is not None}

@@ -1,0 +1,168 @@
+"""The fields of `generate`, and what they mean before any file is read. Pure."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from wanworker.actions.fields import (
+    Fps,
+    Frames,
+    Guidance,
+    Prompt,
+    Request,
+    Seed,
+    Shift,
+    Side,
+    Steps,
+    Strength,
+    Timeout,
+)
+from wanworker.errors import InvalidRequest
+from wanworker.media.inputs import Source
+from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Size, Task, nearest_frames, task_named
+
+_KINDS = ("url", "base64", "path")
+
+#: Other spellings that people use, and the documented name of each.
+_ALIASES: Mapping[str, str] = {
+    "num_frames": "frame_num",
+    "frames": "frame_num",
+    "length": "frame_num",
+    "steps": "sample_steps",
+    "num_inference_steps": "sample_steps",
+    "guidance_scale": "sample_guide_scale",
+    "cfg_scale": "sample_guide_scale",
+    "cfg": "sample_guide_scale",
+    "image_url": "reference_image_url",
+    "image_base64": "reference_image_base64",
+    "image_path": "reference_image_path",
+    "shift": "sample_shift",
+    "flow_shift": "sample_shift",
+}
+
+
+class LoraField(Request):
+    """One LoRA, or a pair for the two experts, by file name."""
+
+    high: str | None = Field(default=None, description="File for the high-noise expert.")
+    low: str | None = Field(default=None, description="File for the low-noise expert.")
+    strength: Strength = Field(default=1.0, description="Strength of both halves.")
+    high_strength: Strength | None = Field(default=None, description="Strength of the high half.")
+    low_strength: Strength | None = Field(default=None, description="Strength of the low half.")
+
+    def to_lora(self) -> Lora:
+        """Return the pair with its strengths. Raises InvalidRequest when it names no file."""
+        if not (self.high or self.low):
+            raise InvalidRequest("loras: each entry needs a file name in high, low or both.", field="loras")
+        high = self.strength if self.high_strength is None else self.high_strength
+        low = self.strength if self.low_strength is None else self.low_strength
+        return Lora(self.high, self.low, high, low)
+
+
+class GenerateRequest(Request):
+    """The fields of `generate`; the documented names, defaults and meanings of worker-api.md."""
+
+    task: str = Field(default="i2v-A14B", description="t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B or animate-14B.")
+    prompt: Prompt = Field(default="", description="What the video shows.")
+    negative_prompt: Prompt | None = Field(default=None, description="What it must not show.")
+    size: str | None = Field(default=None, description="`1280*720` or `1280x720`; the task's own size if omitted.")
+    width: Side | None = Field(default=None, description="Width in pixels, together with height, beside size.")
+    height: Side | None = Field(default=None, description="Height in pixels, together with width, beside size.")
+    frame_num: Frames | None = Field(default=None, description="Frames; the nearest 4n+1 is rendered.")
+    fps: Fps | None = Field(default=None, description="Frames per second; the task's own if omitted.")
+    sample_steps: Steps | None = Field(default=None, description="Denoising steps.")
+    sample_guide_scale: Guidance | None = Field(default=None, description="Classifier-free guidance scale.")
+    guidance_scale_2: Guidance | None = Field(default=None, description="The same for the low-noise expert alone.")
+    sample_shift: Shift | None = Field(default=None, description="The flow shift of the sampler.")
+    sample_solver: Literal["unipc", "dpm++"] | None = Field(default=None, description="The sampler.")
+    seed: Seed = Field(default=-1, description="-1 draws one; the answer says which.")
+    offload_model: bool | None = Field(default=None, description="Keep idle weights in main memory.")
+    use_lora: bool = Field(default=False, description="Use the model's 4-step LoRA pair, or lora_name.")
+    lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")
+    lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")
+    loras: tuple[LoraField, ...] = Field(default=(), max_length=8, description="LoRAs as high/low pairs.")
+    reference_image_url: str | None = Field(default=None, description="The picture, by URL or data URI.")
+    reference_image_base64: str | None = Field(default=None, description="The picture as base64 or data URI.")
+    reference_image_path: str | None = Field(default=None, description="The picture below an input folder.")
+    last_image_url: str | None = Field(default=None, description="The last frame's picture, by URL.")
+    last_image_base64: str | None = Field(default=None, description="The last frame's picture as base64.")
+    last_image_path: str | None = Field(default=None, description="The last frame's picture, by path.")
+    audio_url: str | None = Field(default=None, description="The sound of s2v, by URL.")
+    audio_base64: str | None = Field(default=None, description="The sound of s2v as base64.")
+    audio_path: str | None = Field(default=None, description="The sound of s2v, by path.")
+    driving_video_url: str | None = Field(default=None, description="The driving video of animate, by URL.")
+    driving_video_base64: str | None = Field(default=None, description="The driving video of animate as base64.")
+    driving_video_path: str | None = Field(default=None, description="The driving video of animate, by path.")
+    prepared_path: str | None = Field(default=None, description="A folder that animate's preprocessing made.")
+    return_video: bool = Field(default=True, description="Return the video as a data URI in result.data.")
+    timeout: Timeout | None = Field(default=None, description="The job's deadline in seconds.")
+    engine: str | None = Field(default=None, description="auto, diffusers, wan_cli or mini.")
+    request_id: str | None = Field(default=None, description="Your own id, an idempotency key.")
+
+    @classmethod
+    def aliases(cls) -> Mapping[str, str]:
+        """Return the other spellings."""
+        return _ALIASES
+
+    def source(self, field: str) -> Source | None:
+        """Return where *field* (such as `reference_image`) comes from: URL, base64 or path, in that order."""
+        for kind in _KINDS:
+            value = getattr(self, f"{field}_{kind}")
+            if value and value.strip():
+                is_data = value.lstrip()[:5].lower() == "data:"
+                return Source("base64" if is_data else kind, value.strip())  # type: ignore[arg-type]
+        return None
+
+    def checked_task(self) -> Task:
+        """Return the task, with what it needs given. Raises InvalidRequest, with the documented sentence."""
+        task = task_named(self.task)
+        has_prepared = task.needs_driving_video and bool(self.prepared_path)
+        if task.needs_image and not has_prepared and self.source("reference_image") is None:
+            message = f"Missing reference image (url/base64/path) for {task.short_name} task."
+            hint = "Send reference_image_url, reference_image_base64 or reference_image_path."
+            raise InvalidRequest(message, hint=hint, field="reference_image_url")
+        if task.needs_audio and self.source("audio") is None:
+            message = f"Missing audio (url/base64/path) for {task.short_name} task."
+            raise InvalidRequest(message, hint="Send audio_url, audio_base64 or audio_path.", field="audio_url")
+        if task.needs_driving_video and not has_prepared and self.source("driving_video") is None:
+            message = f"Missing driving video (url/base64/path) or prepared_path for {task.short_name} task."
+            hint = "Send driving_video_url, driving_video_base64, driving_video_path or prepared_path."
+            raise InvalidRequest(message, hint=hint, field="driving_video_url")
+        return task
+
+    def checked_size(self) -> Size | None:
+        """Return the size that was asked for, None if none was. Raises InvalidRequest."""
+        if self.size is not None:
+            return Size.parse(self.size)
+        if (self.width is None) != (self.height is None):
+            missing = "height" if self.height is None else "width"
+            raise InvalidRequest(f"{missing} is missing: give width and height together, or size.", field=missing)
+        return None if self.width is None or self.height is None else Size(self.width, self.height)
+
+    def checked_frames(self, task: Task, warnings: list[str]) -> int | None:
+        """Return a possible number of frames, a line in *warnings* if it is not the one asked for."""
+        if self.frame_num is None:
+            return task.frames
+        frames = nearest_frames(self.frame_num)
+        if frames != self.frame_num:
+            warnings.append(f"frame_num {self.frame_num} was changed to {frames}: Wan renders 4n+1 frames.")
+        return frames
+
+    def checked_loras(self) -> tuple[Lora, ...]:
+        """Return every LoRA of the request, lora_name included. Raises InvalidRequest."""
+        pairs = tuple(field.to_lora() for field in self.loras)
+        if not self.lora_name:
+            return pairs
+        return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))
+
+    def drawn_seed(self) -> int:
+        """Return the seed, drawn from the system now if none was given: never from a state kept since start-up."""
+        return secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes this request this one and no other, for the hash kept with its id."""
+        return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})

@@ -1,0 +1,42 @@
+"""`health`: what this worker can do, at once, from facts that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+import wanworker
+from wanworker.actions.base import Action, Context
+from wanworker.actions.fields import Request, parse
+
+
+class HealthRequest(Request):
+    """The fields of `health`."""
+
+    health: bool = Field(default=True, description='The documented short form: `{"health": true}`.')
+    refresh: bool = Field(default=False, description="Look again instead of answering from kept facts.")
+
+
+async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Return the documented keys, and which engine is ready for which task; the facts' age in seconds."""
+    request, warnings = parse(HealthRequest, fields)
+    facts, age_s = await context.facts.current(refresh=request.refresh)
+    settings = context.settings
+    answer = {
+        "ok": facts.can_render_real or settings.mini,
+        "wan_home": str(settings.wan_home),
+        "ckpt_dir": str(settings.ckpt_dir),
+        "comfyui_url": settings.comfyui_base_url,
+        "comfyui_status": facts.comfyui_status,
+        "version": wanworker.__version__,
+        "mini_allowed": settings.mini,
+        "engines": {name: dict(tasks) for name, tasks in facts.engines.items()},
+        "gpus": [{"name": gpu.name, "memory_mib": gpu.memory_mib} for gpu in facts.gpus],
+        "facts_age_s": round(age_s, 1),
+    }
+    return answer | ({"warnings": warnings} if warnings else {})
+
+
+ACTION = Action("health", run, implied_by=lambda fields: fields.get("health") is True)

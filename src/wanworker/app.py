@@ -1,0 +1,73 @@
+"""The composition root: builds the parts from the settings and wires them. Nothing else wires."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from wanworker.actions import ACTIONS
+from wanworker.actions.base import Call, Context
+from wanworker.actions.envelope import resolve
+from wanworker.engines import ENGINES
+from wanworker.engines.base import EngineRow
+from wanworker.engines.facts import FactKeeper
+from wanworker.engines.roster import Roster
+from wanworker.jobs.owner import Owner
+from wanworker.jobs.store import JobStore
+from wanworker.media.inputs import InputReader
+from wanworker.render import Renderer
+from wanworker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Perform actions: what a door calls, once for each job."""
+
+    def __init__(self, settings: Settings, *, engines: Sequence[EngineRow] = ENGINES) -> None:
+        self.settings = settings
+        self.roster = Roster(engines, settings)
+        self.store = JobStore(settings.jobs_dir, owner=Owner.of_this_process())
+        self._inputs = InputReader(allow_hosts=settings.allow_hosts, roots=settings.input_roots)
+        self._facts = FactKeeper(self.roster, settings.comfyui_base_url)
+        self._renderer = Renderer(
+            store=self.store,
+            roster=self.roster,
+            out_dir=settings.out_dir,
+            models_dir=str(settings.ckpt_dir),
+            mini_allowed=settings.mini,
+        )
+        self._has_recovered = False
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Worker:
+        """Build a worker with every engine of the table; starts nothing and touches no disk."""
+        return cls(settings)
+
+    async def perform(self, payload: object, call: Call) -> dict[str, Any]:
+        """Perform the action that *payload* asks for and return its answer. Raises WorkerError."""
+        action, fields = resolve(payload, ACTIONS)
+        self._recover_once()
+        log.info("%s with fields %s", action.name, ", ".join(sorted(fields)) or "none")
+        context = Context(
+            call=call,
+            settings=self.settings,
+            renderer=self._renderer,
+            store=self.store,
+            inputs=self._inputs,
+            facts=self._facts,
+        )
+        return await action.run(fields, context)
+
+    async def close(self) -> None:
+        """Stop what the engines started."""
+        await self.roster.close()
+
+    def _recover_once(self) -> None:
+        """Mark the jobs that an earlier process of this door left RUNNING; not at import, which FlashBoot freezes."""
+        if self._has_recovered:
+            return
+        self._has_recovered = True
+        for job in self.store.recover():
+            log.warning("job %s was interrupted: the worker that rendered it is gone", job.request_id)

@@ -1,0 +1,28 @@
+"""One point in time for every stage of a job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from wanworker.errors import EngineTimeout
+
+
+class Deadline:
+    """Count from now; whichever stage is under way when *timeout_s* has passed is cancelled."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._at = asyncio.get_running_loop().time() + timeout_s
+
+    @contextlib.asynccontextmanager
+    async def scope(self) -> AsyncIterator[None]:
+        """Run the body until the deadline. Raises EngineTimeout with the documented text when it passes."""
+        try:
+            async with asyncio.timeout_at(self._at) as scope:
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            raise EngineTimeout(f"Execution did not complete within {self._timeout_s:g}s") from None

@@ -1,0 +1,90 @@
+"""The record of one attempt at a job: alive while it runs, and an end that is written whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+
+from wanworker.engines.base import Rendered, Report
+from wanworker.engines.choice import Choice
+from wanworker.errors import Interrupted, WorkerError
+from wanworker.jobs.model import Job, JobError, JobStatus, Output
+from wanworker.jobs.store import JobStore
+from wanworker.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+class Attempt:
+    """Keep the record of *job* true: its progress, its heartbeat every *heartbeat_s* and its end."""
+
+    def __init__(self, store: JobStore, job: Job, report: Report, heartbeat_s: float) -> None:
+        self.job = job
+        self._store = store
+        self._report = report
+        self._heartbeat_s = heartbeat_s
+        self._latest = Progress("preparing", 0.0)
+        self._lost: Interrupted | None = None
+
+    def on_progress(self, progress: Progress) -> None:
+        """Take the engine's progress: the door hears it now, the record with the next heartbeat."""
+        self._latest = progress
+        self._report(progress)
+
+    def complete(self, plan: Choice, rendered: Rendered, output: Output, timings: Mapping[str, float]) -> Job:
+        """Write the job COMPLETED with its output and return it. Raises Interrupted when it is no longer ours."""
+        return self._store.update(
+            self.job,
+            status=JobStatus.COMPLETED,
+            progress={**self._latest.to_json(), "progress": 100, "stage": "done", "eta_s": 0},
+            warnings=(*plan.warnings, *rendered.warnings),
+            outputs=(output,),
+            engine=plan.engine,
+            model=rendered.model,
+            seed=plan.spec.seed,
+            timings=timings,
+        )
+
+    @contextlib.asynccontextmanager
+    async def recorded(self) -> AsyncIterator[None]:
+        """Beat while the body runs; write ERROR, TIMEOUT, NO_OUTPUT or CANCELLED when it does not end well."""
+        me = asyncio.current_task()
+        assert me is not None
+        beat = asyncio.create_task(self._beat(me))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._lost is None:
+                self._end(JobStatus.CANCELLED, JobError("CANCELLED", "The job was cancelled.", ""))
+                raise
+            me.uncancel()
+            raise self._lost from None
+        except WorkerError as error:
+            self._end(JobStatus[error.status], JobError(error.code, str(error), error.hint))
+            raise
+        except Exception:
+            self._end(JobStatus.ERROR, JobError("INTERNAL", "Internal error; see the worker's log.", ""))
+            raise
+        finally:
+            beat.cancel()
+
+    async def _beat(self, rendering: asyncio.Task[object]) -> None:
+        """Keep the record alive. Synchronous writes: a write in a thread could land after the job's last one."""
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            try:
+                self.job = self._store.heartbeat(self.job, self._latest.to_json())
+            except Interrupted as error:
+                self._lost = error
+                rendering.cancel()
+                return
+            except WorkerError as error:
+                log.warning("heartbeat not written: %s", error)
+
+    def _end(self, status: JobStatus, error: JobError) -> None:
+        try:
+            self._store.update(self.job, status=status, error=error, progress=self._latest.to_json())
+        except WorkerError as failure:
+            log.warning("the end of the job (%s) was not recorded: %s", status.value, failure)

@@ -1,0 +1,73 @@
+"""From `input` to an action: aliases, both envelopes, and what a job without an action means."""
+
+import pytest
+
+from wanworker.actions import ACTIONS
+from wanworker.actions.envelope import flat, resolve
+from wanworker.errors import InvalidRequest, UnknownAction
+
+
+@pytest.mark.parametrize("wrapper", ["params", "inputs"])
+def test_the_wrapped_form_means_the_same_as_the_flat_one(wrapper):
+    assert flat({"action": "generate", wrapper: {"prompt": "a cat"}}) == {"action": "generate", "prompt": "a cat"}
+
+
+def test_a_flat_field_wins_over_a_wrapped_one():
+    assert flat({"prompt": "flat", "params": {"prompt": "wrapped", "seed": 3}}) == {"prompt": "flat", "seed": 3}
+
+
+def test_a_null_field_counts_as_left_out():
+    assert flat({"seed": None, "params": {"seed": 3}}) == {"seed": 3}
+
+
+@pytest.mark.parametrize("payload", [None, "a cat", ["a cat"], 3, True])
+def test_an_input_that_is_no_object_is_refused(payload):
+    with pytest.raises(InvalidRequest, match="input must be an object"):
+        flat(payload)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("generate", "generate"),
+        ("request", "generate"),
+        ("create", "generate"),
+        ("Generate ", "generate"),
+        ("status", "status"),
+        ("get", "status"),
+        ("result", "status"),
+        ("health", "health"),
+    ],
+)
+def test_every_documented_name_and_alias_resolves(asked, name):
+    action, fields = resolve({"action": asked, "request_id": "x"}, ACTIONS)
+
+    assert (action.name, fields) == (name, {"request_id": "x"})
+
+
+@pytest.mark.parametrize(
+    ("payload", "name"),
+    [
+        ({"health": True}, "health"),
+        ({"request_id": "abc"}, "status"),
+        ({"request_id": "abc", "return_video": False}, "status"),
+        ({"request_id": "abc", "prompt": "a cat"}, "generate"),
+        ({"prompt": "a cat"}, "generate"),
+        ({"reference_image_base64": "aaaa"}, "generate"),
+        ({"inputs": {"image_url": "https://example.com/a.png"}}, "generate"),
+    ],
+)
+def test_a_job_without_an_action_means_what_its_fields_say(payload, name):
+    assert resolve(payload, ACTIONS)[0].name == name
+
+
+@pytest.mark.parametrize("payload", [{}, {"health": False}, {"seed": 1}, {"prompt": ""}])
+def test_a_job_that_says_nothing_lists_the_actions(payload):
+    with pytest.raises(UnknownAction, match="generate, health, status"):
+        resolve(payload, ACTIONS)
+
+
+@pytest.mark.parametrize("asked", ["dance", "", 7, ["generate"]])
+def test_an_unknown_action_is_named_with_the_known_ones(asked):
+    with pytest.raises(UnknownAction, match="known: generate, health, status"):
+        resolve({"action": asked, "prompt": "a cat"}, ACTIONS)

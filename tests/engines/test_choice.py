@@ -1,0 +1,142 @@
+"""Which engine takes a spec: `auto`, a named engine, sizes, features and the miniature's last place."""
+
+import dataclasses
+
+import pytest
+
+from wanworker.engines.base import Capabilities, EngineRow, Readiness
+from wanworker.engines.choice import choose
+from wanworker.errors import InvalidRequest, ModelNotFound
+from wanworker.spec import TASKS, Lora, RenderSpec, Size
+
+READY = Readiness()
+NO_WEIGHTS = Readiness(missing=("no folder Wan2.2-T2V-A14B",), searched=("/models",))
+NO_GPU = Readiness(lacking=("no NVIDIA GPU",))
+EVERY_TASK = frozenset(TASKS)
+LISTED = {"t2v-A14B": (Size(1280, 720), Size(720, 1280), Size(832, 480), Size(480, 832))}
+
+
+def row(name, **capabilities):
+    return EngineRow(name, Capabilities(tasks=capabilities.pop("tasks", EVERY_TASK), **capabilities), build=None)
+
+
+DIFFUSERS = row("diffusers", negative_prompt=True, fps=True, lora=True, last_image=frozenset({"i2v-A14B"}))
+WAN_CLI = row("wan_cli", sizes=LISTED)
+MINI = row("mini", any_size=True, negative_prompt=True, fps=True)
+ROWS = (DIFFUSERS, WAN_CLI, MINI)
+SPEC = RenderSpec(
+    task="t2v-A14B", prompt="a cat", size=Size(1280, 720), size_given=True, fps=16, fps_given=False, seed=1, frames=81
+)
+
+
+def chosen(spec=SPEC, *, asked="auto", mini_allowed=True, rows=ROWS, **states):
+    def readiness(name, task):
+        return states.get(name, NO_WEIGHTS)
+
+    return choose(spec, rows, readiness, asked=asked, searched="/workspace/models", mini_allowed=mini_allowed)
+
+
+def spec(**changes):
+    return dataclasses.replace(SPEC, **changes)
+
+
+def test_auto_takes_the_first_engine_with_weights_and_hardware():
+    assert chosen(diffusers=READY, wan_cli=READY, mini=READY).engine == "diffusers"
+    assert chosen(diffusers=NO_GPU, wan_cli=READY, mini=READY).engine == "wan_cli"
+
+
+def test_the_miniature_stands_in_only_when_nothing_else_can():
+    assert chosen(wan_cli=READY, mini=READY).engine == "wan_cli"
+    assert chosen(diffusers=NO_GPU, wan_cli=NO_WEIGHTS, mini=READY).engine == "mini"
+
+
+def test_without_the_miniature_a_missing_model_is_the_documented_sentence():
+    with pytest.raises(ModelNotFound) as caught:
+        chosen(mini=READY, mini_allowed=False)
+
+    assert str(caught.value) == "Model 'Wan2.2-T2V-A14B' not found in /workspace/models/"
+    assert "wan_cli: no folder Wan2.2-T2V-A14B (searched /models)" in caught.value.hint
+    assert "mini" not in caught.value.hint
+
+
+def test_a_feature_that_only_a_later_engine_has_moves_the_job_there():
+    wanted = spec(negative_prompt="blurry")
+
+    assert chosen(wanted, rows=(WAN_CLI, DIFFUSERS), diffusers=READY, wan_cli=READY).engine == "diffusers"
+
+
+def test_a_feature_that_no_ready_engine_has_is_ignored_with_a_warning():
+    choice = chosen(spec(negative_prompt="blurry"), wan_cli=READY)
+
+    assert choice.engine == "wan_cli"
+    assert choice.spec.negative_prompt is None
+    assert choice.warnings == ("negative_prompt was ignored: the wan_cli engine that rendered this cannot use it.",)
+
+
+def test_a_size_that_one_engine_cannot_do_goes_to_one_that_can():
+    square = spec(size=Size(512, 512))
+
+    assert chosen(square, rows=(WAN_CLI, DIFFUSERS), diffusers=READY, wan_cli=READY).engine == "diffusers"
+
+
+def test_a_size_within_ten_percent_is_snapped_and_reported():
+    choice = chosen(spec(task="ti2v-5B", size=Size(1280, 720)), diffusers=READY)
+
+    assert choice.spec.size == Size(1280, 704)
+    assert choice.warnings == ("size 1280*720 is not possible with diffusers; rendered at 1280*704.",)
+
+
+def test_an_impossible_size_names_the_possible_ones():
+    with pytest.raises(InvalidRequest, match=r"1280\*720, 720\*1280, 832\*480, 480\*832"):
+        chosen(spec(size=Size(512, 512)), wan_cli=READY)
+
+
+def test_an_impossible_size_never_falls_to_the_miniature():
+    with pytest.raises(InvalidRequest):
+        chosen(spec(size=Size(512, 512)), wan_cli=READY, mini=READY)
+
+
+def test_a_derived_size_takes_the_nearest_shape_without_a_word():
+    portrait = spec(size=Size(750, 1230), size_given=False)
+    choice = chosen(portrait, wan_cli=READY)
+
+    assert choice.spec.size == Size(720, 1280)
+    assert choice.warnings == ()
+
+
+def test_a_named_engine_is_tried_on_a_machine_that_lacks_something():
+    choice = chosen(asked="diffusers", diffusers=NO_GPU, mini=READY)
+
+    assert choice.engine == "diffusers"
+    assert choice.warnings == ("diffusers: no NVIDIA GPU; tried all the same because the request names this engine",)
+
+
+def test_a_named_engine_without_weights_falls_over_to_no_other():
+    with pytest.raises(ModelNotFound):
+        chosen(asked="wan_cli", diffusers=READY, mini=READY)
+
+
+def test_a_named_engine_that_does_not_know_the_task_says_what_it_renders():
+    rows = (row("diffusers", tasks=frozenset({"ti2v-5B"})),)
+    with pytest.raises(InvalidRequest, match=r"does not render t2v-A14B; it renders ti2v-5B"):
+        chosen(asked="diffusers", rows=rows, diffusers=READY)
+
+
+def test_use_lora_without_steps_and_guidance_means_four_and_one():
+    choice = chosen(spec(use_lora=True), diffusers=READY)
+
+    assert (choice.spec.steps, choice.spec.guidance) == (4, 1.0)
+    assert [line.split(" set to ")[0] for line in choice.warnings] == ["sample_steps", "sample_guide_scale"]
+
+
+def test_use_lora_leaves_given_steps_and_guidance_alone():
+    choice = chosen(spec(use_lora=True, steps=20, guidance=3.5), diffusers=READY)
+
+    assert (choice.spec.steps, choice.spec.guidance) == (20, 3.5)
+    assert choice.warnings == ()
+
+
+def test_an_engine_without_lora_does_not_render_four_blurred_steps():
+    choice = chosen(spec(use_lora=True, loras=(Lora("x.safetensors", None),)), wan_cli=READY)
+
+    assert (choice.spec.steps, choice.spec.use_lora, choice.spec.loras) == (None, False, ())
