@@ -13,7 +13,6 @@ from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
 from wanworker.engines.facts import FactKeeper
 from wanworker.engines.roster import Roster
-from wanworker.jobs.owner import Owner
 from wanworker.jobs.store import JobStore
 from wanworker.media.inputs import InputReader
 from wanworker.render import Renderer
@@ -28,7 +27,7 @@ class Worker:
     def __init__(self, settings: Settings, *, engines: Sequence[EngineRow] = ENGINES) -> None:
         self.settings = settings
         self.roster = Roster(engines, settings)
-        self.store = JobStore(settings.jobs_dir, owner=Owner.of_this_process())
+        self.store = JobStore(settings.jobs_dir)
         self._inputs = InputReader(allow_hosts=settings.allow_hosts, roots=settings.input_roots)
         self._facts = FactKeeper(self.roster, settings.comfyui_base_url)
         self._renderer = Renderer(

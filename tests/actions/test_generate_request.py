@@ -1,11 +1,11 @@
 """The fields of `generate`: ranges, aliases, unknown names, and what is refused before any file is read."""
 
 import pytest
-from wanworker.media.inputs import Source
 
 from wanworker.actions.fields import parse
 from wanworker.actions.generate_request import GenerateRequest
 from wanworker.errors import InvalidRequest
+from wanworker.media.inputs import Source
 from wanworker.spec import TASKS, Lora, Size
 
 
@@ -144,10 +144,11 @@ def test_frames_become_the_nearest_possible_number_and_say_so(asked, frames):
     assert len(warnings) == (asked != frames)
 
 
-def test_a_data_uri_in_the_url_field_is_read_as_base64():
-    source = request(reference_image_url="data:image/png;base64,AAAA").source("reference_image")
+def test_a_url_is_preferred_and_the_source_names_its_field():
+    asked = request(reference_image_url="https://example.com/a.png", reference_image_base64="AAAA")
 
-    assert source == Source("base64", "data:image/png;base64,AAAA")
+    assert asked.source("reference_image") == Source("url", "https://example.com/a.png", "reference_image_url")
+    assert request(image_base64="AAAA").source("reference_image") == Source("base64", "AAAA", "reference_image_base64")
 
 
 def test_lora_fields_become_pairs():

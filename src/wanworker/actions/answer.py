@@ -9,6 +9,7 @@ from typing import Any
 
 from wanworker.actions.base import Context
 from wanworker.jobs.model import Job, JobStatus, Output
+from wanworker.media.mp4 import VideoFacts
 from wanworker.media.outputs import deliver
 
 

@@ -91,11 +91,11 @@ async def _prepare(
     ):
         source = request.source(field)
         if source and is_taken:
-            files[name] = await read(source, folder, field)
+            files[name] = await read(source, folder, field, label=field.replace("_", " "))
         elif source:
             notes.append(f"{field} was ignored: {task.name} does not use it here.")
     if task.needs_driving_video and request.prepared_path:
-        files["prepared_dir"] = inputs.directory(request.prepared_path)
+        files["prepared_dir"] = inputs.directory(request.prepared_path, label="prepared folder", field="prepared_path")
     if not spec.size_given and "image" in files:
         files["size"] = _size_of(files["image"], task)
     return Prepared(dataclasses.replace(spec, **files), tuple(notes))

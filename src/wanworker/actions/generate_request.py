@@ -25,7 +25,7 @@ from wanworker.errors import InvalidRequest
 from wanworker.media.inputs import Source
 from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Size, Task, nearest_frames, task_named
 
-_KINDS = ("url", "base64", "path")
+_KINDS: tuple[Literal["url", "base64", "path"], ...] = ("url", "base64", "path")
 
 #: Other spellings that people use, and the documented name of each.
 _ALIASES: Mapping[str, str] = {
@@ -113,8 +113,7 @@ class GenerateRequest(Request):
         for kind in _KINDS:
             value = getattr(self, f"{field}_{kind}")
             if value and value.strip():
-                is_data = value.lstrip()[:5].lower() == "data:"
-                return Source("base64" if is_data else kind, value.strip())  # type: ignore[arg-type]
+                return Source(kind, value.strip(), f"{field}_{kind}")
         return None
 
     def checked_task(self) -> Task:

@@ -1,0 +1,305 @@
+"""One job from spec to verified file: its record, its deadline, its cancellation, and what failures leave behind."""
+
+import asyncio
+import dataclasses
+
+import pytest
+from PIL import Image
+
+from fakes.engine import ScriptedEngine, write_clip
+from wanworker.engines.base import Readiness
+from wanworker.engines.roster import Roster
+from wanworker.errors import (
+    DiskFull,
+    EngineFailed,
+    EngineTimeout,
+    InputUnavailable,
+    Interrupted,
+    InvalidRequest,
+    ModelNotFound,
+    NoOutput,
+    RequestIdReused,
+)
+from wanworker.jobs.model import JobStatus
+from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.render import Limits, Order, Prepared, Renderer
+from wanworker.spec import RenderSpec, Size
+
+SPEC = RenderSpec(
+    task="t2v-A14B", prompt="a cat", size=Size(64, 48), size_given=True, fps=8, fps_given=True, seed=7, frames=5
+)
+REQUEST = JobRequest(request_id="job-1", action="generate", spec_hash="a" * 64, prompt="a cat")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+@pytest.fixture
+def engine(clip):
+    return ScriptedEngine(clip)
+
+
+@pytest.fixture
+def store(settings):
+    return JobStore(settings.jobs_dir)
+
+
+@pytest.fixture
+def make_renderer(settings, engine, store):
+    def make(**changes):
+        limits = Limits(**{"heartbeat_s": 0.02, "wait_step_s": 0.01, **changes})
+        return Renderer(
+            store=store,
+            roster=Roster((engine.row(),), settings),
+            out_dir=settings.out_dir,
+            models_dir=str(settings.ckpt_dir),
+            mini_allowed=True,
+            limits=limits,
+        )
+
+    return make
+
+
+@pytest.fixture
+def renderer(make_renderer):
+    return make_renderer()
+
+
+def order(request=REQUEST, *, spec=SPEC, timeout_s=20, engine="auto", warnings=(), prepare=None):
+    async def ready(_folder):
+        return Prepared(spec, warnings)
+
+    return Order(request=request, engine=engine, timeout_s=timeout_s, prepare=prepare or ready)
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+async def render(renderer, order):
+    seen = []
+    return await renderer.render(order, seen.append), seen
+
+
+async def hang(_spec, out_path, _report):
+    out_path.write_bytes(b"half a file")
+    await asyncio.Event().wait()
+
+
+async def test_a_finished_job_is_recorded_with_the_facts_of_its_file(renderer, settings, store):
+    job, seen = await render(renderer, order(warnings=("a word from the door",)))
+
+    output = job.outputs[0]
+    assert job == store.find("job-1")
+    assert (job.status, job.attempt, job.seed) == (JobStatus.COMPLETED, 1, 7)
+    assert (job.engine, job.model) == ("diffusers", "scripted-1")
+    assert job.warnings == ("a word from the door", "a word from the engine")
+    assert (output.width, output.height, output.frames, output.fps) == (64, 48, 5, 8.0)
+    assert str(settings.out_dir / "job-1.mp4") == output.path
+    assert {"prepare_s", "load_s", "render_s", "total_s"} == set(job.timings)
+    assert [progress.fraction for progress in seen] == [0.0, 0.5]
+
+
+async def test_the_same_request_again_answers_from_the_store(renderer, engine):
+    first, _ = await render(renderer, order())
+    second, _ = await render(renderer, order())
+
+    assert first == second
+    assert len(engine.seen) == 1
+
+
+async def test_another_request_under_a_used_id_is_refused(renderer):
+    await render(renderer, order())
+
+    with pytest.raises(RequestIdReused):
+        await render(renderer, order(dataclasses.replace(REQUEST, spec_hash="b" * 64)))
+
+
+async def test_a_failed_job_is_rendered_again_as_the_next_attempt(renderer, engine):
+    engine.act = lambda *_: (_ for _ in ()).throw(EngineFailed("the card fell out"))
+    with pytest.raises(EngineFailed):
+        await render(renderer, order())
+    engine.act = None
+    job, _ = await render(renderer, order())
+
+    assert (job.status, job.attempt) == (JobStatus.COMPLETED, 2)
+
+
+async def test_the_deadline_stops_the_engine_and_is_recorded(renderer, engine, store, settings):
+    engine.act = hang
+    with pytest.raises(EngineTimeout, match=r"^Execution did not complete within 0.1s$"):
+        await render(renderer, order(timeout_s=0.1))
+
+    job = store.find("job-1")
+    assert engine.stopped
+    assert (job.status, job.error.code) == (JobStatus.TIMEOUT, "ENGINE_TIMEOUT")
+    assert list(settings.out_dir.glob("*.mp4")) + list(settings.out_dir.glob(".*.mp4")) == []
+
+
+async def test_cancelling_stops_the_engine_and_leaves_no_half_file(renderer, engine, store, settings):
+    engine.act = hang
+    rendering = asyncio.create_task(render(renderer, order()))
+    while not engine.seen:
+        await asyncio.sleep(0)
+    rendering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await rendering
+
+    assert engine.stopped
+    assert JobStatus.CANCELLED is store.find("job-1").status
+    assert list(settings.out_dir.glob("*.mp4")) + list(settings.out_dir.glob(".*.mp4")) == []
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda *_: None, id="no-file"),
+        pytest.param(lambda _spec, path, _report: path.write_bytes(b""), id="empty-file"),
+        pytest.param(lambda _spec, path, _report: path.write_text("not a video"), id="text"),
+    ],
+)
+async def test_success_without_a_usable_file_is_no_output(renderer, engine, store, act):
+    engine.act = act
+    with pytest.raises(NoOutput):
+        await render(renderer, order())
+
+    assert JobStatus.NO_OUTPUT is store.find("job-1").status
+
+
+async def test_a_file_cut_in_half_is_no_output(renderer, engine, store, clip):
+    engine.act = lambda _spec, path, _report: path.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    with pytest.raises(NoOutput):
+        await render(renderer, order())
+
+    assert JobStatus.NO_OUTPUT is store.find("job-1").status
+
+
+async def test_an_unforeseen_failure_is_recorded_without_its_text(renderer, engine, store):
+    engine.act = lambda *_: (_ for _ in ()).throw(ValueError("secret path"))
+    with pytest.raises(ValueError, match="secret path"):
+        await render(renderer, order())
+
+    error = store.find("job-1").error
+    assert error.code == "INTERNAL"
+    assert "secret" not in error.text
+
+
+async def test_an_input_that_cannot_be_had_leaves_nothing_on_disk(renderer, settings, engine):
+    folders = []
+
+    async def broken(folder):
+        folders.append(folder)
+        (folder / "half.png").write_bytes(b"half")
+        raise InputUnavailable("reference image: it is a text file.")
+
+    with pytest.raises(InputUnavailable):
+        await render(renderer, order(prepare=broken))
+
+    assert engine.seen == []
+    assert not folders[0].exists()
+    assert not settings.out_dir.exists()
+
+
+async def test_an_unknown_engine_starts_nothing(renderer, settings):
+    with pytest.raises(InvalidRequest, match="Unknown engine 'warp'; known: auto, diffusers"):
+        await render(renderer, order(engine="warp"))
+
+    assert not settings.out_dir.exists()
+
+
+async def test_missing_weights_start_nothing(renderer, engine, settings):
+    engine.state = Readiness(missing=("no folder",))
+    with pytest.raises(ModelNotFound):
+        await render(renderer, order())
+
+    assert not settings.out_dir.exists()
+
+
+async def test_a_full_disk_is_found_before_the_engine_is_used(make_renderer, engine, settings):
+    with pytest.raises(DiskFull, match="a render needs 1099511627776 MiB"):
+        await render(make_renderer(min_free_bytes=2**60), order())
+
+    assert engine.seen == []
+    assert files_in(settings.out_dir) == []
+
+
+async def test_a_live_attempt_elsewhere_is_waited_for(renderer, store, engine, clip):
+    elsewhere = store.claim(REQUEST).job
+    waiting = asyncio.create_task(render(renderer, order()))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    store.update(elsewhere, status=JobStatus.COMPLETED)
+    job, _ = await waiting
+
+    assert engine.seen == []
+    assert (job.status, job.attempt) == (JobStatus.COMPLETED, 1)
+
+
+async def test_losing_the_job_to_another_attempt_stops_the_engine(renderer, store, engine):
+    engine.act = hang
+    rendering = asyncio.create_task(render(renderer, order()))
+    while not engine.seen:
+        await asyncio.sleep(0)
+    store.delete("job-1")
+    with pytest.raises(Interrupted, match="deleted"):
+        await rendering
+
+    assert engine.stopped
+
+
+async def test_the_heartbeat_carries_the_progress(renderer, store, engine):
+    engine.act = hang
+    rendering = asyncio.create_task(render(renderer, order()))
+    while not engine.seen or store.find("job-1").progress.get("stage") != "sampling":
+        await asyncio.sleep(0.01)
+    job = store.find("job-1")
+    rendering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await rendering
+
+    assert (job.status, job.progress["progress"], job.progress["step"], job.progress["steps"]) == (
+        JobStatus.RUNNING,
+        50.0,
+        1,
+        2,
+    )
+
+
+async def test_a_picture_is_cropped_to_the_size_that_was_asked_for(renderer, engine, tmp_path):
+    picture = tmp_path / "wide.png"
+    Image.new("RGB", (400, 100), "red").save(picture)
+    job, _ = await render(renderer, order(spec=dataclasses.replace(SPEC, image=picture)))
+
+    assert "image was cropped (centre) to the shape of 64*48." in job.warnings
+
+
+async def test_a_picture_of_a_derived_size_keeps_its_shape(renderer, engine, tmp_path):
+    picture = tmp_path / "wide.png"
+    Image.new("RGB", (400, 100), "red").save(picture)
+    await render(renderer, order(spec=dataclasses.replace(SPEC, image=picture, size_given=False)))
+
+    assert picture == engine.seen[0].image
+
+
+async def test_a_task_with_sound_must_have_sound(renderer, store):
+    with pytest.raises(NoOutput, match="no sound"):
+        await render(renderer, order(spec=dataclasses.replace(SPEC, task="s2v-14B")))
+
+
+async def test_two_orders_are_rendered_one_after_the_other(renderer, engine):
+    at_work = []
+
+    async def one_at_a_time(_spec, out_path, _report):
+        at_work.append(1)
+        assert len(at_work) == 1
+        await asyncio.sleep(0.02)
+        out_path.write_bytes(engine.clip.read_bytes())
+        at_work.pop()
+
+    engine.act = one_at_a_time
+    orders = [order(dataclasses.replace(REQUEST, request_id=f"job-{index}")) for index in range(3)]
+    done = await asyncio.gather(*(render(renderer, each) for each in orders))
+
+    assert [job.status for job, _ in done] == [JobStatus.COMPLETED] * 3
