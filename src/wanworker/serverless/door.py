@@ -1,0 +1,154 @@
+"""The handler: one RunPod job in, one answer out. A failure is rendered, never raised."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from wanworker import logs
+from wanworker.errors import InvalidRequest, WorkerError
+from wanworker.serverless.answer import answer_limit_bytes, error_answer, strict, within
+from wanworker.serverless.progress import ProgressPosts, Report
+
+logger = logging.getLogger(__name__)
+
+#: The SDK's `progress_update`: the job, then what to show.
+Send = Callable[[dict[str, Any], dict[str, Any]], object]
+
+#: The id of every job that the SDK runs locally, so it names none.
+_LOCAL_ID = "local_test"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class MakeCall(Protocol):
+    """Make what the worker is told of one call (wanworker.actions.base.Call)."""
+
+    def __call__(
+        self,
+        request_id: str,
+        runpod_id: str | None,
+        report: Report,
+        answer_limit_bytes: int,
+        s3_config: Mapping[str, Any] | None,
+    ) -> Any:
+        """Return the value that `perform` takes."""
+
+
+class Performer(Protocol):
+    """What the door needs of the worker (wanworker.app.Worker)."""
+
+    async def perform(self, payload: object, call: Any) -> dict[str, Any]:
+        """Return the answer. Raises WorkerError; on cancellation returns only when all work has stopped."""
+
+    async def close(self) -> None:
+        """Stop whatever still runs."""
+
+
+class Door:
+    """
+    Be the handler that the SDK calls, for as long as its event loop runs.
+
+    The SDK has no hook for the end of a worker, and it ends a local run by SystemExit. But however its loop ends,
+    the tasks left in it are cancelled and waited for: that is when the worker is closed, inside its own loop.
+    """
+
+    def __init__(
+        self,
+        worker: Performer,
+        make_call: MakeCall,
+        *,
+        send: Send,
+        in_worker: bool,
+        max_answer_bytes: int | None = None,
+    ) -> None:
+        self._worker = worker
+        self._handle = functools.partial(
+            handle,
+            worker=worker,
+            make_call=make_call,
+            send=send,
+            in_worker=in_worker,
+            max_answer_bytes=max_answer_bytes,
+        )
+        self._closing: asyncio.Task[None] | None = None
+
+    async def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Answer *job*; see `handle`."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close_with_the_loop())
+            await asyncio.sleep(0)  # let it begin: a task that is cancelled before its first step never cleans up
+        return await self._handle(job)
+
+    async def _close_with_the_loop(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._worker.close()
+
+
+async def handle(
+    job: dict[str, Any],
+    *,
+    worker: Performer,
+    make_call: MakeCall,
+    send: Send,
+    in_worker: bool,
+    max_answer_bytes: int | None = None,
+) -> dict[str, Any]:
+    """
+    Return the answer to *job*, or its failure with a top-level `error`; strict JSON within RunPod's limit.
+
+    Progress goes to *send* where RunPod listens (*in_worker*), none of it after this returns. CancelledError passes
+    once the worker has stopped.
+    """
+    runpod_id = _runpod_id(job)
+    request_id = runpod_id or str(uuid.uuid4())
+    limit_bytes = answer_limit_bytes(str(job["id"]), max_answer_bytes)
+    listening = in_worker and job["id"] != _LOCAL_ID
+    # The core sets the context's request id to the caller's own as soon as it has read it.
+    named = logs.request_id.set(request_id)
+    posts = ProgressPosts(
+        (lambda shown: send(job, strict(shown))) if listening else None, request_id=logs.request_id.get
+    )
+    call = make_call(request_id, runpod_id, posts.report, limit_bytes, _s3_config(job))
+    try:
+        return within(strict(await worker.perform(_payload(job), call)), limit_bytes)
+    except WorkerError as error:
+        logger.warning("The job failed: %s %s", error.code, error)
+        return error_answer(error, logs.request_id.get())
+    except Exception as error:  # a door's own: a traceback may not reach the caller
+        logger.exception("The job failed, and nobody foresaw how.")
+        return error_answer(error, logs.request_id.get())
+    finally:
+        await posts.drain()
+        logs.request_id.reset(named)
+
+
+def _runpod_id(job: Mapping[str, Any]) -> str | None:
+    """Return RunPod's id of the job if it can name a request: it becomes a file name."""
+    job_id = job["id"]
+    fits = isinstance(job_id, str) and job_id != _LOCAL_ID and _REQUEST_ID.fullmatch(job_id)
+    return job_id if fits else None
+
+
+def _payload(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    payload = job.get("input")
+    if not isinstance(payload, Mapping):
+        raise InvalidRequest(f"`input` must be a JSON object; got {_json_type(payload)}.", field="input")
+    return payload
+
+
+def _s3_config(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    config = job.get("s3Config")
+    return config if isinstance(config, Mapping) else None
+
+
+def _json_type(value: object) -> str:
+    names = {type(None): "null", bool: "a boolean", str: "a string", list: "a list"}
+    return names.get(type(value), "a number")

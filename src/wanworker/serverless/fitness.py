@@ -1,0 +1,97 @@
+"""Our own fitness check: refuse to serve for what no job survives, and for nothing else."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wanworker.errors import EngineUnavailable
+from wanworker.media import ffmpeg
+from wanworker.models.hardware import gpus
+from wanworker.settings import Settings, child_environment
+
+#: A first import of torch from a cold disk takes up to a minute, its first kernel some seconds.
+GPU_TIMEOUT_S = 180.0
+FFMPEG_TIMEOUT_S = 30.0
+
+#: Multiplies matrices on every GPU. A torch that is not there, or was built without CUDA, says nothing about the GPU:
+#: the engines that run in an environment of their own may still use it.
+GPU_PROGRAM = """
+import importlib.util
+import sys
+if importlib.util.find_spec("torch") is None:
+    sys.exit(0)
+import torch
+if torch.version.cuda is None:
+    sys.exit(0)
+if torch.cuda.device_count() == 0:
+    sys.exit("torch sees no GPU; its CUDA may be newer than the driver")
+for index in range(torch.cuda.device_count()):
+    ones = torch.ones(64, 64, device=f"cuda:{index}")
+    if (ones @ ones).sum().item() != 64**3:
+        sys.exit(f"GPU {index} multiplies wrongly")
+"""
+
+#: A full disk fails jobs with a code of its own, and may be freed while the worker lives.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Unfit(Exception):
+    """The worker cannot do any job; RunPod replaces it and shows the text."""
+
+
+def fitness_check(settings: Settings) -> Callable[[], None]:
+    """Return the check to register with the SDK, which runs it once before the first job and reports its name."""
+
+    def wanworker_fitness() -> None:
+        check_writable(settings.out_dir)
+        check_ffmpeg(ffmpeg.program)
+        if settings.engine != "mini" and gpus():
+            check_gpu([sys.executable, "-c", GPU_PROGRAM], timeout_s=GPU_TIMEOUT_S)
+
+    return wanworker_fitness
+
+
+def check_writable(out_dir: Path) -> None:
+    """Make the output folder and a file in it. Raises Unfit."""
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=out_dir, prefix=".fitness-"):
+            pass
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise Unfit(f"The output folder {out_dir} cannot be written: {error.strerror}. Set WAN_OUT_DIR.") from error
+
+
+def check_ffmpeg(find: Callable[[], str]) -> None:
+    """Run the ffmpeg that *find* names. Raises Unfit."""
+    try:
+        program = find()
+    except EngineUnavailable as error:
+        raise Unfit(str(error)) from error
+    if failure := _failure([program, "-version"], FFMPEG_TIMEOUT_S):
+        raise Unfit(f"ffmpeg does not run: {failure}")
+
+
+def check_gpu(argv: Sequence[str], *, timeout_s: float) -> None:
+    """Run *argv*, a program that exits 0 if the GPU works, as a child: its CUDA context goes with it. Raises Unfit."""
+    if failure := _failure(argv, timeout_s):
+        raise Unfit(f"The GPU does not work: {failure}")
+
+
+def _failure(argv: Sequence[str], timeout_s: float) -> str | None:
+    """Return what went wrong in one line, None if all is well."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, env=child_environment())
+    except subprocess.TimeoutExpired:
+        return f"no answer within {timeout_s:g} s"
+    except OSError as error:
+        return f"{argv[0]}: {error.strerror}"
+    if done.returncode == 0:
+        return None
+    last_line = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+    return f"exit code {done.returncode}: {last_line}"

@@ -1,0 +1,116 @@
+"""The worker refuses to serve for what no job survives, and for nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import MakeSettings
+from wanworker.errors import EngineUnavailable
+from wanworker.serverless.fitness import (
+    GPU_PROGRAM,
+    Unfit,
+    check_ffmpeg,
+    check_gpu,
+    check_writable,
+    fitness_check,
+)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_an_output_folder_that_is_missing_is_made_and_left_empty(tmp_path: Path) -> None:
+    out_dir = tmp_path / "volume" / "outputs"
+
+    check_writable(out_dir)
+
+    assert [] == list(out_dir.iterdir())
+
+
+def test_an_output_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(Unfit, match=r"file/outputs cannot be written: .* Set WAN_OUT_DIR"):
+        check_writable(tmp_path / "file" / "outputs")
+
+
+def test_an_ffmpeg_that_runs_is_fit() -> None:
+    check_ffmpeg(lambda: "/bin/true")
+
+
+def test_a_missing_ffmpeg_is_unfit_in_its_own_words() -> None:
+    def none() -> str:
+        raise EngineUnavailable("There is no ffmpeg here; imageio-ffmpeg brings one.")
+
+    with pytest.raises(Unfit, match="There is no ffmpeg here"):
+        check_ffmpeg(none)
+
+
+def test_an_ffmpeg_that_does_not_start_is_unfit(tmp_path: Path) -> None:
+    broken = tmp_path / "ffmpeg"
+    broken.write_text("")
+
+    with pytest.raises(Unfit, match=r"ffmpeg does not run: .*Permission denied"):
+        check_ffmpeg(lambda: str(broken))
+
+
+def test_a_gpu_that_runs_a_kernel_is_fit() -> None:
+    check_gpu(python("pass"), timeout_s=30)
+
+
+def test_a_gpu_that_fails_says_its_last_line() -> None:
+    code = "import sys; print('warming up', file=sys.stderr); sys.exit('CUDA error: no kernel image')"
+
+    with pytest.raises(Unfit, match="The GPU does not work: exit code 1: CUDA error: no kernel image"):
+        check_gpu(python(code), timeout_s=30)
+
+
+def test_a_gpu_that_crashes_its_process_says_the_signal() -> None:
+    with pytest.raises(Unfit, match="exit code -6: nothing was said"):
+        check_gpu(python("import os; os.abort()"), timeout_s=30)
+
+
+def test_a_gpu_that_hangs_is_unfit_when_its_time_is_up() -> None:
+    with pytest.raises(Unfit, match=r"no answer within 0\.2 s"):
+        check_gpu(python("import threading; threading.Event().wait()"), timeout_s=0.2)
+
+
+@pytest.mark.parametrize(
+    ("torch", "message"),
+    [
+        ("class version: cuda = None", None),
+        ("class version: cuda = '12.8'\nclass cuda:\n    device_count = staticmethod(lambda: 0)", "torch sees no GPU"),
+        (
+            "class version: cuda = '12.8'\nclass cuda:\n    device_count = staticmethod(lambda: 1)\n"
+            "def ones(*size, device): raise RuntimeError('no kernel image for ' + device)",
+            "no kernel image for cuda:0",
+        ),
+    ],
+    ids=["built without CUDA", "no device", "no kernel"],
+)
+def test_the_gpu_program_asks_torch(tmp_path: Path, torch: str, message: str | None) -> None:
+    (tmp_path / "torch.py").write_text(torch)
+    argv = python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{GPU_PROGRAM}")
+
+    if message is None:
+        check_gpu(argv, timeout_s=30)
+    else:
+        with pytest.raises(Unfit, match=message):
+            check_gpu(argv, timeout_s=30)
+
+
+def test_missing_weights_and_an_absent_comfyui_do_not_stop_a_worker(make_settings: MakeSettings) -> None:
+    settings = make_settings(engine="mini")
+
+    fitness_check(settings)()
+
+    assert not settings.ckpt_dir.exists()
+    assert settings.out_dir.is_dir()
+
+
+def test_the_check_has_a_name_that_runpod_can_show(make_settings: MakeSettings) -> None:
+    assert "wanworker_fitness" == fitness_check(make_settings()).__name__
