@@ -1,0 +1,235 @@
+"""Run a program, read it live, leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import sys
+import uuid
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wanworker.errors import EngineUnavailable
+from wanworker.process_tree import MARK_VARIABLE, end_all
+
+OnLine = Callable[[str, str], None]
+
+#: Longer lines are cut: a program that writes no line end must not fill our memory.
+MAX_LINE_BYTES = 16 * 1024
+
+_TAIL_LINES = 80
+#: How long pipes may stay open after the program's end, held by something that it left running.
+_DRAIN_S = 1.0
+#: A dead program is collected at once, save when the kernel will not let go of it (see process_tree).
+_REAP_S = 5.0
+
+_BREAK = re.compile(rb"[\r\n]")
+_BAR = re.compile(r"\d+%\|")
+
+#: Ties the program to us: when this worker dies, however it dies, the kernel sends the program the death signal.
+#: A `preexec_fn` would do the same between fork and exec of this process, which forbids the fast vfork and can
+#: deadlock in a process with threads; this runs in the child's own interpreter instead, 20 ms once a run, and then
+#: becomes the program (same process id). SIGPIPE and SIGXFSZ are given back what Python takes from them.
+_TIED_START = """
+import ctypes, os, signal, sys
+parent, death_signal, *argv = sys.argv[1:]
+ctypes.CDLL(None).prctl(1, int(death_signal))
+if os.getppid() != int(parent):
+    sys.exit("the worker has ended")
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+try:
+    os.execvp(argv[0], argv)
+except OSError as error:
+    sys.exit(f"{argv[0]}: {error.strerror}")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a program ended: `code` (-N when signal N killed it) and its last lines in order, progress bars left out."""
+
+    code: int
+    tail: tuple[str, ...] = ()
+    stderr_tail: tuple[str, ...] = ()
+
+
+class Lines:
+    r"""
+    Cut bytes into lines at \r and \n. Pure.
+
+    A bar is rewritten in place: its text follows a \r and is ended only by the next one, seconds or minutes later.
+    Such text is therefore given as soon as it is there, and not again when its end arrives.
+    """
+
+    def __init__(self) -> None:
+        self._pending = b""
+        self._given = b""
+        self._after_return = False
+
+    def feed(self, data: bytes) -> list[str]:
+        """Return the lines that *data* completes; empty ones are left out, long ones cut to MAX_LINE_BYTES."""
+        buffer = self._pending + data
+        *ended, rest = _BREAK.split(buffer)
+        if ended:
+            self._after_return = buffer[-len(rest) - 1 :][:1] == b"\r"
+            if ended[0] == self._given:
+                del ended[0]
+            self._given = b""
+        self._pending = rest[:MAX_LINE_BYTES]
+        if self._after_return and self._pending and self._pending != self._given:
+            self._given = self._pending
+            ended.append(self._pending)
+        return _texts(ended)
+
+    def end(self) -> list[str]:
+        """Return the last line if nothing ended it."""
+        return _texts([self._pending] if self._pending != self._given else [])
+
+
+def _texts(lines: Sequence[bytes]) -> list[str]:
+    texts = (line[:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip() for line in lines)
+    return [text for text in texts if text]
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    on_line: OnLine,
+    stop_grace_s: float = 2.0,
+    death_signal: signal.Signals = signal.SIGKILL,
+) -> Exit:
+    """
+    Run *argv* in a session of its own and return how it ended.
+
+    *on_line* gets each line of "stdout" and "stderr" when it is written; what it raises ends the run. On any error
+    and on cancellation every process of the run is sent SIGTERM, after *stop_grace_s* seconds SIGKILL, and is gone
+    before the error passes; so is whatever the program leaves behind when it ends by itself. *death_signal* is what
+    the program gets when this process dies (Linux only). Raises EngineUnavailable when it cannot be started.
+    """
+    _check_program(argv[0], cwd, env)
+    mark = uuid.uuid4().hex
+    watch = _Watch(on_line)
+    try:
+        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+            lambda: watch,
+            *_tied(argv, death_signal),
+            cwd=cwd,
+            env={**env, MARK_VARIABLE: mark},
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise EngineUnavailable(f"{argv[0]} cannot be started in {cwd}: {error}.") from error
+    try:
+        await watch.ended.wait()
+        if watch.error is None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(watch.drained.wait(), _DRAIN_S)
+        if watch.error is not None:
+            raise watch.error
+        return Exit(_code_of(transport), tuple(watch.tail), tuple(watch.stderr_tail))
+    finally:
+        await _to_the_end(_stop(transport, watch, mark, stop_grace_s))
+
+
+def _code_of(transport: asyncio.SubprocessTransport) -> int:
+    code = transport.get_returncode()
+    assert code is not None, "asked before the program ended"
+    return code
+
+
+def _check_program(program: str, cwd: Path, env: Mapping[str, str]) -> None:
+    """Raise EngineUnavailable unless *program*, a path or a name on PATH, is there and may be run."""
+    place = str(cwd / program) if os.sep in program else program
+    if shutil.which(place, path=env.get("PATH", os.defpath)) is None:
+        what = "is not executable" if Path(place).exists() else "was not found"
+        raise EngineUnavailable(f"The program {program} {what}.")
+
+
+def _tied(argv: Sequence[str], death_signal: signal.Signals) -> Sequence[str]:
+    if sys.platform != "linux":
+        return argv
+    return [sys.executable, "-I", "-S", "-c", _TIED_START, str(os.getpid()), str(int(death_signal)), *argv]
+
+
+class _Watch(asyncio.SubprocessProtocol):
+    """
+    Read the program's output and note its end.
+
+    The end is noted when the program ends, not when its pipes do: something that it left running may hold those.
+    """
+
+    def __init__(self, on_line: OnLine) -> None:
+        self.ended = asyncio.Event()  # the program, or the reading of it
+        self.reaped = asyncio.Event()
+        self.drained = asyncio.Event()
+        self.error: BaseException | None = None
+        self.closed = False
+        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self.stderr_tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._on_line = on_line
+        self._open = {1: Lines(), 2: Lines()}
+
+    def pipe_data_received(self, fd: int, data: bytes | str) -> None:
+        assert isinstance(data, bytes)
+        self._give(fd, self._open[fd].feed(data))
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._give(fd, self._open.pop(fd).end())
+        if not self._open:
+            self.drained.set()
+
+    def process_exited(self) -> None:
+        self.reaped.set()
+        self.ended.set()
+
+    def _give(self, fd: int, lines: Iterable[str]) -> None:
+        if self.closed:
+            return
+        try:
+            for line in lines:
+                self._keep(fd, line)
+                self._on_line("stderr" if fd == 2 else "stdout", line)
+        except BaseException as error:  # noqa: BLE001 - carried to run(), which raises it: here asyncio would log it
+            self.error = self.error or error
+            self.ended.set()
+
+    def _keep(self, fd: int, line: str) -> None:
+        if _BAR.search(line):
+            return
+        self.tail.append(line)
+        if fd == 2:
+            self.stderr_tail.append(line)
+
+
+async def _stop(transport: asyncio.SubprocessTransport, watch: _Watch, mark: str, grace_s: float) -> None:
+    await end_all(transport.get_pid(), mark, grace_s=grace_s)
+    watch.closed = True
+    transport.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(watch.reaped.wait(), _REAP_S)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Finish *work* even when this task is cancelled meanwhile; then let the cancellation through."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None and not task.cancelled():
+        task.result()
+        raise cancelled
+    task.result()
