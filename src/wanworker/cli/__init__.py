@@ -1,0 +1,1 @@
+"""The command line: the one door that prints."""

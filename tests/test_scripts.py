@@ -1,0 +1,280 @@
+"""scripts/venv, run and test, as programs: mostly with a stand-in for Python, so that no test waits for pip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FAKE_PYTHON = ROOT / "tests" / "fakes" / "python3"
+SETS_UP = ("-m venv", "-m pip install")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A fresh clone, as far as the scripts know, and the environment to run them in."""
+
+    root: Path
+    env: dict[str, str]
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            argv, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv, cwd=self.root, env=self.env, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def knob(self, name: str) -> Path:
+        (self.root / name).touch()
+        return self.root / name
+
+    def set_up_calls(self) -> list[str]:
+        """What Python was asked for that takes time."""
+        calls = self.root / "calls"
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        return [line for line in lines if line.startswith(SETS_UP)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    root = tmp_path / "clone of it"
+    shutil.copytree(ROOT / "scripts", root / "scripts")
+    (root / "requirements.txt").write_text("runpod\n")
+    (root / "requirements-dev.txt").write_text("-r requirements.txt\npytest\n")
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    shutil.copy(FAKE_PYTHON, bin_dir / "python3")
+    return Project(root, {"PATH": f"{bin_dir}:/usr/bin:/bin", "HOME": str(tmp_path), "PYTHON": "python3"})
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def test_the_first_set_up_makes_the_environment_and_installs(project: Project) -> None:
+    done = project.run("scripts/venv", "requirements.txt")
+
+    assert 0 == done.returncode, done.stderr
+    installs = "-m pip install --disable-pip-version-check -r requirements.txt"
+    assert ["-m venv .venv", installs] == project.set_up_calls()
+
+
+def test_the_second_set_up_does_not_even_start_python(project: Project) -> None:
+    project.run("scripts/venv", "requirements.txt")
+    (project.root / "calls").unlink()
+
+    done = project.run("scripts/venv", "requirements.txt")
+
+    assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
+    assert not (project.root / "calls").exists()
+
+
+def test_changed_requirements_are_installed_into_the_same_environment(project: Project) -> None:
+    project.run("scripts/venv", "requirements.txt")
+    (project.root / "requirements.txt").write_text("runpod\nnumpy\n")
+
+    project.run("scripts/venv", "requirements.txt")
+
+    assert ["-m venv", "-m pip", "-m pip"] == [" ".join(call.split()[:2]) for call in project.set_up_calls()]
+
+
+def test_what_the_tests_need_includes_what_a_run_needs(project: Project) -> None:
+    project.run("scripts/venv", "requirements-dev.txt")
+
+    project.run("scripts/venv", "requirements.txt")
+
+    assert 1 == sum("-m pip install" in call for call in project.set_up_calls())
+
+
+def test_a_run_leaves_the_tools_of_the_tests_out(project: Project) -> None:
+    project.run("scripts/venv", "requirements.txt")
+
+    project.run("scripts/venv", "requirements-dev.txt")
+
+    assert project.set_up_calls()[-1].endswith("-r requirements-dev.txt")
+
+
+def test_a_failed_installation_is_tried_again_in_the_same_environment(project: Project) -> None:
+    knob = project.knob("pip-fails")
+    failed = project.run("scripts/venv", "requirements.txt")
+    knob.unlink()
+
+    again = project.run("scripts/venv", "requirements.txt")
+
+    assert 1 == failed.returncode
+    assert "pip could not install requirements.txt" in failed.stderr
+    assert 0 == again.returncode
+    assert 1 == project.set_up_calls().count("-m venv .venv")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_set_up_starts_afresh(project: Project, number: int) -> None:
+    knob = project.knob("pip-waits")
+    process = project.start("scripts/venv", "requirements.txt")
+    wait_for(lambda: (project.root / "pip-started").exists())
+    os.killpg(process.pid, number)
+    process.communicate(timeout=20)
+    knob.unlink()
+    assert (project.root / ".venv" / "half-a-package").exists()
+    leftover = project.root / ".venv" / "leftover"
+    leftover.touch()
+
+    again = project.run("scripts/venv", "requirements.txt")
+
+    assert 0 != process.returncode
+    assert 0 == again.returncode, again.stderr
+    assert not leftover.exists()
+    assert 2 == project.set_up_calls().count("-m venv .venv")
+
+
+@pytest.mark.parametrize("has_flock", [True, False])
+def test_of_two_set_ups_at_once_one_waits_and_finds_the_work_done(
+    project: Project, tmp_path: Path, has_flock: bool
+) -> None:
+    if not has_flock:
+        project.env["PATH"] = f"{tmp_path / 'bin'}:{without_flock(tmp_path)}"
+    knob = project.knob("pip-waits")
+    first = project.start("scripts/venv", "requirements.txt")
+    wait_for(lambda: (project.root / "pip-started").exists())
+    second = project.start("scripts/venv", "requirements.txt")
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(0.3)
+    knob.unlink()
+    for process in (first, second):
+        process.communicate(timeout=20)
+
+    assert [0, 0] == [first.returncode, second.returncode]
+    assert 2 == len(project.set_up_calls())
+
+
+def test_a_lock_of_a_dead_process_is_taken_over_where_there_is_no_flock(project: Project, tmp_path: Path) -> None:
+    project.env["PATH"] = f"{tmp_path / 'bin'}:{without_flock(tmp_path)}"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (project.root / ".venv").mkdir()
+    (project.root / ".venv" / ".lock-of").symlink_to(str(ended.pid))
+
+    done = project.run("scripts/venv", "requirements.txt")
+
+    assert 0 == done.returncode, done.stderr
+    assert not (project.root / ".venv" / ".lock-of").is_symlink()
+
+
+def without_flock(tmp_path: Path) -> Path:
+    """Return a folder with what the script calls, flock left out."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "basename", "cat", "cmp", "cp", "dirname", "env", "find", "ln", "mkdir", "readlink", "rm",
+                 "sleep", "touch"):  # fmt: skip
+        (tools / name).symlink_to(str(shutil.which(name, path="/usr/bin:/bin")))
+    return tools
+
+
+def test_an_old_python_is_refused_with_what_was_found(project: Project) -> None:
+    project.knob("old")
+
+    done = project.run("scripts/venv", "requirements.txt")
+
+    assert 1 == done.returncode
+    assert "Python 3.11 or newer is needed; found Python 3.9.2." in done.stderr
+
+
+def test_a_python_without_ensurepip_names_the_package_to_install(project: Project) -> None:
+    project.knob("no-ensurepip")
+
+    done = project.run("scripts/venv", "requirements.txt")
+
+    assert 1 == done.returncode
+    assert "apt install python3-venv" in done.stderr
+
+
+def test_run_hands_the_prompt_on_as_it_was_given(project: Project) -> None:
+    prompt = 'a "red" star\'s\nway \\ to \u00e9t\u00e9 $HOME `ls` --help'
+
+    done = project.run("scripts/run", prompt)
+
+    arguments = (project.root / "arguments").read_text().split("\0")[:-1]
+    root = str(project.root)
+    assert 0 == done.returncode, done.stderr
+    expected = ["-m", "wanworker.cli.show", f"{root}/outputs", f"{root}/handler.py", f"{root}/test_input.json", prompt]
+    assert expected == arguments
+
+
+def test_run_renders_into_outputs_unless_told_otherwise(project: Project) -> None:
+    project.run("scripts/run")
+    default = (project.root / "environment").read_text()
+    project.env["WAN_OUT_DIR"] = "/elsewhere"
+    project.run("scripts/run")
+
+    assert f"WAN_OUT_DIR={project.root}/outputs\n" in default
+    assert "WAN_OUT_DIR=/elsewhere\n" in (project.root / "environment").read_text()
+
+
+def test_run_with_a_prompt_that_is_not_in_quotes_says_so_before_any_set_up(project: Project) -> None:
+    done = project.run("scripts/run", "a", "red", "star")
+
+    assert 2 == done.returncode
+    assert "Put the prompt in quotes" in done.stderr
+    assert [] == project.set_up_calls()
+
+
+@pytest.mark.parametrize("script", ["run", "test"])
+def test_help_is_given_without_any_set_up(project: Project, script: str) -> None:
+    done = project.run(f"scripts/{script}", "--help")
+
+    assert 0 == done.returncode
+    assert done.stdout.splitlines()[0].endswith(('["a prompt"]', "[pytest arguments]"))
+    assert [] == project.set_up_calls()
+
+
+def test_the_second_run_starts_the_handler_within_half_a_second(project: Project) -> None:
+    # A real interpreter with the real packages: what counts is everything up to the handler's first line.
+    executable = project.root / ".venv" / "bin" / "python"
+    executable.parent.mkdir(parents=True)
+    executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    executable.chmod(0o755)
+    (project.root / "requirements.txt").write_text("")
+    (project.root / "src").symlink_to(ROOT / "src")
+    (project.root / "test_input.json").write_text('{"input": {"prompt": "a star"}}')
+    (project.root / "handler.py").write_text("import time\nopen('started', 'w').write(repr(time.time()))\n")
+    project.run("scripts/run")
+
+    before = time.time()
+    project.run("scripts/run")
+
+    took_s = float((project.root / "started").read_text()) - before
+    assert took_s < 0.5
+
+
+def test_a_real_python_installs_a_real_wheel(project: Project) -> None:
+    wheel = project.root / "demo-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("demo.py", "WORD = 'installed'\n")
+        archive.writestr("demo-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n")
+        archive.writestr("demo-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("demo-1.0.dist-info/RECORD", "")
+    (project.root / "requirements.txt").write_text(f"./{wheel.name}\n")
+    project.env.update(PYTHON=sys.executable, PIP_NO_INDEX="1")
+
+    done = project.run("scripts/venv", "requirements.txt")
+
+    assert 0 == done.returncode, done.stderr
+    said = project.run(".venv/bin/python", "-c", "import demo; print(demo.WORD)").stdout
+    assert "installed\n" == said
