@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from wanworker.errors import EngineUnavailable
-from wanworker.process import MAX_LINE_BYTES, Exit, Lines, run
+from wanworker.process import Exit, run
+from wanworker.process.lines import MAX_LINE_BYTES, Lines
 
 ENV = {"PATH": os.defpath}
 
@@ -206,11 +207,13 @@ async def test_a_deadline_arrives_as_timeout_error(tmp_path: Path) -> None:
         await program.told.wait()
         scope.reschedule(0)
 
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(60) as scope:
-            passing = asyncio.create_task(pass_the_deadline(scope))
+    async def run_with_a_deadline() -> None:
+        async with asyncio.timeout(60) as scope, asyncio.TaskGroup() as group:
+            group.create_task(pass_the_deadline(scope))
             await program.run()
-    await passing
+
+    with pytest.raises(TimeoutError):
+        await run_with_a_deadline()
 
     assert len(program.pids) == 3
     assert [pid for pid in program.pids if alive(pid)] == []
