@@ -1,0 +1,148 @@
+"""What a file is, by its first bytes; names and content types prove nothing. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: As many bytes from the start as any answer here depends on.
+HEAD_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class FileType:
+    """
+    One type of file.
+
+    `reader` is the name under which Pillow (for a picture) or ffmpeg (for a sound or a film) reads it, so that neither
+    has to guess: guessing is how a playlist that names other files gets opened.
+    """
+
+    name: str
+    kind: Literal["picture", "sound", "film"]
+    suffix: str
+    reader: str
+
+
+_PNG = FileType("a PNG picture", "picture", ".png", "PNG")
+_JPEG = FileType("a JPEG picture", "picture", ".jpg", "JPEG")
+_WEBP = FileType("a WebP picture", "picture", ".webp", "WEBP")
+#: A GIF is a picture that also serves as a film: see `serves_as`.
+_GIF = FileType("a GIF picture", "picture", ".gif", "GIF")
+_BMP = FileType("a BMP picture", "picture", ".bmp", "BMP")
+_TIFF = FileType("a TIFF picture", "picture", ".tiff", "TIFF")
+_AVIF = FileType("an AVIF picture", "picture", ".avif", "AVIF")
+_WAV = FileType("a WAV sound", "sound", ".wav", "wav")
+_MP3 = FileType("an MP3 sound", "sound", ".mp3", "mp3")
+_FLAC = FileType("a FLAC sound", "sound", ".flac", "flac")
+_OGG = FileType("an Ogg sound", "sound", ".ogg", "ogg")
+_AAC = FileType("an AAC sound", "sound", ".aac", "aac")
+_M4A = FileType("an M4A sound", "sound", ".m4a", "mov")
+_MP4 = FileType("an MP4 film", "film", ".mp4", "mov")
+_MOV = FileType("a QuickTime film", "film", ".mov", "mov")
+_WEBM = FileType("a WebM film", "film", ".webm", "matroska")
+_MKV = FileType("a Matroska film", "film", ".mkv", "matroska")
+_AVI = FileType("an AVI film", "film", ".avi", "avi")
+
+_BY_START: tuple[tuple[bytes, FileType], ...] = (
+    (b"\x89PNG\r\n\x1a\n", _PNG),
+    (b"\xff\xd8\xff", _JPEG),
+    (b"GIF87a", _GIF),
+    (b"GIF89a", _GIF),
+    (b"BM", _BMP),
+    (b"II*\x00", _TIFF),
+    (b"MM\x00*", _TIFF),
+    (b"fLaC", _FLAC),
+    (b"OggS", _OGG),
+    (b"ID3", _MP3),
+)
+_BY_RIFF_FORM = {b"WAVE": _WAV, b"AVI ": _AVI, b"WEBP": _WEBP}
+_BY_BRAND = {b"qt  ": _MOV, b"M4A ": _M4A, b"M4B ": _M4A, b"avif": _AVIF, b"avis": _AVIF}
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
+#: What a QuickTime file from before the `ftyp` atom begins with.
+_OLD_MOV_ATOMS = frozenset({b"moov", b"mdat", b"wide", b"pnot"})
+
+_OTHERS: tuple[tuple[bytes, str], ...] = (
+    (b"<!doctype html", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<head", "an HTML page"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML document"),
+    (b"{", "a JSON document"),
+    (b"[", "a JSON document"),
+    (b"#extm3u", "a playlist"),
+    (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"%pdf", "a PDF document"),
+    (b"pk\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+)
+
+
+def sniff(head: bytes) -> FileType | None:
+    """Return the type of a file that begins with *head* (HEAD_BYTES of it are enough), None when it is unknown."""
+    for start, file_type in _BY_START:
+        if head.startswith(start):
+            return file_type
+    if head[:4] in {b"RIFF", b"RF64"}:
+        return _BY_RIFF_FORM.get(head[8:12])
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return _WEBM if b"webm" in head[:64] else _MKV
+    if head[4:8] == b"ftyp":
+        return _by_brand(head)
+    if head[4:8] in _OLD_MOV_ATOMS:
+        return _MOV
+    return _by_sync_word(head)
+
+
+def serves_as(file_type: FileType, kind: Literal["picture", "sound", "film"]) -> bool:
+    """Say whether such a file can be used as *kind*: a film may be taken for its sound, a GIF for a film."""
+    return (
+        file_type.kind == kind
+        or (kind == "sound" and file_type.kind == "film")
+        or (kind == "film" and file_type is _GIF)
+    )
+
+
+def describe(head: bytes) -> str:
+    """Say in words what a file that begins with *head* looks like, whether we can read it or not."""
+    if not head:
+        return "an empty file"
+    known = sniff(head)
+    if known is not None:
+        return known.name
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return "a HEIC picture"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:32].lower()
+    for beginning, name in _OTHERS:
+        if start.startswith(beginning):
+            return name
+    return "plain text" if _is_text(head) else "data of an unknown type"
+
+
+def _by_brand(head: bytes) -> FileType | None:
+    """Tell the relatives of MP4 apart by their brand; a HEIF picture may be AVIF by a compatible brand."""
+    brand = head[8:12]
+    if brand in _HEIF_BRANDS:
+        size = min(int.from_bytes(head[:4], "big"), len(head))
+        compatible = {head[at : at + 4] for at in range(16, size, 4)}
+        return _AVIF if b"avif" in compatible else None
+    return _BY_BRAND.get(brand, _MP4)
+
+
+def _by_sync_word(head: bytes) -> FileType | None:
+    """Recognise the frame headers of bare AAC (ADTS) and MP3 (MPEG layer III): eleven ones or more, then the layer."""
+    if len(head) < 4 or head[0] != 0xFF:
+        return None
+    if head[1] & 0xF6 == 0xF0:
+        return _AAC
+    return _MP3 if head[1] & 0xE6 == 0xE2 else None
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:
+            return False
+        text = head[: error.start].decode("utf-8")  # The cut went through a character.
+    return all(character.isprintable() or character.isspace() for character in text)

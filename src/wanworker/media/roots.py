@@ -1,0 +1,91 @@
+"""Paths that callers name: only below the folders that the operator has opened, wherever their links lead."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from wanworker.errors import InputRefused, InputUnavailable
+from wanworker.media.disk import new_file
+
+_CHUNK_BYTES = 1 << 20
+
+
+def file_below(value: str, roots: Sequence[Path]) -> Path:
+    """
+    Return the regular file that *value* names, all symbolic links resolved.
+
+    An absolute path must lie below one of *roots*; a relative one is looked for below each of them in turn. Outside of
+    them nothing is looked at: whether a file exists there is nobody's business.
+
+    Raises InputRefused for what lies outside or is no regular file, InputUnavailable for what is not there.
+    """
+    path = _below(value, roots)
+    if not path.is_file():
+        raise InputRefused(f"{value[:200]!r} is not a regular file.", hint=_hint(roots))
+    return path
+
+
+def directory_below(value: str, roots: Sequence[Path]) -> Path:
+    """Return the folder that *value* names, by the rules and with the errors of file_below."""
+    path = _below(value, roots)
+    if not path.is_dir():
+        raise InputRefused(f"{value[:200]!r} is not a folder.", hint=_hint(roots))
+    return path
+
+
+def copy_file(source: Path, target: Path, *, max_bytes: int) -> None:
+    """
+    Copy the regular file *source*, which must still be one and no link, if it holds at most *max_bytes*. Blocks.
+
+    Raises InputRefused, InputUnavailable when it cannot be read, DiskFull.
+    """
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputUnavailable(f"{source.name!r} cannot be read ({error.strerror}).") from error
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise InputRefused(f"{source.name!r} is not a regular file.")
+        if found.st_size > max_bytes:
+            raise _too_large(source, found.st_size, max_bytes)
+        with new_file(target), target.open("wb") as copy:
+            # Never more than the size that was checked, should the file grow meanwhile.
+            for at in range(0, found.st_size, _CHUNK_BYTES):
+                copy.write(file.read(min(_CHUNK_BYTES, found.st_size - at)))
+
+
+def _below(value: str, roots: Sequence[Path]) -> Path:
+    """Resolve *value* and refuse what ends up outside of every root."""
+    if not value or "\x00" in value or ".." in Path(value).parts:
+        raise InputRefused(f"{value[:200]!r} is no path that is read: it is empty or climbs up.", hint=_hint(roots))
+    real_roots = [root.resolve() for root in roots]
+    candidates = [Path(value)] if Path(value).is_absolute() else [root / value for root in real_roots]
+    resolved = [_resolved(candidate) for candidate in candidates]
+    inside = [path for path in resolved if any(path.is_relative_to(root) for root in real_roots)]
+    for path in inside:
+        if os.path.lexists(path):
+            return path
+    if not roots or len(inside) < len(resolved):
+        raise InputRefused(f"{value[:200]!r} lies outside of the folders that inputs may come from.", hint=_hint(roots))
+    raise InputUnavailable(f"{value[:200]!r} does not exist.", hint=_hint(roots))
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # A name that is too long; links that run in a circle.
+        raise InputUnavailable(f"{path.name[:200]!r} cannot be resolved.") from error
+
+
+def _hint(roots: Sequence[Path]) -> str:
+    if not roots:
+        return "Path inputs are switched off here: send a URL or base64 text."
+    return f"Paths must lie below {', '.join(map(str, roots))} (WAN_INPUT_DIRS)."
+
+
+def _too_large(source: Path, size_bytes: int, max_bytes: int) -> InputRefused:
+    return InputRefused(f"{source.name!r} holds {size_bytes:,} bytes; at most {max_bytes:,} are taken.")
