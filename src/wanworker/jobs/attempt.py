@@ -16,6 +16,8 @@ from wanworker.progress import Progress
 
 log = logging.getLogger(__name__)
 
+_LOOKS_PER_BEAT = 5
+
 
 class Attempt:
     """Keep the record of *job* true: its progress, its heartbeat every *heartbeat_s* and its end."""
@@ -71,9 +73,18 @@ class Attempt:
             beat.cancel()
 
     async def _beat(self, rendering: asyncio.Task[object]) -> None:
-        """Keep the record alive. Synchronous writes: a write in a thread could land after the job's last one."""
+        """
+        Keep the record alive, and its progress at most a fifth of a heartbeat old for whoever watches the record.
+
+        Synchronous writes: a write in a thread could land after the job's last one.
+        """
+        written, idle_looks = self._latest, 0
         while True:
-            await asyncio.sleep(self._heartbeat_s)
+            await asyncio.sleep(self._heartbeat_s / _LOOKS_PER_BEAT)
+            idle_looks += 1
+            if self._latest is written and idle_looks < _LOOKS_PER_BEAT:
+                continue
+            written, idle_looks = self._latest, 0
             try:
                 self.job = self._store.heartbeat(self.job, self._latest.to_json())
             except Interrupted as error:
