@@ -1,0 +1,40 @@
+"""The RunPod door: read the settings, build the worker, and let the SDK hand it jobs."""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # a fresh clone runs without being installed
+
+# The SDK reads these as it is imported. At its own level, DEBUG, it logs every prompt and answer; its own checks load
+# torch into this process and give up where 8.8.8.8 cannot be reached (ours: wanworker.serverless.fitness).
+os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")
+os.environ.setdefault("RUNPOD_SKIP_GPU_CHECK", "true")
+
+import runpod
+
+from wanworker import logs
+from wanworker.actions.base import Call
+from wanworker.app import Worker
+from wanworker.serverless.door import Door
+from wanworker.serverless.fitness import fitness_check
+from wanworker.settings import BadSettings, Settings, in_runpod_worker, load_settings
+
+
+def serve(worker: Worker, settings: Settings) -> None:
+    """Let the SDK hand *worker* its jobs: RunPod's, or one from the command line or test_input.json."""
+    runpod.serverless.register_fitness_check(fitness_check(settings))
+    send, limit = runpod.serverless.progress_update, settings.max_answer_bytes
+    door = Door(worker, Call, send=send, in_worker=in_runpod_worker(), max_answer_bytes=limit)
+    runpod.serverless.start({"handler": door})
+
+
+if __name__ == "__main__":
+    logs.set_up()
+    try:
+        settings = load_settings()
+    except BadSettings as error:
+        sys.stderr.write(f"The worker will not start: {error}\n")
+        sys.exit(2)
+    serve(Worker.from_settings(settings), settings)
