@@ -1,0 +1,153 @@
+"""Real Wan 2.2 weights in diffusers' layout, kept in memory between jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
+from wanworker.engines.resident.placement import lacking_for, placement_for
+from wanworker.engines.resident.progress import reporting
+from wanworker.engines.resident.protocol import Adapter, Model, Render
+from wanworker.engines.resident.start import resident
+from wanworker.engines.resident.supervisor import Supervisor
+from wanworker.errors import ModelNotFound
+from wanworker.models import hardware
+from wanworker.models.hardware import Gpu
+from wanworker.models.layouts import Layouts, WanFolder
+from wanworker.models.loras import lora_files, loras_for
+from wanworker.settings import Settings, child_environment
+from wanworker.spec import TASKS, RenderSpec
+
+CAPABILITIES = Capabilities(
+    tasks=frozenset({"t2v-A14B", "i2v-A14B", "ti2v-5B"}),
+    negative_prompt=True,
+    fps=True,
+    lora=True,
+    last_image=frozenset({"i2v-A14B"}),
+    guidance_per_expert=True,
+)
+
+#: What upstream's command line always steers away from, in English (its shared_config has it in Chinese).
+DEFAULT_NEGATIVE_PROMPT = (
+    "garish colours, overexposed, static, blurred details, subtitles, stylised, artwork, painting, still picture, "
+    "greyish overall, worst quality, low quality, JPEG artifacts, ugly, mutilated, extra fingers, badly drawn hands, "
+    "badly drawn faces, deformed, disfigured, malformed limbs, fused fingers, motionless frame, cluttered background, "
+    "three legs, crowd in the background, walking backwards"
+)
+
+#: The distilled 5B model takes exactly these (wan.md 2.7).
+_DISTILLED_STEPS, _DISTILLED_GUIDANCE = 3, 1.0
+
+#: The shift that lightx2v's 4-step pairs were distilled with; any other puts the four steps at the wrong times.
+_STEP_PAIR_SHIFT = 5.0
+
+
+class DiffusersEngine:
+    """Render with any diffusers-layout Wan 2.2 folder below the models folders, in a warm child process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        gpus: Callable[[], Sequence[Gpu]] = hardware.gpus,
+        available_memory_mib: Callable[[], int | None] = hardware.available_memory_mib,
+        supervisor: Supervisor | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._places = settings.model_dirs
+        self._layouts = Layouts(self._places)
+        self._gpus = gpus
+        self._available_memory_mib = available_memory_mib
+        self._supervisor = supervisor or resident(child_environment())
+        self._clock = clock
+
+    def readiness(self, task: str) -> Readiness:
+        """Say which weights are missing or damaged, and what the machine lacks for them."""
+        searched = tuple(str(place) for place in self._places)
+        if task not in CAPABILITIES.tasks:
+            return Readiness(missing=(f"diffusers does not render {task}",))
+        folders = self._layouts.find(task)
+        if not folders:
+            missing = f"no {TASKS[task].folder}-Diffusers folder (model_index.json of a Wan pipeline)"
+            return Readiness(missing=(missing,), searched=searched)
+        lacking = lacking_for(folders[0].sizes_bytes, self._gpus(), self._available_memory_mib())
+        return Readiness(missing=folders[0].faults, searched=searched, lacking=lacking)
+
+    async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
+        """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
+        folder = self._folder(spec.task)
+        files = lora_files(self._places)
+        chosen, warnings = loras_for(spec, files, experts=folder.experts)
+        adapters = tuple(Adapter(str(files[name]), expert, strength) for name, expert, strength in chosen)
+        model = Model(str(folder.path), placement_for(folder.sizes_bytes, self._gpus(), spec.offload_model))
+        request = request_for(spec, out_path, adapters, is_distilled=folder.is_distilled, warnings=warnings)
+        take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
+        done = await self._supervisor.render(model, request, take)
+        return Rendered(folder.path.name, (*warnings, *done.warnings), done.timings)
+
+    async def close(self) -> None:
+        """End the child."""
+        await self._supervisor.close()
+
+    def _folder(self, task: str) -> WanFolder:
+        folders = self._layouts.find(task)
+        if folders and not folders[0].faults:
+            return folders[0]
+        searched = ", ".join(str(place) for place in self._places)
+        faults = f": {'; '.join(folders[0].faults)}" if folders else ""
+        raise ModelNotFound(f"No whole {TASKS[task].folder} in diffusers' layout below {searched}{faults}")
+
+
+def request_for(
+    spec: RenderSpec, out_path: Path, adapters: tuple[Adapter, ...], *, is_distilled: bool, warnings: list[str]
+) -> Render:
+    """Return the request with the task's defaults filled in; what was changed is a line in *warnings*. Pure."""
+    task = TASKS[spec.task]
+    frames = spec.frames or task.frames or 81
+    low, high = _guidance(spec)
+    steps, shift = spec.steps or task.steps, spec.shift
+    if is_distilled:
+        if (spec.steps or _DISTILLED_STEPS) != _DISTILLED_STEPS or (spec.guidance or 1.0) != _DISTILLED_GUIDANCE:
+            warnings.append(
+                "sample_steps and sample_guide_scale were set to 3 and 1: this model was distilled for them."
+            )
+        steps, low, high = _DISTILLED_STEPS, _DISTILLED_GUIDANCE, _DISTILLED_GUIDANCE
+    if shift is None and spec.use_lora and not spec.loras:
+        shift = _STEP_PAIR_SHIFT
+        warnings.append(f"sample_shift set to {shift}: the 4-step LoRA was made for it.")
+    if spec.negative_prompt and high <= 1:
+        warnings.append("negative_prompt had no effect: it needs a guidance scale above 1.")
+    if high <= 1 < low:
+        warnings.append("guidance_scale_2 had no effect: a guidance scale of 1 or less turns guidance off for both.")
+    return Render(
+        job=0,
+        prompt=spec.prompt,
+        negative_prompt=DEFAULT_NEGATIVE_PROMPT if spec.negative_prompt is None else spec.negative_prompt,
+        width=spec.size.width,
+        height=spec.size.height,
+        frames=frames,
+        out_width=spec.size.width,
+        out_height=spec.size.height,
+        out_frames=frames,
+        fps=spec.fps,
+        seed=spec.seed,
+        steps=steps,
+        guidance=high,
+        guidance_low=low,
+        shift=task.shift if shift is None else shift,
+        solver=spec.solver,
+        image=str(spec.image) if spec.image else None,
+        last_image=str(spec.last_image) if spec.last_image else None,
+        out_path=str(out_path),
+        adapters=adapters,
+    )
+
+
+def _guidance(spec: RenderSpec) -> tuple[float, float]:
+    """Return (low, high): one number given means both experts, as upstream's flag does."""
+    default_low, default_high = TASKS[spec.task].guidance
+    high = default_high if spec.guidance is None else spec.guidance
+    low = default_low if spec.guidance is None else spec.guidance
+    return (low if spec.guidance_low is None else spec.guidance_low, high)

@@ -1,0 +1,168 @@
+"""The embedded miniature: real Wan pipelines over 6.5 MB of weights, so that everything runs without a GPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+import time
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
+from wanworker.engines.resident.progress import reporting
+from wanworker.engines.resident.protocol import Model, Render
+from wanworker.engines.resident.sound import add_sound, sound_duration_s
+from wanworker.engines.resident.start import resident
+from wanworker.engines.resident.supervisor import Supervisor
+from wanworker.media.video import probe
+from wanworker.settings import Settings, child_environment
+from wanworker.spec import RANGES, TASKS, RenderSpec, Size, nearest_frames
+
+CAPABILITIES = Capabilities(tasks=frozenset(TASKS), any_size=True, fps=True)
+
+FOLDER = Path(__file__).resolve().parent.parent / "models" / "mini"
+
+#: The frames of a clip whose length nothing decides: Wan's own default.
+_FRAMES = 81
+
+_NAMED_WORDS = 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Miniature:
+    """What `miniature.json` beside the weights says: the sizes and numbers that they were trained for."""
+
+    name: str
+    sizes: tuple[Size, ...]
+    frames: int
+    steps: int
+    guidance: float
+    shift: float
+    max_text_tokens: int
+
+    def nearest_size(self, asked: Size) -> Size:
+        """Return the size of the nearest aspect, the larger where two are as near."""
+        return min(self.sizes, key=lambda size: (abs(size.aspect / asked.aspect - 1), -size.area))
+
+
+@functools.cache
+def miniature(folder: Path = FOLDER) -> Miniature:
+    """Read the miniature's own description."""
+    facts = json.loads((folder / "miniature.json").read_text(encoding="utf-8"))
+    return Miniature(**{**facts, "sizes": tuple(Size(*pair) for pair in facts["sizes"])})
+
+
+class MiniEngine:
+    """Render any task with the miniature, at its own size, stretched to what was asked for."""
+
+    def __init__(
+        self,
+        settings: Settings,  # noqa: ARG002 - every engine is built from the settings; this one needs none
+        *,
+        supervisor: Supervisor | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._supervisor = supervisor or resident(child_environment())
+        self._clock = clock
+
+    def readiness(self, task: str) -> Readiness:
+        """Say whether *task* is a task: the weights come with the package."""
+        return Readiness(missing=() if task in TASKS else (f"mini does not render {task}",))
+
+    async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
+        """Render *spec*; see Engine."""
+        frames = await _frames_of(spec)
+        silent_path = work_dir / "silent.mp4" if spec.audio else out_path
+        request = request_for(spec, silent_path, frames)
+        model = Model(str(FOLDER), "cpu")
+        take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
+        done = await self._supervisor.render(model, request, take)
+        if spec.audio:
+            await add_sound(silent_path, spec.audio, out_path, duration_s=frames / spec.fps)
+        return Rendered(miniature().name, (*warnings_of(spec, request), *done.warnings), done.timings)
+
+    async def close(self) -> None:
+        """End the child."""
+        await self._supervisor.close()
+
+
+def request_for(spec: RenderSpec, out_path: Path, frames: int) -> Render:
+    """Return the request: the miniature's own size, length and numbers, and the file as it was asked for. Pure."""
+    own = miniature()
+    size = own.nearest_size(spec.size)
+    guidance = own.guidance if spec.guidance is None else spec.guidance
+    return Render(
+        job=0,
+        prompt=spec.prompt,
+        width=size.width,
+        height=size.height,
+        frames=own.frames,
+        out_width=_even(spec.size.width),
+        out_height=_even(spec.size.height),
+        out_frames=frames,
+        fps=spec.fps,
+        seed=spec.seed,
+        steps=spec.steps or own.steps,
+        guidance=guidance,
+        guidance_low=guidance,
+        shift=own.shift if spec.shift is None else spec.shift,
+        solver=spec.solver,
+        image=str(spec.image) if spec.image else None,
+        out_path=str(out_path),
+        max_text_tokens=own.max_text_tokens,
+    )
+
+
+def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
+    """Return what the caller should know of a clip that the miniature made. Pure."""
+    lines = [
+        f"Rendered by {miniature().name}, an embedded miniature that stands in for Wan 2.2: "
+        f"{request.width}*{request.height} pixels and {request.frames} frames, stretched to "
+        f"{request.out_width}*{request.out_height} and {request.out_frames} frames."
+    ]
+    if (request.out_width, request.out_height) != (spec.size.width, spec.size.height):
+        lines.append(f"size {spec.size} was made even, {request.out_width}*{request.out_height}: H.264 needs that.")
+    if unknown := unknown_words(spec.prompt):
+        named = ", ".join(unknown[:_NAMED_WORDS]) + (" ..." if len(unknown) > _NAMED_WORDS else "")
+        lines.append(
+            f"The miniature does not know these words of the prompt: {named}. It knows simple shapes, colours, "
+            'motions and places: "a red star moves to the right over a green field".'
+        )
+    if spec.audio:
+        lines.append("The miniature does not listen to the sound; it was joined with the video as it is.")
+    if spec.driving_video or spec.prepared_dir:
+        lines.append("The miniature does not follow the driving video; the picture moves as the prompt says.")
+    return tuple(lines)
+
+
+def unknown_words(prompt: str) -> list[str]:
+    """Return the words of *prompt* that the miniature has never seen, each once, in their order. Pure."""
+    # As its tokenizer reads: NFKC, lower case, runs of word characters.
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", prompt).lower())
+    return [word for word in dict.fromkeys(words) if word not in _vocabulary()]
+
+
+@functools.cache
+def _vocabulary() -> frozenset[str]:
+    tokenizer = json.loads((FOLDER / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
+    return frozenset(tokenizer["model"]["vocab"])
+
+
+async def _frames_of(spec: RenderSpec) -> int:
+    """Return the clip's length: that of the sound or the driving video, capped by the frames that were asked for."""
+    seconds = None
+    if spec.audio:
+        seconds = await sound_duration_s(spec.audio)
+    elif spec.driving_video:
+        seconds = (await probe(spec.driving_video)).duration_s
+    if seconds is None:
+        return spec.frames or _FRAMES
+    whole = min(nearest_frames(round(seconds * spec.fps)), int(RANGES["frames"].high))
+    return min(whole, spec.frames) if spec.frames else whole
+
+
+def _even(side: int) -> int:
+    return side - side % 2

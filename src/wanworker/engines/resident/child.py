@@ -1,0 +1,153 @@
+"""
+The resident child: `python -m wanworker.engines.resident.child`, commands on stdin, events on what was stdout.
+
+It belongs to its parent: the end of stdin ends it at once, in the middle of a job too, and so does the parent's death.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO
+
+from wanworker.engines.resident import protocol
+from wanworker.engines.resident.failures import failure_of, is_out_of_memory
+from wanworker.engines.resident.loading import Loaded, load
+from wanworker.engines.resident.protocol import Failed, Load, Ready, Render, Stage, Step, Stop, Stopped
+from wanworker.engines.resident.rendering import StoppedByParent, render
+
+#: Linux's prctl(2) PR_SET_PDEATHSIG: be killed when the parent dies, even while stdin is held open by someone else.
+_PR_SET_PDEATHSIG = 1
+
+
+class Inbox:
+    """Read commands in a thread of their own, so that `stop` arrives while a job runs."""
+
+    def __init__(self, lines: Iterable[bytes], *, at_end: Callable[[], None]) -> None:
+        self._lines = lines
+        self._at_end = at_end
+        self._commands: queue.SimpleQueue[Load | Render] = queue.SimpleQueue()
+        self._stopped: set[int] = set()
+        threading.Thread(target=self._read, name="inbox", daemon=True).start()
+
+    def __iter__(self) -> Iterator[Load | Render]:
+        """Give the commands that start something, for ever."""
+        while True:
+            yield self._commands.get()
+
+    def must_stop(self, job: int) -> bool:
+        """Say whether the parent wants this job stopped."""
+        return job in self._stopped
+
+    def _read(self) -> None:
+        for line in self._lines:
+            command = protocol.decode_command(line)
+            if isinstance(command, Stop):
+                self._stopped.add(command.job)
+            else:
+                self._commands.put(command)
+        self._at_end()
+
+
+class Outbox:
+    """Write events; a parent that is gone is no reason to fail, the inbox ends the process then."""
+
+    def __init__(self, channel: IO[bytes]) -> None:
+        self._channel = channel
+
+    def send(self, event: protocol.Event) -> None:
+        """Send one event at once."""
+        with contextlib.suppress(BrokenPipeError):
+            self._channel.write(protocol.encode(event))
+            self._channel.flush()
+
+
+class Reporter:
+    """What a running job may say and ask: its stage, its steps, and whether to stop."""
+
+    def __init__(self, job: int, inbox: Inbox, outbox: Outbox) -> None:
+        self._job, self._inbox, self._outbox = job, inbox, outbox
+
+    def stage(self, name: str) -> None:
+        """Say which stage begins."""
+        self._outbox.send(Stage(self._job, name))
+
+    def step(self, stage: str, step: int, steps: int) -> None:
+        """Say that *step* of *steps* of the stage is done."""
+        self._outbox.send(Step(self._job, stage, step, steps))
+
+    def must_stop(self) -> bool:
+        """Ask whether the job was cancelled."""
+        return self._inbox.must_stop(self._job)
+
+
+def main() -> None:
+    """Serve until the parent goes away."""
+    started = time.monotonic()
+    outbox = Outbox(_private_channel())
+    _die_with_parent()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    serve(Inbox(sys.stdin.buffer, at_end=lambda: os._exit(0)), outbox, started)
+
+
+def serve(inbox: Inbox, outbox: Outbox, started: float) -> None:
+    """Take commands for ever: a load, then jobs. A load that fails leaves nothing to serve with."""
+    loaded: Loaded | None = None
+    for command in inbox:
+        if isinstance(command, Load):
+            try:
+                loaded = load(command.model)
+            except Exception as error:  # noqa: BLE001 - this process's door: the parent gets every failure as an event
+                outbox.send(_told(error, 0, usable=False))
+                continue
+            outbox.send(Ready(time.monotonic() - started))
+        elif loaded is None:
+            outbox.send(Failed(command.job, "ENGINE_FAILED", "No model is loaded.", usable=False))
+        else:
+            outbox.send(_outcome(loaded, command, Reporter(command.job, inbox, outbox)))
+
+
+def _outcome(loaded: Loaded, request: Render, reporter: Reporter) -> protocol.Event:
+    used_before = loaded.gpu_bytes_used()
+    try:
+        return render(loaded, request, reporter)
+    except StoppedByParent:
+        return Stopped(request.job)
+    except Exception as error:  # noqa: BLE001 - this process's door, as above
+        failed = _told(error, request.job, usable=True)
+        if not is_out_of_memory(error):
+            return failed
+    # Only here, where the exception and its frames with their tensors are gone, can memory be given back.
+    freed = loaded.free() <= used_before
+    return Failed(failed.job, failed.code, failed.message, failed.hint, usable=freed)
+
+
+def _told(error: Exception, job: int, *, usable: bool) -> Failed:
+    traceback.print_exception(error)
+    failed = failure_of(error, job)
+    return Failed(job, failed.code, failed.message, failed.hint, usable)
+
+
+def _private_channel() -> IO[bytes]:
+    """Take stdout for events alone: whatever a library prints goes to stderr from here on."""
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return channel
+
+
+def _die_with_parent() -> None:
+    if sys.platform.startswith("linux"):  # elsewhere the end of stdin has to do
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

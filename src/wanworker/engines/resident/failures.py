@@ -1,0 +1,35 @@
+"""The child's foreign exceptions, told as the worker's own."""
+
+from __future__ import annotations
+
+import errno
+
+from wanworker.engines.resident.protocol import Failed
+from wanworker.errors import DiskFull, EngineFailed, OutOfMemory, WorkerError
+
+#: What allocators say: CUDA, cuBLAS and cuDNN, and torch's own on the CPU.
+_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
+def failure_of(error: Exception, job: int) -> Failed:
+    """Return the event that tells of *error*: which of our errors it is, and its words on one line."""
+    if isinstance(error, WorkerError):
+        return Failed(job, error.code, str(error), error.hint)
+    words = f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"
+    if is_out_of_memory(error):
+        return Failed(job, OutOfMemory.code, f"Out of memory while rendering. {words}")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Failed(job, DiskFull.code, f"No space is left for the video. {words}")
+    return Failed(job, EngineFailed.code, f"The pipeline failed. {words}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether *error* is a failed allocation, on the GPU or on the host."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)

@@ -1,0 +1,26 @@
+"""The child's events as progress, for both engines that run one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wanworker.engines.base import Report
+from wanworker.engines.resident.protocol import Event, Stage, Step
+from wanworker.progress import Meter
+
+#: Shares of the whole, from runs of the miniature and, for loading, from reports of the real models (wan.md 4.3).
+_STAGES = {"text": 2.0, "sampling": 75.0, "decoding": 10.0, "encoding": 13.0}
+_COLD_STAGES = {"loading": 60.0, **_STAGES}
+
+
+def reporting(report: Report, *, is_warm: bool, clock: Callable[[], float]) -> Callable[[Event], None]:
+    """Return a function that takes the events of one job and reports them; a warm model has no loading to wait for."""
+    meter = Meter(_STAGES if is_warm else _COLD_STAGES, clock=clock)
+
+    def take(event: Event) -> None:
+        if isinstance(event, Stage):
+            report(meter.at(event.name))
+        elif isinstance(event, Step):
+            report(meter.at(event.stage, event.step, event.steps))
+
+    return take

@@ -1,0 +1,169 @@
+"""
+What the worker and the resident child say to each other: one JSON object a line, both ways. Pure.
+
+Commands go down: `load` once, then `render` and `stop` as often as wanted; the end of the stream means exit at once.
+Events come up: `ready` or `failed` after a load; `stage` and `step` while a job runs, and exactly one of `done`,
+`failed` and `stopped` at its end. Every event of a job carries its number, so that none is taken for another's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+Placement = Literal["cpu", "resident", "offload"]
+Expert = Literal["high", "low"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model:
+    """Weights and where they live: `resident` all on the GPU, `offload` one component at a time, `cpu` none of it."""
+
+    folder: str
+    placement: Placement
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adapter:
+    """One LoRA file for one expert; a model without a low-noise expert has only `high`."""
+
+    path: str
+    expert: Expert
+    strength: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Load:
+    """Load these weights. Comes first, and once: other weights take another child."""
+
+    model: Model
+    type: Literal["load"] = "load"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Render:
+    """
+    Render one clip with every number decided.
+
+    `width`, `height` and `frames` are what the model renders; `out_width`, `out_height` and `out_frames` are what the
+    file has (pixels, frames): where they differ the clip is resampled. `fps` is the file's. `guidance` is the
+    high-noise expert's, `guidance_low` the other's.
+    """
+
+    job: int
+    prompt: str
+    width: int
+    height: int
+    frames: int
+    out_width: int
+    out_height: int
+    out_frames: int
+    fps: float
+    seed: int
+    steps: int
+    guidance: float
+    guidance_low: float
+    shift: float
+    out_path: str
+    negative_prompt: str = ""
+    solver: str | None = None
+    image: str | None = None
+    last_image: str | None = None
+    adapters: tuple[Adapter, ...] = ()
+    max_text_tokens: int = 512
+    type: Literal["render"] = "render"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop this job at its next step; a job that has ended already is left alone."""
+
+    job: int
+    type: Literal["stop"] = "stop"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready:
+    """The weights are loaded; `load_s` is the time from the child's start."""
+
+    load_s: float
+    type: Literal["ready"] = "ready"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stage:
+    """The job has come to this stage: text, sampling, decoding, encoding (and loading, said by the parent)."""
+
+    job: int
+    name: str
+    type: Literal["stage"] = "stage"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """A part of the stage is done: `step` of `steps`."""
+
+    job: int
+    stage: str
+    step: int
+    steps: int
+    type: Literal["step"] = "step"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Done:
+    """The file is written; `timings` are seconds by stage."""
+
+    job: int
+    timings: dict[str, float]
+    warnings: tuple[str, ...] = ()
+    type: Literal["done"] = "done"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failed:
+    """
+    The job (0: the load) failed. `code` is that of the error in wanworker.errors that the caller shall see.
+
+    `usable` says whether this child can take another job; it cannot when it failed to give its memory back.
+    """
+
+    job: int
+    code: str
+    message: str
+    hint: str | None = None
+    usable: bool = True
+    type: Literal["failed"] = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stopped:
+    """The job was stopped as asked and left no file."""
+
+    job: int
+    type: Literal["stopped"] = "stopped"
+
+
+Command = Load | Render | Stop
+Event = Ready | Stage | Step | Done | Failed | Stopped
+
+_COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+
+def encode(message: Command | Event) -> bytes:
+    """Return the message as one line of ASCII JSON with its newline."""
+    return json.dumps(dataclasses.asdict(message)).encode("ascii") + b"\n"
+
+
+def decode_command(line: bytes) -> Command:
+    """Read a line from the parent. Raises ValueError when it is no command."""
+    return _COMMANDS.validate_python(json.loads(line))
+
+
+def decode_event(line: bytes) -> Event:
+    """Read a line from the child. Raises ValueError when it is no event, such as a library's print."""
+    return _EVENTS.validate_python(json.loads(line))

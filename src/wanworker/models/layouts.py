@@ -1,0 +1,211 @@
+"""Wan 2.2 folders in diffusers' layout: where they are, which task each renders, what is wrong with one. No torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from wanworker.models.safetensors import BrokenSafetensors, read_header
+from wanworker.spec import TASKS
+
+#: How far below a models folder a model may lie: `models/Wan-AI/Wan2.2-T2V-A14B-Diffusers` is two.
+MAX_DEPTH = 3
+
+_INDEX = "model_index.json"
+_PIPELINES = {"WanPipeline", "WanImageToVideoPipeline", "WanDMDPipeline"}
+_DISTILLED = "WanDMDPipeline"
+_WEIGHTS = {
+    "transformer": "diffusion_pytorch_model",
+    "transformer_2": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "text_encoder": "model",
+}
+
+#: Bytes a number takes once loaded: bfloat16, and float32 for the VAE (resident/loading.py), whatever the file has.
+_LOADED_BYTES = 2
+_LOADED_VAE_BYTES = 4
+
+_HUB_REPOSITORY = "models--"
+
+_Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WanFolder:
+    """
+    One folder with a `model_index.json` of a Wan 2.2 pipeline.
+
+    `faults` says in words what is missing or damaged; `sizes_bytes` is what each component takes once loaded on a GPU.
+    `is_distilled` marks a model that renders in a few fixed steps (FastWan). `experts` is 1 or 2.
+    """
+
+    path: Path
+    task: str
+    experts: int
+    is_distilled: bool
+    sizes_bytes: Mapping[str, int]
+    faults: tuple[str, ...] = ()
+
+
+class Layouts:
+    """Find the Wan folders below some places, looking into a folder again only when something in it has changed."""
+
+    def __init__(self, places: Iterable[Path]) -> None:
+        self.places = tuple(places)
+        self._known: dict[Path, tuple[_Stamp, WanFolder | None]] = {}
+
+    def find(self, task: str) -> list[WanFolder]:
+        """Return the folders for *task*, the best first: whole ones, then undistilled ones, then as they lie."""
+        found = {folder.path: folder for folder in self._all() if folder.task == task}
+        return sorted(found.values(), key=lambda folder: (bool(folder.faults), folder.is_distilled))
+
+    def _all(self) -> Iterator[WanFolder]:
+        for place in self.places:
+            for path in _model_folders(place, MAX_DEPTH):
+                stamp = _stamp(path)
+                if path not in self._known or self._known[path][0] != stamp:
+                    self._known[path] = (stamp, read_folder(path))
+                folder = self._known[path][1]
+                if folder is not None:
+                    yield folder
+
+
+def read_folder(path: Path) -> WanFolder | None:
+    """Return what the folder *path* holds, None when it is no Wan 2.2 pipeline or one of a kind we do not render."""
+    index = _json(path / _INDEX)
+    if index.get("_class_name") not in _PIPELINES:
+        return None
+    task = _task_of(path, index)
+    if task is None:
+        return None
+    faults: list[str] = []
+    sizes_bytes: dict[str, int] = {}
+    for name in (name for name, value in index.items() if _is_component(value)):
+        folder = path / name
+        if name in _WEIGHTS:
+            sizes_bytes[name] = _read_weights(folder, _WEIGHTS[name], faults) * _bytes_of_a_number(name)
+        elif not any(folder.glob("*.json")):
+            faults.append(f"{path.name}/{name} is missing or empty")
+    return WanFolder(
+        path,
+        task,
+        experts=2 if "transformer_2" in sizes_bytes else 1,
+        is_distilled=index["_class_name"] == _DISTILLED,
+        sizes_bytes=sizes_bytes,
+        faults=tuple(faults),
+    )
+
+
+def task_of_config(config: Mapping[str, Any], *, experts: int, expand_timesteps: bool) -> str | None:
+    """
+    Return the task of a transformer with this configuration, None for another model of the family. Pure.
+
+    i2v feeds 16 channels of noise, 16 of picture and 4 of mask; 5B's VAE has 48 (wan.md 3). One expert with 16
+    channels is Wan 2.1.
+    """
+    channels = (config.get("in_channels"), config.get("out_channels"))
+    if expand_timesteps or channels == (48, 48):
+        return "ti2v-5B"
+    if experts != 2:
+        return None
+    kinds: Mapping[tuple[object, object], str] = {(16, 16): "t2v-A14B", (36, 16): "i2v-A14B"}
+    return kinds.get(channels)
+
+
+def _task_of(path: Path, index: Mapping[str, Any]) -> str | None:
+    config = _json(path / "transformer" / "config.json")
+    if not config:  # half a download: its name says what it will be
+        return _task_named(str(path))
+    experts = 2 if _is_component(index.get("transformer_2")) else 1
+    return task_of_config(config, experts=experts, expand_timesteps=bool(index.get("expand_timesteps")))
+
+
+def _task_named(text: str) -> str | None:
+    for task in TASKS.values():
+        if task.folder.lower() in text.lower():
+            return task.name
+    return None
+
+
+def _is_component(value: object) -> bool:
+    """In an index a component is [library, class]; one that is not there is [null, null]."""
+    return isinstance(value, list) and len(value) == 2 and value[1] is not None
+
+
+def _read_weights(folder: Path, stem: str, faults: list[str]) -> int:
+    """Return how many numbers the component has; what is missing or damaged becomes a line in *faults*."""
+    where = f"{folder.parent.name}/{folder.name}"
+    if not (folder / "config.json").is_file():
+        faults.append(f"{where}/config.json is missing")
+    numbers = 0
+    for name in _weight_files(folder, stem):
+        try:
+            numbers += _numbers_in(read_header(folder / name))
+        except FileNotFoundError:
+            faults.append(f"{where}/{name} is missing")
+        except (OSError, BrokenSafetensors) as error:
+            faults.append(f"{where}/{name} is damaged: {error}")
+    return numbers
+
+
+def _numbers_in(header: Mapping[str, Any]) -> int:
+    return sum(math.prod(entry.get("shape", ())) for name, entry in header.items() if name != "__metadata__")
+
+
+def _bytes_of_a_number(component: str) -> int:
+    return _LOADED_VAE_BYTES if component == "vae" else _LOADED_BYTES
+
+
+def _weight_files(folder: Path, stem: str) -> list[str]:
+    """Return the files that the weights should be in: those of the index, else the one of the plain name."""
+    named = _json(folder / f"{stem}.safetensors.index.json").get("weight_map")
+    return sorted(set(named.values())) if isinstance(named, dict) and named else [f"{stem}.safetensors"]
+
+
+def _model_folders(place: Path, depth: int) -> Iterator[Path]:
+    """Give the folders with an index at most *depth* levels below *place*; a model's own folders are not searched."""
+    if (place / _INDEX).is_file():
+        yield place
+        return
+    if depth == 0:
+        return
+    for folder in _subfolders(place):
+        if folder.name.startswith(_HUB_REPOSITORY):
+            for snapshot in _subfolders(folder / "snapshots"):
+                yield from _model_folders(snapshot, 0)
+        else:
+            yield from _model_folders(folder, depth - 1)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except OSError:  # missing, unreadable or no folder: nothing to find there
+        return []
+    return [folder / name for name in names]
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Return what changes when a file comes, goes or is written: names, times, sizes."""
+    stamps = []
+    for folder in (path, *_subfolders(path)):
+        for file in sorted(folder.iterdir()):
+            if file.suffix in {".json", ".safetensors"} and file.exists():
+                facts = file.stat()
+                stamps.append((str(file), facts.st_mtime_ns, facts.st_size))
+    return tuple(stamps)
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    """Return the object in a JSON file, empty where there is none that can be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
