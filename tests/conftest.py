@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,6 @@ from wanworker.settings import Settings
 
 #: Our own variables, whoever runs the tests.
 OURS = frozenset(str(field.validation_alias) for field in Settings.model_fields.values())
-
-
-class MakeSettings(Protocol):
-    """Settings with models and outputs below the test's folder; keywords set any other field."""
-
-    def __call__(self, **fields: Any) -> Settings: ...
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +25,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make_settings(tmp_path: Path) -> MakeSettings:
-    """Return a function that builds Settings with `ckpt_dir` and `out_dir` below *tmp_path*, neither of them made."""
+def make_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Return a function that builds Settings with models and outputs below *tmp_path*, and any fields given to it."""
 
     def make(**fields: Any) -> Settings:
         places = {"ckpt_dir": tmp_path / "models", "out_dir": tmp_path / "outputs", "wan_home": tmp_path / "Wan2.2"}
@@ -41,6 +36,6 @@ def make_settings(tmp_path: Path) -> MakeSettings:
 
 
 @pytest.fixture
-def settings(make_settings: MakeSettings) -> Settings:
+def settings(make_settings: Callable[..., Settings]) -> Settings:
     """Return settings with every default but the places."""
     return make_settings()

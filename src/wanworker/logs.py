@@ -10,12 +10,14 @@ import sys
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/=]{200,}")
+_URL_LOGIN = re.compile(r"(https?://)[^\s/?#@'\"]+@")
 _URL_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 
 
 def tidy(text: str) -> str:
-    """Shorten base64 runs and drop the queries of URLs, where signatures and tokens live."""
+    """Shorten base64 runs and drop the logins and queries of URLs, where passwords and signatures live."""
     text = _BASE64_RUN.sub(lambda match: f"<{len(match[0])} characters>", text)
+    text = _URL_LOGIN.sub(r"\1...@", text)
     return _URL_QUERY.sub(r"\1?...", text)
 
 

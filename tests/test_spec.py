@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from wanworker.errors import InvalidRequest
+from wanworker.spec import RANGES, TASKS, Size, nearest_frames, size_at_aspect, task_named
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [(1, 1), (2, 1), (3, 5), (4, 5), (5, 5), (15, 17), (16, 17), (17, 17), (18, 17), (19, 21), (81, 81), (1201, 1201)],
+)
+def test_frames_go_to_the_nearest_4n_plus_1_ties_up(asked: int, expected: int) -> None:
+    assert expected == nearest_frames(asked)
+
+
+def test_every_possible_number_of_frames_stays_within_two_and_in_range() -> None:
+    limits = RANGES["frames"]
+    snapped = {asked: nearest_frames(asked) for asked in range(int(limits.low), int(limits.high) + 1)}
+
+    assert all(abs(frames - asked) <= 2 and frames % 4 == 1 for asked, frames in snapped.items())
+    assert all(limits.low <= frames <= limits.high for frames in snapped.values())
+
+
+@pytest.mark.parametrize("text", ["1280*720", "1280x720", "1280X720", "1280\u00d7720", " 1280 * 720 "])
+def test_a_size_is_read_in_every_documented_spelling(text: str) -> None:
+    assert Size(1280, 720) == Size.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "1280", "1280*", "1280-720", "1280*720*3", "-1280*720", "12.5*7", "1280*720px"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"size must look like '1280\*720'") as caught:
+        Size.parse(text)
+
+    assert "size" == caught.value.field
+
+
+@pytest.mark.parametrize(
+    ("text", "field"), [("63*720", "width"), ("2049*720", "width"), ("1280*63", "height"), ("1280*99999", "height")]
+)
+def test_a_side_out_of_range_is_refused_by_name_with_the_range(text: str, field: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{field} must be between 64 and 2048 pixels; got") as caught:
+        Size.parse(text)
+
+    assert field == caught.value.field
+
+
+@pytest.mark.parametrize("text", ["64*64", "2048*2048"])
+def test_both_ends_of_the_range_are_possible(text: str) -> None:
+    assert text == str(Size.parse(text))
+
+
+def test_a_long_text_is_cut_in_the_message() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Size.parse("9" * 5000)
+
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize(
+    ("size", "multiple", "expected"),
+    [
+        (Size(1280, 720), 32, Size(1280, 704)),
+        (Size(1280, 720), 16, Size(1280, 720)),
+        (Size(1, 900), 16, Size(16, 896)),
+    ],
+)
+def test_snapping_goes_to_the_nearest_multiple_and_never_to_zero(size: Size, multiple: int, expected: Size) -> None:
+    assert expected == size.snapped(multiple)
+
+
+@pytest.mark.parametrize("aspect", [0.3, 9 / 16, 1.0, 4 / 3, 16 / 9, 3.0])
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_a_derived_size_keeps_aspect_and_area(aspect: float, task: object) -> None:
+    area, multiple = task.size.area, task.size_multiple  # type: ignore[attr-defined]
+
+    size = size_at_aspect(aspect, area, multiple)
+
+    assert (0, 0) == (size.width % multiple, size.height % multiple)
+    assert abs(size.aspect / aspect - 1) < 0.06
+    assert abs(size.area / area - 1) < 0.06
+
+
+def test_a_derived_size_has_the_asked_shape_not_its_inverse() -> None:
+    assert Size(1280, 720) == size_at_aspect(16 / 9, 1280 * 720, 16)
+    assert Size(720, 1280) == size_at_aspect(9 / 16, 1280 * 720, 16)
+
+
+def test_the_five_tasks_are_named_exactly() -> None:
+    assert ["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"] == list(TASKS)
+
+
+@pytest.mark.parametrize("name", ["t2v", "T2V-A14B", "t2v-A14B ", "", "x" * 1000])
+def test_any_other_name_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="known: t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B, animate-14B") as caught:
+        task_named(name)
+
+    assert "task" == caught.value.field
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_a_tasks_own_defaults_are_possible(task: object) -> None:
+    name, size, multiple = task.name, task.size, task.size_multiple  # type: ignore[attr-defined]
+    frames, low, steps = task.frames, task.guidance, task.steps  # type: ignore[attr-defined]
+
+    assert task_named(name) is task
+    assert size == size.checked().snapped(multiple)
+    assert frames is None or frames == nearest_frames(frames)
+    assert all(RANGES["guidance"].low <= scale <= RANGES["guidance"].high for scale in low)
+    assert RANGES["steps"].low <= steps <= RANGES["steps"].high
+
+
+def test_a_task_that_needs_a_picture_takes_one() -> None:
+    assert all(task.takes_image for task in TASKS.values() if task.needs_image)
+
+
+def test_the_short_name_is_what_the_documented_sentence_says() -> None:
+    assert ["t2v", "i2v", "ti2v", "s2v", "animate"] == [task.short_name for task in TASKS.values()]
