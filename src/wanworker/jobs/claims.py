@@ -1,0 +1,135 @@
+"""Who renders a job: one attempt at a time, and among all that ask for it at once exactly one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wanworker.errors import RequestIdReused
+from wanworker.jobs.index import Index
+from wanworker.jobs.model import PROMPT_CHARS, Job, JobStatus, check_request_id
+from wanworker.jobs.owner import Owner
+from wanworker.jobs.records import Records
+
+# A worker that has made its mark writes the record at once. One that takes longer than 5 s died in between.
+_RECORD_STEP_S = 0.02
+_RECORD_STEPS = 250
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What starts an attempt; `runpod_id` is None outside RunPod."""
+
+    request_id: str
+    action: str
+    spec_hash: str
+    runpod_id: str | None = None
+    prompt: str = ""
+    engine: str | None = None
+    model: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The job under a request id: ours to render, or else completed or in another's hands already."""
+
+    job: Job
+    is_ours: bool
+
+
+class Claims:
+    """
+    Start attempts. The mark of an attempt is made with O_EXCL, which network volumes keep too; a number that a
+    worker marked and died over before it wrote the record is passed over, never taken again.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        index: Index,
+        *,
+        owner: Callable[[], Owner],
+        clock: Callable[[], float],
+        pause: Callable[[float], None],
+    ) -> None:
+        self._records = records
+        self._index = index
+        self._owner = owner
+        self._clock = clock
+        self._pause = pause
+
+    def claim(self, request: JobRequest, *, queued: bool) -> Claim:
+        """Do what JobStore.claim says."""
+        check_request_id(request.request_id)
+        passed_over = waits = 0
+        while True:
+            before = self._records.current(request.request_id)
+            self._accept(request, before)
+            if before is not None and not before.status.may_run_again:
+                return Claim(before, is_ours=False)
+            attempt = max(passed_over, before.attempt if before else 0) + 1
+            job = self._attempt(request, attempt, before, queued=queued)
+            if self._take(before, job):
+                return Claim(job, is_ours=True)
+            # Another worker made its mark a moment ago. Its record shows up now, or that worker is dead.
+            if waits < _RECORD_STEPS:
+                waits += 1
+                self._pause(_RECORD_STEP_S)
+            else:
+                passed_over, waits = attempt, 0
+
+    def _accept(self, request: JobRequest, before: Job | None) -> None:
+        """Refuse another request under a used id; else let the RunPod id find the job from here on."""
+        if before is not None and before.spec_hash != request.spec_hash:
+            raise RequestIdReused(f"request_id {request.request_id!r} already names a different request.")
+        if request.runpod_id is not None:
+            self._records.alias(request.runpod_id, request.request_id)
+
+    def _attempt(self, request: JobRequest, attempt: int, before: Job | None, *, queued: bool) -> Job:
+        now = self._clock()
+        return Job(
+            request_id=request.request_id,
+            runpod_id=request.runpod_id,
+            action=request.action,
+            spec_hash=request.spec_hash,
+            attempt=attempt,
+            owner=self._owner(),
+            status=JobStatus.QUEUED if queued else JobStatus.RUNNING,
+            created_at=before.created_at if before else now,
+            heartbeat_at=now,
+            started_at=None if queued else now,
+            prompt=request.prompt[:PROMPT_CHARS],
+            engine=request.engine,
+            model=request.model,
+            seed=request.seed,
+        )
+
+    def _take(self, before: Job | None, job: Job) -> bool:
+        """
+        Make the mark, look again, write the record; False if another worker was quicker.
+
+        The second look (in `swap`) is for a mark that came free again because its attempt has already ended.
+        """
+        if not self._records.mark(job.request_id, job.attempt):
+            return False
+        taken = False
+        try:
+            taken = self._write(before, job)
+        finally:
+            if not taken:
+                self._records.unmark(job.request_id, job.attempt)
+        if taken:
+            for earlier in range(before.attempt if before else 1, job.attempt):
+                self._records.unmark(job.request_id, earlier)
+        return taken
+
+    def _write(self, before: Job | None, job: Job) -> bool:
+        if before is not None:
+            return self._records.swap(before, job)
+        # The entry comes first: one without a record is passed over, a record without one would never be listed.
+        self._index.add(job)
+        taken = self._records.swap(None, job)
+        if not taken:
+            self._index.forget(job, now=self._clock())
+        return taken

@@ -1,0 +1,142 @@
+"""Small files on a volume that several hosts share: replaced whole, made once, appended to; errors in our words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wanworker.errors import DiskFull, EngineUnavailable
+
+Write = Callable[[Path, bytes], object]
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """
+    Write a file and wait until it is on the disk.
+
+    A rename may reach the disk before the data does, and after a power cut, or on another host of a network volume,
+    the name would then show an empty file: hence fsync before any rename.
+    """
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class Disk:
+    """
+    The files below one folder, named by relative paths; the folder is made when the first file is written.
+
+    No locks: network volumes keep them badly or not at all. What is relied on instead is that rename replaces, that
+    O_EXCL makes a file once, and that O_APPEND writes at the end (over NFS two hosts may still write over one
+    another there: only the index of the listing is at stake). Every method raises DiskFull or EngineUnavailable.
+    """
+
+    def __init__(self, root: Path, *, write: Write = write_durably) -> None:
+        self._root = root
+        self._write = write
+        self._replacing = threading.Lock()
+
+    def read(self, name: str, start: int = 0, size_bytes: int = -1) -> bytes | None:
+        """Return the bytes of a file from *start*, all or *size_bytes* of them; None if there is no such file."""
+        with self._in_our_words():
+            try:
+                with (self._root / name).open("rb") as file:
+                    file.seek(start)
+                    return file.read(size_bytes)
+            except FileNotFoundError:
+                return None
+
+    def replace(self, name: str, data: bytes, *, still_right: Callable[[], bool] = lambda: True) -> bool:
+        """
+        Put *data* in the place of a file, whole or not at all; False if *still_right* said no at the last moment.
+
+        The question is asked after the slow part: between threads of this Disk nothing comes between it and the
+        rename, between processes some microseconds remain.
+        """
+        path = self._root / name
+        with self._in_our_words(), _beside(path) as temporary:
+            self._write(temporary, data)
+            with self._replacing:
+                replacing = still_right()
+                if replacing:
+                    temporary.replace(path)
+            return replacing
+
+    def make(self, name: str) -> bool:
+        """Make an empty file; False if it is there already. Among all that try at once exactly one gets True."""
+        path = self._root / name
+        with self._in_our_words():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            except FileExistsError:
+                return False
+            return True
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add *data* at the end of a file with one write."""
+        path = self._root / name
+        with self._in_our_words():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+            try:
+                if os.write(descriptor, data) < len(data):
+                    # Only a volume that is full to the brim cuts a short write shorter.
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(descriptor)
+
+    def remove(self, name: str) -> bool:
+        """Remove a file; False if it is gone already."""
+        with self._in_our_words():
+            try:
+                (self._root / name).unlink()
+            except FileNotFoundError:
+                return False
+            return True
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return name and size in bytes of the files of *folder*; empty if there is no such folder."""
+        with self._in_our_words():
+            try:
+                with os.scandir(self._root / folder) as entries:
+                    return {name: size for entry in entries for name, size in _size(entry)}
+            except FileNotFoundError:
+                return {}
+
+    @contextmanager
+    def _in_our_words(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise DiskFull(f"No space is left for the job records in {self._root} ({error.strerror}).") from error
+            raise EngineUnavailable(
+                f"The job records in {self._root} cannot be read or written: {error.strerror or error}.",
+                hint="The folder must be one that the worker may make and write in; check WAN_OUT_DIR and the volume.",
+            ) from error
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Give a name in the folder of *path*, which makes a rename of one file system; nothing stays under it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _size(entry: os.DirEntry[str]) -> Iterator[tuple[str, int]]:
+    """Yield nothing for a file that another process removed between the listing and the look."""
+    try:
+        yield entry.name, entry.stat().st_size
+    except FileNotFoundError:
+        return

@@ -1,0 +1,221 @@
+"""What a job's record holds: statuses, the transitions between them, outputs, and its JSON. Pure."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, TypedDict, Unpack
+
+from pydantic import TypeAdapter, ValidationError
+
+from wanworker.errors import Interrupted, InvalidRequest
+from wanworker.jobs.owner import Owner
+from wanworker.progress import Progress
+
+#: The record's own version. A reader ignores keys that it does not know, so adding one needs no new number.
+SCHEMA = 1
+
+#: As much of a prompt as is kept; also the longest that a request may have.
+PROMPT_CHARS = 10_000
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class JobStatus(StrEnum):
+    """Say where a job's latest attempt is. Doors translate these into their own words."""
+
+    #: The job waits for its turn.
+    QUEUED = "QUEUED"
+    #: An engine is at work on it, and its worker sends heartbeats.
+    RUNNING = "RUNNING"
+    #: The outputs exist and were verified.
+    COMPLETED = "COMPLETED"
+    #: It failed, or its worker died; `error` says why.
+    ERROR = "ERROR"
+    #: Its deadline passed and the engine was stopped.
+    TIMEOUT = "TIMEOUT"
+    #: The engine reported success and left no usable file.
+    NO_OUTPUT = "NO_OUTPUT"
+    #: The caller did not want it any more.
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """This attempt has ended."""
+        return not TRANSITIONS[self]
+
+    @property
+    def may_run_again(self) -> bool:
+        """The same request, sent again, starts another attempt."""
+        return self.is_terminal and self is not JobStatus.COMPLETED
+
+
+#: What may follow what within one attempt; a further attempt starts afresh.
+TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset((JobStatus.RUNNING, JobStatus.ERROR, JobStatus.TIMEOUT, JobStatus.CANCELLED)),
+    JobStatus.RUNNING: frozenset(
+        (JobStatus.COMPLETED, JobStatus.ERROR, JobStatus.TIMEOUT, JobStatus.NO_OUTPUT, JobStatus.CANCELLED)
+    ),
+    JobStatus.COMPLETED: frozenset(),
+    JobStatus.ERROR: frozenset(),
+    JobStatus.TIMEOUT: frozenset(),
+    JobStatus.NO_OUTPUT: frozenset(),
+    JobStatus.CANCELLED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed: the stable code that clients branch on, the text, and what to do."""
+
+    code: str
+    text: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file that a job made; `kind` is video, image or audio. What does not apply to a kind is left out."""
+
+    path: str
+    kind: str
+    mime: str
+    size_bytes: int
+    sha256: str
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    frames: int | None = None
+    duration_s: float | None = None
+    codec: str | None = None
+    has_audio: bool = False
+
+
+class JobChanges(TypedDict, total=False):
+    """What may change in a record once its attempt has begun."""
+
+    status: JobStatus
+    progress: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    delivery: Mapping[str, Any] | None
+    error: JobError | None
+    outputs: tuple[Output, ...]
+    engine: str | None
+    model: str | None
+    seed: int | None
+    timings: Mapping[str, float]
+
+
+def _no_progress() -> dict[str, Any]:
+    return Progress("", 0.0).to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """
+    The latest attempt of a job, as its record tells it.
+
+    Times are unix seconds; `created_at` is the first attempt's. `progress` is the form of Progress.to_json;
+    `timings` are seconds by stage; `delivery` says how the outputs reached the caller. There is no field for a
+    presigned URL, a key or an input file, and none belongs into `delivery`: the record outlives them all.
+    """
+
+    request_id: str
+    action: str
+    spec_hash: str
+    attempt: int
+    owner: Owner
+    status: JobStatus
+    created_at: float
+    heartbeat_at: float
+    started_at: float | None = None
+    completed_at: float | None = None
+    runpod_id: str | None = None
+    progress: Mapping[str, Any] = field(default_factory=_no_progress)
+    warnings: tuple[str, ...] = ()
+    delivery: Mapping[str, Any] | None = None
+    error: JobError | None = None
+    outputs: tuple[Output, ...] = ()
+    engine: str | None = None
+    model: str | None = None
+    seed: int | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    prompt: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Its worker died before the job ended."""
+        return self.error is not None and self.error.code == Interrupted.code
+
+    def changed(self, now: float, **changes: Unpack[JobChanges]) -> Job:
+        """
+        Return this job with *changes*, alive at *now*, and stamped with the time when it starts or ends.
+
+        Raises ValueError for a step that TRANSITIONS does not allow.
+        """
+        after = changes.get("status", self.status)
+        if after is not self.status and after not in TRANSITIONS[self.status]:
+            raise ValueError(f"Job {self.request_id} is {self.status.value} and cannot become {after.value}.")
+        job = replace(self, **changes)
+        if not self.status.is_terminal:
+            job = replace(job, heartbeat_at=now)
+        if after is JobStatus.RUNNING and self.started_at is None:
+            job = replace(job, started_at=now)
+        if after.is_terminal and not self.status.is_terminal:
+            job = replace(job, completed_at=now)
+        return job
+
+    def interrupted(self, now: float) -> Job:
+        """Return this job as it is once its worker has died."""
+        text = "interrupted: the worker that rendered it ended before the job did."
+        error = JobError(Interrupted.code, text, Interrupted.default_hint)
+        return replace(self, status=JobStatus.ERROR, error=error, completed_at=now)
+
+    def to_json(self) -> bytes:
+        """Return the record; lone surrogates, which a prompt from JSON may hold, become question marks."""
+        plain = _adapter().dump_python(self, mode="json")
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Job:
+        """Read a record, ignoring keys of a later version. Raises ValueError for anything that is not one."""
+        try:
+            return _adapter().validate_json(data, strict=True)
+        except ValidationError as error:
+            places = ", ".join(".".join(str(part) for part in item["loc"]) or item["type"] for item in error.errors())
+            raise ValueError(f"No record of a job: {places}.") from error
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Job]:
+    """Build the reader of records when the first one is read: importing this module stays quick."""
+    return TypeAdapter(Job)
+
+
+def spec_hash(spec: Mapping[str, Any]) -> str:
+    """
+    Return the sha256 of *spec* (plain JSON values) in canonical form: the order of its keys makes no difference.
+
+    Raises TypeError or ValueError for values that JSON does not have, NaN among them.
+    """
+    text = json.dumps(dict(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def is_request_id(text: str) -> bool:
+    """Say whether *text* is 1 to 64 letters, digits, underscores and dashes (ASCII), and so safe as a file's name."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
+def check_request_id(text: str) -> str:
+    """Return *text* if it can name a job. Raises InvalidRequest."""
+    if not isinstance(text, str) or not is_request_id(text):
+        message = f"request_id must be 1 to 64 of A-Z a-z 0-9 _ and -; got {str(text)[:80]!r}."
+        raise InvalidRequest(message, field="request_id")
+    return text

@@ -1,0 +1,85 @@
+"""Who renders an attempt of a job: a process on a host; and whether that process is still there."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """
+    Name one attempt's process, so that another process can tell whether it still lives.
+
+    `token` is new for every attempt. `host` is the host's name and boot id: two machines may share a name, and all
+    first pid namespaces share a number. `process_start` is in clock ticks since boot, since pids come round again;
+    it is empty where the system does not tell (macOS).
+    """
+
+    token: str
+    host: str
+    pid_namespace: str
+    pid: int
+    process_start: str
+
+    @classmethod
+    def of_this_process(cls, proc: Path = _PROC) -> Owner:
+        """
+        Describe the process that calls, with a fresh token.
+
+        The store calls this at each claim and nothing is kept between two: FlashBoot freezes a process and may wake
+        copies of it elsewhere, where an identity from import time would be another machine's.
+        """
+        pid = os.getpid()
+        return cls(secrets.token_hex(8), _host(proc), _pid_namespace(proc), pid, _process_start(pid, proc))
+
+    def has_died(self, proc: Path = _PROC) -> bool:
+        """Say whether this process is surely gone: it lived where the caller lives, and is there no more."""
+        if (self.host, self.pid_namespace) != (_host(proc), _pid_namespace(proc)):
+            return False
+        if not _answers_signals(self.pid):
+            return True
+        start = _process_start(self.pid, proc)
+        return bool(self.process_start and start) and start != self.process_start
+
+
+def _host(proc: Path) -> str:
+    return f"{platform.node()} {_text(proc / 'sys/kernel/random/boot_id')}".strip()
+
+
+def _pid_namespace(proc: Path) -> str:
+    try:
+        return str((proc / "self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _process_start(pid: int, proc: Path) -> str:
+    """Return field 22 of /proc/<pid>/stat (proc_pid_stat(5)), `ended` for a zombie, empty where there is no /proc."""
+    # The name in parentheses may itself hold spaces and parentheses: what counts comes after the last one.
+    fields = _text(proc / str(pid) / "stat").rpartition(")")[2].split()
+    if len(fields) < 20:
+        return ""
+    return "ended" if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _answers_signals(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

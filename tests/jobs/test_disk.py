@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from wanworker.errors import DiskFull, EngineUnavailable
+from wanworker.jobs.disk import Disk
+
+
+def fails_halfway(error_number: int) -> object:
+    def write(path: Path, data: bytes) -> None:
+        path.write_bytes(data[: len(data) // 2])
+        raise OSError(error_number, os.strerror(error_number))
+
+    return write
+
+
+def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "made" / "later")
+    disk.replace("ab/x.json", b"one")
+
+    assert disk.replace("ab/x.json", b"two")
+    assert disk.read("ab/x.json") == b"two"
+    assert [path.name for path in (tmp_path / "made/later/ab").iterdir()] == ["x.json"]
+
+
+def test_a_replacement_that_is_no_longer_right_is_dropped(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.replace("x.json", b"one")
+
+    assert not disk.replace("x.json", b"two", still_right=lambda: False)
+    assert disk.read("x.json") == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_one(tmp_path: Path, error_number: int) -> None:
+    Disk(tmp_path).replace("x.json", b"one")
+    full = Disk(tmp_path, write=fails_halfway(error_number))
+
+    with pytest.raises(DiskFull, match="No space is left for the job records"):
+        full.replace("x.json", b"two")
+
+    assert full.read("x.json") == b"one"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_other_failures_name_the_folder_and_the_reason(tmp_path: Path) -> None:
+    broken = Disk(tmp_path, write=fails_halfway(errno.EIO))
+
+    with pytest.raises(EngineUnavailable, match=r"cannot be read or written: Input/output error") as caught:
+        broken.replace("x.json", b"two")
+
+    assert str(tmp_path) in str(caught.value)
+    assert "WAN_OUT_DIR" in caught.value.hint
+
+
+def test_a_root_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    disk = Disk(tmp_path / "file" / "jobs")
+
+    for operation in (
+        lambda: disk.replace("x", b""),
+        lambda: disk.make("x"),
+        lambda: disk.append("x", b""),
+        lambda: disk.read("x"),
+        lambda: disk.remove("x"),
+        lambda: disk.sizes("x"),
+    ):
+        with pytest.raises(EngineUnavailable, match="cannot be read or written"):
+            operation()
+
+
+def test_a_file_is_made_once(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+
+    assert [disk.make("running/x.1"), disk.make("running/x.1")] == [True, False]
+    assert [disk.remove("running/x.1"), disk.remove("running/x.1")] == [True, False]
+
+
+def test_what_is_not_there_is_none_or_empty(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "none")
+
+    assert disk.read("x") is None
+    assert disk.sizes("running") == {}
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_part_of_a_file_is_read(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.append("x", b"0123")
+    disk.append("x", b"456789")
+
+    assert disk.read("x", 3, 3) == b"345"
+    assert disk.sizes(".") == {"x": 10}
+
+
+def test_appends_of_many_threads_all_arrive_whole(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    threads = [
+        threading.Thread(target=lambda: [disk.append("x", b"\n" + b"a" * 127) for _ in range(50)]) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (disk.read("x") or b"").split(b"\n") == [b"", *[b"a" * 127] * 400]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_really_full_device_is_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "x").symlink_to("/dev/full")
+
+    with pytest.raises(DiskFull):
+        Disk(tmp_path).append("x", b"line")

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fakes.other_workers import elsewhere
+from wanworker.jobs.owner import Owner
+
+
+def of(pid: int, start: str) -> Owner:
+    return dataclasses.replace(Owner.of_this_process(), pid=pid, process_start=start)
+
+
+def start_of(pid: int) -> str:
+    """Read the start time by another way than the code: the line is split after the name's parenthesis."""
+    return Path(f"/proc/{pid}/stat").read_text().split(") ")[-1].split()[19]
+
+
+def test_this_process_lives() -> None:
+    assert not Owner.of_this_process().has_died()
+
+
+def test_every_attempt_has_its_own_token() -> None:
+    one, other = Owner.of_this_process(), Owner.of_this_process()
+
+    assert one.token != other.token
+    assert dataclasses.replace(one, token=other.token) == other
+
+
+def test_a_process_that_ended_has_died() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+
+    assert of(child.pid, "12345").has_died()
+
+
+def test_nothing_is_known_of_a_process_elsewhere() -> None:
+    assert not elsewhere().has_died()
+
+
+@pytest.mark.parametrize("field", ["host", "pid_namespace"])
+def test_a_number_of_another_host_or_namespace_says_nothing(field: str) -> None:
+    gone = dataclasses.replace(of(2**22 + 1, "1"), **{field: "another"})
+
+    assert not gone.has_died()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a process started")
+def test_a_pid_that_came_round_again_is_another_process() -> None:
+    assert not of(os.getpid(), start_of(os.getpid())).has_died()
+    assert of(os.getpid(), "1").has_died()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a zombie from a process")
+def test_a_zombie_has_died() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        start = start_of(child.pid)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+        assert of(child.pid, start).has_died()
+
+
+def test_a_name_with_parentheses_does_not_confuse_the_start_time(tmp_path: Path) -> None:
+    (tmp_path / str(os.getpid())).mkdir()
+    numbers = " ".join(str(number) for number in range(4, 53))
+    (tmp_path / str(os.getpid()) / "stat").write_text(f"{os.getpid()} (a) S (b)) R {numbers}\n")
+
+    assert Owner.of_this_process(tmp_path).process_start == "22"
+
+
+def test_without_proc_a_process_is_known_by_its_number_alone(tmp_path: Path) -> None:
+    owner = Owner.of_this_process(tmp_path / "none")
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+
+    assert (owner.process_start, owner.pid_namespace) == ("", "")
+    assert not owner.has_died(tmp_path / "none")
+    assert dataclasses.replace(owner, pid=child.pid).has_died(tmp_path / "none")
+
+
+def test_a_number_that_no_process_can_have_is_dead() -> None:
+    assert of(2**70, "1").has_died()

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from fakes.other_workers import Clock, elsewhere
+from wanworker.jobs.disk import Disk
+from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.records import Records
+
+
+def records(root: Path, clock: Clock | None = None) -> Records:
+    return Records(Disk(root), clock=clock or Clock(), dead_after_s=30.0)
+
+
+def job(request_id: str = "job-1", at: float = Clock.now) -> Job:
+    return Job(request_id, "generate", "spec-a", 1, elsewhere(), JobStatus.RUNNING, at, at)
+
+
+def place(root: Path, any_id: str, ending: str) -> Path:
+    return root / hashlib.sha256(any_id.encode()).hexdigest()[:2] / f"{any_id}.{ending}"
+
+
+def test_a_record_lies_where_the_layout_says(tmp_path: Path) -> None:
+    assert records(tmp_path).swap(None, job())
+
+    assert json.loads(place(tmp_path, "job-1", "json").read_bytes())["request_id"] == job().request_id
+
+
+def test_a_writer_that_saw_an_older_record_is_refused(tmp_path: Path) -> None:
+    one, other = job(), dataclasses.replace(job(), attempt=2)
+
+    assert records(tmp_path).swap(None, one)
+    assert not records(tmp_path).swap(None, other)
+    assert records(tmp_path).swap(one, other)
+    assert not records(tmp_path).swap(one, one)
+    assert records(tmp_path).read("job-1") == other
+
+
+@pytest.mark.parametrize("data", [b"", b'{"request_id":"job-1"', b"\0" * 4096])
+def test_a_damaged_record_counts_as_none_and_is_logged(
+    tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    records(tmp_path).swap(None, job())
+    place(tmp_path, "job-1", "json").write_bytes(data)
+
+    assert records(tmp_path).read("job-1") is None
+    assert "the record of job job-1 is passed over" in caplog.text
+    assert records(tmp_path).swap(None, job())
+
+
+def test_a_half_written_file_beside_a_record_is_nothing(tmp_path: Path) -> None:
+    records(tmp_path).swap(None, job())
+    path = place(tmp_path, "job-1", "json")
+    path.with_name(f"{path.name}.0123456789abcdef.tmp").write_bytes(b'{"request_id"')
+
+    assert getattr(records(tmp_path).read("job-1"), "request_id", None) == "job-1"
+
+
+def test_an_alias_stands_for_a_request_id_until_the_job_goes(tmp_path: Path) -> None:
+    kept = dataclasses.replace(job(), runpod_id="sync-7-u1")
+    records(tmp_path).swap(None, kept)
+    records(tmp_path).alias("sync-7-u1", "job-1")
+    assert records(tmp_path).aliased("sync-7-u1") == "job-1"
+
+    assert records(tmp_path).remove(kept)
+
+    assert records(tmp_path).aliased("sync-7-u1") is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_alias_that_meanwhile_stands_for_another_job_stays(tmp_path: Path) -> None:
+    kept = dataclasses.replace(job(), runpod_id="local_test")
+    records(tmp_path).swap(None, kept)
+    records(tmp_path).alias("local_test", "job-1")
+    records(tmp_path).alias("local_test", "job-2")
+    records(tmp_path).remove(kept)
+
+    assert records(tmp_path).aliased("local_test") == "job-2"
+
+
+@pytest.mark.parametrize("text", [b"", b"../../../etc/passwd", b"\xff"])
+def test_a_damaged_alias_stands_for_nothing(tmp_path: Path, text: bytes) -> None:
+    records(tmp_path).alias("sync-7-u1", "job-1")
+    place(tmp_path, "sync-7-u1", "alias").write_bytes(text)
+
+    assert records(tmp_path).aliased("sync-7-u1") is None
+
+
+def test_a_runpod_id_that_is_no_file_name_makes_no_alias(tmp_path: Path) -> None:
+    records(tmp_path).alias("../../x", "job-1")
+
+    assert list(tmp_path.iterdir()) == []
+    assert records(tmp_path).aliased("../../x") is None
+
+
+def test_marks_tell_what_runs_and_strange_files_do_not(tmp_path: Path) -> None:
+    assert records(tmp_path).mark("job-1", 2)
+    assert not records(tmp_path).mark("job-1", 2)
+    for name in ("x", "x.y", ".DS_Store", "a b.1", "job-2.\u0661"):
+        (tmp_path / "running" / name).touch()
+
+    assert list(records(tmp_path).marks()) == [("job-1", 2)]
+
+
+def test_a_heartbeat_counts_for_thirty_seconds(tmp_path: Path) -> None:
+    clock = Clock()
+    records(tmp_path).swap(None, job())
+    clock.now += 30.0
+    assert getattr(records(tmp_path, clock).current("job-1"), "status", None) is JobStatus.RUNNING
+
+    clock.now += 0.5
+    interrupted = records(tmp_path, clock).current("job-1")
+
+    assert interrupted is not None
+    assert interrupted.was_interrupted
+    assert records(tmp_path).read("job-1") == interrupted
+
+
+def test_a_dead_job_is_called_dead_though_the_disk_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def write(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    clock = Clock()
+    records(tmp_path).swap(None, job())
+    clock.now += 31.0
+    full = Records(Disk(tmp_path, write=write), clock=clock, dead_after_s=30.0)
+
+    interrupted = full.current("job-1")
+
+    assert interrupted is not None
+    assert interrupted.was_interrupted
+    assert "could not be recorded" in caplog.text
+
+
+def test_an_owner_that_finishes_while_it_is_given_up_wins(tmp_path: Path) -> None:
+    clock = Clock()
+    records(tmp_path).swap(None, job())
+    stored = records(tmp_path).read("job-1")
+    assert stored is not None
+    finished = stored.changed(clock(), status=JobStatus.COMPLETED)
+
+    def write(path: Path, data: bytes) -> None:
+        records(tmp_path).swap(stored, finished)
+        path.write_bytes(data)
+
+    clock.now += 31.0
+    late = Records(Disk(tmp_path, write=write), clock=clock, dead_after_s=30.0)
+
+    assert late.current("job-1") == finished
+    assert records(tmp_path).read("job-1") == finished
