@@ -175,12 +175,14 @@ class RunPod:
             self.note("redeliver", job_id, job.worker_id)
 
     def wait_until(self, is_true: Callable[[], Any], *, timeout_s: float = 30.0, what: str = "it") -> Any:
-        """Return the first true value of *is_true*, asked again at every event. Raises TimeoutError."""
+        """Return the first true value of *is_true*, asked at every event and every 0.1 s. Raises TimeoutError."""
+        give_up = time.monotonic() + timeout_s
         with self._changed:
-            value = self._changed.wait_for(is_true, timeout_s)
-        if not value:
-            recent = "\n".join(str(event) for event in self.events[-15:])
-            raise TimeoutError(f"waited {timeout_s:g} s for {what}; the last events:\n{recent}")
+            while not (value := is_true()):
+                if time.monotonic() > give_up:
+                    recent = "\n".join(str(event) for event in self.events[-15:])
+                    raise TimeoutError(f"waited {timeout_s:g} s for {what}; the last events:\n{recent}")
+                self._changed.wait(0.1)
         return value
 
     def wait_for_job(self, job_id: str, *, timeout_s: float = 30.0) -> Job:

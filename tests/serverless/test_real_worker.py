@@ -1,0 +1,192 @@
+"""Real worker processes with the real SDK: jobs taken, progress and results posted, cancelled, ended, killed."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.runpod import RunPod
+from fakes.worker_process import WorkerProcess
+
+MINI = {"WAN_ENGINE": "mini"}
+PROMPT = "a red star moves to the right over a green field"
+SMALL = {"task": "t2v-A14B", "prompt": PROMPT, "size": "128*128", "frame_num": 17, "sample_steps": 2, "seed": 7}
+
+#: Long enough to be stopped half-way, short enough to be waited for.
+LONG = {**SMALL, "sample_steps": 60}
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[RunPod]:
+    with RunPod() as plane:
+        yield plane
+
+
+@pytest.fixture(scope="module")
+def worker(plane: RunPod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+    """One worker that the quick tests share: it is idle again after each of them."""
+    with WorkerProcess(plane, tmp_path_factory.mktemp("volume"), environment=MINI) as worker:
+        yield worker
+
+
+def wait_for_a_step(plane: RunPod, job_id: str) -> None:
+    """Return once the engine is known to sample."""
+
+    def has_sampled() -> bool:
+        return any(event.detail["step"] for event in plane.events_of("progress", job_id=job_id))
+
+    plane.wait_until(has_sampled, timeout_s=60, what=f"a step of {job_id}")
+
+
+def status_of(plane: RunPod, job_id: str) -> dict[str, Any]:
+    """Ask whichever worker is free."""
+    job = plane.wait_for_job(plane.submit({"action": "status", "request_id": job_id, "return_video": False}))
+    status: dict[str, Any] = job.output["status"]
+    return status
+
+
+def is_gone(process_group: int) -> bool:
+    """Say whether no process of the group is left, its children among them."""
+    try:
+        os.killpg(process_group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_health_is_answered_at_once(plane: RunPod, worker: WorkerProcess) -> None:
+    job = plane.wait_for_job(plane.submit({"health": True}))
+
+    assert job.status == "COMPLETED"
+    assert job.output["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "words"),
+    [
+        ({"action": "dance"}, "UNKNOWN_ACTION", "Unknown action 'dance'; known: "),
+        ("a text", "INVALID_REQUEST", "`input` must be a JSON object; got a string."),
+        ({"action": "\ud800"}, "UNKNOWN_ACTION", "Unknown action "),
+        ({"action": "status", "request_id": "never-seen"}, "UNKNOWN_JOB", "never-seen"),
+    ],
+    ids=["unknown action", "no object", "lone surrogate", "unknown job"],
+)
+def test_a_job_that_cannot_run_is_failed(
+    plane: RunPod, worker: WorkerProcess, payload: object, code: str, words: str
+) -> None:
+    job = plane.wait_for_job(plane.submit(payload))
+
+    assert job.status == "FAILED"
+    assert isinstance(job.error, str)
+    assert words in job.error
+    assert (job.output["code"], job.output["status"]) == (code, "ERROR")
+    assert "Traceback" not in job.error
+
+
+def test_a_video_comes_back_with_its_progress_before_it(plane: RunPod, worker: WorkerProcess) -> None:
+    plane.knobs.progress_delay_s = 0.2  # a slow road: a post that is not waited for would come after the result
+
+    job_id = plane.submit({**SMALL, "sample_steps": 20})
+    job = plane.wait_for_job(job_id, timeout_s=60)
+    plane.knobs.progress_delay_s = 0.0
+
+    assert job.status == "COMPLETED", job.error
+    assert job.output["request_id"] == job_id
+    kind, _, data = job.output["result"]["data"].partition(",")
+    assert kind == "data:video/mp4;base64"
+    assert base64.b64decode(data, validate=True)[4:8] == b"ftyp"
+    percents = [shown["progress"] for shown in job.progress]
+    assert percents
+    assert percents == sorted(percents)
+    assert {(shown["request_id"], shown["status"]) for shown in job.progress} == {(job_id, "RUNNING")}
+    (done,) = plane.events_of("done", job_id=job_id)
+    assert all(event.at_s < done.at_s for event in plane.events_of("progress", job_id=job_id))
+    assert plane.events_of("late_progress") == []
+
+
+def test_the_log_holds_neither_prompts_nor_answers_nor_keys(plane: RunPod, worker: WorkerProcess) -> None:
+    bucket = {"accessId": "an-access-id", "accessSecret": "hush-hush", "bucketName": "b", "endpointUrl": "https://s3.x"}
+    plane.wait_for_job(plane.submit({**SMALL, "return_video": False}, s3_config=bucket), timeout_s=60)
+
+    log = worker.log
+
+    assert "generate" in log
+    assert [word for word in (PROMPT, "hush-hush", "an-access-id", "base64,", plane.api_key) if word in log] == []
+
+
+def test_a_cancelled_job_stops_and_the_next_one_runs(plane: RunPod, worker: WorkerProcess) -> None:
+    job_id = plane.submit({**SMALL, "sample_steps": 200})
+    wait_for_a_step(plane, job_id)
+    plane.cancel(job_id)
+    after = status_of(plane, job_id)
+
+    assert after["status"] == "CANCELLED"
+    assert plane.events_of("late_done", job_id=job_id) == []
+    assert plane.events_of("late_progress", job_id=job_id) == []
+
+
+def test_sigterm_lets_the_job_finish_and_leaves_no_process(tmp_path: Path) -> None:
+    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=MINI) as worker:
+        job_id = plane.submit({**LONG, "return_video": False})
+        wait_for_a_step(plane, job_id)
+        worker.send(signal.SIGTERM)
+        job = plane.wait_for_job(job_id, timeout_s=60)
+        code = worker.wait()
+
+        assert job.status == "COMPLETED", job.error
+        assert code == 0
+        assert is_gone(worker.pid)
+
+
+def test_another_worker_on_the_volume_knows_the_job_while_it_runs_and_after(tmp_path: Path) -> None:
+    with (
+        RunPod() as plane,
+        WorkerProcess(plane, tmp_path, worker_id="worker-1", environment=MINI),
+        WorkerProcess(plane, tmp_path, worker_id="worker-2", environment=MINI),
+    ):
+        job_id = plane.submit({**LONG, "return_video": False})
+        wait_for_a_step(plane, job_id)
+        during = status_of(plane, job_id)
+        rendered = plane.wait_for_job(job_id, timeout_s=60)
+        after = status_of(plane, job_id)
+
+    asked = {event.worker_id for event in plane.events_of("take") if event.job_id != job_id}
+    assert asked - {rendered.worker_id}
+    assert during["status"] == "RUNNING"
+    assert after["status"] == "COMPLETED"
+
+
+def test_a_job_cut_off_by_sigkill_is_interrupted_and_redelivery_renders_it(tmp_path: Path) -> None:
+    with RunPod() as plane:
+        with WorkerProcess(plane, tmp_path, worker_id="worker-1", environment=MINI) as worker:
+            job_id = plane.submit({**LONG, "return_video": False})
+            wait_for_a_step(plane, job_id)
+            os.killpg(worker.pid, signal.SIGKILL)  # as a container dies: all at once
+            worker.wait()
+        with WorkerProcess(plane, tmp_path, worker_id="worker-2", environment=MINI):
+            found = status_of(plane, job_id)
+            plane.redeliver(job_id)
+            job = plane.wait_for_job(job_id, timeout_s=60)
+
+    assert (found["status"], found["code"]) == ("ERROR", "INTERRUPTED")
+    assert job.status == "COMPLETED", job.error
+
+
+def test_a_worker_that_can_do_no_job_says_so_and_takes_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    unfit = {**MINI, "WAN_OUT_DIR": str(tmp_path / "file" / "outputs")}
+
+    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=unfit) as worker:
+        code = worker.wait()
+
+    (event,) = plane.events_of("unhealthy")
+    assert code == 1
+    assert event.detail["check"] == "wanworker_fitness"
+    assert "Set WAN_OUT_DIR" in event.detail["reason"]
+    assert plane.events_of("take_poll") == []
