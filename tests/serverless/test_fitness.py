@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import MakeSettings
 from wanworker.errors import EngineUnavailable
 from wanworker.serverless.fitness import (
     GPU_PROGRAM,
@@ -17,6 +17,7 @@ from wanworker.serverless.fitness import (
     check_writable,
     fitness_check,
 )
+from wanworker.settings import Settings
 
 
 def python(code: str) -> list[str]:
@@ -103,7 +104,7 @@ def test_the_gpu_program_asks_torch(tmp_path: Path, torch: str, message: str | N
             check_gpu(argv, timeout_s=30)
 
 
-def test_missing_weights_and_an_absent_comfyui_do_not_stop_a_worker(make_settings: MakeSettings) -> None:
+def test_missing_weights_and_an_absent_comfyui_do_not_stop_a_worker(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(engine="mini")
 
     fitness_check(settings)()
@@ -112,5 +113,5 @@ def test_missing_weights_and_an_absent_comfyui_do_not_stop_a_worker(make_setting
     assert settings.out_dir.is_dir()
 
 
-def test_the_check_has_a_name_that_runpod_can_show(make_settings: MakeSettings) -> None:
+def test_the_check_has_a_name_that_runpod_can_show(make_settings: Callable[..., Settings]) -> None:
     assert "wanworker_fitness" == fitness_check(make_settings()).__name__
