@@ -124,7 +124,7 @@ class Renderer:
             work_dir = Path(scratch)
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
-                choice = self._choose(prepared.spec, order.engine)
+                choice = await asyncio.to_thread(self._choose, prepared.spec, order.engine)
                 spec, cropped = await _cropped(choice.spec, work_dir)
             self._check_disk()
             claim = self._store.claim(order.request)
@@ -213,6 +213,7 @@ def _output(path: Path, facts: VideoFacts) -> Output:
         frames=facts.frames,
         duration_s=facts.duration_s,
         codec=facts.codec,
+        has_audio=facts.has_audio,
     )
 
 

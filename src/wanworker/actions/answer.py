@@ -9,8 +9,8 @@ from typing import Any
 
 from wanworker.actions.base import Context
 from wanworker.jobs.model import Job, JobStatus, Output
-from wanworker.media.mp4 import VideoFacts
 from wanworker.media.outputs import deliver
+from wanworker.media.video import probe
 
 
 def status_block(job: Job) -> dict[str, Any]:
@@ -57,13 +57,14 @@ async def _deliver_into(answer: dict[str, Any], output: Output, context: Context
         delivered = await deliver(
             path,
             mime=output.mime,
-            facts=_facts(output),
+            facts=await probe(path),
             want_data=want_video,
             answer_bytes=len(json.dumps(answer)),
             limit_bytes=context.call.answer_limit_bytes,
             bucket=context.bucket(),
             key=f"{answer['request_id']}/{path.name}",
             work_dir=Path(scratch),
+            always_upload=bool(context.call.s3_config),
         )
     if delivered.data is not None:
         result["data"] = delivered.data
@@ -71,19 +72,6 @@ async def _deliver_into(answer: dict[str, Any], output: Output, context: Context
     if delivered.url is not None:
         result["url"] = delivered.url
     answer["delivery"] = delivered.report
-
-
-def _facts(output: Output) -> VideoFacts:
-    return VideoFacts(
-        width=output.width,
-        height=output.height,
-        fps=output.fps,
-        frames=output.frames,
-        duration_s=output.duration_s,
-        size_bytes=output.size_bytes,
-        codec=output.codec,
-        has_audio=output.has_audio,
-    )
 
 
 def _video_block(output: Output) -> dict[str, Any]:
