@@ -1,0 +1,139 @@
+"""One HTTP request to a ComfyUI server, with every foreign exception translated."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, InputRefused, RequestError
+
+#: The documented text (worker-api.md, "ComfyUI Offline").
+NOT_RESPONDING = "ComfyUI server is not responding"
+
+#: Received bytes that may wait for us before the sender is held back. A larger one saves wake-ups at 60 MB files.
+_READ_BUFFER_BYTES = 1 << 20
+
+
+#: What proxies in front of a server answer when nothing answers behind them (52x: Cloudflare, RunPod's proxy).
+_NOBODY_BEHIND = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
+
+
+class Unreachable(EngineUnavailable):
+    """No connection could be made: nothing of the request has reached the server."""
+
+
+class ServerRefused(EngineFailed):
+    """The server answered with an HTTP status that is no success; `answered` and `body` (parsed if JSON) say what."""
+
+    def __init__(self, message: str, *, status: int, body: object, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.answered = status
+        self.body = body
+
+
+class Connection:
+    """
+    One server's address, token and connection pool.
+
+    *connect_s* bounds the connecting, *answer_s* an ordinary request as a whole, *idle_s* the silence within a
+    transfer of a file, however large.
+    """
+
+    def __init__(self, base_url: str, *, token: str | None, connect_s: float, answer_s: float, idle_s: float) -> None:
+        url = URL(base_url)
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise RequestError(f"A ComfyUI address looks like http://host:8188; got {base_url[:80]!r}.")
+        self.url = url
+        self._connect_s, self._answer_s, self._idle_s = connect_s, answer_s, idle_s
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._opened: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The session; made on first use, because it belongs to the running loop."""
+        if self._opened is None or self._opened.closed:
+            self._opened = aiohttp.ClientSession(
+                headers=self._headers, timeout=self.ordinary(), read_bufsize=_READ_BUFFER_BYTES
+            )
+        return self._opened
+
+    async def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        if self._opened is not None:
+            await self._opened.close()
+
+    def ordinary(self, answer_s: float | None = None) -> aiohttp.ClientTimeout:
+        """Return the limits of a request that is answered at once."""
+        return aiohttp.ClientTimeout(total=answer_s or self._answer_s, sock_connect=self._connect_s)
+
+    def transfer(self) -> aiohttp.ClientTimeout:
+        """Return the limits of a request that carries a file."""
+        return aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s, sock_read=self._idle_s)
+
+    def at(self, path: str, query: Mapping[str, str] | None = None) -> URL:
+        """Return the address of *path*, whose parts are quoted, below the base address's own path."""
+        return self.url.with_path(self.url.raw_path.rstrip("/") + path, encoded=True).with_query(query)
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open one request. Raises EngineUnavailable (no server), InputRefused (413) or ServerRefused (a status)."""
+        try:
+            async with self.session.request(method, self.at(path, query), allow_redirects=False, **options) as response:
+                if response.status not in {200, 206}:
+                    raise await _refusal(response, path)
+                yield response
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            raise self.unavailable(error) from error
+
+    async def json(
+        self, method: str, path: str, body: object = None, *, query: Mapping[str, str] | None = None,
+        answer_s: float | None = None,
+    ) -> Any:  # fmt: skip
+        """Send *body* as JSON if there is one, and return the answer's JSON; None for an empty answer."""
+        options: dict[str, Any] = {"timeout": self.ordinary(answer_s)}
+        if body is not None:
+            options |= {"data": json.dumps(body).encode(), "headers": {"Content-Type": "application/json"}}
+        async with self.request(method, path, query=query, **options) as response:
+            text = await response.text()
+        try:
+            return json.loads(text) if text.strip() else None
+        except ValueError as error:
+            message = f"The server at {self.place} does not answer like ComfyUI: {path} gave no JSON."
+            raise EngineFailed(message, hint="Check the ComfyUI address.") from error
+
+    @property
+    def place(self) -> str:
+        """The address as a message may show it: without a user, a password or a query."""
+        return str(self.url.with_user(None).with_query(None))
+
+    def unavailable(self, error: BaseException) -> EngineUnavailable:
+        """Return the documented error for a server that does not answer; the hint says which and why."""
+        cause = f"{type(error).__name__}: {error}".rstrip(": ")
+        never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        kind = Unreachable if never_sent else EngineUnavailable
+        return kind(NOT_RESPONDING, hint=f"Is ComfyUI running at {self.place}? {cause}")
+
+
+async def _refusal(response: aiohttp.ClientResponse, path: str) -> EngineError | InputRefused:
+    text = await response.text(errors="replace")
+    try:
+        body: object = json.loads(text)
+    except ValueError:
+        body = text
+    if response.status == 413:
+        return InputRefused(f"Larger than the ComfyUI server takes: {text.strip()[:200]}")
+    if response.status in _NOBODY_BEHIND:
+        return EngineUnavailable(NOT_RESPONDING, hint=f"HTTP {response.status} from what stands in front of it.")
+    message = f"The ComfyUI server answered HTTP {response.status} to {response.method} {path}."
+    hint = "Check the token." if response.status in {401, 403} else None
+    if response.status in {301, 302, 307, 308}:
+        hint = "The address is redirected: use the one that it points to."
+    return ServerRefused(message, status=response.status, body=body, hint=hint)

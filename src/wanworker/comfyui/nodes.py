@@ -1,0 +1,159 @@
+"""What a ComfyUI server says of its node classes (`GET /object_info`), read into values. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+#: `GET /object_info`: class name to class, as the server wrote it.
+ObjectInfo = Mapping[str, Mapping[str, Any]]
+
+#: Types whose value is written into the graph. All others come by a link.
+_WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
+
+#: Endings of weight files, in every loader of the core and the common packs.
+MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx"})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInput:
+    """
+    One input of a node class.
+
+    `type` is COMBO for both ways of writing a choice; `choices` is None for what is no choice. `options` are the
+    server's own words: default, min, max, image_upload ...
+    """
+
+    name: str
+    type: str
+    required: bool
+    choices: tuple[Any, ...] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_widget(self) -> bool:
+        """Its value may stand in the graph."""
+        return self.type in _WIDGET_TYPES
+
+    @property
+    def takes_uploads(self) -> bool:
+        """It names a file of the input folder: the server checks the file itself, its list shows the top level only."""
+        return any(name.endswith("_upload") for name in self.options)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Its real inputs are named only once a value is chosen (`format.codec`, `values.a`)."""
+        return self.type.startswith("COMFY_")
+
+    @property
+    def is_model(self) -> bool:
+        """It chooses among weight files."""
+        return any(is_model_name(choice) for choice in self.choices or ())
+
+    @property
+    def default(self) -> Any:
+        """
+        Its value where the graph gives none; None where there is no safe one.
+
+        The server's default, else (as the browser does) the first choice; but never the first model file of a list.
+        """
+        if "default" in self.options:
+            return self.options["default"]
+        return self.choices[0] if self.choices and not self.is_model and not self.takes_uploads else None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClass:
+    """One node class: its inputs by name, in the server's order, the types of its outputs, and whether it saves."""
+
+    name: str
+    inputs: Mapping[str, NodeInput]
+    outputs: tuple[Any, ...]
+    is_output: bool
+
+
+def read_class(name: str, info: Mapping[str, Any]) -> NodeClass:
+    """Read one class of object_info; what is not understood is left out."""
+    inputs: dict[str, NodeInput] = {}
+    order = info.get("input_order") or {}
+    for group in ("required", "optional"):
+        specs = (info.get("input") or {}).get(group) or {}
+        for key in [*(key for key in order.get(group) or () if key in specs), *specs]:
+            inputs.setdefault(key, _read_input(key, specs[key], required=group == "required"))
+    return NodeClass(name, inputs, tuple(info.get("output") or ()), info.get("output_node") is True)
+
+
+def _read_input(name: str, spec: object, *, required: bool) -> NodeInput:
+    parts = spec if isinstance(spec, list) and spec else ["*"]
+    options = parts[1] if len(parts) > 1 and isinstance(parts[1], dict) else {}
+    if isinstance(parts[0], list):
+        return NodeInput(name, "COMBO", required, tuple(parts[0]), options)
+    choices = options.get("options") if parts[0] == "COMBO" else None
+    return NodeInput(name, str(parts[0]), required, tuple(choices) if isinstance(choices, list) else None, options)
+
+
+def is_model_name(value: object) -> bool:
+    """Say whether *value* is named like a weight file."""
+    return isinstance(value, str) and PurePosixPath(value.replace("\\", "/")).suffix.lower() in MODEL_SUFFIXES
+
+
+def types_fit(given: object, wanted: object) -> bool:
+    """
+    Say whether an output of type *given* may be linked to an input of type *wanted*.
+
+    As the server judges (ComfyUI 0.10.0 comfy_execution/validation.py): equal, or `*` on a side, or one type in
+    common of two lists `A,B`. Types settled only in the browser (COMFY_...) fit everything.
+    """
+    if given == wanted or (isinstance(given, list) and wanted == "COMBO"):
+        return True
+    if not isinstance(given, str) or not isinstance(wanted, str):
+        return False
+    if given.startswith("COMFY_") or wanted.startswith("COMFY_"):
+        return True
+    left, right = ({part.strip() for part in types.split(",")} for types in (given, wanted))
+    return "*" in left | right or bool(left & right)
+
+
+def nearest(value: object, choices: Sequence[Any], most: int = 3) -> tuple[str, ...]:
+    """
+    Return the *choices* most like *value*, best first, at most *most*.
+
+    The same file in another folder or without its ending comes first, then what contains it, then what is spelt alike.
+    """
+    names = [choice for choice in choices if isinstance(choice, str)]
+    wanted = _bare(str(value))
+    same = [name for name in names if _bare(name) == wanted]
+    within = [name for name in names if wanted and _is_within(wanted, _bare(name))]
+    by_bare = {_bare(name): name for name in reversed(names)}
+    alike = [by_bare[bare] for bare in difflib.get_close_matches(wanted, list(by_bare), n=most, cutoff=0.5)]
+    return tuple(dict.fromkeys([*same, *within, *alike]))[:most]
+
+
+def resolve(value: str, choices: Sequence[Any]) -> str | None:
+    """
+    Return the one choice that *value* means, None where there is none or more than one.
+
+    Exact first; then the same file name in another folder or without its ending; then a part of one name only.
+    """
+    names = [choice for choice in choices if isinstance(choice, str)]
+    if value in names:
+        return value
+    wanted = _bare(value)
+    for found in ([n for n in names if _bare(n) == wanted], [n for n in names if wanted and wanted in _bare(n)]):
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _is_within(wanted: str, bare: str) -> bool:
+    # A choice of a few letters is inside every long name by chance.
+    return wanted in bare or (len(bare) > 3 and bare in wanted)
+
+
+def _bare(name: str) -> str:
+    """Return the last part of a path in lower case, without a weight file's ending."""
+    path = PurePosixPath(name.replace("\\", "/").lower())
+    return path.stem if path.suffix in MODEL_SUFFIXES else path.name
