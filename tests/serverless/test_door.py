@@ -214,14 +214,19 @@ async def test_an_answer_too_deep_to_write_is_a_failure() -> None:
 
 async def test_progress_is_posted_with_the_callers_id_and_drained_before_the_answer() -> None:
     sdk = Sdk()
+    has_posted = asyncio.Event()
+
+    def send(sent: dict[str, Any], shown: dict[str, Any]) -> None:
+        sdk(sent, shown)
+        has_posted.set()
 
     async def act(payload: Any, call: Call) -> dict[str, Any]:
         logs.request_id.set("my-job-7")
         call.report(Progress("sampling", 0.5, eta_s=float("nan")))
-        await asyncio.sleep(0)
+        await has_posted.wait()
         return {}
 
-    await answer_of(StandIn(act), job(), send=sdk, in_worker=True)
+    await answer_of(StandIn(act), job(), send=send, in_worker=True)
     posted = list(sdk.posts)
 
     assert [("my-job-7", 50.0, None)] == [(post["request_id"], post["progress"], post["eta_s"]) for post in posted]
@@ -233,7 +238,7 @@ async def test_a_local_run_posts_no_progress(job_id: str, in_worker: bool) -> No
 
     async def act(payload: Any, call: Call) -> dict[str, Any]:
         call.report(Progress("sampling", 0.5))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.06)  # longer than the grace of a first post
         return {}
 
     await answer_of(StandIn(act), job(id=job_id), send=sdk, in_worker=in_worker)

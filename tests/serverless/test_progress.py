@@ -94,6 +94,17 @@ async def test_the_first_progress_goes_at_once_in_the_documented_form() -> None:
     assert [expected] == sdk.arrived
 
 
+async def test_a_job_that_is_over_at_once_posts_nothing() -> None:
+    sdk, pauses = Sdk(), Pauses(1.0)
+    posts = posts_to(sdk, pauses)
+
+    posts.report(Progress("preparing", 0.0))
+    await asyncio.sleep(0)
+    await posts.drain()
+
+    assert [] == sdk.started
+
+
 async def test_of_many_reports_in_one_interval_the_latest_goes() -> None:
     sdk, pauses = Sdk(), Pauses(1.0)
     posts = posts_to(sdk, pauses)
@@ -203,9 +214,11 @@ async def test_a_post_that_cannot_start_is_logged_and_fails_no_job(caplog: pytes
     def refuse(shown: dict[str, Any]) -> None:
         raise RuntimeError("can't start new thread")
 
-    posts = ProgressPosts(refuse, request_id=lambda: "job-1")
+    pauses = Pauses(1.0)
+    posts = ProgressPosts(refuse, request_id=lambda: "job-1", sleep=pauses.sleep)
     posts.report(Progress("sampling", 0.1))
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
 
     with caplog.at_level(logging.WARNING):
         await posts.drain()

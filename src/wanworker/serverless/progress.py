@@ -27,7 +27,8 @@ class ProgressPosts:
     *send* is the SDK's `progress_update` bound to the job: it starts a thread that posts, and forgets it. Left
     alone, such threads overtake each other, and one that arrives after the result puts the job back to IN_PROGRESS
     for good (runpod-python#250). Hence a post waits for the one before, and `drain` for the last. *send* None says
-    that nobody listens. A post that takes longer than *patience_s* is no longer waited for.
+    that nobody listens. A post that takes longer than *patience_s* is no longer waited for. A job that is over within
+    *grace_s* (health, a finished job asked for again) posts nothing: it would only wait for its own post.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ProgressPosts:
         send: Callable[[dict[str, Any]], object] | None,
         *,
         request_id: Callable[[], str],
+        grace_s: float = 0.05,
         interval_s: float = 1.0,
         patience_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
@@ -42,6 +44,7 @@ class ProgressPosts:
     ) -> None:
         self._send = send
         self._request_id = request_id
+        self._grace_s = grace_s
         self._interval_s = interval_s
         self._patience_s = patience_s
         self._clock = clock
@@ -81,6 +84,7 @@ class ProgressPosts:
         await self._last_post()
 
     async def _post_news(self, send: Callable[[dict[str, Any]], object]) -> None:
+        await self._sleep(self._grace_s)
         while True:
             await self._news.wait()
             self._news.clear()
