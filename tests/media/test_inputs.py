@@ -1,7 +1,7 @@
 import asyncio
 import base64
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -177,7 +177,7 @@ async def test_a_bad_picture_is_named_by_its_label_and_field_and_leaves_nothing(
 async def test_a_bad_recording_is_said_to_be_so_and_leaves_nothing(
     made_by: str, kind: str, said: str, reader: InputReader, root: Path, folder: Path
 ) -> None:
-    content = {
+    contents: dict[str, Callable[[], bytes]] = {
         "picture": png,
         "text": lambda: b"Hello",
         "silent film": lambda: film(root / "a.mp4").read_bytes(),
@@ -185,8 +185,8 @@ async def test_a_bad_recording_is_said_to_be_so_and_leaves_nothing(
         "broken sound": lambda: sound(root / "a.wav").read_bytes()[:30],
         "playlist": lambda: b"#EXTM3U\nhttp://127.0.0.1/\n",
         "broken film": lambda: film(root / "a.mp4").read_bytes()[:500],
-    }[made_by]()
-    source = Source("base64", text(content))
+    }
+    source = Source("base64", text(contents[made_by]()))
 
     with pytest.raises(InputUnavailable, match=f"^{kind}: {said}"):
         await (reader.audio if kind == "audio" else reader.video)(source, folder, "recording")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
@@ -31,7 +32,7 @@ def corners(path: Path) -> list[str]:
     """Name the colours near the corners, by the strongest channel: compression blurs them."""
     with Image.open(path) as picture:
         right, bottom = picture.width - 5, picture.height - 5
-        found = [picture.getpixel(at) for at in ((4, 4), (right, 4), (4, bottom), (right, bottom))]
+        found: list[Any] = [picture.getpixel(at) for at in ((4, 4), (right, 4), (4, bottom), (right, bottom))]
     return ["".join("RGB"[channel] for channel in range(3) if pixel[channel] > 128) for pixel in found]
 
 
@@ -59,7 +60,7 @@ def png_bomb(side: int) -> bytes:
         ("avif", {"quality": 90}),
     ],
 )
-def test_every_format_becomes_an_rgb_png(suffix: str, options: dict[str, object], tmp_path: Path) -> None:
+def test_every_format_becomes_an_rgb_png(suffix: str, options: dict[str, Any], tmp_path: Path) -> None:
     quarters().save(tmp_path / f"picture.{suffix}", **options)
     target = tmp_path / "clean.png"
 
