@@ -1,0 +1,190 @@
+"""Wan's own generate.py, run as it is: every task, upstream's checkpoints, one loading of the weights a job."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from wanworker import process
+from wanworker.engines import wan_cli_animate as animate
+from wanworker.engines import wan_cli_speech as speech
+from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
+from wanworker.engines.wan_cli_argv import SIZES, Places, argv_for, processes_for
+from wanworker.engines.wan_cli_checkpoint import locate
+from wanworker.engines.wan_cli_failure import Context, failure
+from wanworker.engines.wan_cli_log import Reading
+from wanworker.engines.wan_cli_machine import found_program, gpu_lacks, python_lacks, upstream_environment, visible_gpus
+from wanworker.engines.wan_cli_output import Verify, check, move
+from wanworker.errors import EngineUnavailable
+from wanworker.media.video import decode_check
+from wanworker.models.hardware import Gpu, gpus
+from wanworker.settings import Settings, child_environment
+from wanworker.spec import TASKS, RenderSpec, task_named
+
+log = logging.getLogger(__name__)
+
+CAPABILITIES = Capabilities(
+    tasks=frozenset(TASKS),
+    sizes=SIZES,
+    keeps_picture_aspect=frozenset({"i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"}),
+)
+
+_GENERATE, _PREPROCESS = "generate.py", "preprocess_data.py"
+
+
+class WanCli:
+    """Start generate.py for each render, follow what it writes, and believe only the file that it leaves."""
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        python: str,
+        model_dirs: Sequence[Path],
+        env: Mapping[str, str],
+        gpus: Callable[[], Sequence[Gpu]] = gpus,
+        verify: Verify = decode_check,
+        clock: Callable[[], float] = time.monotonic,
+        stop_grace_s: float = 2.0,
+    ) -> None:
+        """*home* is upstream's checkout, *python* its interpreter (a path or a name on PATH), *env* what it may see."""
+        self._home = home.absolute()
+        self._python = python
+        self._model_dirs = tuple(folder.absolute() for folder in model_dirs)
+        self._env = env
+        self._gpus = gpus
+        self._verify = verify
+        self._clock = clock
+        self._stop_grace_s = stop_grace_s
+        self._python_lacks: tuple[str, ...] | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> WanCli:
+        """Build the engine that the settings describe; nothing is started or looked at yet."""
+        python = settings.wan_interpreter
+        is_name = len(python.parts) == 1
+        return cls(
+            home=settings.wan_home,
+            python=str(python if is_name else python.absolute()),
+            model_dirs=settings.model_dirs,
+            env=upstream_environment(child_environment()),
+        )
+
+    def readiness(self, task: str) -> Readiness:
+        """Say whether *task* can be rendered here; with weights there, the interpreter is asked once what it lacks."""
+        located = locate(task_named(task), self._model_dirs)
+        missing = (*self._programs_missing(), *located.missing)
+        if missing:
+            return Readiness(missing=missing, searched=located.searched)
+        if self._python_lacks is None:
+            self._python_lacks = python_lacks(self._python, self._home, self._env)
+        return Readiness(searched=located.searched, lacking=(*gpu_lacks(task, self._cards()), *self._python_lacks))
+
+    async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
+        """
+        Write *out_path*; everything else goes into a folder below *work_dir* that is gone at the end.
+
+        Raises InputUnavailable for a prepared folder that is not whole, else EngineError: EngineUnavailable,
+        OutOfMemory, DiskFull, EngineFailed, and NoOutput when the file is missing, damaged or silent.
+        """
+        located = locate(task_named(spec.task), self._model_dirs)
+        missing = (*self._programs_missing(), *located.missing)
+        if located.folder is None or missing:
+            raise EngineUnavailable(f"wan_cli cannot render {spec.task}: {'; '.join(missing)}.")
+        reading = Reading(report, experts=_experts(spec), clips=await _clips(spec), clock=self._clock)
+        with tempfile.TemporaryDirectory(prefix="wan_cli-", dir=work_dir, ignore_cleanup_errors=True) as folder:
+            made = Path(folder).absolute() / "video.mp4"
+            places = await self._places(spec, located.folder, made, reading)
+            await self._generate(spec, places, reading)
+            reading.enter("verifying")
+            await check(made, self._verify, needs_sound=spec.audio is not None, told=reading.told())
+            await move(made, out_path)
+        return Rendered(located.folder.name, warnings=self._ignored(spec), timings=reading.timings())
+
+    async def close(self) -> None:
+        """Do nothing: between renders nothing runs."""
+
+    def _cards(self) -> tuple[Gpu, ...]:
+        return visible_gpus(self._gpus(), self._env)
+
+    def _programs_missing(self) -> tuple[str, ...]:
+        missing = []
+        if not (self._home / _GENERATE).is_file():
+            missing.append(f"{self._home / _GENERATE} is missing (WAN_HOME is upstream's checkout)")
+        if not found_program(self._python, self._env):
+            missing.append(f"the interpreter {self._python} is missing (WAN_PYTHON)")
+        return tuple(missing)
+
+    async def _places(self, spec: RenderSpec, ckpt_dir: Path, made: Path, reading: Reading) -> Places:
+        if spec.task != "animate-14B":
+            return Places(self._python, ckpt_dir, made)
+        source = spec.prepared_dir
+        if source is not None:
+            animate.check_given(source)
+        else:
+            source = made.parent / "prepared"
+            argv = animate.preprocessing_argv(
+                spec, python=self._python, home=self._home, ckpt_dir=ckpt_dir, target=source
+            )
+            reading.enter("preparing")
+            await self._run(_PREPROCESS, argv, self._env, reading)
+            animate.check_made(source)
+        return Places(self._python, ckpt_dir, made, source, animate.replaces(source), animate.has_relighting(ckpt_dir))
+
+    async def _generate(self, spec: RenderSpec, places: Places, reading: Reading) -> None:
+        cards = self._cards()
+        env = speech.with_ffmpeg(self._env, places.save_file.parent / "bin") if spec.audio else self._env
+        # torchrun stops its ranks on SIGTERM; killed, it would leave them behind.
+        shared = processes_for(spec.task, len(cards)) > 1
+        reading.enter("starting")
+        argv = argv_for(spec, places, cards)
+        await self._run(_GENERATE, argv, env, reading, signal.SIGTERM if shared else signal.SIGKILL)
+
+    async def _run(
+        self,
+        program: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        reading: Reading,
+        death_signal: signal.Signals = signal.SIGKILL,
+    ) -> None:
+        ended = await process.run(
+            argv,
+            cwd=self._home,
+            env=env,
+            on_line=reading.line,
+            stop_grace_s=self._stop_grace_s,
+            death_signal=death_signal,
+        )
+        if ended.code != 0:
+            log.error("%s ended with %d; its last lines:\n%s", program, ended.code, "\n".join(ended.tail))
+            raise failure(ended, Context(program, self._python, reading.stage, reading.told()))
+
+    def _ignored(self, spec: RenderSpec) -> tuple[str, ...]:
+        """Return a line for what the request asks for and this run could not use; features are the chooser's matter."""
+        lines = []
+        if spec.offload_model and processes_for(spec.task, len(self._cards())) > 1:
+            lines.append("offload_model was ignored: the model is shared between several GPUs.")
+        if spec.task == "animate-14B" and spec.prompt:
+            lines.append("prompt was ignored: upstream renders animate-14B with a prompt of its own.")
+        if spec.task == "animate-14B" and spec.frames is not None:
+            lines.append("frame_num was ignored: the driving video decides the length of animate-14B.")
+        return tuple(lines)
+
+
+def _experts(spec: RenderSpec) -> int:
+    return 2 if task_named(spec.task).boundary is not None else 1
+
+
+async def _clips(spec: RenderSpec) -> int | None:
+    """Return how many progress bars will come, None where only the program knows."""
+    if spec.task == "animate-14B":
+        return None
+    if spec.audio is None:
+        return 1
+    sound_s = await speech.duration_s(spec.audio)
+    return None if sound_s is None else speech.clips_of(sound_s, spec.frames)

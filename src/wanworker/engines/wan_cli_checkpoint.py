@@ -1,0 +1,114 @@
+"""Upstream's own checkpoint folders: what is in one, where it is, what is missing from it. Reads the disk only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wanworker.models.safetensors import check_header
+from wanworker.spec import Task
+
+_INDEX = "diffusion_pytorch_model.safetensors.index.json"
+_SINGLE = "diffusion_pytorch_model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """
+    What generate.py opens for one task: files, folders, and the folders that hold transformer weights.
+
+    `in_channels` tells the two A14B tasks apart, whose files have the same names.
+    """
+
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+    weights: tuple[str, ...] = (".",)
+    in_channels: int | None = None
+
+
+_T5, _VAE = "models_t5_umt5-xxl-enc-bf16.pth", "Wan2.1_VAE.pth"
+_CLIP = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
+_UMT5 = "google/umt5-xxl"
+_EXPERTS = ("high_noise_model", "low_noise_model")
+
+#: By the names in upstream's wan/configs at 42bf4cf; in_dim as published in the models' config.json.
+_CONTENTS: Mapping[str, _Content] = {
+    "t2v-A14B": _Content((_T5, _VAE), (_UMT5,), _EXPERTS, in_channels=16),
+    "i2v-A14B": _Content((_T5, _VAE), (_UMT5,), _EXPERTS, in_channels=36),
+    "ti2v-5B": _Content((_T5, "Wan2.2_VAE.pth"), (_UMT5,), in_channels=48),
+    "s2v-14B": _Content((_T5, _VAE), (_UMT5, "wav2vec2-large-xlsr-53-english")),
+    "animate-14B": _Content((_T5, _VAE, _CLIP), (_UMT5, "xlm-roberta-large")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The checkpoint folder of a task, or None and what is missing; `searched` are the places looked at."""
+
+    folder: Path | None
+    missing: tuple[str, ...]
+    searched: tuple[str, ...]
+
+
+def locate(task: Task, model_dirs: Sequence[Path]) -> Located:
+    """Find *task*'s whole checkpoint: below each models folder by its published name, or the models folder itself."""
+    below = [place / task.folder for place in model_dirs]
+    candidates = [folder for pair in zip(below, model_dirs, strict=True) for folder in pair]
+    searched = tuple(str(folder) for folder in candidates)
+    found = next((folder for folder in candidates if not _missing(task, folder)), None)
+    if found is not None:
+        return Located(found, (), searched)
+    begun = next((folder for folder in below if folder.is_dir()), None)
+    if begun is None:
+        return Located(None, (f"no folder {task.folder}",), searched)
+    return Located(None, tuple(f"{begun.name}/{line}" for line in _missing(task, begun)), searched)
+
+
+def _missing(task: Task, folder: Path) -> list[str]:
+    """Return a line for everything that is not there or not whole; nothing is asked of a folder that is not there."""
+    if not folder.is_dir():
+        return ["is no folder"]
+    content = _CONTENTS[task.name]
+    lines = [f"{name} is missing" for name in content.files if not _is_filled(folder / name)]
+    lines += [f"{name}/ is missing" for name in content.folders if not (folder / name).is_dir()]
+    for name in content.weights:
+        prefix = "" if name == "." else f"{name}/"
+        lines += [f"{prefix}{line}" for line in _weight_flaws(folder / name, content.in_channels)]
+    return lines
+
+
+def _is_filled(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _weight_flaws(folder: Path, in_channels: int | None) -> Iterator[str]:
+    config = _json(folder / "config.json")
+    if not config:
+        yield "config.json is missing"
+    elif in_channels is not None and config.get("in_dim", in_channels) != in_channels:
+        yield f"config.json is another model's (in_dim {config['in_dim']}, not {in_channels})"
+    for name in _weight_files(folder):
+        try:
+            check_header(folder / name)
+        except FileNotFoundError:
+            yield f"{name} is missing"
+        except (OSError, ValueError) as error:
+            yield f"{name} is not whole: {error}"
+
+
+def _weight_files(folder: Path) -> list[str]:
+    """Return the files that the index names, or the one file of weights that were never cut in parts."""
+    named = _json(folder / _INDEX).get("weight_map")
+    return sorted(set(named.values())) if isinstance(named, dict) and named else [_SINGLE]
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    """Return the object in a JSON file, empty where there is none that can be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,95 @@
+"""What the machine lacks for upstream's generate.py: cards, their memory, Python packages in its interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import wanworker
+from wanworker.models.hardware import Gpu
+
+#: The least memory of all cards together, in MiB. A14B: 41.3 GB at 480p with offloading, upstream's comp_effic table
+#: (720p takes 59.8). 5B: README, a 24 GB card. s2v: README, 80 GB; animate has no figure and a larger model.
+_LEAST_MIB: Mapping[str, int] = {
+    "t2v-A14B": 43_000,
+    "i2v-A14B": 43_000,
+    "ti2v-5B": 22_500,
+    "s2v-14B": 78_000,
+    "animate-14B": 78_000,
+}
+
+#: What `import wan` imports, whichever the task (wan/__init__.py and below at 42bf4cf). requirements.txt has not all.
+_MODULES = (
+    "torch", "torchvision", "cv2", "dashscope", "decord", "diffusers", "easydict", "einops", "ftfy", "imageio",
+    "librosa", "peft", "PIL", "regex", "tqdm", "transformers",
+)  # fmt: skip
+#: Either will do (wan/modules/attention.py), and it is first called after the whole load.
+_ATTENTION = ("flash_attn", "flash_attn_interface")
+
+_ASK = (
+    "import importlib.util, json, sys; "
+    "print(json.dumps([name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]))"
+)
+_ASK_TIMEOUT_S = 30.0
+
+
+def visible_gpus(gpus: Sequence[Gpu], env: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """Return the cards that CUDA_VISIBLE_DEVICES leaves to a program: nvidia-smi lists them all."""
+    chosen = env.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return tuple(gpus)
+    names = [name.strip() for name in chosen.split(",")]
+    if all(name.isdigit() for name in names):
+        return tuple(gpus[int(name)] for name in names if int(name) < len(gpus))
+    return tuple(gpus[: sum(bool(name) and name != "-1" for name in names)])  # by UUID: the number is what counts
+
+
+def gpu_lacks(task: str, gpus: Sequence[Gpu]) -> tuple[str, ...]:
+    """Say in a line what the cards lack for *task*; nothing when they will do."""
+    if not gpus:
+        return ("no NVIDIA GPU",)
+    there, least = sum(gpu.memory_mib for gpu in gpus), _LEAST_MIB[task]
+    if there >= least:
+        return ()
+    return (f"{task} needs about {least / 1024:.0f} GiB of GPU memory; {there / 1024:.0f} GiB are here",)
+
+
+def python_lacks(python: str, home: Path, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Ask *python*, without importing any, which packages of upstream it does not have; takes about 0.1 s."""
+    argv = [python, "-c", _ASK, *_MODULES, *_ATTENTION]
+    try:
+        answer = subprocess.run(argv, cwd=home, env=env, capture_output=True, timeout=_ASK_TIMEOUT_S, check=True)
+        absent = set(json.loads(answer.stdout))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return (f"{python} does not answer: {type(error).__name__}",)
+    names = [name for name in _MODULES if name in absent]
+    if absent.issuperset(_ATTENTION):
+        names.append("flash_attn")
+    return (f"not installed in {python}: {', '.join(names)}",) if names else ()
+
+
+def found_program(program: str, env: Mapping[str, str]) -> bool:
+    """Say whether *program*, a path or a name on PATH, can be run."""
+    return shutil.which(program, path=env.get("PATH")) is not None
+
+
+def upstream_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return *env* for upstream's interpreter, which must not see our own packages.
+
+    They come first on PYTHONPATH for our own child processes; installed, ours are diffusers and transformers of
+    other versions than upstream pins. UTF-8 mode lets a prompt pass whatever the locale.
+    """
+    ours = str(Path(wanworker.__file__).resolve().parent.parent)
+    paths = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and path != ours]
+    kept = {name: value for name, value in env.items() if name != "PYTHONPATH"}
+    return {
+        **kept,
+        **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {}),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+    }

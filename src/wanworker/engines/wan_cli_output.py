@@ -1,0 +1,61 @@
+"""The file that generate.py leaves: whether it is what it should be, and how it gets to its place."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from wanworker.errors import EngineFailed, NoOutput
+from wanworker.media.disk import in_thread, new_file
+
+
+class Verified(Protocol):
+    """What the check of a finished file tells us."""
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether there is sound in the file."""
+
+
+Verify = Callable[[Path], Awaitable[Verified]]
+
+
+async def check(made: Path, verify: Verify, *, needs_sound: bool, told: str) -> None:
+    """
+    Return when *made* is there, decodes and has its sound; generate.py ends with 0 after failing to save, too.
+
+    *told* is what it logged of that. Raises NoOutput.
+    """
+    if not made.is_file() or not made.stat().st_size:
+        raise NoOutput(f"generate.py ended with code 0 and wrote no video.{told}")
+    try:
+        facts = await verify(made)
+    except NoOutput as error:
+        raise NoOutput(f"generate.py ended with code 0 and its video is damaged: {error}{told}") from error
+    if needs_sound and not facts.has_audio:
+        raise NoOutput(f"generate.py ended with code 0 and its video has no sound.{told}")
+
+
+async def move(made: Path, out_path: Path) -> None:
+    """
+    Move *made* to *out_path*, which may be on another disk; on any failure no part of it stays there.
+
+    Raises DiskFull, or EngineFailed when the place cannot be written.
+    """
+    try:
+        with new_file(out_path):
+            await _replace(made, out_path)
+    except OSError as error:
+        raise EngineFailed(f"The video could not be put into {out_path.parent}: {error.strerror}.") from error
+
+
+async def _replace(made: Path, out_path: Path) -> None:
+    try:
+        made.replace(out_path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        await in_thread(shutil.copyfile, made, out_path)
