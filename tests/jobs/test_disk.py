@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wanworker.errors import DiskFull, EngineUnavailable
-from wanworker.jobs.disk import Disk
+from wanworker.jobs.disk import Disk, write_durably
 
 
 def fails_halfway(error_number: int) -> object:
@@ -35,6 +35,29 @@ def test_a_replacement_that_is_no_longer_right_is_dropped(tmp_path: Path) -> Non
     assert not disk.replace("x.json", b"two", still_right=lambda: False)
     assert disk.read("x.json") == b"one"
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_file_is_whole_when_it_is_put_on_the_disk(tmp_path: Path) -> None:
+    synced: list[int] = []
+    write_durably(tmp_path / "x", b"x" * 50, fsync=lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+
+    assert synced == [50]
+
+
+def test_nothing_comes_between_the_last_look_of_a_thread_and_its_rename(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    other_looked = threading.Event()
+    other = threading.Thread(
+        target=lambda: disk.replace("x.json", b"other", still_right=lambda: other_looked.set() is None)
+    )
+
+    def still_right() -> bool:
+        other.start()
+        return not other_looked.wait(0.2)
+
+    assert disk.replace("x.json", b"one", still_right=still_right)
+    other.join()
+    assert disk.read("x.json") == b"other"
 
 
 @pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EDQUOT])

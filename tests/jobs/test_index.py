@@ -70,10 +70,11 @@ def test_a_cursor_continues_where_it_was_though_new_entries_come(tmp_path: Path)
 
 def test_many_entries_are_read_over_the_borders_of_chunks(tmp_path: Path) -> None:
     index = Index(Disk(tmp_path))
-    day_file(tmp_path).parent.mkdir()
-    day_file(tmp_path).write_bytes(b"a line of odd length")
     for number in range(1000):
         index.add(job(f"job-{number}"))
+        if number % 100 == 0:
+            with day_file(tmp_path).open("ab") as file:
+                file.write(b"\na line of odd length")
 
     assert ids(index) == [f"job-{number}" for number in reversed(range(1000))]
 

@@ -15,7 +15,7 @@ from wanworker.errors import DiskFull, EngineUnavailable
 Write = Callable[[Path, bytes], object]
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, *, fsync: Callable[[int], None] = os.fsync) -> None:
     """
     Write a file and wait until it is on the disk.
 
@@ -25,7 +25,7 @@ def write_durably(path: Path, data: bytes) -> None:
     with path.open("xb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        fsync(file.fileno())
 
 
 class Disk:
