@@ -20,6 +20,7 @@ from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import Job, JobStatus, Output
 from wanworker.jobs.store import JobRequest, JobStore
 from wanworker.media.mp4 import VideoFacts
+from wanworker.media.disk import in_thread
 from wanworker.media.file_facts import file_facts
 from wanworker.media.picture import crop_to_aspect
 from wanworker.media.video import probe
@@ -170,7 +171,7 @@ class Renderer:
                 facts = await _verified(part_path, plan.spec)
                 final_path = self._out_dir / f"{job.request_id}.mp4"
                 part_path.replace(final_path)
-                output = await asyncio.to_thread(_output, final_path, facts)
+                output = await in_thread(_output, final_path, facts)
                 timings = _timings(rendered, prepare_s, time.monotonic() - started)
                 return attempt.complete(plan, rendered, output, timings)
         finally:
@@ -183,7 +184,7 @@ async def _cropped(spec: RenderSpec, work_dir: Path) -> tuple[RenderSpec, tuple[
     changes: dict[str, Path] = {}
     for name, path in (("image", spec.image), ("last_image", spec.last_image)):
         target = work_dir / f"{name}-cropped.png"
-        if path and spec.size_given and await asyncio.to_thread(crop_to_aspect, path, target, spec.size):
+        if path and spec.size_given and await in_thread(crop_to_aspect, path, target, spec.size):
             changes[name] = target
             warnings.append(f"{name} was cropped (centre) to the shape of {spec.size}.")
     return dataclasses.replace(spec, **changes), tuple(warnings)  # type: ignore[arg-type]

@@ -1,14 +1,13 @@
 import io
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
 
+from fakes.pictures import png_bomb
 from wanworker.errors import DiskFull, InputRefused, InputUnavailable
 from wanworker.media.picture import centre_box, crop_to_aspect, picture_size, write_clean_png
 from wanworker.settings import child_environment
@@ -34,18 +33,6 @@ def corners(path: Path) -> list[str]:
         right, bottom = picture.width - 5, picture.height - 5
         found: list[Any] = [picture.getpixel(at) for at in ((4, 4), (right, 4), (4, bottom), (right, bottom))]
     return ["".join("RGB"[channel] for channel in range(3) if pixel[channel] > 128) for pixel in found]
-
-
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png_bomb(side: int) -> bytes:
-    """Return a valid two-colour PNG of side x side pixels in a few kilobytes."""
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
-    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 @pytest.mark.parametrize(
