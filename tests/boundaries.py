@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-PACKAGE = "wanworker"
+from source import PACKAGE, Import, Module, unit_of
 
 #: Lower numbers know nothing of higher ones. Units of one number do not know each other.
 LAYERS = {
@@ -28,87 +26,6 @@ TORCH = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "saf
 SLOW = {"PIL", "numpy", "boto3", "botocore", "imageio_ffmpeg", "requests", "websocket", *TORCH}
 CHILD = "wanworker.engines.resident"
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
-
-
-@dataclass(frozen=True, slots=True)
-class Import:
-    """One imported name, fully dotted; `at_start` when importing the module runs it."""
-
-    target: str
-    line: int
-    at_start: bool
-
-    def is_below(self, *roots: str) -> bool:
-        """Say whether the target is one of *roots* or inside one."""
-        return any(self.target == root or self.target.startswith(f"{root}.") for root in roots)
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """One source file: its dotted name, its path below the repository, its syntax tree and what it imports."""
-
-    name: str
-    path: str
-    tree: ast.Module
-    line_count: int
-    imports: tuple[Import, ...]
-
-    @property
-    def unit(self) -> str:
-        """The name that LAYERS knows; empty for the package itself."""
-        return unit_of(self.name)
-
-    def finding(self, line: int, text: str) -> str:
-        """Write a broken rule as an editor jumps to it."""
-        return f"{self.path}:{line}: {text}"
-
-
-def unit_of(dotted: str) -> str:
-    """Return `engines` for `wanworker.engines.base`, `handler` for `handler`, the empty string for `wanworker`."""
-    first, *rest = dotted.split(".")
-    return (rest[0] if rest else "") if first == PACKAGE else first
-
-
-def read_modules(root: Path) -> tuple[Module, ...]:
-    """Read handler.py and every module of src/wanworker below *root*."""
-    source = root / "src"
-    files = sorted(source.rglob("*.py"))
-    if (root / "handler.py").is_file():
-        files.append(root / "handler.py")
-    return tuple(_read(path, root, source if path.is_relative_to(source) else root) for path in files)
-
-
-def _read(path: Path, root: Path, base: Path) -> Module:
-    parts = path.relative_to(base).with_suffix("").parts
-    is_package = parts[-1] == "__init__"
-    name = ".".join(parts[:-1] if is_package else parts)
-    text = path.read_text()
-    tree = ast.parse(text)
-    package = name if is_package else name.rpartition(".")[0]
-    return Module(name, str(path.relative_to(root)), tree, len(text.splitlines()), tuple(_imports(tree, package)))
-
-
-def _imports(tree: ast.AST, package: str, at_start: bool = True) -> Iterator[Import]:
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import):
-            yield from (Import(alias.name, node.lineno, at_start) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            origin = _origin(node, package)
-            yield from (Import(f"{origin}.{alias.name}", node.lineno, at_start) for alias in node.names)
-        else:
-            is_lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or _is_for_types_only(node)
-            yield from _imports(node, package, at_start and not is_lazy)
-
-
-def _origin(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    above = package.split(".")[: len(package.split(".")) - node.level + 1]
-    return ".".join([*above, *filter(None, [node.module])])
-
-
-def _is_for_types_only(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
 
 
 def _ours(module: Module) -> Iterator[Import]:
@@ -200,15 +117,21 @@ def _row_of(dotted: str, package: str, rows: frozenset[str]) -> str | None:
 
 
 def readers_of_the_environment(modules: Iterable[Module]) -> list[str]:
-    """Find os.environ, os.getenv and their kin outside settings.py."""
+    """
+    Find os.environ, os.getenv and their kin outside settings.py.
+
+    handler.py may call `os.environ.setdefault`: it reads nothing of ours, and the SDK looks while it is imported.
+    """
     found = []
     for module in modules:
         if module.name == "wanworker.settings":
             continue
+        allowed = set(_setdefault_calls(module.tree)) if module.name == "handler" else set()
         found += [
             module.finding(node.lineno, f"os.{node.attr} is read in settings.py only")
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT and ast.unparse(node.value) == "os"
+            if node not in allowed
         ]
         found += [
             module.finding(item.line, f"{item.target} is read in settings.py only")
@@ -216,6 +139,14 @@ def readers_of_the_environment(modules: Iterable[Module]) -> list[str]:
             if item.target in {f"os.{name}" for name in ENVIRONMENT}
         ]
     return found
+
+
+def _setdefault_calls(tree: ast.Module) -> Iterator[ast.expr]:
+    """Yield the `os.environ` of each statement that is `os.environ.setdefault(...)` and nothing more."""
+    for node in ast.walk(tree):
+        call = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "setdefault":
+            yield call.func.value
 
 
 def imports_outside_their_place(modules: Iterable[Module]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import boundaries
-from boundaries import Module
+from source import Module, read_modules
 
 ROOT = Path(__file__).resolve().parent.parent
 ACTIONS = ("wanworker.actions", "ACTIONS")
@@ -19,7 +19,7 @@ ENGINES = ("wanworker.engines", "ENGINES")
 
 @pytest.fixture(scope="module")
 def ours() -> tuple[Module, ...]:
-    return boundaries.read_modules(ROOT)
+    return read_modules(ROOT)
 
 
 def tree(root: Path, files: dict[str, str]) -> tuple[Module, ...]:
@@ -28,7 +28,7 @@ def tree(root: Path, files: dict[str, str]) -> tuple[Module, ...]:
         path = root / name if name == "handler.py" else root / "src" / "wanworker" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return boundaries.read_modules(root)
+    return read_modules(root)
 
 
 def test_imports_point_down_only(ours: tuple[Module, ...]) -> None:
@@ -192,6 +192,15 @@ def test_a_reader_of_the_environment_is_found(tmp_path: Path, text: str) -> None
     (line,) = boundaries.readers_of_the_environment(tree(tmp_path, files))
 
     assert line.startswith("src/wanworker/process.py:")
+
+
+def test_the_handler_may_set_what_the_sdk_reads_and_read_nothing(tmp_path: Path) -> None:
+    text = "import os\nos.environ.setdefault('A', 'b')\nlevel = os.environ.setdefault('B', 'c')\nos.environ['C']"
+
+    found = boundaries.readers_of_the_environment(tree(tmp_path, {"handler.py": text, "app.py": text}))
+
+    assert {"handler.py:3", "handler.py:4"} == {line.rpartition(":")[0] for line in found if line.startswith("handler")}
+    assert 3 == len([line for line in found if "app.py" in line])
 
 
 @pytest.mark.parametrize(

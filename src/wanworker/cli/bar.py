@@ -42,7 +42,7 @@ class Bar:
         if self._on_terminal:
             self._write(f"\r{text[: self._width - 1]:<{self._width - 1}}")
             return
-        line_of = (str(shown.get("stage")), int(self._percent) // _LINE_EVERY)
+        line_of = (str(shown.get("stage") or ""), int(self._percent) // _LINE_EVERY)
         if line_of != self._line_of:
             self._line_of = line_of
             self._write(f"{text}\n")

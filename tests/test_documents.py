@@ -1,0 +1,238 @@
+"""The pages say what the code does: their tables, examples, links and paths are held against it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+import pages
+import wanworker
+from pages import ROOT
+from source import read_modules
+from wanworker.actions import ACTIONS
+from wanworker.actions.envelope import resolve
+from wanworker.actions.fields import Request, parse
+from wanworker.actions.generate_request import GenerateRequest
+from wanworker.actions.health import HealthRequest
+from wanworker.actions.status import StatusRequest
+from wanworker.engines import ENGINES
+from wanworker.engines.base import EngineRow
+from wanworker.media.video import decode_check
+from wanworker.settings import Settings
+from wanworker.spec import RenderSpec, Size
+
+REQUESTS: dict[str, type[Request]] = {"generate": GenerateRequest, "status": StatusRequest, "health": HealthRequest}
+PAGES = pytest.mark.parametrize("path", pages.pages(), ids=lambda path: str(path.relative_to(ROOT)))
+
+#: What the README says of each action.
+ACTION_MEANINGS = {
+    "health": "Says what this worker can do.",
+    "status": "Says what became of a job, and returns its video.",
+    "generate": "Makes a video.",
+}
+
+#: Packages that are imported by others only: diffusers loads big models with accelerate and cleans prompts with ftfy.
+NEEDED_UNSEEN = {"accelerate", "ftfy"}
+DISTRIBUTIONS = {"PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg", "pydantic_settings": "pydantic-settings",
+                 "pydantic_core": "pydantic"}  # fmt: skip
+
+
+def holds(page: str, expected: str) -> None:
+    """Fail with the table to paste when *page* does not hold it."""
+    text = (ROOT / page).read_text()
+    if expected not in text:
+        pytest.fail(f"{page} must hold this table:\n\n{expected}\n", pytrace=False)
+
+
+@pytest.mark.parametrize("model", REQUESTS.values(), ids=REQUESTS)
+def test_api_md_has_each_field_with_its_range_and_default(model: type[Request]) -> None:
+    holds("docs/api.md", pages.request_table(model))
+
+
+def test_api_md_has_each_range_and_task() -> None:
+    holds("docs/api.md", pages.ranges_table())
+    holds("docs/api.md", pages.tasks_table())
+
+
+def test_errors_md_has_each_code() -> None:
+    holds("docs/errors.md", pages.errors_table())
+
+
+def test_configuration_md_has_each_variable() -> None:
+    holds("docs/configuration.md", pages.settings_table())
+
+
+def test_the_readme_has_each_action_and_engine() -> None:
+    holds("README.md", pages.actions_table(ACTIONS, ACTION_MEANINGS))
+    holds("README.md", pages.engines_table(ENGINES))
+
+
+def test_a_table_that_is_not_the_codes_is_found() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"README\.md must hold this table"):
+        holds("README.md", pages.settings_table())
+
+
+@PAGES
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in pages.links(path.read_text()):
+        name, _, anchor = target.partition("#")
+        page = path.parent / name if name else path
+        assert page.exists(), target
+        assert not anchor or anchor in pages.anchors(page.read_text()), target
+
+
+@PAGES
+def test_paths_that_a_page_names_exist(path: Path) -> None:
+    assert [] == [name for name in pages.paths_named(path.read_text()) if not (ROOT / name).exists()]
+
+
+@PAGES
+def test_no_page_names_this_machine_or_a_registry(path: Path) -> None:
+    text = path.read_text()
+
+    assert None is re.search(r"/work/|/tmp/|/root/|pypi\.org|files\.pythonhosted", text)
+    assert text.isascii()
+
+
+def json_examples() -> Iterator[Any]:
+    for path in pages.pages():
+        text = path.read_text()
+        bodies = re.findall(r"(?:-d|--test_input) '(\{.*?\})'", text, re.DOTALL)
+        for number, body in enumerate([*pages.blocks(text, "json"), *bodies]):
+            yield pytest.param(body, id=f"{path.relative_to(ROOT)}-{number}")
+
+
+@pytest.mark.parametrize("text", [*json_examples()])
+def test_a_json_example_is_json_and_a_request_is_understood_in_full(text: str) -> None:
+    example = json.loads(text)
+    if "input" in example:
+        understood(example["input"])
+
+
+def test_test_input_json_is_understood_in_full_and_returns_no_base64() -> None:
+    payload = json.loads((ROOT / "test_input.json").read_text())["input"]
+
+    understood(payload)
+    assert payload["return_video"] is False
+
+
+def understood(payload: object) -> None:
+    action, fields = resolve(payload, ACTIONS)
+    request, warnings = parse(REQUESTS[action.name], fields)
+    assert [] == warnings
+    if isinstance(request, GenerateRequest):
+        task = request.checked_task()
+        request.checked_size()
+        assert request.checked_frames(task, warnings) is None or [] == warnings
+
+
+def test_the_readmes_python_client_waits_and_saves_the_video(tmp_path: Path) -> None:
+    answers: list[dict[str, Any]] = [
+        {"id": "job-1", "status": "IN_QUEUE"},
+        {"id": "job-1", "status": "IN_PROGRESS", "output": {"progress": 40, "stage": "sampling"}},
+        {"id": "job-1", "status": "COMPLETED", "output": {"result": {
+            "filename": "job-1.mp4", "data": "data:video/mp4;base64,bXA0"}}},
+    ]  # fmt: skip
+    (client,) = pages.blocks((ROOT / "README.md").read_text(), "python")
+    with endpoint(answers) as (url, asked):
+        client = client.replace("https://api.runpod.ai/v2", url).replace("time.sleep(2)", "time.sleep(0)")
+        env = {"ENDPOINT_ID": "abc", "RUNPOD_API_KEY": "key"}
+        done = subprocess.run([sys.executable, "-c", client], cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    assert 0 == done.returncode, done.stderr
+    assert b"mp4" == (tmp_path / "job-1.mp4").read_bytes()
+    assert ["POST /abc/run Bearer key", *["GET /abc/status/job-1 Bearer key"] * 2] == asked
+
+
+@contextmanager
+def endpoint(answers: list[dict[str, Any]]) -> Iterator[tuple[str, list[str]]]:
+    """Serve *answers* in their order on loopback; yield the address and what was asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.command} {self.path} {self.headers['Authorization']}")
+            body = json.dumps(answers[len(asked) - 1]).encode()
+            if length := self.headers["Content-Length"]:
+                understood(json.loads(self.rfile.read(int(length)))["input"])
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the names that http.server looks for
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def walk_through(page: str) -> dict[str, Any]:
+    """Run the one block of Python on *page* and return what it defines."""
+    (block,) = pages.blocks((ROOT / "docs" / page).read_text(), "python")
+    namespace: dict[str, Any] = {"__name__": page}
+    exec(compile(block, page, "exec"), namespace)
+    return namespace
+
+
+async def test_the_action_of_the_walk_through_answers() -> None:
+    action, fields = resolve(
+        {"action": "list_tasks", "needs_image": False}, [walk_through("adding-an-action.md")["ACTION"]]
+    )
+
+    assert {"tasks": ["t2v-A14B", "ti2v-5B"]} == await action.run(fields, None)  # type: ignore[arg-type]
+
+
+async def test_the_engine_of_the_walk_through_renders(tmp_path: Path, settings: Settings) -> None:
+    still = walk_through("adding-an-engine.md")
+    row = EngineRow("still", still["CAPABILITIES"], still["StillEngine"])
+    spec = RenderSpec("t2v-A14B", "grey", Size(64, 48), True, 8.0, True, seed=1, frames=5)
+    target = tmp_path / "still.mp4"
+
+    await row.build(settings).render(spec, target, work_dir=tmp_path, report=lambda _: None)
+
+    facts = await decode_check(target)
+    assert (64, 48, 5, 8.0) == (facts.width, facts.height, facts.frames, facts.fps)
+
+
+def test_requirements_are_what_the_source_imports() -> None:
+    standard = sys.stdlib_module_names | {"wanworker", ""}
+    imported = {item.target.split(".")[0] for module in read_modules(ROOT) for item in module.imports}
+    wanted = {DISTRIBUTIONS.get(name, name) for name in imported - standard} | NEEDED_UNSEEN
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    listed = {re.split(r"[<>=\[]", line)[0] for line in lines if line and not line.startswith("#")}
+
+    assert wanted == listed
+
+
+def test_the_version_is_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert wanworker.__version__ == project["version"]
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_variable_of_ours_is_written_as_people_write_it() -> None:
+    names = [str(field.validation_alias) for field in Settings.model_fields.values()]
+
+    assert [] == [name for name in names if not re.fullmatch(r"[A-Z][A-Z0-9_]+", name)]
+    assert len(names) == len(set(names))
