@@ -13,8 +13,8 @@ parser.add_argument("--resolution_area", type=int, nargs=2, default=[1280, 720])
 parser.add_argument("--fps", type=int, default=30)
 for name in ("replace_flag", "retarget_flag", "use_flux"):
     parser.add_argument(f"--{name}", action="store_true")
-for name in ("iterations", "k", "w_len", "h_len"):
-    parser.add_argument(f"--{name}", type=int, default=1)
+for name, default in (("iterations", 3), ("k", 7), ("w_len", 1), ("h_len", 1)):
+    parser.add_argument(f"--{name}", type=int, default=default)
 args = parser.parse_args()
 print(vars(args))
 assert (Path(args.ckpt_path) / "det/yolov10m.onnx").is_file()

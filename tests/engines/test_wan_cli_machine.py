@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import wanworker
+from wanworker.engines.wan_cli_machine import gpu_lacks, python_lacks, upstream_environment, visible_gpus
+from wanworker.models.hardware import Gpu
+from wanworker.settings import child_environment
+from wanworker.spec import TASKS
+
+CARDS = tuple(Gpu(f"card {number}", 24_564, "8.9", "580") for number in range(4))
+
+
+@pytest.mark.parametrize(
+    ("value", "numbers"),
+    [(None, [0, 1, 2, 3]), ("0", [0]), ("3,1", [3, 1]), ("", []), ("-1", []), ("0,9", [0]), ("GPU-a, GPU-b", [0, 1])],
+)
+def test_a_program_sees_the_cards_of_cuda_visible_devices(value: str | None, numbers: list[int]) -> None:
+    env = {} if value is None else {"CUDA_VISIBLE_DEVICES": value}
+
+    assert visible_gpus(CARDS, env) == tuple(CARDS[number] for number in numbers)
+
+
+def test_no_card_is_told_for_every_task() -> None:
+    assert {gpu_lacks(task, ()) for task in TASKS} == {("no NVIDIA GPU",)}
+
+
+def test_a_small_card_takes_5b_only() -> None:
+    taken = [task for task in TASKS if not gpu_lacks(task, CARDS[:1])]
+
+    assert taken == ["ti2v-5B"]
+    assert gpu_lacks("t2v-A14B", CARDS[:1]) == ("t2v-A14B needs about 42 GiB of GPU memory; 24 GiB are here",)
+
+
+def test_the_memory_of_several_cards_counts_together() -> None:
+    assert [gpu_lacks(task, CARDS) for task in TASKS] == [()] * len(TASKS)
+
+
+def test_missing_packages_are_named(tmp_path: Path) -> None:
+    for name in ("torch", "flash_attn_interface"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported')")
+
+    (line,) = python_lacks(sys.executable, tmp_path, {"PYTHONPATH": str(tmp_path), "PATH": os.defpath})
+
+    assert line.startswith(f"not installed in {sys.executable}: ")
+    assert "librosa" in line
+    assert "torch," not in line
+    assert "flash_attn" not in line
+
+
+def test_without_either_flash_attn_is_named(tmp_path: Path) -> None:
+    (line,) = python_lacks(sys.executable, tmp_path, {"PATH": os.defpath})
+
+    assert line.endswith("flash_attn")
+
+
+@pytest.mark.parametrize("program", ["/bin/false", "/nowhere/python"])
+def test_an_interpreter_that_does_not_answer_is_told(tmp_path: Path, program: str) -> None:
+    (line,) = python_lacks(program, tmp_path, {})
+
+    assert line.startswith(f"{program} does not answer")
+
+
+def test_upstream_does_not_see_our_own_packages() -> None:
+    ours = str(Path(wanworker.__file__).resolve().parent.parent)
+    env = child_environment({"PATH": "/bin", "PYTHONPATH": "/theirs", "HF_TOKEN": "secret"})
+
+    seen = upstream_environment(env)
+
+    assert ours in env["PYTHONPATH"]
+    assert seen == {"PATH": "/bin", "PYTHONPATH": "/theirs", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+    assert "PYTHONPATH" not in upstream_environment(child_environment({}))
