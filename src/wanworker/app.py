@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from wanworker import logs
 from wanworker.actions import ACTIONS
 from wanworker.actions.base import Call, Context
 from wanworker.actions.envelope import resolve
@@ -13,6 +14,7 @@ from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
 from wanworker.engines.facts import FactKeeper
 from wanworker.engines.roster import Roster
+from wanworker.jobs.model import is_request_id
 from wanworker.jobs.store import JobStore
 from wanworker.media.inputs import InputReader
 from wanworker.render import Renderer
@@ -47,6 +49,9 @@ class Worker:
     async def perform(self, payload: object, call: Call) -> dict[str, Any]:
         """Perform the action that *payload* asks for and return its answer. Raises WorkerError."""
         action, fields = resolve(payload, ACTIONS)
+        named = fields.get("request_id")
+        if isinstance(named, str) and is_request_id(named):
+            logs.request_id.set(named)
         self._recover_once()
         log.info("%s with fields %s", action.name, ", ".join(sorted(fields)) or "none")
         context = Context(
