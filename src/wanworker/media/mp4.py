@@ -1,0 +1,243 @@
+"""
+What is in an mp4, read from its boxes alone: a few seeks, no process, and a cut file is found without decoding.
+
+The layout is ISO/IEC 14496-12; QuickTime's .mov is the same for all that is read here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO
+
+from wanworker.errors import NoOutput
+
+#: What a file of this family starts with.
+_FIRST_BOXES = frozenset((b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"))
+_CODECS = {b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"av01": "av1", b"vp09": "vp9"}
+#: An index of a two-hour film is a few MB; one that claims more is damage, and would be read into memory.
+_LARGEST_TABLE_BYTES = 64 * 1024 * 1024
+_WANTED = frozenset((b"tkhd", b"mdhd", b"hdlr", b"stsd", b"stts", b"stsz", b"stsc", b"stco", b"co64"))
+#: QuickTime has a second `hdlr` in the media information, which says nothing of the track's kind.
+_DATA_HANDLER = (b"minf", b"hdlr")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What a video file holds: the size as shown (after rotation), in pixels; fps the average; frames counted."""
+
+    width: int
+    height: int
+    fps: float
+    frames: int
+    duration_s: float
+    size_bytes: int
+    codec: str
+    has_audio: bool
+
+
+class Fragmented(Exception):
+    """The index is spread over the file (fMP4): not a failure, but ffmpeg has to be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    kind: bytes
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    kind: bytes
+    codec: str
+    width: int
+    height: int
+    samples: int
+    duration_s: float
+    last_byte: int
+
+
+def looks_like_mp4(path: Path) -> bool:
+    """Say whether the file starts as an mp4 or mov does; false for a missing or shorter one."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8)[4:] in _FIRST_BOXES
+    except OSError:
+        return False
+
+
+def facts(path: Path) -> VideoFacts:
+    """
+    Read what *path* holds from its index, without decoding.
+
+    Raises NoOutput when the file is missing, empty, not an mp4, cut short (also where only the index tells) or has no
+    video frame; Fragmented when the frames are indexed in pieces.
+    """
+    size_bytes = existing_size(path)
+    if not looks_like_mp4(path):
+        raise NoOutput(f"{path.name} is not an mp4 file: it does not start with a known box.")
+    with path.open("rb") as file:
+        try:
+            tracks = [_track(file, box) for box in _boxes_of_index(file, size_bytes) if box.kind == b"trak"]
+        except (struct.error, _Damaged) as error:
+            raise NoOutput(f"{path.name} is cut short or damaged: {error}.") from error
+    return _facts_of(path, tracks, size_bytes)
+
+
+def existing_size(path: Path) -> int:
+    """Return the file's size in bytes. Raises NoOutput when it is missing, empty or no file."""
+    if not path.is_file():
+        raise NoOutput(f"{path.name} was not written.")
+    size_bytes = path.stat().st_size
+    if not size_bytes:
+        raise NoOutput(f"{path.name} is empty.")
+    return size_bytes
+
+
+class _Damaged(Exception):
+    """A box that cannot be; the text says which."""
+
+
+def _facts_of(path: Path, tracks: list[_Track], size_bytes: int) -> VideoFacts:
+    pictures = [track for track in tracks if track.kind == b"vide"]
+    if not pictures:
+        raise NoOutput(f"{path.name} has no video track.")
+    video = pictures[0]
+    if not video.samples or video.duration_s <= 0 or not video.width or not video.height:
+        raise NoOutput(f"{path.name} has a video track without frames.")
+    last_byte = max(track.last_byte for track in tracks)
+    if last_byte > size_bytes:
+        raise NoOutput(f"{path.name} is cut short: its frames end at byte {last_byte}, the file at {size_bytes}.")
+    return VideoFacts(
+        width=video.width,
+        height=video.height,
+        fps=video.samples / video.duration_s,
+        frames=video.samples,
+        duration_s=video.duration_s,
+        size_bytes=size_bytes,
+        codec=video.codec,
+        has_audio=any(track.kind == b"soun" and track.samples for track in tracks),
+    )
+
+
+def _boxes_of_index(file: BinaryIO, size_bytes: int) -> list[_Box]:
+    # Every box is walked, not only up to moov: an mdat that runs beyond the end is how a cut file shows.
+    indexes = [box for box in _boxes(file, 0, size_bytes) if box.kind == b"moov"]
+    if not indexes:
+        raise _Damaged("it has no index (moov box)")
+    inner = list(_boxes(file, indexes[0].start, indexes[0].end))
+    if any(box.kind == b"mvex" for box in inner):
+        raise Fragmented
+    return inner
+
+
+def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[_Box]:
+    while end - start >= 8:
+        file.seek(start)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        body = start + 8
+        if size == 1:
+            size, body = struct.unpack(">Q", file.read(8))[0], start + 16
+        elif size == 0:
+            size = end - start
+        if start + size < body or start + size > end:
+            name = kind.decode("ascii", "backslashreplace")
+            raise _Damaged(f"its {name!r} box should end at byte {start + size}, but there are {end}")
+        yield _Box(kind, body, start + size)
+        start += size
+
+
+def _track(file: BinaryIO, trak: _Box) -> _Track:
+    leaves = _leaves(file, trak)
+    kind = bytes(leaves[b"hdlr"][8:12])
+    stsd, tkhd = leaves[b"stsd"], leaves[b"tkhd"]
+    width, height = struct.unpack_from(">HH", stsd, 40) if kind == b"vide" else (0, 0)
+    scale_x, scale_y = _matrix_diagonal(tkhd)
+    if scale_x == scale_y == 0:  # a quarter turn: players show it with the sides exchanged
+        width, height = height, width
+    runs = _pairs(leaves[b"stts"])
+    ticks = sum(count * delta for count, delta in runs)
+    return _Track(
+        kind=kind,
+        codec=_CODECS.get(stsd[12:16], stsd[12:16].decode("ascii", "replace").strip()),
+        width=width,
+        height=height,
+        samples=sum(count for count, _ in runs),
+        duration_s=ticks / max(1, _timescale(leaves[b"mdhd"])),
+        last_byte=_last_byte(leaves),
+    )
+
+
+def _leaves(file: BinaryIO, box: _Box) -> dict[bytes, bytes]:
+    """Return the bodies of the boxes that matter, from all levels below *box*, by their names."""
+    found: dict[bytes, bytes] = {}
+    for inner in _boxes(file, box.start, box.end):
+        if inner.kind in {b"mdia", b"minf", b"stbl"}:
+            found |= _leaves(file, inner)
+        elif inner.kind in _WANTED and (box.kind, inner.kind) != _DATA_HANDLER:
+            if inner.end - inner.start > _LARGEST_TABLE_BYTES:
+                raise _Damaged(f"its {inner.kind.decode()!r} box is larger than any index")
+            file.seek(inner.start)
+            found[inner.kind] = file.read(inner.end - inner.start)
+    missing = {b"tkhd", b"mdhd", b"hdlr", b"stsd", b"stts"} - found.keys() if box.kind == b"trak" else None
+    if missing:
+        raise _Damaged(f"a track has no {min(missing).decode()!r} box")
+    return found
+
+
+def _matrix_diagonal(tkhd: bytes) -> tuple[int, int]:
+    offset = 52 if tkhd[0] else 40
+    matrix: tuple[int, ...] = struct.unpack_from(">9i", tkhd, offset)
+    return matrix[0], matrix[4]
+
+
+def _timescale(mdhd: bytes) -> int:
+    (timescale,) = struct.unpack_from(">I", mdhd, 20 if mdhd[0] else 12)
+    return int(timescale)
+
+
+def _pairs(table: bytes) -> list[tuple[int, int]]:
+    (count,) = struct.unpack_from(">I", table, 4)
+    numbers = struct.unpack_from(f">{2 * count}I", table, 8)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _last_byte(leaves: dict[bytes, bytes]) -> int:
+    """Return where the last sample of the track ends; 0 where there is no table of sizes to tell."""
+    offsets = _chunk_offsets(leaves)
+    if b"stsz" not in leaves or b"stsc" not in leaves or not offsets:
+        return 0
+    same_size, count = struct.unpack_from(">II", leaves[b"stsz"], 4)
+    if same_size:  # QuickTime counts sound in units that are no bytes: only the chunk's start is certain
+        return max(offsets) + 1
+    ends = (0, *accumulate(struct.unpack_from(f">{count}I", leaves[b"stsz"], 12)))
+    last, done = 0, 0
+    for offset, samples in zip(offsets, _samples_per_chunk(leaves[b"stsc"], len(offsets)), strict=True):
+        after = min(count, done + samples)
+        last, done = max(last, offset + ends[after] - ends[done]), after
+    return last
+
+
+def _chunk_offsets(leaves: dict[bytes, bytes]) -> tuple[int, ...]:
+    kind, letter = (b"co64", "Q") if b"co64" in leaves else (b"stco", "I")
+    if kind not in leaves:
+        return ()
+    (count,) = struct.unpack_from(">I", leaves[kind], 4)
+    return struct.unpack_from(f">{count}{letter}", leaves[kind], 8)
+
+
+def _samples_per_chunk(stsc: bytes, chunks: int) -> list[int]:
+    (count,) = struct.unpack_from(">I", stsc, 4)
+    numbers = struct.unpack_from(f">{3 * count}I", stsc, 8)
+    firsts = (*numbers[::3], chunks + 1)
+    samples: list[int] = []
+    for index, per_chunk in enumerate(numbers[1::3]):
+        # min: a damaged table must not make a list of four thousand million
+        samples += [per_chunk] * (min(firsts[index + 1], chunks + 1) - min(firsts[index], chunks + 1))
+    if len(samples) != chunks:
+        raise _Damaged("its table of chunks does not match the chunks")
+    return samples
