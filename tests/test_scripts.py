@@ -17,6 +17,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FAKE_PYTHON = ROOT / "tests" / "fakes" / "python3"
+TOOLS = (
+    *("awk", "bash", "basename", "cat", "cmp", "cp", "dirname", "env"),
+    *("find", "ln", "mkdir", "readlink", "rm", "sleep", "touch"),
+)
 SETS_UP = ("-m venv", "-m pip install")
 
 
@@ -182,7 +186,7 @@ def without_flock(tmp_path: Path) -> Path:
     """Return a folder with what the script calls, flock left out."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in "awk bash basename cat cmp cp dirname env find ln mkdir readlink rm sleep touch".split():
+    for name in TOOLS:
         (tools / name).symlink_to(str(shutil.which(name, path="/usr/bin:/bin")))
     return tools
 
