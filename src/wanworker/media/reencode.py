@@ -18,8 +18,8 @@ _SMALLEST_SIDE_PX = 128
 _AUDIO_BPS, _LEAST_AUDIO_BPS = 96_000, 24_000
 #: Index, headers: about 20 bytes a frame and a second of sound's 50 packets, and the boxes around them.
 _CONTAINER_BYTES, _FRAME_BYTES = 4096, 24
-#: Two passes miss a short clip's bitrate by a few per cent; the second attempt leaves more room.
-_AIMS = (0.96, 0.86)
+#: Two passes miss a clip's bitrate by a few per cent, a very short one's by more; then the miss corrects the aim.
+_AIM, _ATTEMPTS = 0.96, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,17 @@ async def reencode(path: Path, target: Path, *, max_bytes: int, facts: VideoFact
     """
     part = target.with_name(f"{target.name}.part")
     try:
-        for aim in _AIMS:
+        aim = _AIM
+        for _ in range(_ATTEMPTS):
             plan = plan_for(facts, max_bytes=int(max_bytes * aim))
             await _two_passes(path, part, plan)
-            if part.stat().st_size <= max_bytes:
+            size_bytes = part.stat().st_size
+            if size_bytes <= max_bytes:
                 made = await _verified(part, facts)
                 part.replace(target)
                 return Reencoded(made, plan)
-        raise EngineFailed(f"{path.name} came out at {part.stat().st_size} bytes; at most {max_bytes} fit.")
+            aim *= _AIM * max_bytes / size_bytes
+        raise EngineFailed(f"{path.name} came out at {size_bytes} bytes; at most {max_bytes} fit.")
     finally:
         part.unlink(missing_ok=True)
 

@@ -1,0 +1,130 @@
+"""Which S3 bucket, from what people write: endpoints with the bucket in their host or path, regions in host names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from wanworker.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """
+    Name a bucket and the right to write to it.
+
+    `endpoint_url` has no bucket in it (addresses are path-style: `endpoint/name/key`), `prefix` comes before each key.
+    `is_callers`: a stranger named it, so its host has to be public or one of `allow_hosts`.
+    """
+
+    endpoint_url: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    name: str
+    region: str
+    prefix: str = ""
+    is_callers: bool = False
+    allow_hosts: tuple[str, ...] = ()
+
+    @classmethod
+    def from_parts(
+        cls,
+        *,
+        endpoint_url: str,
+        access_key_id: str,
+        secret_access_key: str,
+        name: str | None = None,
+        region: str | None = None,
+        prefix: str = "",
+    ) -> Bucket:
+        """
+        Build a bucket from what people configure; the bucket may stand in the URL's host or path, as RunPod writes it.
+
+        Raises InvalidRequest, with no secret in it, for a URL that is none or where no bucket is named.
+        """
+        url = urlsplit(endpoint_url.strip())
+        if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.query:
+            raise InvalidRequest("The bucket's endpoint must look like 'https://host' or 'https://host/bucket'.")
+        if not access_key_id or not secret_access_key:
+            raise InvalidRequest("The bucket needs an access key id and a secret access key.")
+        host, in_host = _without_bucket(url.netloc.lower(), name)
+        base, in_path, path_prefix = _split_path(url.path, None if in_host else name)
+        bucket = name or in_host or in_path
+        if not bucket:
+            raise InvalidRequest("No bucket is named: give its name, or an endpoint such as 'https://host/bucket'.")
+        return cls(
+            endpoint_url=f"{url.scheme}://{host}{base}",
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+            name=bucket,
+            region=region or region_of(host),
+            prefix="/".join(filter(None, (path_prefix, prefix.strip("/")))),
+        )
+
+    @classmethod
+    def from_s3_config(cls, config: Mapping[str, Any], *, allow_hosts: Sequence[str] = ()) -> Bucket:
+        """
+        Build a bucket from a job's own `s3Config`: accessId, accessSecret, bucketName, endpointUrl.
+
+        *allow_hosts* are the hosts that may be private because the operator says so. Raises InvalidRequest naming the
+        key that is missing or no text; never a value.
+        """
+        for key in ("accessId", "accessSecret", "endpointUrl"):
+            if not isinstance(config.get(key), str) or not config[key]:
+                raise InvalidRequest(f"s3Config needs {key} as text.", field="s3Config")
+        name = config.get("bucketName")
+        if name is not None and not isinstance(name, str):
+            raise InvalidRequest("s3Config.bucketName must be text.", field="s3Config")
+        try:
+            bucket = cls.from_parts(
+                endpoint_url=config["endpointUrl"],
+                access_key_id=config["accessId"],
+                secret_access_key=config["accessSecret"],
+                name=name or None,
+            )
+        except InvalidRequest as error:
+            raise InvalidRequest(f"s3Config: {error}", field="s3Config") from None
+        return replace(bucket, is_callers=True, allow_hosts=tuple(allow_hosts))
+
+    def url_of(self, key: str) -> str:
+        """Return the object's address, encoded as S3's signature wants it."""
+        full = "/".join(filter(None, (self.name, self.prefix, key.lstrip("/"))))
+        return f"{self.endpoint_url}/{quote(full, safe='/-_.~')}"
+
+
+def region_of(host: str) -> str:
+    """
+    Return the region that the signature must name for *host*. Pure.
+
+    `s3.us-west-2.amazonaws.com` and its likes carry it; R2 says `auto`; RunPod's S3 API wants its data centre in
+    capitals; everybody else accepts `us-east-1`.
+    """
+    if host.endswith("r2.cloudflarestorage.com"):
+        return "auto"
+    if match := re.match(r"s3api-([a-z0-9-]+)\.runpod\.io", host):
+        return match[1].upper()
+    match = re.match(r"s3(?:-fips)?(?:\.dualstack)?[.-]([a-z]{2,}-[a-z0-9-]+)\.", host)
+    return match[1] if match else "us-east-1"
+
+
+def _without_bucket(host: str, name: str | None) -> tuple[str, str]:
+    """Split `bucket.s3.region.amazonaws.com`; for other services only where the name is known."""
+    if name and host.startswith(f"{name.lower()}."):
+        return host[len(name) + 1 :], name
+    if match := re.fullmatch(r"(.+)\.(s3[.-](?:.+\.)?amazonaws\.com(?:\.cn)?)", host):
+        return match[2], match[1]
+    return host, ""
+
+
+def _split_path(path: str, name: str | None) -> tuple[str, str, str]:
+    """Return (base path, bucket, key prefix): a path without a known bucket in it is the service's own base."""
+    parts = [part for part in path.split("/") if part]
+    if name is None:
+        return "", parts[0] if parts else "", "/".join(parts[1:])
+    if name in parts:
+        at = parts.index(name)
+        return "".join(f"/{part}" for part in parts[:at]), name, "/".join(parts[at + 1 :])
+    return "".join(f"/{part}" for part in parts), "", ""
