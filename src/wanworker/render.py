@@ -19,9 +19,9 @@ from wanworker.errors import DiskFull, NoOutput, RequestIdReused, UnknownJob
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import Job, JobStatus, Output
 from wanworker.jobs.store import JobRequest, JobStore
-from wanworker.media.mp4 import VideoFacts
 from wanworker.media.disk import in_thread
 from wanworker.media.file_facts import file_facts
+from wanworker.media.mp4 import VideoFacts
 from wanworker.media.picture import crop_to_aspect
 from wanworker.media.video import probe
 from wanworker.progress import Progress

@@ -75,3 +75,22 @@ def test_available_memory_is_a_plausible_number() -> None:
 
     assert available is not None
     assert 16 < available < 64 * 1024**2
+
+
+def test_a_containers_own_limit_counts(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup"
+    for folder in (tmp_path / "proc", group):
+        folder.mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal:  99999999 kB\nMemAvailable:  8388608 kB\n")
+
+    assert 8192 == available_memory_mib(tmp_path)
+
+    (group / "memory.max").write_text(f"{4 * 1024**3}\n")
+    (group / "memory.current").write_text(f"{3 * 1024**3}\n")
+    (group / "memory.stat").write_text(f"anon 5\ninactive_file {1024**3}\n")
+
+    assert 2048 == available_memory_mib(tmp_path)
+
+    (group / "memory.max").write_text("max\n")
+
+    assert 8192 == available_memory_mib(tmp_path)

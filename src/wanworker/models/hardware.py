@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -45,12 +46,30 @@ def gpus() -> tuple[Gpu, ...]:
     return gpus_in(answer.stdout)
 
 
-def available_memory_mib() -> int | None:
-    """Return the machine's available memory in MiB, None where the system does not say (not Linux)."""
-    meminfo = Path("/proc/meminfo")
+def available_memory_mib(root: Path = Path("/")) -> int | None:
+    """
+    Return the memory in MiB that this process may still take, None where the system does not say (not Linux).
+
+    A container sees its host's /proc/meminfo; its own limit stands in its control group (cgroup v2). *root* is where
+    both folders are looked for.
+    """
+    meminfo = root / "proc/meminfo"
     if not meminfo.is_file():
         return None
-    for line in meminfo.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) // 1024
-    return None
+    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+    of_machine = int(lines["MemAvailable"].split()[0]) // 1024 if "MemAvailable" in lines else None
+    rooms = [room for room in (of_machine, _room_in_container_mib(root / "sys/fs/cgroup")) if room is not None]
+    return min(rooms, default=None)
+
+
+def _room_in_container_mib(group: Path) -> int | None:
+    """Return limit less use of the control group, its page cache counted as free; None without a limit."""
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    if not limit.isdigit():
+        return None
+    return max(0, int(limit) - used + (int(cached[1]) if cached else 0)) // 1024**2
