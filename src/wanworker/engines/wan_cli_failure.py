@@ -43,22 +43,32 @@ def _out_of_host_memory(where: Context, _: str) -> EngineError:
     )
 
 
+_INSTALL = "Install it into the environment that WAN_PYTHON names, or ask for another engine."
+_GPU = "Run it where a GPU and its driver work, or ask for another engine."
+
+
 def _module_missing(where: Context, line: str) -> EngineError:
     match = re.search(r"No module named '([\w.]+)'", line)
     if match is None:
-        return EngineUnavailable(f"{where.program} cannot import what it needs: {line}. Its Python is {where.python}.")
+        return EngineUnavailable(
+            f"{where.program} cannot import what it needs: {line}. Its Python is {where.python}.", hint=_INSTALL
+        )
     module = match[1].partition(".")[0]
     command = f"{where.python} -m pip install {_PACKAGES.get(module, module)}"
-    return EngineUnavailable(f"{where.program} needs the Python module {module!r}. Install it with: {command}")
+    return EngineUnavailable(
+        f"{where.program} needs the Python module {module!r}. Install it with: {command}", hint=_INSTALL
+    )
 
 
 def _flash_attn_missing(where: Context, _: str) -> EngineError:
     command = f"{where.python} -m pip install {_FLASH_ATTN}"
-    return EngineUnavailable(f"{where.program} needs flash-attn, which is not installed. Install it with: {command}")
+    return EngineUnavailable(
+        f"{where.program} needs flash-attn, which is not installed. Install it with: {command}", hint=_INSTALL
+    )
 
 
 def _no_gpu(where: Context, line: str) -> EngineError:
-    return EngineUnavailable(f"{where.program} cannot use the GPU while {where.stage}: {line}")
+    return EngineUnavailable(f"{where.program} cannot use the GPU while {where.stage}: {line}", hint=_GPU)
 
 
 def _weights_broken(where: Context, line: str) -> EngineError:
