@@ -17,16 +17,20 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from wanworker.engines.resident import protocol
-from wanworker.engines.resident.failures import failure_of, is_out_of_memory
-from wanworker.engines.resident.loading import Loaded, load
+from wanworker.engines.resident.failures import StoppedByParent, failure_of, is_out_of_memory
 from wanworker.engines.resident.protocol import Failed, Load, Ready, Render, Stage, Step, Stop, Stopped
-from wanworker.engines.resident.rendering import StoppedByParent, render
+
+if TYPE_CHECKING:
+    from wanworker.engines.resident.loading import Loaded
 
 #: Linux's prctl(2) PR_SET_PDEATHSIG: be killed when the parent dies, even while stdin is held open by someone else.
 _PR_SET_PDEATHSIG = 1
+
+#: What the first job leaves on the card for good: the libraries' workspaces.
+_WORKSPACE_BYTES = 256 * 2**20
 
 
 class Inbox:
@@ -49,13 +53,15 @@ class Inbox:
         return job in self._stopped
 
     def _read(self) -> None:
-        for line in self._lines:
-            command = protocol.decode_command(line)
-            if isinstance(command, Stop):
-                self._stopped.add(command.job)
-            else:
-                self._commands.put(command)
-        self._at_end()
+        try:
+            for line in self._lines:
+                command = protocol.decode_command(line)
+                if isinstance(command, Stop):
+                    self._stopped.add(command.job)
+                else:
+                    self._commands.put(command)
+        finally:  # a parent that cannot be understood is as good as gone
+            self._at_end()
 
 
 class Outbox:
@@ -91,7 +97,7 @@ class Reporter:
 
 
 def main() -> None:
-    """Serve until the parent goes away."""
+    """Serve until the parent goes away. Torch comes last: until it is there, and while, an order to end is obeyed."""
     started = time.monotonic()
     outbox = Outbox(_private_channel())
     _die_with_parent()
@@ -105,6 +111,8 @@ def serve(inbox: Inbox, outbox: Outbox, started: float) -> None:
     for command in inbox:
         if isinstance(command, Load):
             try:
+                from wanworker.engines.resident.loading import load
+
                 loaded = load(command.model)
             except Exception as error:  # noqa: BLE001 - this process's door: the parent gets every failure as an event
                 outbox.send(_told(error, 0, usable=False))
@@ -117,6 +125,8 @@ def serve(inbox: Inbox, outbox: Outbox, started: float) -> None:
 
 
 def _outcome(loaded: Loaded, request: Render, reporter: Reporter) -> protocol.Event:
+    from wanworker.engines.resident.rendering import render
+
     used_before = loaded.gpu_bytes_used()
     try:
         return render(loaded, request, reporter)
@@ -127,8 +137,8 @@ def _outcome(loaded: Loaded, request: Render, reporter: Reporter) -> protocol.Ev
         if not is_out_of_memory(error):
             return failed
     # Only here, where the exception and its frames with their tensors are gone, can memory be given back.
-    freed = loaded.free() <= used_before
-    return Failed(failed.job, failed.code, failed.message, failed.hint, usable=freed)
+    is_free = loaded.free() <= used_before + _WORKSPACE_BYTES
+    return Failed(failed.job, failed.code, failed.message, failed.hint, usable=is_free)
 
 
 def _told(error: Exception, job: int, *, usable: bool) -> Failed:

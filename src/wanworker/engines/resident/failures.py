@@ -16,6 +16,10 @@ _MEMORY_WORDS = (
 )
 
 
+class StoppedByParent(Exception):
+    """The parent asked for this job's end; nothing of it is kept."""
+
+
 def failure_of(error: Exception, job: int) -> Failed:
     """Return the event that tells of *error*: which of our errors it is, and its words on one line."""
     if isinstance(error, WorkerError):

@@ -9,6 +9,7 @@ Events come up: `ready` or `failed` after a load; `stage` and `step` while a job
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from typing import Annotated, Literal
 
@@ -150,8 +151,16 @@ class Stopped:
 Command = Load | Render | Stop
 Event = Ready | Stage | Step | Done | Failed | Stopped
 
-_COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+
+# Built when first needed: they cost the worker's start 30 ms, and many workers never start a child.
+@functools.cache
+def _commands() -> TypeAdapter[Command]:
+    return TypeAdapter(Annotated[Command, Field(discriminator="type")])
+
+
+@functools.cache
+def _events() -> TypeAdapter[Event]:
+    return TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
 
 def encode(message: Command | Event) -> bytes:
@@ -161,9 +170,9 @@ def encode(message: Command | Event) -> bytes:
 
 def decode_command(line: bytes) -> Command:
     """Read a line from the parent. Raises ValueError when it is no command."""
-    return _COMMANDS.validate_python(json.loads(line))
+    return _commands().validate_python(json.loads(line))
 
 
 def decode_event(line: bytes) -> Event:
     """Read a line from the child. Raises ValueError when it is no event, such as a library's print."""
-    return _EVENTS.validate_python(json.loads(line))
+    return _events().validate_python(json.loads(line))

@@ -11,6 +11,7 @@ import numpy
 import torch
 from PIL import Image, ImageOps
 
+from wanworker.engines.resident.failures import StoppedByParent
 from wanworker.engines.resident.loading import Loaded
 from wanworker.engines.resident.protocol import Done, Render
 from wanworker.engines.resident.resampling import resampled
@@ -20,10 +21,6 @@ from wanworker.media.video import VideoWriter
 
 if TYPE_CHECKING:
     from wanworker.engines.resident.resampling import Frame, Frames
-
-
-class StoppedByParent(Exception):
-    """The parent asked for this job's end; nothing of it is kept."""
 
 
 class Outside(Protocol):

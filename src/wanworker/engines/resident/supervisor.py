@@ -107,9 +107,8 @@ class Supervisor:
 
     async def close(self) -> None:
         """End the child, whatever it does."""
-        if self._draining is not None:
-            self._draining.cancel()
         await self._discard()
+        await self._at_rest()  # the death of the child has ended it, and its half file is gone after it
 
     async def _at_rest(self) -> None:
         if self._draining is not None:

@@ -1,0 +1,253 @@
+"""The resident engine on tiny random-weight folders of the released models' classes and wiring, on the CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from wanworker.engines.base import Rendered
+from wanworker.engines.diffusers import CAPABILITIES, DiffusersEngine, request_for
+from wanworker.engines.resident.protocol import Render
+from wanworker.engines.resident.start import resident
+from wanworker.errors import InvalidRequest, ModelNotFound
+from wanworker.media.frames import read_frames
+from wanworker.models.hardware import Gpu
+from wanworker.progress import Progress
+from wanworker.settings import Settings, child_environment
+from wanworker.spec import TASKS, Lora, RenderSpec, Size
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TINY_WAN = Path(__file__).parent.parent / "fakes" / "tiny_wan.py"
+ENVIRONMENT = {**child_environment(), "OMP_NUM_THREADS": "1"}
+A_SPEC = RenderSpec(
+    task="t2v-A14B", prompt="a cube", size=Size(64, 64), size_given=True, fps=16, fps_given=False, seed=1, frames=5,
+    steps=2,
+)  # fmt: skip
+
+Go = Callable[..., Any]
+
+
+def no_report(_progress: Progress) -> None:
+    """Take progress and do nothing with it."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    argv = [sys.executable, str(TINY_WAN), str(folder)]
+    subprocess.run(argv, check=True, capture_output=True, env={**ENVIRONMENT, "HF_HUB_OFFLINE": "1"})
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(models: Path) -> AsyncIterator[DiffusersEngine]:
+    made = DiffusersEngine(Settings(ckpt_dir=models), gpus=lambda: (), supervisor=resident(ENVIRONMENT))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def go(engine: DiffusersEngine, tmp_path: Path) -> Go:
+    """Return a function that renders A_SPEC with changes and gives the file's bytes and what the engine said."""
+
+    async def render(**changes: Any) -> tuple[bytes, Rendered]:
+        out_path = tmp_path / "out.mp4"
+        spec = dataclasses.replace(A_SPEC, **changes)
+        rendered = await engine.render(spec, out_path, work_dir=tmp_path, report=no_report)
+        return out_path.read_bytes(), rendered
+
+    return render
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("RGB", (90, 60), (200, 30, 30)).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+async def test_two_experts_render_text(go: Go, tmp_path: Path) -> None:
+    first, rendered = await go()
+    second, _ = await go()
+
+    assert (5, 64, 64, 3) == read_frames(tmp_path / "out.mp4").shape
+    assert first == second
+    assert "t2v" == rendered.model
+    assert {"load_s", "text_s", "denoise_s", "decode_s", "encode_s"} == set(rendered.timings)
+
+
+async def test_a_seed_of_64_bits_works_and_gives_another_clip(go: Go) -> None:
+    assert (await go())[0] != (await go(seed=2**64 - 1))[0]
+
+
+async def test_each_experts_guidance_the_negative_prompt_the_shift_and_the_solver_count(go: Go) -> None:
+    changes: tuple[dict[str, Any], ...] = (
+        {}, {"guidance": 2.0}, {"guidance_low": 9.0}, {"negative_prompt": "dull"}, {"shift": 2.0}, {"solver": "dpm++"},
+    )  # fmt: skip
+    files = [(await go(steps=4, **change))[0] for change in changes]
+
+    assert len(changes) == len(set(files))
+
+
+async def test_a_lora_changes_the_clip_and_the_next_job_does_not_see_it(go: Go) -> None:
+    without, _ = await go()
+    with_pair, rendered = await go(loras=(Lora("style", None),))
+    stronger, _ = await go(loras=(Lora("style", None, 2.0, 2.0),))
+    other, _ = await go(loras=(Lora("plain", None),))
+    again_without, _ = await go()
+    again_with, _ = await go(loras=(Lora("style", None),))
+
+    assert 4 == len({without, with_pair, stronger, other})
+    assert without == again_without
+    assert with_pair == again_with
+    assert "LoRA style_low_noise.safetensors was added: it is the other half of style_high_noise.safetensors." in (
+        rendered.warnings
+    )
+
+
+async def test_each_half_of_a_pair_reaches_its_own_expert(go: Go) -> None:
+    none, _ = await go(steps=4)
+    pair = Lora("style_high_noise", "style_low_noise", 1.0, 0.0)
+    high_only, _ = await go(steps=4, loras=(pair,))
+    low_only, _ = await go(steps=4, loras=(dataclasses.replace(pair, high_strength=0.0, low_strength=1.0),))
+
+    assert 3 == len({none, high_only, low_only})
+
+
+async def test_a_lora_for_another_model_is_refused_and_leaves_no_trace(go: Go) -> None:
+    without, _ = await go()
+    with pytest.raises(InvalidRequest, match=r"LoRA foreign\.safetensors does not fit this model"):
+        await go(loras=(Lora("plain", None), Lora("foreign", None)))
+
+    assert without == (await go())[0]
+
+
+async def test_a_lora_that_is_not_there_is_named_with_the_nearest(go: Go) -> None:
+    with pytest.raises(ModelNotFound, match=r"'stile_high' was not found\. Nearest: style_high_noise"):
+        await go(loras=(Lora("stile_high", None),))
+
+
+async def test_two_experts_render_a_picture_and_a_last_one(go: Go, picture: Path, tmp_path: Path) -> None:
+    first_only, rendered = await go(task="i2v-A14B", image=picture)
+    with_last, _ = await go(task="i2v-A14B", image=picture, last_image=picture)
+
+    assert "i2v" == rendered.model
+    assert (5, 64, 64, 3) == read_frames(tmp_path / "out.mp4").shape
+    assert first_only != with_last
+
+
+async def test_a_picture_that_cannot_be_read_is_the_callers_to_fix(go: Go, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+
+    with pytest.raises(Exception, match=r"The image broken\.png cannot be read"):
+        await go(task="i2v-A14B", image=broken)
+
+
+async def test_the_small_model_renders_text_and_a_picture_in_turn(go: Go, picture: Path) -> None:
+    text, _ = await go(task="ti2v-5B")
+    image, _ = await go(task="ti2v-5B", image=picture)
+    text_again, rendered = await go(task="ti2v-5B")
+
+    assert text == text_again
+    assert text != image
+    assert "ti2v" == rendered.model
+
+
+async def test_a_lora_for_the_small_model_goes_to_its_one_expert(go: Go) -> None:
+    assert (await go(task="ti2v-5B"))[0] != (await go(task="ti2v-5B", loras=(Lora("plain", None),)))[0]
+
+
+async def test_a_distilled_model_takes_its_three_steps(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "fast").symlink_to(models / "distilled")
+    settings = Settings(ckpt_dir=tmp_path / "models")
+    engine = DiffusersEngine(settings, gpus=lambda: (), supervisor=resident(ENVIRONMENT))
+    spec = dataclasses.replace(A_SPEC, task="ti2v-5B", steps=50)
+    files = []
+    seen: list[Progress] = []
+    try:
+        for name in ("a.mp4", "b.mp4"):
+            rendered = await engine.render(spec, tmp_path / name, work_dir=tmp_path, report=seen.append)
+            files.append((tmp_path / name).read_bytes())
+    finally:
+        await engine.close()
+
+    assert files[0] == files[1]
+    assert {3} == {progress.steps for progress in seen if progress.stage == "sampling" and progress.steps}
+    assert "sample_steps and sample_guide_scale were set to 3 and 1: this model was distilled for them." in (
+        rendered.warnings
+    )
+
+
+async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Path) -> None:
+    card = (Gpu("a card", 24 * 1024, "9.0", "580"),)
+    with_gpu = DiffusersEngine(Settings(ckpt_dir=models), gpus=lambda: card, available_memory_mib=lambda: 90_000)
+    without_gpu = DiffusersEngine(Settings(ckpt_dir=models), gpus=lambda: ())
+    empty = DiffusersEngine(Settings(ckpt_dir=tmp_path), gpus=lambda: card)
+
+    assert all(with_gpu.readiness(task).is_ready for task in CAPABILITIES.tasks)
+    assert ("no NVIDIA GPU",) == without_gpu.readiness("t2v-A14B").lacking
+    assert ("no Wan2.2-T2V-A14B-Diffusers folder (model_index.json of a Wan pipeline)",) == (
+        empty.readiness("t2v-A14B").missing
+    )
+    assert str(tmp_path) in empty.readiness("t2v-A14B").searched
+    assert not with_gpu.readiness("s2v-14B").has_weights
+
+
+async def test_rendering_without_weights_names_the_folder(tmp_path: Path) -> None:
+    engine = DiffusersEngine(Settings(ckpt_dir=tmp_path), gpus=lambda: ())
+
+    with pytest.raises(ModelNotFound, match=r"No whole Wan2\.2-T2V-A14B in diffusers' layout below"):
+        await engine.render(A_SPEC, tmp_path / "out.mp4", work_dir=tmp_path, report=no_report)
+
+
+def request(warnings: list[str], *, is_distilled: bool = False, **changes: Any) -> Render:
+    spec = dataclasses.replace(A_SPEC, steps=None, frames=None, **changes)
+    return request_for(spec, Path("out.mp4"), (), is_distilled=is_distilled, warnings=warnings)
+
+
+@pytest.mark.parametrize("task", sorted(CAPABILITIES.tasks))
+async def test_what_is_left_out_is_upstreams_default(task: str) -> None:
+    warnings: list[str] = []
+
+    made = request(warnings, task=task)
+
+    low, high = TASKS[task].guidance
+    assert (TASKS[task].steps, TASKS[task].shift, TASKS[task].frames) == (made.steps, made.shift, made.frames)
+    assert (high, low) == (made.guidance, made.guidance_low)
+    assert "worst quality" in made.negative_prompt
+    assert [] == warnings
+
+
+async def test_one_guidance_scale_is_for_both_experts_and_an_empty_negative_prompt_stays_empty() -> None:
+    made = request([], guidance=6.0, negative_prompt="")
+
+    assert (6.0, 6.0, "") == (made.guidance, made.guidance_low, made.negative_prompt)
+
+
+async def test_the_step_pair_brings_its_own_shift() -> None:
+    warnings: list[str] = []
+
+    made = request(warnings, use_lora=True, guidance=1.0)
+
+    assert 5.0 == made.shift
+    assert ["sample_shift set to 5.0: the 4-step LoRA was made for it."] == warnings
+
+
+async def test_what_has_no_effect_without_guidance_is_said() -> None:
+    warnings: list[str] = []
+
+    request(warnings, guidance=1.0, guidance_low=3.0, negative_prompt="dull")
+
+    assert 2 == len(warnings)
+    assert warnings[0].startswith("negative_prompt had no effect")
+    assert warnings[1].startswith("guidance_scale_2 had no effect")

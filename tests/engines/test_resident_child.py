@@ -1,0 +1,114 @@
+"""The real child as a process: it speaks first of all the protocol, and it never outlives its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from wanworker.engines.mini import FOLDER, request_for
+from wanworker.engines.resident import protocol
+from wanworker.engines.resident.protocol import Event, Load, Model, Ready, Step
+from wanworker.settings import child_environment
+from wanworker.spec import RenderSpec, Size
+
+SPEC = RenderSpec(
+    task="t2v-A14B", prompt="a red star", size=Size(64, 64), size_given=True, fps=16, fps_given=True, seed=1, steps=200
+)
+CHILD = (sys.executable, "-m", "wanworker.engines.resident.child")
+
+#: A parent that starts a child on its own stdin, tells its number, and does nothing more.
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen(sys.argv[1:])
+print(child.pid, file=sys.stderr, flush=True)
+time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def started(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}  # a machine with a GPU gives the same answers
+    environment = {**child_environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **hidden}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(argv, env=environment, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def send(process: subprocess.Popen[bytes], command: protocol.Command) -> None:
+    assert process.stdin is not None
+    process.stdin.write(protocol.encode(command))
+    process.stdin.flush()
+
+
+def event(process: subprocess.Popen[bytes]) -> Event:
+    assert process.stdout is not None
+    return protocol.decode_event(process.stdout.readline())
+
+
+def ends_within(limit_s: float, has_ended: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if has_ended():
+            return True
+        os.sched_yield()
+    return False
+
+
+def test_the_end_of_its_stream_ends_it_in_mid_job(tmp_path: Path) -> None:
+    with started(*CHILD) as process:
+        send(process, Load(Model(str(FOLDER), "cpu")))
+        assert isinstance(event(process), Ready)
+        send(process, request_for(SPEC, tmp_path / "out.mp4", 17))
+        while not isinstance(event(process), Step):
+            pass
+        assert process.stdin is not None
+        process.stdin.close()
+
+        assert 0 == process.wait(timeout=5)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_it_dies_with_a_parent_that_was_killed_though_its_stream_stays_open(tmp_path: Path) -> None:
+    with started(sys.executable, "-c", PARENT, *CHILD) as parent:
+        assert parent.stderr is not None
+        pid = int(parent.stderr.readline())
+        send(parent, request_for(SPEC, tmp_path / "out.mp4", 17))
+        failed = event(parent)
+        parent.kill()
+
+        assert ends_within(5, lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid))
+    assert isinstance(failed, protocol.Failed)
+    assert "No model is loaded." == failed.message
+
+
+def test_a_command_that_it_does_not_understand_ends_it() -> None:
+    with started(*CHILD) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"hello\n")
+        process.stdin.flush()
+
+        assert 0 == process.wait(timeout=20)
+
+
+def test_a_gpu_that_torch_cannot_use_is_said() -> None:
+    with started(*CHILD) as process:
+        send(process, Load(Model(str(FOLDER), "resident")))
+        failed = event(process)
+
+    assert isinstance(failed, protocol.Failed)
+    assert "ENGINE_UNAVAILABLE" == failed.code
+    assert not failed.usable
+
+
+def _is_zombie(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    return True

@@ -1,0 +1,249 @@
+"""The worker's side of a resident child, against children that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from wanworker.engines.resident.protocol import Event, Model, Render, Stage, Step
+from wanworker.engines.resident.supervisor import Limits, Supervisor
+from wanworker.errors import EngineFailed, EngineUnavailable, OutOfMemory, WorkerError
+from wanworker.settings import child_environment
+
+FAKE = Path(__file__).parent.parent / "fakes" / "resident_child.py"
+MODEL = Model("/models/a", "cpu")
+
+
+@contextlib.asynccontextmanager
+async def supervised(mode: str = "well", limits: Limits | None = None) -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor((sys.executable, str(FAKE), mode), child_environment(), limits)
+    try:
+        yield supervisor
+    finally:
+        await supervisor.close()
+
+
+def job(prompt: str, out_path: Path) -> Render:
+    return Render(
+        job=0, prompt=prompt, width=64, height=64, frames=17, out_width=64, out_height=64, out_frames=17, fps=16,
+        seed=1, steps=9, guidance=4.0, guidance_low=4.0, shift=3.0, out_path=str(out_path),
+    )  # fmt: skip
+
+
+def is_running(pid: int | None) -> bool:
+    assert pid is not None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def cancelled_at_its_first_step(supervisor: Supervisor, request: Render, model: Model = MODEL) -> None:
+    stepped = asyncio.Event()
+    running = asyncio.create_task(
+        supervisor.render(model, request, lambda event: stepped.set() if isinstance(event, Step) else None)
+    )
+    await stepped.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_one_child_serves_job_after_job_and_is_loaded_once(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    async with supervised() as supervisor:
+        assert not supervisor.is_warm(MODEL)
+        first = await supervisor.render(MODEL, job("succeed", tmp_path / "a"), seen.append)
+        pid = supervisor.pid
+        second = await supervisor.render(MODEL, job("succeed", tmp_path / "b"), seen.append)
+
+        assert pid == supervisor.pid
+        assert supervisor.is_warm(MODEL)
+    assert not is_running(pid)
+    assert ("a warning",) == first.warnings
+    assert first.timings["load_s"] > 0
+    assert {"load_s": 0.0, "denoise_s": 1.5} == second.timings
+    assert [Stage(0, "loading"), Stage(1, "sampling"), Step(1, "sampling", 1, 9)] == seen[:3]
+    assert [Stage(2, "sampling"), Step(2, "sampling", 1, 9)] == seen[3:]
+
+
+async def test_another_model_gets_another_process(tmp_path: Path) -> None:
+    async with supervised() as supervisor:
+        await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+        pid = supervisor.pid
+        await supervisor.render(Model("/models/b", "cpu"), job("succeed", tmp_path / "b"), lambda _: None)
+
+        assert pid != supervisor.pid
+        assert not is_running(pid)
+
+
+async def test_what_a_library_prints_is_no_event(tmp_path: Path) -> None:
+    async with supervised("prints") as supervisor:
+        done = await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+
+    assert {"denoise_s": 1.5} == {name: value for name, value in done.timings.items() if name != "load_s"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "words"),
+    [
+        ("exit 3", EngineFailed, r"ended while rendering \(exit code 3\)\. Its last words: the last words"),
+        (f"signal {int(signal.SIGSEGV)}", EngineFailed, r"signal SIGSEGV"),
+        (f"signal {int(signal.SIGKILL)}", OutOfMemory, r"most likely the machine's memory ran out"),
+        ("exit 137", OutOfMemory, r"most likely the machine's memory ran out"),
+        ("run out of memory for good", OutOfMemory, r"CUDA out of memory"),
+    ],
+)
+async def test_a_child_that_dies_or_is_spoilt_fails_one_job_and_is_replaced(
+    tmp_path: Path, prompt: str, error: type[WorkerError], words: str
+) -> None:
+    async with supervised() as supervisor:
+        await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+        pid = supervisor.pid
+        with pytest.raises(error, match=words):
+            await supervisor.render(MODEL, job(prompt, tmp_path / "b"), lambda _: None)
+        await supervisor.render(MODEL, job("succeed", tmp_path / "c"), lambda _: None)
+
+        assert pid != supervisor.pid
+        assert not is_running(pid)
+
+
+async def test_a_child_that_gave_its_memory_back_stays(tmp_path: Path) -> None:
+    async with supervised() as supervisor:
+        with pytest.raises(OutOfMemory, match="CUDA out of memory"):
+            await supervisor.render(MODEL, job("run out of memory", tmp_path / "a"), lambda _: None)
+        pid = supervisor.pid
+        await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
+
+        assert pid == supervisor.pid
+
+
+async def test_a_child_that_was_killed_between_jobs_is_replaced(tmp_path: Path) -> None:
+    async with supervised() as supervisor:
+        await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+        pid = supervisor.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        while supervisor.is_warm(MODEL):
+            await asyncio.sleep(0)
+
+        done = await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
+
+    assert done.timings["load_s"] > 0
+
+
+async def test_a_child_that_ends_at_its_start_tells_why(tmp_path: Path) -> None:
+    async with supervised("exits_at_start") as supervisor:
+        with pytest.raises(EngineFailed, match=r"while loading the model \(exit code 3\).*no module named torch"):
+            await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+
+
+async def test_a_load_that_fails_is_told_and_leaves_no_child(tmp_path: Path) -> None:
+    async with supervised("cannot_load") as supervisor:
+        with pytest.raises(OutOfMemory, match="CUDA out of memory"):
+            await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+
+        assert supervisor.pid is None
+
+
+async def test_a_load_without_end_is_ended(tmp_path: Path) -> None:
+    async with supervised("loads_for_ever", Limits(load_limit_s=0.3)) as supervisor:
+        with pytest.raises(EngineFailed, match=r"not loaded within 0\.3 s"):
+            await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+
+        assert supervisor.pid is None
+
+
+async def test_a_program_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    supervisor = Supervisor((str(tmp_path / "python"),), child_environment())
+
+    with pytest.raises(EngineUnavailable, match="could not be started"):
+        await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+
+
+async def test_a_cancelled_job_stops_and_the_child_stays_warm(tmp_path: Path) -> None:
+    async with supervised() as supervisor:
+        await cancelled_at_its_first_step(supervisor, job("stop at once", tmp_path / "a"))
+        pid = supervisor.pid
+        await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
+
+        assert pid == supervisor.pid
+
+
+async def test_a_job_cancelled_too_late_leaves_no_file(tmp_path: Path) -> None:
+    async with supervised() as supervisor:
+        await cancelled_at_its_first_step(supervisor, job("finish all the same", tmp_path / "a"))
+
+        assert [] == list(tmp_path.iterdir())
+        assert supervisor.is_warm(MODEL)
+
+
+async def test_the_next_job_waits_for_a_step_that_takes_longer_than_the_grace(tmp_path: Path) -> None:
+    async with supervised(limits=Limits(stop_grace_s=0.05)) as supervisor:
+        await cancelled_at_its_first_step(supervisor, job("stop late", tmp_path / "a"))
+        pid = supervisor.pid
+        seen: list[Event] = []
+        following = asyncio.create_task(supervisor.render(MODEL, job("succeed", tmp_path / "b"), seen.append))
+        await asyncio.wait({following}, timeout=0.2)
+        assert not following.done()
+        assert [] == seen
+        (tmp_path / "go").touch()
+        await following
+
+        assert pid == supervisor.pid
+
+
+async def test_a_child_that_never_stops_is_killed_and_replaced(tmp_path: Path) -> None:
+    async with supervised(limits=Limits(stop_grace_s=0.05, drain_limit_s=0.2)) as supervisor:
+        await cancelled_at_its_first_step(supervisor, job("never stop", tmp_path / "a"))
+        pid = supervisor.pid
+        await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
+
+        assert not is_running(pid)
+        assert [tmp_path / "b"] == list(tmp_path.iterdir())
+
+
+async def test_a_job_cancelled_while_its_model_loads_leaves_the_load_to_the_next(tmp_path: Path) -> None:
+    model = Model(str(tmp_path), "cpu")
+    async with supervised("loads_slowly") as supervisor:
+        loading = asyncio.Event()
+        running = asyncio.create_task(
+            supervisor.render(model, job("succeed", tmp_path / "a"), lambda _event: loading.set())
+        )
+        await loading.wait()
+        while supervisor.pid is None:
+            await asyncio.sleep(0)
+        pid = supervisor.pid
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        (tmp_path / "go").touch()
+        await supervisor.render(model, job("succeed", tmp_path / "b"), lambda _: None)
+
+        assert pid == supervisor.pid
+
+
+async def test_jobs_wait_for_one_another(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    async with supervised() as supervisor:
+        jobs = (supervisor.render(MODEL, job("succeed", tmp_path / name), seen.append) for name in "abc")
+        await asyncio.gather(*jobs)
+
+    numbers = [event.job for event in seen if isinstance(event, Step)]
+    assert [1, 2, 3] == numbers
+
+
+async def test_closing_ends_a_child_in_the_middle_of_a_job_that_ignores_stop(tmp_path: Path) -> None:
+    async with supervised(limits=Limits(stop_grace_s=0.05, end_grace_s=0.1)) as supervisor:
+        await cancelled_at_its_first_step(supervisor, job("never stop", tmp_path / "a"))
+        pid = supervisor.pid
+
+    assert not is_running(pid)

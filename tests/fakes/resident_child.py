@@ -1,0 +1,97 @@
+"""
+A resident child without torch: it speaks the real protocol and misbehaves on request.
+
+`python resident_child.py MODE`: what the process does. The prompt of a job says what that job does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from wanworker.engines.resident import protocol
+from wanworker.engines.resident.protocol import Done, Failed, Load, Ready, Render, Stage, Step, Stop, Stopped
+
+
+def send(event: protocol.Event) -> None:
+    """Send one event."""
+    sys.stdout.buffer.write(protocol.encode(event))
+    sys.stdout.buffer.flush()
+
+
+def wait_for_stop() -> None:
+    """Read until the parent says stop; its end ends this process."""
+    for line in sys.stdin.buffer:
+        if isinstance(protocol.decode_command(line), Stop):
+            return
+    sys.exit(0)
+
+
+def load(mode: str, folder: str) -> None:
+    """Answer a load."""
+    if mode == "cannot_load":
+        send(Failed(0, "OUT_OF_MEMORY", "CUDA out of memory.", usable=False))
+        sys.exit(1)
+    if mode == "loads_for_ever":
+        signal.pause()
+    while mode == "loads_slowly" and not (Path(folder) / "go").exists():
+        time.sleep(0.01)
+    send(Ready(0.5))
+
+
+def render(job: Render) -> None:
+    """Do what the prompt says."""
+    out_path = Path(job.out_path)
+    send(Stage(job.job, "sampling"))
+    send(Step(job.job, "sampling", 1, job.steps))
+    if job.prompt == "succeed":
+        out_path.write_text("video")
+        send(Done(job.job, {"denoise_s": 1.5}, ("a warning",)))
+    elif job.prompt == "stop at once":
+        wait_for_stop()
+        send(Stopped(job.job))
+    elif job.prompt == "stop late":
+        wait_for_stop()
+        while not out_path.with_name("go").exists():
+            time.sleep(0.01)
+        send(Stopped(job.job))
+    elif job.prompt == "finish all the same":
+        wait_for_stop()
+        out_path.write_text("video")
+        send(Done(job.job, {}))
+    elif job.prompt == "never stop":
+        out_path.with_name(f"{out_path.name}.part").write_text("half a video")
+        wait_for_stop()
+        signal.pause()
+    elif job.prompt in {"run out of memory", "run out of memory for good"}:
+        send(Failed(job.job, "OUT_OF_MEMORY", "CUDA out of memory.", usable=job.prompt == "run out of memory"))
+    elif job.prompt.startswith("exit "):
+        print("the last words", file=sys.stderr, flush=True)
+        os._exit(int(job.prompt.removeprefix("exit ")))
+    elif job.prompt.startswith("signal "):
+        os.kill(os.getpid(), int(job.prompt.removeprefix("signal ")))
+
+
+def main() -> None:
+    """Serve as the real child does."""
+    mode = sys.argv[1]
+    if mode == "exits_at_start":
+        print("no module named torch", file=sys.stderr)
+        sys.exit(3)
+    if mode == "prints":
+        print("Loading pipeline components...: 100%\r" * 3)
+        print('{"type": "ready"}')
+        print("x" * 3_000_000, flush=True)
+    for line in sys.stdin.buffer:
+        command = protocol.decode_command(line)
+        if isinstance(command, Load):
+            load(mode, command.model.folder)
+        elif isinstance(command, Render):
+            render(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""LoRA files by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wanworker.errors import ModelNotFound
+from wanworker.models.loras import STEP_PAIRS, half_of, lora_files, loras_for, resolve, sibling_of
+from wanworker.spec import Lora, RenderSpec, Size
+
+T2V_HIGH = "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors"
+T2V_LOW = "wan2.2_t2v_lightx2v_4steps_lora_v1.1_low_noise.safetensors"
+KNOWN = [T2V_HIGH, T2V_LOW, "Arcane-HIGH.safetensors", "Arcane-LOW.safetensors", "slow_motion.safetensors"]
+
+
+def spec(**fields: Any) -> RenderSpec:
+    common = {"prompt": "x", "size": Size(64, 64), "size_given": True, "fps": 16, "fps_given": False, "seed": 1}
+    return RenderSpec(**{"task": "t2v-A14B", **common, **fields})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (T2V_LOW, T2V_LOW),
+        (T2V_LOW.removesuffix(".safetensors"), T2V_LOW),
+        ("arcane-high", "Arcane-HIGH.safetensors"),
+        ("slow", "slow_motion.safetensors"),
+        ("arcane", "Arcane-HIGH.safetensors"),
+        ("lightx2v_4steps_lora_v1.1_high", T2V_HIGH),
+    ],
+)
+def test_a_name_without_extension_or_a_part_that_leads_to_one_file_or_pair_resolves(name: str, expected: str) -> None:
+    assert expected == resolve(name, KNOWN)
+
+
+def test_a_part_of_several_files_names_them() -> None:
+    with pytest.raises(ModelNotFound, match=r"'high' could be any of: Arcane-HIGH\.safetensors, wan2\.2_t2v"):
+        resolve("high", KNOWN)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "", " ", "nothing like it"])
+def test_a_name_that_is_not_there_is_not_found(name: str) -> None:
+    with pytest.raises(ModelNotFound, match="was not found"):
+        resolve(name, KNOWN)
+
+
+def test_a_misspelt_name_is_told_the_nearest() -> None:
+    with pytest.raises(ModelNotFound, match=r"Nearest: slow_motion\.safetensors"):
+        resolve("slo_motoin.safetensors", KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("name", "half", "sibling"),
+    [
+        (T2V_HIGH, "high", T2V_LOW),
+        ("Arcane-LOW.safetensors", "low", "Arcane-HIGH.safetensors"),
+        ("styleHighNoise.safetensors", None, "styleHighNoise.safetensors"),
+        ("style_HighNoise.safetensors", "high", "style_LowNoise.safetensors"),
+        ("slow_motion.safetensors", None, "slow_motion.safetensors"),
+        ("highlight_low.safetensors", "low", "highlight_high.safetensors"),
+    ],
+)
+def test_the_half_and_its_sibling_are_told_from_the_name(name: str, half: str | None, sibling: str) -> None:
+    assert half == half_of(name)
+    assert sibling == sibling_of(name)
+
+
+@pytest.mark.parametrize("lora", [Lora("arcane-high", None, 0.5, 0.7), Lora(None, "Arcane-LOW", 0.5, 0.7)])
+def test_one_half_brings_the_other_and_says_so(lora: Lora) -> None:
+    chosen, warnings = loras_for(spec(loras=(lora,)), KNOWN, experts=2)
+
+    assert [("Arcane-HIGH.safetensors", "high", 0.5), ("Arcane-LOW.safetensors", "low", 0.7)] == chosen
+    assert 1 == len(warnings)
+    assert "was added: it is the other half of" in warnings[0]
+
+
+@pytest.mark.parametrize("lora", [Lora(None, T2V_HIGH), Lora(T2V_LOW, None), Lora(T2V_LOW, T2V_LOW)])
+def test_a_half_under_the_wrong_name_goes_to_its_own_expert(lora: Lora) -> None:
+    chosen, _ = loras_for(spec(loras=(lora,)), KNOWN, experts=2)
+
+    assert [(T2V_HIGH, "high", 1.0), (T2V_LOW, "low", 1.0)] == chosen
+
+
+def test_a_lora_that_is_neither_goes_to_both_experts() -> None:
+    chosen, warnings = loras_for(spec(loras=(Lora("slow_motion", None),)), KNOWN, experts=2)
+
+    assert [("slow_motion.safetensors", "high", 1.0), ("slow_motion.safetensors", "low", 1.0)] == chosen
+    assert ["LoRA slow_motion.safetensors says neither high nor low noise in its name; it goes to both experts."] == (
+        warnings
+    )
+
+
+def test_half_a_pair_alone_is_refused() -> None:
+    with pytest.raises(ModelNotFound, match=r"the other half, Arcane-LOW\.safetensors, was not found"):
+        loras_for(spec(loras=(Lora("Arcane-HIGH", None),)), ["Arcane-HIGH.safetensors"], experts=2)
+
+
+def test_two_names_are_taken_as_they_are() -> None:
+    chosen, warnings = loras_for(spec(loras=(Lora(T2V_HIGH, "slow_motion"),)), KNOWN, experts=2)
+
+    assert [(T2V_HIGH, "high", 1.0), ("slow_motion.safetensors", "low", 1.0)] == chosen
+    assert [] == warnings
+
+
+def test_one_expert_takes_one_file() -> None:
+    pair = Lora("Arcane-HIGH", "Arcane-LOW", 0.5, 0.7)
+
+    assert ([("slow_motion.safetensors", "high", 1.0)], []) == (
+        loras_for(spec(loras=(Lora("slow_motion", None),)), KNOWN, experts=1)
+    )
+    assert [("slow_motion.safetensors", "high", 0.7)] == (
+        loras_for(spec(loras=(Lora(None, "slow_motion", 0.5, 0.7),)), KNOWN, experts=1)[0]
+    )
+    chosen, warnings = loras_for(spec(loras=(pair,)), KNOWN, experts=1)
+    assert [("Arcane-HIGH.safetensors", "high", 0.5)] == chosen
+    assert ["LoRA Arcane-LOW was ignored: this model has one expert, and Arcane-HIGH is used."] == warnings
+
+
+def test_use_lora_without_a_name_is_the_tasks_own_step_pair() -> None:
+    chosen, warnings = loras_for(spec(use_lora=True), KNOWN, experts=2)
+
+    assert [(T2V_HIGH, "high", 1.0), (T2V_LOW, "low", 1.0)] == chosen
+    assert [] == warnings
+
+
+@pytest.mark.parametrize(("task", "experts"), [("i2v-A14B", 2), ("ti2v-5B", 1)])
+def test_use_lora_without_a_pair_for_the_task_is_not_found(task: str, experts: int) -> None:
+    with pytest.raises(ModelNotFound, match=STEP_PAIRS.get(task, "no 4-step LoRA for ti2v-5B")):
+        loras_for(spec(task=task, use_lora=True), KNOWN, experts=experts)
+
+
+def test_files_are_looked_for_below_loras_and_beside_it_and_the_first_place_wins(tmp_path: Path) -> None:
+    places = (tmp_path / "a", tmp_path / "b", tmp_path / "absent")
+    names = ("a/loras/one.safetensors", "a/loras/x/y/two.safetensors", "a/three.safetensors", "b/loras/one.safetensors")
+    for name in (*names, "a/loras/notes.txt", "a/transformer/no.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    found = lora_files(places)
+
+    assert {"one.safetensors", "two.safetensors", "three.safetensors"} == set(found)
+    assert tmp_path / "a/loras/one.safetensors" == found["one.safetensors"]
