@@ -9,10 +9,11 @@ from source import PACKAGE, Import, Module, unit_of
 
 #: Lower numbers know nothing of higher ones. Units of one number do not know each other.
 LAYERS = {
-    "handler": 8, "rest": 8, "cli": 8,
-    "app": 7,
-    "actions": 6, "serverless": 6,
-    "render": 5,
+    "handler": 9, "rest": 9, "cli": 9,
+    "app": 8,
+    "actions": 7, "serverless": 7,
+    "render": 6,
+    "produce": 5,
     "jobs": 4,
     "engines": 3,
     "comfyui": 2, "models": 2, "media": 2,
@@ -22,7 +23,7 @@ LAYERS = {
 DOORS = {"handler", "rest", "cli"}
 LOG_USERS = {*DOORS, "app", "serverless"}
 PLAIN_VALUES = {"comfyui", "jobs", "media"}
-TORCH = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "safetensors"}
+TORCH = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "safetensors"}
 SLOW = {"PIL", "numpy", "boto3", "botocore", "imageio_ffmpeg", "requests", "websocket", *TORCH}
 CHILD = "wanworker.engines.resident"
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}

@@ -42,8 +42,8 @@ ACTION_MEANINGS = {
     "generate": "Makes a video.",
 }
 
-#: Packages that are imported by others only: diffusers loads big models with accelerate and cleans prompts with ftfy.
-NEEDED_UNSEEN = {"accelerate", "ftfy"}
+#: Packages that are imported by others only: diffusers loads big models with accelerate, LoRAs with peft, cleans prompts with ftfy.
+NEEDED_UNSEEN = {"accelerate", "ftfy", "peft"}
 DISTRIBUTIONS = {"PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg", "pydantic_settings": "pydantic-settings",
                  "pydantic_core": "pydantic"}  # fmt: skip
 

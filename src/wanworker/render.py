@@ -15,29 +15,30 @@ from wanworker.deadline import Deadline
 from wanworker.engines.base import Rendered, Report
 from wanworker.engines.choice import Choice, choose
 from wanworker.engines.roster import Roster
-from wanworker.errors import DiskFull, NoOutput, RequestIdReused, UnknownJob
+from wanworker.errors import DiskFull, RequestIdReused, UnknownJob
 from wanworker.jobs.attempt import Attempt
-from wanworker.jobs.model import Job, JobStatus, Output
+from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.media.file_facts import file_facts
-from wanworker.media.mp4 import VideoFacts
 from wanworker.media.picture import crop_to_aspect
-from wanworker.media.video import probe
+from wanworker.produce import Place, produce
 from wanworker.progress import Progress
-from wanworker.spec import TASKS, RenderSpec
+from wanworker.spec import GraphSpec, RenderSpec
 
 #: Below this much free space nothing is started: a 1280x720 clip with its scratch files stays well under it.
 MIN_FREE_BYTES = 256 * 1024**2
 
 HEARTBEAT_S = 5.0
 
+#: The one engine that takes graphs.
+_GRAPH_ENGINE = "comfyui"
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A spec whose files are on disk, with a line for everything that was changed on the way."""
 
-    spec: RenderSpec
+    spec: RenderSpec | GraphSpec
     warnings: tuple[str, ...] = ()
 
 
@@ -46,13 +47,15 @@ class Order:
     """
     What a door hands over: the job's names, the engine and deadline asked for, and how to get its spec.
 
-    `prepare` reads the job's inputs into the folder that it is given; the folder is removed afterwards.
+    `prepare` reads the job's inputs into the folder that it is given; the folder is removed afterwards. `suffix`
+    follows the request id in the name of a render's one file.
     """
 
     request: JobRequest
     engine: str
     timeout_s: float
     prepare: Callable[[Path], Awaitable[Prepared]]
+    suffix: str = ".mp4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,16 @@ class Limits:
     min_free_bytes: int = MIN_FREE_BYTES
     heartbeat_s: float = HEARTBEAT_S
     wait_step_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What will be rendered, by which engine, under which name."""
+
+    engine: str
+    spec: RenderSpec | GraphSpec
+    warnings: tuple[str, ...]
+    suffix: str
 
 
 class Renderer:
@@ -125,15 +138,21 @@ class Renderer:
             work_dir = Path(scratch)
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
-                choice = await asyncio.to_thread(self._choose, prepared.spec, order.engine)
-                spec, cropped = await _cropped(choice.spec, work_dir)
+                plan = await self._plan(order, prepared, work_dir)
             self._check_disk()
             claim = self._store.claim(order.request)
             if not claim.is_ours:
                 return None
-            plan = Choice(choice.engine, spec, (*prepared.warnings, *choice.warnings, *cropped))
             attempt = Attempt(self._store, claim.job, report, self._limits.heartbeat_s)
             return await self._attempt(attempt, plan, work_dir, deadline, time.monotonic() - started)
+
+    async def _plan(self, order: Order, prepared: Prepared, work_dir: Path) -> _Plan:
+        """Choose the engine and fit the spec to it; a graph names its engine by being one."""
+        if isinstance(prepared.spec, GraphSpec):
+            return _Plan(_GRAPH_ENGINE, prepared.spec, prepared.warnings, order.suffix)
+        choice = await asyncio.to_thread(self._choose, prepared.spec, order.engine)
+        spec, cropped = await _cropped(choice.spec, work_dir)
+        return _Plan(choice.engine, spec, (*prepared.warnings, *choice.warnings, *cropped), order.suffix)
 
     def _choose(self, spec: RenderSpec, asked: str) -> Choice:
         if asked != "auto":
@@ -158,24 +177,29 @@ class Renderer:
             raise DiskFull(f"Only {free // 1024**2} MiB are free in {self._out_dir}; a render needs {wanted} MiB.")
 
     async def _attempt(
-        self, attempt: Attempt, plan: Choice, work_dir: Path, deadline: Deadline, prepare_s: float
+        self, attempt: Attempt, plan: _Plan, work_dir: Path, deadline: Deadline, prepare_s: float
     ) -> Job:
         job = attempt.job
-        part_path = self._out_dir / f".{job.request_id}-{job.attempt}.part.mp4"
+        place = Place(self._out_dir, job.request_id, job.attempt, plan.suffix)
         started = time.monotonic()
-        try:
-            async with attempt.recorded():
-                engine = self._roster.engine(plan.engine)
-                async with deadline.scope():
-                    rendered = await engine.render(plan.spec, part_path, work_dir=work_dir, report=attempt.on_progress)
-                facts = await _verified(part_path, plan.spec)
-                final_path = self._out_dir / f"{job.request_id}.mp4"
-                part_path.replace(final_path)
-                output = await in_thread(_output, final_path, facts)
-                timings = _timings(rendered, prepare_s, time.monotonic() - started)
-                return attempt.complete(plan, rendered, output, timings)
-        finally:
-            part_path.unlink(missing_ok=True)
+        async with attempt.recorded():
+            rendered, outputs = await produce(
+                self._roster.engine(plan.engine),
+                plan.spec,
+                place,
+                work_dir=work_dir,
+                report=attempt.on_progress,
+                deadline=deadline,
+            )
+            timings = _timings(rendered, prepare_s, time.monotonic() - started)
+            return attempt.complete(
+                warnings=(*plan.warnings, *rendered.warnings),
+                outputs=outputs,
+                engine=plan.engine,
+                model=rendered.model,
+                seed=plan.spec.seed if isinstance(plan.spec, RenderSpec) else None,
+                timings=timings,
+            )
 
 
 async def _cropped(spec: RenderSpec, work_dir: Path) -> tuple[RenderSpec, tuple[str, ...]]:
@@ -188,34 +212,6 @@ async def _cropped(spec: RenderSpec, work_dir: Path) -> tuple[RenderSpec, tuple[
             changes[name] = target
             warnings.append(f"{name} was cropped (centre) to the shape of {spec.size}.")
     return dataclasses.replace(spec, **changes), tuple(warnings)  # type: ignore[arg-type]
-
-
-async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:
-    """Return the facts of a file that is whole. Raises NoOutput: an engine's own word is not success."""
-    if not path.is_file():
-        raise NoOutput("The engine reported success and wrote no file.")
-    facts = await probe(path)
-    if TASKS[spec.task].needs_audio and not facts.has_audio:
-        raise NoOutput(f"The video of {spec.task} has no sound: it could not be joined with the audio.")
-    return facts
-
-
-def _output(path: Path, facts: VideoFacts) -> Output:
-    file = file_facts(path)
-    return Output(
-        path=str(path),
-        kind="video",
-        mime=file.mime,
-        size_bytes=file.size_bytes,
-        sha256=file.sha256,
-        width=facts.width,
-        height=facts.height,
-        fps=facts.fps,
-        frames=facts.frames,
-        duration_s=facts.duration_s,
-        codec=facts.codec,
-        has_audio=facts.has_audio,
-    )
 
 
 def _timings(rendered: Rendered, prepare_s: float, render_s: float) -> dict[str, float]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from wanworker.errors import InvalidRequest
 
@@ -175,6 +176,26 @@ class RenderSpec:
     use_lora: bool = False
     loras: tuple[Lora, ...] = ()
     offload_model: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that a graph reads: the name by which its nodes know it, its kind, and where it lies here."""
+
+    name: str
+    kind: Literal["image", "audio", "video"]
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSpec:
+    """A caller's own graph in API format and the files that it reads; only the ComfyUI engine takes it."""
+
+    graph: Mapping[str, Any]
+    uploads: tuple[Upload, ...] = ()
+
+
+Spec = RenderSpec | GraphSpec
 
 
 def task_named(name: str) -> Task:

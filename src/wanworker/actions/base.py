@@ -45,7 +45,7 @@ class Context:
     def bucket(self) -> Bucket | None:
         """Return the bucket for this call's videos: the job's own first, then the worker's, else None."""
         if self.call.s3_config:
-            return Bucket.from_s3_config(self.call.s3_config)
+            return Bucket.from_s3_config(self.call.s3_config, allow_hosts=self.settings.allow_hosts)
         settings = self.settings
         if not (settings.bucket_endpoint_url and settings.bucket_access_key_id and settings.bucket_secret_access_key):
             return None

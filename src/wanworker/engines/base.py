@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from wanworker.progress import Progress
 from wanworker.settings import Settings
-from wanworker.spec import RenderSpec, Size
+from wanworker.spec import GraphSpec, RenderSpec, Size
 
 Report = Callable[[Progress], None]
 
@@ -61,11 +61,16 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What an engine says of a finished render; `timings` are seconds by stage, `load_s` among them."""
+    """
+    What an engine says of a finished render; `timings` are seconds by stage, `load_s` among them.
+
+    `files` are what a graph made, in its own order; a render's one file is the path that the engine was given.
+    """
 
     model: str
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
 
 class Engine(Protocol):
@@ -85,6 +90,14 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Stop whatever is still running; called once, when the worker ends."""
+
+
+@runtime_checkable
+class GraphEngine(Engine, Protocol):
+    """An engine that runs a caller's own graph too."""
+
+    async def run_graph(self, spec: GraphSpec, out_dir: Path, *, work_dir: Path, report: Report) -> Rendered:
+        """Write every output of the graph into *out_dir* (an empty folder) and name them; as `render` otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

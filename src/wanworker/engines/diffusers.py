@@ -29,12 +29,10 @@ CAPABILITIES = Capabilities(
     guidance_per_expert=True,
 )
 
-#: What upstream's command line always steers away from, in English (its shared_config has it in Chinese).
+#: Wan's guidance steers away from something; where the caller names nothing, from what nobody wants.
 DEFAULT_NEGATIVE_PROMPT = (
-    "garish colours, overexposed, static, blurred details, subtitles, stylised, artwork, painting, still picture, "
-    "greyish overall, worst quality, low quality, JPEG artifacts, ugly, mutilated, extra fingers, badly drawn hands, "
-    "badly drawn faces, deformed, disfigured, malformed limbs, fused fingers, motionless frame, cluttered background, "
-    "three legs, crowd in the background, walking backwards"
+    "blurry, low quality, overexposed, washed out, compression artifacts, text, subtitles, watermark, distorted face, "
+    "deformed hands, extra limbs, frozen motion"
 )
 
 #: The distilled 5B model takes exactly these (wan.md 2.7).

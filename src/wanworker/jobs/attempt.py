@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
+from typing import Unpack
 
-from wanworker.engines.base import Rendered, Report
-from wanworker.engines.choice import Choice
+from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, WorkerError
-from wanworker.jobs.model import Job, JobError, JobStatus, Output
+from wanworker.jobs.model import Job, JobChanges, JobError, JobStatus
 from wanworker.jobs.store import JobStore
 from wanworker.progress import Progress
 
@@ -35,19 +35,11 @@ class Attempt:
         self._latest = progress
         self._report(progress)
 
-    def complete(self, plan: Choice, rendered: Rendered, output: Output, timings: Mapping[str, float]) -> Job:
-        """Write the job COMPLETED with its output and return it. Raises Interrupted when it is no longer ours."""
-        return self._store.update(
-            self.job,
-            status=JobStatus.COMPLETED,
-            progress={**self._latest.to_json(), "progress": 100, "stage": "done", "eta_s": 0},
-            warnings=(*plan.warnings, *rendered.warnings),
-            outputs=(output,),
-            engine=plan.engine,
-            model=rendered.model,
-            seed=plan.spec.seed,
-            timings=timings,
-        )
+    def complete(self, **result: Unpack[JobChanges]) -> Job:
+        """Write the job COMPLETED with its *result* and return it. Raises Interrupted when it is no longer ours."""
+        result["status"] = JobStatus.COMPLETED
+        result["progress"] = {**self._latest.to_json(), "progress": 100.0, "stage": "done", "eta_s": 0.0}
+        return self._store.update(self.job, **result)
 
     @contextlib.asynccontextmanager
     async def recorded(self) -> AsyncIterator[None]:

@@ -1,0 +1,118 @@
+"""What an engine makes, believed only when it is whole: verified, put in its place, and described for the record."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from wanworker.deadline import Deadline
+from wanworker.engines.base import Engine, GraphEngine, Rendered, Report
+from wanworker.errors import EngineUnavailable, NoOutput
+from wanworker.jobs.model import Output
+from wanworker.media.disk import in_thread
+from wanworker.media.file_facts import file_facts
+from wanworker.media.mp4 import VideoFacts
+from wanworker.media.video import probe
+from wanworker.spec import TASKS, GraphSpec, RenderSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """
+    Where a job's files go: flat into *out_dir*, their names beginning with the request id.
+
+    `suffix` completes the name of a render's one file. Until a file is verified it lies beside, hidden, under a name
+    of this attempt.
+    """
+
+    out_dir: Path
+    request_id: str
+    attempt: int
+    suffix: str
+
+    @property
+    def part(self) -> Path:
+        """The hidden name, of a file or of a folder."""
+        return self.out_dir / f".{self.request_id}-{self.attempt}.part.mp4"
+
+    def final(self, suffix: str) -> Path:
+        """The name under which a file is found afterwards."""
+        return self.out_dir / f"{self.request_id}{suffix}"
+
+
+async def produce(
+    engine: Engine, spec: RenderSpec | GraphSpec, place: Place, *, work_dir: Path, report: Report, deadline: Deadline
+) -> tuple[Rendered, tuple[Output, ...]]:
+    """
+    Let *engine* make what *spec* says and return its word with the verified outputs in their places.
+
+    Raises EngineError, NoOutput among them; whatever happens, nothing half-made stays in the output folder.
+    """
+    try:
+        if isinstance(spec, GraphSpec):
+            return await _run_graph(engine, spec, place, work_dir, report, deadline)
+        async with deadline.scope():
+            rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report)
+        facts = await _verified(place.part, spec)
+        return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
+    finally:
+        _remove(place.part)
+
+
+async def _run_graph(
+    engine: Engine, spec: GraphSpec, place: Place, work_dir: Path, report: Report, deadline: Deadline
+) -> tuple[Rendered, tuple[Output, ...]]:
+    if not isinstance(engine, GraphEngine):
+        raise EngineUnavailable("This engine runs no graphs; only ComfyUI does.")
+    place.part.mkdir(parents=True)
+    async with deadline.scope():
+        rendered = await engine.run_graph(spec, place.part, work_dir=work_dir, report=report)
+    if not rendered.files:
+        raise NoOutput("The graph ran and saved no file.")
+    outputs = [await _put_graph_file(path, place) for path in rendered.files]
+    return rendered, tuple(outputs)
+
+
+async def _put_graph_file(path: Path, place: Place) -> Output:
+    """Verify a video as far as its container tells; pictures and sounds are what their node saved."""
+    facts = await probe(path) if path.suffix.lower() in {".mp4", ".webm", ".mkv", ".mov"} else None
+    return await in_thread(_put, path, place.final(f"_{path.name}"), facts)
+
+
+async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:
+    """Return the facts of a file that is whole. Raises NoOutput: an engine's own word is not success."""
+    if not path.is_file():
+        raise NoOutput("The engine reported success and wrote no file.")
+    facts = await probe(path)
+    if TASKS[spec.task].needs_audio and not facts.has_audio:
+        raise NoOutput(f"The video of {spec.task} has no sound: it could not be joined with the audio.")
+    return facts
+
+
+def _put(part: Path, final: Path, facts: VideoFacts | None) -> Output:
+    part.replace(final)
+    file = file_facts(final)
+    if facts is None:
+        return Output(str(final), file.kind, file.mime, file.size_bytes, file.sha256)
+    return Output(
+        path=str(final),
+        kind=file.kind,
+        mime=file.mime,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        width=facts.width,
+        height=facts.height,
+        fps=facts.fps,
+        frames=facts.frames,
+        duration_s=facts.duration_s,
+        codec=facts.codec,
+        has_audio=facts.has_audio,
+    )
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
