@@ -81,8 +81,11 @@ def memory() -> None:
     with _folder() as folder:
         video = _video(folder / "video.mp4", 7 * MB)
         payload = {**JOB, "return_video": True}
-        theirs = _peak_bytes(_made(folder / "bare"), "bare", video, payload)
-        ours = _peak_bytes(_made(folder / "ours"), "ours", video, payload)
+        # glibc's heap grows by chance: one run in four peaks 5 MB higher.
+        theirs, ours = (
+            statistics.median(_peak_bytes(_made(folder / f"{name}-{run}"), name, video, payload) for run in range(3))
+            for name in ("bare", "ours")
+        )
     _row("peak, 7 MB video as base64", f"{theirs / MB:.0f} MB", f"{ours / MB:.0f} MB", f"{ours / theirs:.2f}x",
          ours <= 1.1 * theirs)  # fmt: skip
 
