@@ -200,7 +200,8 @@ class ComfyClient:
             if part in {"", ".", ".."} or "/" in part or "\\" in part or len(part.encode()) > 200:
                 raise InputRefused(f"An upload's name is a plain file name; got {part[:80]!r}.")
         with path.open("rb") as file:
-            form = aiohttp.FormData()
+            # Quoted, the server would keep the name's percent signs.
+            form = aiohttp.FormData(quote_fields=False)
             for key, value in (("type", "input"), ("subfolder", subfolder), ("overwrite", str(overwrite).lower())):
                 form.add_field(key, value)
             mime = mimetypes.guess_type(name)[0] or "application/octet-stream"

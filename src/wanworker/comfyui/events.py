@@ -143,7 +143,7 @@ def parse_frame(frame: str | bytes) -> Event | None:
     """Read one websocket frame, text or binary. Never raises; None for what is unknown or broken."""
     try:
         return _parse_text(frame) if isinstance(frame, str) else _parse_binary(frame)
-    except (ValueError, KeyError, TypeError, struct.error, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError):
         return None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from wanworker.comfyui.nodes import ObjectInfo
 from wanworker.errors import GraphRefused
@@ -40,9 +40,7 @@ def read_graph(document: object) -> Graph:
 
     Raises GraphRefused for the browser's format and for what is no graph at all.
     """
-    inner = document
-    if isinstance(document, dict) and "class_type" not in (document.get("prompt") or {"class_type": ""}):
-        inner = document["prompt"]
+    inner = document["prompt"] if _is_wrapper(document) else document
     if is_ui_format(inner):
         message = "The workflow is in the browser's own format ('nodes' and 'links'), not in API format."
         raise GraphRefused(message, hint="Export it with 'Workflow > Export (API)'.", field="workflow")
@@ -52,6 +50,13 @@ def read_graph(document: object) -> Graph:
     for node, body in inner.items():
         _check_node(node, body)
     return copy.deepcopy(inner)
+
+
+def _is_wrapper(document: object) -> TypeGuard[dict[str, Any]]:
+    """A node may be called "prompt" too."""
+    if not isinstance(document, dict) or "prompt" not in document:
+        return False
+    return not (isinstance(document["prompt"], dict) and "class_type" in document["prompt"])
 
 
 def _check_node(node: object, body: object) -> None:

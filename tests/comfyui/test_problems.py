@@ -1,0 +1,46 @@
+"""Problems become one error whose message suffices alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from wanworker.comfyui.problems import Problem, as_error
+from wanworker.errors import GraphRefused, ModelNotFound
+
+LOST = Problem(
+    "'x.safetensors' is none of the 3 files", "95", "UNETLoader", "unet_name", "x.safetensors", ("xy.safetensors",),
+    missing_model=True,
+)  # fmt: skip
+WRONG = Problem("must be at least 0; got -1", "86", "KSampler", "seed", -1)
+
+
+def test_missing_models_alone_are_the_documented_error() -> None:
+    error = as_error([LOST], models_place="/workspace/models/")
+
+    assert isinstance(error, ModelNotFound)
+    assert "Model 'x.safetensors' not found in /workspace/models/" == str(error)
+    assert "node 95 (UNETLoader), input 'unet_name'" in error.hint
+    assert "'xy.safetensors'" in error.hint
+
+
+def test_other_missing_models_are_in_the_hint() -> None:
+    other = Problem("gone", "90", "VAELoader", "vae_name", "v.safetensors", missing_model=True)
+
+    assert "Also missing: 'v.safetensors'" in as_error([LOST, LOST, other]).hint
+
+
+def test_mixed_problems_are_all_named() -> None:
+    error = as_error([LOST, WRONG])
+
+    assert isinstance(error, GraphRefused)
+    assert "unet_name" == error.field
+    for part in ("node 95 (UNETLoader)", "xy.safetensors", "node 86 (KSampler), input 'seed': must be at least 0"):
+        assert part in str(error)
+
+
+@pytest.mark.parametrize("count", [8, 9, 500])
+def test_a_flood_of_problems_is_counted(count: int) -> None:
+    said = str(as_error([WRONG] * count))
+
+    assert 8 == said.count("node 86")
+    assert ("more" in said) == (count > 8)
