@@ -145,3 +145,24 @@ def test_the_sdks_local_api_serves_jobs(tmp_path: Path) -> None:
     assert (health["status"], health["output"]["ok"]) == ("COMPLETED", True)
     assert failure["status"] == "FAILED"
     assert failure["error"].startswith("Unknown action 'dance'; known: ")
+
+
+def test_ctrl_c_stops_the_render_and_leaves_no_process(tmp_path: Path) -> None:
+    render = {"task": "t2v-A14B", "prompt": "a red star", "sample_steps": 200, "request_id": "mine"}
+    argv = [sys.executable, str(HANDLER), "--test_input", json.dumps({"input": render})]
+    environment = worker_environment(tmp_path, {"WAN_ENGINE": "mini"})
+    with subprocess.Popen(
+        argv, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as handler:
+        assert handler.stderr is not None
+        started = next(line for line in handler.stderr if "render process" in line)
+        child = int(started.partition("render process ")[2].split()[0])
+        os.kill(handler.pid, signal.SIGINT)
+        handler.communicate(timeout=20)
+        code = handler.returncode
+    status = run_handler(tmp_path, "--test_input", '{"input": {"request_id": "mine"}}')
+
+    assert code == 130
+    assert result_in(status.stdout)["output"]["status"]["status"] == "CANCELLED"
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)

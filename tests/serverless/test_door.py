@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import signal
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -290,6 +292,34 @@ def test_the_worker_is_closed_when_the_sdks_loop_ends() -> None:
     closed_early = asyncio.run(sdk(door_of(worker)))
 
     assert [False] == closed_early
+    assert worker.is_closed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_local_run_stops_its_work_and_exits_as_a_shell_expects(
+    number: signal.Signals, code: int
+) -> None:
+    order: list[str] = []
+
+    async def act(payload: Any, call: Call) -> dict[str, Any]:
+        os.kill(os.getpid(), number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            order.append("stopped")
+        return {}
+
+    worker = StandIn(act)
+
+    async def sdk(door: Door) -> None:
+        await door(job(id="local_test"))
+
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(sdk(door_of(worker)))
+
+    assert code == caught.value.code
+    assert ["stopped"] == order
     assert worker.is_closed
 
 

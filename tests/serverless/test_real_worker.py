@@ -111,7 +111,12 @@ def test_a_video_comes_back_with_its_progress_before_it(plane: RunPod, worker: W
 
 
 def test_the_log_holds_neither_prompts_nor_answers_nor_keys(plane: RunPod, worker: WorkerProcess) -> None:
-    bucket = {"accessId": "an-access-id", "accessSecret": "hush-hush", "bucketName": "b", "endpointUrl": "http://127.0.0.1"}
+    bucket = {
+        "accessId": "an-access-id",
+        "accessSecret": "hush-hush",
+        "bucketName": "b",
+        "endpointUrl": "http://127.0.0.1",
+    }
     plane.wait_for_job(plane.submit({**SMALL, "return_video": False}, s3_config=bucket), timeout_s=60)
 
     log = worker.log

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import re
+import signal
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from wanworker import logs
@@ -79,10 +81,12 @@ class Door:
         self._closing: asyncio.Task[None] | None = None
 
     async def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Answer *job*; see `handle`."""
+        """Answer *job*; see `handle`. A local run that is interrupted ends the process, once all work has stopped."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close_with_the_loop())
             await asyncio.sleep(0)  # let it begin: a task that is cancelled before its first step never cleans up
+        if job["id"] == _LOCAL_ID:
+            return await _interruptible(self._handle(job))
         return await self._handle(job)
 
     async def _close_with_the_loop(self) -> None:
@@ -128,6 +132,36 @@ async def handle(
     finally:
         await posts.drain()
         logs.request_id.reset(named)
+
+
+async def _interruptible(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """
+    Cancel *answer* on Ctrl-C and SIGTERM, and exit as a shell expects (128 and the signal's number) when it is over.
+
+    Locally the SDK raises SystemExit on Ctrl-C, out of whatever line is running, and does not handle SIGTERM.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    caught: list[signal.Signals] = []
+
+    def interrupt(number: signal.Signals) -> None:
+        caught.append(number)
+        if task is not None:
+            task.cancel()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    with contextlib.suppress(NotImplementedError):  # Windows
+        for number in numbers:
+            loop.add_signal_handler(number, interrupt, number)
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if caught:
+            raise SystemExit(128 + caught[0]) from None
+        raise
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            for number in numbers:
+                loop.remove_signal_handler(number)
 
 
 def _runpod_id(job: Mapping[str, Any]) -> str | None:
