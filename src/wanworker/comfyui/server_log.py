@@ -1,0 +1,96 @@
+"""What a ComfyUI server writes: a file of bounded size, the last lines for an error, and when it last moved."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+log = logging.getLogger(__name__)
+
+_TAIL_LINES = 80
+#: A line of a message. The log has it whole.
+_WORDS_CHARACTERS = 300
+_BAR = re.compile(r"\d+%\|")
+
+
+class ServerLog:
+    """
+    Keep the lines in the file at *path*, the older half beside it as `NAME.1`, together at most 2 * *limit_bytes*.
+
+    Progress bars count as a sign of life and are not kept. A log that cannot be written (a full disk) is no reason to
+    stop the server: it is said once, and the last lines are still known. *clock* is monotonic, in seconds.
+    """
+
+    def __init__(self, path: Path, *, limit_bytes: int = 4 << 20, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path = path
+        self._limit_bytes = limit_bytes
+        self._clock = clock
+        self._file: BinaryIO | None = None
+        self._size_bytes = 0
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self.moved_at = clock()
+
+    def begin(self, what: str) -> None:
+        """Open the file for a new server, which *what* describes; forget the last lines of the one before."""
+        self._tail.clear()
+        self.moved_at = self._clock()
+        self.close()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+        except OSError as error:
+            self._give_up(error)
+        self._write(f"--- {what}")
+
+    def add(self, line: str) -> None:
+        """Keep one line."""
+        self.moved_at = self._clock()
+        if _BAR.search(line):
+            return
+        self._tail.append(line)
+        self._write(line)
+
+    def close(self) -> None:
+        """Close the file; the last lines stay known."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of the present server, or of the last one."""
+        return tuple(self._tail)
+
+    def last_words(self, count: int = 3) -> str:
+        """Return the last lines that say something, on one line; the frames of a traceback say nothing to a caller."""
+        said = [line for line in self._tail if not line.startswith((" ", "\t", "Traceback", "---"))]
+        return " | ".join(line[:_WORDS_CHARACTERS] for line in said[-count:])
+
+    def _open(self) -> None:
+        self._file = self.path.open("ab", buffering=0)
+        self._size_bytes = self._file.tell()
+
+    def _write(self, line: str) -> None:
+        if self._file is None:
+            return
+        data = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n".encode()
+        try:
+            if self._size_bytes + len(data) > self._limit_bytes:
+                self._rotate()
+            self._size_bytes += self._file.write(data)
+        except OSError as error:
+            self._give_up(error)
+
+    def _rotate(self) -> None:
+        self.close()
+        self.path.replace(self.path.with_name(f"{self.path.name}.1"))
+        self._open()
+
+    def _give_up(self, error: OSError) -> None:
+        log.warning("the log of the ComfyUI server is not written any more: %s", error)
+        self.close()
