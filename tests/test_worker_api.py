@@ -290,7 +290,7 @@ async def test_a_secret_is_nowhere_in_answer_record_or_log(make_worker, files, s
             "accessId": "AKIA-ID",
             "accessSecret": "very-secret",
             "bucketName": "b",
-            "endpointUrl": files.url("/status/500"),
+            "endpointUrl": files.url("/status/403"),
         },
     }
     answer, _ = await ask(make_worker(), job)

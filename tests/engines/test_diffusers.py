@@ -224,7 +224,7 @@ async def test_what_is_left_out_is_upstreams_default(task: str) -> None:
     low, high = TASKS[task].guidance
     assert (TASKS[task].steps, TASKS[task].shift, TASKS[task].frames) == (made.steps, made.shift, made.frames)
     assert (high, low) == (made.guidance, made.guidance_low)
-    assert "worst quality" in made.negative_prompt
+    assert "low quality" in made.negative_prompt
     assert [] == warnings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from fakes.runpod import RunPod
+from fakes.wan.home import make_home
 from fakes.worker_process import WorkerProcess
 
 MINI = {"WAN_ENGINE": "mini"}
@@ -181,6 +183,22 @@ def test_a_job_cut_off_by_sigkill_is_interrupted_and_redelivery_renders_it(tmp_p
 
     assert (found["status"], found["code"]) == ("ERROR", "INTERRUPTED")
     assert job.status == "COMPLETED", job.error
+
+
+def test_cancelling_a_job_of_the_cli_leaves_none_of_its_processes(tmp_path: Path) -> None:
+    """generate.py hangs, ignores SIGTERM, and has a child in a session of its own, as torchrun has."""
+    home, models = make_home(tmp_path, "hangs", tasks=("t2v-A14B",))
+    cli = {"WAN_ENGINE": "wan_cli", "WAN_HOME": str(home), "WAN_CKPT_DIR": str(models), "WAN_PYTHON": sys.executable}
+    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=cli):
+        job_id = plane.submit({**SMALL, "size": "832*480"})
+        plane.wait_until((home / "pids").is_file, timeout_s=60, what="generate.py to hang")
+        started = [int(pid) for pid in (home / "pids").read_text().split()]
+        plane.cancel(job_id)
+        after = status_of(plane, job_id)
+
+    assert after["status"] == "CANCELLED"
+    assert len(started) == 2
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
 
 
 def test_a_worker_that_can_do_no_job_says_so_and_takes_none(tmp_path: Path) -> None:
