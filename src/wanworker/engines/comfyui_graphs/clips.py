@@ -1,0 +1,64 @@
+"""How a long video is made of clips, where a sound or a driving video decides the length. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from wanworker.spec import RANGES, nearest_frames
+
+#: Wan2.2-S2V is trained on clips of 80 frames at 16 a second (wan.md 1.4); 20 latents, which the node writes as 77.
+SOUND_CLIP_FRAMES = 80
+SOUND_FPS = 16
+
+#: Frames before the first good one that upstream drops as overcooked (wan.md 1.4): we hold the first good one instead.
+HELD_FRAMES = 3
+
+#: Wan2.2-Animate's clips, and how many frames of the clip before each one takes up (wan.md 1.5; the node's default).
+MOTION_CLIP_FRAMES = 77
+MOTION_OVERLAP_FRAMES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """The `length` of each clip's node, and how many frames the finished video has."""
+
+    lengths: tuple[int, ...]
+    frames: int
+
+
+def sound_clips(sound_s: float, most_frames: int | None) -> Clips:
+    """
+    Return the clips for a sound of *sound_s* seconds; *most_frames* caps the video.
+
+    Every clip has 80 frames but the last, which has as many as are needed (in fours, a latent each). At least 5
+    frames: fewer are not left after the held start.
+    """
+    limit = int(RANGES["frames"].high) if most_frames is None else most_frames
+    frames = max(HELD_FRAMES + 2, min(limit, math.ceil(sound_s * SOUND_FPS)))
+    full, rest = divmod(frames, SOUND_CLIP_FRAMES)
+    lengths = [SOUND_CLIP_FRAMES - 3] * full
+    if rest:
+        lengths.append(math.ceil(rest / 4) * 4 - 3)
+    return Clips(tuple(lengths), frames)
+
+
+def motion_clips(driving_frames: int, most_frames: int | None) -> Clips:
+    """
+    Return the clips for a driving video of *driving_frames* frames; *most_frames* caps the video.
+
+    Each clip after the first repeats the last 5 frames of the one before, and is as long as is needed (4n+1).
+    """
+    limit = int(RANGES["frames"].high) if most_frames is None else most_frames
+    frames = max(1, min(limit, driving_frames))
+    lengths = [_four_n_plus_one(min(frames, MOTION_CLIP_FRAMES))]
+    left = frames - lengths[0]
+    while left > 0:
+        lengths.append(_four_n_plus_one(min(left + MOTION_OVERLAP_FRAMES, MOTION_CLIP_FRAMES)))
+        left -= lengths[-1] - MOTION_OVERLAP_FRAMES
+    return Clips(tuple(lengths), frames)
+
+
+def _four_n_plus_one(frames: int) -> int:
+    nearest = nearest_frames(frames)
+    return nearest if nearest >= frames else nearest + 4

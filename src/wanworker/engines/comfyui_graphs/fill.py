@@ -1,0 +1,212 @@
+"""From what to render to the finished graph: choose the graph, the files and the steps, and set every slot. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from wanworker.comfyui.graph import Graph, with_slot
+from wanworker.engines.comfyui_graphs import loras as lora_files
+from wanworker.engines.comfyui_graphs import models as model_files
+from wanworker.engines.comfyui_graphs.clips import HELD_FRAMES, Clips, motion_clips, sound_clips
+from wanworker.engines.comfyui_graphs.models import Available, ModelChoice
+from wanworker.engines.comfyui_graphs.plan import Plan, plan_for
+from wanworker.engines.comfyui_graphs.table import WORKFLOWS
+from wanworker.engines.comfyui_graphs.wiring import bypassed, cut, node_titled, with_clips, without_unused
+from wanworker.engines.comfyui_graphs.workflow import SAVER, Upload, Workflow, workflow_for
+from wanworker.errors import InvalidRequest
+from wanworker.models.loras import Expert
+from wanworker.spec import TASKS, RenderSpec
+
+_BOTH: tuple[Expert, Expert] = ("high", "low")
+
+#: An expert that renders alone goes from pure noise to the finished picture.
+_ALONE = {"add_noise": "enable", "start_at_step": 0, "end_at_step": 10000, "return_with_leftover_noise": "disable"}
+
+_HINTS = {
+    "pose_video": "ComfyUI's own nodes find no pose in a video: send prepared_path, a folder with src_ref.png, "
+    "src_pose.mp4 and src_face.mp4 made by Wan's preprocess_data.py, or use the wan_cli engine."
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """
+    The names that the server gave to the job's files, and what only a look into them tells.
+
+    `audio_s` is the length of the sound in seconds, `driving_frames` the number of frames of `pose_video`. The four
+    videos are those of a prepared folder (src_pose, src_face, src_bg, src_mask); `audio` may be a video with sound.
+    """
+
+    image: str | None = None
+    last_image: str | None = None
+    audio: str | None = None
+    audio_s: float | None = None
+    pose_video: str | None = None
+    face_video: str | None = None
+    background_video: str | None = None
+    mask_video: str | None = None
+    driving_frames: int | None = None
+
+    def given(self) -> dict[Upload, str]:
+        """Return slot -> name of every file that there is."""
+        names = {slot: getattr(self, slot) for slot in get_args(Upload)}
+        return {slot: name for slot, name in names.items() if name is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """
+    A graph that is ready to be queued.
+
+    `steps` are the steps of each sampler by node id, in the order in which they run; `saver` is the id of the node
+    that writes the video; `model` names the weights; `frames` is how many frames the video has.
+    """
+
+    workflow: str
+    graph: Graph
+    warnings: tuple[str, ...]
+    steps: Mapping[str, int]
+    saver: str
+    model: str
+    frames: int
+
+
+def missing_for(task: str, available: Available) -> tuple[str, ...]:
+    """Return `folder/file` of the weights that *task* needs and that are not *available*."""
+    return model_files.missing(WORKFLOWS[task].weights, available)
+
+
+def graph_for(
+    spec: RenderSpec,
+    models: ModelChoice,
+    uploads: Uploads,
+    request_id: str,
+    *,
+    graphs: Mapping[str, Graph],
+    available: Available,
+    models_dir: str,
+    rows: Iterable[Workflow] = tuple(WORKFLOWS.values()),
+) -> Filled:
+    """
+    Return the graph that renders *spec*; everything chosen or changed is a line in its warnings.
+
+    *graphs* are those of workflows/ by name, *available* the server's model files by folder; *models_dir* is named in
+    the documented sentence. Raises ModelNotFound, and InvalidRequest for a missing file or an unknown solver.
+    """
+    workflow = workflow_for(spec, rows)
+    _check_uploads(workflow, uploads)
+    warnings: list[str] = []
+    files = model_files.choose(workflow.weights, models, available, models_dir, warnings)
+    experts = _experts(workflow, files)
+    loras = lora_files.choose(spec, experts, available, models_dir, warnings)
+    plan = plan_for(spec, workflow, experts, [*files.values(), *(lora.file for lora in loras)], warnings)
+    clips = _clips(spec, workflow, uploads, warnings)
+    _say_ignored(spec, workflow, uploads, warnings)
+
+    graph = _set_slots(graphs[workflow.name], workflow, {**_values(spec, plan, clips, request_id), **files}, uploads)
+    graph = lora_files.with_loras(graph, loras, workflow.models)
+    graph, samplers = _shaped(graph, workflow, experts, clips, spec.seed)
+    graph = without_unused(graph, SAVER)
+    runs = plan.runs if len(plan.runs) > 1 else plan.runs * len(samplers)
+    return Filled(
+        workflow.name,
+        graph,
+        tuple(warnings),
+        steps={node_titled(graph, title): run for title, run in zip(samplers, runs, strict=True)},
+        saver=node_titled(graph, SAVER),
+        model=" + ".join(name for slot, name in files.items() if workflow.weights[slot].folder == "diffusion_models"),
+        frames=clips.frames,
+    )
+
+
+def _check_uploads(workflow: Workflow, uploads: Uploads) -> None:
+    given = uploads.given()
+    for slot in get_args(Upload):
+        if slot in workflow.slots and slot not in workflow.parts and slot not in given:
+            message = f"{workflow.task} needs {slot.replace('_', ' ')} on ComfyUI."
+            raise InvalidRequest(message, hint=_HINTS.get(slot), field=slot)
+
+
+def _experts(workflow: Workflow, files: Mapping[str, str]) -> tuple[Expert, ...]:
+    if not workflow.is_pair:
+        return ("high",)
+    present = {workflow.weights[slot].expert for slot in files}
+    return tuple(expert for expert in _BOTH if expert in present)
+
+
+def _clips(spec: RenderSpec, workflow: Workflow, uploads: Uploads, warnings: list[str]) -> Clips:
+    if workflow.segment is None:
+        frames = spec.frames or TASKS[spec.task].frames or 81
+        return Clips((frames,), frames)
+    if "pose_video" not in workflow.slots:
+        if uploads.audio_s is None:
+            raise InvalidRequest(f"{spec.task} needs the length of the sound in seconds.", field="audio")
+        return sound_clips(uploads.audio_s, spec.frames)
+    if uploads.driving_frames is None:
+        raise InvalidRequest(f"{spec.task} needs the number of frames of the pose video.", field="pose_video")
+    clips = motion_clips(uploads.driving_frames, spec.frames)
+    if spec.frames is not None and clips.frames < spec.frames:
+        warnings.append(f"frame_num {spec.frames} was changed to {clips.frames}: the driving video has no more.")
+    return clips
+
+
+def _say_ignored(spec: RenderSpec, workflow: Workflow, uploads: Uploads, warnings: list[str]) -> None:
+    if workflow.decides_fps and spec.fps_given and spec.fps != TASKS[spec.task].fps:
+        why = "the driving video decides" if "pose_video" in workflow.slots else "the lips move at 16"
+        warnings.append(f"fps {spec.fps:g} was ignored for {spec.task}: {why}.")
+    if spec.guidance_low is not None and not workflow.is_pair:
+        warnings.append(f"guidance_scale_2 was ignored: {spec.task} has one expert.")
+    unused = [slot for slot in uploads.given() if slot not in workflow.slots]
+    warnings += [f"{slot} was ignored: {spec.task} does not take one." for slot in unused]
+
+
+def _values(spec: RenderSpec, plan: Plan, clips: Clips, request_id: str) -> dict[str, Any]:
+    """Return slot -> value of everything but files. A negative prompt that is not given stays the graph's own."""
+    values: dict[str, Any] = {
+        "prompt": spec.prompt,
+        "width": spec.size.width,
+        "height": spec.size.height,
+        "frames": clips.frames,
+        "frames_after_hold": clips.frames - HELD_FRAMES,
+        "fps": float(spec.fps),
+        "seed": spec.seed,
+        "steps": plan.steps,
+        "high_noise_end": plan.runs[0],
+        "low_noise_start": plan.runs[0],
+        "guidance": plan.guidance[1],
+        "guidance_low": plan.guidance[0],
+        "shift": plan.shift,
+        "sampler": plan.sampler,
+        "filename_prefix": f"wanworker/{request_id}",
+    }
+    if spec.negative_prompt is not None:
+        values["negative_prompt"] = spec.negative_prompt
+    return values
+
+
+def _set_slots(graph: Graph, workflow: Workflow, values: Mapping[str, Any], uploads: Uploads) -> Graph:
+    """Return the graph with every slot set that has a value, and without the parts whose file is not given."""
+    given = uploads.given()
+    known = dict(values) | given
+    for name, slot in workflow.slots.items():
+        for title in slot.titles if name in known else ():
+            graph = with_slot(graph, title, slot.input, known[name])
+    return cut(graph, [title for part, titles in workflow.parts.items() if part not in given for title in titles])
+
+
+def _shaped(
+    graph: Graph, workflow: Workflow, experts: Sequence[Expert], clips: Clips, seed: int
+) -> tuple[Graph, tuple[str, ...]]:
+    """Return the graph with the experts and clips that it needs, and the titles of its samplers as they run."""
+    if workflow.segment is not None:
+        return with_clips(graph, workflow.segment, clips.lengths, seed)
+    samplers = workflow.slots["steps"].titles
+    if not workflow.is_pair or len(experts) == 2:
+        return graph, samplers
+    alone, other = samplers if experts[0] == "high" else reversed(samplers)
+    graph = bypassed(graph, other, "latent_image")
+    for name, value in _ALONE.items():
+        graph = with_slot(graph, alone, name, value)
+    return graph, (alone,)

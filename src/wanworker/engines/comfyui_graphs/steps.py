@@ -1,0 +1,70 @@
+"""How many steps, with which sampler, and which of the two experts takes which of them. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wanworker.errors import InvalidRequest
+
+#: Names of samplers: Wan's own on the left, ComfyUI's on the right.
+SAMPLERS = {"unipc": "uni_pc", "dpm++": "dpmpp_2m", "euler": "euler"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to sample where the request leaves it open; `guidance` is (low noise, high noise)."""
+
+    steps: int
+    guidance: tuple[float, float]
+    shift: float
+    sampler: str
+    is_distilled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How many of the steps the high-noise and the low-noise expert take."""
+
+    high: int
+    low: int
+
+
+def sigma(time: float, shift: float) -> float:
+    """Return the share of noise at *time* (1 is the start, 0 the end) of a flow with this *shift*."""
+    return shift * time / (1 + (shift - 1) * time)
+
+
+def split_steps(steps: int, shift: float, boundary: float) -> Split:
+    """
+    Return which steps the experts take, at least one each; *steps* is at least 2.
+
+    A step belongs to the high-noise expert while its share of noise is at least *boundary* (Wan2.2
+    configs/wan_*_A14B.py). Times are those of ComfyUI's `simple` scheduler: evenly spaced before the shift.
+    """
+    high = sum(sigma(1 - step / steps, shift) >= boundary for step in range(steps))
+    high = min(max(high, 1), steps - 1)
+    return Split(high, steps - high)
+
+
+def sampler_for(solver: str | None, recipe: Recipe) -> str:
+    """Return ComfyUI's name of *solver*, the recipe's where the request names none. Raises InvalidRequest."""
+    if solver is None:
+        return recipe.sampler
+    if solver not in SAMPLERS:
+        known = ", ".join(SAMPLERS)
+        raise InvalidRequest(f"sample_solver {solver[:40]!r} is not known; known: {known}.", field="sample_solver")
+    return SAMPLERS[solver]
+
+
+def working_sampler(sampler: str, runs: tuple[int, ...], warnings: list[str]) -> str:
+    """
+    Return *sampler*, or one that can do runs of these lengths, with a line in *warnings*.
+
+    ComfyUI's uni_pc gives a run of a single step its noise back untouched: its order is then 0 and its loop only
+    asks the model once (comfy/extra_samplers/uni_pc.py at 0.10.0).
+    """
+    if sampler != "uni_pc" or min(runs) > 1:
+        return sampler
+    what = "one of the two experts takes a single step" if len(runs) > 1 else "there is a single step"
+    warnings.append(f"the sampler euler was used: {what}, and uni_pc does nothing in a single step.")
+    return "euler"

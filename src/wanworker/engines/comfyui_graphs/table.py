@@ -1,0 +1,200 @@
+"""
+Our graphs: for each file of workflows/, its settable inputs by node title, its weights and its parts.
+
+To add one: one file, one row, one test. docs/adding-a-workflow.md walks through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wanworker.engines.comfyui_graphs.loras import FASTWAN
+from wanworker.engines.comfyui_graphs.models import Weights
+from wanworker.engines.comfyui_graphs.steps import Recipe
+from wanworker.engines.comfyui_graphs.wiring import Segment
+from wanworker.engines.comfyui_graphs.workflow import SAVER, Slot, Upload, Workflow
+from wanworker.models.loras import Expert
+from wanworker.spec import TASKS
+
+
+def _slot(name: str, *titles: str) -> Slot:
+    return Slot(name, titles)
+
+
+def _recipe(task: str) -> Recipe:
+    """Return upstream's own settings of a task; its solver is unipc (wan.md 1.1)."""
+    row = TASKS[task]
+    return Recipe(row.steps, row.guidance, row.shift, "uni_pc")
+
+
+_HIGH, _LOW = "High-noise sampler", "Low-noise sampler"
+_FIRST, _NEXT = "First clip", "Next clip"
+
+_TEXT = {
+    "prompt": _slot("text", "Prompt"),
+    "negative_prompt": _slot("text", "Negative prompt"),
+    "text_encoder": _slot("clip_name", "Text encoder"),
+    "vae": _slot("vae_name", "VAE"),
+    "filename_prefix": _slot("filename_prefix", SAVER),
+}
+_SIZE = {
+    "width": _slot("width", "Size and length"),
+    "height": _slot("height", "Size and length"),
+    "frames": _slot("length", "Size and length"),
+    "fps": _slot("fps", "Make the video"),
+}
+_PAIR = {
+    "high_noise_model": _slot("unet_name", "High-noise model"),
+    "low_noise_model": _slot("unet_name", "Low-noise model"),
+    "shift": _slot("shift", "High-noise shift", "Low-noise shift"),
+    "seed": _slot("noise_seed", _HIGH, _LOW),
+    "steps": _slot("steps", _HIGH, _LOW),
+    "high_noise_end": _slot("end_at_step", _HIGH),
+    "low_noise_start": _slot("start_at_step", _LOW),
+    "guidance": _slot("cfg", _HIGH),
+    "guidance_low": _slot("cfg", _LOW),
+    "sampler": _slot("sampler_name", _HIGH, _LOW),
+}
+_MODEL = {"model": _slot("unet_name", "Model"), "shift": _slot("shift", "Shift")}
+
+
+def _sampler(*titles: str) -> Mapping[str, Slot]:
+    names = {"seed": "seed", "steps": "steps", "guidance": "cfg", "sampler": "sampler_name"}
+    return {slot: _slot(name, *titles) for slot, name in names.items()}
+
+
+_CLIPS = {
+    **_TEXT,
+    **_MODEL,
+    **_sampler("First clip's sampler", "Next clip's sampler"),
+    "image": _slot("image", "Reference picture"),
+    "audio": _slot("audio", "Sound"),
+}
+
+_UMT5 = Weights("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", ("umt5", "xxl"))
+_VAE = Weights("vae", "wan_2.1_vae.safetensors", ("wan2.1", "vae"))
+_VAE_5B = Weights("vae", "wan2.2_vae.safetensors", ("wan2.2", "vae"))
+
+
+def _pair_weights(kind: str) -> Mapping[str, Weights]:
+    high, low = (
+        Weights(
+            "diffusion_models", f"wan2.2_{kind}_{half}_noise_14B_fp8_scaled.safetensors", ("wan2.2", kind, half), half
+        )
+        for half in _HALVES
+    )
+    return {"high_noise_model": high, "low_noise_model": low, "text_encoder": _UMT5, "vae": _VAE}
+
+
+def _model_weights(default: str, *words: str, vae: Weights = _VAE) -> Mapping[str, Weights]:
+    model = Weights("diffusion_models", default, ("wan2.2", *words))
+    return {"model": model, "text_encoder": _UMT5, "vae": vae}
+
+
+_HALVES: tuple[Expert, Expert] = ("high", "low")
+_PAIR_MODELS: Mapping[Expert, str] = {"high": "High-noise model", "low": "Low-noise model"}
+_ONE_MODEL: Mapping[Expert, str] = {"high": "Model"}
+
+_FIVE_B = {**_TEXT, **_SIZE, **_MODEL, **_sampler("Sampler"), "image": _slot("image", "First frame")}
+_FIVE_B_WEIGHTS = _model_weights("wan2.2_ti2v_5B_fp16.safetensors", "ti2v", "5b", vae=_VAE_5B)
+_FIVE_B_PARTS: Mapping[Upload, tuple[str, ...]] = {"image": ("First frame",)}
+
+_ROWS = (
+    Workflow(
+        "t2v-A14B", "t2v-A14B", _recipe("t2v-A14B"),
+        slots={**_TEXT, **_SIZE, **_PAIR},
+        weights=_pair_weights("t2v"),
+        models=_PAIR_MODELS,
+    ),
+    Workflow(
+        "i2v-A14B", "i2v-A14B", _recipe("i2v-A14B"),
+        slots={**_TEXT, **_SIZE, **_PAIR, "image": _slot("image", "First frame")},
+        weights=_pair_weights("i2v"),
+        models=_PAIR_MODELS,
+    ),
+    Workflow(
+        "i2v-A14B-first-last", "i2v-A14B", _recipe("i2v-A14B"),
+        slots={
+            **_TEXT, **_SIZE, **_PAIR,
+            "image": _slot("image", "First frame"), "last_image": _slot("image", "Last frame"),
+        },
+        weights=_pair_weights("i2v"),
+        models=_PAIR_MODELS,
+        made_for=frozenset({"last_image"}),
+    ),
+    Workflow(
+        "ti2v-5B", "ti2v-5B", _recipe("ti2v-5B"),
+        slots=_FIVE_B,
+        weights=_FIVE_B_WEIGHTS,
+        models=_ONE_MODEL,
+        parts=_FIVE_B_PARTS,
+    ),
+    Workflow(
+        "ti2v-5B-fastwan", "ti2v-5B", FASTWAN,
+        slots={**_FIVE_B, "lora": _slot("lora_name", "FastWAN LoRA")},
+        weights={
+            **_FIVE_B_WEIGHTS,
+            "lora": Weights("loras", "Wan2_2_5B_FastWanFullAttn_lora_rank_128_bf16.safetensors", ("fastwan",)),
+        },
+        models={"high": "FastWAN LoRA"},
+        parts=_FIVE_B_PARTS,
+        made_for=frozenset({"step_lora"}),
+    ),
+    Workflow(
+        "s2v-14B", "s2v-14B", _recipe("s2v-14B"),
+        slots={
+            **_CLIPS,
+            "width": _slot("width", _FIRST), "height": _slot("height", _FIRST),
+            "frames_after_hold": _slot("length", "Frames after the run-up"),
+            "speech_encoder": _slot("audio_encoder_name", "Speech encoder"),
+        },
+        weights={
+            **_model_weights("wan2.2_s2v_14B_fp8_scaled.safetensors", "s2v"),
+            "speech_encoder": Weights(
+                "audio_encoders", "wav2vec2_large_english_fp16.safetensors", ("wav2vec2", "large")
+            ),
+        },
+        models=_ONE_MODEL,
+        segment=Segment(
+            titles=(_NEXT, "Next clip's sampler", "Clips so far"),
+            carries={"First clip's sampler": "Clips so far"},
+            length=_NEXT, sampler="Next clip's sampler",
+            first_length=_FIRST, first_sampler="First clip's sampler",
+        ),
+        decides_fps=True,
+    ),
+    Workflow(
+        "animate-14B", "animate-14B", _recipe("animate-14B"),
+        slots={
+            **_CLIPS,
+            "width": _slot("width", _FIRST, _NEXT), "height": _slot("height", _FIRST, _NEXT),
+            "frames": _slot("length", "All frames"),
+            "picture_encoder": _slot("clip_name", "Picture encoder"),
+            "pose_video": _slot("file", "Pose video"),
+            "face_video": _slot("file", "Face video"),
+            "background_video": _slot("file", "Background video"),
+            "mask_video": _slot("file", "Mask video"),
+        },
+        weights={
+            **_model_weights("Wan2_2-Animate-14B_fp8_e4m3fn_scaled_KJ.safetensors", "animate"),
+            "picture_encoder": Weights("clip_vision", "clip_vision_h.safetensors", ("clip", "vision", "h")),
+        },
+        models=_ONE_MODEL,
+        parts={
+            "audio": ("Sound",), "background_video": ("Background frames",), "mask_video": ("Mask",),
+            "face_video": ("Face frames",),
+        },
+        segment=Segment(
+            titles=(
+                _NEXT, "Next clip's sampler", "Next clip without the reference", "Decode the next clip",
+                "Next clip's new frames", "Clips so far",
+            ),
+            carries={_FIRST: _NEXT, "Decode the first clip": "Clips so far"},
+            length=_NEXT, sampler="Next clip's sampler",
+            first_length=_FIRST, first_sampler="First clip's sampler",
+        ),
+        decides_fps=True,
+    ),
+)  # fmt: skip
+
+WORKFLOWS: Mapping[str, Workflow] = {row.name: row for row in _ROWS}
