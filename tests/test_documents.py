@@ -42,9 +42,9 @@ ACTION_MEANINGS = {
     "generate": "Makes a video.",
 }
 
-#: Packages that are imported by others only: diffusers loads big models with accelerate, LoRAs with peft, cleans prompts with ftfy.
+#: Packages that only diffusers imports: for big models, for LoRAs, for clean prompts.
 NEEDED_UNSEEN = {"accelerate", "ftfy", "peft"}
-DISTRIBUTIONS = {"PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg", "pydantic_settings": "pydantic-settings",
+DISTRIBUTIONS = {"PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg",
                  "pydantic_core": "pydantic"}  # fmt: skip
 
 

@@ -61,6 +61,7 @@ class Worker:
             store=self.store,
             inputs=self._inputs,
             facts=self._facts,
+            roster=self.roster,
         )
         return await action.run(fields, context)
 

@@ -16,6 +16,7 @@ Everything that can go wrong, as one tree.
     + EngineFailed               carries the last lines that the engine wrote
     + OutOfMemory
     + EngineTimeout              status TIMEOUT, http 504
+      - GraphTimeout             status timeout, as the comfyui_* actions are documented
     + NoOutput                   status NO_OUTPUT
     + Interrupted
     + DiskFull                   http 507
@@ -139,6 +140,12 @@ class EngineTimeout(EngineError):
     status = "TIMEOUT"
     http_status = 504
     default_hint = "Raise `timeout`, or ask for fewer steps, fewer frames or a smaller size."
+
+
+class GraphTimeout(EngineTimeout):
+    """The same for the comfyui_* actions, whose documented word is lower-case."""
+
+    status = "timeout"
 
 
 class NoOutput(EngineError):

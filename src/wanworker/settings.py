@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-EngineName = Literal["auto", "diffusers", "wan_cli", "mini"]
+EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini"]
 
 #: What a child process may see of our environment. All else stays here: keys and tokens are not its business.
 _CHILD_VARIABLES = frozenset(
@@ -56,10 +57,10 @@ def _comma_separated(value: Any) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Hold every knob with its type, unit, range and default; a bad value raises before a job is taken."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     wan_home: Path = Field(
         default=Path("/workspace/Wan2.2"),
@@ -90,12 +91,12 @@ class Settings(BaseSettings):
         validation_alias="WAN_MINI",
         description="Whether the embedded miniature may stand in where no real engine can render.",
     )
-    allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    allow_hosts: tuple[str, ...] = Field(
         default=(),
         validation_alias="WAN_ALLOW_HOSTS",
         description="Private hosts (names or addresses, comma-separated) that inputs may come from.",
     )
-    input_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
+    input_dirs: tuple[Path, ...] = Field(
         default=(),
         validation_alias="WAN_INPUT_DIRS",
         description="Folders (comma-separated) that path inputs may lie in. Default: the volume's `inputs` folder.",
@@ -121,6 +122,32 @@ class Settings(BaseSettings):
     )
     comfyui_port: int = Field(
         default=8188, ge=1, le=65_535, validation_alias="COMFYUI_PORT", description="The ComfyUI server's port."
+    )
+    comfyui_root: Path | None = Field(
+        default=None,
+        validation_alias="COMFYUI_ROOT",
+        description="A ComfyUI checkout; the worker starts and supervises its server. COMFYUI_URL overrides it.",
+    )
+    comfyui_python: Path | None = Field(
+        default=None,
+        validation_alias="COMFYUI_PYTHON",
+        description="The interpreter of ComfyUI's own environment. Default: COMFYUI_ROOT/.venv or venv, else the "
+        "worker's own.",
+    )
+    comfyui_args: tuple[str, ...] = Field(
+        default=(),
+        validation_alias="COMFYUI_ARGS",
+        description="More arguments for ComfyUI's main.py, such as `--lowvram`; they come last and override ours.",
+    )
+    comfyui_token: SecretStr | None = Field(
+        default=None, validation_alias="COMFYUI_TOKEN", description="The bearer token of the server at COMFYUI_URL."
+    )
+    comfyui_wait_s: float = Field(
+        default=900,
+        ge=1,
+        le=86_400,
+        validation_alias="COMFYUI_WAIT_S",
+        description="The longest that ComfyUI's start may take while it lives and its log moves, in seconds.",
     )
     bucket_endpoint_url: str | None = Field(
         default=None,
@@ -149,22 +176,20 @@ class Settings(BaseSettings):
     def _split_dirs(cls, value: Any) -> Any:
         return tuple(Path(part) for part in _comma_separated(value))
 
+    @field_validator("comfyui_args", mode="before")
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic calls by name
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - left out on purpose
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the arguments and the environment, nothing else: no .env file lying about changes a worker."""
-        return init_settings, env_settings
+    def _split_arguments(cls, value: Any) -> Any:
+        return tuple(shlex.split(value)) if isinstance(value, str) else value
 
     @property
     def comfyui_base_url(self) -> str:
         """The ComfyUI server's address without a slash at the end."""
         return (self.comfyui_url or f"http://{self.comfyui_host}:{self.comfyui_port}").rstrip("/")
+
+    @property
+    def scratch_dir(self) -> Path:
+        """A folder on this machine's own disk for what belongs to this worker alone."""
+        return Path(tempfile.gettempdir()) / "wanworker"
 
     @property
     def jobs_dir(self) -> Path:
@@ -193,10 +218,16 @@ class BadSettings(Exception):
     """A value in the environment that the worker will not start with; the text names the variable."""
 
 
-def load_settings() -> Settings:
-    """Read the environment once. Raises BadSettings naming each variable that is wrong, its value left out."""
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """
+    Read the environment once; an empty variable counts as not set.
+
+    Raises BadSettings naming each variable that is wrong, its value left out. (pydantic-settings costs 5 MB more.)
+    """
+    source = os.environ if environ is None else environ
+    names = [str(field.validation_alias) for field in Settings.model_fields.values()]
     try:
-        return Settings()
+        return Settings.model_validate({name: source[name] for name in names if source.get(name)})
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
         raise BadSettings("; ".join(lines)) from None

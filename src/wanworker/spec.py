@@ -151,7 +151,8 @@ class RenderSpec:
 
     `size_given` tells a size that the caller asked for from one that we derived. `steps`, `shift` and the two
     guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
-    the sound or the driving video decides.
+    the sound or the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight
+    files, which only ComfyUI loads one by one; `single_expert` keeps one of a pair from getting its sibling.
     """
 
     task: str
@@ -176,6 +177,9 @@ class RenderSpec:
     use_lora: bool = False
     loras: tuple[Lora, ...] = ()
     offload_model: bool | None = None
+    diffusion_models: tuple[str, ...] = ()
+    vae_model: str | None = None
+    single_expert: bool = False
 
 
 @dataclass(frozen=True, slots=True)

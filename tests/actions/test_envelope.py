@@ -53,6 +53,7 @@ def test_every_documented_name_and_alias_resolves(asked, name):
         ({"request_id": "abc", "return_video": False}, "status"),
         ({"request_id": "abc", "prompt": "a cat"}, "generate"),
         ({"prompt": "a cat"}, "generate"),
+        ({"workflow": {"1": {"class_type": "SaveImage"}}, "prompt": "a cat"}, "comfyui_workflow"),
         ({"reference_image_base64": "aaaa"}, "generate"),
         ({"inputs": {"image_url": "https://example.com/a.png"}}, "generate"),
     ],
@@ -69,5 +70,7 @@ def test_a_job_that_says_nothing_lists_the_actions(payload):
 
 @pytest.mark.parametrize("asked", ["dance", "", 7, ["generate"]])
 def test_an_unknown_action_is_named_with_the_known_ones(asked):
-    with pytest.raises(UnknownAction, match="known: generate, health, status"):
+    with pytest.raises(
+        UnknownAction, match="known: comfyui_i2v, comfyui_models, comfyui_workflow, generate, health, status"
+    ):
         resolve({"action": asked, "prompt": "a cat"}, ACTIONS)

@@ -6,11 +6,14 @@ docs/adding-an-action.md walks through it. The order of the table decides what a
 
 from __future__ import annotations
 
-from wanworker.actions import generate, health, status
+from wanworker.actions import comfyui_i2v, comfyui_models, comfyui_workflow, generate, health, status
 from wanworker.actions.base import Action
 
 ACTIONS: tuple[Action, ...] = (
+    comfyui_workflow.ACTION,
     health.ACTION,
     status.ACTION,
     generate.ACTION,
+    comfyui_i2v.ACTION,
+    comfyui_models.ACTION,
 )

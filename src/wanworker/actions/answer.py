@@ -57,7 +57,7 @@ async def _deliver_into(answer: dict[str, Any], output: Output, context: Context
         delivered = await deliver(
             path,
             mime=output.mime,
-            facts=await probe(path),
+            facts=await probe(path) if output.frames is not None else None,
             want_data=want_video,
             answer_bytes=len(json.dumps(answer)),
             limit_bytes=context.call.answer_limit_bytes,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wanworker.engines.base import Report
+from wanworker.engines.comfyui import ComfyUI
 from wanworker.engines.facts import FactKeeper
+from wanworker.engines.roster import Roster
 from wanworker.jobs.store import JobStore
 from wanworker.media.bucket import Bucket
 from wanworker.media.inputs import InputReader
@@ -41,6 +43,13 @@ class Context:
     store: JobStore
     inputs: InputReader
     facts: FactKeeper
+    roster: Roster
+
+    def comfyui(self) -> ComfyUI:
+        """Return the ComfyUI engine, which the comfyui_* actions always use."""
+        engine = self.roster.engine("comfyui")
+        assert isinstance(engine, ComfyUI)
+        return engine
 
     def bucket(self) -> Bucket | None:
         """Return the bucket for this call's videos: the job's own first, then the worker's, else None."""

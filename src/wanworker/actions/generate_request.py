@@ -13,7 +13,6 @@ from wanworker.actions.fields import (
     Frames,
     Guidance,
     Prompt,
-    Request,
     Seed,
     Shift,
     Side,
@@ -21,11 +20,10 @@ from wanworker.actions.fields import (
     Strength,
     Timeout,
 )
+from wanworker.actions.lora_field import LoraField
+from wanworker.actions.picture_request import PictureRequest
 from wanworker.errors import InvalidRequest
-from wanworker.media.inputs import Source
-from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Size, Task, nearest_frames, task_named
-
-_KINDS: tuple[Literal["url", "base64", "path"], ...] = ("url", "base64", "path")
+from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Task, nearest_frames, task_named
 
 #: Other spellings that people use, and the documented name of each.
 _ALIASES: Mapping[str, str] = {
@@ -45,25 +43,7 @@ _ALIASES: Mapping[str, str] = {
 }
 
 
-class LoraField(Request):
-    """One LoRA, or a pair for the two experts, by file name."""
-
-    high: str | None = Field(default=None, description="File for the high-noise expert.")
-    low: str | None = Field(default=None, description="File for the low-noise expert.")
-    strength: Strength = Field(default=1.0, description="Strength of both halves.")
-    high_strength: Strength | None = Field(default=None, description="Strength of the high half.")
-    low_strength: Strength | None = Field(default=None, description="Strength of the low half.")
-
-    def to_lora(self) -> Lora:
-        """Return the pair with its strengths. Raises InvalidRequest when it names no file."""
-        if not (self.high or self.low):
-            raise InvalidRequest("loras: each entry needs a file name in high, low or both.", field="loras")
-        high = self.strength if self.high_strength is None else self.high_strength
-        low = self.strength if self.low_strength is None else self.low_strength
-        return Lora(self.high, self.low, high, low)
-
-
-class GenerateRequest(Request):
+class GenerateRequest(PictureRequest):
     """The fields of `generate`; the documented names, defaults and meanings of worker-api.md."""
 
     task: str = Field(default="i2v-A14B", description="t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B or animate-14B.")
@@ -108,14 +88,6 @@ class GenerateRequest(Request):
         """Return the other spellings."""
         return _ALIASES
 
-    def source(self, field: str) -> Source | None:
-        """Return where *field* (such as `reference_image`) comes from: URL, base64 or path, in that order."""
-        for kind in _KINDS:
-            value = getattr(self, f"{field}_{kind}")
-            if value and value.strip():
-                return Source(kind, value.strip(), f"{field}_{kind}")
-        return None
-
     def checked_task(self) -> Task:
         """Return the task, with what it needs given. Raises InvalidRequest, with the documented sentence."""
         task = task_named(self.task)
@@ -132,15 +104,6 @@ class GenerateRequest(Request):
             hint = "Send driving_video_url, driving_video_base64, driving_video_path or prepared_path."
             raise InvalidRequest(message, hint=hint, field="driving_video_url")
         return task
-
-    def checked_size(self) -> Size | None:
-        """Return the size that was asked for, None if none was. Raises InvalidRequest."""
-        if self.size is not None:
-            return Size.parse(self.size)
-        if (self.width is None) != (self.height is None):
-            missing = "height" if self.height is None else "width"
-            raise InvalidRequest(f"{missing} is missing: give width and height together, or size.", field=missing)
-        return None if self.width is None or self.height is None else Size(self.width, self.height)
 
     def checked_frames(self, task: Task, warnings: list[str]) -> int | None:
         """Return a possible number of frames, a line in *warnings* if it is not the one asked for."""

@@ -15,9 +15,9 @@ from pathlib import Path
 from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
 from wanworker.engines.resident.progress import reporting
 from wanworker.engines.resident.protocol import Model, Render
-from wanworker.engines.resident.sound import add_sound, sound_duration_s
 from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
+from wanworker.media.sound import add_sound, sound_duration_s
 from wanworker.media.video import probe
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RANGES, TASKS, RenderSpec, Size, nearest_frames

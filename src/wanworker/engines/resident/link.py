@@ -89,10 +89,12 @@ class Link:
             await asyncio.shield(self._reaped())
 
     async def _reaped(self) -> None:
-        await self._process.wait()
+        returncode = await self._process.wait()
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        # A loop that ends cancels the pumps together with everybody who waits for their last event.
+        self._events.put_nowait(Died(returncode, "\n".join(self._tail)))
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

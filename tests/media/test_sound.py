@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fakes.clips import clip
-from wanworker.engines.resident.sound import add_sound, sound_duration_s
 from wanworker.errors import InputUnavailable
+from wanworker.media.sound import add_sound, sound_duration_s
 from wanworker.media.video import decode_check
 
 

@@ -1,0 +1,64 @@
+"""`comfyui_i2v`: a picture becomes a video by our image-to-video graph on ComfyUI."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wanworker.actions.answer import finished_answer
+from wanworker.actions.base import Action, Context
+from wanworker.actions.fields import parse
+from wanworker.actions.graph_answer import documented_timeout
+from wanworker.actions.i2v_request import I2vRequest
+from wanworker.jobs.model import check_request_id, spec_hash
+from wanworker.jobs.store import JobRequest
+from wanworker.media.inputs import InputReader, Source
+from wanworker.media.picture import picture_size
+from wanworker.render import Order, Prepared
+from wanworker.spec import RenderSpec, size_at_aspect
+
+
+async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Render and return the documented answer. Raises WorkerError, ModelNotFound among them."""
+    request, warnings = parse(I2vRequest, fields)
+    image = request.checked_image()
+    spec = request.to_spec(warnings)
+    call = context.call
+    order = Order(
+        request=JobRequest(
+            request_id=check_request_id(request.request_id) if request.request_id else call.request_id,
+            runpod_id=call.runpod_id,
+            action=ACTION.name,
+            spec_hash=spec_hash(request.identity()),
+            prompt=request.prompt,
+        ),
+        engine="comfyui",
+        timeout_s=request.timeout,
+        prepare=functools.partial(_prepare, spec, image, request.source("end_image"), context, tuple(warnings)),
+        suffix="_i2v_output.mp4",
+    )
+    with documented_timeout():
+        job = await context.renderer.render(order, call.report)
+    answer = await finished_answer(job, context, want_video=request.return_video, extra=warnings)
+    return answer | {"status": "completed"}
+
+
+async def _prepare(
+    spec: RenderSpec, image: Source, end_image: Source | None, context: Context, warnings: tuple[str, ...], folder: Path
+) -> Prepared:
+    """Read the pictures, then see that the server is there: the documented order of checks."""
+    inputs: InputReader = context.inputs
+    files: dict[str, Any] = {"image": await inputs.image(image, folder, "reference_image", label="reference image")}
+    if end_image is not None:
+        files["last_image"] = await inputs.image(end_image, folder, "end_image", label="end image")
+    if not spec.size_given:
+        width, height = picture_size(files["image"])
+        files["size"] = size_at_aspect(width / height, spec.size.area, 16)
+    await context.comfyui().connected(context.call.report)
+    return Prepared(dataclasses.replace(spec, **files), warnings)
+
+
+ACTION = Action("comfyui_i2v", run)

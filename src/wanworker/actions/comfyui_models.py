@@ -1,0 +1,40 @@
+"""`comfyui_models`: which model files ComfyUI can load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wanworker.actions.base import Action, Context
+from wanworker.actions.fields import Request, parse
+from wanworker.engines.comfyui import ComfyUI
+from wanworker.errors import EngineUnavailable
+
+
+class ModelsRequest(Request):
+    """`comfyui_models` takes no fields."""
+
+
+async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Return the server's lists; while it is offline those of the volume's folders, and say which they are."""
+    _, warnings = parse(ModelsRequest, fields)
+    engine = context.comfyui()
+    lists, source = await _lists(engine)
+    answer: dict[str, Any] = {
+        "status": "success",
+        "models": {folder: list(names) for folder, names in lists.items()},
+        "source": source,
+    }
+    return answer | ({"warnings": warnings} if warnings else {})
+
+
+async def _lists(engine: ComfyUI) -> tuple[Mapping[str, tuple[str, ...]], str]:
+    if await engine.probe() == "online":
+        try:
+            return await engine.server_lists(), "server"
+        except EngineUnavailable:
+            pass
+    return engine.lists.from_folders(), "folders"
+
+
+ACTION = Action("comfyui_models", run)

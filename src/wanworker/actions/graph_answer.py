@@ -1,0 +1,84 @@
+"""What the comfyui_* actions share: their documented words, and several outputs within one answer's limit."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wanworker.actions.base import Context
+from wanworker.errors import EngineTimeout, GraphTimeout
+from wanworker.jobs.model import Job, Output
+from wanworker.media.outputs import deliver
+from wanworker.media.video import probe
+
+#: The deadline of a comfyui_* job that names none, in seconds, as documented.
+DEFAULT_TIMEOUT_S = 600.0
+
+
+@contextmanager
+def documented_timeout() -> Iterator[None]:
+    """Let a deadline be answered with the documented lower-case word."""
+    try:
+        yield
+    except EngineTimeout as error:
+        raise GraphTimeout(str(error), hint=error.hint) from error
+
+
+async def delivered_outputs(job: Job, answer: dict[str, Any], context: Context, *, want_data: bool) -> None:
+    """
+    Put the job's outputs into *answer*, in the graph's order: data while it fits, else a link, a smaller copy, a path.
+
+    Each output says by `delivery` how it was delivered and why.
+    """
+    outputs: list[dict[str, Any]] = [_entry(output) for output in job.outputs]
+    answer["outputs"] = outputs
+    used_bytes = len(json.dumps(answer))
+    for output, entry in zip(job.outputs, outputs, strict=True):
+        used_bytes += await _deliver_into(entry, output, context, used_bytes, want_data=want_data)
+
+
+def _entry(output: Output) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "filename": Path(output.path).name,
+        "size": output.size_bytes,
+        "type": output.mime,
+        "path": output.path,
+    }
+    measures = {"width": output.width, "height": output.height, "fps": output.fps, "frames": output.frames}
+    return entry | {name: value for name, value in measures.items() if value is not None}
+
+
+async def _deliver_into(
+    entry: dict[str, Any], output: Output, context: Context, used_bytes: int, *, want_data: bool
+) -> int:
+    """Deliver one output into its entry and return by how many bytes the answer grew."""
+    path = Path(output.path)
+    if not path.is_file():
+        entry["delivery"] = {"how": "none", "reason": f"{output.path} is no longer on the volume."}
+        return 0
+    with tempfile.TemporaryDirectory(prefix="wanworker-") as scratch:
+        delivered = await deliver(
+            path,
+            mime=output.mime,
+            facts=await probe(path) if output.frames is not None else None,
+            want_data=want_data,
+            answer_bytes=used_bytes,
+            limit_bytes=context.call.answer_limit_bytes,
+            bucket=context.bucket(),
+            key=f"{path.stem}/{path.name}",
+            work_dir=Path(scratch),
+            always_upload=bool(context.call.s3_config),
+            bare=True,
+        )
+    entry["delivery"] = delivered.report
+    if delivered.url is not None:
+        entry["url"] = delivered.url
+    if delivered.data is None:
+        return len(json.dumps(delivered.report)) + len(delivered.url or "") + 32
+    entry["data"] = delivered.data
+    del entry["path"]
+    return len(delivered.data) + len(json.dumps(delivered.report)) + 32

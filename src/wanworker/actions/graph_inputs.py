@@ -1,0 +1,74 @@
+"""The files that a caller sends along with a graph: named, checked, and read into the job's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from wanworker.actions.fields import Request
+from wanworker.errors import InputRefused, InvalidRequest
+from wanworker.media.inputs import InputReader, Source
+from wanworker.spec import Upload
+
+_Kind = Literal["image", "audio", "video"]
+
+
+class InputField(Request):
+    """One file: the name by which the graph's nodes know it, and its content."""
+
+    name: str = Field(description="A plain file name, as the graph's nodes have it.")
+    data: str | None = Field(default=None, description="Base64 or a data URI.")
+    url: str | None = Field(default=None, description="Where to fetch it.")
+    path: str | None = Field(default=None, description="A file below an input folder.")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSource:
+    """A file to read: its name in the graph, its kind and where it comes from."""
+
+    name: str
+    kind: _Kind
+    source: Source
+
+
+def checked_inputs(
+    *, images: Sequence[InputField], audio: Sequence[InputField], videos: Sequence[InputField]
+) -> tuple[NamedSource, ...]:
+    """Return every file that was sent. Raises InputRefused for a name with a path, InvalidRequest for no content."""
+    kinds: tuple[tuple[str, _Kind, Sequence[InputField]], ...] = (
+        ("images", "image", images),
+        ("audio", "audio", audio),
+        ("videos", "video", videos),
+    )
+    named = [_checked(entry, field, kind) for field, kind, entries in kinds for entry in entries]
+    names = [each.name for each in named]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest(f"Two inputs have the name {name[:80]!r}; names must differ.", field="images")
+    return tuple(named)
+
+
+async def read_inputs(sources: Sequence[NamedSource], inputs: InputReader, folder: Path) -> tuple[Upload, ...]:
+    """Read every file into *folder*. Raises InputUnavailable and InputRefused naming the file."""
+    readers = {"image": inputs.image, "audio": inputs.audio, "video": inputs.video}
+    uploads = []
+    for number, each in enumerate(sources):
+        path = await readers[each.kind](each.source, folder, f"input-{number}", label=each.name[:80])
+        uploads.append(Upload(each.name, each.kind, path))
+    return tuple(uploads)
+
+
+def _checked(entry: InputField, field: str, kind: _Kind) -> NamedSource:
+    name = entry.name
+    if not name.strip() or ".." in name or "\\" in name or "/" in name or name.startswith("~"):
+        message = f"{field}[].name must be a plain file name, without a folder; got {name[:80]!r}."
+        raise InputRefused(message, hint="Name the file as the graph's node does, for example input.png.", field=field)
+    given = {"base64": entry.data, "url": entry.url, "path": entry.path}
+    for source_kind, value in given.items():
+        if value:
+            return NamedSource(name, kind, Source(source_kind, value, field))  # type: ignore[arg-type]
+    raise InvalidRequest(f"{field}: {name[:80]!r} has neither data, url nor path.", field=field)

@@ -1,0 +1,135 @@
+"""The fields of `comfyui_i2v`, with the documented defaults. Pure."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from wanworker.actions.fields import Fps, Frames, Guidance, Prompt, Seed, Shift, Side, Steps, Strength, Timeout
+from wanworker.actions.graph_answer import DEFAULT_TIMEOUT_S
+from wanworker.actions.lora_field import LoraField
+from wanworker.actions.picture_request import PictureRequest
+from wanworker.errors import InvalidRequest
+from wanworker.media.inputs import Source
+from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, RenderSpec, Size, nearest_frames
+
+#: The documented area of a size that is left out; the picture gives its shape.
+DEFAULT_SIZE = Size(832, 480)
+
+_TASK = TASKS["i2v-A14B"]
+
+_ALIASES: Mapping[str, str] = {
+    "image_url": "reference_image_url",
+    "image_base64": "reference_image_base64",
+    "image_path": "reference_image_path",
+    "last_image_url": "end_image_url",
+    "last_image_base64": "end_image_base64",
+    "last_image_path": "end_image_path",
+    "frame_num": "length",
+    "num_frames": "length",
+    "frames": "length",
+    "sample_steps": "steps",
+    "num_inference_steps": "steps",
+    "guidance_scale": "cfg_scale",
+    "sample_guide_scale": "cfg_scale",
+    "cfg": "cfg_scale",
+    "shift": "sample_shift",
+}
+
+
+class I2vRequest(PictureRequest):
+    """The fields of `comfyui_i2v`; the documented names and defaults of worker-api.md, and what we add."""
+
+    reference_image_url: str | None = Field(default=None, description="The picture, by URL or data URI.")
+    reference_image_base64: str | None = Field(default=None, description="The picture as base64 or data URI.")
+    reference_image_path: str | None = Field(default=None, description="The picture below an input folder.")
+    end_image_url: str | None = Field(default=None, description="The last frame's picture, by URL.")
+    end_image_base64: str | None = Field(default=None, description="The last frame's picture as base64.")
+    end_image_path: str | None = Field(default=None, description="The last frame's picture, by path.")
+    prompt: Prompt = Field(default="", description="What the video shows.")
+    negative_prompt: Prompt | None = Field(default=None, description="What it must not show.")
+    diffusion_model: str = Field(
+        default="wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors",
+        description="One expert's file; its sibling is inferred.",
+    )
+    diffusion_model_2: str | None = Field(default=None, description="The other expert's file, if not inferred.")
+    single_expert: bool = Field(default=False, description="Render with diffusion_model alone.")
+    vae_model: str = Field(default="wan_2.1_vae.safetensors", description="The VAE's file.")
+    steps: Steps = Field(default=20, description="Denoising steps of both experts together.")
+    cfg_scale: Guidance = Field(default=7.0, description="Classifier-free guidance scale.")
+    sample_shift: Shift | None = Field(default=None, description="The flow shift of the sampler.")
+    seed: Seed = Field(default=-1, description="-1 draws one; the answer says which.")
+    use_lora: bool = Field(default=False, description="Use lora_name, or the model's own 4-step pair.")
+    lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")
+    lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")
+    loras: tuple[LoraField, ...] = Field(default=(), max_length=8, description="LoRAs as high/low pairs.")
+    size: str | None = Field(default=None, description="`832*480`; the picture's shape at that area if omitted.")
+    width: Side | None = Field(default=None, description="Width in pixels, together with height, beside size.")
+    height: Side | None = Field(default=None, description="Height in pixels, together with width, beside size.")
+    length: Frames = Field(default=81, description="Frames; the nearest 4n+1 is rendered.")
+    fps: Fps = Field(default=16, description="Frames per second.")
+    timeout: Timeout = Field(default=DEFAULT_TIMEOUT_S, description="The job's deadline in seconds.")
+    return_video: bool = Field(default=True, description="Return the video as a data URI in result.data.")
+    request_id: str | None = Field(default=None, description="Your own id, an idempotency key.")
+
+    @classmethod
+    def aliases(cls) -> Mapping[str, str]:
+        """Return the other spellings."""
+        return _ALIASES
+
+    def checked_image(self) -> Source:
+        """Return where the picture comes from. Raises InvalidRequest with the documented sentence."""
+        image = self.source("reference_image")
+        if image is None:
+            hint = "Send reference_image_url, reference_image_base64 or reference_image_path."
+            message = "Missing reference image (url/base64/path) for i2v task."
+            raise InvalidRequest(message, hint=hint, field="reference_image_url")
+        return image
+
+    def to_spec(self, warnings: list[str]) -> RenderSpec:
+        """Return the spec without its files; what was changed is a line in *warnings*. Raises InvalidRequest."""
+        asked_size = self.checked_size()
+        frames = nearest_frames(self.length)
+        if frames != self.length:
+            warnings.append(f"length {self.length} was changed to {frames}: Wan renders 4n+1 frames.")
+        if self.negative_prompt and self.cfg_scale <= 1:
+            warnings.append("negative_prompt does nothing at cfg_scale <= 1: no guidance is computed there.")
+        given = self.model_fields_set
+        models = (self.diffusion_model, *filter(None, (self.diffusion_model_2,)))
+        loras = self._loras() if self.use_lora or self.loras else ()
+        if self.lora_name and not (self.use_lora or self.loras):
+            warnings.append("lora_name was ignored: set use_lora to true.")
+        uses_lora = self.use_lora or bool(loras)
+        return RenderSpec(
+            task=_TASK.name,
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt or None,
+            size=asked_size or DEFAULT_SIZE,
+            size_given=asked_size is not None,
+            fps=float(self.fps),
+            fps_given="fps" in given,
+            frames=frames,
+            seed=secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed,
+            # A LoRA with its own few steps decides what the request leaves out.
+            steps=None if uses_lora and "steps" not in given else self.steps,
+            guidance=None if uses_lora and "cfg_scale" not in given else self.cfg_scale,
+            shift=self.sample_shift,
+            use_lora=uses_lora,
+            loras=loras,
+            diffusion_models=models,
+            vae_model=self.vae_model,
+            single_expert=self.single_expert,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes this request this one and no other, for the hash kept with its id."""
+        return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})
+
+    def _loras(self) -> tuple[Lora, ...]:
+        pairs = tuple(field.to_lora() for field in self.loras)
+        if not self.lora_name:
+            return pairs
+        return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))

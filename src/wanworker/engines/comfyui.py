@@ -1,0 +1,227 @@
+"""A ComfyUI server: our own graphs for the Wan tasks, and a caller's graphs as they are."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wanworker.comfyui.admission import admit
+from wanworker.comfyui.client import ComfyClient
+from wanworker.comfyui.events import Event
+from wanworker.comfyui.graph import Graph, is_ui_format, read_graph, with_prefix, with_uploads
+from wanworker.comfyui.history import OutputFile
+from wanworker.comfyui.progress import RunProgress
+from wanworker.comfyui.server import Launch, Limits, Server, Status
+from wanworker.comfyui.server_launch import interpreter_of
+from wanworker.comfyui.ui_format import api_graph
+from wanworker.comfyui.watch import Finished
+from wanworker.comfyui.watch import run as watch
+from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
+from wanworker.engines.comfyui_graphs import ModelChoice, graph_for, missing_for, read_workflows
+from wanworker.engines.comfyui_inputs import sent_inputs
+from wanworker.engines.comfyui_weights import FolderLists, Lists
+from wanworker.errors import EngineUnavailable, NoOutput
+from wanworker.models.hardware import Gpu, gpus
+from wanworker.progress import Progress
+from wanworker.settings import Settings, child_environment
+from wanworker.spec import TASKS, GraphSpec, RenderSpec, Upload
+
+CAPABILITIES = Capabilities(
+    tasks=frozenset(TASKS),
+    negative_prompt=True,
+    fps=True,
+    lora=True,
+    last_image=frozenset({"i2v-A14B"}),
+    guidance_per_expert=True,
+)
+
+
+class ComfyUI:
+    """Run graphs on one server, which is started, found or remote; see comfyui/server.py."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        gpus: Callable[[], Sequence[Gpu]] = gpus,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._models_dir = f"{str(settings.ckpt_dir).rstrip('/')}/"
+        self._clock = clock
+        token = settings.comfyui_token.get_secret_value() if settings.comfyui_token else None
+        where = _where(settings, has_gpu=lambda: bool(gpus()))
+        url = where if isinstance(where, str) else where.url
+        self._server = Server(where, token=token, limits=Limits(start_s=settings.comfyui_wait_s))
+
+        def make_client() -> ComfyClient:
+            return ComfyClient(url, token=token, models_place=self._models_dir.rstrip("/"))
+
+        self._make_client = make_client
+        self._client: ComfyClient | None = None
+        self._generation = -1
+        self._is_local = isinstance(where, Launch)
+        self.lists = FolderLists(settings.model_dirs, make_client, clock=clock)
+
+    @property
+    def status(self) -> Status:
+        """What is known of the server, at once."""
+        return self._server.status
+
+    async def probe(self) -> Status:
+        """Ask whether a server is there, starting none."""
+        return await self._server.probe()
+
+    def readiness(self, task: str) -> Readiness:
+        """Say which weights are missing: by the volume's folders for our own server, by its own word for another."""
+        searched = (self._models_dir,)
+        available = self.lists.from_folders() if self._is_local else self.lists.from_server_now()
+        if available is None:
+            return Readiness(missing=("no ComfyUI server answers, and COMFYUI_ROOT names none",), searched=searched)
+        return Readiness(missing=missing_for(task, available), searched=searched)
+
+    async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
+        """Render *spec* by one of our graphs; see Engine. Raises ModelNotFound and GraphRefused too."""
+        client = await self.connected(report)
+        run_id = _run_id(out_path)
+        available = await self.lists.from_server(client)
+        uploads = await sent_inputs(client, spec, run_id)
+        choice = ModelChoice(spec.diffusion_models, spec.vae_model, single_expert=spec.single_expert)
+        filled = graph_for(
+            spec,
+            choice,
+            uploads,
+            run_id,
+            graphs=read_workflows(),
+            available=available,
+            models_dir=self._models_dir.rstrip("/"),
+        )
+        admitted = await admit(client, filled.graph)
+        finished = await self._run(client, admitted.graph, report)
+        await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
+        return Rendered(filled.model, (*filled.warnings, *admitted.remarks), _timings(finished))
+
+    async def run_graph(self, spec: GraphSpec, out_dir: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
+        """Run a caller's graph and fetch every file that it saved; see GraphEngine."""
+        client = await self.connected(report)
+        run_id = _run_id(out_dir)
+        graph, unused = with_uploads(dict(spec.graph), await _uploaded(client, spec.uploads, run_id))
+        warnings = [
+            f"{upload.name} was sent and no node reads it." for upload in spec.uploads if upload.name not in unused
+        ]
+        admitted = await admit(client, graph)
+        classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
+        finished = await self._run(client, with_prefix(admitted.graph, classes, run_id), report)
+        files = await _fetched(client, finished.outcome.outputs, out_dir)
+        left_out = [str(problem) for problem in finished.problems]
+        return Rendered("comfyui", (*admitted.remarks, *warnings, *left_out), _timings(finished), files)
+
+    async def checked_graph(self, document: Mapping[str, Any], report: Report) -> tuple[Graph, tuple[str, ...]]:
+        """
+        Return a caller's *document* as a graph that the server accepts, with a remark for everything filled in.
+
+        A document in the browser's own format is converted with the server's classes first. Raises GraphRefused and
+        ModelNotFound with every problem at once, before anything is queued.
+        """
+        client = await self.connected(report)
+        remarks: tuple[str, ...] = ()
+        if is_ui_format(document):
+            converted = api_graph(document, await client.object_info())
+            graph, remarks = converted.graph, tuple(converted.warnings)
+        else:
+            graph = read_graph(document)
+        admitted = await admit(client, graph)
+        return admitted.graph, (*remarks, *admitted.remarks)
+
+    async def server_lists(self) -> Lists:
+        """Return the server's own lists of model files. Raises EngineUnavailable."""
+        return await self.lists.from_server(await self.connected(lambda _progress: None))
+
+    async def connected(self, report: Report) -> ComfyClient:
+        """Return a client of a server that answers, having started it if need be. Raises EngineUnavailable."""
+        await self._server.ensure(lambda stage: report(Progress(stage, 0.0)))
+        if self._client is None:
+            self._client = self._make_client()
+        if self._server.generation != self._generation:
+            self._client.drop_object_info()
+            self._generation = self._server.generation
+        return self._client
+
+    async def close(self) -> None:
+        """End our own server and all connections."""
+        if self._client is not None:
+            await self._client.close()
+        await self._server.close()
+
+    async def _run(self, client: ComfyClient, graph: Graph, report: Report) -> Finished:
+        progress = RunProgress(graph, clock=self._clock)
+
+        def hear(event: Event) -> None:
+            if (now := progress.hear(event)) is not None:
+                report(now)
+
+        try:
+            return await watch(client, graph, prompt_id=str(uuid.uuid4()), client_id=str(uuid.uuid4()), on_event=hear)
+        except EngineUnavailable as error:
+            if self._server.last_end is None:
+                raise
+            raise EngineUnavailable(f"{error} {self._server.last_end}", hint=error.hint) from error
+
+
+def _where(settings: Settings, *, has_gpu: Callable[[], bool]) -> str | Launch:
+    """Return the server to use: COMFYUI_URL, else the checkout at COMFYUI_ROOT, else whatever listens on the port."""
+    if settings.comfyui_url or settings.comfyui_root is None:
+        return settings.comfyui_base_url
+    root = settings.comfyui_root
+    return Launch(
+        root=root,
+        python=settings.comfyui_python or interpreter_of(root),
+        env=child_environment(),
+        work_dir=settings.scratch_dir / f"comfyui-{settings.comfyui_port}",
+        port=settings.comfyui_port,
+        model_roots=settings.model_dirs,
+        cpu=not has_gpu(),
+        preview_method="auto",
+        arguments=settings.comfyui_args,
+    )
+
+
+def _run_id(out_path: Path) -> str:
+    """Return request id and attempt, as the hidden name of the output carries them: own names for each run."""
+    return out_path.name.removeprefix(".").partition(".part")[0]
+
+
+def _video_of(outputs: Sequence[OutputFile], saver: str) -> OutputFile:
+    for output in outputs:
+        if output.node == saver:
+            return output
+    raise NoOutput("The graph ran and its saving node left no file.")
+
+
+async def _uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) -> Mapping[str, str]:
+    """Send the caller's files under names of our own; return the caller's name -> the server's."""
+    sent = {}
+    for number, upload in enumerate(uploads):
+        name = f"{run_id}_{number}{upload.path.suffix}"
+        sent[upload.name] = (await client.upload(upload.path, name=name, overwrite=True)).value
+    return sent
+
+
+async def _fetched(client: ComfyClient, outputs: Sequence[OutputFile], out_dir: Path) -> tuple[Path, ...]:
+    """Download every output, in the graph's order; files of one name from two folders both stay."""
+    paths: list[Path] = []
+    for output in outputs:
+        name = Path(output.filename).name
+        target = out_dir / name
+        if target in paths:
+            target = out_dir / f"{target.stem}_{len(paths)}{target.suffix}"
+        await client.view(output, target)
+        paths.append(target)
+    return tuple(paths)
+
+
+def _timings(finished: Finished) -> Mapping[str, float]:
+    seconds = finished.outcome.execution_s
+    return {} if seconds is None else {"execution_s": seconds}

@@ -1,0 +1,43 @@
+"""A spec's files on their way to a ComfyUI server: sent under our own names, and measured where a graph must know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wanworker.comfyui.client import ComfyClient
+from wanworker.engines.comfyui_graphs import Uploads
+from wanworker.media.sound import sound_duration_s
+from wanworker.media.video import probe
+from wanworker.spec import RenderSpec
+
+#: What Wan's own preprocessing leaves in a prepared folder, and the slot of the graph that takes each.
+_PREPARED = {
+    "image": "src_ref.png",
+    "pose_video": "src_pose.mp4",
+    "face_video": "src_face.mp4",
+    "background_video": "src_bg.mp4",
+    "mask_video": "src_mask.mp4",
+}
+
+
+async def sent_inputs(client: ComfyClient, spec: RenderSpec, run_id: str) -> Uploads:
+    """Send every file of *spec* to the server and return their names there, with the lengths that decide clips."""
+    files = _files_of(spec)
+    names = {}
+    for slot, path in files.items():
+        names[slot] = (await client.upload(path, name=f"{run_id}_{slot}{path.suffix}", overwrite=True)).value
+    pose = files.get("pose_video")
+    return Uploads(
+        **names,
+        audio_s=await sound_duration_s(spec.audio) if spec.audio else None,
+        driving_frames=(await probe(pose)).frames if pose else None,
+    )
+
+
+def _files_of(spec: RenderSpec) -> dict[str, Path]:
+    given = {"image": spec.image, "last_image": spec.last_image, "audio": spec.audio}
+    files = {slot: path for slot, path in given.items() if path is not None}
+    if spec.prepared_dir is not None:
+        prepared = {slot: spec.prepared_dir / name for slot, name in _PREPARED.items()}
+        files |= {slot: path for slot, path in prepared.items() if path.is_file()}
+    return files

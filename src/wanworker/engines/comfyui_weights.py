@@ -1,0 +1,106 @@
+"""Which model files a ComfyUI server has, by folder: asked of the server, or read from the volume's folders."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from wanworker.comfyui.client import ComfyClient
+from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders
+from wanworker.engines.comfyui_graphs import WORKFLOWS
+from wanworker.errors import EngineFailed, EngineUnavailable, WorkerError
+
+_FRESH_S = 10.0
+
+Lists = Mapping[str, tuple[str, ...]]
+
+#: What a models folder may hold besides weights (notes, previews, half downloads) is not listed.
+_WEIGHTS = frozenset({".safetensors", ".sft", ".pt", ".pth", ".bin", ".ckpt", ".gguf"})
+
+#: What our graphs load, and checkpoints for everybody else.
+FOLDERS: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        (
+            *("diffusion_models", "vae", "loras", "text_encoders", "clip_vision", "audio_encoders", "checkpoints"),
+            *(weights.folder for workflow in WORKFLOWS.values() for weights in workflow.weights.values()),
+        )
+    )
+)
+
+
+class FolderLists:
+    """The lists of one server; *roots* are the volume's model folders, *make_client* connects to the server."""
+
+    def __init__(
+        self,
+        roots: Sequence[Path],
+        make_client: Callable[[], ComfyClient],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._roots = tuple(roots)
+        self._make_client = make_client
+        self._clock = clock
+        self._told: tuple[float, Lists | None] | None = None
+
+    def from_folders(self) -> Lists:
+        """Return what lies in the volume's folders, in either layout, as the server would name it."""
+        places = models_folders(self._roots)
+        return {
+            folder: _files(place / part for place in places for part in MODEL_FOLDERS[folder]) for folder in FOLDERS
+        }
+
+    async def from_server(self, client: ComfyClient) -> Lists:
+        """Return what the server says; a folder that it does not know is empty. Raises EngineUnavailable."""
+        names = await asyncio.gather(*(_asked(client, folder) for folder in FOLDERS))
+        return dict(zip(FOLDERS, names, strict=True))
+
+    def from_server_now(self) -> Lists | None:
+        """
+        Ask from a thread without an event loop; None when no server answers. Blocks for at most some seconds.
+
+        The answer holds for a few seconds: every job in `auto` asks.
+        """
+        if self._told is None or self._clock() - self._told[0] > _FRESH_S:
+            self._told = (self._clock(), self._ask_server())
+        return self._told[1]
+
+    def _ask_server(self) -> Lists | None:
+        found: list[Lists] = []
+
+        async def ask() -> None:
+            async with self._make_client() as client:
+                await client.system_stats()
+                found.append(await self.from_server(client))
+
+        def run() -> None:
+            try:
+                asyncio.run(ask())
+            except WorkerError:
+                return
+
+        thread = threading.Thread(target=run, name="comfyui-lists", daemon=True)
+        thread.start()
+        thread.join()
+        return found[0] if found else None
+
+
+async def _asked(client: ComfyClient, folder: str) -> tuple[str, ...]:
+    try:
+        return await client.models(folder)
+    except EngineUnavailable:
+        raise
+    except EngineFailed:  # an older server lacks the folder
+        return ()
+
+
+def _files(places: Iterable[Path]) -> tuple[str, ...]:
+    names = set()
+    for place in places:
+        for path in place.rglob("*") if place.is_dir() else ():
+            if path.suffix.lower() in _WEIGHTS and path.is_file():
+                names.add(path.relative_to(place).as_posix())
+    return tuple(sorted(names))
