@@ -1,4 +1,4 @@
-"""Every graph of workflows/: what it is linked to, which slots it has, and that each parameter of a request reaches it."""
+"""Every graph of workflows/: its links, its slots, and that each parameter of a request reaches it."""
 
 from __future__ import annotations
 

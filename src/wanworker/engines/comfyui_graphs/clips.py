@@ -18,6 +18,9 @@ HELD_FRAMES = 3
 MOTION_CLIP_FRAMES = 77
 MOTION_OVERLAP_FRAMES = 5
 
+#: A last clip of a frame or two is unlike anything the models were trained on: it is longer, and what is over is cut.
+_LEAST_LAST_FRAMES = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Clips:
@@ -31,15 +34,16 @@ def sound_clips(sound_s: float, most_frames: int | None) -> Clips:
     """
     Return the clips for a sound of *sound_s* seconds; *most_frames* caps the video.
 
-    Every clip has 80 frames but the last, which has as many as are needed (in fours, a latent each). At least 5
-    frames: fewer are not left after the held start.
+    Every clip has 80 frames but the last, which has as many as are needed (in fours, a latent each). The video has at
+    least 5 frames: fewer are not left after the held start.
     """
     limit = int(RANGES["frames"].high) if most_frames is None else most_frames
     frames = max(HELD_FRAMES + 2, min(limit, math.ceil(sound_s * SOUND_FPS)))
     full, rest = divmod(frames, SOUND_CLIP_FRAMES)
     lengths = [SOUND_CLIP_FRAMES - 3] * full
     if rest:
-        lengths.append(math.ceil(rest / 4) * 4 - 3)
+        needed = max(rest, _LEAST_LAST_FRAMES) if full else rest
+        lengths.append(math.ceil(needed / 4) * 4 - 3)
     return Clips(tuple(lengths), frames)
 
 
@@ -54,7 +58,8 @@ def motion_clips(driving_frames: int, most_frames: int | None) -> Clips:
     lengths = [_four_n_plus_one(min(frames, MOTION_CLIP_FRAMES))]
     left = frames - lengths[0]
     while left > 0:
-        lengths.append(_four_n_plus_one(min(left + MOTION_OVERLAP_FRAMES, MOTION_CLIP_FRAMES)))
+        needed = max(left, _LEAST_LAST_FRAMES) + MOTION_OVERLAP_FRAMES
+        lengths.append(_four_n_plus_one(min(needed, MOTION_CLIP_FRAMES)))
         left -= lengths[-1] - MOTION_OVERLAP_FRAMES
     return Clips(tuple(lengths), frames)
 

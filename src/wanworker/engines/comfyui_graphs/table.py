@@ -182,7 +182,6 @@ _ROWS = (
         models=_ONE_MODEL,
         parts={
             "audio": ("Sound",), "background_video": ("Background frames",), "mask_video": ("Mask",),
-            "face_video": ("Face frames",),
         },
         segment=Segment(
             titles=(
