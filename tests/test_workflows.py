@@ -184,6 +184,36 @@ def test_a_request_that_says_everything_reaches_every_slot(name: str) -> None:
     assert [] == slots_left(WORKFLOWS[name], GRAPHS[name])
 
 
+#: Inputs that no request sets, by name; and those that one node keeps although others of the same name are slots.
+CONSTANT = {
+    "type", "device", "weight_dtype", "batch_size", "add_noise", "return_with_leftover_noise", "scheduler", "denoise",
+    "format", "codec", "dim", "index", "amount", "batch_index", "crop", "channel", "continue_motion_max_frames",
+    "video_frame_offset", "strength_model",
+}  # fmt: skip
+CONSTANT_AT = {
+    ("High-noise sampler", "start_at_step"), ("Low-noise sampler", "end_at_step"), ("First good frame", "length"),
+    ("Next clip's new frames", "length"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_every_value_of_a_graph_is_a_slot_or_meant_to_stay(name: str) -> None:
+    row, graph = WORKFLOWS[name], GRAPHS[name]
+    slots = {(title, slot.input) for slot in row.slots.values() for title in slot.titles}
+    if row.segment:
+        slots |= {(row.segment.length, "length"), (row.segment.first_length, "length")}
+    values = {
+        (node["_meta"]["title"], field)
+        for node in graph.values()
+        for field, value in node["inputs"].items()
+        if not isinstance(value, list) and field not in CONSTANT
+    }
+
+    kept = CONSTANT_AT | ({("Make the video", "fps")} if row.decides_fps else set())
+
+    assert slots | (kept & values) == values
+
+
 def slots_left(row: Workflow, graph: Graph, **options: Any) -> list[tuple[str, str]]:
     """Return (slot, title) of what still has the file's own value after a request that says something else."""
     others = {folder: tuple(name for name in names if not is_default(name)) for folder, names in FILES.items()}
