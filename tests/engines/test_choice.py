@@ -129,6 +129,22 @@ def test_use_lora_without_steps_and_guidance_means_four_and_one():
     assert [line.split(" set to ")[0] for line in choice.warnings] == ["sample_steps", "sample_guide_scale"]
 
 
+def test_an_engine_that_knows_its_loras_sets_their_steps_itself():
+    rows = (row("comfyui", lora=True, lora_sets_steps=True),)
+    choice = chosen(spec(use_lora=True), rows=rows, comfyui=READY)
+
+    assert (choice.spec.steps, choice.spec.guidance, choice.warnings) == (None, None, ())
+
+
+def test_a_raw_driving_video_goes_to_an_engine_that_prepares_it(tmp_path):
+    animate = spec(task="animate-14B", driving_video=tmp_path / "dance.mp4")
+    rows = (row("comfyui"), row("wan_cli", prepares_motion=True))
+
+    assert chosen(animate, rows=rows, comfyui=READY, wan_cli=READY).engine == "wan_cli"
+    with pytest.raises(InvalidRequest, match="comfyui renders animate-14B from a prepared folder only"):
+        chosen(animate, rows=rows, asked="comfyui", comfyui=READY)
+
+
 def test_use_lora_leaves_given_steps_and_guidance_alone():
     choice = chosen(spec(use_lora=True, steps=20, guidance=3.5), diffusers=READY)
 

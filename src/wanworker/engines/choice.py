@@ -33,11 +33,12 @@ class _Candidate:
     row: EngineRow
     size: Size | None
     ignored: tuple[str, ...]
+    needs_prepared: bool
     lacking: tuple[str, ...] = ()
 
     def rank(self, asked: Size) -> tuple[bool, bool, bool]:
-        """Order candidates: a possible size, then every feature, then the size as asked."""
-        return (self.size is None, bool(self.ignored), self.size != asked)
+        """Order candidates: those that can at all, then every feature, then the size as asked."""
+        return (self.size is None or self.needs_prepared, bool(self.ignored), self.size != asked)
 
 
 def choose(
@@ -61,6 +62,10 @@ def choose(
     else:
         candidates = [_named(spec, rows, readiness, asked, searched)]
     best = min(candidates, key=lambda candidate: candidate.rank(spec.size))
+    if best.needs_prepared:
+        message = f"{best.row.name} renders {spec.task} from a prepared folder only, not from a driving video."
+        hint = "Send prepared_path, a folder made by Wan's preprocess_data.py, or use the wan_cli engine."
+        raise InvalidRequest(message, hint=hint, field="driving_video_url")
     if best.size is None:
         raise InvalidRequest(_impossible_size(spec, best.row), field="size")
     return _fitted(spec, best, best.size)
@@ -101,7 +106,8 @@ def _named(
 
 
 def _candidate(spec: RenderSpec, row: EngineRow, lacking: tuple[str, ...] = ()) -> _Candidate:
-    return _Candidate(row, _possible_size(spec, row), _ignored_features(spec, row), lacking)
+    needs_prepared = spec.driving_video is not None and not row.capabilities.prepares_motion
+    return _Candidate(row, _possible_size(spec, row), _ignored_features(spec, row), needs_prepared, lacking)
 
 
 def _ignored_features(spec: RenderSpec, row: EngineRow) -> tuple[str, ...]:
@@ -146,7 +152,7 @@ def _fitted(spec: RenderSpec, chosen: _Candidate, size: Size) -> Choice:
         f"{feature} was ignored: the {name} engine that rendered this cannot use it." for feature in chosen.ignored
     ]
     changes: dict[str, object] = {"size": size} | _dropped(spec, chosen.ignored)
-    if spec.use_lora and "use_lora" not in chosen.ignored:
+    if spec.use_lora and "use_lora" not in chosen.ignored and not chosen.row.capabilities.lora_sets_steps:
         changes |= _few_steps(spec, warnings)
     return Choice(name, dataclasses.replace(spec, **changes), tuple(warnings))  # type: ignore[arg-type]
 

@@ -36,6 +36,7 @@ CAPABILITIES = Capabilities(
     lora=True,
     last_image=frozenset({"i2v-A14B"}),
     guidance_per_expert=True,
+    lora_sets_steps=True,
 )
 
 
@@ -184,7 +185,8 @@ def _where(settings: Settings, *, has_gpu: Callable[[], bool]) -> str | Launch:
         model_roots=settings.model_dirs,
         cpu=not has_gpu(),
         preview_method="auto",
-        arguments=settings.comfyui_args,
+        # Without metadata the same request gives the same bytes: no graph, no request id inside the file.
+        arguments=("--disable-metadata", *settings.comfyui_args),
     )
 
 

@@ -22,7 +22,7 @@ from wanworker.media.video import probe
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RANGES, TASKS, RenderSpec, Size, nearest_frames
 
-CAPABILITIES = Capabilities(tasks=frozenset(TASKS), any_size=True, fps=True)
+CAPABILITIES = Capabilities(tasks=frozenset(TASKS), any_size=True, fps=True, prepares_motion=True)
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "mini"
 

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 CAPABILITIES = Capabilities(
     tasks=frozenset(TASKS),
     sizes=SIZES,
+    prepares_motion=True,
     keeps_picture_aspect=frozenset({"i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"}),
 )
 
