@@ -64,7 +64,8 @@ class ComfyUI:
         self._client: ComfyClient | None = None
         self._generation = -1
         self._is_local = isinstance(where, Launch)
-        self.lists = FolderLists(settings.model_dirs, make_client, clock=clock)
+        own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
+        self.lists = FolderLists((*own, *settings.model_dirs), make_client, clock=clock)
 
     @property
     def status(self) -> Status:
