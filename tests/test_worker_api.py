@@ -40,7 +40,7 @@ async def files():
 
 
 @pytest.fixture
-def make_worker(tmp_path, make_settings):
+async def make_worker(tmp_path, make_settings):
     workers = []
 
     def make(behaviour="ok", **fields):
@@ -49,7 +49,9 @@ def make_worker(tmp_path, make_settings):
         workers.append(Worker(make_settings(**{**defaults, "allow_hosts": ("127.0.0.1",), **fields})))
         return workers[-1]
 
-    return make
+    yield make
+    for worker in workers:
+        await worker.close()
 
 
 async def ask(worker, job, *, job_id="sync-1234", limit=None):

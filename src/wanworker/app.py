@@ -31,7 +31,7 @@ class Worker:
         self.roster = Roster(engines, settings)
         self.store = JobStore(settings.jobs_dir)
         self._inputs = InputReader(allow_hosts=settings.allow_hosts, roots=settings.input_roots)
-        self._facts = FactKeeper(self.roster, settings.comfyui_base_url)
+        self._facts = FactKeeper(self.roster)
         self._renderer = Renderer(
             store=self.store,
             roster=self.roster,

@@ -49,7 +49,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
 async def _prepare(
     spec: RenderSpec, image: Source, end_image: Source | None, context: Context, warnings: tuple[str, ...], folder: Path
 ) -> Prepared:
-    """Read the pictures, then see that the server is there: the documented order of checks."""
+    """Read the pictures, then see that the server and the models are there: the documented order of checks."""
     inputs: InputReader = context.inputs
     files: dict[str, Any] = {"image": await inputs.image(image, folder, "reference_image", label="reference image")}
     if end_image is not None:
@@ -57,8 +57,9 @@ async def _prepare(
     if not spec.size_given:
         width, height = picture_size(files["image"])
         files["size"] = size_at_aspect(width / height, spec.size.area, 16)
-    await context.comfyui().connected(context.call.report)
-    return Prepared(dataclasses.replace(spec, **files), warnings)
+    complete = dataclasses.replace(spec, **files)
+    await context.comfyui().check_models(complete, context.call.report)
+    return Prepared(complete, warnings)
 
 
 ACTION = Action("comfyui_i2v", run)

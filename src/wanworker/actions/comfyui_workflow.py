@@ -14,7 +14,8 @@ from wanworker.actions.base import Action, Context
 from wanworker.actions.fields import Request, Timeout, parse
 from wanworker.actions.graph_answer import DEFAULT_TIMEOUT_S, delivered_outputs, documented_timeout
 from wanworker.actions.graph_inputs import InputField, checked_inputs, read_inputs
-from wanworker.engines.comfyui import ComfyUI
+from wanworker.comfyui.graph import Graph, is_ui_format, read_graph
+from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store import JobRequest
@@ -35,18 +36,22 @@ class WorkflowRequest(Request):
     request_id: str | None = Field(default=None, description="Your own id, an idempotency key.")
 
     def document(self) -> dict[str, Any]:
-        """Return the graph's JSON object. Raises InvalidRequest."""
-        if self.workflow is None or self.workflow == {}:
+        """Return the graph's JSON object, in API or browser format. Raises InvalidRequest, GraphRefused."""
+        if not self.workflow:
             raise InvalidRequest("Missing workflow: send the ComfyUI graph as an object.", field="workflow")
-        if isinstance(self.workflow, dict):
-            return self.workflow
-        try:
-            document = json.loads(self.workflow)
-        except ValueError as error:
-            raise InvalidRequest(f"workflow is text that is no JSON: {error}.", field="workflow") from error
+        document = _parsed(self.workflow) if isinstance(self.workflow, str) else self.workflow
         if not isinstance(document, dict):
             raise InvalidRequest("workflow must be an object: a graph in API or browser format.", field="workflow")
+        if not is_ui_format(document):
+            read_graph(document)  # its shape can be refused without a server
         return document
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidRequest(f"workflow is text that is no JSON: {error}.", field="workflow") from error
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -55,13 +60,17 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     document = request.document()
     sources = checked_inputs(images=request.images, audio=request.audio, videos=request.videos)
     engine = context.comfyui()
-    if request.validate_only:
-        return await _validated(document, engine, context, warnings)
     call = context.call
+    sent = frozenset(source.name for source in sources)
+    if request.validate_only:
+        with documented_timeout():
+            async with Deadline(request.timeout).scope():
+                graph, remarks = await engine.checked_graph(document, call.report, sent=sent)
+        return _valid(graph, [*warnings, *remarks], call.request_id)
 
     async def prepare(folder: Path) -> Prepared:
         uploads = await read_inputs(sources, context.inputs, folder)
-        graph, remarks = await engine.checked_graph(document, call.report)
+        graph, remarks = await engine.checked_graph(document, call.report, sent=sent)
         return Prepared(GraphSpec(graph, uploads), (*warnings, *remarks))
 
     order = Order(
@@ -81,7 +90,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "request_id": job.request_id,
         "status": "completed",
         "outputs": [],
-        "warnings": [*job.warnings],
+        "warnings": [*job.warnings, *(line for line in warnings if line not in job.warnings)],
         "engine": job.engine,
         "timings": dict(job.timings),
     }
@@ -89,16 +98,8 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     return answer
 
 
-async def _validated(
-    document: dict[str, Any], engine: ComfyUI, context: Context, warnings: list[str]
-) -> dict[str, Any]:
-    graph, remarks = await engine.checked_graph(document, context.call.report)
-    return {
-        "request_id": context.call.request_id,
-        "status": "valid",
-        "workflow": graph,
-        "warnings": [*warnings, *remarks],
-    }
+def _valid(graph: Graph, warnings: list[str], request_id: str) -> dict[str, Any]:
+    return {"request_id": request_id, "status": "valid", "workflow": graph, "warnings": warnings}
 
 
 def _identity(request: WorkflowRequest) -> list[str]:

@@ -38,7 +38,9 @@ async def delivered_outputs(job: Job, answer: dict[str, Any], context: Context, 
     answer["outputs"] = outputs
     used_bytes = len(json.dumps(answer))
     for output, entry in zip(job.outputs, outputs, strict=True):
-        used_bytes += await _deliver_into(entry, output, context, used_bytes, want_data=want_data)
+        used_bytes += await _deliver_into(
+            entry, output, context, used_bytes, want_data=want_data, request_id=job.request_id
+        )
 
 
 def _entry(output: Output) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def _entry(output: Output) -> dict[str, Any]:
 
 
 async def _deliver_into(
-    entry: dict[str, Any], output: Output, context: Context, used_bytes: int, *, want_data: bool
+    entry: dict[str, Any], output: Output, context: Context, used_bytes: int, *, want_data: bool, request_id: str
 ) -> int:
     """Deliver one output into its entry and return by how many bytes the answer grew."""
     path = Path(output.path)
@@ -69,7 +71,7 @@ async def _deliver_into(
             answer_bytes=used_bytes,
             limit_bytes=context.call.answer_limit_bytes,
             bucket=context.bucket(),
-            key=f"{path.stem}/{path.name}",
+            key=f"{request_id}/{path.name}",
             work_dir=Path(scratch),
             always_upload=bool(context.call.s3_config),
             bare=True,

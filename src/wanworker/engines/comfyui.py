@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wanworker.comfyui.admission import admit
 from wanworker.comfyui.client import ComfyClient
+from wanworker.comfyui.connection import NOT_RESPONDING
 from wanworker.comfyui.events import Event
-from wanworker.comfyui.graph import Graph, is_ui_format, read_graph, with_prefix, with_uploads
+from wanworker.comfyui.graph import Graph, with_prefix, with_uploads
 from wanworker.comfyui.history import OutputFile
 from wanworker.comfyui.progress import RunProgress
 from wanworker.comfyui.server import Launch, Limits, Server, Status
 from wanworker.comfyui.server_launch import interpreter_of
-from wanworker.comfyui.ui_format import api_graph
 from wanworker.comfyui.watch import Finished
 from wanworker.comfyui.watch import run as watch
 from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
-from wanworker.engines.comfyui_graphs import ModelChoice, graph_for, missing_for, read_workflows
+from wanworker.engines.comfyui_callers_graph import checked_graph, fetched, uploaded
+from wanworker.engines.comfyui_graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui_inputs import sent_inputs
 from wanworker.engines.comfyui_weights import FolderLists, Lists
 from wanworker.errors import EngineUnavailable, NoOutput
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.progress import Progress
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import TASKS, GraphSpec, RenderSpec, Upload
+from wanworker.spec import TASKS, GraphSpec, RenderSpec
 
 CAPABILITIES = Capabilities(
     tasks=frozenset(TASKS),
@@ -38,6 +40,9 @@ CAPABILITIES = Capabilities(
     guidance_per_expert=True,
     lora_sets_steps=True,
 )
+
+#: Between two looks at whether our own server still lives.
+_LOOK_S = 0.2
 
 
 class ComfyUI:
@@ -58,14 +63,16 @@ class ComfyUI:
         self._server = Server(where, token=token, limits=Limits(start_s=settings.comfyui_wait_s))
 
         def make_client() -> ComfyClient:
-            return ComfyClient(url, token=token, models_place=self._models_dir.rstrip("/"))
+            return ComfyClient(url, token=token, models_place=self._models_dir)
 
         self._make_client = make_client
+        self._url = url
         self._client: ComfyClient | None = None
         self._generation = -1
         self._is_local = isinstance(where, Launch)
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
-        self.lists = FolderLists((*own, *settings.model_dirs), make_client, clock=clock)
+        own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
+        self.lists = FolderLists((*settings.model_dirs, *own), make_client, clock=clock)
 
     @property
     def status(self) -> Status:
@@ -73,15 +80,18 @@ class ComfyUI:
         return self._server.status
 
     async def probe(self) -> Status:
-        """Ask whether a server is there, starting none."""
-        return await self._server.probe()
+        """Ask whether a server is there, starting none; what it has is asked anew afterwards."""
+        status = await self._server.probe()
+        self.lists.forget(answers=status == "online")
+        return status
 
     def readiness(self, task: str) -> Readiness:
         """Say which weights are missing: by the volume's folders for our own server, by its own word for another."""
         searched = (self._models_dir,)
         available = self.lists.from_folders() if self._is_local else self.lists.from_server_now()
         if available is None:
-            return Readiness(missing=("no ComfyUI server answers, and COMFYUI_ROOT names none",), searched=searched)
+            silent = f"no ComfyUI server answers at {self._url}, and COMFYUI_ROOT names none"
+            return Readiness(lacking=(silent,), searched=searched)
         return Readiness(missing=missing_for(task, available), searched=searched)
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
@@ -89,53 +99,40 @@ class ComfyUI:
         client = await self.connected(report)
         run_id = _run_id(out_path)
         available = await self.lists.from_server(client)
-        uploads = await sent_inputs(client, spec, run_id)
-        choice = ModelChoice(spec.diffusion_models, spec.vae_model, single_expert=spec.single_expert)
-        filled = graph_for(
-            spec,
-            choice,
-            uploads,
-            run_id,
-            graphs=read_workflows(),
-            available=available,
-            models_dir=self._models_dir.rstrip("/"),
-        )
+        filled = self._filled(spec, await sent_inputs(client, spec, run_id), run_id, available)
         admitted = await admit(client, filled.graph)
         finished = await self._run(client, admitted.graph, report)
         await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
         return Rendered(filled.model, (*filled.warnings, *admitted.remarks), _timings(finished))
 
+    async def check_models(self, spec: RenderSpec, report: Report) -> None:
+        """
+        See that the server is there and has every file that an image-to-video *spec* loads, before one is sent.
+
+        Raises EngineUnavailable, and ModelNotFound with the documented sentence.
+        """
+        available = await self.lists.from_server(await self.connected(report))
+        self._filled(spec, Uploads(image="image", last_image="last_image" if spec.last_image else None), "", available)
+
     async def run_graph(self, spec: GraphSpec, out_dir: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
-        """Run a caller's graph and fetch every file that it saved; see GraphEngine."""
+        """Run a caller's checked graph and fetch every file that it saved; see GraphEngine."""
         client = await self.connected(report)
         run_id = _run_id(out_dir)
-        graph, unused = with_uploads(dict(spec.graph), await _uploaded(client, spec.uploads, run_id))
-        warnings = [
-            f"{upload.name} was sent and no node reads it." for upload in spec.uploads if upload.name not in unused
-        ]
+        graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
+        unused = [f"{upload.name} was sent and no node reads it." for upload in spec.uploads if upload.name not in used]
+        # Checked when it came in; since then the server may be another one.
         admitted = await admit(client, graph)
         classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
         finished = await self._run(client, with_prefix(admitted.graph, classes, run_id), report)
-        files = await _fetched(client, finished.outcome.outputs, out_dir)
+        files = await fetched(client, finished.outcome.outputs, out_dir, run_id)
         left_out = [str(problem) for problem in finished.problems]
-        return Rendered("comfyui", (*admitted.remarks, *warnings, *left_out), _timings(finished), files)
+        return Rendered("comfyui", (*unused, *left_out), _timings(finished), files)
 
-    async def checked_graph(self, document: Mapping[str, Any], report: Report) -> tuple[Graph, tuple[str, ...]]:
-        """
-        Return a caller's *document* as a graph that the server accepts, with a remark for everything filled in.
-
-        A document in the browser's own format is converted with the server's classes first. Raises GraphRefused and
-        ModelNotFound with every problem at once, before anything is queued.
-        """
-        client = await self.connected(report)
-        remarks: tuple[str, ...] = ()
-        if is_ui_format(document):
-            converted = api_graph(document, await client.object_info())
-            graph, remarks = converted.graph, tuple(converted.warnings)
-        else:
-            graph = read_graph(document)
-        admitted = await admit(client, graph)
-        return admitted.graph, (*remarks, *admitted.remarks)
+    async def checked_graph(
+        self, document: Mapping[str, Any], report: Report, *, sent: Collection[str] = ()
+    ) -> tuple[Graph, tuple[str, ...]]:
+        """Return a caller's *document* as a graph that the server accepts; see comfyui_callers_graph.py."""
+        return await checked_graph(await self.connected(report), document, sent)
 
     async def server_lists(self) -> Lists:
         """Return the server's own lists of model files. Raises EngineUnavailable."""
@@ -164,12 +161,37 @@ class ComfyUI:
             if (now := progress.hear(event)) is not None:
                 report(now)
 
+        prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())
+        return await self._unless_it_dies(watch(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear))
+
+    async def _unless_it_dies(self, work: Coroutine[Any, Any, Finished]) -> Finished:
+        """Return what *work* returns. Raises EngineUnavailable at once when our own server ends meanwhile."""
+        before = self._server.last_end
+        running = asyncio.create_task(work)
         try:
-            return await watch(client, graph, prompt_id=str(uuid.uuid4()), client_id=str(uuid.uuid4()), on_event=hear)
-        except EngineUnavailable as error:
-            if self._server.last_end is None:
+            while not running.done() and self._server.last_end is before:
+                await asyncio.wait({running}, timeout=_LOOK_S)
+            if running.done():
+                return running.result()
+        except EngineUnavailable:
+            if self._server.last_end is before:
                 raise
-            raise EngineUnavailable(f"{error} {self._server.last_end}", hint=error.hint) from error
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        message = f"{NOT_RESPONDING}. It ended in the middle of the run. {self._server.last_end}"
+        raise EngineUnavailable(message, hint="Send the request again: the server is started again for the next job.")
+
+    def _filled(self, spec: RenderSpec, uploads: Uploads, run_id: str, available: Lists) -> Filled:
+        return graph_for(
+            spec,
+            ModelChoice(spec.diffusion_models, spec.vae_model, single_expert=spec.single_expert),
+            uploads,
+            run_id,
+            graphs=read_workflows(),
+            available=available,
+            models_dir=self._models_dir.rstrip("/"),
+        )
 
 
 def _where(settings: Settings, *, has_gpu: Callable[[], bool]) -> str | Launch:
@@ -201,28 +223,6 @@ def _video_of(outputs: Sequence[OutputFile], saver: str) -> OutputFile:
         if output.node == saver:
             return output
     raise NoOutput("The graph ran and its saving node left no file.")
-
-
-async def _uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) -> Mapping[str, str]:
-    """Send the caller's files under names of our own; return the caller's name -> the server's."""
-    sent = {}
-    for number, upload in enumerate(uploads):
-        name = f"{run_id}_{number}{upload.path.suffix}"
-        sent[upload.name] = (await client.upload(upload.path, name=name, overwrite=True)).value
-    return sent
-
-
-async def _fetched(client: ComfyClient, outputs: Sequence[OutputFile], out_dir: Path) -> tuple[Path, ...]:
-    """Download every output, in the graph's order; files of one name from two folders both stay."""
-    paths: list[Path] = []
-    for output in outputs:
-        name = Path(output.filename).name
-        target = out_dir / name
-        if target in paths:
-            target = out_dir / f"{target.stem}_{len(paths)}{target.suffix}"
-        await client.view(output, target)
-        paths.append(target)
-    return tuple(paths)
 
 
 def _timings(finished: Finished) -> Mapping[str, float]:

@@ -68,6 +68,10 @@ class FolderLists:
             self._told = (self._clock(), self._ask_server())
         return self._told[1]
 
+    def forget(self, *, answers: bool) -> None:
+        """Drop what the server told; where it is known not to answer, that is remembered for some seconds instead."""
+        self._told = None if answers else (self._clock(), None)
+
     def _ask_server(self) -> Lists | None:
         found: list[Lists] = []
 

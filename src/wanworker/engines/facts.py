@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import aiohttp
-
+from wanworker.comfyui.server import Status
+from wanworker.engines.comfyui import ComfyUI
 from wanworker.engines.roster import Roster
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.spec import TASKS
 
-_COMFYUI_TIMEOUT_S = 2.0
+#: A server that computes may take seconds to answer; health is not to wait longer than this.
+_COMFYUI_TIMEOUT_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Facts:
 
     engines: Mapping[str, Mapping[str, str]]
     gpus: tuple[Gpu, ...]
-    comfyui_status: str
+    comfyui_status: Status
 
     @property
     def can_render_real(self) -> bool:
@@ -33,33 +35,46 @@ class Facts:
 class FactKeeper:
     """Answer from the last look; look again when asked to, or when there was none yet."""
 
-    def __init__(self, roster: Roster, comfyui_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, roster: Roster, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._roster = roster
-        self._comfyui_url = comfyui_url
         self._clock = clock
         self._kept: tuple[Facts, float] | None = None
 
     async def current(self, *, refresh: bool) -> tuple[Facts, float]:
-        """Return the facts and their age in seconds; at most a few seconds, then something did not answer."""
+        """
+        Return the facts and their age in seconds; at most a few seconds, then something did not answer.
+
+        ComfyUI's state is always the newest known: every job that uses the server tells of it.
+        """
         if refresh or self._kept is None:
-            comfyui_status, engines, cards = await asyncio.gather(
-                comfyui_state(self._comfyui_url),
-                asyncio.to_thread(_engine_words, self._roster),
-                asyncio.to_thread(gpus),
+            server = await _asked_comfyui(self._roster)
+            engines, cards = await asyncio.gather(
+                asyncio.to_thread(_engine_words, self._roster), asyncio.to_thread(gpus)
             )
-            self._kept = (Facts(engines, cards, comfyui_status), self._clock())
+            self._kept = (Facts(engines, cards, server), self._clock())
         facts, seen = self._kept
-        return facts, self._clock() - seen
+        engine = _comfyui(self._roster)
+        known = facts if engine is None else dataclasses.replace(facts, comfyui_status=engine.status)
+        return known, self._clock() - seen
 
 
-async def comfyui_state(url: str) -> str:
-    """Return `online` when a ComfyUI server answers at *url*, `offline` when none does."""
-    timeout = aiohttp.ClientTimeout(total=_COMFYUI_TIMEOUT_S)
-    try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/system_stats") as answer:
-            return "online" if answer.status == 200 and "system" in await answer.json() else "offline"
-    except (aiohttp.ClientError, TimeoutError, ValueError):
+def _comfyui(roster: Roster) -> ComfyUI | None:
+    """Return the ComfyUI engine of this worker; a worker may be built without."""
+    if not any(row.name == "comfyui" for row in roster.rows):
+        return None
+    engine = roster.engine("comfyui")
+    return engine if isinstance(engine, ComfyUI) else None
+
+
+async def _asked_comfyui(roster: Roster) -> Status:
+    engine = _comfyui(roster)
+    if engine is None:
         return "offline"
+    try:
+        async with asyncio.timeout(_COMFYUI_TIMEOUT_S):
+            return await engine.probe()
+    except TimeoutError:
+        return engine.status
 
 
 def _engine_words(roster: Roster) -> dict[str, dict[str, str]]:

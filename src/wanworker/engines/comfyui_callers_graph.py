@@ -1,0 +1,84 @@
+"""A caller's own graph: converted, checked with the server's classes, and its outputs brought home."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wanworker.comfyui.admission import admit
+from wanworker.comfyui.client import ComfyClient
+from wanworker.comfyui.graph import Graph, is_ui_format, read_graph
+from wanworker.comfyui.history import OutputFile
+from wanworker.comfyui.preflight import Preflight, check
+from wanworker.comfyui.problems import as_error
+from wanworker.comfyui.ui_format import api_graph
+from wanworker.errors import GraphRefused
+from wanworker.spec import Upload
+
+#: Names longer than this are cut: with the request id before them they must fit the 255 bytes of a file's name.
+_NAME_BYTES = 150
+
+
+async def checked_graph(
+    client: ComfyClient, document: Mapping[str, Any], sent: Collection[str] = ()
+) -> tuple[Graph, tuple[str, ...]]:
+    """
+    Return *document* as a graph that the server accepts, with a remark for everything filled in.
+
+    A document in the browser's own format is converted with the server's classes first. *sent* are the names of files
+    that come with the graph: they may stand where the server does not know them yet. Raises GraphRefused and
+    ModelNotFound with every problem at once, before anything is queued.
+    """
+    remarks: tuple[str, ...] = ()
+    if is_ui_format(document):
+        converted = api_graph(document, await client.object_info())
+        graph, remarks = converted.graph, tuple(converted.warnings)
+    else:
+        graph = read_graph(document)
+    admitted = await _admitted(client, graph, sent)
+    return admitted.graph, (*remarks, *admitted.remarks)
+
+
+async def _admitted(client: ComfyClient, graph: Graph, sent: Collection[str]) -> Preflight:
+    try:
+        return await admit(client, graph)
+    except GraphRefused:
+        if not sent:
+            raise
+    # Loaders without an upload flag (VideoHelperSuite's) list the server's files, and ours is not there yet.
+    found = check(graph, await client.object_info())
+    problems = [problem for problem in found.problems if problem.value not in sent]
+    if problems:
+        raise as_error(problems, models_place=client.models_place)
+    return found
+
+
+async def uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) -> Mapping[str, str]:
+    """Send the caller's files under names of our own; return the caller's name -> the server's."""
+    sent = {}
+    for number, upload in enumerate(uploads):
+        name = f"{run_id}_{number}{upload.path.suffix}"
+        sent[upload.name] = (await client.upload(upload.path, name=name, overwrite=True)).value
+    return sent
+
+
+async def fetched(client: ComfyClient, outputs: Sequence[OutputFile], out_dir: Path, run_id: str) -> tuple[Path, ...]:
+    """Download every output into *out_dir*, in the graph's order; files of one name from two folders both stay."""
+    paths: list[Path] = []
+    for output in outputs:
+        name = _plain_name(output.filename, run_id)
+        target, number = out_dir / name, 2
+        while target in paths:
+            target, number = out_dir / f"{Path(name).stem}_{number}{Path(name).suffix}", number + 1
+        await client.view(output, target)
+        paths.append(target)
+    return tuple(paths)
+
+
+def _plain_name(filename: str, run_id: str) -> str:
+    """Return the name without folders and without the run's id, which our prefix has put there."""
+    path = Path(filename.replace("\\", "/"))
+    stem = path.stem.replace(f"_{run_id}", "").replace(run_id, "output")
+    cut = stem.encode()[: _NAME_BYTES - len(path.suffix.encode())].decode(errors="ignore")
+    return f"{cut}{path.suffix}"
