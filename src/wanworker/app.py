@@ -30,9 +30,9 @@ class Worker:
         self.settings = settings
         self.roster = Roster(engines, settings)
         self.store = JobStore(settings.jobs_dir)
-        self._inputs = InputReader(allow_hosts=settings.allow_hosts, roots=settings.input_roots)
-        self._facts = FactKeeper(self.roster)
-        self._renderer = Renderer(
+        self.inputs = InputReader(allow_hosts=settings.allow_hosts, roots=settings.input_roots)
+        self.facts = FactKeeper(self.roster)
+        self.renderer = Renderer(
             store=self.store,
             roster=self.roster,
             out_dir=settings.out_dir,
@@ -52,15 +52,15 @@ class Worker:
         named = fields.get("request_id")
         if isinstance(named, str) and is_request_id(named):
             logs.request_id.set(named)
-        self._recover_once()
+        self.recover_once()
         log.info("%s with fields %s", action.name, ", ".join(sorted(fields)) or "none")
         context = Context(
             call=call,
             settings=self.settings,
-            renderer=self._renderer,
+            renderer=self.renderer,
             store=self.store,
-            inputs=self._inputs,
-            facts=self._facts,
+            inputs=self.inputs,
+            facts=self.facts,
             roster=self.roster,
         )
         return await action.run(fields, context)
@@ -69,7 +69,7 @@ class Worker:
         """Stop what the engines started."""
         await self.roster.close()
 
-    def _recover_once(self) -> None:
+    def recover_once(self) -> None:
         """Mark the jobs that an earlier process of this door left RUNNING; not at import, which FlashBoot freezes."""
         if self._has_recovered:
             return

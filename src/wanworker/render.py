@@ -48,7 +48,8 @@ class Order:
     What a door hands over: the job's names, the engine and deadline asked for, and how to get its spec.
 
     `prepare` reads the job's inputs into the folder that it is given; the folder is removed afterwards. `suffix`
-    follows the request id in the name of a render's one file.
+    follows the request id in the name of a render's one file. `queued` is the QUEUED attempt of this job that the door
+    holds already; it is started then, and no other is looked for.
     """
 
     request: JobRequest
@@ -56,6 +57,7 @@ class Order:
     timeout_s: float
     prepare: Callable[[Path], Awaitable[Prepared]]
     suffix: str = ".mp4"
+    queued: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Renderer:
         report(Progress("preparing", 0.0))
         while True:
             async with deadline.scope():
-                if earlier := await self._earlier(order.request):
+                if order.queued is None and (earlier := await self._earlier(order.request)):
                     return earlier
                 await self._turn.acquire()
             try:
@@ -140,11 +142,17 @@ class Renderer:
                 prepared = await order.prepare(work_dir)
                 plan = await self._plan(order, prepared, work_dir)
             self._check_disk()
-            claim = self._store.claim(order.request)
-            if not claim.is_ours:
+            job = self._started(order)
+            if job is None:
                 return None
-            attempt = Attempt(self._store, claim.job, report, self._limits.heartbeat_s)
+            attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
             return await self._attempt(attempt, plan, work_dir, deadline, time.monotonic() - started)
+
+    def _started(self, order: Order) -> Job | None:
+        if order.queued is not None:
+            return self._store.update(order.queued, status=JobStatus.RUNNING)
+        claim = self._store.claim(order.request)
+        return claim.job if claim.is_ours else None
 
     async def _plan(self, order: Order, prepared: Prepared, work_dir: Path) -> _Plan:
         """Choose the engine and fit the spec to it; a graph names its engine by being one."""
