@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from wanworker.settings import Settings
+
+if TYPE_CHECKING:
+    from fakes.comfyui_wan import WanServer
+    from wanworker.app import Worker
 
 #: Our own variables, whoever runs the tests.
 OURS = frozenset(str(field.validation_alias) for field in Settings.model_fields.values())
@@ -39,3 +43,39 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
 def settings(make_settings: Callable[..., Settings]) -> Settings:
     """Return settings with every default but the places."""
     return make_settings()
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return one real file of each kind that ComfyUI saves, by ending."""
+    from fakes.comfyui_wan import media
+
+    return media(tmp_path_factory.mktemp("media"))
+
+
+@pytest.fixture
+async def comfyui(tmp_path: Path, films: dict[str, bytes]) -> AsyncIterator[WanServer]:
+    """Run a fake ComfyUI with the documents' models, whose savers write real files."""
+    from fakes.comfyui_wan import WanServer
+
+    async with WanServer(tmp_path / "comfyui") as server:
+        server.nodes.media = films
+        yield server
+
+
+@pytest.fixture
+async def comfyui_worker(
+    make_settings: Callable[..., Settings], comfyui: WanServer
+) -> AsyncIterator[Callable[..., Worker]]:
+    """Return a function that builds a worker whose ComfyUI is the fake one; each is closed at the end."""
+    from wanworker.app import Worker
+
+    workers: list[Worker] = []
+
+    def make(**fields: Any) -> Worker:
+        workers.append(Worker(make_settings(**{"comfyui_url": comfyui.url, "allow_hosts": "127.0.0.1", **fields})))
+        return workers[-1]
+
+    yield make
+    for worker in workers:
+        await worker.close()

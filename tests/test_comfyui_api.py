@@ -17,10 +17,8 @@ import pytest
 from PIL import Image
 
 from door import ask, contains, refused_port
-from fakes.comfyui_wan import WanServer, media
 from fakes.files import file_server
 from fakes.graphs import saving
-from wanworker.app import Worker
 from wanworker.media.video import decode_check
 
 EXAMPLES = json.loads((Path(__file__).parent / "documents" / "comfyui_api.json").read_text())
@@ -32,36 +30,11 @@ def png(width=160, height=90):
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    return media(tmp_path_factory.mktemp("media"))
-
-
-@pytest.fixture
-async def server(tmp_path, films):
-    async with WanServer(tmp_path / "comfyui") as running:
-        running.nodes.media = films
-        yield running
-
-
 @pytest.fixture
 async def files():
     async with file_server() as running:
         running.files |= {"image.png": png(), "scene.jpg": png(90, 160)}
         yield running
-
-
-@pytest.fixture
-async def make_worker(make_settings, server):
-    workers = []
-
-    def make(**fields):
-        workers.append(Worker(make_settings(**{"comfyui_url": server.url, "allow_hosts": ("127.0.0.1",), **fields})))
-        return workers[-1]
-
-    yield make
-    for worker in workers:
-        await worker.close()
 
 
 def example(name, files=None, **changes):
@@ -90,26 +63,26 @@ def percentages(progress):
 
 @pytest.mark.parametrize("name", ["execute_workflow", "example_3_custom_workflow"])
 async def test_the_workflows_as_documented_have_no_output_node_and_are_told_so_before_queueing(
-    make_worker, server, name
+    comfyui_worker, comfyui, name
 ):
-    answer, _ = await ask(make_worker(), example(name))
+    answer, _ = await ask(comfyui_worker(), example(name))
 
     contains(answer, EXAMPLES["error"]["answer"])
     assert (answer["status"], answer["code"]) == ("ERROR", "GRAPH_REFUSED")
     assert "no output node" in answer["error"]
     assert all(saver in answer["error"] for saver in ("SaveVideo", "SaveWEBM", "SaveImage"))
-    assert server.seen["POST /prompt"] == server.seen["POST /upload/image"] == 0
+    assert comfyui.seen["POST /prompt"] == comfyui.seen["POST /upload/image"] == 0
 
 
 @pytest.mark.parametrize("name", ["execute_workflow", "example_3_custom_workflow"])
-async def test_with_an_output_node_the_documented_workflows_run(make_worker, server, films, name):
+async def test_with_an_output_node_the_documented_workflows_run(comfyui_worker, comfyui, films, name):
     job = example(name)
     saver = {"images": ["3", 0], "filename_prefix": "output"}
     job["input"]["workflow"] |= {
         "3": {"class_type": "LoadImage", "inputs": {"image": "input.png"}},
         "4": {"class_type": "SaveImage", "inputs": saver},
     }
-    answer, progress = await ask(make_worker(), job)
+    answer, progress = await ask(comfyui_worker(), job)
 
     contains(answer, EXAMPLES["execute_workflow"]["answer"])
     (output,) = answer["outputs"]
@@ -122,8 +95,8 @@ async def test_with_an_output_node_the_documented_workflows_run(make_worker, ser
     assert percentages(progress) == sorted(percentages(progress))
 
 
-async def test_the_image_to_video_example_renders_its_picture(make_worker, server, files, tmp_path):
-    answer, progress = await ask(make_worker(), example("image_to_video", files))
+async def test_the_image_to_video_example_renders_its_picture(comfyui_worker, comfyui, files, tmp_path):
+    answer, progress = await ask(comfyui_worker(), example("image_to_video", files))
 
     facts = await video_in(answer, tmp_path)
     contains(answer, EXAMPLES["image_to_video"]["answer"])
@@ -135,9 +108,9 @@ async def test_the_image_to_video_example_renders_its_picture(make_worker, serve
     assert percentages(progress) == sorted(percentages(progress))
 
 
-async def test_the_documented_parameters_reach_the_graph(make_worker, server, files):
-    await ask(make_worker(), example("image_to_video", files))
-    (graph,) = server.graphs
+async def test_the_documented_parameters_reach_the_graph(comfyui_worker, comfyui, files):
+    await ask(comfyui_worker(), example("image_to_video", files))
+    (graph,) = comfyui.graphs
     inputs = {(node["class_type"], name): value for node in graph.values() for name, value in node["inputs"].items()}
 
     assert inputs["KSamplerAdvanced", "noise_seed"] == 42
@@ -147,10 +120,10 @@ async def test_the_documented_parameters_reach_the_graph(make_worker, server, fi
     assert any(node["inputs"].get("text") == "A beautiful animation" for node in graph.values())
 
 
-async def test_example_2_gets_both_siblings_and_says_so(make_worker, server, files, tmp_path):
-    answer, _ = await ask(make_worker(), example("example_2_fast_i2v", files))
+async def test_example_2_gets_both_siblings_and_says_so(comfyui_worker, comfyui, files, tmp_path):
+    answer, _ = await ask(comfyui_worker(), example("example_2_fast_i2v", files))
 
-    (graph,) = server.graphs
+    (graph,) = comfyui.graphs
     loaded = sorted(str(node["inputs"].get("lora_name", "")) for node in graph.values())
     said = "\n".join(answer["warnings"])
     assert (await video_in(answer, tmp_path)).has_audio
@@ -162,8 +135,8 @@ async def test_example_2_gets_both_siblings_and_says_so(make_worker, server, fil
     assert "wan2.2_i2v_lightx2v_4steps_lora_v1_low_noise.safetensors" in said
 
 
-async def test_the_models_example_lists_what_the_server_has(make_worker):
-    answer, _ = await ask(make_worker(), EXAMPLES["list_available_models"]["request"])
+async def test_the_models_example_lists_what_the_server_has(comfyui_worker):
+    answer, _ = await ask(comfyui_worker(), EXAMPLES["list_available_models"]["request"])
 
     documented = EXAMPLES["list_available_models"]["answer"]
     contains(answer, documented)
@@ -172,15 +145,15 @@ async def test_the_models_example_lists_what_the_server_has(make_worker):
         assert set(names) <= set(answer["models"][folder])
 
 
-async def test_health_says_that_comfyui_is_online_and_offline_once_it_is_gone(make_worker, server):
-    worker = make_worker()
+async def test_health_says_that_comfyui_is_online_and_offline_once_it_is_gone(comfyui_worker, comfyui):
+    worker = comfyui_worker()
     online, _ = await ask(worker, {"input": {"health": True}})
-    await server.die()
+    await comfyui.die()
     offline, _ = await ask(worker, {"input": {"health": True, "refresh": True}})
-    await server.start()
+    await comfyui.start()
 
     assert (online["comfyui_status"], offline["comfyui_status"]) == ("online", "offline")
-    assert online["comfyui_url"] == server.url
+    assert online["comfyui_url"] == comfyui.url
     assert online["engines"]["comfyui"]["i2v-A14B"] == "ready"
     assert "no ComfyUI server answers" in offline["engines"]["comfyui"]["i2v-A14B"]
 
@@ -195,9 +168,9 @@ OFFLINE = {
 
 
 @pytest.mark.parametrize("case", OFFLINE)
-async def test_an_offline_server_is_the_documented_sentence_within_ten_seconds(make_worker, case):
+async def test_an_offline_server_is_the_documented_sentence_within_ten_seconds(comfyui_worker, case):
     started = time.monotonic()
-    worker = make_worker(comfyui_url=f"http://127.0.0.1:{refused_port()}")
+    worker = comfyui_worker(comfyui_url=f"http://127.0.0.1:{refused_port()}")
     answer, _ = await ask(worker, {"input": OFFLINE[case]})
 
     assert answer["error"] == EXAMPLES["offline"]["answer"]["error"]
@@ -222,9 +195,9 @@ EARLIER = {
 
 
 @pytest.mark.parametrize("case", EARLIER)
-async def test_what_is_wrong_with_the_request_is_told_before_the_server_is_asked(make_worker, settings, case):
+async def test_what_is_wrong_with_the_request_is_told_before_the_server_is_asked(comfyui_worker, settings, case):
     payload, words = EARLIER[case]
-    answer, _ = await ask(make_worker(comfyui_url=f"http://127.0.0.1:{refused_port()}"), {"input": payload})
+    answer, _ = await ask(comfyui_worker(comfyui_url=f"http://127.0.0.1:{refused_port()}"), {"input": payload})
 
     assert words in answer["error"]
     assert answer["status"] == "ERROR"
@@ -232,33 +205,35 @@ async def test_what_is_wrong_with_the_request_is_told_before_the_server_is_asked
 
 
 @pytest.mark.parametrize("field", ["diffusion_model", "vae_model", "lora_name"])
-async def test_a_missing_model_is_the_documented_sentence(make_worker, server, files, settings, field):
+async def test_a_missing_model_is_the_documented_sentence(comfyui_worker, comfyui, files, settings, field):
     job = example("image_to_video", files, **{field: "xyz.safetensors"})
-    answer, _ = await ask(make_worker(), job)
+    answer, _ = await ask(comfyui_worker(), job)
 
     documented = EXAMPLES["model_not_found"]["answer"]["error"]
     assert answer["error"] == documented.replace("/workspace/models", str(settings.ckpt_dir))
     assert (answer["status"], answer["code"]) == ("ERROR", "MODEL_NOT_FOUND")
-    assert server.seen["POST /prompt"] == server.seen["POST /upload/image"] == 0
+    assert comfyui.seen["POST /prompt"] == comfyui.seen["POST /upload/image"] == 0
     assert not settings.out_dir.exists()
 
 
-async def test_a_server_without_the_default_models_names_the_file_that_it_lacks(make_worker, server, files, settings):
-    server.models = {folder: [] for folder in server.models}
-    await server.die()
-    await server.start()
-    answer, _ = await ask(make_worker(), example("image_to_video", files, use_lora=False))
+async def test_a_server_without_the_default_models_names_the_file_that_it_lacks(
+    comfyui_worker, comfyui, files, settings
+):
+    comfyui.models = {folder: [] for folder in comfyui.models}
+    await comfyui.die()
+    await comfyui.start()
+    answer, _ = await ask(comfyui_worker(), example("image_to_video", files, use_lora=False))
 
     name = "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors"
     assert answer["error"] == f"Model '{name}' not found in {settings.ckpt_dir}/"
 
 
-async def test_a_graph_with_a_missing_model_is_the_documented_sentence_too(make_worker, server, settings):
+async def test_a_graph_with_a_missing_model_is_the_documented_sentence_too(comfyui_worker, comfyui, settings):
     graph = {**saving("SaveImage"), "5": {"class_type": "VAELoader", "inputs": {"vae_name": "xyz.safetensors"}},
              "6": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["5", 0]}},
              "7": {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0], "vae": ["5", 0]}}}  # fmt: skip
     graph["9"]["inputs"]["images"] = ["7", 0]
-    answer, _ = await ask(make_worker(), {"input": {"workflow": graph}})
+    answer, _ = await ask(comfyui_worker(), {"input": {"workflow": graph}})
 
     assert answer["error"] == f"Model 'xyz.safetensors' not found in {settings.ckpt_dir}/"
     assert "node 5 (VAELoader), input 'vae_name'" in answer["hint"]
@@ -266,10 +241,10 @@ async def test_a_graph_with_a_missing_model_is_the_documented_sentence_too(make_
 
 @pytest.mark.parametrize("action", ["comfyui_workflow", "comfyui_i2v"])
 async def test_a_job_past_its_deadline_is_the_documented_timeout_and_leaves_the_queue(
-    make_worker, server, files, action
+    comfyui_worker, comfyui, files, action
 ):
-    server.nodes.holds = frozenset({"CreateVideo"})
-    worker = make_worker()
+    comfyui.nodes.holds = frozenset({"CreateVideo"})
+    worker = comfyui_worker()
     job = example("image_to_video", files, timeout=1, request_id="late")
     if action == "comfyui_workflow":
         job = {"input": {"workflow": saving("SaveVideo"), "timeout": 1, "request_id": "late"}}
@@ -281,32 +256,32 @@ async def test_a_job_past_its_deadline_is_the_documented_timeout_and_leaves_the_
     documented = EXAMPLES["timeout"]["answer"]
     assert (answer["status"], answer["error"]) == ("timeout", documented["error"].replace("600", "1"))
     assert took_s < 5
-    assert (server.running, server.pending) == (None, [])
+    assert (comfyui.running, comfyui.pending) == (None, [])
     assert later["status"]["status"] == "TIMEOUT"
     assert "error" not in later
 
 
-async def test_a_cancelled_job_leaves_nothing_in_the_queue_whether_it_ran_or_waited(make_worker, server, settings):
-    server.nodes.holds = frozenset({"EmptyImage"})
-    running = asyncio.create_task(ask(make_worker(), {"input": {"workflow": saving("SaveVideo")}}, job_id="runs"))
-    await server.nodes.held.wait()
-    waiting = asyncio.create_task(ask(make_worker(), {"input": {"workflow": saving("SaveWEBM")}}, job_id="waits"))
-    while not server.pending:
+async def test_a_cancelled_job_leaves_nothing_in_the_queue_whether_it_ran_or_waited(comfyui_worker, comfyui, settings):
+    comfyui.nodes.holds = frozenset({"EmptyImage"})
+    running = asyncio.create_task(ask(comfyui_worker(), {"input": {"workflow": saving("SaveVideo")}}, job_id="runs"))
+    await comfyui.nodes.held.wait()
+    waiting = asyncio.create_task(ask(comfyui_worker(), {"input": {"workflow": saving("SaveWEBM")}}, job_id="waits"))
+    while not comfyui.pending:
         await asyncio.sleep(0.01)
     for task in (waiting, running):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    worker = make_worker()
+    worker = comfyui_worker()
     states = [(await ask(worker, {"input": {"request_id": name}}))[0]["status"]["status"] for name in ("runs", "waits")]
 
-    assert (server.running, server.pending) == (None, [])
+    assert (comfyui.running, comfyui.pending) == (None, [])
     assert states == ["CANCELLED", "CANCELLED"]
     assert [path.name for path in settings.out_dir.iterdir() if path.is_file() or path.name.startswith(".")] == []
 
 
-async def test_the_records_hold_no_base64(make_worker, server, files, settings):
-    worker = make_worker()
+async def test_the_records_hold_no_base64(comfyui_worker, comfyui, files, settings):
+    worker = comfyui_worker()
     picture = base64.b64encode(png()).decode()
     image = [{"name": "input.png", "data": picture}]
     graph = {"4": {"class_type": "LoadImage", "inputs": {"image": "input.png"}}, **saving("SaveImage")}

@@ -56,6 +56,7 @@ class WanServer(FakeComfyUI):
     """A server with the documents' models; `models` may be changed before it starts. `graphs` were run."""
 
     models: dict[str, list[str]] = field(default_factory=lambda: {name: list(row[2]) for name, row in MODELS.items()})
+    growing: tuple[str, str] | None = None
 
     async def start(self) -> None:
         """List the models, then listen."""
@@ -73,6 +74,18 @@ class WanServer(FakeComfyUI):
         """What lies in the output folder."""
         root = self.folder / "output"
         return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+    def grows_by_uploads(self, class_type: str, name: str) -> None:
+        """Let the list of this input show every file of the input folder too, as a loader without a flag does."""
+        self.growing = (class_type, name)
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        answer = await super()._upload(request)
+        if self.growing:
+            class_type, name = self.growing
+            files = [path.name for path in (self.folder / "input").iterdir()]
+            self.info[class_type]["input"]["required"][name] = [sorted(files)]
+        return answer
 
     async def _models(self, request: web.Request) -> web.Response:
         folder = request.match_info["folder"]
