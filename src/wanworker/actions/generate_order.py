@@ -1,0 +1,113 @@
+"""From the fields of `generate` to what is rendered: the spec, its files, and the order; for every door."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+from wanworker.actions.generate_request import GenerateRequest
+from wanworker.jobs.model import Job, spec_hash
+from wanworker.jobs.store import JobRequest
+from wanworker.media.inputs import InputReader
+from wanworker.media.picture import picture_size
+from wanworker.render import Order, Prepared
+from wanworker.spec import RenderSpec, Size, Task, size_at_aspect
+
+
+def job_request(request: GenerateRequest, *, request_id: str, action: str, runpod_id: str | None = None) -> JobRequest:
+    """Return the names under which *request* is recorded."""
+    return JobRequest(
+        request_id=request_id,
+        runpod_id=runpod_id,
+        action=action,
+        spec_hash=spec_hash(request.identity()),
+        prompt=request.prompt,
+    )
+
+
+def generate_order(
+    request: GenerateRequest,
+    named: JobRequest,
+    *,
+    inputs: InputReader,
+    warnings: list[str],
+    engine: str,
+    timeout_s: float,
+    queued: Job | None = None,
+) -> Order:
+    """
+    Return the order for *request*; everything that can be refused before a file is read is refused here.
+
+    What was changed is a line in *warnings*; *engine* and *timeout_s* hold where the request names none. Raises
+    InvalidRequest.
+    """
+    task = request.checked_task()
+    spec = _spec(request, task, warnings)
+    return Order(
+        request=named,
+        engine=request.engine or engine,
+        timeout_s=request.timeout or timeout_s,
+        prepare=functools.partial(_prepare, request, spec, task, inputs, tuple(warnings)),
+        queued=queued,
+    )
+
+
+def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSpec:
+    """Return the spec without its files: everything that can be refused before one is read is refused here."""
+    asked_size = request.checked_size()
+    loras = request.checked_loras()
+    return RenderSpec(
+        task=task.name,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt or None,
+        size=asked_size or task.size,
+        size_given=asked_size is not None,
+        fps=request.fps or float(task.fps),
+        fps_given=request.fps is not None,
+        frames=request.checked_frames(task, warnings),
+        seed=request.drawn_seed(),
+        steps=request.sample_steps,
+        guidance=request.sample_guide_scale,
+        guidance_low=request.guidance_scale_2,
+        shift=request.sample_shift,
+        solver=request.sample_solver,
+        use_lora=request.use_lora or bool(loras),
+        loras=loras,
+        offload_model=request.offload_model,
+    )
+
+
+async def _prepare(
+    request: GenerateRequest,
+    spec: RenderSpec,
+    task: Task,
+    inputs: InputReader,
+    warnings: tuple[str, ...],
+    folder: Path,
+) -> Prepared:
+    """Read the request's files into *folder*; a size that was left out takes the picture's aspect."""
+    notes = list(warnings)
+    files: dict[str, Any] = {}
+    for field, name, read, is_taken in (
+        ("reference_image", "image", inputs.image, task.takes_image),
+        ("last_image", "last_image", inputs.image, True),
+        ("audio", "audio", inputs.audio, task.needs_audio),
+        ("driving_video", "driving_video", inputs.video, task.needs_driving_video and not request.prepared_path),
+    ):
+        source = request.source(field)
+        if source and is_taken:
+            files[name] = await read(source, folder, field, label=field.replace("_", " "))
+        elif source:
+            notes.append(f"{field} was ignored: {task.name} does not use it here.")
+    if task.needs_driving_video and request.prepared_path:
+        files["prepared_dir"] = inputs.directory(request.prepared_path, label="prepared folder", field="prepared_path")
+    if not spec.size_given and "image" in files:
+        files["size"] = _size_of(files["image"], task)
+    return Prepared(dataclasses.replace(spec, **files), tuple(notes))
+
+
+def _size_of(picture: Path, task: Task) -> Size:
+    width, height = picture_size(picture)
+    return size_at_aspect(width / height, task.size.area, task.size_multiple)

@@ -1,0 +1,65 @@
+"""The requests of jobs that have not ended: kept on the volume, so that a restart can take them up again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wanworker.jobs.disk import Disk
+from wanworker.jobs.model import is_request_id
+
+_log = logging.getLogger(__name__)
+
+
+class KeptRequests:
+    """
+    Keep one JSON file a job in *folder*, and beside it the job's inputs.
+
+    A request may hold what a record must not (a webhook's address, an input's signed URL): it is removed when nothing
+    is left to do for its job. Methods are short and blocking; they raise DiskFull and EngineUnavailable.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._disk = Disk(folder)
+
+    def put(self, request_id: str, request: Mapping[str, Any]) -> None:
+        """Keep *request* (plain JSON values) under its job's id."""
+        self._disk.replace(f"{request_id}.json", json.dumps(dict(request)).encode())
+
+    def get(self, request_id: str) -> dict[str, Any] | None:
+        """Return what was kept, None if there is nothing, or nothing that can be read."""
+        data = self._disk.read(f"{request_id}.json")
+        if data is None:
+            return None
+        try:
+            request = json.loads(data)
+        except ValueError as error:
+            _log.warning("the kept request of job %s is passed over: %s", request_id, error)
+            return None
+        return request if isinstance(request, dict) else None
+
+    def ids(self) -> list[str]:
+        """Return the ids of all that is kept, in no order."""
+        stems = (name.removesuffix(".json") for name in self._disk.sizes(".") if name.endswith(".json"))
+        return [stem for stem in stems if is_request_id(stem)]
+
+    def image_stem(self, request_id: str) -> str:
+        """Return the name, without its ending, of the job's picture in the folder."""
+        return f"{request_id}.image"
+
+    def image_path(self, request_id: str) -> Path:
+        """Return where the job's picture lies."""
+        return self.folder / f"{self.image_stem(request_id)}.png"
+
+    def remove_image(self, request_id: str) -> None:
+        """Remove the job's picture: its render is over."""
+        self._disk.remove(self.image_path(request_id).name)
+
+    def remove(self, request_id: str) -> None:
+        """Remove all that is kept of a job."""
+        self.remove_image(request_id)
+        self._disk.remove(f"{request_id}.json")
