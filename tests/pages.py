@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from wanworker import errors
 from wanworker.actions.base import Action
 from wanworker.actions.fields import Request
 from wanworker.engines.base import EngineRow
+from wanworker.engines.comfyui_graphs.loras import STEP_LORAS
+from wanworker.engines.comfyui_graphs.table import WORKFLOWS
 from wanworker.errors import WorkerError
+from wanworker.models.loras import STEP_PAIRS, sibling_of
 from wanworker.settings import Settings
 from wanworker.spec import RANGES, TASKS
 
@@ -47,7 +51,9 @@ def anchors(page: str) -> set[str]:
 
 def paths_named(page: str) -> list[str]:
     """Return the paths of this repository that the page names in code marks, placeholders left out."""
-    known = r"(?:scripts|src|tests|docs|bench|\.ci)/[\w./-]+|handler\.py|test_input\.json|requirements[\w-]*\.txt"
+    known = (
+        r"(?:scripts|src|tests|docs|bench|\.ci)/[\w./-]+|handler\.py|test_input\.json|requirements[\w-]*\.txt"
+    )
     return re.findall(rf"`({known})`", page)
 
 
@@ -64,6 +70,8 @@ def request_table(model: type[Request]) -> str:
     for alias, name in model.aliases().items():
         others.setdefault(name, []).append(f"`{alias}`")
     properties = model.model_json_schema()["properties"]
+    # The model's own order: pydantic puts what a base class declares first.
+    names = [name for name in model.__annotations__ if name in model.model_fields]
     return table(
         "Field|Also|Type|Default|Meaning",
         (
@@ -71,10 +79,10 @@ def request_table(model: type[Request]) -> str:
                 f"`{name}`",
                 ", ".join(others.get(name, [])),
                 _kind(properties[name]),
-                _value(field.default),
-                _words(field),
+                _value(model.model_fields[name].default),
+                _words(model.model_fields[name]),
             )
-            for name, field in model.model_fields.items()
+            for name in names
         ),
     )
 
@@ -83,7 +91,8 @@ def _kind(schema: dict[str, Any]) -> str:
     choices = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
     kind = choices[0]
     limits = {**schema, **kind}
-    name = "list" if kind.get("type") == "array" else kind.get("type", "object")
+    names = ["list" if part.get("type") == "array" else part.get("type", "object") for part in choices]
+    name = " or ".join(dict.fromkeys(names))
     if "enum" in kind:
         return ", ".join(f"`{value}`" for value in kind["enum"])
     if "minimum" in limits:
@@ -100,7 +109,9 @@ def _high(number: float) -> str:
 def _value(default: object) -> str:
     if default is None or default == ():
         return ""
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else "empty"
+    if isinstance(default, bool | float):
+        return f"`{str(default).lower() if isinstance(default, bool) else f'{default:.15g}'}`"
+    return f"`{default}`" if default not in {"", PydanticUndefined} else "empty" if default == "" else "required"
 
 
 def _words(field: FieldInfo) -> str:
@@ -176,3 +187,17 @@ def engines_table(rows: Iterable[EngineRow]) -> str:
         has = ", ".join(name for name, possible in extras.items() if possible) or "none of these"
         lines.append((f"`{row.name}`", tasks, sizes, has))
     return table("Engine|Tasks|Sizes|Also takes", lines)
+
+
+def weights_table() -> str:
+    """Return the table of the files that our own ComfyUI graphs load, and which requests need them."""
+    users: dict[tuple[str, str], dict[str, None]] = {}
+    for workflow in WORKFLOWS.values():
+        for weights in workflow.weights.values():
+            user = f"`{workflow.task}`" + (" with `use_lora`" if weights.folder == "loras" else "")
+            users.setdefault((weights.folder, weights.default), {})[user] = None
+    for task, high in STEP_LORAS.items():
+        for name in dict.fromkeys((high, sibling_of(high)) if task in STEP_PAIRS else (high,)):
+            users.setdefault(("loras", name), {})[f"`{task}` with `use_lora`"] = None
+    rows = ((f"`{folder}`", f"`{name}`", ", ".join(tasks)) for (folder, name), tasks in users.items())
+    return table("Folder|File|For", sorted(rows))

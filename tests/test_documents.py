@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -18,21 +18,45 @@ import pytest
 
 import pages
 import wanworker
+from fakes.clips import clip, converted
+from fakes.comfyui import FakeComfyUI
+from fakes.comfyui_recordings import video_graph
+from fakes.comfyui_rules import recorded_object_info
+from fakes.files import file_server
 from pages import ROOT
 from source import read_modules
 from wanworker.actions import ACTIONS
+from wanworker.actions.base import Call
+from wanworker.actions.comfyui_models import ModelsRequest
+from wanworker.actions.comfyui_workflow import WorkflowRequest
 from wanworker.actions.envelope import resolve
 from wanworker.actions.fields import Request, parse
 from wanworker.actions.generate_request import GenerateRequest
+from wanworker.actions.graph_inputs import InputField, checked_inputs
 from wanworker.actions.health import HealthRequest
+from wanworker.actions.i2v_request import I2vRequest
+from wanworker.actions.lora_field import LoraField
 from wanworker.actions.status import StatusRequest
+from wanworker.app import Worker
+from wanworker.comfyui.graph import read_graph
+from wanworker.comfyui.preflight import check
+from wanworker.comfyui.problems import as_error
 from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
 from wanworker.media.video import decode_check
 from wanworker.settings import Settings
 from wanworker.spec import RenderSpec, Size
 
-REQUESTS: dict[str, type[Request]] = {"generate": GenerateRequest, "status": StatusRequest, "health": HealthRequest}
+REQUESTS: dict[str, type[Request]] = {
+    "generate": GenerateRequest,
+    "status": StatusRequest,
+    "health": HealthRequest,
+    "comfyui_workflow": WorkflowRequest,
+    "comfyui_i2v": I2vRequest,
+    "comfyui_models": ModelsRequest,
+}
+#: Models of the request that have fields, and of the entries of their lists.
+TABLES = {**REQUESTS, "images[]": InputField, "loras[]": LoraField}
 PAGES = pytest.mark.parametrize("path", pages.pages(), ids=lambda path: str(path.relative_to(ROOT)))
 
 #: What the README says of each action.
@@ -40,6 +64,9 @@ ACTION_MEANINGS = {
     "health": "Says what this worker can do.",
     "status": "Says what became of a job, and returns its video.",
     "generate": "Makes a video.",
+    "comfyui_workflow": "Runs your own ComfyUI graph and returns what it saves.",
+    "comfyui_i2v": "Makes a video from a picture, by our graph on ComfyUI.",
+    "comfyui_models": "Lists the model files that ComfyUI can load.",
 }
 
 #: Packages that only diffusers imports: for big models, for LoRAs, for clean prompts.
@@ -55,7 +82,9 @@ def holds(page: str, expected: str) -> None:
         pytest.fail(f"{page} must hold this table:\n\n{expected}\n", pytrace=False)
 
 
-@pytest.mark.parametrize("model", REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(model, id=name) for name, model in TABLES.items() if model.model_fields]
+)
 def test_api_md_has_each_field_with_its_range_and_default(model: type[Request]) -> None:
     holds("docs/api.md", pages.request_table(model))
 
@@ -76,6 +105,74 @@ def test_configuration_md_has_each_variable() -> None:
 def test_the_readme_has_each_action_and_engine() -> None:
     holds("README.md", pages.actions_table(ACTIONS, ACTION_MEANINGS))
     holds("README.md", pages.engines_table(ENGINES))
+
+
+def test_comfyui_md_has_each_weight_file() -> None:
+    holds("docs/comfyui.md", pages.weights_table())
+
+
+def _changed(node: str, **inputs: object) -> dict[str, Any]:
+    graph = video_graph()
+    graph[node]["inputs"] |= inputs
+    return graph
+
+
+#: What docs/comfyui.md says is wrong -> a graph that is wrong in this way.
+REFUSED = {
+    "Nothing saves": {name: node for name, node in video_graph().items() if name != "3"},
+    "A class that is not there": {**video_graph(), "3": {"class_type": "SaveVideos", "inputs": {"video": ["2", 0]}}},
+    "A number out of range": _changed("1", width=0),
+    "A choice that there is not": _changed("3", codec="avi"),
+    "A link of another type": _changed("3", video=["1", 0]),
+    "A link to nowhere": _changed("2", images=["9", 0]),
+    "Weights that are not there": {
+        "1": {"class_type": "VAELoader", "inputs": {"vae_name": "wan_2.2_vae.safetensors"}},
+        "2": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "3": {"class_type": "VAEDecode", "inputs": {"samples": ["2", 0], "vae": ["1", 0]}},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "x"}},
+    },
+}
+
+
+def test_comfyui_md_quotes_what_a_refused_graph_is_told() -> None:
+    info = recorded_object_info()
+    told = {
+        what: as_error(check(graph, info).problems, models_place="/workspace/models/")
+        for what, graph in REFUSED.items()
+    }
+    rows = ((what, f"`{error.code}`", f"`{error}`") for what, error in told.items())
+
+    holds("docs/comfyui.md", pages.table("What is wrong|Code|Error", rows))
+
+
+def shape(answer: object) -> object:
+    """Return the keys of an answer, and of the first entry of its lists; names of models are no keys."""
+    if isinstance(answer, dict):
+        return {key: shape(value) for key, value in answer.items()}
+    if isinstance(answer, list) and answer and isinstance(answer[0], dict):
+        return [shape(answer[0])]
+    return type(answer).__name__
+
+
+@pytest.mark.parametrize("action", ["comfyui_workflow", "comfyui_i2v", "comfyui_models"])
+async def test_the_answer_in_api_md_is_what_the_request_beside_it_gets(
+    action: str, tmp_path: Path, make_settings: Callable[..., Settings]
+) -> None:
+    section = (ROOT / "docs/api.md").read_text().partition(f"\n## {action}\n")[2].partition("\n## ")[0]
+    request, documented = pages.blocks(section, "json")[:2]
+    picture = converted(clip(tmp_path / "clip.mp4"), tmp_path / "picture.png", "-frames:v", "1").read_bytes()
+    async with FakeComfyUI(tmp_path / "comfyui") as server, file_server() as files:
+        server.nodes.media = {".mp4": (tmp_path / "clip.mp4").read_bytes()}
+        files.files |= {"cover.png": picture, "scene.jpg": picture}
+        payload = json.loads(request.replace("https://example.com/", files.url("/files/")))["input"]
+        worker = Worker(make_settings(comfyui_url=server.url, allow_hosts=("127.0.0.1",)))
+        try:
+            answer = await worker.perform(payload, Call("3f0c9a52-u1", None, lambda _: None, 10**7))
+        finally:
+            await worker.close()
+
+    assert shape(json.loads(documented)) == shape(answer)
+    assert json.loads(documented).get("warnings") == answer.get("warnings")
 
 
 def test_a_table_that_is_not_the_codes_is_found() -> None:
@@ -135,6 +232,13 @@ def understood(payload: object) -> None:
         task = request.checked_task()
         request.checked_size()
         assert request.checked_frames(task, warnings) is None or [] == warnings
+    if isinstance(request, I2vRequest):
+        request.checked_image()
+        request.to_spec(warnings)
+        assert [] == warnings
+    if isinstance(request, WorkflowRequest):
+        checked_inputs(images=request.images, audio=request.audio, videos=request.videos)
+        assert () == check(read_graph(request.document()), recorded_object_info()).problems
 
 
 def test_the_readmes_python_client_waits_and_saves_the_video(tmp_path: Path) -> None:

@@ -1,0 +1,229 @@
+"""
+What the worker adds to a ComfyUI run: the job's time in a real worker less the server's own execution time.
+
+    python bench/comfyui.py                               against tests/fakes/comfyui.py, about five minutes
+    python bench/comfyui.py --url http://127.0.0.1:8188   against a real server
+    python bench/comfyui.py --jobs 50
+
+Each row is a worker process with the real SDK (handler.py, or a bare handler that makes nothing), driven by the control
+plane of tests/fakes/runpod.py; medians over the jobs after the first, in milliseconds:
+
+    sdk      from `taken` until the handler is called: the SDK looks for taken jobs every 0.1 s
+    server   between the server's own execution_start and execution_success
+    ours     the call of the handler, less that
+    post     from the handler's return until the control plane has the answer
+    added    the whole job, from taken to posted, less the server's time
+
+`ok` and `MISSED` compare with the goals of issue 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import io
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+
+RUN_S = 0.2
+MB = 1000**2
+GOAL_ADDED_MS, GOAL_LARGE_MS = 40.0, 50.0
+WORKERS = Path(__file__).with_name("comfyui_workers.py")
+SWITCHES = {"RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true", "RUNPOD_SKIP_GPU_CHECK": "true", "RUNPOD_LOG_LEVEL": "INFO"}
+COPIED = "bench-comfyui.mp4"
+
+#: Makes a job's payload, another one at each call: the server caches what it has run.
+Payload = Callable[[], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Where one job's time went, in milliseconds."""
+
+    sdk: float
+    server: float
+    ours: float
+    post: float
+    added: float
+
+
+def on_the_fake(jobs: int) -> None:
+    """Measure against the fake, whose runs take 0.2 s."""
+    none, full = _bare(jobs)
+    with _fake(100_000) as url:
+        short = _row("short video (0.1 MB), base64", _ours(url, _short, jobs))
+        _row("short video, path alone", _ours(url, lambda: _short(return_base64=False), jobs))
+        _row("comfyui_i2v, short video", _ours(url, _i2v, jobs))
+    with _fake(5 * MB) as url:
+        large = _row("5 MB video, base64", _ours(url, _short, jobs))
+        by_path = _row("5 MB video, path alone", _ours(url, lambda: _short(return_base64=False), jobs))
+    _verdicts(none, full, short, large, by_path)
+
+
+def on_a_real_server(url: str, jobs: int) -> None:
+    """Measure against the server at *url*: core nodes that need no weights, and a 5 MB video that it copies."""
+    asyncio.run(_upload(url))
+    none, full = _bare(jobs)
+    short = _row("short video, base64", _ours(url, _short, jobs))
+    _row("short video, path alone", _ours(url, lambda: _short(return_base64=False), jobs))
+    large = _row("5 MB video, base64", _ours(url, _copy, jobs))
+    by_path = _row("5 MB video, path alone", _ours(url, lambda: _copy(return_base64=False), jobs))
+    _verdicts(none, full, short, large, by_path)
+
+
+def _verdicts(none: Times, full: Times, short: Times, large: Times, by_path: Times) -> None:
+    sdk_large = full.post - none.post
+    as_base64, as_path = (each.ours - short.ours + each.post - short.post for each in (large, by_path))
+    print()
+    _verdict("short video: this worker's own part", short.ours, GOAL_ADDED_MS)
+    _verdict(f"short video: with the SDK's (bare: {none.added:.0f})", short.added, GOAL_ADDED_MS)
+    _verdict("5 MB more, path alone", as_path, GOAL_LARGE_MS)
+    _verdict("5 MB more, as base64: our own part", as_base64 - sdk_large, GOAL_LARGE_MS)
+    _verdict(f"5 MB more, as base64: with the SDK's (bare: {sdk_large:.0f})", as_base64, GOAL_LARGE_MS)
+
+
+def _verdict(what: str, added_ms: float, goal_ms: float) -> None:
+    print(f"{what:<52}{added_ms:>8.1f} ms  goal {goal_ms:.0f}  {'ok' if added_ms <= goal_ms else 'MISSED'}", flush=True)
+
+
+def _bare(jobs: int) -> tuple[Times, Times]:
+    """Measure the SDK alone: with an empty answer, and with the base64 of 5 MB."""
+    none = _row("bare SDK handler", _measured(lambda: {"x": 1}, jobs, "bare", "0"))
+    full = _row("bare SDK handler, 5 MB as base64", _measured(lambda: {"x": 1}, jobs, "bare", str(5 * MB * 4 // 3)))
+    return none, full
+
+
+def _ours(url: str, payload: Payload, jobs: int) -> list[Times]:
+    return _measured(payload, jobs, "ours", COMFYUI_URL=url)
+
+
+def _measured(payload: Payload, jobs: int, *arguments: str, **environment: str) -> list[Times]:
+    """Run one job, which connects and learns the node classes, and *jobs* more; return the times of those."""
+    from fakes.runpod import RunPod
+    from fakes.worker_process import WorkerProcess
+
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-comfyui-") as folder,
+        RunPod() as plane,
+        WorkerProcess(plane, Path(folder), argv=[str(WORKERS), *arguments], environment={**SWITCHES, **environment}),
+    ):
+        _first, *ids = [_finished(plane, payload()) for _ in range(jobs + 1)]
+        calls = (line.split() for line in (Path(folder) / "calls").read_text().splitlines())
+        called = {job_id: (float(began), float(ended)) for job_id, began, ended in calls}
+        return [_times(plane, job_id, *called[job_id]) for job_id in ids]
+
+
+def _finished(plane: Any, payload: dict[str, Any]) -> str:
+    job_id: str = plane.submit(payload)
+    done = plane.wait_for_job(job_id, timeout_s=60)
+    if done.status != "COMPLETED" or not done.has_output:
+        raise RuntimeError(f"the job failed: {done.error}")
+    return job_id
+
+
+def _times(plane: Any, job_id: str, began_s: float, ended_s: float) -> Times:
+    (taken,), (done,) = plane.events_of("take", job_id=job_id), plane.events_of("done", job_id=job_id)
+    server = 1000 * plane.jobs[job_id].output.get("timings", {}).get("execution_s", 0.0)
+    sdk, call, post = (1000 * span for span in (began_s - taken.at_s, ended_s - began_s, done.at_s - ended_s))
+    return Times(sdk, server, call - server, post, sdk + call + post - server)
+
+
+def _row(what: str, times: list[Times]) -> Times:
+    middle = Times(*map(statistics.median, zip(*map(astuple, times), strict=True)))
+    ours = sorted(each.ours for each in times)
+    spread = f"ours {ours[0]:.0f} to {ours[-1]:.0f}"
+    print(f"{what:<34}" + "".join(f"{value:>9.1f}" for value in astuple(middle)) + f"   {spread}", flush=True)
+    return middle
+
+
+def _short(*, return_base64: bool = True) -> dict[str, Any]:
+    from fakes.comfyui_recordings import video_graph
+
+    return _workflow(video_graph(color=random.randrange(1 << 24)), return_base64=return_base64)
+
+
+def _copy(*, return_base64: bool = True) -> dict[str, Any]:
+    save = {"video": ["1", 0], "filename_prefix": "video/copy", "format": "auto", "codec": "auto"}
+    graph = {
+        "1": {"class_type": "LoadVideo", "inputs": {"file": COPIED}},
+        "2": {"class_type": "SaveVideo", "inputs": save},
+    }
+    return _workflow(graph, return_base64=return_base64)
+
+
+def _workflow(graph: dict[str, Any], *, return_base64: bool) -> dict[str, Any]:
+    return {"action": "comfyui_workflow", "workflow": graph, "return_base64": return_base64}
+
+
+def _i2v() -> dict[str, Any]:
+    from PIL import Image
+
+    picture = io.BytesIO()
+    Image.new("RGB", (416, 240), (random.randrange(256), 0, 0)).save(picture, "PNG")
+    data = base64.b64encode(picture.getvalue()).decode()
+    return {"action": "comfyui_i2v", "reference_image_base64": data, "prompt": "a cat", "steps": 4, "length": 17}
+
+
+async def _upload(url: str) -> None:
+    from wanworker.comfyui.client import ComfyClient
+
+    with tempfile.TemporaryDirectory() as folder:
+        video = _noise(Path(folder) / COPIED)
+        async with ComfyClient(url) as client:
+            await client.upload(video, name=COPIED, overwrite=True)
+
+
+def _noise(path: Path) -> Path:
+    """Make a clip of some 5 MB that stays so when it is copied: noise, which nothing compresses."""
+    from wanworker.media import ffmpeg
+
+    source = ["-f", "lavfi", "-i", "nullsrc=size=640x384:rate=16,geq=random(1)*255:128:128", "-frames:v", "81"]
+    rate = ["-c:v", "mpeg4", "-pix_fmt", "yuv420p", "-b:v", "7.9M"]
+    subprocess.run([ffmpeg.program(), "-y", "-loglevel", "error", *source, *rate, str(path)], check=True)
+    return path
+
+
+@contextmanager
+def _fake(video_bytes: int) -> Iterator[str]:
+    """Serve runs that save a real video of exactly *video_bytes*: a `free` box, which players pass over, fills it."""
+    from fakes.clips import clip
+
+    with tempfile.TemporaryDirectory(prefix="bench-comfyui-") as folder:
+        video = clip(Path(folder) / "video.mp4")
+        padding = video_bytes - video.stat().st_size
+        with video.open("ab") as file:
+            file.write(padding.to_bytes(4, "big") + b"free" + random.randbytes(padding - 8))
+        argv = [sys.executable, str(WORKERS), "server", folder, str(video), str(RUN_S)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+            finally:
+                process.kill()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="What the worker adds to a ComfyUI run.")
+    parser.add_argument("--url", help="a real ComfyUI server, instead of the fake")
+    parser.add_argument("--jobs", type=int, default=20, help="jobs of a row, after a first one")
+    args = parser.parse_args()
+    print(f"{args.url or f'tests/fakes/comfyui.py, runs of {RUN_S:g} s'}; medians of {args.jobs} jobs, milliseconds")
+    print(f"{'':<34}" + "".join(f"{name:>9}" for name in Times.__dataclass_fields__))
+    on_a_real_server(args.url, args.jobs) if args.url else on_the_fake(args.jobs)
+
+
+if __name__ == "__main__":
+    main()
