@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wanworker.engines.base import Report
-from wanworker.engines.comfyui import ComfyUI
 from wanworker.engines.facts import FactKeeper
 from wanworker.engines.roster import Roster
 from wanworker.jobs.store import JobStore
@@ -15,6 +14,9 @@ from wanworker.media.bucket import Bucket
 from wanworker.media.inputs import InputReader
 from wanworker.render import Renderer
 from wanworker.settings import Settings
+
+if TYPE_CHECKING:
+    from wanworker.engines.comfyui import ComfyUI
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Context:
 
     def comfyui(self) -> ComfyUI:
         """Return the ComfyUI engine, which the comfyui_* actions always use."""
+        from wanworker.engines.comfyui import ComfyUI  # the first graph pays for it, not every worker's start
+
         engine = self.roster.engine("comfyui")
         assert isinstance(engine, ComfyUI)
         return engine

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wanworker.actions.base import Action, Context
 from wanworker.actions.fields import Request, parse
-from wanworker.engines.comfyui import ComfyUI
 from wanworker.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    from wanworker.engines.comfyui import ComfyUI
 
 
 class ModelsRequest(Request):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -14,13 +14,15 @@ from wanworker.actions.base import Action, Context
 from wanworker.actions.fields import Request, Timeout, parse
 from wanworker.actions.graph_answer import DEFAULT_TIMEOUT_S, delivered_outputs, documented_timeout
 from wanworker.actions.graph_inputs import InputField, checked_inputs, read_inputs
-from wanworker.comfyui.graph import Graph, is_ui_format, read_graph
 from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store import JobRequest
 from wanworker.render import Order, Prepared
 from wanworker.spec import GraphSpec
+
+if TYPE_CHECKING:
+    from wanworker.comfyui.graph import Graph
 
 
 class WorkflowRequest(Request):
@@ -42,6 +44,8 @@ class WorkflowRequest(Request):
         document = _parsed(self.workflow) if isinstance(self.workflow, str) else self.workflow
         if not isinstance(document, dict):
             raise InvalidRequest("workflow must be an object: a graph in API or browser format.", field="workflow")
+        from wanworker.comfyui.graph import is_ui_format, read_graph  # not at every worker's start
+
         if not is_ui_format(document):
             read_graph(document)  # its shape can be refused without a server
         return document

@@ -6,12 +6,28 @@ docs/adding-an-engine.md walks through it.
 
 from __future__ import annotations
 
-from wanworker.engines import comfyui, diffusers, mini, wan_cli
-from wanworker.engines.base import EngineRow
+import importlib
+import operator
+from collections.abc import Callable
+
+from wanworker.engines import capabilities
+from wanworker.engines.base import Engine, EngineRow
+from wanworker.settings import Settings
+
+
+def built_by(module: str, name: str) -> Callable[[Settings], Engine]:
+    """Return a builder that imports `engines/<module>.py` when it first builds: a worker starts without the others."""
+
+    def build(settings: Settings) -> Engine:
+        engine: Engine = operator.attrgetter(name)(importlib.import_module(f"{__name__}.{module}"))(settings)
+        return engine
+
+    return build
+
 
 ENGINES: tuple[EngineRow, ...] = (
-    EngineRow("diffusers", diffusers.CAPABILITIES, diffusers.DiffusersEngine),
-    EngineRow("comfyui", comfyui.CAPABILITIES, comfyui.ComfyUI),
-    EngineRow("wan_cli", wan_cli.CAPABILITIES, wan_cli.WanCli.from_settings),
-    EngineRow("mini", mini.CAPABILITIES, mini.MiniEngine),
+    EngineRow("diffusers", capabilities.DIFFUSERS, built_by("diffusers", "DiffusersEngine")),
+    EngineRow("comfyui", capabilities.COMFYUI, built_by("comfyui", "ComfyUI")),
+    EngineRow("wan_cli", capabilities.WAN_CLI, built_by("wan_cli", "WanCli.from_settings")),
+    EngineRow("mini", capabilities.MINI, built_by("mini", "MiniEngine")),
 )

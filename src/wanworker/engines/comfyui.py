@@ -20,7 +20,7 @@ from wanworker.comfyui.server import Launch, Limits, Server, Status
 from wanworker.comfyui.server_launch import interpreter_of
 from wanworker.comfyui.watch import Finished
 from wanworker.comfyui.watch import run as watch
-from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
+from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.comfyui_callers_graph import checked_graph, fetched, uploaded
 from wanworker.engines.comfyui_graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui_inputs import sent_inputs
@@ -29,17 +29,7 @@ from wanworker.errors import EngineUnavailable, NoOutput
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.progress import Progress
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import TASKS, GraphSpec, RenderSpec
-
-CAPABILITIES = Capabilities(
-    tasks=frozenset(TASKS),
-    negative_prompt=True,
-    fps=True,
-    lora=True,
-    last_image=frozenset({"i2v-A14B"}),
-    guidance_per_expert=True,
-    lora_sets_steps=True,
-)
+from wanworker.spec import GraphSpec, RenderSpec
 
 #: Between two looks at whether our own server still lives.
 _LOOK_S = 0.2

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
+from wanworker.engines.base import Readiness, Rendered, Report
+from wanworker.engines.capabilities import DIFFUSERS as CAPABILITIES
 from wanworker.engines.resident.placement import lacking_for, placement_for
 from wanworker.engines.resident.progress import reporting
 from wanworker.engines.resident.protocol import Adapter, Model, Render
@@ -19,15 +20,6 @@ from wanworker.models.layouts import Layouts, WanFolder
 from wanworker.models.loras import lora_files, loras_for
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, RenderSpec
-
-CAPABILITIES = Capabilities(
-    tasks=frozenset({"t2v-A14B", "i2v-A14B", "ti2v-5B"}),
-    negative_prompt=True,
-    fps=True,
-    lora=True,
-    last_image=frozenset({"i2v-A14B"}),
-    guidance_per_expert=True,
-)
 
 #: Wan's guidance steers away from something; where the caller names nothing, from what nobody wants.
 DEFAULT_NEGATIVE_PROMPT = (

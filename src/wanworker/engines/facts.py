@@ -7,12 +7,15 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from wanworker.comfyui.server import Status
-from wanworker.engines.comfyui import ComfyUI
 from wanworker.engines.roster import Roster
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.spec import TASKS
+
+if TYPE_CHECKING:
+    from wanworker.comfyui.server import Status
+    from wanworker.engines.comfyui import ComfyUI
 
 #: A server that computes may take seconds to answer; health is not to wait longer than this.
 _COMFYUI_TIMEOUT_S = 4.0
@@ -62,6 +65,8 @@ def _comfyui(roster: Roster) -> ComfyUI | None:
     """Return the ComfyUI engine of this worker; a worker may be built without."""
     if not any(row.name == "comfyui" for row in roster.rows):
         return None
+    from wanworker.engines.comfyui import ComfyUI  # not at the worker's start
+
     engine = roster.engine("comfyui")
     return engine if isinstance(engine, ComfyUI) else None
 

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
-from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
+from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.resident.progress import reporting
 from wanworker.engines.resident.protocol import Model, Render
 from wanworker.engines.resident.start import resident
@@ -21,8 +21,6 @@ from wanworker.media.sound import add_sound, sound_duration_s
 from wanworker.media.video import probe
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RANGES, TASKS, RenderSpec, Size, nearest_frames
-
-CAPABILITIES = Capabilities(tasks=frozenset(TASKS), any_size=True, fps=True, prepares_motion=True)
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "mini"
 

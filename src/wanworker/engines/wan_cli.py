@@ -12,8 +12,8 @@ from pathlib import Path
 from wanworker import process
 from wanworker.engines import wan_cli_animate as animate
 from wanworker.engines import wan_cli_speech as speech
-from wanworker.engines.base import Capabilities, Readiness, Rendered, Report
-from wanworker.engines.wan_cli_argv import SIZES, Places, argv_for, processes_for
+from wanworker.engines.base import Readiness, Rendered, Report
+from wanworker.engines.wan_cli_argv import Places, argv_for, processes_for
 from wanworker.engines.wan_cli_checkpoint import locate
 from wanworker.engines.wan_cli_failure import Context, failure
 from wanworker.engines.wan_cli_log import Reading
@@ -23,16 +23,9 @@ from wanworker.errors import EngineUnavailable
 from wanworker.media.video import decode_check
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import TASKS, RenderSpec, task_named
+from wanworker.spec import RenderSpec, task_named
 
 log = logging.getLogger(__name__)
-
-CAPABILITIES = Capabilities(
-    tasks=frozenset(TASKS),
-    sizes=SIZES,
-    prepares_motion=True,
-    keeps_picture_aspect=frozenset({"i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"}),
-)
 
 _GENERATE, _PREPROCESS = "generate.py", "preprocess_data.py"
 

@@ -1,0 +1,35 @@
+"""What each engine can do, as data: known without importing any of them."""
+
+from __future__ import annotations
+
+from wanworker.engines.base import Capabilities
+from wanworker.engines.wan_cli_argv import SIZES
+from wanworker.spec import TASKS
+
+DIFFUSERS = Capabilities(
+    tasks=frozenset({"t2v-A14B", "i2v-A14B", "ti2v-5B"}),
+    negative_prompt=True,
+    fps=True,
+    lora=True,
+    last_image=frozenset({"i2v-A14B"}),
+    guidance_per_expert=True,
+)
+
+COMFYUI = Capabilities(
+    tasks=frozenset(TASKS),
+    negative_prompt=True,
+    fps=True,
+    lora=True,
+    last_image=frozenset({"i2v-A14B"}),
+    guidance_per_expert=True,
+    lora_sets_steps=True,
+)
+
+WAN_CLI = Capabilities(
+    tasks=frozenset(TASKS),
+    sizes=SIZES,
+    prepares_motion=True,
+    keeps_picture_aspect=frozenset({"i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"}),
+)
+
+MINI = Capabilities(tasks=frozenset(TASKS), any_size=True, fps=True, prepares_motion=True)
