@@ -37,6 +37,7 @@ def _arguments() -> argparse.Namespace:
     if (HERE / "comfy" / "cli_args.py").exists():
         parser.add_argument("--database-url")
     parser.add_argument("--lowvram", action="store_true")
+    parser.add_argument("--disable-metadata", action="store_true")
     return parser.parse_args()
 
 
