@@ -1,0 +1,179 @@
+"""What fetching a preset means here: the files that are there, those that come, the room they take; and doing it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from wanworker.errors import DiskFull
+from wanworker.models.catalogue import Preset
+from wanworker.models.hub import Count, FetchFailed, HubFile
+from wanworker.models.safetensors import BrokenSafetensors, check_header
+from wanworker.models.transfer import Source, digest_of, part_bytes, transfer
+
+#: Left free beside what is fetched: a volume that is full to the last byte has no room for a video.
+SPARE_BYTES = 1_000_000_000
+
+
+class Repository(Source, Protocol):
+    """A hub: it lists repositories and gives their bytes."""
+
+    def files(self, repository: str) -> Mapping[str, HubFile]:
+        """Return the files of *repository* by path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    One file of a preset, and where it goes.
+
+    `held` is where it lies already, whole; `part_bytes` is what an earlier try left of it; `replaces` says in words
+    what is wrong with the file that is in its place.
+    """
+
+    file: HubFile
+    target: Path
+    held: Path | None = None
+    part_bytes: int = 0
+    replaces: str = ""
+
+    @property
+    def left_bytes(self) -> int:
+        """What has to come yet."""
+        return 0 if self.held else self.file.size_bytes - self.part_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every file of a preset; `models_dir` is where those that are not held go."""
+
+    preset: Preset
+    models_dir: Path
+    steps: tuple[Step, ...]
+
+    @property
+    def to_fetch(self) -> tuple[Step, ...]:
+        """The files that are not there."""
+        return tuple(step for step in self.steps if step.held is None)
+
+    @property
+    def size_bytes(self) -> int:
+        """What all files take."""
+        return sum(step.file.size_bytes for step in self.steps)
+
+    @property
+    def left_bytes(self) -> int:
+        """What has to come yet."""
+        return sum(step.left_bytes for step in self.steps)
+
+
+def plan(
+    preset: Preset,
+    hub: Repository,
+    models_dir: Path,
+    *,
+    elsewhere: Callable[[str], Iterable[Path]],
+    folders: Iterable[Path] = (),
+    verify: bool = False,
+) -> Plan:
+    """
+    Return what fetching *preset* into *models_dir* comes to; the hub is asked, nothing is written.
+
+    *elsewhere* says where else a single file (`vae/wan_2.1_vae.safetensors`) may lie for the engine to find it, and
+    *folders* are other places of a whole repository. What has the hub's size and, for safetensors, a whole header
+    counts as there; with *verify* it is hashed too. Raises FetchFailed when the hub lacks what the catalogue names.
+    """
+    listings = {name: hub.files(name) for name in preset.repositories}
+    if preset.tree is None:
+        wanted = [(_listed(listings[file.repository], file.path), file.target) for file in preset.files]
+        steps = [_step(file, models_dir / target, elsewhere(target), verify) for file, target in wanted]
+        return Plan(preset, models_dir, tuple(steps))
+    paths = [file for file in listings[preset.tree.repository].values() if preset.tree.wants(file.path)]
+    if not paths:
+        raise FetchFailed(f"{preset.tree.repository} has no files.")
+    for folder in (*folders, models_dir / preset.tree.folder):
+        steps = [_step(file, folder / file.path, (), verify) for file in paths]
+        if all(step.held for step in steps):
+            break
+    return Plan(preset, models_dir, tuple(steps))
+
+
+def check_space(wanted: Plan, free_bytes: int) -> None:
+    """Raise DiskFull when *free_bytes* are too few for *wanted*; nothing has been written by then. Pure."""
+    if wanted.left_bytes and free_bytes < wanted.left_bytes + SPARE_BYTES:
+        raise DiskFull(
+            f"{wanted.preset.name} needs {in_words(wanted.left_bytes)} in {wanted.models_dir} and "
+            f"{in_words(SPARE_BYTES)} to spare; {in_words(free_bytes)} are free.",
+            hint="Make room, enlarge the volume, or fetch into another folder with --dir.",
+        )
+
+
+def free_on_disk(folder: Path) -> int:
+    """Return the free bytes where *folder* is or will be."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
+def carry_out(wanted: Plan, source: Source, *, report: Callable[[Step, int], None]) -> None:
+    """
+    Fetch what is not there, one file after the other; *report* gets each step and the bytes that came of all.
+
+    Raises FetchFailed and DiskFull; files that are finished by then stay, and the next plan counts them as there.
+    """
+    came = 0
+
+    def counting(step: Step) -> Count:
+        def count(number: int) -> None:
+            nonlocal came
+            came += number
+            report(step, came)
+
+        return count
+
+    for step in wanted.to_fetch:
+        report(step, came)
+        transfer(source, step.file, step.target, counting(step))
+
+
+def in_words(size_bytes: int) -> str:
+    """Return `14.3 GB`, `5.2 MB` or `310 B`: powers of ten, as volumes are sold. Pure."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size_bytes >= size:
+            return f"{size_bytes / size:.1f} {unit}"
+    return f"{size_bytes} B"
+
+
+def _listed(listing: Mapping[str, HubFile], path: str) -> HubFile:
+    if path in listing:
+        return listing[path]
+    name = path.rpartition("/")[2]
+    moved = [other for other in listing if other.endswith(f"/{name}")]
+    repository = next(iter(listing.values())).repository if listing else "The repository"
+    where = f"; {moved[0]} is" if moved else ""
+    raise FetchFailed(f"{repository} has no {path}{where}. This catalogue is older than the hub: update wanworker.")
+
+
+def _step(file: HubFile, target: Path, others: Iterable[Path], verify: bool) -> Step:
+    for place in (target, *others):
+        if place.is_file() and not _flaw(place, file, verify):
+            return Step(file, target, held=place)
+    replaces = _flaw(target, file, verify) if target.is_file() else ""
+    return Step(file, target, part_bytes=part_bytes(target, file), replaces=replaces)
+
+
+def _flaw(path: Path, file: HubFile, verify: bool) -> str:
+    """Return in words how the file at *path* differs from the hub's, empty if it does not."""
+    size = path.stat().st_size
+    if size != file.size_bytes:
+        return f"{size} bytes are there, the hub has {file.size_bytes}"
+    try:
+        if path.suffix == ".safetensors":
+            check_header(path)
+    except BrokenSafetensors as error:
+        return str(error)
+    if verify and digest_of(path, file.digest) != file.digest:
+        return "its bytes are not the hub's"
+    return ""
