@@ -9,6 +9,7 @@ from source import PACKAGE, Import, Module, unit_of
 
 #: Lower numbers know nothing of higher ones. Units of one number do not know each other.
 LAYERS = {
+    "__main__": 10,
     "handler": 9, "rest": 9, "cli": 9,
     "app": 8,
     "actions": 7, "serverless": 7,
@@ -18,7 +19,7 @@ LAYERS = {
     "engines": 3,
     "comfyui": 2, "models": 2, "media": 2,
     "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1,
-    "errors": 0,
+    "errors": 0, "settings_rest": 0,
 }  # fmt: skip
 DOORS = {"handler", "rest", "cli"}
 LOG_USERS = {*DOORS, "app", "serverless"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -33,6 +35,11 @@ class Bar:
         self._on_terminal = stream.isatty()
         self._percent = 0.0
         self._line_of: tuple[str, int] | None = None
+
+    @classmethod
+    def on_stderr(cls) -> Bar:
+        """Return a bar as wide as the terminal."""
+        return cls(sys.stderr, width=shutil.get_terminal_size().columns)
 
     def draw(self, shown: Mapping[str, Any], elapsed_s: float) -> None:
         """Show where the job is; the percentage never falls."""

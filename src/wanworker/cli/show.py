@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,9 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wanworker.cli.bar import Bar
+from wanworker.cli.base import EXIT_FAILED, EXIT_STOPPED
+from wanworker.cli.files import new_request_id
+from wanworker.cli.say import complain, say, video_facts
 
 if TYPE_CHECKING:
-    from wanworker.jobs.model import Job, Output
+    from wanworker.jobs.model import Job
 
 _LOOK_S = 0.2
 
@@ -42,7 +43,7 @@ _FAILURES = (
 def main(argv: list[str]) -> int:
     """Render, show, and return the exit code: 0 for a video, 1 for a failure, 130 when stopped by Ctrl-C."""
     out_dir, handler, test_input = map(Path, argv[:3])
-    request_id = f"run-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    request_id = new_request_id("run")
     job = with_fields(json.loads(test_input.read_text(encoding="utf-8")), request_id, *argv[3:])
     out_dir.mkdir(parents=True, exist_ok=True)
     log_path = out_dir / f"{request_id}.log"
@@ -55,7 +56,7 @@ def main(argv: list[str]) -> int:
             _watch(process, find)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
-        return 130
+        return EXIT_STOPPED
     finished = find()
     if process.returncode == 0 and finished is not None and finished.outputs:
         return _show_result(finished, log_path)
@@ -112,7 +113,7 @@ def _finder(jobs_dir: Path, request_id: str) -> Callable[[], Job | None]:
 
 def _watch(process: subprocess.Popen[bytes], find: Callable[[], Job | None]) -> None:
     started = time.monotonic()
-    bar = Bar(sys.stderr, width=shutil.get_terminal_size().columns)
+    bar = Bar.on_stderr()
     try:
         while process.poll() is None:
             job = find()
@@ -131,15 +132,11 @@ def _show_result(job: Job, log_path: Path) -> int:
     video = Path(output.path)
     sheet = asyncio.run(contact_sheet(video, video.with_suffix(".png")))
     for line in job.warnings:
-        print(f"note           {line}")
-    print(f"video          {video}  ({_facts(output)}, {job.model})")
-    print(f"contact sheet  {sheet}")
-    print(f"log            {log_path}")
+        say("note", line)
+    say("video", f"{video}  ({video_facts(output.width, output.height, output.frames, output.fps)}, {job.model})")
+    say("contact sheet", str(sheet))
+    say("log", str(log_path))
     return 0
-
-
-def _facts(output: Output) -> str:
-    return f"{output.width}x{output.height}, {output.frames} frames, {output.fps:g} fps"
 
 
 def _show_failure(job: Job | None, log_path: Path) -> int:
@@ -150,11 +147,11 @@ def _show_failure(job: Job | None, log_path: Path) -> int:
     else:
         code, text = why(log_path.read_text(encoding="utf-8", errors="replace"))
         hint = _hint_of(code)
-    print(f"failed  {text}", file=sys.stderr)
+    complain("failed", text)
     if hint:
-        print(f"hint    {hint}", file=sys.stderr)
-    print(f"log     {log_path}", file=sys.stderr)
-    return 1
+        complain("hint", hint)
+    complain("log", str(log_path))
+    return EXIT_FAILED
 
 
 def _hint_of(code: str | None) -> str | None:

@@ -1,0 +1,72 @@
+"""What a command is, how one fails, and the exit codes."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wanworker.settings import Settings
+
+#: What was asked for failed.
+EXIT_FAILED = 1
+
+#: It cannot be done as asked: an argument, a setting or a field is wrong. argparse exits with the same number.
+EXIT_USAGE = 2
+
+#: Ctrl-C; another signal ends a command with 128 and its number too.
+EXIT_STOPPED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """
+    A row of the COMMANDS table (wanworker.cli.main).
+
+    `run` returns the exit code or raises CommandFailed or WorkerError; it imports what it needs itself, since every
+    command's module is loaded for any of them.
+    """
+
+    name: str
+    summary: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+class CommandFailed(Exception):
+    """End a command with a text for the person who typed it; `code` and `request_id` are for programs (--json)."""
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        hint: str = "",
+        code: str = "",
+        request_id: str = "",
+        log: Path | None = None,
+        exit_code: int = EXIT_FAILED,
+    ) -> None:
+        super().__init__(text)
+        self.hint = hint
+        self.code = code
+        self.request_id = request_id
+        self.log = log
+        self.exit_code = exit_code
+
+
+def misused(text: str, *, hint: str = "") -> CommandFailed:
+    """Return the failure of a command that cannot be run as it was typed."""
+    return CommandFailed(text, hint=hint, code="USAGE", exit_code=EXIT_USAGE)
+
+
+def read_settings() -> Settings:
+    """Return the settings. Raises CommandFailed naming each variable that is wrong."""
+    from wanworker.settings import BadSettings, load_settings
+
+    try:
+        return load_settings()
+    except BadSettings as error:
+        raise misused(f"The settings are wrong: {error}", hint="Correct the variable, or unset it.") from error
