@@ -92,3 +92,26 @@ def test_another_models_weights_under_this_name_are_told(tmp_path: Path) -> None
     missing = locate(TASKS["i2v-A14B"], [tmp_path]).missing
 
     assert missing == ("Wan2.2-I2V-A14B/low_noise_model/config.json is another model's (in_dim 16, not 36)",)
+
+
+def test_a_snapshot_in_hugging_faces_cache_is_a_checkpoint_too(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--Wan-AI--Wan2.2-TI2V-5B"
+    blobs = make_checkpoint(repository / "blobs", "ti2v-5B")
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    for entry in blobs.iterdir():
+        (snapshot / entry.name).symlink_to(entry)
+
+    assert locate(TASKS["ti2v-5B"], [tmp_path / "models", tmp_path / "hub"]).folder == snapshot
+
+
+def test_half_a_snapshot_says_what_is_missing_from_it(tmp_path: Path) -> None:
+    snapshot = tmp_path / "hub" / "models--Wan-AI--Wan2.2-TI2V-5B" / "snapshots" / "abc"
+    make_checkpoint(snapshot, "ti2v-5B")
+    (snapshot / "Wan2.2_VAE.pth").unlink()
+
+    located = locate(TASKS["ti2v-5B"], [tmp_path / "hub"])
+
+    assert located.folder is None
+    assert located.missing == ("abc/Wan2.2_VAE.pth is missing",)
+    assert str(snapshot) in located.searched

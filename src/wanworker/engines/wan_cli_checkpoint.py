@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wanworker.models.hub_cache import snapshots
 from wanworker.models.safetensors import check_header
 from wanworker.spec import Task
 
 _INDEX = "diffusion_pytorch_model.safetensors.index.json"
 _SINGLE = "diffusion_pytorch_model.safetensors"
+
+#: Whose repositories upstream's checkpoints are, on the hub.
+_PUBLISHER = "Wan-AI"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +58,19 @@ class Located:
 
 
 def locate(task: Task, model_dirs: Sequence[Path]) -> Located:
-    """Find *task*'s whole checkpoint: below each models folder by its published name, or the models folder itself."""
+    """
+    Find *task*'s whole checkpoint: below each models folder by its published name, or the models folder itself.
+
+    A models folder may be a Hugging Face cache: then it is a snapshot of upstream's repository.
+    """
     below = [place / task.folder for place in model_dirs]
-    candidates = [folder for pair in zip(below, model_dirs, strict=True) for folder in pair]
+    cached = snapshots(model_dirs, f"{_PUBLISHER}/{task.folder}")
+    candidates = [*(folder for pair in zip(below, model_dirs, strict=True) for folder in pair), *cached]
     searched = tuple(str(folder) for folder in candidates)
     found = next((folder for folder in candidates if not _missing(task, folder)), None)
     if found is not None:
         return Located(found, (), searched)
-    begun = next((folder for folder in below if folder.is_dir()), None)
+    begun = next((folder for folder in (*below, *cached) if folder.is_dir()), None)
     if begun is None:
         return Located(None, (f"no folder {task.folder}",), searched)
     return Located(None, tuple(f"{begun.name}/{line}" for line in _missing(task, begun)), searched)

@@ -11,30 +11,13 @@ from pathlib import Path
 
 from wanworker.errors import EngineUnavailable
 from wanworker.media import ffmpeg
+from wanworker.models.gpu_kernel import GPU_PROGRAM
 from wanworker.models.hardware import gpus
 from wanworker.settings import Settings, child_environment
 
 #: A first import of torch from a cold disk takes up to a minute, its first kernel some seconds.
 GPU_TIMEOUT_S = 180.0
 FFMPEG_TIMEOUT_S = 30.0
-
-#: Multiplies matrices on every GPU. A torch that is not there, or was built without CUDA, says nothing about the GPU:
-#: the engines that run in an environment of their own may still use it.
-GPU_PROGRAM = """
-import importlib.util
-import sys
-if importlib.util.find_spec("torch") is None:
-    sys.exit(0)
-import torch
-if torch.version.cuda is None:
-    sys.exit(0)
-if torch.cuda.device_count() == 0:
-    sys.exit("torch sees no GPU; its CUDA may be newer than the driver")
-for index in range(torch.cuda.device_count()):
-    ones = torch.ones(64, 64, device=f"cuda:{index}")
-    if (ones @ ones).sum().item() != 64**3:
-        sys.exit(f"GPU {index} multiplies wrongly")
-"""
 
 #: A full disk fails jobs with a code of its own, and may be freed while the worker lives.
 _FULL = (errno.ENOSPC, errno.EDQUOT)

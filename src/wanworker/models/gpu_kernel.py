@@ -1,0 +1,57 @@
+"""Whether a GPU computes: a kernel that really runs, in a child of the interpreter whose torch is in question."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+#: Multiplies matrices on every GPU and says what ran. A torch that is not there, or was built without CUDA, says
+#: nothing about the GPU: the engines that run in an environment of their own may still use it.
+GPU_PROGRAM = """
+import importlib.util
+import sys
+if importlib.util.find_spec("torch") is None:
+    print("no kernel ran: torch is not installed")
+    sys.exit(0)
+import torch
+version = getattr(torch, "__version__", "?")
+if torch.version.cuda is None:
+    print(f"no kernel ran: torch {version} was built without CUDA")
+    sys.exit(0)
+if torch.cuda.device_count() == 0:
+    sys.exit("torch sees no GPU; its CUDA may be newer than the driver")
+for index in range(torch.cuda.device_count()):
+    ones = torch.ones(64, 64, device=f"cuda:{index}")
+    if (ones @ ones).sum().item() != 64**3:
+        sys.exit(f"GPU {index} multiplies wrongly")
+print(f"a kernel ran on {torch.cuda.device_count()} GPU, torch {version}, CUDA {torch.version.cuda}")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRun:
+    """What came of it: `ran` says that a kernel ran, `failed` that one should have and did not; `text` tells."""
+
+    ran: bool
+    failed: bool
+    text: str
+
+
+def run_kernel(argv: Sequence[str], env: Mapping[str, str], *, timeout_s: float) -> KernelRun:
+    """Run *argv*, an interpreter with GPU_PROGRAM, as a child; its CUDA context goes with it. Blocks, never raises."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, env=dict(env))
+    except subprocess.TimeoutExpired:
+        return KernelRun(ran=False, failed=True, text=f"no answer within {timeout_s:g} s")
+    except OSError as error:
+        return KernelRun(ran=False, failed=True, text=f"{argv[0]}: {error.strerror}")
+    if done.returncode != 0:
+        text = _last_line(done.stderr) or "nothing was said"
+        return KernelRun(ran=False, failed=True, text=f"exit code {done.returncode}: {text}")
+    text = _last_line(done.stdout)
+    return KernelRun(ran=text.startswith("a kernel ran"), failed=False, text=text)
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
