@@ -1,0 +1,90 @@
+"""A caller's own graph: checked with the files that come along, and its outputs under names that fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from fakes.graphs import reading, saving
+from wanworker.comfyui.client import ComfyClient
+from wanworker.comfyui.history import OutputFile
+from wanworker.engines.comfyui_callers_graph import checked_graph, fetched
+from wanworker.errors import GraphRefused, NoOutput
+
+
+@pytest.fixture
+async def client(comfyui):
+    async with ComfyClient(comfyui.url) as made:
+        yield made
+
+
+def put(comfyui, name, *, subfolder="", data=b"x"):
+    """Put a file into the server's output folder and return it as the history names it."""
+    path = comfyui.folder / "output" / subfolder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return OutputFile(name, subfolder, "output", "9", "images")
+
+
+async def test_a_file_that_is_sent_excuses_its_own_input_only(client):
+    graph = reading("VHS_LoadVideo", "video", "dance.mp4")
+    checked, _ = await checked_graph(client, graph, ["dance.mp4"])
+    graph["9"]["inputs"]["images"] = ["44", 0]
+    with pytest.raises(GraphRefused) as refused:
+        await checked_graph(client, graph, ["dance.mp4"])
+
+    assert checked["4"]["inputs"]["video"] == "dance.mp4"
+    assert "node '44', which is not in the graph" in str(refused.value)
+    assert "dance.mp4" not in str(refused.value)
+
+
+async def test_without_its_file_the_same_graph_is_refused(client):
+    with pytest.raises(GraphRefused, match=r"'dance\.mp4' is none of the 1 choice"):
+        await checked_graph(client, reading("VHS_LoadVideo", "video", "dance.mp4"), ["other.mp4"])
+
+
+async def test_the_callers_document_is_left_as_it_was(client):
+    graph = saving("SaveVideo")
+    del graph["9"]["inputs"]["codec"]
+    checked, remarks = await checked_graph(client, graph)
+
+    assert "codec" not in graph["9"]["inputs"]
+    assert checked["9"]["inputs"]["codec"] == "auto"
+    assert len(remarks) == 1
+
+
+NAMES = {
+    "clip_job-1_00001_.mp4": "clip_00001_.mp4",
+    "job-1_00001_.png": "output_00001_.png",
+    "plain.mp4": "plain.mp4",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_output_is_named_without_the_runs_id(client, comfyui, tmp_path, name):
+    (path,) = await fetched(client, [put(comfyui, name)], tmp_path, "job-1")
+
+    assert path == tmp_path / NAMES[name]
+    assert path.read_bytes() == b"x"
+
+
+async def test_files_of_one_name_are_numbered_apart(client, comfyui, tmp_path):
+    files = [put(comfyui, "a.png", subfolder=folder, data=folder.encode()) for folder in ("x", "y", "z")]
+    paths = await fetched(client, files, tmp_path, "job-1")
+
+    assert [path.name for path in paths] == ["a.png", "a_2.png", "a_3.png"]
+    assert [path.read_bytes() for path in paths] == [b"x", b"y", b"z"]
+
+
+async def test_a_long_name_is_cut_so_that_the_request_id_fits_before_it(client, comfyui, tmp_path):
+    (path,) = await fetched(client, [put(comfyui, f"{'ü' * 120}.mp4")], tmp_path, "job-1")
+
+    assert len(path.name.encode()) <= 150
+    assert path.suffix == ".mp4"
+    assert path.stem == "ü" * 73
+
+
+async def test_an_output_that_the_server_no_longer_has_is_no_output(client, tmp_path):
+    with pytest.raises(NoOutput, match=r"gone\.png"):
+        await fetched(client, [OutputFile("gone.png", "", "output", "9", "images")], tmp_path, "job-1")
+
+    assert list(tmp_path.glob("*.p*")) == []

@@ -1,0 +1,79 @@
+"""Which model files there are: by the server's word, from a thread and kept for a while, or by the folders."""
+
+from __future__ import annotations
+
+import asyncio
+
+from door import refused_port
+from wanworker.comfyui.client import ComfyClient
+from wanworker.engines.comfyui_weights import FOLDERS, FolderLists
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def lists_of(server, clock=None, roots=()):
+    return FolderLists(roots, lambda: ComfyClient(server.url), clock=clock or Clock())
+
+
+def test_every_folder_that_our_graphs_load_from_is_listed():
+    assert {"diffusion_models", "text_encoders", "vae", "loras", "clip_vision", "audio_encoders"} <= set(FOLDERS)
+
+
+async def test_a_thread_without_a_loop_may_ask_the_server(comfyui):
+    told = await asyncio.to_thread(lists_of(comfyui).from_server_now)
+
+    assert told is not None
+    assert dict(told) == {folder: tuple(sorted(names)) for folder, names in comfyui.models.items()}
+
+
+async def test_the_answer_is_kept_for_ten_seconds_and_then_asked_again(comfyui):
+    clock = Clock()
+    lists = lists_of(comfyui, clock)
+    for clock.now in (0.0, 9.0, 11.0):
+        await asyncio.to_thread(lists.from_server_now)
+
+    assert comfyui.seen["GET /system_stats"] == 2
+
+
+async def test_what_was_kept_is_dropped_when_it_is_forgotten(comfyui):
+    lists = lists_of(comfyui)
+    await asyncio.to_thread(lists.from_server_now)
+    lists.forget(answers=True)
+    await asyncio.to_thread(lists.from_server_now)
+    lists.forget(answers=False)
+    silent = await asyncio.to_thread(lists.from_server_now)
+
+    assert silent is None
+    assert comfyui.seen["GET /system_stats"] == 2
+
+
+async def test_a_server_that_does_not_answer_has_no_lists():
+    lists = FolderLists((), lambda: ComfyClient(f"http://127.0.0.1:{refused_port()}"))
+
+    assert await asyncio.to_thread(lists.from_server_now) is None
+
+
+async def test_folders_that_an_older_server_lacks_are_empty(comfyui):
+    del comfyui.models["clip_vision"]
+    async with ComfyClient(comfyui.url) as client:
+        told = await lists_of(comfyui).from_server(client)
+
+    assert told["clip_vision"] == ()
+    assert told["vae"]
+
+
+def test_the_folders_of_several_roots_make_one_list_without_what_is_no_weight(tmp_path):
+    for root, name in (("a", "one.safetensors"), ("b", "sub/two.SAFETENSORS"), ("b", "one.safetensors")):
+        path = tmp_path / root / "loras" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        path.with_name("put_loras_here").touch()
+    lists = FolderLists((tmp_path / "a", tmp_path / "b", tmp_path / "c"), lambda: ComfyClient("http://localhost:1"))
+
+    assert lists.from_folders()["loras"] == ("one.safetensors", "sub/two.SAFETENSORS")
+    assert set(lists.from_folders()) == set(FOLDERS)
