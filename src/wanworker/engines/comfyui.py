@@ -12,7 +12,7 @@ from typing import Any
 from wanworker.comfyui.admission import admit
 from wanworker.comfyui.client import ComfyClient
 from wanworker.comfyui.connection import NOT_RESPONDING
-from wanworker.comfyui.events import Event
+from wanworker.comfyui.events import Event, Preview
 from wanworker.comfyui.graph import Graph, with_prefix, with_uploads
 from wanworker.comfyui.history import OutputFile
 from wanworker.comfyui.progress import RunProgress
@@ -25,6 +25,7 @@ from wanworker.engines.comfyui_callers_graph import checked_graph, fetched, uplo
 from wanworker.engines.comfyui_graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui_inputs import sent_inputs
 from wanworker.engines.comfyui_weights import FolderLists, Lists
+from wanworker.engines.preview import Previewed
 from wanworker.errors import EngineUnavailable, NoOutput
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.progress import Progress
@@ -147,8 +148,14 @@ class ComfyUI:
     async def _run(self, client: ComfyClient, graph: Graph, report: Report) -> Finished:
         progress = RunProgress(graph, clock=self._clock)
 
+        latest = Progress("sampling", 0.0)
+
         def hear(event: Event) -> None:
-            if (now := progress.hear(event)) is not None:
+            nonlocal latest
+            if isinstance(event, Preview):
+                report(Previewed.of(latest, event.image, event.mime))
+            elif (now := progress.hear(event)) is not None:
+                latest = now
                 report(now)
 
         prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())

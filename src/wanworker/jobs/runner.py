@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from wanworker.engines.base import Report
+from wanworker.engines.preview import Previewed
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
 from wanworker.jobs.model import Job, JobError, JobStatus
 from wanworker.jobs.store import JobRequest, JobStore
@@ -37,13 +38,14 @@ class Live:
     """
     A job that waits or renders here, as memory has it: newer than its record, and without a look at the disk.
 
-    `percent` never falls. `changed` is set, and replaced by a fresh event, whenever anything here changes; `ended` is
-    set once the job is no longer here.
+    `percent` never falls. `preview` has a picture of the render so far. `changed` is set, and replaced by a fresh
+    event, whenever anything here changes; `ended` is set once the job is no longer here.
     """
 
     job: Job
     percent: float = 0.0
     progress: Progress | None = None
+    preview: Previewed | None = None
     is_rendering: bool = False
     task: asyncio.Task[Job] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -102,14 +104,19 @@ class Runner:
         return self._live.get(request_id)
 
     def position(self, request_id: str) -> int:
-        """Return how many jobs come before this one, the one that renders included; 0 for that one itself."""
-        return list(self._live).index(request_id)
+        """Return the place of a job that waits here: 1 for the next."""
+        waiting = [name for name, live in self._live.items() if not live.is_rendering]
+        return waiting.index(request_id) + 1
 
-    async def submit(self, request: JobRequest) -> Job:
-        """Record *request* as QUEUED and let it wait. Raises QueueFull, and what JobStore.claim raises."""
+    def check_room(self) -> None:
+        """Raise QueueFull when as many jobs wait as may."""
         if self.waiting >= self._limit:
             message = f"{self.waiting} jobs wait already; {self._limit} may."
             raise QueueFull(message, retry_after_s=self._retry_after_s())
+
+    async def submit(self, request: JobRequest) -> Job:
+        """Record *request* as QUEUED and let it wait. Raises QueueFull, and what JobStore.claim raises."""
+        self.check_room()
         self._coming += 1
         try:
             claim = await in_thread(self._store.claim, request, queued=True)
@@ -158,6 +165,7 @@ class Runner:
     async def _turn(self, live: Live) -> None:
         def report(progress: Progress) -> None:
             live.progress = progress
+            live.preview = progress if isinstance(progress, Previewed) else live.preview
             live.percent = max(live.percent, progress.to_json()["progress"])
             live.touch()
 

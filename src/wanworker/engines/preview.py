@@ -1,0 +1,20 @@
+"""A picture of a render that is not over, on the same path as its progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wanworker.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed(Progress):
+    """Progress that brings an image file of what there is so far; who only wants progress need not know it."""
+
+    image: bytes = b""
+    mime: str = "image/jpeg"
+
+    @classmethod
+    def of(cls, progress: Progress, image: bytes, mime: str) -> Previewed:
+        """Return *progress* with a picture."""
+        return cls(progress.stage, progress.fraction, progress.step, progress.steps, progress.eta_s, image, mime)

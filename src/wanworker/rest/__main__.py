@@ -1,0 +1,32 @@
+"""`python -m wanworker.rest [--host HOST] [--port PORT]`: serve the REST API until a signal ends it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from wanworker import logs
+from wanworker.app import Worker
+from wanworker.rest.serve import address, serve
+from wanworker.settings import BadSettings, load_settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve, and return the exit code; 2 where the server will not start."""
+    parser = argparse.ArgumentParser(prog="python -m wanworker.rest", description="Serve the REST API.")
+    parser.add_argument("--host", help="default: REST_HOST")
+    parser.add_argument("--port", type=int, help="default: PORT, else REST_PORT")
+    args = parser.parse_args(argv)
+    logs.set_up()
+    try:
+        settings = load_settings()
+        host, port = address(settings, args.host, args.port)
+    except BadSettings as error:
+        sys.stderr.write(f"The server will not start: {error}\n")
+        return 2
+    return serve(Worker.from_settings(settings), settings, host, port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

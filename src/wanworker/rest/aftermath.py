@@ -1,0 +1,119 @@
+"""What is left to do when a job has ended, or when its process has: inputs, webhook, taking it up again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from wanworker.errors import UnknownJob, WorkerError
+from wanworker.jobs.kept import KeptRequests
+from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.runner import Runner
+from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.media.disk import in_thread
+from wanworker.rest.rendering import ACTION
+from wanworker.rest.status import status_of
+from wanworker.rest.webhooks import Webhooks
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 15.0
+
+
+class Aftermath:
+    """
+    A kept request stands for work that is left. It goes when the job's webhook was delivered or given up.
+
+    *heard* is told of every job that ended here (None: deleted).
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        kept: KeptRequests,
+        webhooks: Webhooks,
+        heard: Callable[[str, Job | None], None],
+        *,
+        every_s: float = _EVERY_S,
+    ) -> None:
+        self._store = store
+        self._kept = kept
+        self._webhooks = webhooks
+        self._heard = heard
+        self._every_s = every_s
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+
+    def ended(self, request_id: str, job: Job | None) -> None:
+        """Begin what is left to do for a job that has ended."""
+        self._heard(request_id, job)
+        task = asyncio.create_task(self._finish(request_id, job))
+        self._under_way[request_id] = task
+        task.add_done_callback(lambda _task: self._under_way.pop(request_id, None))
+
+    async def take_up(self, runner: Runner) -> None:
+        """
+        Queue again what waited when its process died, oldest first, and end what was being rendered.
+
+        A job that another living process has is left alone; it is looked at again later, by `watch`.
+        """
+        found: list[tuple[Job, dict[str, Any]]] = []
+        for request_id in await in_thread(self._kept.ids):
+            if runner.find(request_id) is None and request_id not in self._under_way:
+                found += await in_thread(self._ended_elsewhere, request_id)
+        for job, kept in sorted(found, key=lambda pair: pair[0].created_at):
+            if _waited(job):
+                await self._queue_again(runner, job, kept)
+            else:
+                self.ended(job.request_id, job)
+
+    async def watch(self, runner: Runner) -> None:
+        """Take up again, every now and then, what other processes on the volume leave behind; until cancelled."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self.take_up(runner)
+            except WorkerError as error:
+                log.warning("kept requests could not be looked at: %s", error)
+
+    async def close(self) -> None:
+        """Stop delivering; what was not delivered is still kept and delivered after the next start."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended_elsewhere(self, request_id: str) -> list[tuple[Job, dict[str, Any]]]:
+        """Return the job and its kept request if nobody has it any more; nothing is left to do without a record."""
+        kept = self._kept.get(request_id)
+        try:
+            job = self._store.find(request_id)
+        except UnknownJob:
+            # A request is kept a moment before its job is recorded: it may belong to a live process.
+            return []
+        return [(job, kept)] if kept is not None and job.status.is_terminal else []
+
+    async def _queue_again(self, runner: Runner, job: Job, kept: dict[str, Any]) -> None:
+        request = JobRequest(job.request_id, ACTION, job.spec_hash, prompt=job.prompt, seed=kept["fields"].get("seed"))
+        claim = await in_thread(self._store.claim, request, queued=True)
+        if claim.is_ours:
+            log.info("job %s waits again: the process that had it ended", job.request_id)
+            runner.adopt(claim.job)
+
+    async def _finish(self, request_id: str, job: Job | None) -> None:
+        try:
+            await in_thread(self._kept.remove_image, request_id)
+            kept = await in_thread(self._kept.get, request_id)
+            url = kept.get("webhook_url") if kept is not None else None
+            if url and job is not None:
+                await self._webhooks.deliver(url, status_of(job, has_video=job.status is JobStatus.COMPLETED))
+            await in_thread(self._kept.remove, request_id)
+        except WorkerError as error:
+            log.warning("the kept request of job %s could not be removed: %s", request_id, error)
+
+
+def _waited(job: Job) -> bool:
+    """Say whether a job ended only because its process did: it waited, or the process was asked to stop."""
+    never_began = job.was_interrupted and job.started_at is None
+    return never_began or job.status is JobStatus.CANCELLED

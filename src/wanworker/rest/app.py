@@ -1,0 +1,116 @@
+"""The REST door put together: one FastAPI application over one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+import wanworker
+from wanworker.app import Worker
+from wanworker.jobs.kept import KeptRequests
+from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.runner import Runner
+from wanworker.media.disk import in_thread
+from wanworker.rest import failures
+from wanworker.rest.aftermath import Aftermath
+from wanworker.rest.body import GenerateBody
+from wanworker.rest.desk import Desk
+from wanworker.rest.download import Downloads
+from wanworker.rest.face import Face
+from wanworker.rest.face_routes import RunPodBody, face_routes
+from wanworker.rest.guard import Guard
+from wanworker.rest.health import HealthDesk
+from wanworker.rest.metrics import Metrics
+from wanworker.rest.rendering import Rendering
+from wanworker.rest.routes import job_routes, server_routes
+from wanworker.rest.sweep import Sweeper
+from wanworker.rest.webhooks import Webhooks
+from wanworker.settings import Settings
+
+_PAGE = Path(__file__).resolve().parent / "page"
+
+
+class Parts:
+    """Everything that the routes share."""
+
+    def __init__(self, worker: Worker, settings: Settings) -> None:
+        self.worker = worker
+        self.kept = KeptRequests(settings.jobs_dir / "kept")
+        self.metrics = Metrics()
+        self.sweeper = Sweeper(worker.store, ttl_s=settings.output_ttl_s, quota_bytes=settings.output_quota_bytes)
+        secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
+        webhooks = Webhooks(secret=secret, allow_hosts=settings.allow_hosts)
+        self.aftermath = Aftermath(worker.store, self.kept, webhooks, self._heard)
+        rendering = Rendering(worker, self.kept)
+        self.runner = Runner(worker.store, rendering, limit=settings.max_queue, on_end=self.aftermath.ended)
+        self.desk = Desk(worker, self.kept, self.runner)
+        self.downloads = Downloads(self.desk, once=settings.download_once)
+        self.health = HealthDesk(worker, self.runner)
+        self.face = Face(worker, limit=settings.max_queue)
+
+    def _heard(self, request_id: str, job: Job | None) -> None:
+        was_called_off = job is None or job.status is JobStatus.CANCELLED
+        self.metrics.ended(None if was_called_off else job)
+        if job is None:
+            self.sweeper.forget(request_id)
+        else:
+            self.desk.remember(job)
+            self.sweeper.add(job)
+
+    @contextlib.asynccontextmanager
+    async def running(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Take up what an earlier process left, work while the application serves, and stop everything after it."""
+        await in_thread(self.worker.recover_once)
+        await self.aftermath.take_up(self.runner)
+        work: tuple[Coroutine[Any, Any, None], ...] = (
+            self.runner.run(),
+            self.aftermath.watch(self.runner),
+            self.sweeper.watch(),
+            self.health.watch(),
+        )
+        tasks = [asyncio.create_task(each) for each in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for close in (self.face.close, self.downloads.close, self.aftermath.close, self.worker.close):
+                await close()
+
+
+def create_app(worker: Worker, settings: Settings) -> FastAPI:
+    """Return the application; it starts nothing before its lifespan begins, and closes *worker* at its end."""
+    parts = Parts(worker, settings)
+    app = FastAPI(
+        title="FastWAN 2.2-5B Video Generation API",
+        version=wanworker.__version__,
+        summary="Generate videos with Wan 2.2.",
+        lifespan=parts.running,
+    )
+    failures.install(app)
+    app.include_router(server_routes(parts.desk, parts.health, parts.metrics))
+    app.include_router(job_routes(parts.desk, parts.downloads, parts.metrics))
+    app.include_router(face_routes(parts.face))
+    if _PAGE.is_dir():
+        app.mount("/ui", StaticFiles(directory=_PAGE, html=True), name="ui")
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    app.add_middleware(Guard, key=key)
+    app.openapi = functools.partial(_schema, app, app.openapi)  # type: ignore[method-assign]
+    return app
+
+
+def _schema(app: FastAPI, plain: Any) -> dict[str, Any]:
+    """Return the schema with the bodies that the routes read themselves."""
+    if app.openapi_schema is None:
+        schemas = plain().setdefault("components", {}).setdefault("schemas", {})
+        for model in (GenerateBody, RunPodBody):
+            schemas[model.__name__] = model.model_json_schema()
+    return app.openapi_schema or {}

@@ -1,0 +1,117 @@
+"""The fields of POST /generate, with the documented names, defaults and ranges. Pure."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+
+from wanworker.actions.fields import Fps, Frames, Guidance, Prompt, Request, Seed, Side, Steps
+from wanworker.actions.generate_request import GenerateRequest
+from wanworker.spec import RANDOM_SEED_LIMIT, RANGES, nearest_frames
+
+_TASK = "ti2v-5B"
+
+RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_chars"].high))]
+
+
+class GenerateBody(Request):
+    """What to render. `image` is a file in a form, base64 or a data URI in JSON."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "prompt": "A boldly colored ladybug moves along a verdant leaf to drink from a water droplet.",
+                "negative_prompt": "static, blurry, low quality",
+                "seed": 123456,
+                "steps": 8,
+                "cfg": 1.0,
+                "width": 1280,
+                "height": 704,
+                "length": 121,
+                "fps": 24,
+            }
+        }
+    )
+
+    prompt: RestPrompt = Field(description="Text description of the video to generate.")
+    negative_prompt: Prompt | None = Field(default=None, description="What to avoid; needs cfg above 1.")
+    seed: Seed = Field(default=-1, description="Random seed for reproducible results; left out or -1: random.")
+    steps: Steps = Field(default=8, description="Denoising steps; left out where FastWAN does not render: its own.")
+    cfg: Guidance = Field(default=1.0, description="Classifier-free guidance scale; left out: as steps.")
+    width: Side = Field(default=1280, description="Video width in pixels.")
+    height: Side = Field(default=704, description="Video height in pixels.")
+    length: Frames = Field(default=121, description="Video length in frames; the nearest 4n+1 is rendered.")
+    fps: Fps = Field(default=24, description="Frames per second.")
+    image: str | None = Field(default=None, description="The first frame: base64 or a data URI.")
+    image_url: str | None = Field(default=None, description="The first frame, by URL.")
+    engine: str | None = Field(default=None, description="auto, comfyui, diffusers, wan_cli or mini.")
+    webhook_url: str | None = Field(default=None, description="Called by POST when the job has ended.")
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the fields as they will be rendered, the seed drawn; width and height are None where a picture
+        decides them."""
+        size_left_out = not {"width", "height"} & self.model_fields_set
+        by_picture = size_left_out and bool(self.image or self.image_url)
+        return {
+            "seed": secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed,
+            "steps": self.steps,
+            "cfg": self.cfg,
+            "width": None if by_picture else self.width,
+            "height": None if by_picture else self.height,
+            "length": nearest_frames(self.length),
+            "fps": self.fps,
+        }
+
+    def remarks(self) -> list[str]:
+        """Return a line for everything that will not be rendered as it was written."""
+        lines = []
+        if (frames := nearest_frames(self.length)) != self.length:
+            lines.append(f"length {self.length} was changed to {frames}: Wan renders 4n+1 frames.")
+        if self.negative_prompt and self.cfg <= 1:
+            lines.append("negative_prompt does nothing at cfg <= 1: no guidance is computed there.")
+        if self.image and self.image_url:
+            lines.append("image_url was ignored: image was given too.")
+        return lines
+
+
+def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the `generate` action that mean the same; the picture is the caller's to add."""
+    size = None if resolved["width"] is None else f"{resolved['width']}*{resolved['height']}"
+    fields = {
+        "task": _TASK,
+        "prompt": body.prompt,
+        "negative_prompt": body.negative_prompt,
+        "size": size,
+        "frame_num": resolved["length"],
+        "fps": resolved["fps"],
+        "sample_steps": resolved["steps"],
+        "sample_guide_scale": resolved["cfg"],
+        "seed": resolved["seed"],
+        "engine": body.engine,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def fitted(fields: dict[str, Any], left_out: list[str], *, is_fastwan: bool) -> tuple[dict[str, Any], list[str]]:
+    """
+    Return *fields* for the engine that renders: FastWAN's graph, or another model with its own steps and guidance.
+
+    8 steps without guidance are what FastWAN was distilled for; any other model makes mush of them. So they hold
+    where they were asked for, and elsewhere the documented defaults (*left_out* names them) give way, reported.
+    """
+    if is_fastwan:
+        return {**fields, "engine": "comfyui", "use_lora": True}, []
+    names = {"steps": "sample_steps", "cfg": "sample_guide_scale"}
+    dropped = {names[name] for name in left_out if name in names}
+    kept = {name: value for name, value in fields.items() if name not in dropped}
+    if not dropped:
+        return kept, []
+    words = " and ".join(name for name in names if name in left_out)
+    return kept, [f"{words} left out: the defaults are FastWAN's, and another model renders with its own."]
+
+
+def checked(fields: dict[str, Any]) -> GenerateRequest:
+    """Return the request of the `generate` action. Raises pydantic's ValidationError for what no body could hold."""
+    return GenerateRequest.model_validate(fields)

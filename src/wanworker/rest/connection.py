@@ -1,0 +1,73 @@
+"""
+What becomes of a connection after its last answer: whether the client had taken everything before it left.
+
+To a server a transfer is over when the kernel has taken the last byte, and a short video fits into the kernel's
+buffers whole. What tells a client that stopped reading from one that is content is how it leaves: a socket that is
+closed with unread data sends a reset, and one whose data is still under way leaves unacknowledged bytes.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import fcntl
+import socket
+import termios
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+#: The key in a request's state under which its connection is found.
+STATE_KEY = "connection"
+
+
+class Connection:
+    """Tell whoever asks how the connection ended: `True` if the client left in good order."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[bool], None]] = []
+
+    def on_end(self, listener: Callable[[bool], None]) -> None:
+        """Call *listener* once, when the connection has ended."""
+        self._listeners.append(listener)
+
+    def ended(self, *, in_order: bool) -> None:
+        """Tell the listeners."""
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener(in_order)
+
+
+class WatchedProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+    """Uvicorn's own protocol, with its connection's end in the state of each request."""
+
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        self._connection = Connection()
+        self._left_unread = False
+        super().__init__(config, server_state, {**app_state, STATE_KEY: self._connection}, *args, **kwargs)
+
+    def eof_received(self) -> None:
+        """Look, while the socket is still open, whether the client's side has acknowledged everything."""
+        self._left_unread |= unacknowledged_bytes(self.transport) > 0
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell how it ended; we may have ended it ourselves, after a silence."""
+        self._left_unread |= unacknowledged_bytes(self.transport) > 0
+        super().connection_lost(exc)
+        self._connection.ended(in_order=exc is None and not self._left_unread)
+
+
+def unacknowledged_bytes(transport: asyncio.Transport) -> int:
+    """Return how many bytes were written and not yet acknowledged by the client's side; 0 where that is not told."""
+    buffered = transport.get_write_buffer_size()
+    peer: socket.socket | None = transport.get_extra_info("socket")
+    if peer is None:
+        return buffered
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, count)
+    except OSError:
+        return buffered
+    return buffered + count[0]

@@ -1,0 +1,190 @@
+"""The front desk: takes requests into the queue, answers for every job on the volume, and lets jobs go."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import logging
+import uuid
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from wanworker.actions.fields import parse
+from wanworker.actions.generate_order import job_request
+from wanworker.app import Worker
+from wanworker.errors import InputRefused, UnknownJob
+from wanworker.jobs.kept import KeptRequests
+from wanworker.jobs.model import Job, JobStatus, check_request_id, is_request_id
+from wanworker.jobs.runner import Live, Runner
+from wanworker.media.disk import in_thread
+from wanworker.media.inputs import Source
+from wanworker.media.urls import parse_url
+from wanworker.rest.body import GenerateBody, checked, generate_fields
+from wanworker.rest.refusals import Gone, NotReady
+from wanworker.rest.rendering import ACTION
+from wanworker.rest.status import status_of
+
+log = logging.getLogger(__name__)
+
+#: Ended jobs whose records stay in memory: what clients still poll.
+_REMEMBERED = 1000
+
+_ASK_FOR = "Use the job_id that /generate returned; a job that was deleted is not known any more."
+
+
+class Desk:
+    """Serve the routes; everything that touches the disk runs in a thread, everything that is polled in memory."""
+
+    def __init__(self, worker: Worker, kept: KeptRequests, runner: Runner) -> None:
+        self.worker = worker
+        self.kept = kept
+        self.runner = runner
+        self._store = worker.store
+        self._remembered: OrderedDict[str, Job] = OrderedDict()
+        self._taken: set[str] = set()
+
+    async def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Queue what *fields* ask for and return the answer to POST /generate. Raises WorkerError."""
+        body, warnings = parse(GenerateBody, fields)
+        if body.engine not in {None, "auto"}:
+            self.worker.roster.row(body.engine or "")
+        for name in ("webhook_url", "image_url"):
+            _check_url(getattr(body, name), name)
+        self.runner.check_room()
+        resolved = body.resolved()
+        warnings += body.remarks()
+        request_id = uuid.uuid4().hex
+        generate = generate_fields(body, resolved) | await self._picture(body, request_id)
+        request = job_request(checked(generate), request_id=request_id, action=ACTION)
+        try:
+            kept = {
+                "fields": generate,
+                "left_out": [name for name in ("steps", "cfg") if name not in body.model_fields_set],
+                "warnings": warnings,
+                "webhook_url": body.webhook_url,
+            }
+            await in_thread(self.kept.put, request_id, kept)
+            job = await self.runner.submit(dataclasses.replace(request, seed=resolved["seed"]))
+        except BaseException:
+            await in_thread(self.kept.remove, request_id)
+            raise
+        log.info("job %s waits: %s", job.request_id, ", ".join(sorted(fields)))
+        return {
+            "job_id": job.request_id,
+            "status": "queued",
+            "message": "Video generation started",
+            "queue_position": self._position(job.request_id),
+            "warnings": warnings,
+            "negative_prompt": body.negative_prompt,
+            "engine": body.engine or self.worker.settings.engine,
+            **resolved,
+        }
+
+    async def find(self, any_id: str) -> Job:
+        """Return the newest record of a job, from memory where it is known to be that. Raises UnknownJob."""
+        live = self.runner.find(any_id)
+        if live is not None:
+            return live.job
+        if any_id in self._remembered:
+            return self._remembered[any_id]
+        if not is_request_id(any_id):
+            raise UnknownJob(f"No job {any_id[:80]!r} is known here.", hint=_ASK_FOR)
+        try:
+            job = await in_thread(self._store.find, any_id)
+        except UnknownJob as error:
+            raise UnknownJob(str(error), hint=_ASK_FOR) from error
+        if job.status.is_terminal and job.request_id == any_id:
+            self.remember(job)
+        return job
+
+    def live(self, request_id: str) -> Live | None:
+        """Return the job if it waits or renders in this process."""
+        return self.runner.find(request_id)
+
+    async def status(self, request_id: str) -> dict[str, Any]:
+        """Return what GET /status answers. Raises UnknownJob."""
+        return await self._shown(await self.find(request_id))
+
+    async def listing(self, limit: int, cursor: str | None) -> dict[str, Any]:
+        """Return what GET /jobs answers, newest first. Raises InvalidRequest."""
+        page = await in_thread(self._store.recent, limit, cursor)
+        live = [self.runner.find(job.request_id) for job in page.jobs]
+        jobs = [known.job if known else job for known, job in zip(live, page.jobs, strict=True)]
+        shown = await asyncio.gather(*(self._shown(job) for job in jobs))
+        return {"jobs": shown, "total": page.total, "next_cursor": page.next_cursor}
+
+    async def video(self, request_id: str) -> Path:
+        """Return the file of a finished job. Raises UnknownJob, NotReady, Gone."""
+        job = await self.find(request_id)
+        if job.status is not JobStatus.COMPLETED:
+            why = f"it failed: {job.error.text}" if job.error else "it has not ended"
+            raise NotReady(f"Job {request_id} has no video: {why}")
+        if not job.outputs or not await self._has_video(job):
+            raise Gone(f"The video of job {request_id} is not here any more: it was downloaded or has expired.")
+        return Path(job.outputs[0].path)
+
+    async def delete(self, request_id: str) -> None:
+        """Stop the job if it has not ended, and remove its record, its files and its request. Raises UnknownJob."""
+        await self.find(request_id)
+        # First: whatever ends the render now, nobody is told of it and nothing is taken up again.
+        await in_thread(self.kept.remove, check_request_id(request_id))
+        await self.runner.cancel(request_id)
+        await in_thread(self._remove, request_id)
+        self._remembered.pop(request_id, None)
+        self._taken.discard(request_id)
+
+    def take(self, request_id: str) -> None:
+        """Count the video as downloaded: from here on it is gone, though its file may live on for some seconds."""
+        self._taken.add(request_id)
+
+    def untake(self, request_id: str) -> None:
+        """Give the video back: the transfer broke off after all."""
+        self._taken.discard(request_id)
+
+    def remember(self, job: Job) -> None:
+        """Keep the record of a job that ended in memory."""
+        self._remembered[job.request_id] = job
+        self._remembered.move_to_end(job.request_id)
+        while len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    async def _picture(self, body: GenerateBody, request_id: str) -> dict[str, str]:
+        """Bring a picture that came with the request onto the volume, decoded and clean; a URL is fetched later."""
+        if body.image:
+            folder, stem = self.kept.folder, self.kept.image_stem(request_id)
+            await in_thread(functools.partial(folder.mkdir, parents=True, exist_ok=True))
+            path = await self.worker.inputs.image(Source("base64", body.image, "image"), folder, stem)
+            return {"reference_image_path": str(path.absolute())}
+        return {"reference_image_url": body.image_url} if body.image_url else {}
+
+    async def _shown(self, job: Job) -> dict[str, Any]:
+        live = self.runner.find(job.request_id)
+        has_video = job.status is JobStatus.COMPLETED and await self._has_video(job)
+        return status_of(job, live=live, position=self._position(job.request_id), has_video=has_video)
+
+    async def _has_video(self, job: Job) -> bool:
+        if not job.outputs or job.request_id in self._taken:
+            return False
+        return await in_thread(Path(job.outputs[0].path).is_file)
+
+    def _position(self, request_id: str) -> int | None:
+        live = self.runner.find(request_id)
+        return None if live is None or live.is_rendering else self.runner.position(request_id)
+
+    def _remove(self, request_id: str) -> None:
+        job = self._store.find(request_id)
+        for output in job.outputs:
+            Path(output.path).unlink(missing_ok=True)
+        self._store.delete(job.request_id)
+
+
+def _check_url(url: str | None, field: str) -> None:
+    """Refuse at once what no fetch will ever take; where the name leads is asked when it is fetched."""
+    if not url or (field == "image_url" and url.lstrip().lower().startswith("data:")):
+        return
+    try:
+        parse_url(url.strip())
+    except InputRefused as error:
+        raise InputRefused(f"{field}: {error}", hint=error.hint, field=field) from error

@@ -1,0 +1,129 @@
+"""A video to one client: by ranges as often as it likes, whole just once where that is the rule."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from wanworker.media.disk import in_thread
+from wanworker.rest.connection import STATE_KEY, Connection
+from wanworker.rest.desk import Desk
+
+log = logging.getLogger(__name__)
+
+#: How long a client that holds its connection open after a complete transfer may still be found to have broken it.
+GRACE_S = 20.0
+
+
+class WatchedFile(FileResponse):
+    """A file response that calls *on_complete* when all of a 200 was sent to a client that was there to the end."""
+
+    def __init__(self, path: Path, *, filename: str, on_complete: Callable[[], None]) -> None:
+        super().__init__(
+            path,
+            media_type="video/mp4",
+            filename=filename,
+            stat_result=path.stat(),
+            headers={"Cache-Control": "no-store"},
+        )
+        self._on_complete = on_complete
+        self._size_bytes = int(self.headers["content-length"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send, and count what was sent; the client's leaving is heard while the file is on its way."""
+        has_left = asyncio.Event()
+        watching = asyncio.create_task(_until_left(receive, has_left))
+        status, sent = 0, 0
+
+        async def count(message: Message) -> None:
+            nonlocal status, sent
+            status = message.get("status", status)
+            sent += len(message.get("body", b""))
+            left_before = has_left.is_set()
+            await send(message)
+            is_last = message["type"] == "http.response.body" and not message.get("more_body")
+            if is_last and status == 200 and sent == self._size_bytes and not left_before:
+                self._on_complete()
+
+        try:
+            await super().__call__(scope, has_left_only(has_left), count)
+        finally:
+            watching.cancel()
+
+
+def has_left_only(has_left: asyncio.Event) -> Receive:
+    """Return a `receive` that waits for the client to leave; the body of a GET says nothing."""
+
+    async def receive() -> Message:
+        await has_left.wait()
+        return {"type": "http.disconnect"}
+
+    return receive
+
+
+async def _until_left(receive: Receive, has_left: asyncio.Event) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    has_left.set()
+
+
+class Downloads:
+    """Hand out videos and, with *once*, remove each after one complete transfer."""
+
+    def __init__(self, desk: Desk, *, once: bool, grace_s: float = GRACE_S) -> None:
+        self._desk = desk
+        self._once = once
+        self._grace_s = grace_s
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+
+    async def respond(self, request: Request, request_id: str) -> FileResponse:
+        """Return the response with the video of a job. Raises UnknownJob, NotReady, Gone."""
+        path = await self._desk.video(request_id)
+        connection: Connection | None = getattr(request.state, STATE_KEY, None)
+
+        def completed() -> None:
+            if self._once and request.method == "GET":
+                self._let_go(request_id, path, connection)
+
+        return await in_thread(lambda: WatchedFile(path, filename=f"video_{request_id}.mp4", on_complete=completed))
+
+    async def close(self) -> None:
+        """Remove at once what was downloaded and still waits for its connection to end well."""
+        tasks = list(self._leaving.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _let_go(self, request_id: str, path: Path, connection: Connection | None) -> None:
+        if request_id in self._leaving:
+            return  # a second client took it at the same time
+        self._desk.take(request_id)
+        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if connection is None:
+            ended.set_result(True)
+        else:
+            connection.on_end(lambda in_order: None if ended.done() else ended.set_result(in_order))
+        task = asyncio.create_task(self._remove_unless_broken(request_id, path, ended))
+        self._leaving[request_id] = task
+        task.add_done_callback(lambda _task: self._leaving.pop(request_id, None))
+
+    async def _remove_unless_broken(self, request_id: str, path: Path, ended: asyncio.Future[bool]) -> None:
+        """Remove the file when its connection has ended in order, or after the grace; give it back otherwise."""
+        in_order = True
+        try:
+            async with asyncio.timeout(self._grace_s):
+                in_order = await ended
+        except TimeoutError:
+            pass
+        finally:
+            if in_order:
+                path.unlink(missing_ok=True)
+            else:
+                log.info("the transfer of job %s broke off: its video stays", request_id)
+                self._desk.untake(request_id)

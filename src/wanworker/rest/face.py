@@ -1,0 +1,137 @@
+"""RunPod's own routes over the same core: what was written for an endpoint runs against this server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wanworker.actions.base import Call
+from wanworker.app import Worker
+from wanworker.errors import InvalidRequest, UnknownJob
+from wanworker.jobs.runner import QueueFull
+from wanworker.serverless.door import handle
+
+#: Answers kept for /status; RunPod keeps them for 30 minutes. The oldest go first: each may hold a video.
+_KEPT = 32
+_KEPT_S = 1800.0
+_WAIT_S = 90.0
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    created: float
+    task: asyncio.Task[dict[str, Any]] | None = None
+    progress: dict[str, Any] | None = None
+    ended: float | None = None
+    answer: dict[str, Any] | None = None
+    is_cancelled: bool = False
+
+
+class Face:
+    """Hold the jobs that came by these routes; at most *limit* may be unfinished."""
+
+    def __init__(self, worker: Worker, *, limit: int) -> None:
+        self._worker = worker
+        self._limit = limit
+        self._jobs: OrderedDict[str, _Job] = OrderedDict()
+
+    def start(self, body: Mapping[str, Any], *, is_sync: bool) -> str:
+        """Start a job and return its id. Raises InvalidRequest, QueueFull."""
+        if not isinstance(body.get("input"), Mapping):
+            raise InvalidRequest("`input` must be a JSON object.", field="input")
+        self._forget_old()
+        if sum(job.ended is None for job in self._jobs.values()) >= self._limit:
+            raise QueueFull(f"{self._limit} jobs are unfinished already.", retry_after_s=30)
+        # The ending by which RunPod's ids tell the two routes apart decides the size limit of the answer.
+        job_id = f"sync-{uuid.uuid4()}" if is_sync else f"{uuid.uuid4()}"
+        job = _Job(time.time())
+        self._jobs[job_id] = job
+        job.task = asyncio.create_task(self._perform(job_id, job, body))
+        return job_id
+
+    async def wait(self, job_id: str, wait_s: float = _WAIT_S) -> dict[str, Any]:
+        """Return the job as /runsync shows it, after its end or *wait_s*."""
+        job = self._known(job_id)
+        if job.task is not None:
+            await asyncio.wait({job.task}, timeout=wait_s)
+        return self.status(job_id)
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        """Return the job as /status shows it. Raises UnknownJob."""
+        job = self._known(job_id)
+        shown: dict[str, Any] = {"id": job_id, "status": _word(job)}
+        if job.ended is not None:
+            shown |= {"executionTime": round((job.ended - job.created) * 1000), "delayTime": 0}
+        if job.answer is not None:
+            shown |= _finished(job.answer)
+        elif job.progress is not None and job.ended is None:
+            shown["output"] = job.progress
+        return shown
+
+    async def cancel(self, job_id: str) -> dict[str, Any]:
+        """Stop the job and return it once nothing of it runs. Raises UnknownJob."""
+        job = self._known(job_id)
+        if job.task is not None and not job.task.done():
+            job.is_cancelled = True
+            job.task.cancel()
+            await asyncio.wait({job.task})
+        return self.status(job_id)
+
+    async def close(self) -> None:
+        """Stop every job."""
+        for job_id in list(self._jobs):
+            await self.cancel(job_id)
+
+    async def _perform(self, job_id: str, job: _Job, body: Mapping[str, Any]) -> dict[str, Any]:
+        def show(_job: dict[str, Any], progress: dict[str, Any]) -> None:
+            job.progress = progress
+
+        asked = {"id": job_id, "input": body["input"], "s3Config": body.get("s3Config")}
+        try:
+            job.answer = await handle(
+                asked,
+                worker=self._worker,
+                make_call=Call,
+                send=show,
+                in_worker=True,
+                max_answer_bytes=self._worker.settings.max_answer_bytes,
+            )
+        finally:
+            job.ended = time.time()
+        return job.answer
+
+    def _known(self, job_id: str) -> _Job:
+        self._forget_old()
+        if job_id not in self._jobs:
+            hint = "Answers are kept for half an hour; the `status` action finds every job on the volume."
+            raise UnknownJob(f"No job {job_id[:80]!r} is known here.", hint=hint)
+        return self._jobs[job_id]
+
+    def _forget_old(self) -> None:
+        ended = [job_id for job_id, job in self._jobs.items() if job.ended is not None]
+        old = {job_id for job_id in ended if time.time() - (self._jobs[job_id].ended or 0) > _KEPT_S}
+        for job_id in (*old, *ended[: max(0, len(ended) - _KEPT)]):
+            self._jobs.pop(job_id, None)
+
+
+def _word(job: _Job) -> str:
+    if job.ended is None:
+        return "IN_PROGRESS" if job.progress is not None else "IN_QUEUE"
+    if job.is_cancelled:
+        return "CANCELLED"
+    if job.answer is None:
+        return "FAILED"
+    return "FAILED" if "error" in job.answer else "COMPLETED"
+
+
+def _finished(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what RunPod makes of a handler's answer: its top-level error moves up, all else is the output."""
+    if "error" not in answer:
+        return {"output": dict(answer)}
+    rest = {name: value for name, value in answer.items() if name != "error"}
+    return {"error": answer["error"], "output": rest}

@@ -1,0 +1,71 @@
+"""RunPod's routes: /v2/{endpoint}/run, /runsync, /status/{id} and /cancel/{id}."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from wanworker.rest.face import Face
+from wanworker.rest.failures import answer, responses
+from wanworker.rest.reading import read_object
+
+#: RunPod's bounds on `?wait=`, in milliseconds.
+_WAIT_MS = Query(ge=1000, le=300_000)
+
+
+class RunPodBody(BaseModel):
+    """A job as RunPod takes it."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"input": {"action": "health"}}})
+
+    input: dict[str, Any] = Field(description="What docs/api.md describes.")
+
+
+class RunPodJob(BaseModel):
+    """A job as RunPod shows it; the answer is wrapped in `output`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    status: str
+
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RunPodBody"}}},
+    }
+}
+_ANSWER: dict[int | str, dict[str, Any]] = {200: {"model": RunPodJob}}
+
+
+def face_routes(face: Face) -> APIRouter:
+    """Return the routes over *face*."""
+    router = APIRouter(prefix="/v2/{endpoint}", tags=["runpod"])
+
+    @router.post("/run", responses={**_ANSWER, **responses(401, 413, 422, 429)}, openapi_extra=_BODY)
+    async def run(endpoint: str, request: Request) -> Response:  # noqa: ARG001 - any endpoint's name leads here
+        """Start a job."""
+        job_id = face.start(await read_object(request), is_sync=False)
+        return answer({"id": job_id, "status": "IN_QUEUE"})
+
+    @router.post("/runsync", responses={**_ANSWER, **responses(401, 413, 422, 429)}, openapi_extra=_BODY)
+    async def runsync(endpoint: str, request: Request, wait: Annotated[int, _WAIT_MS] = 90_000) -> Response:  # noqa: ARG001
+        """Start a job and wait for its answer; after `wait` milliseconds its status comes instead."""
+        job_id = face.start(await read_object(request), is_sync=True)
+        return answer(await face.wait(job_id, wait / 1000))
+
+    @router.get("/status/{job_id}", responses={**_ANSWER, **responses(401, 404)})
+    async def status(endpoint: str, job_id: str) -> Response:  # noqa: ARG001
+        """Say where a job is."""
+        return answer(face.status(job_id))
+
+    @router.post("/cancel/{job_id}", responses={**_ANSWER, **responses(401, 404)})
+    async def cancel(endpoint: str, job_id: str) -> Response:  # noqa: ARG001
+        """Stop a job."""
+        return answer(await face.cancel(job_id))
+
+    return router

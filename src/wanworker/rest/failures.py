@@ -1,0 +1,82 @@
+"""Every failure as JSON of one form: `error` for people, `code` for programs, `field` where there is one."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from wanworker.errors import InvalidRequest, WorkerError
+from wanworker.jobs.runner import QueueFull
+from wanworker.rest.refusals import Unauthorized
+from wanworker.serverless.answer import strict
+
+log = logging.getLogger(__name__)
+
+
+class Failure(BaseModel):
+    """A request that was not done."""
+
+    error: str = Field(description="What is wrong, and what was expected.")
+    detail: str = Field(description="The same, where FastAPI's clients look for it.")
+    code: str = Field(description="A stable name of the failure, for programs.")
+    hint: str = Field(description="What to do about it.")
+    field: str | None = Field(default=None, description="The field of the request that is wrong.")
+
+
+def answer(content: Mapping[str, Any], status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return strict JSON: NaN and lone surrogates, which a caller's prompt may bring, never become a 500."""
+    return JSONResponse(strict(content), status_code=status_code, headers=dict(headers or {}))
+
+
+def failure(error: WorkerError) -> Response:
+    """Return *error* as a response, with the headers that its status wants."""
+    headers = {}
+    if isinstance(error, QueueFull):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    text = str(error) or error.code
+    body = {"error": text, "detail": text, "code": error.code, "hint": error.hint}
+    return answer(body | ({"field": error.field} if error.field else {}), error.http_status, headers)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what the schema says of a route's failures."""
+    return {status: {"model": Failure, "description": HTTPStatus(status).phrase} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Let *app* answer every failure in this form."""
+
+    @app.exception_handler(WorkerError)
+    async def _worker_error(_request: Request, error: WorkerError) -> Response:
+        if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("%s: %s", error.code, error)
+        return failure(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
+        item = error.errors()[0]
+        name = str(item["loc"][-1])
+        return failure(InvalidRequest(f"{name}: {item['msg']}.", field=name))
+
+    @app.exception_handler(HTTPException)
+    async def _http(_request: Request, error: HTTPException) -> Response:
+        text = str(error.detail)
+        code = HTTPStatus(error.status_code).name
+        body = {"error": text, "detail": text, "code": code, "hint": "See /docs for what this server answers."}
+        return answer(body, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(_request: Request, _error: Exception) -> Response:
+        # Starlette raises the error once more after this answer; uvicorn logs it then.
+        return failure(WorkerError("Internal error; see the server's log."))

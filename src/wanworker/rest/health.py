@@ -1,0 +1,90 @@
+"""What the server says of itself, from facts that are looked up beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+import wanworker
+from wanworker.app import Worker
+from wanworker.engines.facts import Facts
+from wanworker.jobs.runner import Runner
+
+log = logging.getLogger(__name__)
+
+_REFRESH_S = 30.0
+
+#: The task of POST /generate.
+_TASK = "ti2v-5B"
+
+
+class Queue(BaseModel):
+    """The queue of this server."""
+
+    length: int = Field(description="Jobs that wait.")
+    running: int = Field(description="Jobs that render: 0 or 1.")
+    limit: int = Field(description="How many may wait.")
+
+
+class Health(BaseModel):
+    """The API's status."""
+
+    status: Literal["ok", "starting"]
+    version: str
+    engine: str | None = Field(description="What would render a request that names no engine.")
+    comfyui_status: Literal["online", "starting", "offline"]
+    queue: Queue
+
+
+class HealthDesk:
+    """Keep the facts fresh and answer from them at once."""
+
+    def __init__(self, worker: Worker, runner: Runner, *, refresh_s: float = _REFRESH_S) -> None:
+        self._worker = worker
+        self._runner = runner
+        self._refresh_s = refresh_s
+        self._facts: Facts | None = None
+
+    async def watch(self) -> None:
+        """Look again every now and then, until cancelled."""
+        while True:
+            try:
+                self._facts, _ = await self._worker.facts.current(refresh=True)
+            except Exception:  # a look that fails must not end the looking
+                log.exception("the engines could not be looked at")
+            await asyncio.sleep(self._refresh_s)
+
+    @property
+    def is_ready(self) -> bool:
+        """Some engine can render the task of POST /generate."""
+        return self.engine is not None
+
+    @property
+    def engine(self) -> str | None:
+        """The engine that would render a request that names none, None while none can or none was looked at."""
+        if self._facts is None:
+            return None
+        asked = self._worker.settings.engine
+        ready = [name for name, tasks in self._facts.engines.items() if tasks.get(_TASK) == "ready"]
+        if not self._worker.settings.mini:
+            ready = [name for name in ready if name != "mini"]
+        if asked != "auto":
+            return asked if asked in ready else None
+        return "comfyui" if "comfyui" in ready else next(iter(ready), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what GET / answers."""
+        return {
+            "status": "ok" if self._facts is not None else "starting",
+            "version": wanworker.__version__,
+            "engine": self.engine,
+            "comfyui_status": self._facts.comfyui_status if self._facts is not None else "offline",
+            "queue": {
+                "length": self._runner.waiting,
+                "running": int(self._runner.running is not None),
+                "limit": self._runner.limit,
+            },
+        }

@@ -1,0 +1,63 @@
+"""A request's body into fields: JSON, or a form with a picture."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, NoReturn
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from wanworker.errors import InvalidRequest
+from wanworker.media.disk import in_thread
+from wanworker.rest.refusals import WrongMediaType
+
+#: A form's parts beside the picture; texts alone.
+_MAX_FIELDS = 64
+
+
+async def read_fields(request: Request) -> dict[str, Any]:
+    """Return the fields of a JSON object or a form. Raises InvalidRequest, WrongMediaType and TooLarge."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in {"multipart/form-data", "application/x-www-form-urlencoded"}:
+        return await _form(request)
+    if kind == "application/json" or kind.endswith("+json"):
+        return await in_thread(_parsed, await request.body())
+    raise WrongMediaType(f"Content-Type is {kind[:60]!r}; expected application/json or multipart/form-data.")
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """Return the JSON object of a body that can be nothing else."""
+    return await in_thread(_parsed, await request.body())
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The body is no JSON: {str(error)[:200]}.") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"The body must be a JSON object; got {type(value).__name__}.")
+    # Null means left out, as everywhere.
+    return {key: item for key, item in value.items() if item is not None}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+async def _form(request: Request) -> dict[str, Any]:
+    async with request.form(max_files=1, max_fields=_MAX_FIELDS) as form:
+        parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
+    # Left empty means left out: that is what a browser's form sends.
+    return {name: text for name, text in parts if text}
+
+
+async def _part(name: str, value: UploadFile | str) -> str:
+    """Return a field's text; the picture's is base64, as in JSON."""
+    if isinstance(value, str):
+        return value
+    if name != "image":
+        raise InvalidRequest(f"The form has a file named {name[:60]!r}; only `image` is one.", field=name)
+    return (await in_thread(base64.b64encode, await value.read())).decode("ascii")

@@ -1,0 +1,53 @@
+"""What only HTTP can refuse, as errors of the one tree; rest/failures.py renders all of them."""
+
+from __future__ import annotations
+
+from wanworker.errors import RequestError
+
+
+class NotReady(RequestError):
+    """The job has no video yet, or never will."""
+
+    code = "NOT_READY"
+    http_status = 409
+    default_hint = "Ask /status until video_ready is true."
+
+
+class Gone(RequestError):
+    """The video was downloaded or has expired."""
+
+    code = "GONE"
+    http_status = 410
+    default_hint = "Render it again; DOWNLOAD_ONCE=false and OUTPUT_TTL_S keep videos longer."
+
+
+class TooLarge(RequestError):
+    """The request's body is larger than we take."""
+
+    code = "TOO_LARGE"
+    http_status = 413
+    default_hint = "Send a smaller picture, or its image_url."
+
+
+class WrongMediaType(RequestError):
+    """The request's body is neither JSON nor a form."""
+
+    code = "WRONG_MEDIA_TYPE"
+    http_status = 415
+    default_hint = "Send application/json, or multipart/form-data with the picture as `image`."
+
+
+class Unauthorized(RequestError):
+    """The API key is missing or wrong."""
+
+    code = "UNAUTHORIZED"
+    http_status = 401
+    default_hint = "Send the header `Authorization: Bearer KEY` with the key in WAN_API_KEY."
+
+
+class Forbidden(RequestError):
+    """Another site's page asks through somebody's browser."""
+
+    code = "FORBIDDEN"
+    http_status = 403
+    default_hint = "Call the API from a program, or from its own page at /ui."

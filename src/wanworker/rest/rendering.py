@@ -1,0 +1,70 @@
+"""From a kept request to the renderer: what the runner calls when a job's turn has come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from wanworker import logs
+from wanworker.actions.fields import parse
+from wanworker.actions.generate_order import generate_order, job_request
+from wanworker.actions.generate_request import GenerateRequest
+from wanworker.app import Worker
+from wanworker.engines.base import Report
+from wanworker.engines.comfyui import ComfyUI
+from wanworker.engines.comfyui_graphs import missing_for
+from wanworker.errors import InputUnavailable
+from wanworker.jobs.kept import KeptRequests
+from wanworker.jobs.model import Job
+from wanworker.media.disk import in_thread
+from wanworker.media.inputs import InputReader
+from wanworker.rest.body import fitted
+
+log = logging.getLogger(__name__)
+
+#: What the records of this door's jobs name as their action; sweeping touches no others.
+ACTION = "rest"
+
+_FASTWAN = "ti2v-5B-fastwan"
+
+
+class Rendering:
+    """Render a kept request with the worker's own renderer; FastWAN on ComfyUI wherever that can be had."""
+
+    def __init__(self, worker: Worker, kept: KeptRequests) -> None:
+        self._worker = worker
+        self._kept = kept
+        self._inputs = InputReader(allow_hosts=worker.settings.allow_hosts, roots=(kept.folder,))
+
+    async def __call__(self, job: Job, report: Report) -> Job:
+        """Return the COMPLETED job. Raises WorkerError; on cancellation all work has stopped before it passes."""
+        logs.request_id.set(job.request_id)
+        kept = await in_thread(self._kept.get, job.request_id)
+        if kept is None:
+            raise InputUnavailable("The request of this job is no longer on the volume.")
+        settings = self._worker.settings
+        asked = kept["fields"].get("engine") or settings.engine
+        is_fastwan = asked in {"auto", "comfyui"} and await asyncio.to_thread(self.has_fastwan)
+        fields, remarks = fitted(kept["fields"], kept["left_out"], is_fastwan=is_fastwan)
+        request, _ = parse(GenerateRequest, fields)
+        order = generate_order(
+            request,
+            job_request(request, request_id=job.request_id, action=ACTION),
+            inputs=self._inputs,
+            warnings=[*kept["warnings"], *remarks],
+            engine=settings.engine,
+            timeout_s=settings.job_timeout_s,
+            queued=job,
+        )
+        return await self._worker.renderer.render(order, report)
+
+    def has_fastwan(self) -> bool:
+        """Say whether a ComfyUI server, running or ours to start, has all of FastWAN. Blocks for some seconds."""
+        if not any(row.name == "comfyui" for row in self._worker.roster.rows):
+            return False
+        engine: Any = self._worker.roster.engine("comfyui")
+        if not isinstance(engine, ComfyUI) or not engine.readiness("ti2v-5B").is_ready:
+            return False
+        lists = engine.lists.from_server_now() or engine.lists.from_folders()
+        return not missing_for(_FASTWAN, lists)

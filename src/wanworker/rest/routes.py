@@ -1,0 +1,179 @@
+"""The documented routes, and those beside them."""
+
+from __future__ import annotations
+
+import http
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response, StreamingResponse
+
+from wanworker.errors import UnknownJob
+from wanworker.jobs.store import PAGE_LIMIT
+from wanworker.rest.body import GenerateBody
+from wanworker.rest.desk import Desk
+from wanworker.rest.download import Downloads
+from wanworker.rest.events import events
+from wanworker.rest.failures import answer, responses
+from wanworker.rest.health import Health, HealthDesk
+from wanworker.rest.metrics import CONTENT_TYPE, Metrics
+from wanworker.rest.reading import read_fields
+from wanworker.rest.status import Status
+
+
+class Started(BaseModel):
+    """A job that waits; what was left out of the request is filled in."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "job_id": "0b0f9c9e5a1d4d1e8f5b2a7c3d4e5f60",
+                "status": "queued",
+                "message": "Video generation started",
+            }
+        }
+    )
+
+    job_id: str
+    status: Literal["queued"]
+    message: Literal["Video generation started"]
+    queue_position: int | None = Field(description="1: next.")
+    warnings: list[str]
+    negative_prompt: str | None
+    engine: str
+    seed: int
+    steps: int
+    cfg: float
+    width: int | None = Field(description="None: the picture decides.")
+    height: int | None
+    length: int
+    fps: float
+
+
+class Jobs(BaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[Status]
+    total: int
+    next_cursor: str | None = Field(description="Ask for the next page with it.")
+
+
+class Deleted(BaseModel):
+    """A job that is no more."""
+
+    job_id: str
+    deleted: Literal[True]
+
+
+_MP4 = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
+
+
+def documented_body() -> dict[str, Any]:
+    """Return the request body of POST /generate for the schema: the same fields as JSON and as a form."""
+    schema = {"$ref": "#/components/schemas/GenerateBody"}
+    form = GenerateBody.model_json_schema()
+    form["properties"]["image"] = {"type": "string", "format": "binary", "description": "The first frame, a file."}
+    form.pop("example", None)
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
+    """Return the documented routes of jobs, and their events and previews."""
+    router = APIRouter(tags=["jobs"])
+
+    @router.post(
+        "/generate",
+        responses={200: {"model": Started}, **responses(401, 413, 415, 422, 429, 507)},
+        openapi_extra=documented_body(),
+    )
+    async def generate(request: Request) -> Response:
+        """Queue a video."""
+        started = await desk.submit(await read_fields(request))
+        metrics.submitted()
+        return answer(started)
+
+    @router.get("/status/{job_id}", responses={200: {"model": Status}, **responses(401, 404)})
+    async def status(job_id: str) -> Response:
+        """Say where a job is."""
+        return answer(await desk.status(job_id))
+
+    @router.head("/download/{job_id}", include_in_schema=False)
+    @router.get(
+        "/download/{job_id}",
+        response_class=Response,
+        responses={200: _MP4, 206: _MP4 | {"description": "A range"}, **responses(401, 404, 409, 410)},
+    )
+    async def download(request: Request, job_id: str) -> Response:
+        """Return the video; after one complete download it is gone. A range, or HEAD, leaves it there."""
+        return await downloads.respond(request, job_id)
+
+    @router.get("/jobs", responses={200: {"model": Jobs}, **responses(401, 422)})
+    async def jobs(
+        limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 50, cursor: Annotated[str | None, Query()] = None
+    ) -> Response:
+        """List jobs, newest first."""
+        return answer(await desk.listing(limit, cursor))
+
+    @router.delete("/jobs/{job_id}", responses={200: {"model": Deleted}, **responses(401, 404)})
+    async def delete(job_id: str) -> Response:
+        """Stop a job if it has not ended, and remove it and its video."""
+        await desk.delete(job_id)
+        return answer({"job_id": job_id, "deleted": True})
+
+    @router.get(
+        "/events/{job_id}",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 404)},
+    )
+    async def job_events(job_id: str) -> Response:
+        """Follow a job: `progress` events until `completed`, `error` or `deleted`; data is the JSON of /status."""
+        await desk.find(job_id)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(events(desk, job_id), media_type="text/event-stream", headers=headers)
+
+    @router.get("/preview/{job_id}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
+    async def preview(job_id: str) -> Response:
+        """Return a picture of the render so far."""
+        live = desk.live(job_id)
+        if live is None or live.preview is None:
+            raise UnknownJob(f"There is no preview of job {job_id[:80]!r} now.")
+        return Response(live.preview.image, media_type=live.preview.mime, headers={"Cache-Control": "no-store"})
+
+    return router
+
+
+def server_routes(desk: Desk, health: HealthDesk, metrics: Metrics) -> APIRouter:
+    """Return what tells of the server itself."""
+    router = APIRouter(tags=["server"])
+
+    @router.get("/", responses={200: {"model": Health}})
+    async def status_of_server() -> Response:
+        """Return the API's status."""
+        return answer(health.to_json())
+
+    @router.get("/ready", responses={200: {"model": Health}, 503: {"model": Health}})
+    async def ready() -> Response:
+        """Answer 200 once a video could be rendered, 503 until then."""
+        is_ready = health.is_ready
+        return answer(health.to_json(), http.HTTPStatus.OK if is_ready else http.HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @router.get("/ping", responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}})
+    async def ping() -> Response:
+        """Answer that the server is alive; RunPod's load balancer asks."""
+        return answer({"status": "healthy"})
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses(401)},
+    )
+    async def exposition() -> Response:
+        """Return counters for Prometheus."""
+        runner = desk.runner
+        running = int(runner.running is not None)
+        text = metrics.text(waiting=runner.waiting, running=running, limit=runner.limit)
+        return Response(text, media_type=CONTENT_TYPE)
+
+    return router

@@ -1,0 +1,62 @@
+"""The server process: where it listens, and that it does not listen to everybody by accident."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+
+import uvicorn
+
+from wanworker.app import Worker
+from wanworker.rest.app import create_app
+from wanworker.rest.connection import WatchedProtocol
+from wanworker.settings import BadSettings, Settings
+
+log = logging.getLogger(__name__)
+
+#: Streams of events never end by themselves: this long after a signal they are cut.
+_GRACE_S = 3
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - behind RunPod's load balancer, which authenticates
+
+
+def address(settings: Settings, host: str | None = None, port: int | None = None) -> tuple[str, int]:
+    """Return where to listen. Raises BadSettings for a place beyond loopback that nobody guards."""
+    behind_balancer = settings.port is not None
+    if host is None:
+        is_chosen = "rest_host" in settings.model_fields_set or not behind_balancer
+        host = settings.rest_host if is_chosen else _EVERYWHERE
+    if port is None:
+        port = settings.port or settings.rest_port
+    is_guarded = settings.api_key is not None or behind_balancer or settings.rest_allow_open
+    if not is_loopback(host) and not is_guarded:
+        raise BadSettings(
+            f"REST_HOST is {host}, which others can reach, and there is no WAN_API_KEY. Set a key, or set "
+            "REST_ALLOW_OPEN=true if everybody may use this server."
+        )
+    return host, port
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches *host*."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def serve(worker: Worker, settings: Settings, host: str, port: int) -> int:
+    """Serve until a signal ends it, and return the exit code."""
+    config = uvicorn.Config(
+        create_app(worker, settings),
+        host=host,
+        port=port,
+        http=WatchedProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    log.info("serving on http://%s:%d (page: /ui, schema: /docs)", host, port)
+    server = uvicorn.Server(config)
+    server.run()
+    return 0 if server.started else 1

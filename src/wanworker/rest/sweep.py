@@ -1,0 +1,110 @@
+"""Videos of REST jobs that have had their time, or that are more than the quota: removed, oldest first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wanworker.errors import WorkerError
+from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.store import PAGE_LIMIT, JobStore
+from wanworker.media.disk import in_thread
+from wanworker.rest.rendering import ACTION
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The files of one job, as its record names them."""
+
+    ended_at: float
+    size_bytes: int
+    paths: tuple[Path, ...]
+
+
+class Sweeper:
+    """
+    Know every file that this door's jobs left, from one look at the records when it starts and then from each end.
+
+    Nothing else is ever removed: it is the user's volume. *ttl_s* 0 and *quota_bytes* None mean no limit.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        *,
+        ttl_s: float,
+        quota_bytes: int | None,
+        every_s: float = _EVERY_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._ttl_s = ttl_s
+        self._quota_bytes = quota_bytes
+        self._every_s = every_s
+        self._clock = clock
+        self._kept: dict[str, Kept] = {}
+
+    def add(self, job: Job) -> None:
+        """Take the files of a job that has ended into account."""
+        if job.action == ACTION and job.status is JobStatus.COMPLETED and job.outputs:
+            size_bytes = sum(output.size_bytes for output in job.outputs)
+            paths = tuple(Path(output.path) for output in job.outputs)
+            self._kept[job.request_id] = Kept(job.completed_at or job.created_at, size_bytes, paths)
+
+    def forget(self, request_id: str) -> None:
+        """A job was deleted with its files."""
+        self._kept.pop(request_id, None)
+
+    async def watch(self) -> None:
+        """Look at the records once, then sweep every now and then, until cancelled."""
+        await in_thread(self._look)
+        while True:
+            await in_thread(self.sweep)
+            await asyncio.sleep(self._every_s)
+
+    def sweep(self) -> list[str]:
+        """Remove what is too old, then the oldest while it is too much; return the ids of the jobs concerned."""
+        for request_id, kept in list(self._kept.items()):
+            if not any(path.exists() for path in kept.paths):
+                self._kept.pop(request_id, None)
+        oldest_first = sorted(self._kept.items(), key=lambda item: item[1].ended_at)
+        total = sum(kept.size_bytes for _, kept in oldest_first)
+        swept = []
+        for request_id, kept in oldest_first:
+            is_old = bool(self._ttl_s) and self._clock() - kept.ended_at > self._ttl_s
+            if not is_old and (self._quota_bytes is None or total <= self._quota_bytes):
+                continue
+            total -= kept.size_bytes
+            self._remove(request_id, kept)
+            swept.append(request_id)
+        return swept
+
+    def _remove(self, request_id: str, kept: Kept) -> None:
+        self._kept.pop(request_id, None)
+        for path in kept.paths:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("%s cannot be removed: %s", path, error.strerror)
+        log.info("the video of job %s was swept", request_id)
+
+    def _look(self) -> None:
+        cursor = None
+        try:
+            while True:
+                page = self._store.recent(PAGE_LIMIT, cursor)
+                for job in page.jobs:
+                    self.add(job)
+                cursor = page.next_cursor
+                if cursor is None:
+                    return
+        except WorkerError as error:
+            log.warning("the records could not be read for sweeping: %s", error)

@@ -1,0 +1,152 @@
+"""
+Tell a caller's server that its job has ended: signed, tried again for a while, led to public addresses only.
+
+The form is Standard Webhooks' (spec 1.0.0): webhook-id stays the same over all attempts, so a receiver can drop a
+second copy; webhook-signature is `v1,` and base64 of HMAC-SHA256 over `{id}.{timestamp}.{body}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from wanworker.errors import RequestError
+from wanworker.media.urls import Resolve, checked_addresses, parse_url, resolve_by_system, shown
+from wanworker.serverless.answer import strict
+
+log = logging.getLogger(__name__)
+
+#: Waits before the second, third ... attempt: some 35 minutes in all.
+BACK_OFF_S = (2.0, 10.0, 60.0, 300.0, 1800.0)
+_TIMEOUT_S = 15.0
+#: Deliveries under way at once; a slow receiver is not to hold a socket for every job.
+_AT_ONCE = 8
+_PREFIX = "whsec_"
+_GONE = 410
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The edges of a delivery: how names become addresses, what waits, what time it is (unix seconds)."""
+
+    resolve: Resolve = resolve_by_system
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    clock: Callable[[], float] = time.time
+
+
+class Webhooks:
+    """Deliver messages; *secret* signs them, *allow_hosts* are private hosts that the operator allows."""
+
+    def __init__(
+        self,
+        *,
+        secret: str | None,
+        allow_hosts: Sequence[str] = (),
+        back_off_s: Sequence[float] = BACK_OFF_S,
+        network: Network = Network(),
+    ) -> None:
+        self._key = None if secret is None else _key_of(secret)
+        self._allow_hosts = tuple(allow_hosts)
+        self._back_off_s = tuple(back_off_s)
+        self._network = network
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def deliver(self, url: str, status: Mapping[str, Any]) -> bool:
+        """
+        POST `{"type", "timestamp", "data": status}` until it is taken (any 2xx); False once that is given up.
+
+        410 and an address that we do not connect to end it at once; redirects are not followed.
+        """
+        message_id = f"msg_{status['job_id']}"
+        body = _body(status, self._network.clock())
+        for wait_s in (*self._back_off_s, None):
+            async with self._turns:
+                verdict = await self._attempt(url, message_id, body)
+            if verdict is not None:
+                return verdict
+            if wait_s is not None:
+                await self._network.sleep(wait_s)
+        log.warning("the webhook of job %s was given up", status["job_id"])
+        return False
+
+    async def _attempt(self, url: str, message_id: str, body: bytes) -> bool | None:
+        """Return whether it was taken; None: try again."""
+        try:
+            target = parse_url(url.strip())
+            addresses = await checked_addresses(target, self._allow_hosts, self._network.resolve)
+        except RequestError as error:
+            log.warning("the webhook %s was not sent: %s", message_id, error)
+            return False if error.code == "INPUT_REFUSED" else None
+        try:
+            answered = await self._post(target, addresses[0], self._headers(message_id, body), body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning("the webhook %s did not reach %s: %s", message_id, shown(target), type(error).__name__)
+            return None
+        if 200 <= answered < 300:
+            return True
+        log.warning("the webhook %s was answered %s by %s", message_id, answered, shown(target))
+        return False if answered == _GONE else None
+
+    async def _post(self, url: URL, address: str, headers: Mapping[str, str], body: bytes) -> int:
+        """Connect to the address that was checked; the name goes into Host and the TLS handshake alone."""
+        host = url.raw_host or ""
+        named = host if url.is_default_port() else f"{host}:{url.port}"
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session,
+            session.post(
+                url.with_host(address),
+                data=body,
+                headers={**headers, "Host": named},
+                server_hostname=host if url.scheme == "https" else None,
+                allow_redirects=False,
+            ) as answer,
+        ):
+            return answer.status
+
+    def _headers(self, message_id: str, body: bytes) -> dict[str, str]:
+        timestamp = str(int(self._network.clock()))
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "wanworker",
+            "webhook-id": message_id,
+            "webhook-timestamp": timestamp,
+        }
+        if self._key is not None:
+            headers["webhook-signature"] = signature(self._key, message_id, timestamp, body)
+        return headers
+
+
+def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
+    """Return the value of webhook-signature."""
+    signed = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(signed).decode()}"
+
+
+def _key_of(secret: str) -> bytes:
+    """Return the key: what `whsec_` is followed by is base64, any other text is the key itself."""
+    if secret.startswith(_PREFIX):
+        try:
+            return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+        except binascii.Error:
+            log.warning("WEBHOOK_SECRET begins with whsec_ and is no base64: it is taken as it is")
+    return secret.encode()
+
+
+def _body(status: Mapping[str, Any], now: float) -> bytes:
+    kind = "job.completed" if status["status"] == "completed" else "job.failed"
+    timestamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+    return json.dumps({"type": kind, "timestamp": timestamp, "data": strict(status)}, separators=(",", ":")).encode()
