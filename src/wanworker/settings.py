@@ -10,37 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
+
+from wanworker.settings_rest import RestSettings
 
 EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini"]
 
 #: What a child process may see of our environment. All else stays here: keys and tokens are not its business.
-_CHILD_VARIABLES = frozenset(
-    (
-        "PATH",
-        "HOME",
-        "USER",
-        "LANG",
-        "LC_ALL",
-        "LC_CTYPE",
-        "TZ",
-        "TMPDIR",
-        "LD_LIBRARY_PATH",
-        "LD_PRELOAD",
-        "VIRTUAL_ENV",
-        "PYTHONPATH",
-        "HF_HOME",
-        "HF_HUB_CACHE",
-        "HF_HUB_OFFLINE",
-        "HF_ENDPOINT",
-        "TORCH_HOME",
-        "TORCHINDUCTOR_CACHE_DIR",
-        "TRITON_CACHE_DIR",
-        "XDG_CACHE_HOME",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-    )
-)
+_CHILD_VARIABLES = frozenset((
+    "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD",
+    "VIRTUAL_ENV", "PYTHONPATH", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME",
+    "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR",
+))  # fmt: skip
 _CHILD_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "PYTORCH_", "OMP_", "MKL_", "OPENBLAS_", "DIFFUSERS_", "TOKENIZERS_")
 
 
@@ -57,10 +38,8 @@ def _comma_separated(value: Any) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-class Settings(BaseModel):
+class Settings(RestSettings):
     """Hold every knob with its type, unit, range and default; a bad value raises before a job is taken."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     wan_home: Path = Field(
         default=Path("/workspace/Wan2.2"),
@@ -70,7 +49,7 @@ class Settings(BaseModel):
     ckpt_dir: Path = Field(
         default_factory=lambda: volume_dir() / "models",
         validation_alias="WAN_CKPT_DIR",
-        description="The models folder. Also searched: /workspace/models, /runpod-volume.",
+        description="The models folder. Also searched: /workspace/models, /runpod-volume, the hub's cache.",
     )
     out_dir: Path = Field(
         default_factory=lambda: volume_dir() / "outputs",
@@ -165,6 +144,22 @@ class Settings(BaseModel):
         validation_alias="BUCKET_NAME",
         description="The bucket's name. Default: the first part of the endpoint URL's path.",
     )
+    hf_token: SecretStr | None = Field(
+        default=None, validation_alias="HF_TOKEN", description="The Hugging Face token that `wanworker fetch` sends."
+    )
+    hf_endpoint: str = Field(
+        default="https://huggingface.co",
+        validation_alias="HF_ENDPOINT",
+        description="The hub, or a mirror of it, that `wanworker fetch` asks.",
+    )
+    hf_home: Path = Field(
+        default=Path("~/.cache/huggingface"),
+        validation_alias="HF_HOME",
+        description="Hugging Face's folder. The cache below it is searched for weights.",
+    )
+    hf_hub_cache: Path | None = Field(
+        default=None, validation_alias="HF_HUB_CACHE", description="The hub's cache. Default: HF_HOME/hub."
+    )
 
     @field_validator("allow_hosts", mode="before")
     @classmethod
@@ -199,8 +194,14 @@ class Settings(BaseModel):
     @property
     def model_dirs(self) -> tuple[Path, ...]:
         """The folders that are searched for weights, in order, without repetition."""
-        places = (self.ckpt_dir, Path("/workspace/models"), Path("/runpod-volume/models"), Path("/runpod-volume"))
-        return tuple(dict.fromkeys(places))
+        volumes = (Path("/workspace/models"), Path("/runpod-volume/models"), Path("/runpod-volume"))
+        return tuple(dict.fromkeys((self.ckpt_dir, *volumes, *self.hub_cache_dirs)))
+
+    @property
+    def hub_cache_dirs(self) -> tuple[Path, ...]:
+        """Where Hugging Face's cache may be: RunPod's own for cached models, then this user's."""
+        own = self.hf_hub_cache or self.hf_home / "hub"
+        return tuple(dict.fromkeys((Path("/runpod-volume/huggingface-cache/hub"), own.expanduser())))
 
     @property
     def input_roots(self) -> tuple[Path, ...]:

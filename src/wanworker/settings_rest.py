@@ -1,0 +1,72 @@
+"""The knobs of the REST door; part of Settings, and imported by settings.py only."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class RestSettings(BaseModel):
+    """Where the REST server listens, who may call it, and how long it keeps what it made."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="WAN_API_KEY",
+        description="The bearer token that every REST call must carry, the page's shell and the health checks apart.",
+    )
+    rest_host: str = Field(
+        default="127.0.0.1",
+        validation_alias="REST_HOST",
+        description="Where the REST server listens. Another than loopback needs WAN_API_KEY.",
+    )
+    rest_port: int = Field(
+        default=8189, ge=1, le=65_535, validation_alias="REST_PORT", description="The REST server's port."
+    )
+    port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65_535,
+        validation_alias="PORT",
+        description="Set by RunPod's load balancer, which authenticates: the REST server listens there, on every "
+        "interface unless REST_HOST is set.",
+    )
+    rest_allow_open: bool = Field(
+        default=False,
+        validation_alias="REST_ALLOW_OPEN",
+        description="Whether the REST server may listen beyond loopback without WAN_API_KEY.",
+    )
+    download_once: bool = Field(
+        default=True,
+        validation_alias="DOWNLOAD_ONCE",
+        description="Whether a REST job's video goes after one complete download. `false` keeps it until its TTL.",
+    )
+    max_queue: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        validation_alias="MAX_QUEUE",
+        description="How many REST jobs may wait; one more is answered 429.",
+    )
+    output_ttl_s: float = Field(
+        default=86_400,
+        ge=0,
+        validation_alias="OUTPUT_TTL_S",
+        description="How long the video of a REST job is kept, in seconds; 0 keeps it. RunPod's jobs keep theirs.",
+    )
+    output_quota_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        validation_alias="OUTPUT_QUOTA_BYTES",
+        description="How much the videos of REST jobs may take together; the oldest go first.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias="WEBHOOK_SECRET",
+        description="The key that signs webhooks (Standard Webhooks; `whsec_` and base64, or any text).",
+    )
+    runpod_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="RUNPOD_API_KEY",
+        description="Your key of RunPod, which `wanworker submit` sends to the endpoint that it is given.",
+    )
