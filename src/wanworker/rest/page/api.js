@@ -1,0 +1,169 @@
+/** The server's API: one function a request, the key, and errors whose text can be shown as it is. */
+
+/** The page lies one folder below the API, wherever a proxy puts both. */
+const ROOT = new URL("../", import.meta.url);
+const KEY_NAME = "wanworker-api-key";
+/** A piece of a video: small enough to show how loading goes, large enough to need few of them. */
+const PIECE_BYTES = 2 ** 22;
+/** The server sends a comment at least every 15 s; three missed ones mean that the connection is dead. */
+const SILENCE_MS = 45_000;
+
+/** No answer came: the server is down, or the network is. */
+export class Offline extends Error {
+  constructor() {
+    super("The server does not answer.");
+  }
+}
+
+/** The server wants a key, or another one. */
+export class KeyWanted extends Error {
+  constructor() {
+    super("This server wants its API key.");
+  }
+}
+
+/** The server said no, and why; `field` names the one that is wrong, where it is one. */
+export class Refused extends Error {
+  constructor(text, { status, hint = "", field = null, retryAfterS = null }) {
+    super(field ? text : `${text} ${hint}`.trim());
+    this.status = status;
+    this.field = field;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY_NAME) ?? "",
+  set: (value) => (value ? sessionStorage.setItem(KEY_NAME, value) : sessionStorage.removeItem(KEY_NAME)),
+};
+
+export const server = () => json("");
+export const schema = () => json("openapi.json");
+export const status = (id) => json(`status/${id}`);
+export const remove = (id) => json(`jobs/${id}`, { method: "DELETE" });
+
+export function jobs(limit, cursor = null) {
+  const query = new URLSearchParams(cursor === null ? { limit } : { limit, cursor });
+  return json(`jobs?${query}`);
+}
+
+/** Ask for a video. With a picture the request goes as a form, so that the picture goes as it is. */
+export function generate(fields, picture) {
+  if (!picture) {
+    return json("generate", {
+      method: "POST",
+      body: JSON.stringify(fields),
+      headers: { "Content-Type": "application/json" },
+    });
+  }
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  form.append("image", picture, picture.name);
+  return json("generate", { method: "POST", body: form });
+}
+
+/** Fetch a preview, whose address is a path on the server. */
+export async function picture(path, signal) {
+  const response = await send(path.replace(/^\/+/, ""), { signal });
+  return response.blob();
+}
+
+/**
+ * Fetch a video to play it, in pieces: a server that lets a video be downloaded once counts a complete answer
+ * only, never a Range. A <video> cannot send the key itself; a service worker could, but browsers allow one on
+ * https and localhost alone, and this page is also used over plain http on a local network.
+ */
+export async function videoToPlay(id, onShare) {
+  const pieces = [];
+  let total = Infinity;
+  for (let have = 0; have < total; ) {
+    const response = await send(`download/${id}`, { headers: { Range: `bytes=${have}-${have + PIECE_BYTES - 1}` } });
+    const piece = await body(response);
+    total = response.status === 206 ? Number(response.headers.get("Content-Range").split("/")[1]) : piece.size;
+    if (!piece.size) throw new Offline();
+    have += piece.size;
+    pieces.push(piece);
+    onShare(have / total);
+  }
+  return new Blob(pieces, { type: "video/mp4" });
+}
+
+/** Fetch a video whole: the one complete download after which the server may drop it. */
+export async function videoToKeep(id) {
+  return body(await send(`download/${id}`));
+}
+
+/** Yield [event, status] pairs of a job until its stream ends. */
+export async function* events(id, signal) {
+  const silence = new AbortController();
+  const watch = () => setTimeout(() => silence.abort(new Offline()), SILENCE_MS);
+  let timer = watch();
+  try {
+    const both = AbortSignal.any([signal, silence.signal]);
+    const response = await send(`events/${id}`, { signal: both, headers: { Accept: "text/event-stream" } });
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    const parser = new EventParser();
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+      clearTimeout(timer);
+      timer = watch();
+      yield* parser.feed(chunk.value);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Cut server-sent events out of a text that comes in pieces. */
+export class EventParser {
+  #rest = "";
+
+  *feed(text) {
+    const blocks = (this.#rest + text).replace(/\r\n/g, "\n").split("\n\n");
+    this.#rest = blocks.pop();
+    for (const block of blocks) {
+      const value = (name) => block.match(new RegExp(`^${name}: ?(.*)$`, "m"))?.[1];
+      const data = value("data");
+      if (data) yield [value("event") ?? "message", JSON.parse(data)];
+    }
+  }
+}
+
+async function json(path, options) {
+  const response = await send(path, options);
+  try {
+    return await response.json();
+  } catch {
+    throw new Offline();
+  }
+}
+
+async function body(response) {
+  try {
+    return await response.blob();
+  } catch {
+    throw new Offline();
+  }
+}
+
+async function send(path, { method = "GET", headers = {}, body, signal } = {}) {
+  const authorization = key.get() ? { Authorization: `Bearer ${key.get()}` } : {};
+  let response;
+  try {
+    const options = { method, body, signal, headers: { ...headers, ...authorization }, cache: "no-store" };
+    response = await fetch(new URL(path, ROOT), options);
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Offline();
+  }
+  if (response.status === 401) throw new KeyWanted();
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+async function refusal(response) {
+  const answer = await response.json().catch(() => ({}));
+  const text = answer.error ?? `The server answered ${response.status}.`;
+  const seconds = Number.parseInt(response.headers.get("Retry-After"), 10);
+  const retryAfterS = Number.isNaN(seconds) ? null : seconds;
+  return new Refused(text, { status: response.status, hint: answer.hint, field: answer.field, retryAfterS });
+}
