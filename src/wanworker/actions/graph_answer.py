@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.actions.base import Context
-from wanworker.errors import EngineTimeout, GraphTimeout
+from wanworker.errors import EngineTimeout, GraphTimeout, NoOutput
 from wanworker.jobs.model import Job, Output
+from wanworker.media.mp4 import VideoFacts
 from wanworker.media.outputs import deliver
 from wanworker.media.video import probe
 
@@ -66,7 +67,7 @@ async def _deliver_into(
         delivered = await deliver(
             path,
             mime=output.mime,
-            facts=await probe(path) if output.frames is not None else None,
+            facts=await _facts(path, output),
             want_data=want_data,
             answer_bytes=used_bytes,
             limit_bytes=context.call.answer_limit_bytes,
@@ -84,3 +85,13 @@ async def _deliver_into(
     entry["data"] = delivered.data
     del entry["path"]
     return len(delivered.data) + len(json.dumps(delivered.report)) + 32
+
+
+async def _facts(path: Path, output: Output) -> VideoFacts | None:
+    """Return what a copy that fits would be made by; a file damaged since must not cost the caller the others."""
+    if output.frames is None:
+        return None
+    try:
+        return await probe(path)
+    except NoOutput:
+        return None
