@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from httpx import ASGITransport, AsyncClient
 
-from wanworker import rest
+from wanworker.app import Worker
 from wanworker.engines.mini import unknown_words
+from wanworker.rest.app import create_app
+from wanworker.settings import Settings
 
-PAGE = Path(rest.__file__).parent / "page"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "src" / "wanworker" / "rest" / "page"
 SCRIPTS = sorted(PAGE.glob("*.js"))
 CONTROLS = {"input", "textarea", "select", "button", "progress", "video"}
 
@@ -43,6 +48,15 @@ def text_of(name: str) -> str:
     return (PAGE / name).read_text(encoding="utf-8")
 
 
+@pytest.fixture
+async def client(make_settings: Callable[..., Settings]) -> AsyncIterator[AsyncClient]:
+    """Yield a client, without a key, of a server that has one."""
+    settings = make_settings(api_key="sesame")
+    transport = ASGITransport(app=create_app(Worker.from_settings(settings), settings))
+    async with AsyncClient(transport=transport, base_url="http://server") as client:
+        yield client
+
+
 def palettes() -> Iterator[dict[str, str]]:
     """Yield the colours of the light scheme, then of the dark one."""
     css = text_of("style.css")
@@ -66,6 +80,46 @@ def contrast(one: str, other: str) -> float:
     """Return the contrast of two colours, 1 to 21 (WCAG 2.2)."""
     lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_the_page_travels_with_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+    assert project["tool"]["setuptools"]["package-data"]["wanworker.rest"] == ["page/*"]
+    assert [path for path in PAGE.iterdir() if not path.is_file()] == []
+
+
+async def test_the_page_opens_without_the_key(client: AsyncClient) -> None:
+    response = await client.get("/ui", follow_redirects=True)
+
+    assert (200, "/ui/") == (response.status_code, response.url.path)
+    assert text_of("index.html") == response.text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("app.js", "text/javascript"), ("style.css", "text/css"), ("icon.svg", "image/svg+xml")]
+)
+async def test_its_files_come_without_the_key_and_as_what_they_are(client: AsyncClient, name: str, kind: str) -> None:
+    response = await client.get(f"/ui/{name}")
+
+    assert (200, kind) == (response.status_code, response.headers["content-type"].partition(";")[0])
+
+
+async def test_the_schema_has_what_the_form_takes_from_it(
+    elements: Elements, make_settings: Callable[..., Settings]
+) -> None:
+    settings = make_settings()
+    schema = create_app(Worker.from_settings(settings), settings).openapi()
+    body = schema["paths"]["/generate"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    fields = schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
+    controls = [
+        attributes for tag, attributes in elements.found if tag in {"input", "textarea"} and "name" in attributes
+    ]
+    numbers = [attributes["name"] for attributes in controls if attributes.get("type") == "number"]
+
+    assert {attributes["name"] for attributes in controls} - fields.keys() == set()
+    assert len(numbers) == 6
+    assert [name for name in numbers if not {"default", "minimum", "maximum"} <= fields[name].keys()] == []
 
 
 def test_the_page_is_light() -> None:
