@@ -24,6 +24,13 @@ def test_both_layouts_of_a_volume_are_found(tmp_path: Path) -> None:
     assert [f"{tmp_path}/loras", f"{tmp_path}/ComfyUI/models/loras"] == places(text, "loras")
 
 
+def test_a_repository_that_hugging_faces_cache_holds_is_a_models_folder(tmp_path: Path) -> None:
+    split = tmp_path / "models--Comfy-Org--Wan_2.2_ComfyUI_Repackaged" / "snapshots" / "abc" / "split_files"
+    split.mkdir(parents=True)
+
+    assert (tmp_path, split) == models_folders([tmp_path])
+
+
 def test_older_places_of_the_same_files_are_listed_after_the_present_ones(tmp_path: Path) -> None:
     text = extra_model_paths([tmp_path])
 

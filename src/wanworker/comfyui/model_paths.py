@@ -44,14 +44,22 @@ MODEL_FOLDERS: Mapping[str, tuple[str, ...]] = {
 #: A models folder itself (`root/loras`), and a ComfyUI that was set up on the volume (`root/ComfyUI/models/loras`).
 _LAYOUTS = (Path(), Path("ComfyUI", "models"))
 
+#: Comfy-Org's repackaged weights in Hugging Face's cache, whose `hub` folder is the root: RunPod caches a whole
+#: repository, and `split_files` in it is laid out as a models folder is.
+_CACHED = "models--*/snapshots/*/split_files"
+
 
 def models_folders(roots: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the models folders that exist below *roots* in either layout; one that two names lead to, once."""
+    """Return the models folders that exist below *roots* in any layout; one that two names lead to, once."""
     found: dict[Path, Path] = {}
-    for folder in (root.absolute() / layout for root in roots for layout in _LAYOUTS):
+    for folder in (folder for root in roots for folder in _candidates(root.absolute())):
         if folder.is_dir():
             found.setdefault(folder.resolve(), folder)
     return tuple(found.values())
+
+
+def _candidates(root: Path) -> list[Path]:
+    return [*(root / layout for layout in _LAYOUTS), *sorted(root.glob(_CACHED))]
 
 
 def extra_model_paths(roots: Iterable[Path]) -> str:

@@ -12,6 +12,7 @@ from wanworker.comfyui.client import ComfyClient
 from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders
 from wanworker.engines.comfyui_graphs import WORKFLOWS
 from wanworker.errors import EngineFailed, EngineUnavailable, WorkerError
+from wanworker.models.damage import flaw_of
 
 _FRESH_S = 10.0
 
@@ -46,11 +47,16 @@ class FolderLists:
         self._clock = clock
         self._told: tuple[float, Lists | None] | None = None
 
-    def from_folders(self) -> Lists:
-        """Return what lies in the volume's folders, in either layout, as the server would name it."""
+    def from_folders(self, *, whole: bool = False) -> Lists:
+        """
+        Return what lies in the volume's folders, in any layout, as the server would name it.
+
+        With *whole*, files that are cut short are left out: a server lists them, and fails minutes later.
+        """
         places = models_folders(self._roots)
         return {
-            folder: _files(place / part for place in places for part in MODEL_FOLDERS[folder]) for folder in FOLDERS
+            folder: _files((place / part for place in places for part in MODEL_FOLDERS[folder]), whole=whole)
+            for folder in FOLDERS
         }
 
     async def from_server(self, client: ComfyClient) -> Lists:
@@ -101,10 +107,11 @@ async def _asked(client: ComfyClient, folder: str) -> tuple[str, ...]:
         return ()
 
 
-def _files(places: Iterable[Path]) -> tuple[str, ...]:
+def _files(places: Iterable[Path], *, whole: bool) -> tuple[str, ...]:
     names = set()
     for place in places:
         for path in place.rglob("*") if place.is_dir() else ():
-            if path.suffix.lower() in _WEIGHTS and path.is_file():
+            is_weights = path.suffix.lower() in _WEIGHTS and path.is_file()
+            if is_weights and not (whole and flaw_of(path)):
                 names.add(path.relative_to(place).as_posix())
     return tuple(sorted(names))

@@ -8,7 +8,7 @@ None where nobody wrote it down. They are for a list: fetching asks the hub what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -166,8 +166,3 @@ PRESETS: Mapping[str, Preset] = {row.name: row for row in _ROWS}
 def preset_for(engine: str, task: str) -> Preset | None:
     """Return the set that lets *engine* render *task*, None where there is none to fetch (the miniature)."""
     return next((row for row in _ROWS if (row.engine, row.task) == (engine, task)), None)
-
-
-def repositories(rows: Iterable[Preset] = _ROWS) -> tuple[str, ...]:
-    """Return every repository that *rows* come from, each once."""
-    return tuple(dict.fromkeys(name for row in rows for name in row.repositories))

@@ -1,0 +1,65 @@
+"""Weight files that are cut short or no weights at all, told from their first and last bytes; no torch, no tensor."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wanworker.models.safetensors import BrokenSafetensors, check_header
+
+_SAFETENSORS = frozenset({".safetensors", ".sft"})
+_PICKLED = frozenset({".pth", ".pt", ".ckpt", ".bin"})
+
+#: torch.save writes a zip file, whose table of contents is its end; an older one begins otherwise and cannot be told.
+_ZIP = b"PK\x03\x04"
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A file that no engine can read, and what is wrong with it."""
+
+    path: Path
+    flaw: str
+
+
+def flaw_of(path: Path) -> str:
+    """Return what is wrong with the weight file at *path*, empty where nothing can be told. Raises OSError."""
+    if path.suffix.lower() in _SAFETENSORS:
+        try:
+            check_header(path)
+        except BrokenSafetensors as error:
+            return str(error)
+        return ""
+    if path.suffix.lower() in _PICKLED:
+        with path.open("rb") as stream:
+            start = stream.read(len(_ZIP))
+        if not start:
+            return "the file is empty"
+        if start == _ZIP and not zipfile.is_zipfile(path):
+            return "the file has a beginning and no end"
+    return ""
+
+
+def damaged_in(folders: Iterable[Path]) -> tuple[Damaged, ...]:
+    """Return the damaged weight files in *folders* and below them, each file once whatever the links to it."""
+    seen: set[Path] = set()
+    found = []
+    for folder in folders:
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            if path.suffix.lower() not in _SAFETENSORS | _PICKLED or path.is_dir() or path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
+            if flaw := _flaw_or_trouble(path):
+                found.append(Damaged(path, flaw))
+    return tuple(found)
+
+
+def _flaw_or_trouble(path: Path) -> str:
+    try:
+        return flaw_of(path)
+    except FileNotFoundError:
+        return "the link leads nowhere"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
