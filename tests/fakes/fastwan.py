@@ -19,7 +19,7 @@ class FastWan:
     statuses: list[dict[str, Any]]
     video: bytes = b"an mp4"
     generate: list[web.Response] = field(default_factory=list)
-    downloads: list[web.Response] = field(default_factory=list)
+    cut_downloads: int = 0  # so many transfers break off in the middle
     asked: list[str] = field(default_factory=list)
     body: Any = None
     key: str | None = None
@@ -36,9 +36,17 @@ class FastWan:
         self._note(request)
         return web.json_response(self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0])
 
-    async def answer_download(self, request: web.Request) -> web.Response:
+    async def answer_download(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
-        return self.downloads.pop(0) if self.downloads else web.Response(body=self.video)
+        if not self.cut_downloads:
+            return web.Response(body=self.video)
+        self.cut_downloads -= 1
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        await response.write(b"half of a video")
+        assert request.transport is not None
+        request.transport.close()
+        return response
 
     async def answer_delete(self, request: web.Request) -> web.Response:
         self._note(request)

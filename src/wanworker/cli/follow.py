@@ -39,6 +39,7 @@ async def follow(
             live.show(look.shown)
             await sleep(LOOK_S)
     except asyncio.CancelledError:
+        await live.end()
         await _cancel(target, starting)
         raise
     return job_id, look
@@ -75,7 +76,7 @@ async def save_all(
         with unfinished_beside(path) as part:
             try:
                 await target.save(piece, part)
-                files.append(put_in_place(part, path, force=force and number == 1))
+                files.append(put_in_place(part, path, force=force and path == output))
             except OSError as error:
                 text = f"{path} could not be written ({error.strerror}); the job {job_id} is done."
                 raise CommandFailed(text, code="NOT_SAVED", request_id=job_id) from error

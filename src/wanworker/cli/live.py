@@ -30,10 +30,16 @@ class Live:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._drawing is not None
-        self._drawing.cancel()
-        await asyncio.gather(self._drawing, return_exceptions=True)
+        await self.end()
+
+    async def end(self) -> None:
+        """Draw no more, and leave the terminal's line to what comes next."""
+        if self._drawing is None:
+            return
+        drawing, self._drawing = self._drawing, None
+        drawing.cancel()
         self._bar.close()
+        await asyncio.gather(drawing, return_exceptions=True)
 
     def report(self, progress: Progress) -> None:
         """Take a render's progress."""
@@ -42,7 +48,8 @@ class Live:
     def show(self, shown: Mapping[str, Any]) -> None:
         """Take progress in its JSON form."""
         self._shown = shown
-        self._bar.draw(shown, time.monotonic() - self._started)
+        if self._drawing is not None:
+            self._bar.draw(shown, time.monotonic() - self._started)
 
     async def _draw(self) -> None:
         while True:

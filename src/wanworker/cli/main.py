@@ -7,13 +7,19 @@ import sys
 from collections.abc import Sequence
 
 from wanworker import __version__
-from wanworker.cli import render, serve, submit
+from wanworker.cli import doctor, fetch, render, serve, submit
 from wanworker.cli.base import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Command, CommandFailed
 from wanworker.cli.say import complain, say_json
 from wanworker.errors import RequestError, WorkerError
 
 #: To add a command: one module that defines COMMAND, one row here, one test.
-COMMANDS: tuple[Command, ...] = (render.COMMAND, serve.COMMAND, submit.COMMAND)
+COMMANDS: tuple[Command, ...] = (
+    render.COMMAND,
+    serve.COMMAND,
+    submit.COMMAND,
+    fetch.COMMAND,
+    doctor.COMMAND,
+)
 
 #: A command that a signal ended exits with this and the signal's number.
 _SIGNAL_BASE = 128

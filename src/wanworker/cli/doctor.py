@@ -1,0 +1,190 @@
+"""`wanworker doctor`: what this machine and its volume can render, what is missing, and the command that gets it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wanworker.cli.base import EXIT_FAILED, Command, read_settings
+from wanworker.cli.fetch import tree_folders
+from wanworker.cli.say import plain, say_json
+from wanworker.models.catalogue import PRESETS, preset_for
+from wanworker.models.damage import damaged_in
+from wanworker.models.doctor import Check, Report, Row, as_json, as_table
+from wanworker.models.fetch import SPARE_BYTES, free_on_disk, in_words
+from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel
+from wanworker.models.hardware import Gpu, available_memory_mib, gpus
+
+if TYPE_CHECKING:
+    from wanworker.engines.base import Readiness
+    from wanworker.engines.roster import Roster
+    from wanworker.settings import Settings
+
+_NARROWEST, _WIDEST = 80, 140
+
+
+def _run_kernel(python: str) -> KernelRun:
+    from wanworker.serverless.fitness import GPU_TIMEOUT_S
+    from wanworker.settings import child_environment
+
+    return run_kernel([python, "-c", GPU_PROGRAM], child_environment(), timeout_s=GPU_TIMEOUT_S)
+
+
+def _ffmpeg() -> str:
+    from wanworker.media import ffmpeg
+    from wanworker.serverless.fitness import check_ffmpeg
+
+    check_ffmpeg(ffmpeg.program)
+    return ffmpeg.program()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What doctor asks of the machine; a test answers in its place."""
+
+    gpus: Callable[[], Sequence[Gpu]] = gpus
+    memory_mib: Callable[[], int | None] = available_memory_mib
+    free_bytes: Callable[[Path], int] = free_on_disk
+    kernel: Callable[[str], KernelRun] = _run_kernel
+    ffmpeg: Callable[[], str] = _ffmpeg
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what `doctor` takes."""
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON, and nothing else, on stdout")
+
+
+def run(args: Namespace, machine: Machine | None = None) -> int:
+    """Examine and print; return 0 when a real engine can render, else 1. Raises CommandFailed for a bad setting."""
+    from wanworker.app import Worker
+
+    settings = read_settings()
+    roster = Worker.from_settings(settings).roster
+    try:
+        report = examine(settings, roster, machine or Machine())
+    finally:
+        asyncio.run(roster.close())
+    if args.json:
+        say_json(as_json(report))
+    else:
+        width = min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size().columns))
+        print(plain(as_table(report, width)))
+    return 0 if report.can_render else EXIT_FAILED
+
+
+def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
+    """Ask the machine and every engine; takes seconds where a kernel runs. The output folder is made if missing."""
+    kernels = {python: machine.kernel(python) for python in _interpreters(settings)} if machine.gpus() else {}
+    broken = {
+        engine: f"no kernel runs in {python}: {kernels[python].text}"
+        for python, engines in _interpreters(settings).items()
+        for engine in engines
+        if python in kernels and kernels[python].failed
+    }
+    return Report(
+        rows=tuple(_rows(settings, roster, broken)),
+        checks=(*_gpu_checks(settings, machine, kernels), *_other_checks(settings, machine)),
+        damaged=damaged_in(_weight_folders(settings)),
+        searched=tuple(str(place) for place in settings.model_dirs),
+        free_bytes=machine.free_bytes(settings.ckpt_dir),
+    )
+
+
+def _rows(settings: Settings, roster: Roster, broken: dict[str, str]) -> Iterator[Row]:
+    from wanworker.spec import TASKS
+
+    for task in TASKS:
+        for row in roster.rows:
+            if task not in row.capabilities.tasks:
+                continue
+            state = roster.readiness(row.name, task)
+            unfetched = _unfetched(settings, roster, row.name, task, state)
+            missing = tuple(dict.fromkeys((*state.missing, *unfetched)))
+            lacking = (*state.lacking, *([broken[row.name]] if row.name in broken else []))
+            yield Row(row.name, task, missing, lacking, preset_for(row.name, task) if unfetched else None)
+
+
+def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state: Readiness) -> tuple[str, ...]:
+    """Return a line for each of the weights that a fetch would bring, however else the engine may be unready."""
+    if engine == "wan_cli":
+        from wanworker.engines.wan_cli_checkpoint import locate
+        from wanworker.spec import TASKS
+
+        return locate(TASKS[task], settings.model_dirs).missing
+    if engine == "comfyui" and (settings.comfyui_root or not state.is_ready) and not settings.comfyui_url:
+        from wanworker.engines.comfyui import ComfyUI
+        from wanworker.engines.comfyui_graphs import missing_for
+
+        comfyui = roster.engine(engine)
+        return missing_for(task, comfyui.lists.from_folders(whole=True)) if isinstance(comfyui, ComfyUI) else ()
+    return state.missing
+
+
+def _interpreters(settings: Settings) -> dict[str, list[str]]:
+    """Return each Python that computes on a GPU, with the engines whose it is."""
+    from wanworker.comfyui.server_launch import interpreter_of
+
+    pairs = [(sys.executable, "diffusers")]
+    if settings.comfyui_root and not settings.comfyui_url:
+        pairs.append((str(settings.comfyui_python or interpreter_of(settings.comfyui_root)), "comfyui"))
+    if (settings.wan_home / "generate.py").is_file():
+        pairs.append((str(settings.wan_interpreter), "wan_cli"))
+    found: dict[str, list[str]] = {}
+    for python, engine in pairs:
+        found.setdefault(python, []).append(engine)
+    return found
+
+
+def _weight_folders(settings: Settings) -> Iterator[Path]:
+    from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders
+    from wanworker.engines.comfyui_weights import FOLDERS
+
+    own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
+    for root in models_folders((*own, *settings.model_dirs)):
+        yield from (root / part for folder in FOLDERS for part in MODEL_FOLDERS[folder])
+    for preset in PRESETS.values():
+        yield from tree_folders(preset, settings)
+
+
+def _gpu_checks(settings: Settings, machine: Machine, kernels: dict[str, KernelRun]) -> Iterator[Check]:
+    cards = machine.gpus()
+    if not cards:
+        yield Check("GPU", "none: nvidia-smi sees no NVIDIA GPU", is_bad=True)
+    for card in cards:
+        memory = f"{card.memory_mib} MiB, compute capability {card.compute_capability}"
+        yield Check("GPU", f"{card.name}, {memory}, driver {card.driver}")
+    for python, engines in _interpreters(settings).items():
+        if (kernel := kernels.get(python)) is not None:
+            text = f"{kernel.text} ({python}, for {' and '.join(engines)})"
+            yield Check("kernel", text, is_bad=not kernel.ran)
+
+
+def _other_checks(settings: Settings, machine: Machine) -> Iterator[Check]:
+    from wanworker.serverless.fitness import Unfit, check_writable
+
+    memory = machine.memory_mib()
+    yield Check("memory", "unknown" if memory is None else f"{in_words(memory * 1024**2)} available")
+    yield Check("weights", f"{in_words(machine.free_bytes(settings.ckpt_dir))} free in {settings.ckpt_dir}")
+    free = machine.free_bytes(settings.out_dir)
+    is_full = free < SPARE_BYTES
+    room = f"{in_words(free)} free in {settings.out_dir}"
+    yield Check("videos", f"no room: {room}" if is_full else room, is_bad=is_full, stops_all=is_full)
+    try:
+        check_writable(settings.out_dir)
+    except Unfit as error:
+        yield Check("videos", str(error), is_bad=True, stops_all=True)
+    try:
+        yield Check("ffmpeg", machine.ffmpeg())
+    except Unfit as error:
+        yield Check("ffmpeg", str(error), is_bad=True, stops_all=True)
+
+
+COMMAND = Command(
+    "doctor", "Say what can render here, what is missing, and the command that gets it.", add_arguments, run
+)

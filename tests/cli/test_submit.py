@@ -1,0 +1,175 @@
+"""`wanworker submit` as a person runs it: against RunPod's control plane on loopback, and a FastWAN server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes import command_line
+from fakes.fastwan import JOB_ID, FastWan, serving
+from fakes.runpod import Job, RunPod
+from fakes.runpod_worker import StandInWorker
+
+VIDEO = b"an mp4"
+ANSWER = {
+    "request_id": "x",
+    "warnings": ["frame_num 4 was changed to 5."],
+    "result": {"filename": "x.mp4", "data": f"data:video/mp4;base64,{base64.b64encode(VIDEO).decode()}"},
+}
+COMPLETED = {"status": "completed", "progress": 100, "video_ready": True}
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[RunPod]:
+    with RunPod() as plane:
+        yield plane
+
+
+def submit(plane: RunPod, folder: Path, *argv: str) -> tuple[int, str, str]:
+    env = {"RUNPOD_API_KEY": plane.api_key}
+    return command_line.run(folder, "submit", *argv, "--endpoint", plane.url, env=env)
+
+
+def answers(posted: dict[str, Any]) -> Any:
+    return lambda worker, job: worker.done(job, posted)
+
+
+def renders(worker: StandInWorker, job: Job) -> None:
+    """Queue, progress and result, at a pace at which a client sees each of them."""
+    worker.progress(job, {"progress": 40, "stage": "sampling", "step": 6, "steps": 15})
+    time.sleep(1.5)
+    worker.done(job, {"output": ANSWER})
+
+
+def test_a_job_is_watched_and_its_video_saved(plane: RunPod, tmp_path: Path) -> None:
+    with StandInWorker(plane, renders):
+        code, said, complained = submit(plane, tmp_path, "a star", "--seed", "7", "-o", "my.mp4")
+
+    job = [*plane.jobs.values()][-1]
+    assert 0 == code, complained
+    expected = [
+        "note           frame_num 4 was changed to 5.",
+        "saved          my.mp4  (6 bytes)",
+        f"job            {job.job_id}",
+    ]
+    assert expected == said.splitlines()
+    assert " 40 %  sampling 6/15" in complained
+    assert VIDEO == (tmp_path / "my.mp4").read_bytes()
+    assert {"task": "t2v-A14B", "prompt": "a star", "seed": 7} == job.input
+
+
+def test_json_names_the_files_and_leaves_the_data_out(plane: RunPod, tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").write_text("mine")
+    with StandInWorker(plane, answers({"output": ANSWER})):
+        code, said, complained = submit(plane, tmp_path, "a star", "--json")
+
+    result = json.loads(said)
+    assert (0, ["x-2.mp4"]) == (code, result["files"]), complained
+    assert {"filename": "x.mp4"} == result["answer"]["result"]
+    assert "mine" == (tmp_path / "x.mp4").read_text()
+
+
+def test_any_action_can_be_submitted_and_its_answer_is_printed(plane: RunPod, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text('{"input": {"action": "health"}}')
+    with StandInWorker(plane, answers({"output": {"ok": True}})):
+        code, said, _ = submit(plane, tmp_path, "--input", "job.json")
+
+    assert (0, {"ok": True}) == (code, json.loads(said))
+
+
+def test_a_failed_job_exits_with_1_and_says_why(plane: RunPod, tmp_path: Path) -> None:
+    with StandInWorker(plane, answers({"error": "The GPU is full.", "output": {"hint": "Ask for less."}})):
+        code, said, complained = submit(plane, tmp_path, "a star")
+
+    assert (1, "") == (code, said)
+    assert complained.endswith("failed  The GPU is full.\nhint    Ask for less.\n")
+
+
+def test_a_video_that_stays_there_is_named_and_missed_where_it_was_wanted(plane: RunPod, tmp_path: Path) -> None:
+    output = {"result": {"filename": "x.mp4", "path": "/runpod-volume/outputs/x.mp4"}}
+    with StandInWorker(plane, answers({"output": output})):
+        without, said, _ = submit(plane, tmp_path, "a star")
+        wanted, _, complained = submit(plane, tmp_path, "a star", "-o", "my.mp4")
+
+    assert (0, 1) == (without, wanted)
+    assert "over there     /runpod-volume/outputs/x.mp4" in said
+    assert "failed  my.mp4 was not written" in complained
+
+
+@pytest.mark.parametrize("state", ["IN_QUEUE", "IN_PROGRESS"])
+def test_ctrl_c_cancels_the_job_over_there(plane: RunPod, tmp_path: Path, state: str) -> None:
+    before = set(plane.jobs)
+    argv = ("submit", "a star", "--endpoint", plane.url)
+    process = command_line.start(tmp_path, *argv, env={"RUNPOD_API_KEY": plane.api_key})
+    plane.wait_until(lambda: set(plane.jobs) - before, what="the job")
+    if state == "IN_PROGRESS":
+        plane.wait_until(lambda: plane.next_job("w"), what="the job in the queue")
+    process.send_signal(signal.SIGINT)
+    _, complained = process.communicate(timeout=30)
+
+    (job_id,) = set(plane.jobs) - before
+    assert 130 == process.returncode, complained
+    assert "CANCELLED" == plane.jobs[job_id].status
+    assert complained.endswith(f"note    The job {job_id} was cancelled.\nStopped.\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["a star", "--endpoint", "abc"], "RUNPOD_API_KEY is not set."),
+        (["a star", "--endpoint", "abc/../x"], "'abc/../x' is no endpoint id."),
+        (["--endpoint", "abc"], "There is nothing to submit."),
+        (["a star", "--url", "localhost:8189"], "is no http(s) address."),
+        (["a star", "--url", "http://localhost", "--task", "s2v-14B"], "does not take --task"),
+    ],
+)
+def test_what_cannot_be_sent_exits_with_2(tmp_path: Path, argv: list[str], expected: str) -> None:
+    code, said, complained = command_line.run(tmp_path, "submit", *argv)
+
+    assert (2, "") == (code, said)
+    assert expected in complained
+
+
+def test_a_wrong_key_is_named_by_its_variable(plane: RunPod, tmp_path: Path) -> None:
+    argv = ("submit", "a star", "--endpoint", plane.url)
+    code, _, complained = command_line.run(tmp_path, *argv, env={"RUNPOD_API_KEY": "stale"})
+
+    assert 2 == code
+    assert "hint    Set RUNPOD_API_KEY to its key." in complained
+    assert "stale" not in complained
+
+
+async def test_a_rest_server_renders_and_its_video_is_downloaded_once(tmp_path: Path) -> None:
+    processing = {"status": "processing", "progress": 40, "stage": "sampling"}
+    async with serving(FastWan([processing, COMPLETED], key="secret")) as server:
+        argv = ("submit", "a star", "--size", "640x384", "--url", server.url)
+        code, said, complained = await command_line.run_beside(tmp_path, *argv, env={"WAN_API_KEY": "secret"})
+
+    assert 0 == code, complained
+    assert f"saved          {JOB_ID}.mp4  (6 bytes)" in said
+    assert " 40 %  sampling" in complained
+    assert VIDEO == (tmp_path / f"{JOB_ID}.mp4").read_bytes()
+    assert {"prompt": "a star", "width": 640, "height": 384} == server.body
+    assert 1 == server.asked.count(f"GET /download/{JOB_ID}")
+
+
+async def test_ctrl_c_deletes_the_rest_servers_job(tmp_path: Path) -> None:
+    async with serving(FastWan([{"status": "queued"}])) as server:
+        process = command_line.start(tmp_path, "submit", "a star", "--url", server.url)
+        give_up = time.monotonic() + 30
+        while f"GET /status/{JOB_ID}" not in server.asked:
+            assert time.monotonic() < give_up
+            await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, complained = await asyncio.to_thread(process.communicate, timeout=30)
+
+    assert 130 == process.returncode, complained
+    assert f"DELETE /jobs/{JOB_ID}" == server.asked[-1]
