@@ -44,9 +44,9 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def serve(worker: Worker, settings: Settings, host: str, port: int) -> int:
-    """Serve until a signal ends it, and return the exit code."""
-    config = uvicorn.Config(
+def config_of(worker: Worker, settings: Settings, host: str, port: int) -> uvicorn.Config:
+    """Return how uvicorn runs the application; logging is the caller's, and stays as it set it up."""
+    return uvicorn.Config(
         create_app(worker, settings),
         host=host,
         port=port,
@@ -56,7 +56,11 @@ def serve(worker: Worker, settings: Settings, host: str, port: int) -> int:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
+
+
+def serve(worker: Worker, settings: Settings, host: str, port: int) -> int:
+    """Serve until a signal ends it, and return the exit code."""
     log.info("serving on http://%s:%d (page: /ui, schema: /docs)", host, port)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config_of(worker, settings, host, port))
     server.run()
     return 0 if server.started else 1
