@@ -17,6 +17,7 @@ from fakes.bucket import s3_server
 from fakes.comfyui_nodes import OOM
 from fakes.comfyui_wan import savers
 from fakes.graphs import picture, reading, saving, several
+from wanworker.actions.comfyui_workflow import WorkflowRequest
 
 DATA = Path(__file__).parent.parent / "data" / "comfyui"
 
@@ -306,6 +307,12 @@ async def test_validate_only_checks_with_the_server_and_queues_nothing(comfyui_w
     assert refused["code"] == "GRAPH_REFUSED"
     assert comfyui.seen["POST /prompt"] == 0
     assert not settings.out_dir.exists()
+
+
+def test_the_documented_defaults_are_ours():
+    request = WorkflowRequest()
+
+    assert (request.timeout, request.return_base64, request.images) == (600, False, ())
 
 
 async def test_validate_only_ends_at_its_deadline(comfyui_worker, comfyui):
