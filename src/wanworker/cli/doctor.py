@@ -101,7 +101,7 @@ def _rows(settings: Settings, roster: Roster, broken: dict[str, str]) -> Iterato
 
     for task in TASKS:
         for row in roster.rows:
-            if task not in row.capabilities.tasks:
+            if task not in row.capabilities.tasks or (row.name == "mini" and not settings.mini):
                 continue
             state = roster.readiness(row.name, task)
             unfetched = _unfetched(settings, roster, row.name, task, state)

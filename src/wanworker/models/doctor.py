@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,15 +108,24 @@ def _checked(check: Check, width: int) -> str:
 
 
 def _rows(report: Report, width: int) -> Iterable[str]:
-    for task in dict.fromkeys(row.task for row in report.rows):
-        for number, row in enumerate(row for row in report.rows if row.task == task):
+    real = [row for row in report.rows if row.engine != _STAND_IN]
+    for task in dict.fromkeys(row.task for row in real):
+        for number, row in enumerate(row for row in real if row.task == task):
             start = f"{task if number == 0 else '':<13}{row.engine:<11}"
-            if row.is_ready:
-                yield f"{start}ready" + (" (a miniature: it stands in, no film)" if row.engine == _STAND_IN else "")
-                continue
-            yield _wrapped("; ".join((*row.missing, *row.lacking)), f"{start}no     ", width)
-            if row.preset:
-                yield f"{'':<24}get:   {row.command}  ({_room_for(row.preset, report.free_bytes)})"
+            for label, text in _said_of(row, report.free_bytes):
+                yield _wrapped(text, f"{start}{label:<9}", width)
+                start = " " * len(start)
+
+
+def _said_of(row: Row, free_bytes: int) -> Iterable[tuple[str, str]]:
+    if row.is_ready:
+        yield "ready", ""
+    if row.missing:
+        yield "missing", "; ".join(row.missing)
+    if row.lacking:
+        yield "lacks", "; ".join(row.lacking)
+    if row.preset:
+        yield "get", f"{row.command}  ({_room_for(row.preset, free_bytes)})"
 
 
 def _room_for(preset: Preset, free_bytes: int) -> str:
@@ -129,8 +138,11 @@ def _room_for(preset: Preset, free_bytes: int) -> str:
 def _verdict(report: Report) -> str:
     if report.can_render:
         return "This machine can render."
-    bad: Sequence[str] = [check.name for check in report.checks if check.stops_all]
-    return f"This machine cannot render: {', '.join(bad)}." if bad else "No real engine can render here."
+    stopped = [check.name for check in report.checks if check.stops_all]
+    if stopped:
+        return f"This machine cannot render: see {', '.join(dict.fromkeys(stopped))} above."
+    stands_in = any(row.engine == _STAND_IN for row in report.rows)
+    return "No real engine can render here" + ("; the miniature stands in (WAN_MINI)." if stands_in else ".")
 
 
 def _wrapped(text: str, start: str, width: int) -> str:
