@@ -44,6 +44,7 @@ class Desk:
         self._store = worker.store
         self._remembered: OrderedDict[str, Job] = OrderedDict()
         self._taken: set[str] = set()
+        self._deleting: set[str] = set()
 
     async def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Queue what *fields* ask for and return the answer to POST /generate. Raises WorkerError."""
@@ -84,6 +85,8 @@ class Desk:
 
     async def find(self, any_id: str) -> Job:
         """Return the newest record of a job, from memory where it is known to be that. Raises UnknownJob."""
+        if any_id in self._deleting:
+            raise UnknownJob(f"No job {any_id} is known here.", hint=_ASK_FOR)
         live = self.runner.find(any_id)
         if live is not None:
             return live.job
@@ -128,10 +131,14 @@ class Desk:
     async def delete(self, request_id: str) -> None:
         """Stop the job if it has not ended, and remove its record, its files and its request. Raises UnknownJob."""
         await self.find(request_id)
-        # First: whatever ends the render now, nobody is told of it and nothing is taken up again.
-        await in_thread(self.kept.remove, check_request_id(request_id))
-        await self.runner.cancel(request_id)
-        await in_thread(self._remove, request_id)
+        self._deleting.add(request_id)
+        try:
+            # First: whatever ends the render now, nobody is told of it and nothing is taken up again.
+            await in_thread(self.kept.remove, check_request_id(request_id))
+            await self.runner.cancel(request_id)
+            await in_thread(self._remove, request_id)
+        finally:
+            self._deleting.discard(request_id)
         self._remembered.pop(request_id, None)
         self._taken.discard(request_id)
 
@@ -174,7 +181,10 @@ class Desk:
         return None if live is None or live.is_rendering else self.runner.position(request_id)
 
     def _remove(self, request_id: str) -> None:
-        job = self._store.find(request_id)
+        try:
+            job = self._store.find(request_id)
+        except UnknownJob:
+            return  # another process on the volume was quicker
         for output in job.outputs:
             Path(output.path).unlink(missing_ok=True)
         self._store.delete(job.request_id)
