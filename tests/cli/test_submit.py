@@ -147,6 +147,17 @@ def test_a_wrong_key_is_named_by_its_variable(plane: RunPod, tmp_path: Path) -> 
     assert "stale" not in complained
 
 
+@pytest.mark.parametrize("also", [{}, {"RUNPOD_API_KEY": "for RunPod alone"}])
+def test_another_address_than_runpods_gets_the_key_of_our_own_servers(
+    plane: RunPod, tmp_path: Path, also: dict[str, str]
+) -> None:
+    argv = ("submit", "a star", "--endpoint", plane.url)
+    with StandInWorker(plane, answers({"output": ANSWER})):
+        code, _, complained = command_line.run(tmp_path, *argv, env={"WAN_API_KEY": plane.api_key, **also})
+
+    assert 0 == code, complained
+
+
 async def test_a_rest_server_renders_and_its_video_is_downloaded_once(tmp_path: Path) -> None:
     processing = {"status": "processing", "progress": 40, "stage": "sampling"}
     async with serving(FastWan([processing, COMPLETED], key="secret")) as server:

@@ -10,33 +10,32 @@ from collections.abc import Callable
 
 from wanworker.cli.base import Command, read_settings
 
-#: Replace this process by a program found on PATH: os.execvp, or a test's own.
+#: Replace this process by a program: os.execv, or a test's own.
 Become = Callable[[str, list[str]], object]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what `serve` takes."""
     parser.add_argument("--host", help="the address to listen at; default: REST_HOST, else 127.0.0.1")
-    parser.add_argument("--port", type=_port, metavar="N", help="default: REST_PORT, else 8189")
+    parser.add_argument("--port", type=_port, metavar="N", help="default: PORT, else REST_PORT, else 8189")
 
 
-def run(args: Namespace, become: Become = os.execvp) -> int:
+def run(args: Namespace, become: Become = os.execv) -> int:
     """
     Become `python -m wanworker.rest`, and so never return; signals and exit codes are the server's own.
 
-    One door imports no other. The arguments travel as the variables that they override, by env(1); a port that is
-    named outweighs the PORT of a load balancer, and what that would allow. Raises CommandFailed.
+    One door imports no other, and a server that is the process itself needs nobody to pass signals on. Raises
+    CommandFailed.
     """
     read_settings()
-    argv = ["env"]
-    if args.port is not None:
-        argv += ["-u", "PORT", f"REST_PORT={args.port}"]
+    argv = [sys.executable, "-m", "wanworker.rest"]
     if args.host is not None:
-        argv += [f"REST_HOST={args.host}"]
-    argv += [sys.executable, "-m", "wanworker.rest"]
+        argv += ["--host", args.host]
+    if args.port is not None:
+        argv += ["--port", str(args.port)]
     sys.stdout.flush()
     sys.stderr.flush()
-    become(argv[0], argv)
+    become(sys.executable, argv)
     return 0
 
 

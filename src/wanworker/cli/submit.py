@@ -69,21 +69,26 @@ async def _submit(args: Namespace, body: Mapping[str, Any], settings: Settings) 
 
 
 def _endpoint(name: str, session: aiohttp.ClientSession, settings: Settings) -> Target:
-    """Return the endpoint of RunPod with this id, or the one at this address. Raises CommandFailed."""
+    """
+    Return the endpoint of RunPod with this id, or the one at this address. Raises CommandFailed.
+
+    A server of ours speaks RunPod's dialect too, and then WAN_API_KEY is its key.
+    """
     from wanworker.cli.endpoint import RUNPOD, Endpoint
     from wanworker.cli.remote import Remote, base_url
 
-    key = _text(settings.runpod_api_key)
     if "://" in name:
         base = base_url(name)
-        key = key or _text(settings.api_key)
-    elif not name.isalnum():
-        raise misused(f"{name!r} is no endpoint id.", hint="RunPod's console shows it, such as abc123def456.")
-    elif not key:
-        raise misused("RUNPOD_API_KEY is not set.", hint="Make a key in RunPod's console and export it.")
-    else:
+    elif name.isalnum():
         base = RUNPOD / name
-    remote = Remote(session, base, key=key, key_name="RUNPOD_API_KEY")
+    else:
+        raise misused(f"{name!r} is no endpoint id.", hint="RunPod's console shows it, such as abc123def456.")
+    key, key_name = _text(settings.runpod_api_key), "RUNPOD_API_KEY"
+    if base.host != RUNPOD.host and settings.api_key:
+        key, key_name = _text(settings.api_key), "WAN_API_KEY"
+    elif base.host == RUNPOD.host and not key:
+        raise misused("RUNPOD_API_KEY is not set.", hint="Make a key in RunPod's console and export it.")
+    remote = Remote(session, base, key=key, key_name=key_name)
     return Endpoint(remote, allow_hosts=(*settings.allow_hosts, base.host or ""))
 
 
