@@ -17,6 +17,7 @@ from fakes import command_line
 from fakes.fastwan import JOB_ID, FastWan, serving
 from fakes.runpod import Job, RunPod
 from fakes.runpod_worker import StandInWorker
+from fakes.worker_process import WorkerProcess
 
 VIDEO = b"an mp4"
 ANSWER = {
@@ -184,3 +185,22 @@ async def test_ctrl_c_deletes_the_rest_servers_job(tmp_path: Path) -> None:
 
     assert 130 == process.returncode, complained
     assert f"DELETE /jobs/{JOB_ID}" == server.asked[-1]
+
+
+@pytest.mark.slow
+def test_a_real_worker_renders_and_stops_for_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "worker").mkdir()
+    with RunPod() as plane, WorkerProcess(plane, tmp_path / "worker"):
+        short = ("a red star", "--size", "64x64", "--frames", "5", "--steps", "2", "-o", "my.mp4")
+        code, _, complained = submit(plane, tmp_path, *short)
+        argv = ("submit", "a red star", "--frames", "1201", "--endpoint", plane.url)
+        process = command_line.start(tmp_path, *argv, env={"RUNPOD_API_KEY": plane.api_key})
+        plane.wait_until(lambda: len(plane.jobs) == 2 and [*plane.jobs.values()][1].progress, what="progress")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        job_id = [*plane.jobs][1]
+        plane.wait_for_event("stop_sent", job_id=job_id)
+
+    assert 0 == code, complained
+    assert (tmp_path / "my.mp4").read_bytes()[4:8] == b"ftyp"
+    assert (130, "CANCELLED") == (process.returncode, plane.jobs[job_id].status)
