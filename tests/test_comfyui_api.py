@@ -294,3 +294,16 @@ async def test_the_records_hold_no_base64(comfyui_worker, comfyui, files, settin
     assert "sync-1234" in kept
     assert picture[:200] not in kept
     assert "base64," not in kept
+
+
+async def test_a_picture_with_transparency_reaches_the_graph_untouched(comfyui_worker, comfyui):
+    buffer = io.BytesIO()
+    Image.new("RGBA", (8, 8), (255, 0, 0, 128)).save(buffer, "PNG")
+    image = [{"name": "input.png", "data": base64.b64encode(buffer.getvalue()).decode()}]
+    graph = {"4": {"class_type": "LoadImage", "inputs": {"image": "input.png"}}, **saving("SaveImage")}
+    graph["9"]["inputs"]["images"] = ["4", 0]
+    answer, _ = await ask(comfyui_worker(), {"input": {"workflow": graph, "images": image}})
+
+    sent = [path.read_bytes() for path in comfyui.folder.rglob("*.png") if "input" in path.parts]
+    assert answer["status"] == "completed"
+    assert buffer.getvalue() in sent

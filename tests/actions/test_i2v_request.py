@@ -45,13 +45,22 @@ def test_numbers_may_be_text_and_carry_other_names():
     assert (spec.frames, spec.guidance, spec.steps, spec.seed, spec.shift) == (33, 3.5, 8, 7, 5.0)
 
 
-def test_a_lora_leaves_the_steps_that_were_not_given_to_its_recipe():
-    free, _ = spec_of(use_lora=True, lora_name="a.safetensors", lora_strength=0.5)
+def test_a_distilled_lora_leaves_the_steps_that_were_not_given_to_its_recipe():
+    fast = "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors"
+    free, _ = spec_of(use_lora=True, lora_name=fast, lora_strength=0.5)
+    unnamed, _ = spec_of(use_lora=True)
     given, _ = spec_of(use_lora=True, steps=20, cfg_scale=7)
 
+    assert free.loras == (Lora(fast, None, 0.5, 0.5),)
     assert (free.steps, free.guidance) == (None, None)
-    assert free.loras == (Lora("a.safetensors", None, 0.5, 0.5),)
+    assert (unnamed.steps, unnamed.guidance) == (None, None)
     assert (given.steps, given.guidance) == (20, 7.0)
+
+
+def test_another_lora_keeps_the_documented_steps():
+    spec, _ = spec_of(use_lora=True, lora_name="style.safetensors")
+
+    assert (spec.steps, spec.guidance) == (20, 7.0)
 
 
 def test_a_lora_name_without_use_lora_is_ignored_and_said_so():

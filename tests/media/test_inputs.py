@@ -216,3 +216,14 @@ async def test_cancellation_during_a_download_leaves_nothing(
         await task
 
     assert list(folder.iterdir()) == []
+
+
+async def test_a_graphs_picture_stays_as_it_arrived_once_it_is_known_to_decode(
+    reader: InputReader, folder: Path
+) -> None:
+    kept = await reader.picture(Source("base64", text(png())), folder, "mask")
+    with pytest.raises(InputUnavailable, match="mask"):
+        await reader.picture(Source("base64", text(b"words, words, words")), folder, "words", label="mask")
+
+    assert (kept.name, kept.read_bytes()) == ("mask.png", png())
+    assert [path.name for path in folder.iterdir()] == ["mask.png"]

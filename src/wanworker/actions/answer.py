@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.actions.base import Context
+from wanworker.errors import NoOutput
 from wanworker.jobs.model import Job, JobStatus, Output
+from wanworker.media.mp4 import VideoFacts
 from wanworker.media.outputs import deliver
 from wanworker.media.video import probe
 
@@ -29,7 +31,8 @@ def status_block(job: Job) -> dict[str, Any]:
 
 async def finished_answer(job: Job, context: Context, *, want_video: bool, extra: list[str]) -> dict[str, Any]:
     """Return the answer for a COMPLETED job; *extra* are this call's own warnings, beside those of the job."""
-    output = job.outputs[0]
+    # A graph may save pictures before its video; the video is what `result` is about.
+    output = next((each for each in job.outputs if each.kind == "video"), job.outputs[0])
     answer: dict[str, Any] = {
         "request_id": job.request_id,
         "status": status_block(job),
@@ -57,7 +60,7 @@ async def _deliver_into(answer: dict[str, Any], output: Output, context: Context
         delivered = await deliver(
             path,
             mime=output.mime,
-            facts=await probe(path) if output.frames is not None else None,
+            facts=await _facts_if_whole(path) if output.frames is not None else None,
             want_data=want_video,
             answer_bytes=len(json.dumps(answer)),
             limit_bytes=context.call.answer_limit_bytes,
@@ -72,6 +75,14 @@ async def _deliver_into(answer: dict[str, Any], output: Output, context: Context
     if delivered.url is not None:
         result["url"] = delivered.url
     answer["delivery"] = delivered.report
+
+
+async def _facts_if_whole(path: Path) -> VideoFacts | None:
+    """Return what re-encoding must know; a file that was damaged since it was made is delivered as it is."""
+    try:
+        return await probe(path)
+    except NoOutput:
+        return None
 
 
 def _video_block(output: Output) -> dict[str, Any]:

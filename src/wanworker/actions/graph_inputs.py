@@ -54,7 +54,7 @@ def checked_inputs(
 
 async def read_inputs(sources: Sequence[NamedSource], inputs: InputReader, folder: Path) -> tuple[Upload, ...]:
     """Read every file into *folder*. Raises InputUnavailable and InputRefused naming the file."""
-    readers = {"image": inputs.image, "audio": inputs.audio, "video": inputs.video}
+    readers = {"image": inputs.picture, "audio": inputs.audio, "video": inputs.video}
     uploads = []
     for number, each in enumerate(sources):
         path = await readers[each.kind](each.source, folder, f"input-{number}", label=each.name[:80])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,9 @@ from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, RenderSpec, Size, nea
 DEFAULT_SIZE = Size(832, 480)
 
 _TASK = TASKS["i2v-A14B"]
+
+#: How LoRAs that are made for few steps call themselves.
+_DISTILLED = re.compile(r"\d[-_ ]?steps?|lightx2v|lightning|distill|causvid|turbo|fast", re.IGNORECASE)
 
 _ALIASES: Mapping[str, str] = {
     "image_url": "reference_image_url",
@@ -103,6 +107,8 @@ class I2vRequest(PictureRequest):
         if self.lora_name and not (self.use_lora or self.loras):
             warnings.append("lora_name was ignored: set use_lora to true.")
         uses_lora = self.use_lora or bool(loras)
+        named = [name for lora in loras for name in (lora.high, lora.low) if name]
+        is_distilled = uses_lora and (not named or any(_DISTILLED.search(name) for name in named))
         return RenderSpec(
             task=_TASK.name,
             prompt=self.prompt,
@@ -114,8 +120,8 @@ class I2vRequest(PictureRequest):
             frames=frames,
             seed=secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed,
             # A LoRA with its own few steps decides what the request leaves out.
-            steps=None if uses_lora and "steps" not in given else self.steps,
-            guidance=None if uses_lora and "cfg_scale" not in given else self.cfg_scale,
+            steps=None if is_distilled and "steps" not in given else self.steps,
+            guidance=None if is_distilled and "cfg_scale" not in given else self.cfg_scale,
             shift=self.sample_shift,
             use_lora=uses_lora,
             loras=loras,

@@ -100,7 +100,8 @@ def _named(
         tasks = ", ".join(sorted(row.capabilities.tasks))
         raise InvalidRequest(f"Engine {asked!r} does not render {spec.task}; it renders {tasks}.", field="engine")
     state = readiness(asked, spec.task)
-    if not state.has_weights:
+    # Weights that the request names are the engine's to find: it knows no families of those.
+    if not state.has_weights and not spec.diffusion_models:
         raise _model_not_found(spec, {asked: state}, searched)
     return _candidate(spec, row, state.lacking)
 

@@ -72,6 +72,15 @@ class InputReader:
             await in_thread(write_clean_png, part, target, max_pixels=self._limits.image_pixels)
         return target
 
+    async def picture(self, source: Source, folder: Path, name: str, *, label: str = "image") -> Path:
+        """Return `{name}` with the suffix of its content: the picture as it arrived, transparency and all, checked."""
+        decoded = folder / f"{name}-decoded.png"
+        with _labelled(label, source.field), _temporary(folder / f"{name}.part") as part, _temporary(decoded):
+            await self._bring(source, part, self._limits.image_bytes)
+            await in_thread(write_clean_png, part, decoded, max_pixels=self._limits.image_pixels)
+            file_type = sniff(part.read_bytes()[:HEAD_BYTES])
+            return part.replace(folder / f"{name}{file_type.suffix if file_type else '.png'}")
+
     async def audio(self, source: Source, folder: Path, name: str, *, label: str = "audio") -> Path:
         """Return `{name}` with the suffix of its content: a sound, or a film with one, as it arrived."""
         return await self._recording(source, folder / name, "sound", self._limits.audio_bytes, label)
