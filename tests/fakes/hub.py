@@ -29,15 +29,18 @@ class FakeHub:
     """
     What it holds (`files`: repository -> path -> bytes), how it misbehaves, and what it was asked.
 
-    `breaks_after` breaks a download of a path off after so many bytes, once each; `is_down` answers every download 503
-    from the first break on; `serves` are other bytes than the listing speaks of; `ignores_ranges` sends the whole file
-    for a part; `token`, when set, must be sent to the hub, and must not be sent to the CDN.
+    `breaks_after` breaks a download of a path off after so many bytes, once each; with `stays_down` every download is
+    answered 503 from the break on (`is_down`). `stalls_after` stops sending after so many bytes until `goes_on` is set.
+    `serves` are other bytes than the listing speaks of; `ignores_ranges` sends the whole file for a part; `token`, when
+    set, must be sent to the hub.
     """
 
     url: str = ""
     cdn_url: str = ""
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     breaks_after: dict[str, int] = field(default_factory=dict)
+    stalls_after: dict[str, int] = field(default_factory=dict)
+    goes_on: threading.Event = field(default_factory=threading.Event)
     stays_down: bool = False
     is_down: bool = False
     ignores_ranges: bool = False
@@ -82,6 +85,7 @@ def fake_hub() -> Iterator[FakeHub]:
     try:
         yield hub
     finally:
+        hub.goes_on.set()
         for server, thread in zip(servers, threads, strict=True):
             server.shutdown()
             server.server_close()
@@ -157,7 +161,12 @@ class _Handler(BaseHTTPRequestHandler):
         if not whole:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         self._send_headers(200 if whole else 206, headers)
-        broken = self.hub.breaks_after.pop(name, None)
+        broken, stalled = self.hub.breaks_after.pop(name, None), self.hub.stalls_after.pop(name, None)
+        if stalled is not None:
+            self.wfile.write(body[:stalled])
+            self.hub.goes_on.wait(30)
+            self.close_connection = True
+            return
         self.wfile.write(body[:broken])
         if broken is not None:
             self.hub.is_down = self.hub.stays_down

@@ -111,11 +111,11 @@ def _list(presets: Iterable[Preset]) -> None:
 
 
 def _show(wanted: Plan, free: int) -> None:
-    small = [step for step in wanted.steps if step.file.size_bytes < _NAMED_FROM_BYTES]
+    small = [step for step in wanted.steps if wanted.preset.tree and step.file.size_bytes < _NAMED_FROM_BYTES]
     for step in wanted.steps:
-        if step not in small or len(small) == 1 or step.replaces:
+        if step not in small or step.replaces:
             print(f"{in_words(step.file.size_bytes):>10}  {_named_step(step, wanted)}")
-    if len(small) > 1:
+    if small:
         total = in_words(sum(step.file.size_bytes for step in small))
         print(f"{total:>10}  {len(small)} small files, {sum(step.held is not None for step in small)} of them there")
     if not wanted.to_fetch:

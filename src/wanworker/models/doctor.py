@@ -73,7 +73,7 @@ def as_table(report: Report, width: int) -> str:
     lines = [_checked(check, width) for check in report.checks]
     lines += ["", *_rows(report, width)]
     if report.damaged:
-        lines += ["", "Damaged files: the command above fetches those of the catalogue anew; delete the others."]
+        lines += ["", "Damaged files; a fetch of the set that they belong to replaces them:"]
         lines += [_wrapped(f"{file.path}: {file.flaw}", "  ", width) for file in report.damaged]
     lines += ["", _wrapped(f"Searched: {', '.join(report.searched)}", "", width), "", _verdict(report)]
     return "\n".join(lines)
