@@ -74,10 +74,9 @@ def engine(clip: Path) -> ScriptedEngine:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, engine: ScriptedEngine, *, row: str = "diffusers") -> AsyncIterator[Rest]:
-    """Run a server until the block ends."""
-    worker = Worker(settings, engines=(engine.row(row),))
-    server = uvicorn.Server(config_of(worker, settings, "127.0.0.1", 0))
+async def running(worker: Worker, engine: ScriptedEngine) -> AsyncIterator[Rest]:
+    """Run a server over *worker* until the block ends."""
+    server = uvicorn.Server(config_of(worker, worker.settings, "127.0.0.1", 0))
     serving = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -94,12 +93,18 @@ async def running(settings: Settings, engine: ScriptedEngine, *, row: str = "dif
 
 @pytest.fixture
 def serve(make_settings: Callable[..., Settings], engine: ScriptedEngine) -> Callable[..., Any]:
-    """Return a function that runs a server with these settings, as a context."""
+    """Return a function that runs a server with these settings over the scripted engine, as a context."""
 
     def start(*, row: str = "diffusers", **fields: Any) -> Any:
-        return running(make_settings(**fields), engine, row=row)
+        return running(Worker(make_settings(**fields), engines=(engine.row(row),)), engine)
 
     return start
+
+
+@pytest.fixture
+def serve_worker(engine: ScriptedEngine) -> Callable[..., Any]:
+    """Return a function that runs a server over any worker, as a context."""
+    return lambda worker: running(worker, engine)
 
 
 @pytest.fixture

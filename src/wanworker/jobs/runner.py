@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from wanworker.engines.base import Report
-from wanworker.engines.preview import Previewed
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
+from wanworker.jobs.live import Live
 from wanworker.jobs.model import Job, JobError, JobStatus
 from wanworker.jobs.store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.progress import Progress
+
+__all__ = ["Live", "QueueFull", "Render", "Runner"]
 
 log = logging.getLogger(__name__)
 
 #: Render the QUEUED attempt of a job to its end and return the COMPLETED job. Raises WorkerError.
-Render = Callable[[Job, Report], Awaitable[Job]]
+Render = Callable[[Job, Report], Coroutine[Any, Any, Job]]
 
 
 class QueueFull(RequestError):
@@ -31,30 +32,6 @@ class QueueFull(RequestError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-
-
-@dataclass(eq=False, slots=True)
-class Live:
-    """
-    A job that waits or renders here, as memory has it: newer than its record, and without a look at the disk.
-
-    `percent` never falls. `preview` has a picture of the render so far. `changed` is set, and replaced by a fresh
-    event, whenever anything here changes; `ended` is set once the job is no longer here.
-    """
-
-    job: Job
-    percent: float = 0.0
-    progress: Progress | None = None
-    preview: Previewed | None = None
-    is_rendering: bool = False
-    task: asyncio.Task[Job] | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def touch(self) -> None:
-        """Wake whoever waits for a change."""
-        self.changed.set()
-        self.changed = asyncio.Event()
 
 
 class Runner:
@@ -146,8 +123,8 @@ class Runner:
 
     async def run(self) -> None:
         """
-        Render what is submitted until cancelled. The render in progress is stopped then, and its record says so; jobs
-        that wait stay QUEUED in theirs.
+        Render what is submitted until cancelled. The render in progress is stopped then, and it and those that wait
+        are recorded as CANCELLED, so that whoever comes next need not wait for silence to take them up.
         """
         beating = asyncio.create_task(self._beat())
         try:
@@ -161,18 +138,14 @@ class Runner:
         finally:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
+            for live in list(self._live.values()):
+                await self._ended(live.job, JobStatus.CANCELLED, _STOPPED)
 
     async def _turn(self, live: Live) -> None:
-        def report(progress: Progress) -> None:
-            live.progress = progress
-            live.preview = progress if isinstance(progress, Previewed) else live.preview
-            live.percent = max(live.percent, progress.to_json()["progress"])
-            live.touch()
-
         loop = asyncio.get_running_loop()
         started = loop.time()
         live.is_rendering = True
-        live.task = task = asyncio.create_task(self._rendered(live.job, report))
+        live.task = task = asyncio.create_task(self._render(live.job, live.take))
         self._touch_all()
         try:
             await asyncio.wait({task})
@@ -182,9 +155,6 @@ class Runner:
                 await asyncio.wait({task})
         self._mean_s += 0.3 * (loop.time() - started - self._mean_s)
         self._leave(live, await self._outcome(live.job, task))
-
-    async def _rendered(self, job: Job, report: Report) -> Job:
-        return await self._render(job, report)
 
     async def _outcome(self, job: Job, task: asyncio.Task[Job]) -> Job | None:
         """Return the job's last record, written here if the render ended before it had an attempt to record."""
@@ -249,4 +219,5 @@ class Runner:
 
 
 _CANCELLED = JobError("CANCELLED", "The job was cancelled.", "")
+_STOPPED = JobError("STOPPED", "The server was stopped; it takes the job up again when it starts.", "")
 _INTERNAL = JobError("INTERNAL", "Internal error; see the worker's log.", "")

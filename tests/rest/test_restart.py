@@ -1,0 +1,211 @@
+"""What a restart finds: finished jobs, jobs that were being rendered, and jobs that waited."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from fakes.other_workers import Clock
+from wanworker.jobs.kept import KeptRequests
+from wanworker.jobs.model import JobStatus
+from wanworker.jobs.owner import Owner
+from wanworker.jobs.runner import Runner
+from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.rest.aftermath import Aftermath
+from wanworker.rest.webhooks import Webhooks
+from wanworker.settings import child_environment
+
+HERE = Owner.of_this_process()
+
+
+def dead():
+    """Describe a process of this machine that is no more."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return Owner(os.urandom(8).hex(), HERE.host, HERE.pid_namespace, process.pid, "1")
+
+
+def leave(root, request_id, *, status, at, owner=dead, url=None, started=False):
+    """Leave a job and its kept request behind, as a process does that was killed."""
+    clock = Clock(now=at)
+    store = JobStore(root, clock=clock, owner=owner)
+    job = store.claim(JobRequest(request_id, "rest", f"hash-{request_id}", prompt="a cat"), queued=not started).job
+    if status.is_terminal:
+        store.update(job, status=status)
+    fields = {"task": "ti2v-5B", "prompt": "a cat", "seed": 5, "size": "64*64", "frame_num": 5, "fps": 8}
+    kept = KeptRequests(root / "kept")
+    kept.put(request_id, {"fields": fields, "left_out": [], "warnings": [], "webhook_url": url})
+    return kept
+
+
+async def test_jobs_that_waited_are_rendered_in_their_order(serve, settings, engine):
+    for request_id, at in (("second", 2e9), ("first", 1e9)):
+        leave(settings.jobs_dir, request_id, status=JobStatus.QUEUED, at=at)
+    order = []
+
+    async def note(_spec, out_path, _report):
+        order.append(out_path.name)
+        out_path.write_bytes(engine.clip.read_bytes())
+
+    engine.act = note
+    async with serve() as rest:
+        done = [await rest.until(request_id) for request_id in ("first", "second")]
+
+    assert ["completed"] * 2 == [job["status"] for job in done]
+    assert [5, 5] == [job["seed"] for job in done]
+    assert [".first-2.part.mp4", ".second-2.part.mp4"] == order
+
+
+async def test_a_job_that_was_being_rendered_is_marked_and_not_rendered_again(serve, settings, engine):
+    kept = leave(settings.jobs_dir, "broken", status=JobStatus.RUNNING, at=1e9, started=True)
+    async with serve() as rest:
+        status = await rest.status("broken")
+        async with asyncio.timeout(10):
+            while kept.ids():
+                await asyncio.sleep(0.01)
+
+    assert ("error", "INTERRUPTED") == (status["status"], status["code"])
+    assert [] == engine.seen
+
+
+async def test_a_job_of_another_living_process_is_left_alone_until_that_ends(settings):
+    kept = leave(settings.jobs_dir, "theirs", status=JobStatus.QUEUED, at=1e9, owner=lambda: HERE)
+    clock = Clock(now=1e9)
+    store = JobStore(settings.jobs_dir, clock=clock)
+    aftermath = Aftermath(store, kept, Webhooks(secret=None), lambda _request_id, _job: None)
+    runner = Runner(store, _never, limit=1)
+    await aftermath.take_up(runner)
+    before = runner.find("theirs")
+    clock.now += 31  # their heartbeat is too old now
+    await aftermath.take_up(runner)
+
+    assert None is before
+    assert runner.find("theirs") is not None
+    assert (JobStatus.QUEUED, 2) == (store.find("theirs").status, store.find("theirs").attempt)
+
+
+async def test_a_request_without_a_record_is_left_to_whoever_writes_it(settings):
+    kept = KeptRequests(settings.jobs_dir / "kept")
+    kept.put("young", {"fields": {}})
+    store = JobStore(settings.jobs_dir)
+    await Aftermath(store, kept, Webhooks(secret=None), lambda *_: None).take_up(Runner(store, _never, limit=1))
+
+    assert ["young"] == kept.ids()
+
+
+async def _never(_job, _report):
+    raise AssertionError("nothing is to be rendered")
+
+
+async def test_a_stop_in_good_order_loses_no_job(serve, engine):
+    began = asyncio.Event()
+
+    async def hang(_spec, _path, _report):
+        began.set()
+        await asyncio.Event().wait()
+
+    engine.act = hang
+    async with serve() as rest:
+        running, waiting = await rest.generate(seed=1), await rest.generate(seed=2)
+        await began.wait()
+    assert engine.stopped
+    engine.act = None
+    async with serve() as rest:
+        done = [await rest.until(job_id) for job_id in (running, waiting)]
+
+    assert ["completed", "completed"] == [job["status"] for job in done]
+    assert [1, 2] == [job["seed"] for job in done]
+
+
+def _free_port():
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+class Server:
+    """`python -m wanworker.rest` with the miniature, in a process of its own."""
+
+    def __init__(self, out_dir: Path):
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._out_dir = out_dir
+
+    async def __aenter__(self):
+        variables = {"WAN_OUT_DIR": str(self._out_dir), "REST_PORT": str(self.port), "OMP_NUM_THREADS": "1"}
+        argv = [sys.executable, "-m", "wanworker.rest"]
+        self._log = (self._out_dir.parent / "rest.log").open("ab")
+        environment = {**child_environment(), **variables}
+        self.process = subprocess.Popen(  # noqa: ASYNC220 - it is spawned in a millisecond
+            argv, env=environment, stderr=self._log, cwd=self._out_dir.parent
+        )
+        self.session = aiohttp.ClientSession()
+        async with asyncio.timeout(30):
+            while await self.ask("GET", "/ping") is None:
+                assert self.process.poll() is None
+                await asyncio.sleep(0.05)
+        return self
+
+    async def __aexit__(self, *_):
+        await self.session.close()
+        self.process.terminate()
+        await asyncio.to_thread(self.process.wait, 30)
+        self._log.close()
+
+    async def ask(self, method, path, **kwargs):
+        try:
+            async with self.session.request(method, f"{self.url}{path}", **kwargs) as answer:
+                return await answer.json()
+        except aiohttp.ClientConnectionError:
+            return None
+
+    async def until(self, job_id, *words):
+        async with asyncio.timeout(100):
+            while (status := await self.ask("GET", f"/status/{job_id}"))["status"] not in words:
+                await asyncio.sleep(0.1)
+        return status
+
+
+@pytest.mark.slow
+async def test_kill_9_in_mid_job_and_restart_loses_nothing(tmp_path):
+    small = {"width": 64, "height": 64, "length": 5}
+    out_dir = tmp_path / "outputs"
+    out_dir.mkdir()
+    async with Server(out_dir) as server:
+        ids = [
+            (await server.ask("POST", "/generate", json={"prompt": f"a red circle {number}", **small}))["job_id"]
+            for number in range(3)
+        ]
+        await server.until(ids[0], "completed")
+        await server.until(ids[1], "processing")
+        server.process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(server.process.wait)
+    async with Server(out_dir) as server:
+        first = await server.ask("GET", f"/status/{ids[0]}")
+        second = await server.ask("GET", f"/status/{ids[1]}")
+        third = await server.until(ids[2], "completed", "error")
+        listed = await server.ask("GET", "/jobs")
+
+    assert ("completed", True) == (first["status"], first["video_ready"])
+    assert ("error", "INTERRUPTED") == (second["status"], second["code"])
+    assert "completed" == third["status"], third
+    assert ids[::-1] == [job["job_id"] for job in listed["jobs"]]
+
+
+def test_what_is_kept_comes_back_and_goes_whole(tmp_path):
+    kept = KeptRequests(tmp_path / "kept")
+    kept.put("a", {"fields": {"prompt": "caf\u00e9"}})
+    kept.image_path("a").write_bytes(b"png")
+    (tmp_path / "kept" / "b.json").write_text("{half")
+    found = kept.get("a")
+    kept.remove("a")
+
+    assert {"fields": {"prompt": "caf\u00e9"}} == found
+    assert (None, None) == (kept.get("a"), kept.get("b"))
+    assert ["b.json"] == [path.name for path in (tmp_path / "kept").iterdir()]
