@@ -82,7 +82,7 @@ def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
     """Ask the machine and every engine; takes seconds where a kernel runs. The output folder is made if missing."""
     kernels = {python: machine.kernel(python) for python in _interpreters(settings)} if machine.gpus() else {}
     broken = {
-        engine: f"no kernel runs in {python}: {kernels[python].text}"
+        engine: (f"no kernel runs in {python}: {kernels[python].text}",)
         for python, engines in _interpreters(settings).items()
         for engine in engines
         if python in kernels and kernels[python].failed
@@ -96,7 +96,7 @@ def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
     )
 
 
-def _rows(settings: Settings, roster: Roster, broken: dict[str, str]) -> Iterator[Row]:
+def _rows(settings: Settings, roster: Roster, broken: dict[str, tuple[str, ...]]) -> Iterator[Row]:
     from wanworker.spec import TASKS
 
     for task in TASKS:
@@ -106,8 +106,15 @@ def _rows(settings: Settings, roster: Roster, broken: dict[str, str]) -> Iterato
             state = roster.readiness(row.name, task)
             unfetched = _unfetched(settings, roster, row.name, task, state)
             missing = tuple(dict.fromkeys((*state.missing, *unfetched)))
-            lacking = (*state.lacking, *([broken[row.name]] if row.name in broken else []))
+            lacking = (*state.lacking, *_no_checkout(settings, row.name), *broken.get(row.name, ()))
             yield Row(row.name, task, missing, lacking, preset_for(row.name, task) if unfetched else None)
+
+
+def _no_checkout(settings: Settings, engine: str) -> tuple[str, ...]:
+    root = settings.comfyui_root
+    if engine != "comfyui" or root is None or settings.comfyui_url or (root / "main.py").is_file():
+        return ()
+    return (f"{root}/main.py is missing (COMFYUI_ROOT is ComfyUI's checkout)",)
 
 
 def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state: Readiness) -> tuple[str, ...]:
