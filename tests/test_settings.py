@@ -131,7 +131,16 @@ def test_records_are_kept_beside_the_videos(make_settings: MakeSettings, tmp_pat
 def test_the_models_folder_is_searched_first_and_no_folder_twice(make_settings: MakeSettings) -> None:
     dirs = make_settings(ckpt_dir=Path("/runpod-volume/models")).model_dirs
 
-    assert (Path("/runpod-volume/models"), Path("/workspace/models"), Path("/runpod-volume")) == dirs
+    assert (Path("/runpod-volume/models"), Path("/workspace/models"), Path("/runpod-volume")) == dirs[:3]
+
+
+def test_hugging_faces_cache_is_searched_last_where_its_own_variables_say(make_settings: MakeSettings) -> None:
+    runpods = Path("/runpod-volume/huggingface-cache/hub")
+
+    assert (runpods, Path.home() / ".cache/huggingface/hub") == make_settings().model_dirs[-2:]
+    assert (runpods, Path("/data/hf/hub")) == make_settings(hf_home=Path("/data/hf")).model_dirs[-2:]
+    assert (runpods, Path("/hub")) == make_settings(hf_home=Path("/data"), hf_hub_cache=Path("/hub")).hub_cache_dirs
+    assert (runpods,) == make_settings(hf_hub_cache=runpods).hub_cache_dirs
 
 
 def test_path_inputs_come_from_the_named_folders_alone(make_settings: MakeSettings) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,7 +96,7 @@ def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
     )
 
 
-def _rows(settings: Settings, roster: Roster, broken: dict[str, tuple[str, ...]]) -> Iterator[Row]:
+def _rows(settings: Settings, roster: Roster, broken: Mapping[str, Sequence[str]]) -> Iterator[Row]:
     from wanworker.spec import TASKS
 
     for task in TASKS:

@@ -1,0 +1,59 @@
+"""docs/models.md says what the catalogue says, and its commands are commands."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import ArgumentParser
+
+import pages
+from wanworker.cli import doctor, fetch
+from wanworker.models.catalogue import PRESETS, Preset
+from wanworker.models.fetch import in_words
+
+TEXT = (pages.ROOT / "docs" / "models.md").read_text()
+
+
+def size(preset: Preset) -> str:
+    if preset.size_bytes is None:
+        return "asked of the hub"
+    return f"{'about ' if preset.tree else ''}{in_words(preset.size_bytes)}"
+
+
+def sources(preset: Preset) -> str:
+    return ", ".join(f"[{name}](https://huggingface.co/{name})" for name in preset.repositories)
+
+
+def sets_table() -> str:
+    return pages.table(
+        "Set|Engine|Task|Size|From|What for",
+        (
+            (
+                f"`{preset.name}`",
+                f"`{preset.engine}`",
+                f"`{preset.task}`",
+                size(preset),
+                sources(preset),
+                preset.meaning,
+            )
+            for preset in PRESETS.values()
+        ),
+    )
+
+
+def test_models_md_has_each_set() -> None:
+    assert sets_table() in TEXT, sets_table()
+
+
+def test_the_pages_commands_are_understood() -> None:
+    lines = [
+        line.partition("#")[0].partition("|")[0] for block in pages.blocks(TEXT, "sh") for line in block.splitlines()
+    ]
+    parsers = {"fetch": ArgumentParser(), "doctor": ArgumentParser()}
+    fetch.add_arguments(parsers["fetch"])
+    doctor.add_arguments(parsers["doctor"])
+
+    for program, command, *argv in (shlex.split(line) for line in lines if line.strip()):
+        args = parsers[command].parse_args(argv)
+
+        assert "wanworker" == program
+        assert getattr(args, "preset", None) in {None, *PRESETS}
