@@ -1,0 +1,237 @@
+"""The Dockerfile, read: what it copies is there, what it installs is pinned, a failed step fails the build."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from wanworker.engines import wan_cli_machine
+from wanworker.settings import load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCKERFILE = ROOT / "Dockerfile"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One instruction with its words, lines joined and comments gone."""
+
+    name: str
+    text: str
+
+    @property
+    def words(self) -> list[str]:
+        return [word for word in shlex.split(self.text) if not word.startswith("--")]
+
+
+def read(text: str) -> list[Step]:
+    """Return the instructions of a Dockerfile in their order."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [Step(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in joined.splitlines())]
+
+
+STEPS = read(DOCKERFILE.read_text())
+RUNS = [step.text for step in STEPS if step.name == "RUN"]
+ARGS = dict(step.text.partition("=")[::2] for step in STEPS if step.name == "ARG")
+COPIES = [(source, step.words[-1]) for step in STEPS if step.name == "COPY" for source in step.words[:-1]]
+ENV = dict(word.split("=", 1) for step in STEPS if step.name == "ENV" for word in step.words)
+
+
+def lock(name: str) -> dict[str, str]:
+    """Return the version of each distribution in a file of exact pins; fail on any other line."""
+    lines = [line for line in (ROOT / "docker" / name).read_text().splitlines() if not line.startswith("#")]
+    pins = (re.fullmatch(r"([\w.-]+)==([\w.+-]+)", line) for line in lines)
+    return {canonical(pin[1]): pin[2] for pin in pins if pin is not None or pytest.fail(f"{name}: {lines}")}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirements(path: Path) -> list[Requirement]:
+    lines = path.read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def position(text: str) -> int:
+    """Return where the only step that holds *text* stands."""
+    (found,) = [index for index, step in enumerate(STEPS) if text in f"{step.name} {step.text}"]
+    return found
+
+
+def is_sent(path: str) -> bool:
+    """Say whether .dockerignore lets *path* through: the last line that fits decides."""
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.lstrip("!")
+        if line and not line.startswith("#") and (fnmatch(path, pattern) or path.startswith(f"{pattern}/")):
+            sent = line.startswith("!")
+    return sent
+
+
+def test_the_reader_joins_lines_and_drops_comments() -> None:
+    steps = read("# a\nRUN one \\\n    # b\n    && two\n\nCOPY --chown=x a b /c/\n")
+
+    assert [Step("RUN", "one && two"), Step("COPY", "--chown=x a b /c/")] == steps
+    assert ["a", "b", "/c/"] == steps[1].words
+
+
+@pytest.mark.parametrize(("source", "_"), COPIES, ids=[source for source, _ in COPIES])
+def test_what_is_copied_exists_and_reaches_the_builder(source: str, _: str) -> None:
+    assert (ROOT / source).exists()
+    assert is_sent(source)
+
+
+@pytest.mark.parametrize(
+    "path", [".git", ".venv", "outputs", "tests", "docs", "models", "docker/wan_path/__pycache__", "README.md", ".env"]
+)
+def test_what_the_image_does_not_need_is_not_sent(path: str) -> None:
+    assert not is_sent(path)
+
+
+def test_a_step_that_fails_fails_the_build() -> None:
+    shell, first_run = position("SHELL"), min(index for index, step in enumerate(STEPS) if step.name == "RUN")
+
+    assert ["/bin/bash", "-e", "-u", "-o", "pipefail", "-c"] == json.loads(STEPS[shell].text)
+    assert shell < first_run
+    for run in RUNS:
+        assert re.search(r"\|\||;|set \+e|\s&\s", re.sub(r"'[^']*'", "", run)) is None, run
+
+
+def test_the_base_is_a_pinned_cuda_with_kernels_for_the_5090() -> None:
+    image, _, tag = ARGS["CUDA_IMAGE"].partition(":")
+
+    assert ("nvidia/cuda", "${CUDA_IMAGE}") == (image, STEPS[position("FROM ")].text)
+    version = re.fullmatch(r"(\d+)\.(\d+)\.\d+-base-ubuntu24\.04", tag)
+    assert version is not None
+    assert (int(version[1]), int(version[2])) >= (12, 8)
+    assert 'assert "sm_120" in torch.cuda.get_arch_list()' in "".join(RUNS)
+
+
+def test_nothing_is_fetched_by_a_name_that_can_be_moved() -> None:
+    commits = {name: ARGS[name] for name in ARGS if name.endswith("_COMMIT")}
+    fetches = re.findall(r"git -C \S+ fetch (.*?) &&", " ".join(RUNS))
+
+    assert {"WAN_COMMIT", "SAM2_COMMIT"} == commits.keys()
+    assert all(re.fullmatch(r"[0-9a-f]{40}", commit) for commit in commits.values())
+    assert commits["WAN_COMMIT"].startswith("42bf4cf")
+    assert len(commits) == len(fetches)
+    assert all(re.search(r'"\$\{\w+_COMMIT\}"$', fetch) for fetch in fetches)
+    assert "latest" not in DOCKERFILE.read_text()
+
+
+@pytest.mark.parametrize("name", ["torch.txt", "worker.lock", "comfyui.lock", "wan.lock"])
+def test_a_lock_pins_each_of_its_lines(name: str) -> None:
+    assert len(lock(name)) > 10
+
+
+def test_one_torch_is_installed_and_it_is_the_workers() -> None:
+    (torch,) = [item for item in requirements(ROOT / "requirements.txt") if item.name == "torch"]
+
+    assert torch.specifier.contains(lock("torch.txt")["torch"])
+    assert not any({"torch", "torchvision", "torchaudio"} & lock(name).keys() for name in ("worker.lock", "wan.lock"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "pins"), [("requirements.txt", "worker.lock"), ("docker/wan.txt", "wan.lock")], ids=["worker", "wan"]
+)
+def test_a_lock_answers_each_requirement(asked: str, pins: str) -> None:
+    versions = lock("torch.txt") | lock(pins)
+
+    for item in requirements(ROOT / asked):
+        assert item.specifier.contains(versions[canonical(item.name)]), item
+
+
+def test_wan_has_all_that_upstream_and_the_engine_ask_for() -> None:
+    # The engine asks the interpreter for these before it starts upstream's program.
+    (check,) = [run for run in RUNS if "flash_attn" in run]
+    imported = {alias.name for node in ast.walk(ast.parse(python_in(check))) if isinstance(node, ast.Import)
+                for alias in node.names}  # fmt: skip
+
+    assert {*wan_cli_machine._MODULES, "flash_attn"} <= imported
+    assert "/opt/wan_path" in check
+    assert ("docker/wan_path", "/opt/wan_path") in COPIES
+
+
+def python_in(run: str) -> str:
+    (program,) = re.findall(r"-c '([^']*)'", run)
+    return str(program)
+
+
+def test_a_changed_source_installs_nothing_again() -> None:
+    installs = [index for index, step in enumerate(STEPS) if step.name == "RUN" and "install" in step.text]
+    torch = position("/opt/build/torch.txt && python3")
+
+    assert min(installs[1:]) == torch
+    assert torch < position("COPY docker/wan_path") < position("requirement /opt/build/requirements.txt")
+    assert max(installs) < position("COPY workflows") < position("COPY src /app/src")
+
+
+def test_no_weights_and_no_other_downloads() -> None:
+    text = " ".join(RUNS)
+
+    assert re.search(r"\bwget|\bcurl (-|http)|huggingface|hf download|safetensors|wanworker fetch", text) is None
+
+
+def test_no_index_is_named_but_by_the_builder() -> None:
+    files = [DOCKERFILE, *(path for path in (ROOT / "docker").rglob("*") if path.suffix in {".txt", ".lock", ".py"})]
+
+    assert "" == ARGS["TORCH_INDEX"]
+    for path in files:
+        assert re.search(r"pypi|pythonhosted|download\.pytorch|index-url h|file:/(?!/)", path.read_text()) is None, path
+
+
+def test_the_environment_is_one_that_the_worker_takes() -> None:
+    settings = load_settings(ENV)
+
+    assert settings.mini is False
+    assert "/opt/Wan2.2" == str(settings.wan_home)
+    assert "/opt/Wan2.2/.venv/bin/python" == str(settings.wan_interpreter)
+    assert "/opt/ComfyUI" == str(settings.comfyui_root)
+    sdk = {name: value for name, value in ENV.items() if name.startswith("RUNPOD_")}
+    assert sdk.items() >= {"RUNPOD_LOG_LEVEL": "INFO", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
+                           "RUNPOD_SKIP_GPU_CHECK": "true"}.items()  # fmt: skip
+
+
+def test_folders_in_the_environment_are_those_that_the_steps_make() -> None:
+    made = " ".join(RUNS)
+
+    assert f"git init --quiet {ENV['WAN_HOME']} " in made
+    assert f"COMFYUI_ROOT={ENV['COMFYUI_ROOT']} " in made
+    assert f"-m venv --system-site-packages {ENV['WAN_HOME']}/.venv" in made
+    assert ENV["PATH"].startswith("/app/scripts:/app/.venv/bin:")
+
+
+def test_tini_starts_the_script_that_becomes_an_unprivileged_user() -> None:
+    script = (ROOT / "scripts" / "start.sh").read_text()
+    (user,) = re.findall(r"(?m)^user=(\w+)$", script)
+    (home,) = re.findall(r"(?m)^home=(\S+)$", script)
+
+    assert ["tini", "--"] == json.loads(STEPS[position("ENTRYPOINT")].text)
+    assert ["/app/scripts/start.sh"] == json.loads(STEPS[position("CMD")].text)  # the Hub's tests run CMD
+    assert any(run.startswith("useradd ") and run.endswith(f" {user}") and "--create-home" in run for run in RUNS)
+    assert f"/home/{user}" == home == [step.text for step in STEPS if step.name == "WORKDIR"][-1]
+
+
+@pytest.mark.parametrize(
+    ("tool", "path"), [("hadolint", "Dockerfile"), ("shellcheck", "scripts/start.sh")], ids=["hadolint", "shellcheck"]
+)
+def test_linters_find_nothing_where_they_are_installed(tool: str, path: str) -> None:
+    program = shutil.which(tool)
+    if program is None:
+        pytest.skip(f"{tool} is not installed")
+
+    done = subprocess.run([program, str(ROOT / path)], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (0, "") == (done.returncode, done.stdout)
