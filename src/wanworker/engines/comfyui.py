@@ -62,7 +62,6 @@ class ComfyUI:
         self._generation = -1
         self._is_local = isinstance(where, Launch)
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
-        own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
         self.lists = FolderLists((*settings.model_dirs, *own), make_client, clock=clock)
 
     @property
