@@ -1,0 +1,216 @@
+"""The queue: order, room, calling off, heartbeats, and ends that a render did not record itself."""
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from fakes.other_workers import request
+from wanworker.errors import EngineFailed, EngineTimeout, RequestIdReused, UnknownJob
+from wanworker.jobs.model import JobStatus
+from wanworker.jobs.runner import QueueFull, Runner
+from wanworker.jobs.store import JobStore
+from wanworker.progress import Progress
+
+
+class Renders:
+    """A render function that does what a test says, and notes what it was given."""
+
+    def __init__(self, store):
+        self.store = store
+        self.seen = []
+        self.began = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.failure = None
+        self.stopped = False
+
+    async def __call__(self, job, report):
+        self.seen.append(job.request_id)
+        self.began.set()
+        report(Progress("sampling", 0.5, 1, 2, 4.0))
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.stopped = True
+            raise
+        if self.failure is not None:
+            raise self.failure
+        started = self.store.update(job, status=JobStatus.RUNNING)
+        return self.store.update(started, status=JobStatus.COMPLETED)
+
+
+@pytest.fixture
+def store(settings):
+    return JobStore(settings.jobs_dir)
+
+
+@pytest.fixture
+def renders(store):
+    return Renders(store)
+
+
+@pytest.fixture
+def ended():
+    return []
+
+
+@pytest.fixture
+async def runner(store, renders, ended):
+    made = Runner(store, renders, limit=3, on_end=lambda *what: ended.append(what), heartbeat_s=0.01)
+    task = asyncio.create_task(made.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_jobs_render_one_by_one_in_their_order(runner, renders, ended, store):
+    for name in ("a", "b", "c"):
+        job = await runner.submit(request(name))
+        assert JobStatus.QUEUED is job.status
+    await until(lambda: len(ended) == 3)
+
+    assert ["a", "b", "c"] == renders.seen == [request_id for request_id, _ in ended]
+    assert {JobStatus.COMPLETED} == {job.status for _, job in ended}
+    assert None is runner.find("a")
+
+
+async def test_more_than_may_wait_is_refused_with_a_time(runner, renders):
+    renders.go_on.clear()
+    await runner.submit(request("renders"))
+    await renders.began.wait()
+    for number in range(3):
+        await runner.submit(request(f"waits-{number}"))
+
+    with pytest.raises(QueueFull) as refused:
+        await runner.submit(request("too-many"))
+    assert 4 == refused.value.retry_after_s
+    assert (1, 3) == (runner.position("waits-0"), runner.position("waits-2"))
+
+
+async def test_a_job_that_waits_is_called_off_at_once(runner, renders, store, ended):
+    renders.go_on.clear()
+    await runner.submit(request("renders"))
+    await renders.began.wait()
+    await runner.submit(request("waits"))
+    found = await runner.cancel("waits")
+    renders.go_on.set()
+    await until(lambda: len(ended) == 2)
+
+    assert found
+    assert JobStatus.CANCELLED is store.find("waits").status
+    assert ["renders"] == renders.seen
+
+
+async def test_a_render_is_stopped_before_cancel_returns(runner, renders, store):
+    renders.go_on.clear()
+    await runner.submit(request("a"))
+    await renders.began.wait()
+    found = await runner.cancel("a")
+
+    assert found
+    assert renders.stopped
+    assert JobStatus.CANCELLED is store.find("a").status
+    assert not await runner.cancel("a")
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [
+        (EngineFailed("fell over"), JobStatus.ERROR, "ENGINE_FAILED"),
+        (EngineTimeout("too long"), JobStatus.TIMEOUT, "ENGINE_TIMEOUT"),
+        (ZeroDivisionError("secret"), JobStatus.ERROR, "INTERNAL"),
+    ],
+)
+async def test_a_failure_before_the_render_had_a_record_is_recorded(
+    runner, renders, store, ended, failure, status, code
+):
+    renders.failure = failure
+    await runner.submit(request("a"))
+    await until(lambda: ended)
+    job = store.find("a")
+
+    assert (status, code) == (job.status, job.error.code)
+    assert "secret" not in job.error.text
+    assert job == ended[0][1]
+
+
+async def test_the_queue_goes_on_after_a_failure(runner, renders, ended):
+    renders.failure = EngineFailed("fell over")
+    await runner.submit(request("a"))
+    await until(lambda: ended)
+    renders.failure = None
+    await runner.submit(request("b"))
+    await until(lambda: len(ended) == 2)
+
+    assert JobStatus.COMPLETED is ended[1][1].status
+
+
+async def test_progress_never_falls_and_wakes_who_waits(runner, renders, store):
+    renders.go_on.clear()
+    await runner.submit(request("a"))
+    await renders.began.wait()
+    live = runner.find("a")
+    changed = live.changed
+    live.take(Progress("decoding", 0.2))
+
+    assert changed.is_set()
+    assert not live.changed.is_set()
+    assert (50.0, "decoding") == (live.percent, live.progress.stage)
+
+
+async def test_a_job_that_waits_stays_alive_by_heartbeats(runner, renders, store):
+    renders.go_on.clear()
+    await runner.submit(request("renders"))
+    await renders.began.wait()
+    await runner.submit(request("waits"))
+    before = store.find("waits").heartbeat_at
+
+    await until(lambda: store.find("waits").heartbeat_at > before)
+
+
+async def test_a_job_that_another_process_deleted_leaves_the_queue(runner, renders, store, ended):
+    renders.go_on.clear()
+    await runner.submit(request("renders"))
+    await renders.began.wait()
+    await runner.submit(request("waits"))
+    store.delete("waits")
+    await until(lambda: ended)
+
+    assert [("waits", None)] == ended
+
+
+async def test_a_stop_leaves_every_job_to_be_taken_up(store, renders, ended):
+    runner = Runner(store, renders, limit=3, on_end=lambda *what: ended.append(what))
+    renders.go_on.clear()
+    task = asyncio.create_task(runner.run())
+    await runner.submit(request("renders"))
+    await renders.began.wait()
+    await runner.submit(request("waits"))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert renders.stopped
+    assert [JobStatus.CANCELLED] * 2 == [store.find(name).status for name in ("renders", "waits")]
+    assert [] == ended
+
+
+async def test_an_id_of_another_request_is_refused(runner, store):
+    store.claim(request("a"))
+
+    with pytest.raises(RequestIdReused):
+        await runner.submit(dataclasses.replace(request("a"), spec_hash="another"))
+    assert 0 == runner.waiting
+
+
+async def test_a_job_that_never_was_is_not_found(runner, store):
+    assert None is runner.find("a")
+    assert not await runner.cancel("a")
+    with pytest.raises(UnknownJob):
+        store.find("a")
