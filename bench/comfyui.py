@@ -1,12 +1,12 @@
 """
 What the worker adds to a ComfyUI run: the job's time in a real worker less the server's own execution time.
 
-    python bench/comfyui.py                               against tests/fakes/comfyui.py, about five minutes
+    python bench/comfyui.py                               against tests/fakes/comfyui.py, about a minute
     python bench/comfyui.py --url http://127.0.0.1:8188   against a real server
     python bench/comfyui.py --jobs 50
 
 Each row is a worker process with the real SDK (handler.py, or a bare handler that makes nothing), driven by the control
-plane of tests/fakes/runpod.py; medians over the jobs after the first, in milliseconds:
+plane of tests/fakes/runpod.py, and the rows take turns; medians over the jobs after the first, in milliseconds:
 
     sdk      from `taken` until the handler is called: the SDK looks for taken jobs every 0.1 s
     server   between the server's own execution_start and execution_success
@@ -23,14 +23,15 @@ import argparse
 import asyncio
 import base64
 import io
+import itertools
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,33 +60,47 @@ class Times:
     added: float
 
 
+@dataclass(frozen=True)
+class Row:
+    """A worker, by the arguments of comfyui_workers.py and more environment, and its jobs."""
+
+    payload: Payload
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
 def on_the_fake(jobs: int) -> None:
     """Measure against the fake, whose runs take 0.2 s."""
-    none, full = _bare(jobs)
-    with _fake(100_000) as url:
-        short = _row("short video (0.1 MB), base64", _ours(url, _short, jobs))
-        _row("short video, path alone", _ours(url, lambda: _short(return_base64=False), jobs))
-        _row("comfyui_i2v, short video", _ours(url, _i2v, jobs))
-    with _fake(5 * MB) as url:
-        large = _row("5 MB video, base64", _ours(url, _short, jobs))
-        by_path = _row("5 MB video, path alone", _ours(url, lambda: _short(return_base64=False), jobs))
-    _verdicts(none, full, short, large, by_path)
+    with _fake(100_000) as small, _fake(5 * MB) as large:
+        rows = {
+            **_bare(),
+            "short video (0.1 MB), base64": _ours(small, _short),
+            "short video, path alone": _ours(small, lambda: _short(return_base64=False)),
+            "comfyui_i2v, short video": _ours(small, _i2v),
+            "5 MB video, base64": _ours(large, _short),
+            "5 MB video, path alone": _ours(large, lambda: _short(return_base64=False)),
+        }
+        none, full, short, short_path, _, as_base64, as_path = _table(rows, jobs)
+    _verdicts(none, full, short, short_path, as_base64, as_path)
 
 
 def on_a_real_server(url: str, jobs: int) -> None:
     """Measure against the server at *url*: core nodes that need no weights, and a 5 MB video that it copies."""
     asyncio.run(_upload(url))
-    none, full = _bare(jobs)
-    short = _row("short video, base64", _ours(url, _short, jobs))
-    _row("short video, path alone", _ours(url, lambda: _short(return_base64=False), jobs))
-    large = _row("5 MB video, base64", _ours(url, _copy, jobs))
-    by_path = _row("5 MB video, path alone", _ours(url, lambda: _copy(return_base64=False), jobs))
-    _verdicts(none, full, short, large, by_path)
+    rows = {
+        **_bare(),
+        "short video, base64": _ours(url, _short),
+        "short video, path alone": _ours(url, lambda: _short(return_base64=False)),
+        "5 MB video, base64": _ours(url, _copy),
+        "5 MB video, path alone": _ours(url, lambda: _copy(return_base64=False)),
+    }
+    _verdicts(*_table(rows, jobs))
 
 
-def _verdicts(none: Times, full: Times, short: Times, large: Times, by_path: Times) -> None:
+def _verdicts(none: Times, full: Times, short: Times, short_path: Times, large: Times, large_path: Times) -> None:
     sdk_large = full.post - none.post
-    as_base64, as_path = (each.ours - short.ours + each.post - short.post for each in (large, by_path))
+    as_base64 = large.ours - short.ours + large.post - short.post
+    as_path = large_path.ours - short_path.ours + large_path.post - short_path.post
     print()
     _verdict("short video: this worker's own part", short.ours, GOAL_ADDED_MS)
     _verdict(f"short video: with the SDK's (bare: {none.added:.0f})", short.added, GOAL_ADDED_MS)
@@ -98,31 +113,48 @@ def _verdict(what: str, added_ms: float, goal_ms: float) -> None:
     print(f"{what:<52}{added_ms:>8.1f} ms  goal {goal_ms:.0f}  {'ok' if added_ms <= goal_ms else 'MISSED'}", flush=True)
 
 
-def _bare(jobs: int) -> tuple[Times, Times]:
-    """Measure the SDK alone: with an empty answer, and with the base64 of 5 MB."""
-    none = _row("bare SDK handler", _measured(lambda: {"x": 1}, jobs, "bare", "0"))
-    full = _row("bare SDK handler, 5 MB as base64", _measured(lambda: {"x": 1}, jobs, "bare", str(5 * MB * 4 // 3)))
-    return none, full
+def _bare() -> dict[str, Row]:
+    """Return the rows of the SDK alone: an empty answer, and the base64 of 5 MB."""
+    size = 5 * MB * 4 // 3
+    return {
+        "bare SDK handler": Row(lambda: {"x": 1}, ("bare", "0")),
+        "bare SDK handler, 5 MB as base64": Row(lambda: {"x": 1}, ("bare", str(size))),
+    }
 
 
-def _ours(url: str, payload: Payload, jobs: int) -> list[Times]:
-    return _measured(payload, jobs, "ours", COMFYUI_URL=url)
+def _ours(url: str, payload: Payload) -> Row:
+    return Row(payload, ("ours",), {"COMFYUI_URL": url})
 
 
-def _measured(payload: Payload, jobs: int, *arguments: str, **environment: str) -> list[Times]:
-    """Run one job, which connects and learns the node classes, and *jobs* more; return the times of those."""
+def _table(rows: Mapping[str, Row], jobs: int) -> list[Times]:
+    """
+    Run one job in each row's worker, which connects and learns the node classes, then *jobs* more; print the medians.
+
+    A job of each row in turn: whatever else the machine does meanwhile, it does to all alike. It saves time too, for
+    the SDK rests a second after each job.
+    """
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(_worker(row)) for name, row in rows.items()}
+        ids: dict[str, list[str]] = {name: [] for name in rows}
+        for _, (name, (plane, _folder)) in itertools.product(range(jobs + 1), workers.items()):
+            ids[name].append(_finished(plane, rows[name].payload()))
+        times = {name: [_times(*workers[name], job_id) for job_id in ids[name][1:]] for name in rows}
+    return [_row(name, found) for name, found in times.items()]
+
+
+@contextmanager
+def _worker(row: Row) -> Iterator[tuple[Any, Path]]:
+    """Run the row's worker; yield its control plane and its folder."""
     from fakes.runpod import RunPod
     from fakes.worker_process import WorkerProcess
 
+    argv, environment = [str(WORKERS), *row.arguments], {**SWITCHES, **row.environment}
     with (
         tempfile.TemporaryDirectory(prefix="bench-comfyui-") as folder,
         RunPod() as plane,
-        WorkerProcess(plane, Path(folder), argv=[str(WORKERS), *arguments], environment={**SWITCHES, **environment}),
+        WorkerProcess(plane, Path(folder), argv=argv, environment=environment),
     ):
-        _first, *ids = [_finished(plane, payload()) for _ in range(jobs + 1)]
-        calls = (line.split() for line in (Path(folder) / "calls").read_text().splitlines())
-        called = {job_id: (float(began), float(ended)) for job_id, began, ended in calls}
-        return [_times(plane, job_id, *called[job_id]) for job_id in ids]
+        yield plane, Path(folder)
 
 
 def _finished(plane: Any, payload: dict[str, Any]) -> str:
@@ -133,7 +165,9 @@ def _finished(plane: Any, payload: dict[str, Any]) -> str:
     return job_id
 
 
-def _times(plane: Any, job_id: str, began_s: float, ended_s: float) -> Times:
+def _times(plane: Any, folder: Path, job_id: str) -> Times:
+    calls = (line.split() for line in (folder / "calls").read_text().splitlines())
+    began_s, ended_s = next((float(began), float(ended)) for called, began, ended in calls if called == job_id)
     (taken,), (done,) = plane.events_of("take", job_id=job_id), plane.events_of("done", job_id=job_id)
     server = 1000 * plane.jobs[job_id].output.get("timings", {}).get("execution_s", 0.0)
     sdk, call, post = (1000 * span for span in (began_s - taken.at_s, ended_s - began_s, done.at_s - ended_s))
