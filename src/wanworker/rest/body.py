@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from wanworker.actions.fields import Fps, Frames, Guidance, Prompt, Request, Seed, Side, Steps
 from wanworker.actions.generate_request import GenerateRequest
+from wanworker.settings import EngineName
 from wanworker.spec import RANDOM_SEED_LIMIT, RANGES, nearest_frames
 
 _TASK = "ti2v-5B"
@@ -46,7 +47,7 @@ class GenerateBody(Request):
     fps: Fps = Field(default=24, description="Frames per second.")
     image: str | None = Field(default=None, description="The first frame: base64 or a data URI.")
     image_url: str | None = Field(default=None, description="The first frame, by URL.")
-    engine: str | None = Field(default=None, description="auto, comfyui, diffusers, wan_cli or mini.")
+    engine: EngineName | None = Field(default=None, description="What renders; auto where it is left out.")
     webhook_url: str | None = Field(default=None, description="Called by POST when the job has ended.")
 
     def resolved(self) -> dict[str, Any]:

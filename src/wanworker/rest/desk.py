@@ -49,8 +49,8 @@ class Desk:
     async def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Queue what *fields* ask for and return the answer to POST /generate. Raises WorkerError."""
         body, warnings = parse(GenerateBody, fields)
-        if body.engine not in {None, "auto"}:
-            self.worker.roster.row(body.engine or "")
+        if body.engine is not None and body.engine != "auto":
+            self.worker.roster.row(body.engine)
         for name in ("webhook_url", "image_url"):
             _check_url(getattr(body, name), name)
         self.runner.check_room()

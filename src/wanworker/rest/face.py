@@ -84,8 +84,10 @@ class Face:
 
     async def close(self) -> None:
         """Stop every job."""
-        for job_id in list(self._jobs):
-            await self.cancel(job_id)
+        tasks = [job.task for job in self._jobs.values() if job.task is not None and not job.task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _perform(self, job_id: str, job: _Job, body: Mapping[str, Any]) -> dict[str, Any]:
         def show(_job: dict[str, Any], progress: dict[str, Any]) -> None:

@@ -66,6 +66,9 @@ class Deleted(BaseModel):
     deleted: Literal[True]
 
 
+#: What a `next_cursor` looks like (jobs/index.py).
+CURSOR = r"^\d{4}-\d\d-\d\d\.\d{1,15}$"
+
 _MP4 = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -73,10 +76,18 @@ def documented_body() -> dict[str, Any]:
     """Return the request body of POST /generate for the schema: the same fields as JSON and as a form."""
     schema = {"$ref": "#/components/schemas/GenerateBody"}
     form = GenerateBody.model_json_schema()
+    form["properties"] = {name: _text_alone(field) for name, field in form["properties"].items()}
     form["properties"]["image"] = {"type": "string", "format": "binary", "description": "The first frame, a file."}
     form.pop("example", None)
     content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a form's field: what is left out of a form is not null."""
+    choices: list[dict[str, Any]] = field.get("anyOf", [{}])
+    kind = next(choice for choice in choices if choice.get("type") != "null")
+    return {name: value for name, value in field.items() if name not in {"anyOf", "default"}} | kind
 
 
 def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
@@ -111,7 +122,8 @@ def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
 
     @router.get("/jobs", responses={200: {"model": Jobs}, **responses(401, 422)})
     async def jobs(
-        limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 50, cursor: Annotated[str | None, Query()] = None
+        limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 50,
+        cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
     ) -> Response:
         """List jobs, newest first."""
         return answer(await desk.listing(limit, cursor))
@@ -133,7 +145,11 @@ def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(events(desk, job_id), media_type="text/event-stream", headers=headers)
 
-    @router.get("/preview/{job_id}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
+    @router.get(
+        "/preview/{job_id}",
+        response_class=Response,
+        responses={200: {"content": {"image/jpeg": {}, "image/png": {}}}, **responses(401, 404)},
+    )
     async def preview(job_id: str) -> Response:
         """Return a picture of the render so far."""
         live = desk.live(job_id)
