@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
@@ -36,6 +37,13 @@ from wanworker.spec import GraphSpec, RenderSpec
 _LOOK_S = 0.2
 
 
+#: A job asks twice whether the server is there, when it is checked and when it runs; the second is a moment later.
+_TRUST_S = 1.0
+
+#: The files do not change while a worker runs, and whoever fills a graph copies it.
+_our_graphs = functools.cache(read_workflows)
+
+
 class ComfyUI:
     """Run graphs on one server, which is started, found or remote; see comfyui/server.py."""
 
@@ -60,6 +68,7 @@ class ComfyUI:
         self._url = url
         self._client: ComfyClient | None = None
         self._generation = -1
+        self._answered_at = 0.0
         self._is_local = isinstance(where, Launch)
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
         self.lists = FolderLists((*settings.model_dirs, *own), make_client, clock=clock)
@@ -130,7 +139,10 @@ class ComfyUI:
 
     async def connected(self, report: Report) -> ComfyClient:
         """Return a client of a server that answers, having started it if need be. Raises EngineUnavailable."""
+        if self._client is not None and self.status == "online" and self._clock() - self._answered_at < _TRUST_S:
+            return self._client
         await self._server.ensure(lambda stage: report(Progress(stage, 0.0)))
+        self._answered_at = self._clock()
         if self._client is None:
             self._client = self._make_client()
         if self._server.generation != self._generation:
@@ -184,7 +196,7 @@ class ComfyUI:
             ModelChoice(spec.diffusion_models, spec.vae_model, single_expert=spec.single_expert),
             uploads,
             run_id,
-            graphs=read_workflows(),
+            graphs=_our_graphs(),
             available=available,
             models_dir=self._models_dir.rstrip("/"),
         )
