@@ -20,22 +20,26 @@ OpenPage = Callable[..., Page]
 expect.set_options(timeout=20_000)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Return a function that starts a server with these variables and returns its address; all end at the end."""
     with contextlib.ExitStack() as servers:
         yield lambda **variables: servers.enter_context(serving(tmp_path_factory.mktemp("server"), variables))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def address(serve: Serve) -> str:
     """Return the address of a server without a key, shared by the tests: each looks at its own jobs only."""
     return serve()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Yield the machine's own Chromium."""
+    """
+    Yield the machine's own Chromium.
+
+    Playwright runs an event loop in this thread, where no async test can run before it has ended: hence one a module.
+    """
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
