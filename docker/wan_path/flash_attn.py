@@ -2,9 +2,9 @@
 Stand in for flash-attn in Wan2.2's environment: the functions that Wan imports, on torch's own attention.
 
 Wan calls flash-attn in every block (wan/modules/attention.py, animate/face_blocks.py, s2v/auxi_blocks.py at 42bf4cf)
-and stops without it, after the whole load. No build of flash-attn for CUDA 13, Python 3.12 and the RTX 5090 (sm_120)
-can be downloaded, and building one takes longer than RunPod lets a build run. torch's attention has a flash kernel
-for the same cards inside.
+and stops without it, after the whole load. Its index has flash-attn as source only, and building it for CUDA 13 and
+the RTX 5090 (sm_120) may take longer than the 30 minutes that RunPod lets a build run. torch's attention has a flash
+kernel for the same cards inside.
 
 The semantics are flash-attn 2's: sequences of a batch lie end to end (`cu_seqlens`), a causal mask and a window are
 aligned to the lower right corner, heads of k and v may be fewer (their number divides that of q), a query that sees
