@@ -43,6 +43,21 @@ async def test_another_sites_page_may_not_drive_the_server(rest, headers):
     assert (403, "FORBIDDEN") == (status, failure["code"])
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost:8189", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("evil.example:8189", 403), ("", 403)],
+)
+async def test_without_a_key_it_answers_to_this_machines_names_alone(rest, host, expected):
+    assert expected == (await rest.ask("GET", "/jobs", headers={"Host": host}))[0]
+
+
+async def test_a_name_is_no_matter_where_the_operator_opened_it_or_a_key_guards_it(serve):
+    for fields in ({"rest_allow_open": True}, {"api_key": KEY}):
+        async with serve(**fields) as rest:
+            headers = {"Host": "videos.example", "Authorization": f"Bearer {KEY}"}
+            assert 200 == (await rest.ask("GET", "/jobs", headers=headers))[0]
+
+
 async def test_its_own_page_may(rest):
     headers = {"Origin": rest.url, "Sec-Fetch-Site": "same-origin"}
 

@@ -102,7 +102,8 @@ def create_app(worker: Worker, settings: Settings) -> FastAPI:
     if _PAGE.is_dir():
         app.mount("/ui", StaticFiles(directory=_PAGE, html=True), name="ui")
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    app.add_middleware(Guard, key=key)
+    is_open = settings.rest_allow_open or settings.port is not None
+    app.add_middleware(Guard, key=key, is_local=key is None and not is_open)
     app.openapi = functools.partial(_schema, app, app.openapi)  # type: ignore[method-assign]
     return app
 

@@ -121,9 +121,11 @@ class Downloads:
                 in_order = await ended
         except TimeoutError:
             pass
-        finally:
-            if in_order:
-                path.unlink(missing_ok=True)
-            else:
-                log.info("the transfer of job %s broke off: its video stays", request_id)
-                self._desk.untake(request_id)
+        except asyncio.CancelledError:
+            path.unlink(missing_ok=True)
+            raise
+        if in_order:
+            await in_thread(path.unlink, missing_ok=True)
+        else:
+            log.info("the transfer of job %s broke off: its video stays", request_id)
+            self._desk.untake(request_id)

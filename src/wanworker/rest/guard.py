@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -21,11 +22,19 @@ MAX_BODY_BYTES = 44_000_000
 
 
 class Guard:
-    """Answer 401, 403 and 413 before any route is asked."""
+    """
+    Answer 401, 403 and 413 before any route is asked.
 
-    def __init__(self, app: ASGIApp, *, key: str | None, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    *is_local* is a server without a key that this machine alone is to reach: it answers to no other name than this
+    machine's, or a page could reach it by a name of its own that leads here (DNS rebinding).
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, key: str | None, is_local: bool = False, max_body_bytes: int = MAX_BODY_BYTES
+    ) -> None:
         self._app = app
         self._key = key
+        self._is_local = is_local
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,6 +52,9 @@ class Guard:
     def _refusal(self, path: str, headers: Headers) -> RequestError | None:
         if _is_foreign(headers):
             return Forbidden("The request comes from another site's page.")
+        if self._is_local and not _is_address(headers.get("host", "")):
+            hint = "Use localhost; or set WAN_API_KEY, or REST_ALLOW_OPEN=true where a proxy guards this server."
+            return Forbidden("This server answers to localhost alone.", hint=hint)
         is_open = path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
         if self._key is not None and not is_open and not self._has_key(headers):
             return Unauthorized("This server wants its API key.")
@@ -79,6 +91,15 @@ class _Bounded:
 
 def _too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"The body is larger than {max_bytes:,} bytes.")
+
+
+def _is_address(host: str) -> bool:
+    """Say whether *host* is `localhost` or a number: only names can be made to lead elsewhere."""
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return name == "localhost" or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def _is_foreign(headers: Headers) -> bool:
