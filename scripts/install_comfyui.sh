@@ -63,8 +63,9 @@ install() {
   trap 'rm -f "$kept"' EXIT
   constraints > "$kept"
   say "Installing its requirements; the first time this takes some minutes."
+  # ComfyUI imports requests, which its requirements leave to others to bring.
   PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --disable-pip-version-check \
-    -r "$root/requirements.txt" -c "$kept" >&2 || fail "pip failed; its reason stands above."
+    -r "$root/requirements.txt" requests -c "$kept" >&2 || fail "pip failed; its reason stands above."
 }
 
 case "$#:${1-}" in

@@ -94,7 +94,7 @@ def test_the_pinned_commit_is_checked_out_and_its_requirements_installed(machine
     assert "print('one')\n" == (machine.root / "main.py").read_text()
     venv, pip = machine.calls()
     assert f"-m venv --system-site-packages {machine.root}/.venv" == venv
-    assert f"-r {machine.root}/requirements.txt -c " in pip
+    assert f"-r {machine.root}/requirements.txt requests -c " in pip  # it imports requests and does not ask for it
     assert f"COMFYUI_ROOT={machine.root}" in done.stderr
 
 
