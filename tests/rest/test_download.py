@@ -104,3 +104,13 @@ async def test_two_clients_at_once_both_get_it(rest, clip):
 
     assert {200} <= {status for status, _ in answers} <= {200, 410}
     assert all(body == clip.read_bytes() for status, body in answers if status == 200)
+
+
+async def test_a_video_that_somebody_removed_is_410(rest):
+    job_id = await _finished(rest)
+    assert (await rest.status(job_id))["video_ready"]
+    for path in rest.worker.settings.out_dir.glob("*.mp4"):
+        path.unlink()
+    status, failure = await rest.ask("GET", f"/download/{job_id}")
+
+    assert (410, "GONE") == (status, failure["code"])

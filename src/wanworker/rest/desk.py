@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 #: Ended jobs whose records stay in memory: what clients still poll.
 _REMEMBERED = 1000
 
+#: How long a look at a file holds, in seconds: many clients poll one finished job.
+_LOOK_HOLDS_S = 2.0
+
 _ASK_FOR = "Use the job_id that /generate returned; a job that was deleted is not known any more."
 
 
@@ -45,6 +48,7 @@ class Desk:
         self._remembered: OrderedDict[str, Job] = OrderedDict()
         self._taken: set[str] = set()
         self._deleting: set[str] = set()
+        self._looks: dict[str, tuple[float, bool]] = {}
 
     async def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Queue what *fields* ask for and return the answer to POST /generate. Raises WorkerError."""
@@ -125,7 +129,7 @@ class Desk:
             why = f"it failed: {job.error.text}" if job.error else "it has not ended"
             raise NotReady(f"Job {request_id} has no video: {why}")
         if not job.outputs or not await self._has_video(job):
-            raise Gone(f"The video of job {request_id} is not here any more: it was downloaded or has expired.")
+            raise gone(request_id)
         return Path(job.outputs[0].path)
 
     async def delete(self, request_id: str) -> None:
@@ -141,10 +145,12 @@ class Desk:
             self._deleting.discard(request_id)
         self._remembered.pop(request_id, None)
         self._taken.discard(request_id)
+        self._looks.pop(request_id, None)
 
     def take(self, request_id: str) -> None:
         """Count the video as downloaded: from here on it is gone, though its file may live on for some seconds."""
         self._taken.add(request_id)
+        self._looks.pop(request_id, None)
 
     def untake(self, request_id: str) -> None:
         """Give the video back: the transfer broke off after all."""
@@ -174,7 +180,14 @@ class Desk:
     async def _has_video(self, job: Job) -> bool:
         if not job.outputs or job.request_id in self._taken:
             return False
-        return await in_thread(Path(job.outputs[0].path).is_file)
+        now = asyncio.get_running_loop().time()
+        looked_at, is_there = self._looks.get(job.request_id, (-_LOOK_HOLDS_S, False))
+        if now - looked_at >= _LOOK_HOLDS_S:
+            is_there = await in_thread(Path(job.outputs[0].path).is_file)
+            if len(self._looks) > _REMEMBERED:
+                self._looks.clear()
+            self._looks[job.request_id] = (now, is_there)
+        return is_there
 
     def _position(self, request_id: str) -> int | None:
         live = self.runner.find(request_id)
@@ -188,6 +201,11 @@ class Desk:
         for output in job.outputs:
             Path(output.path).unlink(missing_ok=True)
         self._store.delete(job.request_id)
+
+
+def gone(request_id: str) -> Gone:
+    """Return the refusal of a video that was here."""
+    return Gone(f"The video of job {request_id} is not here any more: it was downloaded or has expired.")
 
 
 def _check_url(url: str | None, field: str) -> None:

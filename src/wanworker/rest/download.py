@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from wanworker.media.disk import in_thread
 from wanworker.rest.connection import STATE_KEY, Connection
-from wanworker.rest.desk import Desk
+from wanworker.rest.desk import Desk, gone
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,10 @@ class Downloads:
             if self._once and request.method == "GET":
                 self._let_go(request_id, path, connection)
 
-        return await in_thread(lambda: WatchedFile(path, filename=f"video_{request_id}.mp4", on_complete=completed))
+        try:
+            return await in_thread(lambda: WatchedFile(path, filename=f"video_{request_id}.mp4", on_complete=completed))
+        except FileNotFoundError:
+            raise gone(request_id) from None
 
     async def close(self) -> None:
         """Remove at once what was downloaded and still waits for its connection to end well."""
