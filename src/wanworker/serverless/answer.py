@@ -95,5 +95,6 @@ def _without_surrogates(text: str) -> str:
 def _text_bytes(text: str) -> int:
     if len(text) < _LONG_CHARS or not text.isascii():
         return len(json.dumps(text, ensure_ascii=False).encode())
-    # Each count reads the text once (10 ms for 14 MB). Rarer control characters would be a few bytes more.
-    return len(text) + 2 + sum(map(text.count, _ESCAPED))
+    # Base64 has none of them, which `in` tells five times faster than a count. Rarer control characters would be a few
+    # bytes more.
+    return len(text) + 2 + sum(text.count(each) for each in _ESCAPED if each in text)
