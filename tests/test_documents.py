@@ -340,3 +340,15 @@ def test_every_variable_of_ours_is_written_as_people_write_it() -> None:
 
     assert [] == [name for name in names if not re.fullmatch(r"[A-Z][A-Z0-9_]+", name)]
     assert len(names) == len(set(names))
+
+
+def test_errors_md_has_what_only_http_refuses() -> None:
+    from wanworker.rest import refusals
+
+    page = (ROOT / "docs" / "errors.md").read_text()
+    kinds = [
+        kind for kind in vars(refusals).values() if isinstance(kind, type) and kind.__module__ == refusals.__name__
+    ]
+
+    assert kinds
+    assert [] == [kind.code for kind in kinds if f"| `{kind.code}` | {kind.http_status} |" not in page]

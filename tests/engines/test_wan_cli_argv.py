@@ -19,7 +19,7 @@ from wanworker.errors import InvalidRequest
 from wanworker.models.hardware import Gpu
 from wanworker.spec import RenderSpec, Size
 
-PLACES = Places("/venv/bin/python", Path("/models/ckpt"), Path("/work/video.mp4"))
+PLACES = Places("/venv/bin/python", Path("/models/ckpt"), Path("/job/video.mp4"))
 IMAGE, AUDIO, POSE = Path("/in/picture.png"), Path("/in/voice.wav"), Path("/in/pose.mp4")
 
 
@@ -40,7 +40,7 @@ def test_t2v() -> None:
         "generate.py",
         "--task=t2v-A14B",
         "--ckpt_dir=/models/ckpt",
-        "--save_file=/work/video.mp4",
+        "--save_file=/job/video.mp4",
         "--size=832*480",
         "--base_seed=42",
         "--sample_solver=dpm++",
@@ -62,7 +62,7 @@ def test_i2v() -> None:
         "generate.py",
         "--task=i2v-A14B",
         "--ckpt_dir=/models/ckpt",
-        "--save_file=/work/video.mp4",
+        "--save_file=/job/video.mp4",
         "--size=1280*720",
         "--base_seed=42",
         "--prompt=a cat",
@@ -80,7 +80,7 @@ def test_ti2v() -> None:
         "generate.py",
         "--task=ti2v-5B",
         "--ckpt_dir=/models/ckpt",
-        "--save_file=/work/video.mp4",
+        "--save_file=/job/video.mp4",
         "--size=1280*704",
         "--base_seed=42",
         "--frame_num=121",
@@ -99,7 +99,7 @@ def test_s2v() -> None:
         "generate.py",
         "--task=s2v-14B",
         "--ckpt_dir=/models/ckpt",
-        "--save_file=/work/video.mp4",
+        "--save_file=/job/video.mp4",
         "--size=1280*720",
         "--base_seed=42",
         "--prompt=a cat",
@@ -114,17 +114,17 @@ def test_s2v() -> None:
 
 
 def test_animate() -> None:
-    places = Places("python3", Path("/models/ckpt"), Path("/work/video.mp4"), Path("/work/prepared"))
+    places = Places("python3", Path("/models/ckpt"), Path("/job/video.mp4"), Path("/job/prepared"))
 
     assert argv_for(make_spec("animate-14B"), places, cards(46068)) == [
         "python3",
         "generate.py",
         "--task=animate-14B",
         "--ckpt_dir=/models/ckpt",
-        "--save_file=/work/video.mp4",
+        "--save_file=/job/video.mp4",
         "--size=1280*720",
         "--base_seed=42",
-        "--src_root_path=/work/prepared",
+        "--src_root_path=/job/prepared",
         "--refert_num=1",
         "--offload_model=True",
         "--convert_model_dtype",
@@ -165,7 +165,7 @@ def test_as_many_cards_are_used_as_divide_the_heads(task: str, gpu_count: int, p
 
 
 def test_a_replacement_is_lit_where_the_lora_is_there() -> None:
-    source = Path("/work/prepared")
+    source = Path("/job/prepared")
     argvs = [
         argv_for(make_spec("animate-14B"), Places("p", source, source, source, replaces, relights), [])
         for replaces, relights in ((True, True), (True, False), (False, True))

@@ -44,7 +44,7 @@ def test_messages_open_stages() -> None:
         "Creating WanI2V pipeline.",
         "loading /models/Wan2.1_VAE.pth",
         "Generating video ...",
-        "Saving generated video to /work/video.mp4",
+        "Saving generated video to /job/video.mp4",
         "Start merging video and audio...",
         "Finished.",
     ):
@@ -128,7 +128,7 @@ def test_a_line_that_is_read_late_does_not_turn_the_stage_back() -> None:
 
     render.says("Creating WanT2V pipeline.", "Generating video ...")
     render.bars(2, "Loading checkpoint shards: ")
-    render.says("Saving generated video to /work/video.mp4")
+    render.says("Saving generated video to /job/video.mp4")
     render.bars(2)
     render.says("Generating video ...")
 
@@ -148,7 +148,7 @@ def test_the_seconds_of_the_stages_are_kept() -> None:
     render = Render()
     render.says("Creating WanT2V pipeline.", "Generating video ...")
     render.bars(3)
-    render.says("Saving generated video to /work/video.mp4")
+    render.says("Saving generated video to /job/video.mp4")
 
     timings = render.reading.timings()
 
