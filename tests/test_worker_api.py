@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from door import ask, contains
 from fakes.files import file_server
 from fakes.pictures import png_bomb
 from fakes.recordings import film, sound
 from fakes.wan.home import make_home
-from wanworker.actions.base import Call
 from wanworker.app import Worker
 from wanworker.media.video import decode_check
-from wanworker.serverless.door import handle
 
 EXAMPLES = json.loads((Path(__file__).parent / "documents" / "worker_api.json").read_text())
 
@@ -54,37 +53,11 @@ async def make_worker(tmp_path, make_settings):
         await worker.close()
 
 
-async def ask(worker, job, *, job_id="sync-1234", limit=None):
-    """Send *job* through the RunPod door, as the SDK would hand it over; progress is collected."""
-    sent = []
-    whole = {"id": job_id, **json.loads(json.dumps(job))}
-    answer = await handle(
-        whole,
-        worker=worker,
-        make_call=Call,
-        send=lambda _job, shown: sent.append(shown),
-        in_worker=True,
-        max_answer_bytes=limit,
-    )
-    json.dumps(answer, allow_nan=False).encode()
-    return answer, sent
-
-
 def example(name, files, **changes):
     """Return the documented request with example.com replaced by the loopback server."""
     text = json.dumps(EXAMPLES[name]["request"]).replace("https://example.com/", files.url("/files/"))
     job = json.loads(text)
     return {**job, "input": {**job["input"], **changes}}
-
-
-def contains(answer, documented):
-    """Check that every documented key is in *answer*, with the same nesting and type."""
-    for key, value in documented.items():
-        assert key in answer, f"{key} is missing in {sorted(answer)}"
-        if isinstance(value, dict):
-            contains(answer[key], value)
-        else:
-            assert type(answer[key]) is type(value), f"{key} is {answer[key]!r}"
 
 
 async def video_in(answer, tmp_path):
