@@ -1,0 +1,86 @@
+"""Draw a scene as a clip: the ground truth that the miniature learns from. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy
+
+from train_mini.scene import COLORS, Scene, Thing
+from train_mini.shapes import distance
+from train_mini.tracks import Track, tracks_of
+
+SIDE = 96
+FRAMES = 17
+
+Pixels = numpy.ndarray[Any, numpy.dtype[numpy.uint8]]
+Values = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
+Color = tuple[int, int, int]
+
+#: Top and bottom of the sky, top and bottom of the ground. Paler or darker than every colour of a thing.
+_GRADIENTS: dict[str, tuple[Color, Color, Color, Color]] = {
+    "field": ((152, 202, 242), (204, 230, 246), (158, 208, 118), (112, 176, 84)),
+    "sea": ((182, 212, 236), (222, 234, 244), (70, 146, 178), (34, 98, 138)),
+    "night": ((10, 10, 32), (22, 21, 50), (22, 21, 50), (36, 34, 74)),
+    "desert": ((250, 214, 158), (252, 234, 192), (228, 190, 124), (202, 156, 92)),
+    "room": ((168, 168, 174), (192, 192, 197), (150, 108, 74), (120, 82, 52)),
+    "snow": ((158, 178, 204), (198, 212, 226), (236, 241, 247), (222, 230, 240)),
+}
+
+#: The edge blends over this many pixels: a harder one would ask more of the autoencoder than of the eye.
+_EDGE_PX = 1.4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clip:
+    """A drawn clip: pixels (frames, side, side, 3), and where things are, (frames, side, side), 0 to 1."""
+
+    pixels: Pixels
+    mask: Values
+
+
+def draw_clip(scene: Scene, rng: numpy.random.Generator, *, frames: int = FRAMES, side: int = SIDE) -> Clip:
+    """Draw *scene*; what it leaves free (exact place, radius, shade) comes from *rng*."""
+    ground = _background(str(scene.background), rng, side)
+    pixels = numpy.broadcast_to(ground, (frames, side, side, 3)).copy()
+    mask = numpy.zeros((frames, side, side), numpy.float32)
+    for thing, track in zip(scene.things, tracks_of(scene, rng, frames), strict=True):
+        _paint(pixels, mask, thing, track, rng)
+    return Clip(pixels.round().clip(0, 255).astype(numpy.uint8), mask)
+
+
+def _background(name: str, rng: numpy.random.Generator, side: int) -> Values:
+    sky_top, sky_low, ground_top, ground_low = (numpy.array(each, numpy.float32) for each in _GRADIENTS[name])
+    horizon = rng.uniform(0.57, 0.6)
+    y = ((numpy.arange(side) + 0.5) / side)[:, None]
+    sky = sky_top + (sky_low - sky_top) * (y / horizon).clip(0, 1)
+    ground = ground_top + (ground_low - ground_top) * ((y - horizon) / (1 - horizon)).clip(0, 1)
+    share = ((y - horizon) * side / 2 + 0.5).clip(0, 1)
+    column = sky * (1 - share) + ground * share + rng.uniform(-4, 4, 3)
+    return numpy.broadcast_to(column[:, None], (side, side, 3)).astype(numpy.float32)
+
+
+def _paint(pixels: Values, mask: Values, thing: Thing, track: Track, rng: numpy.random.Generator) -> None:
+    color = numpy.array(COLORS[str(thing.color)], numpy.float32) + rng.uniform(-6, 6, 3).astype(numpy.float32)
+    side = pixels.shape[1]
+    axis = (numpy.arange(side, dtype=numpy.float32) + 0.5) / side
+    for index in range(len(pixels)):
+        radius = track.radius[index]
+        reach = 1.4 * radius + 3 / side
+        columns, rows = (_span(centre[index], reach, side) for centre in (track.x, track.y))
+        x = ((axis[columns] - track.x[index]) / radius)[None, :]
+        y = ((axis[rows] - track.y[index]) / radius)[:, None]
+        depth = distance(str(thing.shape), *numpy.broadcast_arrays(x, y))
+        alpha = (0.5 - depth * radius * side / _EDGE_PX).clip(0, 1)
+        # Light from the upper left, and a rim that darkens towards the outline: white on snow stays visible.
+        light = (1.04 - 0.1 * x - 0.14 * y).clip(0.75, 1.2)
+        rim = 0.5 + 0.5 * (-depth / 0.3).clip(0, 1)
+        box = pixels[index, rows, columns]
+        box += alpha[..., None] * ((color * (light * rim)[..., None]).clip(0, 255) - box)
+        mask_box = mask[index, rows, columns]
+        numpy.maximum(mask_box, (2 - depth * radius * side).clip(0, 1), out=mask_box)
+
+
+def _span(centre: float, reach: float, side: int) -> slice:
+    return slice(max(0, int((centre - reach) * side)), min(side, int((centre + reach) * side) + 1))

@@ -1,0 +1,201 @@
+"""The autoencoder: diffusers' own Wan 2.2 class, 16 pixels and 4 frames a latent, whose latents have mean 0 and spread 1.
+
+z = (mean - running mean) / running spread + noise. The normalisation and the noise are folded into the encoder's last
+convolution at the end, so that what is saved is a plain AutoencoderKLWan whose decoder forgives small errors.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import math
+from pathlib import Path
+
+import numpy
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+from torch import Tensor
+
+from train_mini import checkpoint
+from train_mini.optimizer import Average, Trainer
+from train_mini.parallel import Ranks
+from train_mini.renderer import FRAMES, draw_clip
+from train_mini.scene import draw_scene
+
+log = logging.getLogger(__name__)
+
+CHANNELS = 24
+_PATCH = 4
+
+#: Latents are decoded with noise of 0 to twice this spread, so that a denoiser's small errors stay small.
+_NOISE = 0.12
+
+#: Until here batches normalise themselves; from here the running statistics do.
+_SETTLED_STEP = 300
+
+_SHORT_FRAMES = 9
+_OBJECT_WEIGHT = 3.0
+_STAGE = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how fast to train."""
+
+    steps: int = 4000
+    lr: float = 2e-3
+    clips: int = 2
+    seed: int = 0
+
+
+def build() -> AutoencoderKLWan:
+    """Return an untrained autoencoder of 1.3 million parameters."""
+    return AutoencoderKLWan(
+        base_dim=16, decoder_base_dim=24, z_dim=CHANNELS, dim_mult=[1, 2, 2], num_res_blocks=1,
+        temperal_downsample=[True, True], is_residual=True, patch_size=_PATCH,
+        in_channels=3 * _PATCH**2, out_channels=3 * _PATCH**2, scale_factor_spatial=16, scale_factor_temporal=4,
+        latents_mean=[0.0] * CHANNELS, latents_std=[1.0] * CHANNELS,
+    )  # fmt: skip
+
+
+def train(folder: Path, plan: Plan, ranks: Ranks) -> None:
+    """Train until *plan* is done, resuming what *folder* holds; leave the folded autoencoder in `folder/vae`."""
+    torch.manual_seed(plan.seed)
+    run = _Run(plan)
+    state = checkpoint.load(folder / "vae.pt")
+    start = run.restore(state) if state else 0
+    for step in range(start, plan.steps):
+        loss = run.step(step, ranks)
+        is_last = step + 1 == plan.steps
+        if ranks.is_first and (step % 100 == 0 or is_last):
+            log.info("vae step %d of %d: loss %.5f", step, plan.steps, loss)
+        if ranks.is_first and ((step + 1) % checkpoint.EVERY_STEPS == 0 or is_last):
+            checkpoint.save(folder / "vae.pt", run.state(step + 1))
+        if ranks.is_first and ((step + 1) % 1000 == 0 or is_last):
+            whole = run.folded()
+            log.info("vae step %d: %.2f dB, worst %.2f dB", step + 1, *quality_db(whole))
+            whole.save_pretrained(folder / "vae")
+
+
+class _Run:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.vae = build().train()
+        self.average = Average(self.vae, copy.deepcopy(self.vae), 0.998)
+        self.trainer = Trainer(self.vae, lambda _, each: each.ndim >= 4 and each.numel() > 300, lr=plan.lr)
+        self.mean, self.variance = torch.zeros(CHANNELS), torch.ones(CHANNELS)
+
+    def step(self, step: int, ranks: Ranks) -> float:
+        rng = numpy.random.default_rng([self.plan.seed, _STAGE, step, ranks.rank])
+        share = step / self.plan.steps
+        is_whole = share > 0.6 and step % 2 == 0
+        clips, mask = _batch(rng, max(1, self.plan.clips // 2) if is_whole else self.plan.clips, is_whole=is_whole)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        mean = self.vae.encode(clips).latent_dist.mean
+        latents = self._normalised(mean, step, ranks)
+        spread = 2 * _NOISE * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
+        decoded = decode_freely(self.vae, latents + spread * torch.randn(latents.shape, generator=generator))
+        loss = _distance(decoded, clips, mask) + 1e-2 * _strayed(latents)
+        loss.backward()
+        ranks.average(each.grad for each in self.trainer.parameters if each.grad is not None)
+        self.trainer.step(share, step)
+        self.average.follow(step)
+        return loss.item()
+
+    def _normalised(self, mean: Tensor, step: int, ranks: Ranks) -> Tensor:
+        axes = (0, 2, 3, 4)
+        now = [mean.mean(axes), mean.var(axes)]
+        kept = [each.detach().clone() for each in now]
+        ranks.average(kept)
+        weight = max(0.01, 1 / (step + 1))
+        self.mean.lerp_(kept[0], weight)
+        self.variance.lerp_(kept[1], weight)
+        centre, variance = now if step < _SETTLED_STEP else (self.mean, self.variance)
+        return (mean - _channels(centre)) / _channels((variance + 1e-5).sqrt())
+
+    def state(self, step: int) -> dict[str, object]:
+        return {
+            "step": step, "vae": self.vae.state_dict(), "average": self.average.model.state_dict(),
+            "trainer": self.trainer.state(), "mean": self.mean, "variance": self.variance,
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, object]) -> int:
+        self.vae.load_state_dict(state["vae"])
+        self.average.model.load_state_dict(state["average"])  # type: ignore[arg-type]
+        self.trainer.restore(state["trainer"])  # type: ignore[arg-type]
+        self.mean, self.variance = state["mean"], state["variance"]  # type: ignore[assignment]
+        return int(state["step"])  # type: ignore[call-overload,no-any-return]
+
+    @torch.no_grad()
+    def folded(self) -> AutoencoderKLWan:
+        whole = copy.deepcopy(self.average.model)
+        last = whole.quant_conv
+        spread = (self.variance + 1e-5).sqrt()
+        last.weight[:CHANNELS] /= spread.view(-1, 1, 1, 1, 1)
+        last.bias[:CHANNELS] = (last.bias[:CHANNELS] - self.mean) / spread
+        last.weight[CHANNELS:] = 0
+        last.bias[CHANNELS:] = 2 * math.log(_NOISE)
+        return whole.eval()
+
+
+def decode_freely(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """Decode as diffusers does, frame after frame with its cache, without its clamp: that would hide gradients."""
+    vae.clear_cache()
+    hidden = vae.post_quant_conv(latents)
+    parts = []
+    for index in range(latents.shape[2]):
+        vae._conv_idx = [0]
+        part = hidden[:, :, index : index + 1]
+        parts.append(
+            vae.decoder(part, feat_cache=vae._feat_map, feat_idx=vae._conv_idx, first_chunk=index == 0)
+        )
+    vae.clear_cache()
+    decoded: Tensor = unpatchify(torch.cat(parts, 2), _PATCH)
+    return decoded
+
+
+def as_input(pixels: numpy.ndarray) -> Tensor:  # type: ignore[type-arg]
+    """Return clips (..., frames, height, width, 3) of bytes as (..., 3, frames, height, width), -1 to 1."""
+    return torch.from_numpy(pixels).movedim(-1, -4).float() / 127.5 - 1
+
+
+@torch.no_grad()
+def quality_db(vae: AutoencoderKLWan, clips: int = 24) -> tuple[float, float]:
+    """Return the peak signal-to-noise ratio of clips that were decoded again: their mean, and the worst one, in dB."""
+    rng = numpy.random.default_rng(77)
+    found = []
+    for _ in range(clips):
+        clip = as_input(draw_clip(draw_scene(rng), rng).pixels[None])
+        error = (vae.decode(vae.encode(clip).latent_dist.mean).sample - clip).pow(2).mean().item()
+        found.append(10 * math.log10(4 / error))
+    return sum(found) / len(found), min(found)
+
+
+def _batch(rng: numpy.random.Generator, clips: int, *, is_whole: bool) -> tuple[Tensor, Tensor]:
+    drawn = [draw_clip(draw_scene(rng), rng) for _ in range(clips)]
+    first = 0 if is_whole or rng.random() < 0.5 else int(rng.integers(0, FRAMES - _SHORT_FRAMES + 1))
+    span = slice(first, FRAMES if is_whole else first + _SHORT_FRAMES)
+    pixels = numpy.stack([each.pixels[span] for each in drawn])
+    mask = numpy.stack([each.mask[span] for each in drawn])
+    return as_input(pixels), torch.from_numpy(mask)[:, None]
+
+
+def _distance(decoded: Tensor, clips: Tensor, mask: Tensor) -> Tensor:
+    """Return squares, absolutes and edges, the things weighing more than the background."""
+    weight = 1 + _OBJECT_WEIGHT * mask
+    error = decoded - clips
+    rows = (error[..., 1:, :] - error[..., :-1, :]).abs() * weight[..., 1:, :]
+    columns = (error[..., 1:] - error[..., :-1]).abs() * weight[..., 1:]
+    edges = rows.mean() + columns.mean()
+    return (weight * error.pow(2)).mean() + 0.3 * (weight * error.abs()).mean() + 0.15 * edges
+
+
+def _strayed(latents: Tensor) -> Tensor:
+    axes = (0, 2, 3, 4)
+    return (latents.pow(2).mean(axes) - 1).pow(2).mean() + latents.mean(axes).pow(2).mean()
+
+
+def _channels(values: Tensor) -> Tensor:
+    return values.view(1, -1, 1, 1, 1)
