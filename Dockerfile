@@ -11,7 +11,6 @@
 # "base", not "cudnn-runtime": torch's wheels bring the CUDA libraries and cuDNN 9.20 themselves, and a second copy in
 # the base would be gigabytes that every cold host pulls and nothing loads.
 ARG CUDA_IMAGE=nvidia/cuda:13.0.2-base-ubuntu24.04
-# hadolint ignore=DL3006
 FROM ${CUDA_IMAGE}
 
 SHELL ["/bin/bash", "-e", "-u", "-o", "pipefail", "-c"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from wanworker.engines import wan_cli_machine
+from wanworker.engines.wan_cli import machine
 from wanworker.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,7 +161,7 @@ def test_wan_has_all_that_upstream_and_the_engine_ask_for() -> None:
     imported = {alias.name for node in ast.walk(ast.parse(python_in(check))) if isinstance(node, ast.Import)
                 for alias in node.names}  # fmt: skip
 
-    assert {*wan_cli_machine._MODULES, "flash_attn"} <= imported
+    assert {*machine._MODULES, "flash_attn"} <= imported
     assert "/opt/wan_path" in check
     assert ("docker/wan_path", "/opt/wan_path") in COPIES
 
@@ -224,14 +226,16 @@ def test_tini_starts_the_script_that_becomes_an_unprivileged_user() -> None:
     assert f"/home/{user}" == home == [step.text for step in STEPS if step.name == "WORKDIR"][-1]
 
 
-@pytest.mark.parametrize(
-    ("tool", "path"), [("hadolint", "Dockerfile"), ("shellcheck", "scripts/start.sh")], ids=["hadolint", "shellcheck"]
-)
-def test_linters_find_nothing_where_they_are_installed(tool: str, path: str) -> None:
-    program = shutil.which(tool)
+def test_hadolint_finds_nothing_and_is_told_to_ignore_nothing_in_vain() -> None:
+    # pip puts it beside the interpreter, which need not be on PATH.
+    program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
-        pytest.skip(f"{tool} is not installed")
+        pytest.skip("hadolint is not installed; requirements-dev.txt has it")
 
-    done = subprocess.run([program, str(ROOT / path)], capture_output=True, text=True, timeout=60, check=False)
+    def found(*arguments: str) -> set[str]:
+        argv = [program, "--format", "json", "--no-fail", *arguments, str(DOCKERFILE)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+        return {finding["code"] for finding in json.loads(done.stdout)}
 
-    assert (0, "") == (done.returncode, done.stdout)
+    assert set() == found()
+    assert set(re.findall(r"hadolint ignore=(DL\d+)", DOCKERFILE.read_text())) == found("--disable-ignore-pragma")

@@ -282,3 +282,26 @@ def test_a_real_python_installs_a_real_wheel(project: Project) -> None:
     assert 0 == done.returncode, done.stderr
     said = project.run(".venv/bin/python", "-c", "import demo; print(demo.WORD)").stdout
     assert "installed\n" == said
+
+
+def shell_scripts() -> list[Path]:
+    files = [path for folder in (ROOT / "scripts", ROOT / ".ci") for path in folder.iterdir() if path.is_file()]
+    return sorted(path for path in files if path.read_bytes().startswith(b"#!/usr/bin/env bash"))
+
+
+@pytest.mark.parametrize("path", shell_scripts(), ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(path: Path) -> None:
+    # pip puts it beside the interpreter, which need not be on PATH.
+    program = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("shellcheck is not installed; requirements-dev.txt has it")
+
+    done = subprocess.run([program, str(path)], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (0, "") == (done.returncode, done.stdout)
+
+
+def test_every_shell_script_is_looked_at() -> None:
+    names = {path.name for path in shell_scripts()}
+
+    assert {"run", "test", "venv", "wanworker", "start.sh", "install_comfyui.sh"} <= names
