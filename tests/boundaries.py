@@ -27,6 +27,8 @@ PLAIN_VALUES = {"comfyui", "jobs", "media"}
 TORCH = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "safetensors"}
 SLOW = {"PIL", "numpy", "boto3", "botocore", "imageio_ffmpeg", "requests", "websocket", *TORCH}
 CHILD = "wanworker.engines.resident"
+#: What the rows of a table have in common.
+SHARED = {"base", "capabilities"}
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 
 
@@ -75,8 +77,9 @@ def rows_that_know_each_other(modules: Iterable[Module], package: str, table: st
     """
     Find a row of *table* (`ACTIONS`, `ENGINES`) that imports another row.
 
-    A row is what the module that assigns *table* imports from its own package, `base` apart; `wan_cli_progress` and
-    `wan_cli/` are parts of `wan_cli`. What no row is called by (`base`, `resident/`) may be shared.
+    A row is what the module that assigns *table* imports from its own package or names in the table, SHARED apart;
+    `comfyui_inputs` is a part of `comfyui`, and `wan_cli/` is one row. What no row is called by (`resident/`) may be
+    shared too.
     """
     known = tuple(modules)
     rows = table_rows(known, package, table)
@@ -93,21 +96,34 @@ def rows_that_know_each_other(modules: Iterable[Module], package: str, table: st
 
 
 def table_rows(modules: Iterable[Module], package: str, table: str) -> frozenset[str]:
-    """Return the names of the modules that the module assigning *table* imports from *package*, `base` apart."""
-    names = set()
-    for module in modules:
-        if unit_of(module.name) == unit_of(package) and _assigns(module.tree, table):
-            below = (item.target for item in module.imports if item.is_below(package))
+    """
+    Return the names of the rows' modules in *package*, SHARED apart.
+
+    A table whose rows are imported when they are first used names their modules in strings: those count too.
+    """
+    known = tuple(modules)
+    dotted = {module.name for module in known}
+    names: set[str] = set()
+    for module in known:
+        if unit_of(module.name) == unit_of(package) and (assigned := _assigned(module.tree, table)):
+            below = {item.target for item in module.imports if item.is_below(package)}
+            below |= dotted.intersection(f"{package}.{text}" for text in _texts(assigned))
             names |= {target.removeprefix(f"{package}.").split(".")[0] for target in below}
-    return frozenset(names - {"base"})
+    return frozenset(names - SHARED)
 
 
-def _assigns(tree: ast.Module, name: str) -> bool:
-    targets = []
+def _assigned(tree: ast.Module, name: str) -> ast.expr | None:
+    """Return what the module assigns to *name* at its top."""
     for node in tree.body:
-        targets += node.targets if isinstance(node, ast.Assign) else []
+        targets = node.targets if isinstance(node, ast.Assign) else []
         targets += [node.target] if isinstance(node, ast.AnnAssign) else []
-    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    return None
+
+
+def _texts(tree: ast.expr) -> Iterator[str]:
+    return (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def _row_of(dotted: str, package: str, rows: frozenset[str]) -> str | None:

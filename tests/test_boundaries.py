@@ -48,6 +48,10 @@ def test_no_row_of_a_table_imports_another(ours: tuple[Module, ...], package: st
     assert [] == boundaries.rows_that_know_each_other(ours, package, table)
 
 
+def test_every_engine_is_known_as_one_though_it_is_imported_when_it_is_first_used(ours: tuple[Module, ...]) -> None:
+    assert {"diffusers", "comfyui", "wan_cli", "mini"} == boundaries.table_rows(ours, *ENGINES)
+
+
 def test_only_settings_reads_the_environment(ours: tuple[Module, ...]) -> None:
     assert [] == boundaries.readers_of_the_environment(ours)
 
@@ -150,13 +154,21 @@ def test_an_import_of_logs_from_below_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("engines/mini.py", "from wanworker.engines.wan_cli import WanCli"),
+        ("engines/mini.py", "from wanworker.engines.wan_cli.engine import WanCli"),
         ("engines/mini.py", "from wanworker.engines import wan_cli_flags"),
         ("engines/wan_cli_flags.py", "def f():\n    import wanworker.engines.mini"),
+        ("engines/wan_cli/argv.py", "def f():\n    import wanworker.engines.mini"),
     ],
 )
-def test_an_engine_that_imports_another_is_found(tmp_path: Path, path: str, text: str) -> None:
-    files = {"engines/table.py": "from wanworker.engines import base, mini, wan_cli\nENGINES: tuple = ()", path: text}
+@pytest.mark.parametrize(
+    "table",
+    [
+        "from wanworker.engines import base, mini, wan_cli\nENGINES: tuple = ()",
+        "ENGINES = (built_by('mini', 'Mini'), built_by('wan_cli.engine', 'WanCli'))",
+    ],
+)
+def test_an_engine_that_imports_another_is_found(tmp_path: Path, table: str, path: str, text: str) -> None:
+    files = {"engines/mini.py": "", "engines/wan_cli/engine.py": "", "engines/table.py": table, path: text}
 
     assert 1 == len(boundaries.rows_that_know_each_other(tree(tmp_path, files), *ENGINES))
 
@@ -165,7 +177,7 @@ def test_engines_may_share_the_base_and_what_is_no_engine(tmp_path: Path) -> Non
     files = {
         "engines/__init__.py": "from wanworker.engines import base, mini, wan_cli\nENGINES = ()",
         "engines/mini.py": "from wanworker.engines import base\nfrom wanworker.engines.resident import supervisor",
-        "engines/wan_cli.py": "from wanworker.engines import base, wan_cli_flags",
+        "engines/wan_cli/engine.py": "from wanworker.engines import base\nfrom wanworker.engines.wan_cli import argv",
     }
 
     assert [] == boundaries.rows_that_know_each_other(tree(tmp_path, files), *ENGINES)

@@ -15,7 +15,7 @@ from fakes.wan.home import make_home, write_safetensors
 from wanworker.cli.doctor import Machine, examine
 from wanworker.engines import ENGINES
 from wanworker.engines.roster import Roster
-from wanworker.engines.wan_cli import WanCli
+from wanworker.engines.wan_cli.engine import WanCli
 from wanworker.models.catalogue import PRESETS
 from wanworker.models.doctor import Report, Row
 from wanworker.models.gpu_kernel import KernelRun

@@ -12,7 +12,7 @@ from wanworker.comfyui.model_paths import MODEL_FOLDERS
 from wanworker.engines import ENGINES
 from wanworker.engines.comfyui_graphs import WORKFLOWS, missing_for
 from wanworker.engines.comfyui_graphs.loras import STEP_LORAS
-from wanworker.engines.wan_cli_checkpoint import locate
+from wanworker.engines.wan_cli.checkpoint import locate
 from wanworker.models.catalogue import PRESETS, Preset, preset_for
 from wanworker.models.loras import STEP_PAIRS, sibling_of
 from wanworker.spec import TASKS

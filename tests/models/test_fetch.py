@@ -11,7 +11,7 @@ import pytest
 
 from fakes.hub import FakeHub, fake_hub
 from fakes.wan.home import make_checkpoint, write_safetensors
-from wanworker.engines.wan_cli_checkpoint import locate
+from wanworker.engines.wan_cli.checkpoint import locate
 from wanworker.errors import DiskFull
 from wanworker.models.catalogue import PRESETS, Preset
 from wanworker.models.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan

@@ -120,7 +120,7 @@ def _no_checkout(settings: Settings, engine: str) -> tuple[str, ...]:
 def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state: Readiness) -> tuple[str, ...]:
     """Return a line for each of the weights that a fetch would bring, however else the engine may be unready."""
     if engine == "wan_cli":
-        from wanworker.engines.wan_cli_checkpoint import locate
+        from wanworker.engines.wan_cli.checkpoint import locate
         from wanworker.spec import TASKS
 
         return locate(TASKS[task], settings.model_dirs).missing

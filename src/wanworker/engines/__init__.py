@@ -16,7 +16,7 @@ from wanworker.settings import Settings
 
 
 def built_by(module: str, name: str) -> Callable[[Settings], Engine]:
-    """Return a builder that imports `engines/<module>.py` when it first builds: a worker starts without the others."""
+    """Return a builder that imports `engines.<module>` when it first builds: a worker starts without the others."""
 
     def build(settings: Settings) -> Engine:
         engine: Engine = operator.attrgetter(name)(importlib.import_module(f"{__name__}.{module}"))(settings)
@@ -28,6 +28,6 @@ def built_by(module: str, name: str) -> Callable[[Settings], Engine]:
 ENGINES: tuple[EngineRow, ...] = (
     EngineRow("diffusers", capabilities.DIFFUSERS, built_by("diffusers", "DiffusersEngine")),
     EngineRow("comfyui", capabilities.COMFYUI, built_by("comfyui", "ComfyUI")),
-    EngineRow("wan_cli", capabilities.WAN_CLI, built_by("wan_cli", "WanCli.from_settings")),
+    EngineRow("wan_cli", capabilities.WAN_CLI, built_by("wan_cli.engine", "WanCli.from_settings")),
     EngineRow("mini", capabilities.MINI, built_by("mini", "MiniEngine")),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wanworker.engines.base import Capabilities
-from wanworker.engines.wan_cli_argv import SIZES
+from wanworker.engines.wan_cli.argv import SIZES
 from wanworker.spec import TASKS
 
 DIFFUSERS = Capabilities(

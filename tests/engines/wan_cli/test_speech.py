@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.engines.wan_cli_speech import clips_of, duration_s, with_ffmpeg
+from wanworker.engines.wan_cli.speech import clips_of, duration_s, with_ffmpeg
 
 
 @pytest.mark.parametrize(

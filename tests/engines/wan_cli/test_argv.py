@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fakes.wan import upstream
-from wanworker.engines.wan_cli_argv import SIZES, Places, argv_for, clips_for, processes_for
+from wanworker.engines.wan_cli.argv import SIZES, Places, argv_for, clips_for, processes_for
 from wanworker.errors import InvalidRequest
 from wanworker.models.hardware import Gpu
 from wanworker.spec import RenderSpec, Size

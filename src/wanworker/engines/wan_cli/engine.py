@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wanworker import process
-from wanworker.engines import wan_cli_animate as animate
-from wanworker.engines import wan_cli_speech as speech
 from wanworker.engines.base import Readiness, Rendered, Report
-from wanworker.engines.wan_cli_argv import Places, argv_for, processes_for
-from wanworker.engines.wan_cli_checkpoint import locate
-from wanworker.engines.wan_cli_failure import Context, failure
-from wanworker.engines.wan_cli_log import Reading
-from wanworker.engines.wan_cli_machine import found_program, gpu_lacks, python_lacks, upstream_environment, visible_gpus
-from wanworker.engines.wan_cli_output import Verify, check, move
+from wanworker.engines.wan_cli import animate as animate
+from wanworker.engines.wan_cli import speech as speech
+from wanworker.engines.wan_cli.argv import Places, argv_for, processes_for
+from wanworker.engines.wan_cli.checkpoint import locate
+from wanworker.engines.wan_cli.failure import Context, failure
+from wanworker.engines.wan_cli.log import Reading
+from wanworker.engines.wan_cli.machine import found_program, gpu_lacks, python_lacks, upstream_environment, visible_gpus
+from wanworker.engines.wan_cli.output import Verify, check, move
 from wanworker.errors import EngineUnavailable
 from wanworker.media.video import decode_check
 from wanworker.models.hardware import Gpu, gpus

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes.wan.home import FOLDERS, make_checkpoint, write_safetensors
-from wanworker.engines.wan_cli_checkpoint import locate
+from wanworker.engines.wan_cli.checkpoint import locate
 from wanworker.spec import TASKS
 
 

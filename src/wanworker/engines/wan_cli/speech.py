@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from wanworker.engines.wan_cli_argv import clips_for
+from wanworker.engines.wan_cli.argv import clips_for
 from wanworker.media import ffmpeg
 
 #: Upstream counts sound in frames of 30 a second, and pictures in 16 (wan/modules/s2v/audio_encoder.py).

@@ -1,0 +1,1 @@
+"""Wan's own generate.py as an engine; `engine` has it, the other modules are its parts."""
