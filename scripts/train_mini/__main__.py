@@ -1,31 +1,109 @@
-"""Train the miniature: `scripts/train_mini/run all`. Every stage resumes; a stage that is done ends at once."""
+"""Train the miniature: `scripts/train_mini/run` does all of it, or the stages that are named.
+
+Every stage goes on where it was ended, and a stage that is done ends at once.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from train_mini import vae
+from train_mini import denoising, distilling, export, latents, text_encoder, vae
 from train_mini.parallel import Ranks
+
+#: The steps of a clip that the ti2v network and the experts are asked for, and how strongly.
+_STEPS = 20
+_GUIDANCE = 4.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
+    """What every stage is given."""
+
+    work: Path
+    out: Path
+    seed: int
+    device: torch.device
+    ranks: Ranks
+
+
+def _words(run: Run) -> None:
+    text_encoder.train(run.work, text_encoder.Plan(seed=run.seed), run.ranks)
+
+
+def _vae(run: Run) -> None:
+    vae.train(run.work, vae.Plan(seed=run.seed), run.ranks)
+
+
+def _latents(run: Run) -> None:
+    latents.fill(run.work, latents.Plan(seed=run.seed), run.ranks)
+
+
+def _ti2v(run: Run) -> None:
+    denoising.train(run.work, denoising.Plan("ti2v", 10_000, seed=run.seed), run.ranks, run.device)
+
+
+def _expert(name: str, low: float, high: float, stage: int) -> Callable[[Run], None]:
+    def train(run: Run) -> None:
+        plan = denoising.Plan(name, 3000, lr=1e-3, low=low, high=high, begins=0.5, hold=0.0, stage=stage, seed=run.seed)
+        denoising.train(run.work, plan, run.ranks, run.device, start_from=run.work / "ti2v")
+
+    return train
+
+
+def _pairs(run: Run) -> None:
+    distilling.fill(run.work, distilling.Plan(seed=run.seed), run.ranks, run.device)
+
+
+def _loras(run: Run) -> None:
+    distilling.train(run.work, distilling.Plan(seed=run.seed), run.ranks, run.device)
+
+
+def _export(run: Run) -> None:
+    if run.ranks.is_first:
+        export.export_all(run.work, run.out, steps=_STEPS, guidance=_GUIDANCE)
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "words": _words,
+    "vae": _vae,
+    "latents": _latents,
+    "ti2v": _ti2v,
+    "high": _expert("high", export.BOUNDARY, 1.0, 8),
+    "low": _expert("low", 0.0, export.BOUNDARY, 9),
+    "pairs": _pairs,
+    "loras": _loras,
+    "export": _export,
+}
 
 
 def main() -> None:
     """Run the stages that the command line names, in their order."""
     parser = argparse.ArgumentParser(prog="train_mini", description=__doc__)
-    parser.add_argument("stages", nargs="+", choices=("vae",))
-    parser.add_argument("--work", type=Path, default=Path(".mini"), help="where checkpoints live (default .mini)")
+    parser.add_argument("stages", nargs="*", help=f"of {', '.join(STAGES)}; all of them when none is named")
+    parser.add_argument("--work", type=Path, default=Path(".mini"), help="where checkpoints live (default %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path(".mini/out"), help="where the weights go (default %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; the autoencoder always trains on the CPU")
     arguments = parser.parse_args()
+    if unknown := set(arguments.stages) - set(STAGES):
+        parser.error(f"unknown stages {', '.join(sorted(unknown))}; known: {', '.join(STAGES)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    ranks = Ranks()
-    if "vae" in arguments.stages:
-        vae.train(arguments.work, vae.Plan(seed=arguments.seed), ranks)
-    ranks.close()
+    run = Run(arguments.work, arguments.out, arguments.seed, torch.device(arguments.device), Ranks())
+    for name, stage in STAGES.items():
+        if not arguments.stages or name in arguments.stages:
+            stage(run)
+            run.ranks.wait()
+    run.ranks.close()
 
 
 if __name__ == "__main__":

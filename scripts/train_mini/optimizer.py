@@ -36,7 +36,7 @@ class Muon(torch.optim.Optimizer):
                     self._move(parameter, group)
 
     def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        gradient: Tensor = parameter.grad  # type: ignore[assignment] - the caller looked
+        gradient = parameter.grad
         momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
         momentum.lerp_(gradient, 1 - group["momentum"])
         update = orthogonal(gradient.lerp(momentum, group["momentum"]).flatten(1))
@@ -66,7 +66,9 @@ class Trainer:
         chosen = {id(each) for each in matrices}
         others = [each for each in self.parameters if id(each) not in chosen]
         self._lr = lr
-        self._optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0)]
+        self._optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0)
+        ]
         if matrices:
             self._optimizers.append(Muon(matrices, lr=lr, decay=decay))
 

@@ -1,4 +1,4 @@
-"""Several processes that train one model: each draws its own clips, gradients are averaged. One process without torchrun.
+"""Several processes that train one model: each draws its own clips, gradients are averaged; one without torchrun.
 
 Layers this small gain nothing from a second thread; a second process nearly doubles the speed:
 `torchrun --nproc-per-node 2 -m train_mini ...`.
@@ -37,6 +37,11 @@ class Ranks:
         flat /= self.count
         for part, mean in zip(parts, flat.split([part.numel() for part in parts]), strict=True):
             part.detach().copy_(mean.view_as(part))
+
+    def wait(self) -> None:
+        """Wait until every process is here: what one wrote, all may read."""
+        if self.count > 1:
+            distributed.barrier()
 
     def close(self) -> None:
         """Leave the group."""

@@ -15,7 +15,7 @@ _CELLS = 320
 
 
 def distance(shape: str, x: Field, y: Field) -> Field:
-    """Return the signed distance from the outline at (x, y), in radii, y pointing down; beyond two radii it is clamped."""
+    """Return the signed distance from the outline at (x, y), in radii, y pointing down, clamped beyond two radii."""
     table = _table(shape)
     scale = (_CELLS - 1) / (2 * _REACH)
     column = numpy.clip((x + _REACH) * scale, 0, _CELLS - 1.001)

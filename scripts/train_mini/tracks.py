@@ -9,7 +9,7 @@ import numpy
 
 from train_mini.scene import Scene
 
-Line = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
+Line = numpy.ndarray[Any, numpy.dtype[numpy.floating[Any]]]
 
 _RADII = {"small": (0.125, 0.14), "medium": (0.16, 0.18), "big": (0.205, 0.23)}
 
@@ -79,7 +79,7 @@ def _sweep(low: float, high: float, rng: numpy.random.Generator, time: Line, *, 
     """Return a way from one border nearly to the other."""
     span = rng.uniform(0.9, 1.0) * (high - low)
     start = rng.uniform(low, high - span)
-    return numpy.asarray(start + span * (1 - time if is_back else time), numpy.float32)
+    return numpy.asarray(start + span * (1 - time if is_back else time))
 
 
 def _track(x: Line, y: Line, radius: Line) -> Track:

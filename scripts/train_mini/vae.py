@@ -1,4 +1,4 @@
-"""The autoencoder: diffusers' own Wan 2.2 class, 16 pixels and 4 frames a latent, whose latents have mean 0 and spread 1.
+"""The autoencoder: diffusers' own Wan 2.2 class, 16 pixels and 4 frames a latent, of mean 0 and spread 1.
 
 z = (mean - running mean) / running spread + noise. The normalisation and the noise are folded into the encoder's last
 convolution at the end, so that what is saved is a plain AutoencoderKLWan whose decoder forgives small errors.
@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from train_mini import checkpoint
 from train_mini.optimizer import Average, Trainer
 from train_mini.parallel import Ranks
-from train_mini.renderer import FRAMES, draw_clip
+from train_mini.renderer import FRAMES, Pixels, draw_clip
 from train_mini.scene import draw_scene
 
 log = logging.getLogger(__name__)
@@ -121,12 +122,12 @@ class _Run:
             "trainer": self.trainer.state(), "mean": self.mean, "variance": self.variance,
         }  # fmt: skip
 
-    def restore(self, state: dict[str, object]) -> int:
+    def restore(self, state: dict[str, Any]) -> int:
         self.vae.load_state_dict(state["vae"])
-        self.average.model.load_state_dict(state["average"])  # type: ignore[arg-type]
-        self.trainer.restore(state["trainer"])  # type: ignore[arg-type]
-        self.mean, self.variance = state["mean"], state["variance"]  # type: ignore[assignment]
-        return int(state["step"])  # type: ignore[call-overload,no-any-return]
+        self.average.model.load_state_dict(state["average"])
+        self.trainer.restore(state["trainer"])
+        self.mean, self.variance = state["mean"], state["variance"]
+        return int(state["step"])
 
     @torch.no_grad()
     def folded(self) -> AutoencoderKLWan:
@@ -148,15 +149,13 @@ def decode_freely(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     for index in range(latents.shape[2]):
         vae._conv_idx = [0]
         part = hidden[:, :, index : index + 1]
-        parts.append(
-            vae.decoder(part, feat_cache=vae._feat_map, feat_idx=vae._conv_idx, first_chunk=index == 0)
-        )
+        parts.append(vae.decoder(part, feat_cache=vae._feat_map, feat_idx=vae._conv_idx, first_chunk=index == 0))
     vae.clear_cache()
     decoded: Tensor = unpatchify(torch.cat(parts, 2), _PATCH)
     return decoded
 
 
-def as_input(pixels: numpy.ndarray) -> Tensor:  # type: ignore[type-arg]
+def as_input(pixels: Pixels) -> Tensor:
     """Return clips (..., frames, height, width, 3) of bytes as (..., 3, frames, height, width), -1 to 1."""
     return torch.from_numpy(pixels).movedim(-1, -4).float() / 127.5 - 1
 

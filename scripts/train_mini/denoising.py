@@ -1,0 +1,156 @@
+"""Train the denoiser: first one network for everything (ti2v), then from it the two experts."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Tensor
+from transformers import AutoTokenizer, UMT5EncoderModel
+
+from train_mini import checkpoint, dit
+from train_mini.captions import caption, forget
+from train_mini.latents import Cache, read
+from train_mini.obedience import ignored_words
+from train_mini.optimizer import Average, Trainer
+from train_mini.parallel import Ranks
+from train_mini.text_encoder import encode
+
+log = logging.getLogger(__name__)
+
+#: Kept from training, for the losses that are logged.
+_VALIDATION_CLIPS = 128
+
+#: How often a caption is left out (guidance needs that), and how often the first frame is given.
+_EMPTY = 0.1
+_BEGINS = 0.3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """One network's training: which noise levels it sees, how long, and how fast."""
+
+    name: str
+    steps: int
+    lr: float = 2e-3
+    clips: int = 64
+    low: float = 0.0
+    high: float = 1.0
+    begins: float = _BEGINS
+    hold: float = 0.3
+    stage: int = 4
+    seed: int = 0
+
+
+class Words:
+    """Captions in, text embeddings out, by the frozen encoder."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self._tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        self._encoder = UMT5EncoderModel.from_pretrained(folder / "text_encoder").to(device).eval()
+        self._device = device
+
+    @torch.no_grad()
+    def __call__(self, captions: list[str], tokens: int) -> Tensor:
+        return encode(self._tokenizer, self._encoder, captions, tokens).to(self._device)
+
+
+class Source:
+    """Batches of the latent cache, the same for the same step."""
+
+    def __init__(self, cache: Cache, words: Words, plan: Plan, ranks: Ranks, device: torch.device) -> None:
+        self.cache, self.words = cache, words
+        self._plan, self._ranks, self._device = plan, ranks, device
+        self._usable = len(cache.pictures) if plan.low > 0 or plan.high < 1 else len(cache.scenes)
+        self._usable = min(self._usable, len(cache.scenes) - _VALIDATION_CLIPS)
+
+    def batch(self, step: int) -> tuple[dit.Batch, Tensor]:
+        """Return the batch of *step*, and which clips it holds."""
+        plan = self._plan
+        rng = numpy.random.default_rng([plan.seed, plan.stage, step, self._ranks.rank])
+        chosen = torch.from_numpy(rng.integers(0, self._usable, plan.clips // self._ranks.count))
+        said = ["" if rng.random() < _EMPTY else caption(forget(self.cache.scenes[i], rng), rng) for i in chosen]
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        latents = self.cache.latents[chosen].float()
+        batch = dit.Batch(
+            latents.to(self._device),
+            torch.randn(latents.shape, generator=generator).to(self._device),
+            self.words(said, dit.pad_tokens(rng)),
+            dit.spread_sigmas(rng, len(chosen), plan.low, plan.high).to(self._device),
+            torch.from_numpy(rng.random(len(chosen)) < plan.begins).to(self._device),
+        )
+        return batch, chosen
+
+    def validation(self) -> tuple[Tensor, list]:  # type: ignore[type-arg]
+        """Return the latents and scenes that no batch holds."""
+        return self.cache.latents[-_VALIDATION_CLIPS:].float(), self.cache.scenes[-_VALIDATION_CLIPS:]
+
+
+Loss = Callable[[WanTransformer3DModel, dit.Batch, Tensor], Tensor]
+
+
+def train(folder: Path, plan: Plan, ranks: Ranks, device: torch.device, start_from: Path | None = None) -> None:
+    """Train one network, resuming what *folder* holds; leave its average in `folder/<plan.name>`."""
+    torch.manual_seed(plan.seed)
+    is_expert = start_from is not None
+    model = (_expert(start_from) if start_from else dit.build()).to(device).train()
+    source = Source(read(folder), Words(folder, device), plan, ranks, device)
+    average = Average(model, copy.deepcopy(model), 0.998)
+    trainer = Trainer(model, dit.is_matrix, lr=plan.lr, decay=0.05)
+    path = folder / f"{plan.name}.pt"
+    first = _restore(checkpoint.load(path), model, average, trainer)
+    mean = None
+    for step in range(first, plan.steps):
+        batch, chosen = source.batch(step)
+        if is_expert:
+            losses = dit.expert_loss_of(model, batch, source.cache.pictures[chosen].float().to(device))
+        else:
+            losses = dit.loss_of(model, batch)
+        losses.mean().backward()
+        ranks.average(each.grad for each in trainer.parameters if each.grad is not None)
+        trainer.step(step / plan.steps, step, hold=plan.hold)
+        average.follow(step)
+        mean = losses.mean().item() if mean is None else 0.98 * mean + 0.02 * losses.mean().item()
+        done = step + 1
+        if not ranks.is_first:
+            continue
+        if done % 100 == 0:
+            log.info("%s step %d of %d: loss %.4f", plan.name, done, plan.steps, mean)
+        if done % checkpoint.EVERY_STEPS == 0 or done == plan.steps:
+            checkpoint.save(path, _state(done, model, average, trainer))
+        if (done % 1000 == 0 or done == plan.steps) and not is_expert:
+            log.info("%s step %d: %s", plan.name, done, ignored_words(average.model, source))
+        if done % 1000 == 0 or done == plan.steps:
+            average.model.save_pretrained(folder / plan.name)
+
+
+def _expert(start_from: Path) -> WanTransformer3DModel:
+    """Return the network in *start_from* with room for mask and picture, whose weights are zero at first."""
+    base = WanTransformer3DModel.from_pretrained(start_from)
+    model = dit.build(base.config.in_channels + dit.PICTURE_CHANNELS)
+    state = base.state_dict()
+    weight = torch.zeros_like(model.patch_embedding.weight)
+    weight[:, : base.config.in_channels] = state["patch_embedding.weight"]
+    model.load_state_dict(state | {"patch_embedding.weight": weight})
+    return model
+
+
+def _state(step: int, model: torch.nn.Module, average: Average, trainer: Trainer) -> dict[str, object]:
+    return {
+        "step": step, "model": model.state_dict(), "average": average.model.state_dict(), "trainer": trainer.state()
+    }  # fmt: skip
+
+
+def _restore(state: dict | None, model: torch.nn.Module, average: Average, trainer: Trainer) -> int:  # type: ignore[type-arg]
+    if state is None:
+        return 0
+    model.load_state_dict(state["model"])
+    average.model.load_state_dict(state["average"])
+    trainer.restore(state["trainer"])
+    return int(state["step"])
