@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from door import ask, refused_port
+from fakes.wan.home import write_safetensors
 
 MODELS = {"input": {"action": "comfyui_models"}}
 
@@ -20,7 +21,7 @@ def volume(settings):
     }.items():
         folder = settings.ckpt_dir / place
         folder.mkdir(parents=True)
-        (folder / name).write_bytes(b"x")
+        write_safetensors(folder / name)
         (folder / "notes.txt").write_bytes(b"x")
         (folder / f"{name}.part").write_bytes(b"x")
     return settings.ckpt_dir

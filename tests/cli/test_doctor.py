@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from fakes import command_line
 from fakes.wan.home import make_home, write_safetensors
 from wanworker.cli.doctor import Machine, examine
 from wanworker.engines import ENGINES
+from wanworker.engines.base import Engine, EngineRow
+from wanworker.engines.comfyui import ComfyUI
 from wanworker.engines.roster import Roster
 from wanworker.engines.wan_cli.engine import WanCli
 from wanworker.models.catalogue import PRESETS
@@ -21,7 +23,7 @@ from wanworker.models.doctor import Report, Row
 from wanworker.models.gpu_kernel import KernelRun
 from wanworker.models.hardware import Gpu
 from wanworker.serverless.fitness import Unfit
-from wanworker.settings import Settings
+from wanworker.settings import Settings, load_settings
 
 MakeSettings = Callable[..., Settings]
 
@@ -43,11 +45,17 @@ def upstream(settings: Settings) -> WanCli:
     return WanCli(home=settings.wan_home, python=python, model_dirs=settings.model_dirs, env={}, gpus=lambda: [H100])
 
 
-ROWS = tuple(dataclasses.replace(row, build=upstream) if row.name == "wan_cli" else row for row in ENGINES)
+def rows(gpus: Callable[[], Sequence[Gpu]]) -> tuple[EngineRow, ...]:
+    """Return the engines with MACHINE's card in place of this machine's, where they look for one."""
+    builds: dict[str, Callable[[Settings], Engine]] = {
+        "wan_cli": upstream,
+        "comfyui": lambda settings: ComfyUI(settings, gpus=gpus),
+    }
+    return tuple(dataclasses.replace(row, build=builds.get(row.name, row.build)) for row in ENGINES)
 
 
 def examined(settings: Settings, machine: Machine = MACHINE) -> Report:
-    return examine(settings, Roster(ROWS, settings), machine)
+    return examine(settings, Roster(rows(machine.gpus), settings), machine)
 
 
 def row(report: Report, engine: str, task: str) -> Row:
@@ -108,13 +116,28 @@ def test_comfyuis_layout_renders_what_its_files_are_for(tmp_path: Path) -> None:
     env = {"COMFYUI_ROOT": str(root), "WAN_CKPT_DIR": str(tmp_path / "volume")}
 
     code, said, complained = command_line.run(tmp_path, "doctor", "--json", env=env)
+    report = examined(load_settings(env | {"WAN_OUT_DIR": str(tmp_path)}))
 
     told = json.loads(said)
     by_task = {entry["task"]: entry for entry in told["engines"] if entry["engine"] == "comfyui"}
-    assert (0, True) == (code, told["can_render"]), complained
-    assert (True, None) == (by_task["ti2v-5B"]["ready"], by_task["ti2v-5B"]["fetch"])
+    assert row(report, "comfyui", "ti2v-5B").is_ready
+    assert report.can_render
+    assert ([], None) == (by_task["ti2v-5B"]["missing"], by_task["ti2v-5B"]["fetch"]), complained
     assert (False, "wanworker fetch s2v") == (by_task["s2v-14B"]["ready"], by_task["s2v-14B"]["fetch"])
     assert "diffusion_models/wan2.2_s2v_14B_fp8_scaled.safetensors" in by_task["s2v-14B"]["missing"]
+    assert (0 if told["can_render"] else 1) == code
+
+
+def test_a_comfyui_without_a_card_is_not_ready_and_why_is_said(make_settings: MakeSettings, tmp_path: Path) -> None:
+    fill(tmp_path / "models", "fastwan-5b")
+    settings = make_settings(comfyui_root=checkout(tmp_path / "ComfyUI"))
+
+    report = examined(settings, dataclasses.replace(MACHINE, gpus=list))
+
+    found = row(report, "comfyui", "ti2v-5B")
+    assert ((), "") == (found.missing, found.command)
+    assert "no NVIDIA GPU" in found.lacking[0]
+    assert not report.can_render
 
 
 def test_a_truncated_file_is_found_before_an_engine_opens_it(make_settings: MakeSettings, tmp_path: Path) -> None:
@@ -125,9 +148,10 @@ def test_a_truncated_file_is_found_before_an_engine_opens_it(make_settings: Make
     report = examined(settings)
 
     found = row(report, "comfyui", "ti2v-5B")
-    assert ("diffusion_models/wan2.2_ti2v_5B_fp16.safetensors",) == found.missing
+    flaw = "71 bytes are there, the header speaks of 73"
+    assert (f"diffusion_models/wan2.2_ti2v_5B_fp16.safetensors is damaged ({flaw})",) == found.missing
     assert "wanworker fetch fastwan-5b" == found.command
-    assert [(cut, "71 bytes are there, the header speaks of 73")] == [(file.path, file.flaw) for file in report.damaged]
+    assert [(cut, flaw)] == [(file.path, file.flaw) for file in report.damaged]
     assert not report.can_render
 
 

@@ -386,11 +386,22 @@ async def test_a_death_between_jobs_is_noticed_at_once_and_mended_on_the_next_us
 
     words = "It ended with exit code 134."
     assert told is not None
-    assert told.startswith(words)
-    assert "c10::Error" in told
+    assert told.text.startswith(words)
+    assert "c10::Error" in told.text
+    assert not told.out_of_memory
     assert words in caplog.text
     assert ("online", 2) == (server.status, server.generation)
     assert 2 == len(checkout.pids)
+
+
+async def test_a_death_whose_last_lines_tell_of_memory_is_known_as_such(checkout: Checkout) -> None:
+    server = checkout.server()
+    await server.ensure()
+    (checkout.root / "die").write_text("1 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 14.50 GiB.")
+    await until(lambda: server.status == "offline")
+
+    assert server.last_end is not None
+    assert server.last_end.out_of_memory
 
 
 async def test_a_use_right_after_a_kill_does_not_take_the_dying_server(checkout: Checkout) -> None:
@@ -402,7 +413,9 @@ async def test_a_use_right_after_a_kill_does_not_take_the_dying_server(checkout:
     await server.ensure()
 
     assert 2 == server.generation
-    assert "SIGKILL" in str(server.last_end)
+    assert server.last_end is not None
+    assert "SIGKILL" in server.last_end.text
+    assert server.last_end.out_of_memory  # the kernel's own way, and hardly anybody else's
     assert lives(checkout.pids[1])
 
 

@@ -15,8 +15,12 @@ import pytest
 from door import ask, refused_port
 from fakes.clips import clip
 from fakes.graphs import picture, saving, several
+from fakes.wan.home import write_safetensors
 from wanworker.app import Worker
+from wanworker.engines.comfyui import ComfyUI
+from wanworker.engines.comfyui_graphs import WORKFLOWS
 from wanworker.errors import UnknownJob
+from wanworker.models.hardware import Gpu, gpus
 
 FAKE_MAIN = Path(__file__).resolve().parents[1] / "fakes" / "comfyui_main.py"
 T2V = {"action": "generate", "task": "t2v-A14B", "prompt": "a cat", "engine": "comfyui"}
@@ -167,20 +171,64 @@ async def test_health_says_starting_while_it_starts(own):
     assert answer["status"] == "completed"
 
 
-def endless():
+def long_graph(last=199):
     """A graph that the fake works on for seconds."""
     graph = picture()
-    for number in range(2, 200):
+    for number in range(2, last + 1):
         scale = {"upscale_method": "lanczos", "width": 64 + number, "height": 64, "crop": "disabled"}
         graph[str(number)] = {"class_type": "ImageScale", "inputs": {"image": [str(number - 1), 0], **scale}}
-    saver = {"images": ["199", 0], "filename_prefix": "x"}
+    saver = {"images": [str(last), 0], "filename_prefix": "x"}
     return {**graph, "200": {"class_type": "SaveImage", "inputs": saver}}
+
+
+async def started(worker, **fields):
+    """Begin a run of seconds and return its task once it is under way."""
+    job = asyncio.create_task(ask(worker, {"input": {"workflow": long_graph(), "request_id": "cut", **fields}}))
+    await until(lambda: is_under_way(worker, "cut"))
+    return job
+
+
+async def test_a_run_whose_server_dies_is_repeated_on_the_next_one(own, settings):
+    worker, root = own
+    job = await started(worker, workflow=long_graph(last=60))
+    (root / "die").write_text("134")
+    answer, progress = await job
+
+    shown = [each["progress"] for each in progress]
+    (warning,) = [line for line in answer["warnings"] if "died" in line]
+    assert answer["status"] == "completed"
+    assert warning.startswith("The ComfyUI server died in the middle of the run and was started again")
+    assert "exit code 134" in warning
+    assert len(pids(root)) == 2
+    assert shown == sorted(shown)
+    assert [path.name for path in settings.out_dir.iterdir() if path.is_file()] == ["cut_x_00001_.png"]
+    assert [path.name for path in (root / "data" / "output").rglob("*.png")] == ["x_cut-1b_00001_.png"]
+
+
+async def test_a_run_that_ran_out_of_memory_is_not_repeated(own):
+    worker, root = own
+    job = await started(worker)
+    (root / "die").write_text("1 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 14.50 GiB.")
+    answer, _ = await job
+
+    assert (answer["status"], answer["code"]) == ("ERROR", "ENGINE_UNAVAILABLE")
+    assert "CUDA out of memory" in answer["error"]
+    assert len(pids(root)) == 1
+
+
+async def test_a_deadline_bounds_both_runs_together(own):
+    worker, root = own
+    job = await started(worker, timeout=5)
+    (root / "knobs.json").write_text('{"delay_s": 60}')
+    (root / "die").write_text("134")
+    answer, _ = await job
+
+    assert (answer["status"], answer["error"]) == ("timeout", "Execution did not complete within 5s")
 
 
 async def test_a_server_killed_in_mid_run_is_told_at_once_and_restarted_for_the_next_job(own, settings):
     worker, root = own
-    job = asyncio.create_task(ask(worker, {"input": {"workflow": endless(), "request_id": "cut"}}))
-    await until(lambda: is_under_way(worker, "cut"))
+    job = await started(worker)
     os.kill(pids(root)[0], signal.SIGKILL)
     killed = time.monotonic()
     lost, _ = await job
@@ -224,7 +272,7 @@ async def test_models_in_the_checkout_itself_count(own):
     worker, root = own
     folder = root / "models" / "diffusion_models"
     folder.mkdir(parents=True)
-    (folder / "mine.safetensors").write_bytes(b"x")
+    write_safetensors(folder / "mine.safetensors")
     (folder / "put_models_here").write_bytes(b"")
     answer, _ = await ask(worker, {"input": {"action": "comfyui_models"}})
 
@@ -243,3 +291,73 @@ async def test_a_token_is_sent_and_told_to_nobody(comfyui_worker, comfyui, setti
     assert wrong["error"].startswith("ComfyUI server is not responding")
     assert "token" in wrong["hint"]
     assert "very-secret" not in f"{answer}{health}{wrong}{caplog.text}"
+
+
+def one_card():
+    return [Gpu("NVIDIA L40S", 46_068, "8.9", "570.86")]
+
+
+@pytest.fixture
+def weights(settings):
+    """A volume with every file that a text-to-video graph loads; returned is one of them."""
+    wanted = WORKFLOWS["t2v-A14B"].weights.values()
+    for each in wanted:
+        path = settings.ckpt_dir / each.folder / each.default
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_safetensors(path)
+    return path
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder that looks like a checkout of ComfyUI, and is never started."""
+    root = tmp_path / "ComfyUI"
+    root.mkdir()
+    (root / "main.py").touch()
+    return root
+
+
+def test_a_server_of_our_own_is_ready_with_its_weights_and_a_card(make_settings, checkout, weights):
+    state = ComfyUI(make_settings(comfyui_root=checkout), gpus=one_card).readiness("t2v-A14B")
+
+    assert state.is_ready
+
+
+def test_a_file_that_is_cut_short_is_not_ready_and_is_named(make_settings, checkout, weights):
+    weights.write_bytes(weights.read_bytes()[:-1])
+    state = ComfyUI(make_settings(comfyui_root=checkout), gpus=one_card).readiness("t2v-A14B")
+
+    name = f"{weights.parent.name}/{weights.name}"
+    assert state.missing == (f"{name} is damaged (72 bytes are there, the header speaks of 73)",)
+
+
+def test_without_a_card_a_server_of_our_own_is_not_ready_and_why_is_said(make_settings, checkout, weights):
+    state = ComfyUI(make_settings(comfyui_root=checkout), gpus=list).readiness("t2v-A14B")
+
+    assert (state.has_weights, state.is_ready) == (True, False)
+    assert "no NVIDIA GPU" in state.lacking[0]
+
+
+def test_a_checkout_without_its_program_is_not_ready(make_settings, tmp_path, weights):
+    state = ComfyUI(make_settings(comfyui_root=tmp_path / "nothing"), gpus=one_card).readiness("t2v-A14B")
+
+    assert state.lacking == (f"{tmp_path}/nothing/main.py is missing (COMFYUI_ROOT is ComfyUI's checkout)",)
+
+
+@pytest.mark.skipif(bool(gpus()), reason="where there is a card, it is ready")
+async def test_health_says_why_a_server_of_our_own_is_not_ready_without_a_card(own, weights):
+    worker, root = own
+    health, _ = await ask(worker, {"input": {"health": True, "refresh": True}})
+
+    assert "no NVIDIA GPU: a ComfyUI server started here would render on the processor" in str(health)
+    assert not (root / "pids").exists()
+
+
+async def test_a_damaged_file_that_a_request_names_is_said_to_be_damaged(own, weights):
+    worker, _root = own
+    weights.write_bytes(weights.read_bytes()[:-1])
+    job = {"task": "t2v-A14B", "prompt": "a cat", "engine": "comfyui"}
+    answer, _ = await ask(worker, {"input": job})
+
+    assert answer["code"] == "MODEL_NOT_FOUND"
+    assert f"{weights.name} is damaged" in answer["hint"]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from door import refused_port
+from fakes.wan.home import write_safetensors
 from wanworker.comfyui.client import ComfyClient
+from wanworker.engines.comfyui_graphs import missing_for
 from wanworker.engines.comfyui_weights import FOLDERS, FolderLists
+from wanworker.errors import ModelNotFound
 
 
 class Clock:
@@ -71,9 +76,62 @@ def test_the_folders_of_several_roots_make_one_list_without_what_is_no_weight(tm
     for root, name in (("a", "one.safetensors"), ("b", "sub/two.SAFETENSORS"), ("b", "one.safetensors")):
         path = tmp_path / root / "loras" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+        write_safetensors(path)
         path.with_name("put_loras_here").touch()
     lists = FolderLists((tmp_path / "a", tmp_path / "b", tmp_path / "c"), lambda: ComfyClient("http://localhost:1"))
 
     assert lists.from_folders()["loras"] == ("one.safetensors", "sub/two.SAFETENSORS")
     assert set(lists.from_folders()) == set(FOLDERS)
+
+
+@pytest.fixture
+def cut(tmp_path):
+    """A models folder with one whole file and one that is cut short."""
+    folder = tmp_path / "models" / "vae"
+    folder.mkdir(parents=True)
+    for name in ("whole.safetensors", "wan_2.1_vae.safetensors"):
+        write_safetensors(folder / name)
+    path = folder / "wan_2.1_vae.safetensors"
+    path.write_bytes(path.read_bytes()[:-2])
+    return tmp_path / "models"
+
+
+def test_a_file_that_is_cut_short_is_told_apart_from_the_whole_ones(cut):
+    whole, flaws = FolderLists((cut,), lambda: ComfyClient("http://localhost:1")).examined()
+
+    assert whole["vae"] == ("whole.safetensors",)
+    assert flaws["vae"] == {"wan_2.1_vae.safetensors": "71 bytes are there, the header speaks of 73"}
+    assert not flaws["loras"]
+
+
+def test_weights_that_are_damaged_are_missing_and_named_with_what_is_wrong(cut):
+    lists = FolderLists((cut,), lambda: ComfyClient("http://localhost:1"))
+
+    flaw = "71 bytes are there, the header speaks of 73"
+    assert f"vae/wan_2.1_vae.safetensors is damaged ({flaw})" in missing_for("t2v-A14B", *lists.examined())
+
+
+def test_the_file_that_a_server_loads_of_two_with_one_name_is_the_one_that_counts(cut, tmp_path):
+    (tmp_path / "first" / "vae").mkdir(parents=True)
+    write_safetensors(tmp_path / "first" / "vae" / "wan_2.1_vae.safetensors")
+    lists = FolderLists((tmp_path / "first", cut), lambda: ComfyClient("http://localhost:1"))
+
+    assert lists.examined()[1]["vae"] == {}
+
+
+async def test_what_a_server_lists_is_less_what_it_would_fail_to_load(cut, comfyui):
+    comfyui.models["vae"] = ["wan_2.1_vae.safetensors", "whole.safetensors"]
+    lists = lists_of(comfyui, roots=(cut,))
+    async with ComfyClient(comfyui.url) as client:
+        told = await lists.less_damaged(lists.from_server(client))
+
+    assert told["vae"] == ("whole.safetensors",)
+    assert told["loras"]
+
+
+def test_an_error_about_a_model_names_the_damaged_files(cut):
+    lists = FolderLists((cut,), lambda: ComfyClient("http://localhost:1"))
+    error = lists.with_damage(ModelNotFound("Model 'a' not found in /models/", hint="In vae there is: b."))
+
+    assert str(error) == "Model 'a' not found in /models/"
+    assert error.hint.startswith("In vae there is: b. vae/wan_2.1_vae.safetensors is damaged (71 bytes")

@@ -4,8 +4,8 @@ ComfyUI's main.py as a process: its flags, the lines that it prints, its routes 
 Link it as main.py into a folder and put a knobs.json beside it to make it misbehave:
 `delay_s` before it listens, with a line each tenth of a second unless `silent`; `fails` at once: "module" (one is
 missing), "crash" (a segmentation fault), "exit"; `hangs` without listening; `ignores_sigterm`; `leaves_a_child` that
-outlives it if nobody ends it. While it serves, a file named `die` ends it with the exit code inside, and the process
-id of each start is a line in `pids`.
+outlives it if nobody ends it. While it serves, a file named `die` ends it with the exit code inside, and the words
+behind that as its last ones; the process id of each start is a line in `pids`.
 """
 
 from __future__ import annotations
@@ -99,10 +99,10 @@ async def _serve(args: argparse.Namespace, knobs: dict[str, Any]) -> None:
         die = HERE / "die"
         while not die.exists():
             await asyncio.sleep(0.02)
-    code = int(die.read_text())
+    code, _, words = die.read_text().partition(" ")
     die.unlink()
-    _say("terminate called after throwing an instance of 'c10::Error'")
-    os._exit(code)
+    _say(words or "terminate called after throwing an instance of 'c10::Error'")
+    os._exit(int(code))
 
 
 def main() -> None:

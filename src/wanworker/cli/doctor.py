@@ -106,15 +106,8 @@ def _rows(settings: Settings, roster: Roster, broken: Mapping[str, Sequence[str]
             state = roster.readiness(row.name, task)
             unfetched = _unfetched(settings, roster, row.name, task, state)
             missing = tuple(dict.fromkeys((*state.missing, *unfetched)))
-            lacking = (*state.lacking, *_no_checkout(settings, row.name), *broken.get(row.name, ()))
+            lacking = (*state.lacking, *broken.get(row.name, ()))
             yield Row(row.name, task, missing, lacking, preset_for(row.name, task) if unfetched else None)
-
-
-def _no_checkout(settings: Settings, engine: str) -> tuple[str, ...]:
-    root = settings.comfyui_root
-    if engine != "comfyui" or root is None or settings.comfyui_url or (root / "main.py").is_file():
-        return ()
-    return (f"{root}/main.py is missing (COMFYUI_ROOT is ComfyUI's checkout)",)
 
 
 def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state: Readiness) -> tuple[str, ...]:
@@ -126,10 +119,9 @@ def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state
         return locate(TASKS[task], settings.model_dirs).missing
     if engine == "comfyui" and (settings.comfyui_root or not state.is_ready) and not settings.comfyui_url:
         from wanworker.engines.comfyui import ComfyUI
-        from wanworker.engines.comfyui_graphs import missing_for
 
         comfyui = roster.engine(engine)
-        return missing_for(task, comfyui.lists.from_folders(whole=True)) if isinstance(comfyui, ComfyUI) else ()
+        return comfyui.missing_on_disk(task) if isinstance(comfyui, ComfyUI) else ()
     return state.missing
 
 

@@ -28,6 +28,11 @@ _OUT_OF_MEMORY = re.compile(
 _MESSAGE_CHARS = 600
 
 
+def says_out_of_memory(text: str) -> bool:
+    """Say whether an exception or a log says that memory ran out."""
+    return _OUT_OF_MEMORY.search(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class OutputFile:
     """
@@ -62,7 +67,7 @@ class NodeFailure:
     @property
     def is_out_of_memory(self) -> bool:
         """The graphics card's or the machine's memory ran out."""
-        return bool(_OUT_OF_MEMORY.search(f"{self.exception_type} {self.message}"))
+        return says_out_of_memory(f"{self.exception_type} {self.message}")
 
     def __str__(self) -> str:
         lines = [line.strip() for line in self.message.splitlines() if line.strip()]

@@ -12,7 +12,7 @@ from wanworker.comfyui.connection import NOT_RESPONDING
 from wanworker.comfyui.server_launch import Launch
 from wanworker.comfyui.server_log import ServerLog
 from wanworker.comfyui.server_probe import ServerProbe
-from wanworker.comfyui.server_process import Limits, ServerProcess
+from wanworker.comfyui.server_process import End, Limits, ServerProcess
 from wanworker.errors import EngineError, EngineUnavailable
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Server:
         self._stage = ""
         self._online = self._closed = False
         self._failures = self._generation = 0
-        self._last_end: str | None = None
+        self._last_end: End | None = None
 
     @property
     def status(self) -> Status:
@@ -73,8 +73,13 @@ class Server:
         return self._generation
 
     @property
-    def last_end(self) -> str | None:
-        """How our own server last ended by itself, with its last lines; None if it never did."""
+    def is_local(self) -> bool:
+        """Say whether this is a server of this machine, which is ours to start."""
+        return self._launch is not None
+
+    @property
+    def last_end(self) -> End | None:
+        """How our own server last ended by itself; None if it never did."""
         return self._last_end
 
     @property
@@ -221,7 +226,7 @@ class Server:
         await process.stop()
         # Two starters at once, ours the later: then the port is taken, by what we wanted.
         if not await self._find():
-            trouble = trouble or process.describe_end()
+            trouble = trouble or str(process.end)
             raise EngineUnavailable(f"{NOT_RESPONDING}. {trouble}", hint=f"The whole log is in {self._log.path}.")
 
     def _on_end(self, process: ServerProcess) -> None:
@@ -229,7 +234,7 @@ class Server:
             return  # it never came up: the start reports that
         self._process = None
         self._online = False
-        self._last_end = process.describe_end()
+        self._last_end = process.end
         log.warning("the ComfyUI server has died and is started again when it is needed. %s", self._last_end)
 
     def _tell(self, stage: str) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from wanworker.comfyui.history import says_out_of_memory
 from wanworker.comfyui.server_launch import Launch
 from wanworker.comfyui.server_log import ServerLog
 from wanworker.errors import EngineError
@@ -15,6 +16,21 @@ from wanworker.process import Exit, run
 
 #: 137 is how a shell (a wrapper around the interpreter) tells of SIGKILL.
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+
+#: Lines before a death that belong to it; an older one may tell of memory that the server has freed since.
+_DYING_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a server ended, in a sentence with its last lines; `out_of_memory` where that is the likely cause."""
+
+    text: str
+    out_of_memory: bool = False
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +90,7 @@ class ServerProcess:
         limits, started = self._limits, time.monotonic()
         while not await is_up():
             if await self.end_within(limits.poll_s):
-                return f"It did not start. {self.describe_end()}"
+                return f"It did not start. {self.end}"
             waited_s, quiet_s = time.monotonic() - started, time.monotonic() - self._log.moved_at
             if waited_s > limits.start_s:
                 return self._with_last_words(f"It did not answer within {waited_s:.0f} s of its start.")
@@ -93,9 +109,11 @@ class ServerProcess:
         self._run.cancel()
         await asyncio.wait({self._run})
 
-    def describe_end(self) -> str:
-        """Say in one sentence how the server ended and what it wrote last."""
-        return self._with_last_words(self._how_it_ended())
+    @property
+    def end(self) -> End:
+        """How the server ended and what it wrote last; to be asked afterwards."""
+        told = "\n".join(self._log.tail[-_DYING_LINES:])
+        return End(self._with_last_words(self._how_it_ended()), self._was_killed() or says_out_of_memory(told))
 
     def _with_last_words(self, sentence: str) -> str:
         words = self._log.last_words()
@@ -106,6 +124,10 @@ class ServerProcess:
             return "It was stopped."
         error = self._run.exception()
         return str(error) if error is not None else _how(self._run.result())
+
+    def _was_killed(self) -> bool:
+        """Say whether somebody sent SIGKILL: the kernel does when the machine's memory runs out, and hardly another."""
+        return not self._run.cancelled() and self._run.exception() is None and self._run.result().code in _KILLED
 
     def _ended(self, finished: asyncio.Task[Exit]) -> None:
         if not finished.cancelled() and not isinstance(finished.exception(), EngineError | None):

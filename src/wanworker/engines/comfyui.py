@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 import uuid
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wanworker.comfyui.admission import admit
 from wanworker.comfyui.client import ComfyClient
-from wanworker.comfyui.connection import NOT_RESPONDING
 from wanworker.comfyui.events import Event, Preview
 from wanworker.comfyui.graph import Graph, with_prefix, with_uploads
 from wanworker.comfyui.history import OutputFile
 from wanworker.comfyui.progress import RunProgress
 from wanworker.comfyui.server import Launch, Limits, Server, Status
-from wanworker.comfyui.server_launch import interpreter_of
 from wanworker.comfyui.watch import Finished
 from wanworker.comfyui.watch import run as watch
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.comfyui_callers_graph import checked_graph, fetched, uploaded
 from wanworker.engines.comfyui_graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui_inputs import sent_inputs
+from wanworker.engines.comfyui_place import lacks, server_place
+from wanworker.engines.comfyui_restart import with_one_restart
 from wanworker.engines.comfyui_weights import FolderLists, Lists
 from wanworker.engines.preview import Previewed
-from wanworker.errors import EngineUnavailable, NoOutput
+from wanworker.errors import ModelNotFound, NoOutput
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.progress import Progress
-from wanworker.settings import Settings, child_environment
+from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec
-
-#: Between two looks at whether our own server still lives.
-_LOOK_S = 0.2
-
 
 #: A job asks twice whether the server is there, when it is checked and when it runs; the second is a moment later.
 _TRUST_S = 1.0
@@ -57,7 +52,7 @@ class ComfyUI:
         self._models_dir = f"{str(settings.ckpt_dir).rstrip('/')}/"
         self._clock = clock
         token = settings.comfyui_token.get_secret_value() if settings.comfyui_token else None
-        where = _where(settings, has_gpu=lambda: bool(gpus()))
+        where = server_place(settings, gpus)
         url = where if isinstance(where, str) else where.url
         self._server = Server(where, token=token, limits=Limits(start_s=settings.comfyui_wait_s))
 
@@ -69,9 +64,10 @@ class ComfyUI:
         self._client: ComfyClient | None = None
         self._generation = -1
         self._answered_at = 0.0
-        self._is_local = isinstance(where, Launch)
+        self._launch = where if isinstance(where, Launch) else None
+        # Its own first, as it looks for them itself.
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
-        self.lists = FolderLists((*settings.model_dirs, *own), make_client, clock=clock)
+        self.lists = FolderLists((*own, *settings.model_dirs), make_client, clock=clock)
 
     @property
     def status(self) -> Status:
@@ -87,22 +83,32 @@ class ComfyUI:
     def readiness(self, task: str) -> Readiness:
         """Say which weights are missing: by the volume's folders for our own server, by its own word for another."""
         searched = (self._models_dir,)
-        available = self.lists.from_folders() if self._is_local else self.lists.from_server_now()
+        if self._launch is not None:
+            lacking = lacks(self._launch, is_up=self.status == "online")
+            return Readiness(self.missing_on_disk(task), searched, lacking)
+        available = self.lists.from_server_now()
         if available is None:
             silent = f"no ComfyUI server answers at {self._url}, and COMFYUI_ROOT names none"
             return Readiness(lacking=(silent,), searched=searched)
         return Readiness(missing=missing_for(task, available), searched=searched)
 
+    def missing_on_disk(self, task: str) -> tuple[str, ...]:
+        """Return a line for each file that *task* needs and that is not in the volume's folders, or not whole."""
+        return missing_for(task, *self.lists.examined())
+
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec* by one of our graphs; see Engine. Raises ModelNotFound and GraphRefused too."""
-        client = await self.connected(report)
-        run_id = _run_id(out_path)
-        available = await self.lists.from_server(client)
-        filled = self._filled(spec, await sent_inputs(client, spec, run_id), run_id, available)
-        admitted = await admit(client, filled.graph)
-        finished = await self._run(client, admitted.graph, report)
-        await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
-        return Rendered(filled.model, (*filled.warnings, *admitted.remarks), _timings(finished))
+
+        async def run(run_id: str) -> Rendered:
+            client = await self.connected(report)
+            available = await self._available(client)
+            filled = self._filled(spec, await sent_inputs(client, spec, run_id), run_id, available)
+            admitted = await admit(client, filled.graph)
+            finished = await self._run(client, admitted.graph, report)
+            await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
+            return Rendered(filled.model, (*filled.warnings, *admitted.remarks), _timings(finished))
+
+        return await with_one_restart(self._server, _run_id(out_path), run)
 
     async def check_models(self, spec: RenderSpec, report: Report) -> None:
         """
@@ -110,22 +116,25 @@ class ComfyUI:
 
         Raises EngineUnavailable, and ModelNotFound with the documented sentence.
         """
-        available = await self.lists.from_server(await self.connected(report))
+        available = await self._available(await self.connected(report))
         self._filled(spec, Uploads(image="image", last_image="last_image" if spec.last_image else None), "", available)
 
     async def run_graph(self, spec: GraphSpec, out_dir: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Run a caller's checked graph and fetch every file that it saved; see GraphEngine."""
-        client = await self.connected(report)
-        run_id = _run_id(out_dir)
-        graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
-        unused = [f"{upload.name} was sent and no node reads it." for upload in spec.uploads if upload.name not in used]
-        # Checked when it came in; since then the server may be another one.
-        admitted = await admit(client, graph)
-        classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
-        finished = await self._run(client, with_prefix(admitted.graph, classes, run_id), report)
-        files = await fetched(client, finished.outcome.outputs, out_dir, run_id)
-        left_out = [str(problem) for problem in finished.problems]
-        return Rendered("comfyui", (*unused, *left_out), _timings(finished), files)
+
+        async def run(run_id: str) -> Rendered:
+            client = await self.connected(report)
+            graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
+            unused = [f"{each.name} was sent and no node reads it." for each in spec.uploads if each.name not in used]
+            # Checked when it came in; since then the server may be another one.
+            admitted = await admit(client, graph)
+            classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
+            finished = await self._run(client, with_prefix(admitted.graph, classes, run_id), report)
+            files = await fetched(client, finished.outcome.outputs, out_dir, run_id)
+            left_out = [str(problem) for problem in finished.problems]
+            return Rendered("comfyui", (*unused, *left_out), _timings(finished), files)
+
+        return await with_one_restart(self._server, _run_id(out_dir), run)
 
     async def checked_graph(
         self, document: Mapping[str, Any], report: Report, *, sent: Collection[str] = ()
@@ -170,55 +179,26 @@ class ComfyUI:
                 report(now)
 
         prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())
-        return await self._unless_it_dies(watch(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear))
+        return await watch(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear)
 
-    async def _unless_it_dies(self, work: Coroutine[Any, Any, Finished]) -> Finished:
-        """Return what *work* returns. Raises EngineUnavailable at once when our own server ends meanwhile."""
-        before = self._server.last_end
-        running = asyncio.create_task(work)
-        try:
-            while not running.done() and self._server.last_end is before:
-                await asyncio.wait({running}, timeout=_LOOK_S)
-            if running.done():
-                return running.result()
-        except EngineUnavailable:
-            if self._server.last_end is before:
-                raise
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        message = f"{NOT_RESPONDING}. It ended in the middle of the run. {self._server.last_end}"
-        raise EngineUnavailable(message, hint="Send the request again: the server is started again for the next job.")
+    async def _available(self, client: ComfyClient) -> Lists:
+        """Return the server's lists; of our own server, without the damaged files, which it would fail to load."""
+        lists = self.lists.from_server(client)
+        return await (lists if self._launch is None else self.lists.less_damaged(lists))
 
     def _filled(self, spec: RenderSpec, uploads: Uploads, run_id: str, available: Lists) -> Filled:
-        return graph_for(
-            spec,
-            ModelChoice(spec.diffusion_models, spec.vae_model, single_expert=spec.single_expert),
-            uploads,
-            run_id,
-            graphs=_our_graphs(),
-            available=available,
-            models_dir=self._models_dir.rstrip("/"),
-        )
-
-
-def _where(settings: Settings, *, has_gpu: Callable[[], bool]) -> str | Launch:
-    """Return the server to use: COMFYUI_URL, else the checkout at COMFYUI_ROOT, else whatever listens on the port."""
-    if settings.comfyui_url or settings.comfyui_root is None:
-        return settings.comfyui_base_url
-    root = settings.comfyui_root
-    return Launch(
-        root=root,
-        python=settings.comfyui_python or interpreter_of(root),
-        env=child_environment(),
-        work_dir=settings.scratch_dir / f"comfyui-{settings.comfyui_port}",
-        port=settings.comfyui_port,
-        model_roots=settings.model_dirs,
-        cpu=not has_gpu(),
-        preview_method="auto",
-        # Without metadata the same request gives the same bytes: no graph, no request id inside the file.
-        arguments=("--disable-metadata", *settings.comfyui_args),
-    )
+        try:
+            return graph_for(
+                spec,
+                ModelChoice(spec.diffusion_models, spec.vae_model, single_expert=spec.single_expert),
+                uploads,
+                run_id,
+                graphs=_our_graphs(),
+                available=available,
+                models_dir=self._models_dir.rstrip("/"),
+            )
+        except ModelNotFound as error:
+            raise (error if self._launch is None else self.lists.with_damage(error)) from error
 
 
 def _run_id(out_path: Path) -> str:

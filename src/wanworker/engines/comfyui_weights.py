@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wanworker.comfyui.client import ComfyClient
 from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders
 from wanworker.engines.comfyui_graphs import WORKFLOWS
-from wanworker.errors import EngineFailed, EngineUnavailable, WorkerError
+from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, WorkerError
 from wanworker.models.damage import flaw_of
 
 _FRESH_S = 10.0
+_MOST_NAMED = 3
 
+#: ComfyUI's folder of models -> the files in it.
 Lists = Mapping[str, tuple[str, ...]]
+
+#: The same of damaged files, each with what is wrong with it. A server lists them, and fails minutes later.
+Flaws = Mapping[str, Mapping[str, str]]
 
 #: What a models folder may hold besides weights (notes, previews, half downloads) is not listed.
 _WEIGHTS = frozenset({".safetensors", ".sft", ".pt", ".pth", ".bin", ".ckpt", ".gguf"})
@@ -47,22 +52,38 @@ class FolderLists:
         self._clock = clock
         self._told: tuple[float, Lists | None] | None = None
 
-    def from_folders(self, *, whole: bool = False) -> Lists:
-        """
-        Return what lies in the volume's folders, in any layout, as the server would name it.
+    def from_folders(self) -> Lists:
+        """Return what lies in the volume's folders, in any layout, as the server would name it."""
+        return {folder: tuple(sorted(files)) for folder, files in self._files().items()}
 
-        With *whole*, files that are cut short are left out: a server lists them, and fails minutes later.
-        """
-        places = models_folders(self._roots)
-        return {
-            folder: _files((place / part for place in places for part in MODEL_FOLDERS[folder]), whole=whole)
-            for folder in FOLDERS
-        }
+    def examined(self) -> tuple[Lists, Flaws]:
+        """Return the same in two: the files that are whole, and the others with what is wrong with each."""
+        files = self._files()
+        flaws = {folder: _flaws(found) for folder, found in files.items()}
+        whole = {folder: tuple(sorted(found.keys() - flaws[folder].keys())) for folder, found in files.items()}
+        return whole, flaws
 
     async def from_server(self, client: ComfyClient) -> Lists:
         """Return what the server says; a folder that it does not know is empty. Raises EngineUnavailable."""
         names = await asyncio.gather(*(_asked(client, folder) for folder in FOLDERS))
         return dict(zip(FOLDERS, names, strict=True))
+
+    async def less_damaged(self, told: Awaitable[Lists]) -> Lists:
+        """Return what a server of this machine has *told*, less the files that it would fail to load."""
+        lists, (_, flaws) = await asyncio.gather(told, asyncio.to_thread(self.examined))
+        return {
+            folder: tuple(name for name in names if name not in flaws.get(folder, ()))
+            for folder, names in lists.items()
+        }
+
+    def with_damage(self, error: ModelNotFound) -> ModelNotFound:
+        """Return *error* with the damaged files in its hint: the file that it misses may lie there in part."""
+        damaged = [
+            f"{folder}/{name} is damaged ({flaw})."
+            for folder, flaws in self.examined()[1].items()
+            for name, flaw in flaws.items()
+        ]
+        return ModelNotFound(str(error), hint=" ".join((error.hint, *damaged[:_MOST_NAMED])), field=error.field)
 
     def from_server_now(self) -> Lists | None:
         """
@@ -77,6 +98,10 @@ class FolderLists:
     def forget(self, *, answers: bool) -> None:
         """Drop what the server told; where it is known not to answer, that is remembered for some seconds instead."""
         self._told = None if answers else (self._clock(), None)
+
+    def _files(self) -> dict[str, dict[str, Path]]:
+        places = models_folders(self._roots)
+        return {folder: _weights([p / part for p in places for part in MODEL_FOLDERS[folder]]) for folder in FOLDERS}
 
     def _ask_server(self) -> Lists | None:
         found: list[Lists] = []
@@ -107,11 +132,23 @@ async def _asked(client: ComfyClient, folder: str) -> tuple[str, ...]:
         return ()
 
 
-def _files(places: Iterable[Path], *, whole: bool) -> tuple[str, ...]:
-    names = set()
+def _weights(places: Iterable[Path]) -> dict[str, Path]:
+    """Return name -> file; of two with one name the first is what a server loads."""
+    found: dict[str, Path] = {}
     for place in places:
         for path in place.rglob("*") if place.is_dir() else ():
-            is_weights = path.suffix.lower() in _WEIGHTS and path.is_file()
-            if is_weights and not (whole and flaw_of(path)):
-                names.add(path.relative_to(place).as_posix())
-    return tuple(sorted(names))
+            if path.suffix.lower() in _WEIGHTS and path.is_file():
+                found.setdefault(path.relative_to(place).as_posix(), path)
+    return found
+
+
+def _flaws(files: Mapping[str, Path]) -> dict[str, str]:
+    flaws = {name: _flaw_of(path) for name, path in files.items()}
+    return {name: flaw for name, flaw in flaws.items() if flaw}
+
+
+def _flaw_of(path: Path) -> str:
+    try:
+        return flaw_of(path)
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"

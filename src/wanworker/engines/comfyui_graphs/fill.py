@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, get_args
 
 from wanworker.comfyui.graph import Graph, with_slot
@@ -73,9 +74,11 @@ class Filled:
     frames: int
 
 
-def missing_for(task: str, available: Available) -> tuple[str, ...]:
-    """Return `folder/file` of the weights that *task* needs and that are not *available*."""
-    return model_files.missing(WORKFLOWS[task].weights, available)
+def missing_for(
+    task: str, available: Available, flaws: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+) -> tuple[str, ...]:
+    """Return `folder/file` of the weights that *task* needs and that are not *available*; a damaged one, as such."""
+    return model_files.missing(WORKFLOWS[task].weights.values(), available, flaws)
 
 
 def graph_for(

@@ -85,11 +85,15 @@ def choose(
     return files
 
 
-def missing(wanted: Mapping[str, Weights], available: Available) -> tuple[str, ...]:
-    """Return `folder/file` of the weights that neither the documents' file nor another of its family is there for."""
-    return tuple(
-        f"{weights.folder}/{weights.default}" for weights in wanted.values() if not _family(weights, available)
-    )
+def missing(wanted: Iterable[Weights], available: Available, flaws: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    """Return a line for the weights of which no file is there; it names one of *flaws* (folder -> file -> flaw)."""
+    return tuple(_lack(weights, flaws.get(weights.folder, {})) for weights in wanted if not _family(weights, available))
+
+
+def _lack(weights: Weights, flaws: Mapping[str, str]) -> str:
+    for name in _family(weights, {weights.folder: tuple(flaws)}):
+        return f"{weights.folder}/{name} is damaged ({flaws[name]})"
+    return f"{weights.folder}/{weights.default}"
 
 
 def _diffusion_models(

@@ -1,0 +1,39 @@
+"""Which ComfyUI server the settings mean: a remote one, or one of this machine and how it is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from wanworker.comfyui.server import Launch
+from wanworker.comfyui.server_launch import interpreter_of
+from wanworker.models.hardware import Gpu
+from wanworker.settings import Settings, child_environment
+
+#: Ready for nobody but who asks for it by name: a video of 14B takes hours so, and the miniature seconds.
+_NO_GPU = "no NVIDIA GPU: a ComfyUI server started here would render on the processor, for hours"
+
+
+def server_place(settings: Settings, gpus: Callable[[], Sequence[Gpu]]) -> str | Launch:
+    """Return the server to use: COMFYUI_URL, else the checkout at COMFYUI_ROOT, else whatever listens on the port."""
+    if settings.comfyui_url or settings.comfyui_root is None:
+        return settings.comfyui_base_url
+    root = settings.comfyui_root
+    return Launch(
+        root=root,
+        python=settings.comfyui_python or interpreter_of(root),
+        env=child_environment(),
+        work_dir=settings.scratch_dir / f"comfyui-{settings.comfyui_port}",
+        port=settings.comfyui_port,
+        model_roots=settings.model_dirs,
+        cpu=not gpus(),
+        preview_method="auto",
+        # Without metadata the same request gives the same bytes: no graph, no request id inside the file.
+        arguments=("--disable-metadata", *settings.comfyui_args),
+    )
+
+
+def lacks(launch: Launch, *, is_up: bool) -> tuple[str, ...]:
+    """Return a line for what this machine lacks for the server of *launch*; one that is up has its program."""
+    missing = f"{launch.root}/main.py is missing (COMFYUI_ROOT is ComfyUI's checkout)"
+    has_program = is_up or (launch.root / "main.py").is_file()
+    return (*(() if has_program else (missing,)), *((_NO_GPU,) if launch.cpu else ()))

@@ -1,0 +1,83 @@
+"""A run on a server of our own that may die: told at once, and begun again, once, on a server started anew."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from wanworker.comfyui.connection import NOT_RESPONDING
+from wanworker.comfyui.server import Server
+from wanworker.comfyui.server_process import End
+from wanworker.engines.base import Rendered
+from wanworker.errors import EngineUnavailable
+
+log = logging.getLogger(__name__)
+
+#: Between two looks at whether our own server still lives.
+_LOOK_S = 0.2
+
+#: A connection breaks some milliseconds before the system tells of the process's end.
+_LAST_LOOKS = 5
+
+Run = Callable[[str], Coroutine[Any, Any, Rendered]]
+
+
+class ServerDied(EngineUnavailable):
+    """Our own server ended in the middle of a run; `end` says how."""
+
+    default_hint = "Send the request again: the server is started again for the next job."
+
+    def __init__(self, end: End) -> None:
+        super().__init__(f"{NOT_RESPONDING}. It ended in the middle of the run. {end}")
+        self.end = end
+
+
+async def with_one_restart(server: Server, run_id: str, run: Run) -> Rendered:
+    """
+    Return what *run* returns, which gets the name of its files on the server; *run_id*, when the server lives.
+
+    When our own server dies meanwhile, *run* is begun once more, under another name, and has to see for itself that
+    a server is there; a warning says so. What ran out of memory would do so again: that, and a second death, raise
+    ServerDied. The caller's deadline bounds both together.
+    """
+    try:
+        return await _while_it_lives(server, run(run_id))
+    except ServerDied as death:
+        if death.end.out_of_memory:
+            raise
+        log.warning("the run %s is repeated, for the ComfyUI server died in it", run_id)
+        warning = (
+            f"The ComfyUI server died in the middle of the run and was started again for a second one. {death.end}"
+        )
+    rendered = await _while_it_lives(server, run(f"{run_id}b"))
+    return dataclasses.replace(rendered, warnings=(*rendered.warnings, warning))
+
+
+async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) -> Rendered:
+    """Return what *run* returns. Raises ServerDied at once when our own server ends by itself meanwhile."""
+    before = server.last_end
+    running = asyncio.create_task(run)
+    try:
+        while not running.done() and server.last_end is before:
+            await asyncio.wait({running}, timeout=_LOOK_S)
+        if running.done():
+            return running.result()
+    except EngineUnavailable:
+        if not await _has_died(server, before):
+            raise
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert server.last_end is not None, "it changed"
+    raise ServerDied(server.last_end)
+
+
+async def _has_died(server: Server, before: End | None) -> bool:
+    for _ in range(_LAST_LOOKS if server.is_local else 0):
+        if server.last_end is not before:
+            break
+        await asyncio.sleep(_LOOK_S / 2)
+    return server.last_end is not before
