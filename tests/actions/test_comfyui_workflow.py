@@ -270,7 +270,7 @@ async def test_a_refused_graph_names_node_class_input_value_and_the_nearest_choi
     answer = await run(comfyui_worker(), graph)
 
     assert (answer["status"], answer["code"]) == ("ERROR", "GRAPH_REFUSED")
-    assert "node 9 (SaveWEBM), input 'codec': 'vp99' is none of the 2 choices; nearest: 'vp9'" in answer["error"]
+    assert "node 9 (SaveWEBM), input 'codec': 'vp99' is none of 'vp9', 'av1'" in answer["error"]
     assert "node 9 (SaveWEBM), input 'fps': must be at most 1000.0; got 5000.0" in answer["error"]
     assert comfyui.seen["POST /prompt"] == 0
 

@@ -158,7 +158,7 @@ async def test_a_missing_picture_is_refused_in_words(client: ComfyClient) -> Non
         ("1", "width", "wide", "got 'wide'"),
         ("2", "images", ["9", 0], "node '9', which is not in the graph"),
         ("3", "video", ["1", 0], "wrong type"),
-        ("3", "codec", "avi", "'avi' is none of the"),
+        ("3", "codec", "avi", "'avi' is none of 'auto', 'h264'"),
     ],
 )
 async def test_a_bad_graph_is_refused_in_words_by_the_server_and_beforehand(

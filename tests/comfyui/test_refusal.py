@@ -39,7 +39,7 @@ def test_every_recorded_refusal_becomes_an_error_with_a_reason(name: str) -> Non
         ("link of length 3", "['85', 0, 1] is no link"),
         ("wrong link type", "received_type(VAE) mismatch input_type(LATENT)"),
         ("cycle", "a circle of links"),
-        ("V3 combo bad value (SaveVideo.format=avi)", "'avi' is none of the 2 choices"),
+        ("V3 combo bad value (SaveVideo.format=avi)", "'avi' is none of 'auto', 'mp4'"),
     ],
 )
 def test_a_refusal_names_node_input_and_value(name: str, said: str) -> None:

@@ -133,9 +133,9 @@ def _check_value(item: NodeInput, value: Any) -> Problem | None:
     # A list that the server fills in on demand is not in object_info.
     if not item.choices and "remote" in item.options:
         return None
-    text = not_a_choice(value, len(item.choices), is_model=item.is_model)
+    text, near = not_a_choice(value, item.choices, is_model=item.is_model)
     missing_model = looks_like_model(value, choices_are_models=item.is_model)
-    return Problem(text, value=value, nearest=nearest(value, item.choices), missing_model=missing_model)
+    return Problem(text, value=value, nearest=near, missing_model=missing_model)
 
 
 def _check_number(item: NodeInput, value: Any) -> Problem | None:

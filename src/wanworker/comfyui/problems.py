@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wanworker.comfyui.nodes import is_model_name
+from wanworker.comfyui.nodes import is_model_name, nearest
 from wanworker.errors import GraphRefused, ModelNotFound
 
 #: A value longer than this is a prompt or worse: the reader knows it by its beginning.
 _VALUE_CHARS = 80
 _MOST_SHOWN = 8
+
+#: So many choices are told whole; of more, those that are like what was given.
+_FEW_CHOICES = 5
 SERVER_FOLDERS = "the model folders of the ComfyUI server"
 
 
@@ -36,7 +39,8 @@ class Problem:
     def __str__(self) -> str:
         node = f"node {self.node} ({self.class_type})" if self.class_type else f"node {self.node}"
         place = ", ".join(filter(None, [node if self.node else "", f"input {self.input!r}" if self.input else ""]))
-        near = f"; nearest: {', '.join(map(repr, self.nearest))}" if self.nearest else ""
+        near = ", ".join(repr(name) for name in self.nearest if repr(name) not in self.text)
+        near = f"; nearest: {near}" if near else ""
         return f"{place}: {self.text}{near}" if place else f"{self.text}{near}"
 
 
@@ -46,10 +50,14 @@ def shown(value: object) -> str:
     return text if len(text) <= _VALUE_CHARS else f"{text[:_VALUE_CHARS]}..."
 
 
-def not_a_choice(value: object, count: int, *, is_model: bool) -> str:
-    """Write that *value* is none of *count* choices."""
+def not_a_choice(value: object, choices: Sequence[Any], *, is_model: bool) -> tuple[str, tuple[str, ...]]:
+    """Write that *value* is none of *choices*; return that and the choices to name: all of a few, else the nearest."""
     what = "file" if is_model else "choice"
-    return f"{shown(value)} is none of the {count} {what}s" if count else f"{shown(value)}: the server has no {what}"
+    if not choices:
+        return f"{shown(value)}: the server has no {what}", ()
+    if len(choices) <= _FEW_CHOICES:
+        return f"{shown(value)} is none of {', '.join(map(shown, choices))}", tuple(map(str, choices))
+    return f"{shown(value)} is none of the {len(choices)} {what}s", nearest(value, choices)
 
 
 def looks_like_model(value: object, *, choices_are_models: bool) -> bool:

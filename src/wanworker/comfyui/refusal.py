@@ -81,11 +81,11 @@ def _inner_text(error: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
 
 
 def _not_in_list(node: str, class_type: str, name: str, value: Any, item: NodeInput | None) -> Problem:
-    choices = item.choices if item and item.choices else ()
-    is_model = bool(item and item.is_model)
-    text = not_a_choice(value, len(choices), is_model=is_model) if item else f"{shown(value)} is not in the list"
-    missing = looks_like_model(value, choices_are_models=is_model)
-    return Problem(text, node, class_type, name, value, nearest(value, choices), missing)
+    text, near = f"{shown(value)} is not in the list", tuple[str, ...]()
+    if item is not None:
+        text, near = not_a_choice(value, item.choices or (), is_model=item.is_model)
+    missing = looks_like_model(value, choices_are_models=item is not None and item.is_model)
+    return Problem(text, node, class_type, name, value, near, missing)
 
 
 def _the_input(class_type: str, name: str, extra: Mapping[str, Any], info: ObjectInfo) -> NodeInput | None:
