@@ -26,6 +26,7 @@ from wanworker.rest.download import Downloads
 from wanworker.rest.face import Face
 from wanworker.rest.face_routes import RunPodBody, face_routes
 from wanworker.rest.guard import Guard
+from wanworker.rest.headers import ResponseHeaders
 from wanworker.rest.health import HealthDesk
 from wanworker.rest.metrics import Metrics
 from wanworker.rest.rendering import Rendering
@@ -101,6 +102,7 @@ def create_app(worker: Worker, settings: Settings) -> FastAPI:
     app.include_router(face_routes(parts.face))
     if _PAGE.is_dir():
         app.mount("/ui", StaticFiles(directory=_PAGE, html=True), name="ui")
+    app.add_middleware(ResponseHeaders)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     is_open = settings.rest_allow_open or settings.port is not None
     app.add_middleware(Guard, key=key, is_local=key is None and not is_open)
