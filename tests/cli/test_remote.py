@@ -72,10 +72,18 @@ async def server() -> AsyncIterator[Scripted]:
 async def test_the_key_goes_to_the_named_address(server: Scripted) -> None:
     server.answers = [(200, '{"id": "1"}', {})]
 
-    reply = await server.remote().post_job("run", {"input": {}})
+    job_id = await server.remote().post_job("run", {"input": {}}, id_field="id")
 
-    assert {"id": "1"} == reply.body
+    assert "1" == job_id
     assert [("POST", "/v2/abc/run", "Bearer secret")] == server.asked
+
+
+@pytest.mark.parametrize("answer", ['{"status": "IN_QUEUE"}', '{"id": ""}', '{"id": 7}', "[]", "hello"])
+async def test_an_answer_without_the_jobs_id_is_told_as_such(server: Scripted, answer: str) -> None:
+    server.answers = [(200, answer, {})]
+
+    with pytest.raises(CommandFailed, match="answers without id, the job's id: "):
+        await server.remote().post_job("run", {}, id_field="id")
 
 
 async def test_a_redirect_is_not_followed_for_it_would_take_the_key_along(server: Scripted) -> None:
@@ -116,7 +124,7 @@ async def test_a_job_is_not_sent_twice_when_nobody_knows_whether_it_arrived(serv
     server.answers = [None, (200, '{"id": "1"}', {})]
 
     with pytest.raises(CommandFailed, match="cannot be reached"):
-        await server.remote().post_job("run", {})
+        await server.remote().post_job("run", {}, id_field="id")
 
     assert 1 == len(server.asked)
 
@@ -124,7 +132,7 @@ async def test_a_job_is_not_sent_twice_when_nobody_knows_whether_it_arrived(serv
 async def test_a_full_queue_is_waited_for_as_long_as_it_says(server: Scripted) -> None:
     server.answers = [(429, "", {"Retry-After": "30"}), (200, '{"id": "1"}', {})]
 
-    await server.remote().post_job("run", {})
+    await server.remote().post_job("run", {}, id_field="id")
 
     assert [30.0] == server.clock.slept
 
@@ -133,7 +141,7 @@ async def test_a_queue_that_stays_full_is_given_up_on(server: Scripted) -> None:
     server.answers = [(429, '{"error": "The queue is full."}', {"Retry-After": "60"})]
 
     with pytest.raises(CommandFailed, match=r"answers 429: The queue is full\."):
-        await server.remote().post_job("run", {})
+        await server.remote().post_job("run", {}, id_field="id")
 
     assert 5 == len(server.clock.slept)
 
@@ -153,7 +161,7 @@ async def test_a_refusal_is_told_in_the_servers_words(
     server.answers = [(status, text, {})]
 
     with pytest.raises(CommandFailed, match=expected) as caught:
-        await server.remote().post_job("run", {})
+        await server.remote().post_job("run", {}, id_field="id")
 
     assert exit_code == caught.value.exit_code
     assert "secret" not in f"{caught.value}{caught.value.hint}"
@@ -163,7 +171,7 @@ async def test_nobody_listens(server: Scripted) -> None:
     server.url = "http://127.0.0.1:1"
 
     with pytest.raises(CommandFailed, match=r"http://127\.0\.0\.1:1 cannot be reached: no connection"):
-        await server.remote().post_job("run", {})
+        await server.remote().post_job("run", {}, id_field="id")
 
 
 async def test_a_refused_download_writes_nothing(server: Scripted, tmp_path: Path) -> None:

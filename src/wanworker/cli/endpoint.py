@@ -43,11 +43,7 @@ class Endpoint:
         if size > MAX_BODY_BYTES:
             text = f"The job has {size / 1e6:.1f} MB; RunPod takes at most {MAX_BODY_BYTES / 1e6:.0f} MB."
             raise misused(text, hint="Put the files where a URL leads to them, and name the URLs.")
-        reply = await self._remote.post_job("run", body)
-        job_id = reply.body.get("id") if isinstance(reply.body, Mapping) else None
-        if not isinstance(job_id, str) or not job_id:
-            raise CommandFailed(f"{self._remote.base} answers without a job id: {str(reply.body)[:200]}")
-        return job_id
+        return await self._remote.post_job("run", body, id_field="id")
 
     async def look(self, job_id: str) -> Look:
         """Ask /status; see Target."""

@@ -71,8 +71,12 @@ class Remote:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._edges = edges
 
-    async def post_job(self, path: str, body: Mapping[str, Any]) -> Reply:
-        """Send a job once; a server that is busy (429) has not taken it, and is asked again. Raises CommandFailed."""
+    async def post_job(self, path: str, body: Mapping[str, Any], *, id_field: str) -> str:
+        """
+        Send a job once and return its id, which the answer has as *id_field*.
+
+        A server that is busy (429) has not taken it, and is asked again. Raises CommandFailed.
+        """
         give_up = self._edges.clock() + _PATIENCE_S
         while True:
             try:
@@ -80,8 +84,14 @@ class Remote:
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise CommandFailed(f"{self.base} cannot be reached: {_reason(error)}.", code="UNREACHABLE") from error
             if reply.status != 429 or self._edges.clock() + retry_s > give_up:
-                return self._checked(reply)
+                return self._job_id(self._checked(reply).body, id_field)
             await self._edges.sleep(retry_s)
+
+    def _job_id(self, answer: object, id_field: str) -> str:
+        job_id = answer.get(id_field) if isinstance(answer, Mapping) else None
+        if not isinstance(job_id, str) or not job_id:
+            raise CommandFailed(f"{self.base} answers without {id_field}, the job's id: {str(answer)[:200]}")
+        return job_id
 
     async def ask(self, method: str, path: str, *, may_miss: bool = False) -> Reply:
         """Ask what may be asked twice, until there is an answer. Raises CommandFailed; *may_miss* lets 404 pass."""

@@ -24,11 +24,7 @@ class Server:
 
     async def start(self, body: Mapping[str, Any]) -> str:
         """POST the fields; see Target."""
-        reply = await self._remote.post_job("generate", body)
-        job_id = reply.body.get("job_id") if isinstance(reply.body, Mapping) else None
-        if not isinstance(job_id, str) or not job_id:
-            raise CommandFailed(f"{self._remote.base} answers without a job_id: {str(reply.body)[:200]}")
-        return job_id
+        return await self._remote.post_job("generate", body, id_field="job_id")
 
     async def look(self, job_id: str) -> Look:
         """Ask for the status; see Target."""
