@@ -24,10 +24,10 @@ from wanworker.settings import BadSettings, Settings, in_runpod_worker, load_set
 
 def serve(worker: Worker, settings: Settings) -> None:
     """Let the SDK hand *worker* its jobs: RunPod's, or one from the command line or test_input.json."""
-    runpod.serverless.register_fitness_check(fitness_check(settings))
+    runpod.serverless.register_fitness_check(fitness_check(settings, worker.facts.note_kernel))
     send, limit = runpod.serverless.progress_update, settings.max_answer_bytes
     door = Door(worker, Call, send=send, in_worker=in_runpod_worker(), max_answer_bytes=limit)
-    runpod.serverless.start({"handler": door})
+    runpod.serverless.start({"handler": door, "concurrency_modifier": door.begin})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ LAYERS = {
     "engines": 3,
     "comfyui": 2, "models": 2, "media": 2,
     "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1,
-    "errors": 0, "settings_rest": 0,
+    "errors": 0, "settings_rest": 0, "settings_start": 0,
 }  # fmt: skip
 DOORS = {"handler", "rest", "cli"}
 LOG_USERS = {*DOORS, "app", "serverless"}

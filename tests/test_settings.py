@@ -3,11 +3,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
 from wanworker.settings import BadSettings, Settings, child_environment, in_runpod_worker, load_settings
+from wanworker.settings_start import Preloaded
+from wanworker.spec import TASKS
 
 MakeSettings = Callable[..., Settings]
 
@@ -44,6 +47,8 @@ def test_nothing_is_made_by_reading_settings(settings: Settings) -> None:
         ("MAX_ANSWER_BYTES", "100000", "max_answer_bytes", 100_000),
         ("COMFYUI_PORT", "65535", "comfyui_port", 65_535),
         ("WAN_ENGINE", "", "engine", "auto"),
+        ("WAN_PRELOAD", " comfyui, t2v-A14B ,t2v-A14B,", "preload", ("comfyui", "t2v-A14B")),
+        ("WAN_PRELOAD", " , ", "preload", ()),
     ],
 )
 def test_a_variable_sets_its_field(
@@ -66,6 +71,8 @@ def test_a_variable_sets_its_field(
         ("JOB_TIMEOUT_S", "inf"),
         ("MAX_ANSWER_BYTES", "99999"),
         ("COMFYUI_PORT", "65536"),
+        ("WAN_PRELOAD", "t2v-A14B,mini"),
+        ("WAN_PRELOAD", "T2V-A14B"),
     ],
 )
 def test_a_bad_value_stops_the_worker_and_names_the_variable(
@@ -73,8 +80,12 @@ def test_a_bad_value_stops_the_worker_and_names_the_variable(
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(BadSettings, match=f"^{name}: "):
+    with pytest.raises(BadSettings, match=rf"^{name}(\.\d)?: "):
         load_settings()
+
+
+def test_every_task_can_be_preloaded_and_comfyui_too() -> None:
+    assert (*TASKS, "comfyui") == get_args(Preloaded)
 
 
 def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

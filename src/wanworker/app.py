@@ -13,10 +13,12 @@ from wanworker.actions.envelope import resolve
 from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
 from wanworker.engines.facts import FactKeeper
+from wanworker.engines.preload import Preloader
 from wanworker.engines.roster import Roster
 from wanworker.jobs.model import is_request_id
 from wanworker.jobs.store import JobStore
 from wanworker.media.inputs import InputReader
+from wanworker.process.age import age_s
 from wanworker.render import Renderer
 from wanworker.settings import Settings
 
@@ -31,7 +33,6 @@ class Worker:
         self.roster = Roster(engines, settings)
         self.store = JobStore(settings.jobs_dir)
         self.inputs = InputReader(allow_hosts=settings.allow_hosts, roots=settings.input_roots)
-        self.facts = FactKeeper(self.roster)
         self.renderer = Renderer(
             store=self.store,
             roster=self.roster,
@@ -39,12 +40,28 @@ class Worker:
             models_dir=str(settings.ckpt_dir),
             mini_allowed=settings.mini,
         )
+        self.preloader = Preloader(self.roster, settings.preload, asked=settings.engine, mini_allowed=settings.mini)
+        self.facts = FactKeeper(self.roster, preloads=lambda: self.preloader.preloads)
         self._has_recovered = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Worker:
         """Build a worker with every engine of the table; starts nothing and touches no disk."""
         return cls(settings)
+
+    def note_ready(self) -> None:
+        """Note that jobs can be taken from now on: the first video tells in its timings what the start took."""
+        if (start_s := age_s()) is not None:
+            self.renderer.note_start(start_s)
+
+    def warm_up(self) -> None:
+        """
+        Begin, beside the jobs and once, what they would wait for: WAN_PRELOAD's engines, and health's first look.
+
+        Never waits and never raises; wants a running loop, the one that `close` is called in.
+        """
+        self.preloader.begin()
+        self.facts.begin()
 
     async def perform(self, payload: object, call: Call) -> dict[str, Any]:
         """Perform the action that *payload* asks for and return its answer. Raises WorkerError."""
@@ -66,7 +83,9 @@ class Worker:
         return await action.run(fields, context)
 
     async def close(self) -> None:
-        """Stop what the engines started."""
+        """Stop what the engines started, and what still comes up."""
+        await self.facts.close()
+        await self.preloader.close()
         await self.roster.close()
 
     def recover_once(self) -> None:

@@ -99,6 +99,11 @@ class Renderer:
         self._mini_allowed = mini_allowed
         self._limits = limits
         self._turn = asyncio.Lock()
+        self._untold: dict[str, float] = {}
+
+    def note_start(self, start_s: float) -> None:
+        """Tell in the first video's timings, as `start_s`, how long the worker's own start took."""
+        self._untold = {"start_s": start_s}
 
     async def render(self, order: Order, report: Report) -> Job:
         """
@@ -199,7 +204,7 @@ class Renderer:
                 report=attempt.on_progress,
                 deadline=deadline,
             )
-            timings = _timings(rendered, prepare_s, time.monotonic() - started)
+            timings = self._timings(rendered, prepare_s, time.monotonic() - started)
             return attempt.complete(
                 warnings=(*plan.warnings, *rendered.warnings),
                 outputs=outputs,
@@ -208,6 +213,12 @@ class Renderer:
                 seed=plan.spec.seed if isinstance(plan.spec, RenderSpec) else None,
                 timings=timings,
             )
+
+    def _timings(self, rendered: Rendered, prepare_s: float, render_s: float) -> dict[str, float]:
+        start, self._untold = self._untold, {}
+        whole = {"render_s": render_s, "total_s": prepare_s + render_s}
+        seconds = {**start, "prepare_s": prepare_s, **rendered.timings, **whole}
+        return {name: round(value, 3) for name, value in seconds.items()}
 
 
 async def _cropped(spec: RenderSpec, work_dir: Path) -> tuple[RenderSpec, tuple[str, ...]]:
@@ -220,8 +231,3 @@ async def _cropped(spec: RenderSpec, work_dir: Path) -> tuple[RenderSpec, tuple[
             changes[name] = target
             warnings.append(f"{name} was cropped (centre) to the shape of {spec.size}.")
     return dataclasses.replace(spec, **changes), tuple(warnings)  # type: ignore[arg-type]
-
-
-def _timings(rendered: Rendered, prepare_s: float, render_s: float) -> dict[str, float]:
-    seconds = {"prepare_s": prepare_s, **rendered.timings, "render_s": render_s, "total_s": prepare_s + render_s}
-    return {name: round(value, 3) for name, value in seconds.items()}

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
 from wanworker.settings_rest import RestSettings
+from wanworker.settings_start import StartSettings, comma_separated
 
 EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini"]
 
@@ -33,12 +34,7 @@ def volume_dir() -> Path:
     return Path.cwd()
 
 
-def _comma_separated(value: Any) -> list[str]:
-    parts = value.split(",") if isinstance(value, str) else [str(part) for part in value]
-    return [part.strip() for part in parts if part.strip()]
-
-
-class Settings(RestSettings):
+class Settings(StartSettings, RestSettings):
     """Hold every knob with its type, unit, range and default; a bad value raises before a job is taken."""
 
     wan_home: Path = Field(
@@ -164,12 +160,12 @@ class Settings(RestSettings):
     @field_validator("allow_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:
-        return tuple(part.lower() for part in _comma_separated(value))
+        return tuple(part.lower() for part in comma_separated(value))
 
     @field_validator("input_dirs", mode="before")
     @classmethod
     def _split_dirs(cls, value: Any) -> Any:
-        return tuple(Path(part) for part in _comma_separated(value))
+        return tuple(Path(part) for part in comma_separated(value))
 
     @field_validator("comfyui_args", mode="before")
     @classmethod

@@ -81,7 +81,7 @@ async def test_two_experts_render_text(go: Go, tmp_path: Path) -> None:
     assert (5, 64, 64, 3) == read_frames(tmp_path / "out.mp4").shape
     assert first == second
     assert "t2v" == rendered.model
-    assert {"load_s", "text_s", "denoise_s", "decode_s", "encode_s"} == set(rendered.timings)
+    assert {"load_s", "wait_s", "text_s", "denoise_s", "decode_s", "encode_s"} == set(rendered.timings)
 
 
 async def test_a_seed_of_64_bits_works_and_gives_another_clip(go: Go) -> None:

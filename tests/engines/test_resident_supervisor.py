@@ -69,8 +69,9 @@ async def test_one_child_serves_job_after_job_and_is_loaded_once(tmp_path: Path)
         assert supervisor.is_warm(MODEL)
     assert not is_running(pid)
     assert ("a warning",) == first.warnings
-    assert first.timings["load_s"] > 0
-    assert {"load_s": 0.0, "denoise_s": 1.5} == second.timings
+    assert 0 < first.timings["wait_s"]
+    assert 0 < first.timings["load_s"]
+    assert {"load_s": 0.0, "wait_s": 0.0, "denoise_s": 1.5} == second.timings
     assert [Stage(0, "loading"), Stage(1, "sampling"), Step(1, "sampling", 1, 9)] == seen[:3]
     assert [Stage(2, "sampling"), Step(2, "sampling", 1, 9)] == seen[3:]
 
@@ -89,7 +90,7 @@ async def test_what_a_library_prints_is_no_event(tmp_path: Path) -> None:
     async with supervised("prints") as supervisor:
         done = await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
 
-    assert {"denoise_s": 1.5} == {name: value for name, value in done.timings.items() if name != "load_s"}
+    assert 1.5 == done.timings["denoise_s"]
 
 
 @pytest.mark.parametrize(
@@ -229,6 +230,81 @@ async def test_a_job_cancelled_while_its_model_loads_leaves_the_load_to_the_next
         await supervisor.render(model, job("succeed", tmp_path / "b"), lambda _: None)
 
         assert pid == supervisor.pid
+
+
+async def test_a_job_waits_for_the_load_that_a_preload_began_and_tells_how_long_both_took(tmp_path: Path) -> None:
+    model = Model(str(tmp_path), "cpu")
+    seen: list[Event] = []
+    async with supervised("loads_slowly") as supervisor:
+        preloading = asyncio.create_task(supervisor.preload(model))
+        while supervisor.pid is None:
+            await asyncio.sleep(0)
+        pid = supervisor.pid
+        running = asyncio.create_task(supervisor.render(model, job("succeed", tmp_path / "a"), seen.append))
+        while not seen:
+            await asyncio.sleep(0)
+        (tmp_path / "go").touch()
+        done = await running
+        await preloading
+
+        assert pid == supervisor.pid
+    assert Stage(0, "loading") == seen[0]
+    assert done.timings["load_s"] >= done.timings["wait_s"] > 0
+
+
+async def test_a_job_after_a_preload_does_not_wait_and_tells_how_long_it_took(tmp_path: Path) -> None:
+    async with supervised() as supervisor:
+        await supervisor.preload(MODEL)
+        assert supervisor.is_warm(MODEL)
+        first = await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+        second = await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
+
+    assert (0.0, 0.0) == (first.timings["wait_s"], second.timings["load_s"])
+    assert first.timings["load_s"] > 0
+
+
+async def test_a_job_for_another_model_ends_the_preload(tmp_path: Path) -> None:
+    async with supervised("loads_slowly") as supervisor:
+        preloading = asyncio.create_task(supervisor.preload(Model(str(tmp_path / "never"), "cpu")))
+        while supervisor.pid is None:
+            await asyncio.sleep(0)
+        pid = supervisor.pid
+        (tmp_path / "go").touch()
+        await supervisor.render(Model(str(tmp_path), "cpu"), job("succeed", tmp_path / "a"), lambda _: None)
+        with pytest.raises(EngineUnavailable, match="a job needed another model"):
+            await preloading
+
+        assert not is_running(pid)
+
+
+async def test_a_preload_does_not_take_the_place_of_a_model_that_is_loaded(tmp_path: Path) -> None:
+    async with supervised() as supervisor:
+        await supervisor.preload(MODEL)
+        with pytest.raises(EngineUnavailable, match="/models/a is loaded, and one model fits at a time"):
+            await supervisor.preload(Model("/models/b", "cpu"))
+
+        assert supervisor.is_warm(MODEL)
+
+
+async def test_a_preload_that_fails_says_why_and_leaves_no_child() -> None:
+    async with supervised("cannot_load") as supervisor:
+        with pytest.raises(OutOfMemory, match="CUDA out of memory"):
+            await supervisor.preload(MODEL)
+
+        assert supervisor.pid is None
+
+
+async def test_closing_ends_a_preload(tmp_path: Path) -> None:
+    async with supervised("loads_for_ever") as supervisor:
+        preloading = asyncio.create_task(supervisor.preload(MODEL))
+        while supervisor.pid is None:
+            await asyncio.sleep(0)
+        pid = supervisor.pid
+        await supervisor.close()
+        with pytest.raises(EngineUnavailable, match="The load was ended"):
+            await preloading
+
+        assert not is_running(pid)
 
 
 async def test_jobs_wait_for_one_another(tmp_path: Path) -> None:

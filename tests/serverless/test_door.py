@@ -41,6 +41,13 @@ class StandIn:
         self._act = act
         self.calls: list[Call] = []
         self.is_closed = False
+        self.begun: list[str] = []
+
+    def note_ready(self) -> None:
+        self.begun.append("ready")
+
+    def warm_up(self) -> None:
+        self.begun.append("warming")
 
     async def perform(self, payload: object, call: Call) -> dict[str, Any]:
         self.calls.append(call)
@@ -293,6 +300,27 @@ def test_the_worker_is_closed_when_the_sdks_loop_ends() -> None:
 
     assert [False] == closed_early
     assert worker.is_closed
+
+
+def test_the_worker_warms_up_once_before_the_first_job_and_is_closed_without_one() -> None:
+    worker = StandIn(echo)
+
+    async def sdk(door: Door) -> list[int]:
+        return [door.begin(1), door.begin(1)]
+
+    concurrency = asyncio.run(sdk(door_of(worker)))
+
+    assert [1, 1] == concurrency
+    assert ["ready", "warming"] == worker.begun
+    assert worker.is_closed
+
+
+def test_a_local_run_warms_nothing_up() -> None:
+    worker = StandIn(echo)
+
+    asyncio.run(door_of(worker)(job()))
+
+    assert ["ready"] == worker.begun
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -9,15 +9,19 @@ from pathlib import Path
 import pytest
 
 from wanworker.errors import EngineUnavailable
+from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel
 from wanworker.serverless.fitness import (
-    GPU_PROGRAM,
     Unfit,
     check_ffmpeg,
     check_gpu,
     check_writable,
     fitness_check,
 )
-from wanworker.settings import Settings
+from wanworker.settings import Settings, child_environment
+
+
+def no_kernel(python: str, run: KernelRun) -> None:
+    raise AssertionError(f"a kernel ran in {python} where there is no GPU: {run}")
 
 
 def python(code: str) -> list[str]:
@@ -59,25 +63,30 @@ def test_an_ffmpeg_that_does_not_start_is_unfit(tmp_path: Path) -> None:
         check_ffmpeg(lambda: str(broken))
 
 
+def gpu_checked(code: str, *, timeout_s: float = 30) -> KernelRun:
+    """Check the GPU by a program of the test's own."""
+    return check_gpu(run_kernel(python(code), child_environment(), timeout_s=timeout_s))
+
+
 def test_a_gpu_that_runs_a_kernel_is_fit() -> None:
-    check_gpu(python("pass"), timeout_s=30)
+    assert gpu_checked("print('a kernel ran')").ran
 
 
 def test_a_gpu_that_fails_says_its_last_line() -> None:
     code = "import sys; print('warming up', file=sys.stderr); sys.exit('CUDA error: no kernel image')"
 
     with pytest.raises(Unfit, match="The GPU does not work: exit code 1: CUDA error: no kernel image"):
-        check_gpu(python(code), timeout_s=30)
+        gpu_checked(code)
 
 
 def test_a_gpu_that_crashes_its_process_says_the_signal() -> None:
     with pytest.raises(Unfit, match="exit code -6: nothing was said"):
-        check_gpu(python("import os; os.abort()"), timeout_s=30)
+        gpu_checked("import os; os.abort()")
 
 
 def test_a_gpu_that_hangs_is_unfit_when_its_time_is_up() -> None:
     with pytest.raises(Unfit, match=r"no answer within 0\.2 s"):
-        check_gpu(python("import threading; threading.Event().wait()"), timeout_s=0.2)
+        gpu_checked("import threading; threading.Event().wait()", timeout_s=0.2)
 
 
 @pytest.mark.parametrize(
@@ -95,23 +104,23 @@ def test_a_gpu_that_hangs_is_unfit_when_its_time_is_up() -> None:
 )
 def test_the_gpu_program_asks_torch(tmp_path: Path, torch: str, message: str | None) -> None:
     (tmp_path / "torch.py").write_text(torch)
-    argv = python(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{GPU_PROGRAM}")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{GPU_PROGRAM}"
 
     if message is None:
-        check_gpu(argv, timeout_s=30)
+        assert not gpu_checked(code).ran
     else:
         with pytest.raises(Unfit, match=message):
-            check_gpu(argv, timeout_s=30)
+            gpu_checked(code)
 
 
 def test_missing_weights_and_an_absent_comfyui_do_not_stop_a_worker(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(engine="mini")
 
-    fitness_check(settings)()
+    fitness_check(settings, no_kernel)()
 
     assert not settings.ckpt_dir.exists()
     assert settings.out_dir.is_dir()
 
 
 def test_the_check_has_a_name_that_runpod_can_show(make_settings: Callable[..., Settings]) -> None:
-    assert "wanworker_fitness" == fitness_check(make_settings()).__name__
+    assert "wanworker_fitness" == fitness_check(make_settings(), no_kernel).__name__

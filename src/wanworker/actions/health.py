@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import Field
 import wanworker
 from wanworker.actions.base import Action, Context
 from wanworker.actions.fields import Request, parse
+from wanworker.engines.facts import Kernel
 
 
 class HealthRequest(Request):
@@ -20,7 +22,7 @@ class HealthRequest(Request):
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Return the documented keys, and which engine is ready for which task; the facts' age in seconds."""
+    """Return the documented keys, and which engine is ready for which task and why not; ages in seconds."""
     request, warnings = parse(HealthRequest, fields)
     facts, age_s = await context.facts.current(refresh=request.refresh)
     settings = context.settings
@@ -33,10 +35,24 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "version": wanworker.__version__,
         "mini_allowed": settings.mini,
         "engines": {name: dict(tasks) for name, tasks in facts.engines.items()},
-        "gpus": [{"name": gpu.name, "memory_mib": gpu.memory_mib} for gpu in facts.gpus],
+        "gpus": [dataclasses.asdict(gpu) for gpu in facts.gpus],
+        "kernels": [_shown(kernel) for kernel in facts.kernels],
+        "damaged": [{"path": str(file.path), "flaw": file.flaw} for file in facts.damaged],
+        "disk": [{"path": str(place), "free_bytes": free} for place, free in facts.free_bytes.items()],
+        "preload": [preload.to_json() for preload in facts.preloads],
         "facts_age_s": round(age_s, 1),
     }
     return answer | ({"warnings": warnings} if warnings else {})
+
+
+def _shown(kernel: Kernel) -> dict[str, Any]:
+    return {
+        "python": kernel.python,
+        "engines": list(kernel.engines),
+        "ran": kernel.run.ran,
+        "text": kernel.run.text,
+        "age_s": round(kernel.age_s, 1),
+    }
 
 
 ACTION = Action("health", run, implied_by=lambda fields: fields.get("health") is True)

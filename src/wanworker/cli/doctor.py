@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wanworker.cli.base import EXIT_FAILED, Command, read_settings
-from wanworker.cli.fetch import tree_folders
 from wanworker.cli.say import plain, say_json
-from wanworker.models.catalogue import PRESETS, preset_for
+from wanworker.engines.interpreters import interpreters, kernel_in, without_kernel
+from wanworker.engines.weight_folders import weight_folders
+from wanworker.models.catalogue import preset_for
 from wanworker.models.damage import damaged_in
 from wanworker.models.doctor import Check, Report, Row, as_json, as_table
 from wanworker.models.fetch import SPARE_BYTES, free_on_disk, in_words
-from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel
+from wanworker.models.gpu_kernel import KernelRun
 from wanworker.models.hardware import Gpu, available_memory_mib, gpus
 
 if TYPE_CHECKING:
@@ -27,13 +27,6 @@ if TYPE_CHECKING:
     from wanworker.settings import Settings
 
 _NARROWEST, _WIDEST = 80, 140
-
-
-def _run_kernel(python: str) -> KernelRun:
-    from wanworker.serverless.fitness import GPU_TIMEOUT_S
-    from wanworker.settings import child_environment
-
-    return run_kernel([python, "-c", GPU_PROGRAM], child_environment(), timeout_s=GPU_TIMEOUT_S)
 
 
 def _ffmpeg() -> str:
@@ -51,7 +44,7 @@ class Machine:
     gpus: Callable[[], Sequence[Gpu]] = gpus
     memory_mib: Callable[[], int | None] = available_memory_mib
     free_bytes: Callable[[Path], int] = free_on_disk
-    kernel: Callable[[str], KernelRun] = _run_kernel
+    kernel: Callable[[str], KernelRun] = kernel_in
     ffmpeg: Callable[[], str] = _ffmpeg
 
 
@@ -80,17 +73,12 @@ def run(args: Namespace, machine: Machine | None = None) -> int:
 
 def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
     """Ask the machine and every engine; takes seconds where a kernel runs. The output folder is made if missing."""
-    kernels = {python: machine.kernel(python) for python in _interpreters(settings)} if machine.gpus() else {}
-    broken = {
-        engine: (f"no kernel runs in {python}: {kernels[python].text}",)
-        for python, engines in _interpreters(settings).items()
-        for engine in engines
-        if python in kernels and kernels[python].failed
-    }
+    kernels = {python: machine.kernel(python) for python in interpreters(settings)} if machine.gpus() else {}
+    broken = without_kernel(settings, kernels)
     return Report(
         rows=tuple(_rows(settings, roster, broken)),
         checks=(*_gpu_checks(settings, machine, kernels), *_other_checks(settings, machine)),
-        damaged=damaged_in(_weight_folders(settings)),
+        damaged=damaged_in(weight_folders(settings)),
         searched=tuple(str(place) for place in settings.model_dirs),
         free_bytes=machine.free_bytes(settings.ckpt_dir),
     )
@@ -125,32 +113,6 @@ def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state
     return state.missing
 
 
-def _interpreters(settings: Settings) -> dict[str, list[str]]:
-    """Return each Python that computes on a GPU, with the engines whose it is."""
-    from wanworker.comfyui.server_launch import interpreter_of
-
-    pairs = [(sys.executable, "diffusers")]
-    if settings.comfyui_root and not settings.comfyui_url:
-        pairs.append((str(settings.comfyui_python or interpreter_of(settings.comfyui_root)), "comfyui"))
-    if (settings.wan_home / "generate.py").is_file():
-        pairs.append((str(settings.wan_interpreter), "wan_cli"))
-    found: dict[str, list[str]] = {}
-    for python, engine in pairs:
-        found.setdefault(python, []).append(engine)
-    return found
-
-
-def _weight_folders(settings: Settings) -> Iterator[Path]:
-    from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders
-    from wanworker.engines.comfyui_weights import FOLDERS
-
-    own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
-    for root in models_folders((*own, *settings.model_dirs)):
-        yield from (root / part for folder in FOLDERS for part in MODEL_FOLDERS[folder])
-    for preset in PRESETS.values():
-        yield from tree_folders(preset, settings)
-
-
 def _gpu_checks(settings: Settings, machine: Machine, kernels: dict[str, KernelRun]) -> Iterator[Check]:
     cards = machine.gpus()
     if not cards:
@@ -158,7 +120,7 @@ def _gpu_checks(settings: Settings, machine: Machine, kernels: dict[str, KernelR
     for card in cards:
         memory = f"{card.memory_mib} MiB, compute capability {card.compute_capability}"
         yield Check("GPU", f"{card.name}, {memory}, driver {card.driver}")
-    for python, engines in _interpreters(settings).items():
+    for python, engines in interpreters(settings).items():
         if (kernel := kernels.get(python)) is not None:
             text = f"{kernel.text} ({python}, for {' and '.join(engines)})"
             yield Check("kernel", text, is_bad=not kernel.ran)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, TextIO
 from wanworker.cli.bar import Bar
 from wanworker.cli.base import EXIT_STOPPED, Command, CommandFailed, misused, read_settings
 from wanworker.cli.say import say
+from wanworker.engines.weight_folders import tree_folders
 from wanworker.models.catalogue import PRESETS, Preset
 from wanworker.models.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan
 from wanworker.models.hub import FetchFailed, Hub
-from wanworker.models.hub_cache import snapshots
 
 if TYPE_CHECKING:
     from wanworker.settings import Settings
@@ -68,14 +68,6 @@ def run(
     except FetchFailed as error:
         raise CommandFailed(str(error), hint=_AGAIN, code="FETCH_FAILED") from error
     return 0
-
-
-def tree_folders(preset: Preset, settings: Settings) -> list[Path]:
-    """Return the other places where an engine finds the repository of *preset*: by its name, and in the hub's cache."""
-    if preset.tree is None:
-        return []
-    below = [place / preset.tree.folder for place in settings.model_dirs]
-    return [*below, *snapshots(settings.hub_cache_dirs, preset.tree.repository)]
 
 
 def _elsewhere(settings: Settings) -> Callable[[str], Iterator[Path]]:

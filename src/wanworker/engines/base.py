@@ -66,7 +66,7 @@ class Readiness:
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """
-    What an engine says of a finished render; `timings` are seconds by stage, `load_s` among them.
+    What an engine says of a finished render; `timings` are seconds by stage, `load_s` among them (docs/api.md).
 
     `files` are what a graph made, in its own order; a render's one file is the path that the engine was given.
     """
@@ -102,6 +102,19 @@ class GraphEngine(Engine, Protocol):
 
     async def run_graph(self, spec: GraphSpec, out_dir: Path, *, work_dir: Path, report: Report) -> Rendered:
         """Write every output of the graph into *out_dir* (an empty folder) and name them; as `render` otherwise."""
+
+
+@runtime_checkable
+class PreloadingEngine(Engine, Protocol):
+    """An engine that keeps something warm between jobs, and can have it so before the first."""
+
+    async def preload(self, task: str | None) -> None:
+        """
+        Have ready what a plain job of *task* would wait for, or what jobs of every task would (None).
+
+        A job that comes meanwhile does not wait behind this: it waits for the same load, or goes first. Raises
+        WorkerError; what was started stays for the jobs, and ends with `close`.
+        """
 
 
 @dataclass(frozen=True, slots=True)

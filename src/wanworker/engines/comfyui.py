@@ -24,6 +24,7 @@ from wanworker.engines.comfyui_graphs import Filled, ModelChoice, Uploads, graph
 from wanworker.engines.comfyui_inputs import sent_inputs
 from wanworker.engines.comfyui_place import lacks, server_place
 from wanworker.engines.comfyui_restart import with_one_restart
+from wanworker.engines.comfyui_waits import Waits
 from wanworker.engines.comfyui_weights import FolderLists, Lists
 from wanworker.engines.preview import Previewed
 from wanworker.errors import ModelNotFound, NoOutput
@@ -64,6 +65,7 @@ class ComfyUI:
         self._client: ComfyClient | None = None
         self._generation = -1
         self._answered_at = 0.0
+        self._waits = Waits(clock)
         self._launch = where if isinstance(where, Launch) else None
         # Its own first, as it looks for them itself.
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
@@ -106,7 +108,7 @@ class ComfyUI:
             admitted = await admit(client, filled.graph)
             finished = await self._run(client, admitted.graph, report)
             await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
-            return Rendered(filled.model, (*filled.warnings, *admitted.remarks), _timings(finished))
+            return Rendered(filled.model, (*filled.warnings, *admitted.remarks), self._timings(finished))
 
         return await with_one_restart(self._server, _run_id(out_path), run)
 
@@ -132,7 +134,7 @@ class ComfyUI:
             finished = await self._run(client, with_prefix(admitted.graph, classes, run_id), report)
             files = await fetched(client, finished.outcome.outputs, out_dir, run_id)
             left_out = [str(problem) for problem in finished.problems]
-            return Rendered("comfyui", (*unused, *left_out), _timings(finished), files)
+            return Rendered("comfyui", (*unused, *left_out), self._timings(finished), files)
 
         return await with_one_restart(self._server, _run_id(out_dir), run)
 
@@ -150,7 +152,8 @@ class ComfyUI:
         """Return a client of a server that answers, having started it if need be. Raises EngineUnavailable."""
         if self._client is not None and self.status == "online" and self._clock() - self._answered_at < _TRUST_S:
             return self._client
-        await self._server.ensure(lambda stage: report(Progress(stage, 0.0)))
+        with self._waits.measured(report) as hear:
+            await self._server.ensure(hear)
         self._answered_at = self._clock()
         if self._client is None:
             self._client = self._make_client()
@@ -158,6 +161,10 @@ class ComfyUI:
             self._client.drop_object_info()
             self._generation = self._server.generation
         return self._client
+
+    async def preload(self, task: str | None) -> None:  # noqa: ARG002 - the contract's; one server serves them all
+        """Have the server up; see PreloadingEngine. It loads weights when a graph first wants them."""
+        await self.connected(lambda _progress: None)
 
     async def close(self) -> None:
         """End our own server and all connections."""
@@ -180,6 +187,10 @@ class ComfyUI:
 
         prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())
         return await watch(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear)
+
+    def _timings(self, finished: Finished) -> Mapping[str, float]:
+        seconds = finished.outcome.execution_s
+        return self._waits.told() | ({} if seconds is None else {"execution_s": seconds})
 
     async def _available(self, client: ComfyClient) -> Lists:
         """Return the server's lists; of our own server, without the damaged files, which it would fail to load."""
@@ -211,8 +222,3 @@ def _video_of(outputs: Sequence[OutputFile], saver: str) -> OutputFile:
         if output.node == saver:
             return output
     raise NoOutput("The graph ran and its saving node left no file.")
-
-
-def _timings(finished: Finished) -> Mapping[str, float]:
-    seconds = finished.outcome.execution_s
-    return {} if seconds is None else {"execution_s": seconds}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from wanworker.engines.resident.progress import reporting
 from wanworker.engines.resident.protocol import Adapter, Model, Render
 from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
-from wanworker.errors import ModelNotFound
+from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.models import hardware
 from wanworker.models.hardware import Gpu
 from wanworker.models.layouts import Layouts, WanFolder
@@ -71,15 +72,25 @@ class DiffusersEngine:
         files = lora_files(self._places)
         chosen, warnings = loras_for(spec, files, experts=folder.experts)
         adapters = tuple(Adapter(str(files[name]), expert, strength) for name, expert, strength in chosen)
-        model = Model(str(folder.path), placement_for(folder.sizes_bytes, self._gpus(), spec.offload_model))
+        model = self._model(folder, spec.offload_model)
         request = request_for(spec, out_path, adapters, is_distilled=folder.is_distilled, warnings=warnings)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
         return Rendered(folder.path.name, (*warnings, *done.warnings), done.timings)
 
+    async def preload(self, task: str | None) -> None:
+        """Load the weights of *task*; see PreloadingEngine. Raises ModelNotFound when they are not whole."""
+        if task is None:
+            raise InvalidRequest("diffusers loads the weights of a task; name one.")
+        folder = await asyncio.to_thread(self._folder, task)
+        await self._supervisor.preload(self._model(folder, None))
+
     async def close(self) -> None:
         """End the child."""
         await self._supervisor.close()
+
+    def _model(self, folder: WanFolder, offload: bool | None) -> Model:
+        return Model(str(folder.path), placement_for(folder.sizes_bytes, self._gpus(), offload))
 
     def _folder(self, task: str) -> WanFolder:
         folders = self._layouts.find(task)

@@ -1,15 +1,23 @@
-"""What the engines can do on this machine, looked up once and kept with its age."""
+"""What the engines can do on this machine, looked up beside the jobs and kept with its age."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wanworker.engines.interpreters import interpreters, kernel_in, without_kernel
+from wanworker.engines.preload import Preload
 from wanworker.engines.roster import Roster
+from wanworker.engines.weight_folders import weight_folders
+from wanworker.models.damage import Damaged, damaged_in
+from wanworker.models.fetch import free_on_disk
+from wanworker.models.gpu_kernel import KernelRun
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.spec import TASKS
 
@@ -17,17 +25,47 @@ if TYPE_CHECKING:
     from wanworker.comfyui.server import Status
     from wanworker.engines.comfyui import ComfyUI
 
+log = logging.getLogger(__name__)
+
 #: A server that computes may take seconds to answer; health is not to wait longer than this.
 _COMFYUI_TIMEOUT_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What is asked of the machine; a test answers in its place."""
+
+    gpus: Callable[[], Sequence[Gpu]] = gpus
+    kernel: Callable[[str], KernelRun] = kernel_in
+    free_bytes: Callable[[Path], int] = free_on_disk
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Whether a kernel ran in `python`, the interpreter of `engines`, and how long ago that was seen."""
+
+    python: str
+    engines: tuple[str, ...]
+    run: KernelRun
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """Each engine's word on each of its tasks (`ready` or what is missing), the cards, and ComfyUI's state."""
+    """
+    Each engine's word on each of its tasks (`ready` or what is missing), and what it rests on.
+
+    `free_bytes` is the room in the folders of weights and videos. `kernels` are those that were run, by the check
+    before the first job or by a refresh.
+    """
 
     engines: Mapping[str, Mapping[str, str]]
     gpus: tuple[Gpu, ...]
     comfyui_status: Status
+    damaged: tuple[Damaged, ...] = ()
+    free_bytes: Mapping[Path, int] = dataclasses.field(default_factory=dict)
+    kernels: tuple[Kernel, ...] = ()
+    preloads: tuple[Preload, ...] = ()
 
     @property
     def can_render_real(self) -> bool:
@@ -38,27 +76,97 @@ class Facts:
 class FactKeeper:
     """Answer from the last look; look again when asked to, or when there was none yet."""
 
-    def __init__(self, roster: Roster, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        *,
+        preloads: Callable[[], tuple[Preload, ...]] = tuple,
+        machine: Machine = Machine(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._roster = roster
+        self._preloads = preloads
+        self._machine = machine
         self._clock = clock
         self._kept: tuple[Facts, float] | None = None
+        self._kernels: dict[str, tuple[KernelRun, float]] = {}
+        self._first: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Look for the first time, in the background; never waits. Wants a running loop."""
+        if self._first is None:
+            self._first = asyncio.create_task(self._look_first())
+
+    async def close(self) -> None:
+        """End a look that is under way."""
+        if self._first is not None:
+            self._first.cancel()
+            await asyncio.gather(self._first, return_exceptions=True)
+
+    def note_kernel(self, python: str, run: KernelRun) -> None:
+        """Keep what came of a kernel that somebody else ran."""
+        self._kernels[python] = (run, self._clock())
 
     async def current(self, *, refresh: bool) -> tuple[Facts, float]:
         """
-        Return the facts and their age in seconds; at most a few seconds, then something did not answer.
+        Return the facts and their age in seconds; without *refresh* at once, but for the first look.
 
-        ComfyUI's state is always the newest known: every job that uses the server tells of it.
+        That, and a refresh, take at most a few seconds where there is no GPU; where there is one a refresh runs a
+        kernel, which takes up to a minute. ComfyUI's state and the preloads' are always the newest known: every job
+        that uses the server tells of it.
         """
-        if refresh or self._kept is None:
-            server = await _asked_comfyui(self._roster)
-            engines, cards = await asyncio.gather(
-                asyncio.to_thread(_engine_words, self._roster), asyncio.to_thread(gpus)
-            )
-            self._kept = (Facts(engines, cards, server), self._clock())
+        if refresh:
+            await self._run_kernels()
+            await self.look()
+        elif self._kept is None:
+            await (self.look() if self._first is None else asyncio.wait({self._first}))
+        if self._kept is None:  # the first look failed, and says why in the log
+            await self.look()
+        assert self._kept is not None, "a look that does not raise keeps what it saw"
         facts, seen = self._kept
         engine = _comfyui(self._roster)
-        known = facts if engine is None else dataclasses.replace(facts, comfyui_status=engine.status)
-        return known, self._clock() - seen
+        status = facts.comfyui_status if engine is None else engine.status
+        newest = dataclasses.replace(
+            facts, comfyui_status=status, kernels=self._known_kernels(), preloads=self._preloads()
+        )
+        return newest, self._clock() - seen
+
+    async def look(self) -> None:
+        """Look at everything but the kernels, and keep it."""
+        server = await _asked_comfyui(self._roster)
+        facts = await asyncio.to_thread(self._looked, server)
+        self._kept = (facts, self._clock())
+
+    async def _look_first(self) -> None:
+        try:
+            await self.look()
+        except Exception:  # nobody waits for it: whoever asks next looks again and meets the failure itself
+            log.exception("the engines could not be looked at")
+
+    def _looked(self, server: Status) -> Facts:
+        settings = self._roster.settings
+        lacks = without_kernel(settings, {python: run for python, (run, _) in self._kernels.items()})
+        return Facts(
+            engines=_engine_words(self._roster, lacks),
+            gpus=tuple(self._machine.gpus()),
+            comfyui_status=server,
+            damaged=damaged_in(weight_folders(settings)),
+            free_bytes={place: self._machine.free_bytes(place) for place in (settings.ckpt_dir, settings.out_dir)},
+        )
+
+    async def _run_kernels(self) -> None:
+        """Run one kernel after the other: two at once would be slower, and each wants memory of the card."""
+        if not await asyncio.to_thread(self._machine.gpus):
+            return
+        for python in interpreters(self._roster.settings):
+            self.note_kernel(python, await asyncio.to_thread(self._machine.kernel, python))
+
+    def _known_kernels(self) -> tuple[Kernel, ...]:
+        engines = interpreters(self._roster.settings) if self._kernels else {}
+        return tuple(
+            Kernel(python, engines.get(python, ()), run, self._clock() - seen)
+            for python, (run, seen) in self._kernels.items()
+        )
 
 
 def _comfyui(roster: Roster) -> ComfyUI | None:
@@ -82,12 +190,10 @@ async def _asked_comfyui(roster: Roster) -> Status:
         return engine.status
 
 
-def _engine_words(roster: Roster) -> dict[str, dict[str, str]]:
+def _engine_words(roster: Roster, lacks: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
     words: dict[str, dict[str, str]] = {}
     for row in roster.rows:
         states = {task: roster.readiness(row.name, task) for task in TASKS if task in row.capabilities.tasks}
-        words[row.name] = {
-            task: "ready" if state.is_ready else "; ".join((*state.missing, *state.lacking))
-            for task, state in states.items()
-        }
+        said = {task: (*state.missing, *state.lacking, *lacks.get(row.name, ())) for task, state in states.items()}
+        words[row.name] = {task: "; ".join(lines) or "ready" for task, lines in said.items()}
     return words

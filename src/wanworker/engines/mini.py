@@ -23,6 +23,7 @@ from wanworker.settings import Settings, child_environment
 from wanworker.spec import RANGES, TASKS, RenderSpec, Size, nearest_frames
 
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "mini"
+_MODEL = Model(str(FOLDER), "cpu")
 
 #: The frames of a clip whose length nothing decides: Wan's own default.
 _FRAMES = 81
@@ -80,12 +81,15 @@ class MiniEngine:
         frames = await _frames_of(spec)
         silent_path = work_dir / "silent.mp4" if spec.audio else out_path
         request = request_for(spec, silent_path, frames)
-        model = Model(str(FOLDER), "cpu")
-        take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
-        done = await self._supervisor.render(model, request, take)
+        take = reporting(report, is_warm=self._supervisor.is_warm(_MODEL), clock=self._clock)
+        done = await self._supervisor.render(_MODEL, request, take)
         if spec.audio:
             await add_sound(silent_path, spec.audio, out_path, duration_s=frames / spec.fps)
         return Rendered(miniature().name, (*warnings_of(spec, request), *done.warnings), done.timings)
+
+    async def preload(self, task: str | None) -> None:  # noqa: ARG002 - the contract's; its weights are one set
+        """Load the weights; see PreloadingEngine."""
+        await self._supervisor.preload(_MODEL)
 
     async def close(self) -> None:
         """End the child."""

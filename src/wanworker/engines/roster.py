@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 
 from wanworker.engines.base import Engine, EngineRow, Readiness
@@ -17,8 +18,9 @@ class Roster:
 
     def __init__(self, rows: Sequence[EngineRow], settings: Settings) -> None:
         self.rows = tuple(rows)
-        self._settings = settings
+        self.settings = settings
         self._built: dict[str, Engine] = {}
+        self._building = threading.Lock()
 
     def row(self, name: str) -> EngineRow:
         """Return the row of this name. Raises InvalidRequest naming the known engines."""
@@ -29,10 +31,11 @@ class Roster:
         raise InvalidRequest(f"Unknown engine {name[:60]!r}; known: {known}.", field="engine")
 
     def engine(self, name: str) -> Engine:
-        """Return the engine of this name, building it the first time."""
-        if name not in self._built:
-            self._built[name] = self.row(name).build(self._settings)
-        return self._built[name]
+        """Return the engine of this name, building it the first time; jobs, health and preloads ask from threads."""
+        with self._building:
+            if name not in self._built:
+                self._built[name] = self.row(name).build(self.settings)
+            return self._built[name]
 
     def readiness(self, name: str, task: str) -> Readiness:
         """Say whether engine *name* can render *task* here; an engine does not know the tasks of others."""

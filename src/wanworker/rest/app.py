@@ -77,6 +77,8 @@ class Parts:
             self.health.watch(),
         )
         tasks = [asyncio.create_task(each) for each in work]
+        self.worker.note_ready()
+        self.worker.warm_up()
         try:
             yield
         finally:

@@ -52,10 +52,19 @@ class HealthDesk:
         """Look again every now and then, until cancelled."""
         while True:
             try:
-                self._facts, _ = await self._worker.facts.current(refresh=True)
+                self._facts = await self._looked()
             except Exception:  # a look that fails must not end the looking
                 log.exception("the engines could not be looked at")
             await asyncio.sleep(self._refresh_s)
+
+    async def _looked(self) -> Facts:
+        """Return facts of this turn: the worker's own first look counts as one."""
+        keeper = self._worker.facts
+        facts, age_s = await keeper.current(refresh=False)
+        if age_s < self._refresh_s:
+            return facts
+        await keeper.look()
+        return (await keeper.current(refresh=False))[0]
 
     @property
     def is_ready(self) -> bool:

@@ -45,6 +45,12 @@ class MakeCall(Protocol):
 class Performer(Protocol):
     """What the door needs of the worker (wanworker.app.Worker)."""
 
+    def note_ready(self) -> None:
+        """Note that jobs can be taken from now on."""
+
+    def warm_up(self) -> None:
+        """Begin in the background what jobs would wait for; never waits, never raises."""
+
     async def perform(self, payload: object, call: Any) -> dict[str, Any]:
         """Return the answer. Raises WorkerError; on cancellation returns only when all work has stopped."""
 
@@ -80,14 +86,31 @@ class Door:
         )
         self._closing: asyncio.Task[None] | None = None
 
+    def begin(self, concurrency: int) -> int:
+        """
+        Be the SDK's `concurrency_modifier`: the one thing that it calls in its loop before it asks for a first job.
+
+        Leaves *concurrency* as it is. A local run has none: its one job would only compete with what it wants.
+        """
+        if self._opened():
+            self._worker.warm_up()
+        return concurrency
+
     async def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
         """Answer *job*; see `handle`. A local run that is interrupted ends the process, once all work has stopped."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close_with_the_loop())
+        if self._opened():
             await asyncio.sleep(0)  # let it begin: a task that is cancelled before its first step never cleans up
         if job["id"] == _LOCAL_ID:
             return await _interruptible(self._handle(job))
         return await self._handle(job)
+
+    def _opened(self) -> bool:
+        """Open the door if it is not yet open, and say whether it was not."""
+        if self._closing is not None:
+            return False
+        self._closing = asyncio.create_task(self._close_with_the_loop())
+        self._worker.note_ready()
+        return True
 
     async def _close_with_the_loop(self) -> None:
         try:

@@ -9,14 +9,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from wanworker.engines.interpreters import kernel_in
 from wanworker.errors import EngineUnavailable
 from wanworker.media import ffmpeg
-from wanworker.models.gpu_kernel import GPU_PROGRAM
+from wanworker.models.gpu_kernel import KernelRun
 from wanworker.models.hardware import gpus
 from wanworker.settings import Settings, child_environment
 
-#: A first import of torch from a cold disk takes up to a minute, its first kernel some seconds.
-GPU_TIMEOUT_S = 180.0
 FFMPEG_TIMEOUT_S = 30.0
 
 #: A full disk fails jobs with a code of its own, and may be freed while the worker lives.
@@ -27,14 +26,18 @@ class Unfit(Exception):
     """The worker cannot do any job; RunPod replaces it and shows the text."""
 
 
-def fitness_check(settings: Settings) -> Callable[[], None]:
-    """Return the check to register with the SDK, which runs it once before the first job and reports its name."""
+def fitness_check(settings: Settings, note_kernel: Callable[[str, KernelRun], None]) -> Callable[[], None]:
+    """
+    Return the check to register with the SDK, which runs it once before the first job and reports its name.
+
+    *note_kernel* gets the interpreter and what came of a kernel in it, where there is a GPU: health keeps it.
+    """
 
     def wanworker_fitness() -> None:
         check_writable(settings.out_dir)
         check_ffmpeg(ffmpeg.program)
         if settings.engine != "mini" and gpus():
-            check_gpu([sys.executable, "-c", GPU_PROGRAM], timeout_s=GPU_TIMEOUT_S)
+            note_kernel(sys.executable, check_gpu(kernel_in(sys.executable)))
 
     return wanworker_fitness
 
@@ -60,10 +63,11 @@ def check_ffmpeg(find: Callable[[], str]) -> None:
         raise Unfit(f"ffmpeg does not run: {failure}")
 
 
-def check_gpu(argv: Sequence[str], *, timeout_s: float) -> None:
-    """Run *argv*, a program that exits 0 if the GPU works, as a child: its CUDA context goes with it. Raises Unfit."""
-    if failure := _failure(argv, timeout_s):
-        raise Unfit(f"The GPU does not work: {failure}")
+def check_gpu(run: KernelRun) -> KernelRun:
+    """Return *run*, what came of a kernel. Raises Unfit where one should have run and did not."""
+    if run.failed:
+        raise Unfit(f"The GPU does not work: {run.text}")
+    return run
 
 
 def _failure(argv: Sequence[str], timeout_s: float) -> str | None:

@@ -5,39 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.link import Died, Link
+from wanworker.engines.resident.outcome import error_of, leaves_usable
 from wanworker.engines.resident.protocol import Done, Failed, Model, Ready, Render, Stage, Stopped
-from wanworker.errors import (
-    DiskFull,
-    EngineError,
-    EngineFailed,
-    EngineUnavailable,
-    InputUnavailable,
-    InvalidRequest,
-    ModelNotFound,
-    NoOutput,
-    OutOfMemory,
-    WorkerError,
-)
+from wanworker.errors import EngineFailed, EngineUnavailable
 
 log = logging.getLogger(__name__)
-
-_ERRORS: Mapping[str, type[WorkerError]] = {
-    error.code: error
-    for error in (
-        InvalidRequest, InputUnavailable, ModelNotFound,
-        EngineError, EngineFailed, EngineUnavailable, OutOfMemory, NoOutput, DiskFull,
-    )
-}  # fmt: skip
-
-#: 137 is how a shell (a wrapper around the interpreter) tells of SIGKILL.
-_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 OnEvent = Callable[[protocol.Event], None]
 
@@ -63,6 +41,16 @@ class _Child:
     model: Model
     loading: asyncio.Task[protocol.Event | Died]
 
+    def holds(self, model: Model) -> bool:
+        """Say whether it lives with exactly this model, loaded or still loading."""
+        has_failed = self.loading.done() and not self.is_ready
+        return self.model == model and self.link.is_alive and not has_failed
+
+    @property
+    def is_ready(self) -> bool:
+        """The weights are loaded."""
+        return self.loading.done() and not self.loading.cancelled() and isinstance(self.loading.result(), Ready)
+
 
 class Supervisor:
     """
@@ -79,6 +67,7 @@ class Supervisor:
         self._child: _Child | None = None
         self._draining: asyncio.Task[None] | None = None
         self._jobs = 0
+        self._untold_load_s = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -88,22 +77,48 @@ class Supervisor:
     def is_warm(self, model: Model) -> bool:
         """Say whether a living child holds exactly this model, loaded."""
         child = self._child
-        return bool(child and child.model == model and child.link.is_alive and child.loading.done())
+        return child is not None and child.holds(model) and child.is_ready
 
     async def render(self, model: Model, request: Render, on_event: OnEvent) -> Done:
         """
         Run one job and return its last event; the events on the way go to *on_event*.
 
-        The number in `request.job` is replaced by our own. Jobs wait for one another. Timings gain `load_s` (0 where
-        the model was warm). On cancellation the job is stopped at its next step; when that takes longer than the
-        grace, the caller is let go and the next job waits until the child has come to rest.
+        The number in `request.job` is replaced by our own. Jobs wait for one another. Timings gain `wait_s`, how long
+        this job waited for the weights, and `load_s`, how long they took to load: told to the first job that uses
+        them, whoever waited, and 0 to those after it. On cancellation the job is stopped at its next step; when that
+        takes longer than the grace, the caller is let go and the next job waits until the child has come to rest.
         """
         async with self._lock:
             await self._at_rest()
-            load_s = await self._warm(model, on_event)
+            wait_s = await self._warm(model, on_event)
             self._jobs += 1
             done = await self._run(dataclasses.replace(request, job=self._jobs), on_event)
-        return dataclasses.replace(done, timings={"load_s": load_s, **done.timings})
+            load_s, self._untold_load_s = self._untold_load_s, 0.0
+        return dataclasses.replace(done, timings={"load_s": load_s, "wait_s": wait_s, **done.timings})
+
+    async def preload(self, model: Model) -> None:
+        """
+        Have *model* loaded before a job wants it; no job waits behind this.
+
+        A job that comes meanwhile waits for the same load, or ends it where it needs another model: both would not fit
+        on one card. Raises WorkerError where the load fails or was ended, or a child holds another model already.
+        """
+        async with self._lock:
+            await self._at_rest()
+            held = self._child
+            if held is not None and held.link.is_alive and held.model != model:
+                raise EngineUnavailable(f"{held.model.folder} is loaded, and one model fits at a time.")
+            child = await self._child_with(model)
+        await asyncio.wait({child.loading})
+        if child.loading.cancelled():
+            raise EngineUnavailable("The load was ended: a job needed another model, or the worker ends.")
+        outcome = child.loading.result()
+        if isinstance(outcome, Ready):
+            return
+        async with self._lock:
+            if self._child is child:
+                await self._discard()
+        raise error_of(outcome, "while loading the model")
 
     async def close(self) -> None:
         """End the child, whatever it does."""
@@ -117,7 +132,7 @@ class Supervisor:
 
     async def _warm(self, model: Model, on_event: OnEvent) -> float:
         """Have a child with *model* loaded; return the seconds that this job waited for it."""
-        if self.is_warm(model) and self._child is not None and isinstance(self._child.loading.result(), Ready):
+        if self.is_warm(model):
             return 0.0
         started = time.monotonic()
         on_event(Stage(0, "loading"))
@@ -126,32 +141,35 @@ class Supervisor:
         outcome = child.loading.result()
         if not isinstance(outcome, Ready):
             await self._discard()
-            raise _error_of(outcome, "while loading the model")
+            raise error_of(outcome, "while loading the model")
         return time.monotonic() - started
 
     async def _child_with(self, model: Model) -> _Child:
         child = self._child
-        if child is not None and child.model == model and child.link.is_alive:
-            return child  # still loading: the job that began it was cancelled
+        if child is not None and child.holds(model):
+            return child  # still loading: a job that was cancelled began it, or a preload
         await self._discard()
+        started = time.monotonic()
         try:
             link = await Link.start(self._argv, self._environment)
         except OSError as error:
             raise EngineUnavailable(f"The render process could not be started: {error}") from error
         log.info("render process %d loads %s (%s)", link.pid, model.folder, model.placement)
-        child = self._child = _Child(link, model, asyncio.create_task(self._load(link, model)))
+        child = self._child = _Child(link, model, asyncio.create_task(self._load(link, model, started)))
         return child
 
-    async def _load(self, link: Link, model: Model) -> protocol.Event | Died:
+    async def _load(self, link: Link, model: Model, started: float) -> protocol.Event | Died:
         limit_s = self._limits.load_limit_s
         try:
             async with asyncio.timeout(limit_s):
                 await link.send(protocol.Load(model))
                 while not isinstance(event := await link.event(), Ready | Failed | Died):
                     pass
-                return event
         except TimeoutError:
             return Failed(0, EngineFailed.code, f"The model was not loaded within {limit_s:g} s.", usable=False)
+        if isinstance(event, Ready):
+            self._untold_load_s = time.monotonic() - started
+        return event
 
     async def _run(self, request: Render, on_event: OnEvent) -> Done:
         child = self._child
@@ -166,10 +184,10 @@ class Supervisor:
             raise
         if isinstance(outcome, Done):
             return outcome
-        if not _leaves_usable(outcome):
+        if not leaves_usable(outcome):
             await self._discard()
             _remove_output(request)
-        raise _error_of(outcome, "while rendering")
+        raise error_of(outcome, "while rendering")
 
     async def _drain(self, child: _Child, request: Render) -> None:
         """Bring a cancelled job to its end, keep the weights if that succeeds, and leave no file of it."""
@@ -180,7 +198,7 @@ class Supervisor:
                 outcome = await _end_of(child.link, request.job, lambda _event: None)
         except TimeoutError:
             log.warning("render process %d did not stop; it is killed", child.link.pid)
-        if not _leaves_usable(outcome):
+        if not leaves_usable(outcome):
             await self._discard()
         _remove_output(request)
 
@@ -210,28 +228,3 @@ def _remove_output(request: Render) -> None:
     path = Path(request.out_path)
     for left in (path, path.with_name(f"{path.name}.part")):
         left.unlink(missing_ok=True)
-
-
-def _leaves_usable(outcome: protocol.Event | Died | None) -> bool:
-    return isinstance(outcome, Done | Stopped) or (isinstance(outcome, Failed) and outcome.usable)
-
-
-def _error_of(outcome: protocol.Event | Died, when: str) -> WorkerError:
-    if isinstance(outcome, Failed):
-        return _ERRORS.get(outcome.code, EngineFailed)(outcome.message, hint=outcome.hint)
-    if isinstance(outcome, Died):
-        log.warning("the render process ended with %d %s:\n%s", outcome.returncode, when, outcome.last_words)
-        return _error_of_death(outcome, when)
-    return EngineFailed(f"The render process stopped the job unasked {when}.")
-
-
-def _error_of_death(died: Died, when: str) -> WorkerError:
-    last = f" Its last words: {' | '.join(died.last_words.splitlines()[-3:])}" if died.last_words else ""
-    if died.returncode in _KILLED:
-        return OutOfMemory(
-            f"The render process was killed {when} (SIGKILL): most likely the machine's memory ran out.{last}"
-        )
-    how = f"exit code {died.returncode}"
-    if died.returncode < 0:
-        how = f"signal {signal.Signals(-died.returncode).name}"
-    return EngineFailed(f"The render process ended {when} ({how}).{last}")

@@ -1,0 +1,42 @@
+"""The Pythons that compute on a GPU here, each for some engines, and whether a kernel runs in one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel
+from wanworker.settings import Settings, child_environment
+
+#: A first import of torch from a cold disk takes up to a minute, its first kernel some seconds.
+GPU_TIMEOUT_S = 180.0
+
+
+def interpreters(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return each Python that computes on a GPU, with the engines whose it is."""
+    from wanworker.comfyui.server_launch import interpreter_of  # not at the worker's start
+
+    pairs = [(sys.executable, "diffusers")]
+    if settings.comfyui_root and not settings.comfyui_url:
+        pairs.append((str(settings.comfyui_python or interpreter_of(settings.comfyui_root)), "comfyui"))
+    if (settings.wan_home / "generate.py").is_file():
+        pairs.append((str(settings.wan_interpreter), "wan_cli"))
+    found: dict[str, tuple[str, ...]] = {}
+    for python, engine in pairs:
+        found[python] = (*found.get(python, ()), engine)
+    return found
+
+
+def kernel_in(python: str) -> KernelRun:
+    """Run a kernel in *python*, in a child. Blocks for seconds, never raises."""
+    return run_kernel([python, "-c", GPU_PROGRAM], child_environment(), timeout_s=GPU_TIMEOUT_S)
+
+
+def without_kernel(settings: Settings, kernels: Mapping[str, KernelRun]) -> dict[str, tuple[str, ...]]:
+    """Return for each engine in whose Python a kernel failed what it lacks: a line. Pure."""
+    return {
+        engine: (f"no kernel runs in {python}: {kernels[python].text}",)
+        for python, engines in interpreters(settings).items()
+        for engine in engines
+        if python in kernels and kernels[python].failed
+    }

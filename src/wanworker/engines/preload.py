@@ -1,0 +1,146 @@
+"""What comes up in the background while the worker takes its first job: WAN_PRELOAD."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from wanworker.engines.base import PreloadingEngine
+from wanworker.engines.choice import choose
+from wanworker.engines.roster import Roster
+from wanworker.errors import EngineUnavailable, WorkerError
+from wanworker.spec import TASKS, RenderSpec
+
+log = logging.getLogger(__name__)
+
+#: The one name in WAN_PRELOAD that is an engine and no task: ComfyUI's server comes up, whatever will be asked of it.
+_SERVER = "comfyui"
+
+
+class Preload:
+    """One name of WAN_PRELOAD and how far it is: `waiting`, `loading`, `ready` or `failed`, for good."""
+
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+        self.name = name
+        self.engine: str | None = None
+        self.state = "waiting"
+        self.error: str | None = None
+        self._clock = clock
+        self._began = clock()
+        self._took_s: float | None = None
+
+    def begun(self) -> None:
+        """Note that it is loading from now on."""
+        self.state, self._began = "loading", self._clock()
+
+    def ended(self, state: str, error: str | None = None) -> None:
+        """Note the end and how long it took."""
+        self.state, self.error, self._took_s = state, error, self.seconds
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, or has taken so far."""
+        return self._clock() - self._began if self._took_s is None else self._took_s
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as health shows it."""
+        shown = {"name": self.name, "engine": self.engine, "state": self.state, "seconds": round(self.seconds, 1)}
+        return shown | ({"error": self.error} if self.error else {})
+
+
+class Preloader:
+    """
+    Warm engines once, beside the jobs: a job waits for the same load, and one that fails is met again by a job.
+
+    *wanted* are names of WAN_PRELOAD, *asked* is the engine of jobs that name none. A task's engine is the one that
+    would render it.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        wanted: Sequence[str],
+        *,
+        asked: str,
+        mini_allowed: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._roster = roster
+        self._wanted = tuple(wanted)
+        self._asked = asked
+        self._mini_allowed = mini_allowed
+        self._clock = clock
+        self._running: asyncio.Task[None] | None = None
+        self.preloads: tuple[Preload, ...] = ()
+
+    def begin(self) -> None:
+        """Begin, the first time that this is called; never waits, never raises. Wants a running loop."""
+        if self._running is None and self._wanted:
+            self.preloads = tuple(Preload(name, self._clock) for name in self._wanted)
+            self._running = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Wait for nothing any more; what the engines have started is theirs to end."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self) -> None:
+        """Warm the engines side by side, each with its names in their order: of two that want one place, the first."""
+        for preload in self.preloads:
+            await self._guarded(preload, self._choose)
+        engines = dict.fromkeys(preload.engine for preload in self.preloads if preload.engine)
+        await asyncio.gather(*[self._warm(engine) for engine in engines])
+
+    async def _warm(self, engine: str) -> None:
+        for preload in self.preloads:
+            if preload.engine == engine:
+                await self._guarded(preload, self._load)
+
+    async def _guarded(self, preload: Preload, step: Callable[[Preload], Awaitable[None]]) -> None:
+        """Take *step*; what it dies of is a line in the log and the preload's own state."""
+        try:
+            await step(preload)
+        except asyncio.CancelledError:
+            preload.ended("failed", "The worker ends.")
+            raise
+        except WorkerError as error:
+            preload.ended("failed", str(error))
+            log.warning("preload of %s failed after %.1f s: %s", preload.name, preload.seconds, error)
+        except Exception:  # a preload is an offer: whatever it dies of, the worker lives, and jobs try for themselves
+            preload.ended("failed", "Internal error; see the worker's log.")
+            log.exception("preload of %s failed, and nobody foresaw how", preload.name)
+
+    async def _choose(self, preload: Preload) -> None:
+        is_server = preload.name == _SERVER
+        name = _SERVER if is_server else await asyncio.to_thread(self._engine_for, preload.name)
+        engine = await asyncio.to_thread(self._roster.engine, name)
+        if not isinstance(engine, PreloadingEngine):
+            raise EngineUnavailable(f"{name} loads its weights anew for each job; there is nothing to warm.")
+        preload.engine = name
+
+    async def _load(self, preload: Preload) -> None:
+        engine = self._roster.engine(preload.engine or _SERVER)
+        assert isinstance(engine, PreloadingEngine), "seen when it was chosen"
+        preload.begun()
+        await engine.preload(None if preload.name == _SERVER else preload.name)
+        preload.ended("ready")
+        log.info("preload of %s (%s) took %.1f s", preload.name, preload.engine, preload.seconds)
+
+    def _engine_for(self, task: str) -> str:
+        """Return the engine that would render a plain request of *task*. Raises ModelNotFound."""
+        known = TASKS[task]
+        spec = RenderSpec(
+            task=task, prompt="", size=known.size, size_given=False, fps=known.fps, fps_given=False, seed=0,
+        )  # fmt: skip
+        return choose(
+            spec,
+            self._roster.rows,
+            self._roster.readiness,
+            asked=self._asked,
+            searched=str(self._roster.settings.ckpt_dir),
+            mini_allowed=self._mini_allowed,
+        ).engine

@@ -1,0 +1,63 @@
+"""What a child's last word means to the worker: the error that the caller sees, and whether the child can go on."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Mapping
+
+from wanworker.engines.resident import protocol
+from wanworker.engines.resident.link import Died
+from wanworker.engines.resident.protocol import Done, Failed, Stopped
+from wanworker.errors import (
+    DiskFull,
+    EngineError,
+    EngineFailed,
+    EngineUnavailable,
+    InputUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+    NoOutput,
+    OutOfMemory,
+    WorkerError,
+)
+
+log = logging.getLogger(__name__)
+
+_ERRORS: Mapping[str, type[WorkerError]] = {
+    error.code: error
+    for error in (
+        InvalidRequest, InputUnavailable, ModelNotFound,
+        EngineError, EngineFailed, EngineUnavailable, OutOfMemory, NoOutput, DiskFull,
+    )
+}  # fmt: skip
+
+#: 137 is how a shell (a wrapper around the interpreter) tells of SIGKILL.
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+
+def leaves_usable(outcome: protocol.Event | Died | None) -> bool:
+    """Say whether the child can take another job after this."""
+    return isinstance(outcome, Done | Stopped) or (isinstance(outcome, Failed) and outcome.usable)
+
+
+def error_of(outcome: protocol.Event | Died, when: str) -> WorkerError:
+    """Return the error that *outcome*, which is no success, is to the caller; *when* says what was going on."""
+    if isinstance(outcome, Failed):
+        return _ERRORS.get(outcome.code, EngineFailed)(outcome.message, hint=outcome.hint)
+    if isinstance(outcome, Died):
+        log.warning("the render process ended with %d %s:\n%s", outcome.returncode, when, outcome.last_words)
+        return _error_of_death(outcome, when)
+    return EngineFailed(f"The render process stopped the job unasked {when}.")
+
+
+def _error_of_death(died: Died, when: str) -> WorkerError:
+    last = f" Its last words: {' | '.join(died.last_words.splitlines()[-3:])}" if died.last_words else ""
+    if died.returncode in _KILLED:
+        return OutOfMemory(
+            f"The render process was killed {when} (SIGKILL): most likely the machine's memory ran out.{last}"
+        )
+    how = f"exit code {died.returncode}"
+    if died.returncode < 0:
+        how = f"signal {signal.Signals(-died.returncode).name}"
+    return EngineFailed(f"The render process ended {when} ({how}).{last}")

@@ -1,0 +1,25 @@
+"""How old this process is: what its start took, the interpreter's own and every import."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _boot_time_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def age_s(stat: Path = Path("/proc/self/stat"), now: Callable[[], float] = _boot_time_s) -> float | None:
+    """
+    Return the seconds since this process was started; None where the system does not say (not Linux).
+
+    proc(5): field 22 is the start in clock ticks after boot; the second, in parentheses, may hold anything.
+    """
+    try:
+        ticks = int(stat.read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+    return max(0.0, now() - ticks / os.sysconf("SC_CLK_TCK"))
