@@ -211,7 +211,7 @@ async def test_a_run_that_ran_out_of_memory_is_not_repeated(own):
     (root / "die").write_text("1 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 14.50 GiB.")
     answer, _ = await job
 
-    assert (answer["status"], answer["code"]) == ("ERROR", "ENGINE_UNAVAILABLE")
+    assert (answer["status"], answer["code"]) == ("ERROR", "OUT_OF_MEMORY")
     assert "CUDA out of memory" in answer["error"]
     assert len(pids(root)) == 1
 
@@ -235,8 +235,8 @@ async def test_a_server_killed_in_mid_run_is_told_at_once_and_restarted_for_the_
     told_s = time.monotonic() - killed
     again, _ = await ask(worker, {"input": {"workflow": saving("SaveImage"), "request_id": "next"}}, job_id="b")
 
-    assert (lost["status"], lost["code"]) == ("ERROR", "ENGINE_UNAVAILABLE")
-    assert lost["error"].startswith("ComfyUI server is not responding. It ended in the middle of the run.")
+    assert (lost["status"], lost["code"]) == ("ERROR", "OUT_OF_MEMORY")
+    assert lost["error"].startswith("The ComfyUI server ended in the middle of the run for want of memory.")
     assert "SIGKILL" in lost["error"]
     assert told_s < 5
     assert again["status"] == "completed"

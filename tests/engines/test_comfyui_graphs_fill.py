@@ -198,6 +198,16 @@ def test_a_long_sound_is_rendered_in_clips() -> None:
     assert [*titled(filled.graph, "Sound"), 0] == inputs(filled.graph, "Make the video")["audio"]
 
 
+def test_animate_has_the_sound_that_is_sent_with_it_and_else_none() -> None:
+    uploads = dataclasses.replace(UPLOADS["animate-14B"], audio="song.flac", audio_s=2.0)
+    sounding, silent = fill("animate-14B", uploads=uploads), fill("animate-14B")
+
+    assert [*titled(sounding.graph, "Sound"), 0] == inputs(sounding.graph, "Make the video")["audio"]
+    assert "song.flac" == inputs(sounding.graph, "Sound")["audio"]
+    assert () == titled(silent.graph, "Sound")
+    assert "audio" not in inputs(silent.graph, "Make the video")
+
+
 def test_a_short_sound_is_one_clip() -> None:
     filled = fill("s2v-14B")
 

@@ -9,7 +9,7 @@ import pytest
 from wanworker.comfyui.server_process import End
 from wanworker.engines.base import Rendered
 from wanworker.engines.comfyui_restart import ServerDied, with_one_restart
-from wanworker.errors import EngineFailed, EngineUnavailable
+from wanworker.errors import EngineFailed, EngineUnavailable, OutOfMemory
 
 CRASH = "It ended with exit code 134."
 
@@ -94,7 +94,7 @@ async def test_a_second_death_is_the_error():
 
 async def test_what_ran_out_of_memory_is_not_begun_again():
     runs = Runs(Mortal(), sees_it_die_of_memory)
-    with pytest.raises(ServerDied):
+    with pytest.raises(OutOfMemory, match=r"in the middle of the run for want of memory\. It ended with exit code 134"):
         await with_one_restart(runs.server, "a-1", runs)
 
     assert runs.left == 1

@@ -12,7 +12,7 @@ from wanworker.comfyui.connection import NOT_RESPONDING
 from wanworker.comfyui.server import Server
 from wanworker.comfyui.server_process import End
 from wanworker.engines.base import Rendered
-from wanworker.errors import EngineUnavailable
+from wanworker.errors import EngineUnavailable, OutOfMemory
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +40,12 @@ async def with_one_restart(server: Server, run_id: str, run: Run) -> Rendered:
     Return what *run* returns, which gets the name of its files on the server; *run_id*, when the server lives.
 
     When our own server dies meanwhile, *run* is begun once more, under another name, and has to see for itself that
-    a server is there; a warning says so. What ran out of memory would do so again: that, and a second death, raise
-    ServerDied. The caller's deadline bounds both together.
+    a server is there; a warning says so. The caller's deadline bounds both together. Raises ServerDied for a second
+    death, and OutOfMemory at once: what ran out of memory would do so again.
     """
     try:
         return await _while_it_lives(server, run(run_id))
     except ServerDied as death:
-        if death.end.out_of_memory:
-            raise
         log.warning("the run %s is repeated, for the ComfyUI server died in it", run_id)
         warning = (
             f"The ComfyUI server died in the middle of the run and was started again for a second one. {death.end}"
@@ -57,7 +55,7 @@ async def with_one_restart(server: Server, run_id: str, run: Run) -> Rendered:
 
 
 async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) -> Rendered:
-    """Return what *run* returns. Raises ServerDied at once when our own server ends by itself meanwhile."""
+    """Return what *run* returns. Raises ServerDied or OutOfMemory at once when our own server ends meanwhile."""
     before = server.last_end
     running = asyncio.create_task(run)
     try:
@@ -71,8 +69,11 @@ async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) ->
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    assert server.last_end is not None, "it changed"
-    raise ServerDied(server.last_end)
+    end = server.last_end
+    assert end is not None, "it changed"
+    if end.out_of_memory:
+        raise OutOfMemory(f"The ComfyUI server ended in the middle of the run for want of memory. {end}")
+    raise ServerDied(end)
 
 
 async def _has_died(server: Server, before: End | None) -> bool:
