@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import http.server
 import json
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -18,56 +19,31 @@ import pytest
 
 import pages
 import wanworker
-from fakes.clips import clip, converted
-from fakes.comfyui import FakeComfyUI
+import write_pages
 from fakes.comfyui_recordings import video_graph
 from fakes.comfyui_rules import recorded_object_info
-from fakes.files import file_server
+from page_tables import ranges_table, settings_table, weights_table
 from pages import ROOT
 from source import read_modules
 from wanworker.actions import ACTIONS
-from wanworker.actions.base import Call
-from wanworker.actions.comfyui_models import ModelsRequest
 from wanworker.actions.comfyui_workflow import WorkflowRequest
 from wanworker.actions.envelope import resolve
-from wanworker.actions.fields import Request, parse
+from wanworker.actions.fields import parse
 from wanworker.actions.generate_request import GenerateRequest
-from wanworker.actions.graph_inputs import InputField, checked_inputs
-from wanworker.actions.health import HealthRequest
+from wanworker.actions.graph_inputs import checked_inputs
 from wanworker.actions.i2v_request import I2vRequest
-from wanworker.actions.lora_field import LoraField
-from wanworker.actions.status import StatusRequest
-from wanworker.app import Worker
 from wanworker.comfyui.graph import read_graph
 from wanworker.comfyui.preflight import check
 from wanworker.comfyui.problems import as_error
-from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
 from wanworker.media.video import decode_check
 from wanworker.settings import Settings
 from wanworker.spec import RenderSpec, Size
+from write_pages import REQUESTS
 
-REQUESTS: dict[str, type[Request]] = {
-    "generate": GenerateRequest,
-    "status": StatusRequest,
-    "health": HealthRequest,
-    "comfyui_workflow": WorkflowRequest,
-    "comfyui_i2v": I2vRequest,
-    "comfyui_models": ModelsRequest,
-}
-#: Models of the request that have fields, and of the entries of their lists.
-TABLES = {**REQUESTS, "images[]": InputField, "loras[]": LoraField}
+#: Parts that more than one page has.
+TWICE = {"engines"}
 PAGES = pytest.mark.parametrize("path", pages.pages(), ids=lambda path: str(path.relative_to(ROOT)))
-
-#: What the README says of each action.
-ACTION_MEANINGS = {
-    "health": "Says what this worker can do.",
-    "status": "Says what became of a job, and returns its video.",
-    "generate": "Makes a video.",
-    "comfyui_workflow": "Runs your own ComfyUI graph and returns what it saves.",
-    "comfyui_i2v": "Makes a video from a picture, by our graph on ComfyUI.",
-    "comfyui_models": "Lists the model files that ComfyUI can load.",
-}
 
 #: Packages that only diffusers imports: for big models, for LoRAs, for clean prompts.
 NEEDED_UNSEEN = {"accelerate", "ftfy", "peft"}
@@ -82,33 +58,36 @@ def holds(page: str, expected: str) -> None:
         pytest.fail(f"{page} must hold this table:\n\n{expected}\n", pytrace=False)
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param(model, id=name) for name, model in TABLES.items() if model.model_fields]
-)
-def test_api_md_has_each_field_with_its_range_and_default(model: type[Request]) -> None:
-    holds("docs/api.md", pages.request_table(model))
+@PAGES
+def test_parts_written_from_the_code_are_what_the_code_says(path: Path) -> None:
+    text = path.read_text()
+    if (expected := write_pages.written(text)) != text:
+        wrong = difflib.unified_diff(text.splitlines(), expected.splitlines(), "page", "code", n=0, lineterm="")
+        pytest.fail("\n".join([f"run {write_pages.COMMAND}", *wrong]), pytrace=False)
 
 
-def test_api_md_has_each_range_and_task() -> None:
-    holds("docs/api.md", pages.ranges_table())
-    holds("docs/api.md", pages.tasks_table())
+def test_every_part_is_on_some_page_once() -> None:
+    names = [name for path in pages.pages() for name in pages.generated(path.read_text()) if name not in TWICE]
+
+    assert sorted(write_pages.PARTS.keys() - TWICE) == sorted(names)
 
 
-def test_errors_md_has_each_code() -> None:
-    holds("docs/errors.md", pages.errors_table())
+@pytest.mark.parametrize("name", sorted(REQUESTS))
+def test_every_action_has_its_section(name: str) -> None:
+    assert name in pages.anchors(pages.read("docs/api.md"))
 
 
-def test_configuration_md_has_each_variable() -> None:
-    holds("docs/configuration.md", pages.settings_table())
+def test_a_part_that_is_not_the_codes_is_rewritten() -> None:
+    page = "# A\n\n<!-- generated: ranges -->\n| old |\n<!-- end -->\n\nWords.\n"
+    rewritten = write_pages.written(page)
 
-
-def test_the_readme_has_each_action_and_engine() -> None:
-    holds("README.md", pages.actions_table(ACTIONS, ACTION_MEANINGS))
-    holds("README.md", pages.engines_table(ENGINES))
+    assert ["ranges"] == pages.generated(page)
+    assert f"# A\n\n<!-- generated: ranges -->\n{ranges_table()}\n<!-- end -->\n\nWords.\n" == rewritten
+    assert rewritten == write_pages.written(rewritten)
 
 
 def test_comfyui_md_has_each_weight_file() -> None:
-    holds("docs/comfyui.md", pages.weights_table())
+    holds("docs/comfyui.md", weights_table())
 
 
 def _changed(node: str, **inputs: object) -> dict[str, Any]:
@@ -145,39 +124,9 @@ def test_comfyui_md_quotes_what_a_refused_graph_is_told() -> None:
     holds("docs/comfyui.md", pages.table("What is wrong|Code|Error", rows))
 
 
-def shape(answer: object) -> object:
-    """Return the keys of an answer, and of the first entry of its lists; names of models are no keys."""
-    if isinstance(answer, dict):
-        return {key: shape(value) for key, value in answer.items()}
-    if isinstance(answer, list) and answer and isinstance(answer[0], dict):
-        return [shape(answer[0])]
-    return type(answer).__name__
-
-
-@pytest.mark.parametrize("action", ["comfyui_workflow", "comfyui_i2v", "comfyui_models"])
-async def test_the_answer_in_api_md_is_what_the_request_beside_it_gets(
-    action: str, tmp_path: Path, make_settings: Callable[..., Settings]
-) -> None:
-    section = (ROOT / "docs/api.md").read_text().partition(f"\n## {action}\n")[2].partition("\n## ")[0]
-    request, documented = pages.blocks(section, "json")[:2]
-    picture = converted(clip(tmp_path / "clip.mp4"), tmp_path / "picture.png", "-frames:v", "1").read_bytes()
-    async with FakeComfyUI(tmp_path / "comfyui") as server, file_server() as files:
-        server.nodes.media = {".mp4": (tmp_path / "clip.mp4").read_bytes()}
-        files.files |= {"cover.png": picture, "scene.jpg": picture}
-        payload = json.loads(request.replace("https://example.com/", files.url("/files/")))["input"]
-        worker = Worker(make_settings(comfyui_url=server.url, allow_hosts=("127.0.0.1",)))
-        try:
-            answer = await worker.perform(payload, Call("3f0c9a52-u1", None, lambda _: None, 10**7))
-        finally:
-            await worker.close()
-
-    assert shape(json.loads(documented)) == shape(answer)
-    assert json.loads(documented).get("warnings") == answer.get("warnings")
-
-
 def test_a_table_that_is_not_the_codes_is_found() -> None:
     with pytest.raises(pytest.fail.Exception, match=r"README\.md must hold this table"):
-        holds("README.md", pages.settings_table())
+        holds("README.md", settings_table())
 
 
 @PAGES
@@ -250,8 +199,8 @@ def test_the_readmes_python_client_waits_and_saves_the_video(tmp_path: Path) -> 
     ]  # fmt: skip
     (client,) = pages.blocks((ROOT / "README.md").read_text(), "python")
     with endpoint(answers) as (url, asked):
-        client = client.replace("https://api.runpod.ai/v2", url).replace("time.sleep(2)", "time.sleep(0)")
-        env = {"ENDPOINT_ID": "abc", "RUNPOD_API_KEY": "key"}
+        client = client.replace("time.sleep(2)", "time.sleep(0)")
+        env = {"ENDPOINT_URL": f"{url}/abc", "RUNPOD_API_KEY": "key"}
         done = subprocess.run([sys.executable, "-c", client], cwd=tmp_path, env=env, capture_output=True, text=True)
 
     assert 0 == done.returncode, done.stderr
@@ -340,15 +289,3 @@ def test_every_variable_of_ours_is_written_as_people_write_it() -> None:
 
     assert [] == [name for name in names if not re.fullmatch(r"[A-Z][A-Z0-9_]+", name)]
     assert len(names) == len(set(names))
-
-
-def test_errors_md_has_what_only_http_refuses() -> None:
-    from wanworker.rest import refusals
-
-    page = (ROOT / "docs" / "errors.md").read_text()
-    kinds = [
-        kind for kind in vars(refusals).values() if isinstance(kind, type) and kind.__module__ == refusals.__name__
-    ]
-
-    assert kinds
-    assert [] == [kind.code for kind in kinds if f"| `{kind.code}` | {kind.http_status} |" not in page]
