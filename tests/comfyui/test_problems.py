@@ -21,6 +21,7 @@ def test_missing_models_alone_are_the_documented_error() -> None:
     assert "Model 'x.safetensors' not found in /workspace/models/" == str(error)
     assert "node 95 (UNETLoader), input 'unet_name'" in error.hint
     assert "'xy.safetensors'" in error.hint
+    assert error.hint.endswith("Searched: what the server lists there.")
 
 
 def test_other_missing_models_are_in_the_hint() -> None:

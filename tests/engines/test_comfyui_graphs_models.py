@@ -107,7 +107,8 @@ def test_a_name_that_could_be_several_lists_them() -> None:
     with pytest.raises(ModelNotFound) as caught:
         chosen("high_noise", have=[HIGH, HIGH_16])
 
-    assert f"It could be any of: {HIGH_16}, {HIGH}." == caught.value.hint
+    searched = "Searched: diffusion_models, as the ComfyUI server lists it."
+    assert f"It could be any of: {HIGH_16}, {HIGH}. {searched}" == caught.value.hint
 
 
 def test_a_half_whose_sibling_is_missing_names_the_sibling() -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 
 from wanworker.engines.base import Rendered
 from wanworker.engines.diffusers import CAPABILITIES, DiffusersEngine, request_for
-from wanworker.engines.resident.protocol import Render
+from wanworker.engines.resident.protocol import Model, Render
 from wanworker.engines.resident.start import resident
+from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.media.frames import read_frames
 from wanworker.models.hardware import Gpu
@@ -131,8 +132,29 @@ async def test_a_lora_for_another_model_is_refused_and_leaves_no_trace(go: Go) -
 
 
 async def test_a_lora_that_is_not_there_is_named_with_the_nearest(go: Go) -> None:
-    with pytest.raises(ModelNotFound, match=r"'stile_high' was not found\. Nearest: style_high_noise"):
+    with pytest.raises(ModelNotFound, match=r"'stile_high' was not found\. Nearest: style_high_noise.*Searched: /"):
         await go(loras=(Lora("stile_high", None),))
+
+
+async def test_a_preload_has_the_weights_that_a_job_of_the_task_would_load(models: Path) -> None:
+    supervisor = Supervisor((sys.executable, str(TINY_WAN.with_name("resident_child.py")), "well"), ENVIRONMENT)
+    preloaded = DiffusersEngine(Settings(ckpt_dir=models), gpus=lambda: (), supervisor=supervisor)
+    try:
+        await preloaded.preload("t2v-A14B")
+        is_warm = supervisor.is_warm(Model(str(models / "t2v"), "cpu"))
+    finally:
+        await preloaded.close()
+
+    assert is_warm
+
+
+async def test_a_preload_without_weights_or_a_task_is_refused(tmp_path: Path) -> None:
+    empty = DiffusersEngine(Settings(ckpt_dir=tmp_path), gpus=lambda: ())
+
+    with pytest.raises(ModelNotFound, match=r"No whole Wan2\.2-T2V-A14B"):
+        await empty.preload("t2v-A14B")
+    with pytest.raises(InvalidRequest, match="name one"):
+        await empty.preload(None)
 
 
 async def test_two_experts_render_a_picture_and_a_last_one(go: Go, picture: Path, tmp_path: Path) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
+
 import pytest
 
 from fakes.comfyui_wan import WanServer
 from fakes.engine import ScriptedEngine
 from wanworker.engines import ENGINES
 from wanworker.engines.base import Readiness
-from wanworker.engines.facts import FactKeeper
+from wanworker.engines.facts import FactKeeper, Machine
 from wanworker.engines.roster import Roster
+from wanworker.models.gpu_kernel import KernelRun
+from wanworker.models.hardware import Gpu
+
+CARD = Gpu("NVIDIA GeForce RTX 5090", 32_607, "12.0", "580.95")
 
 
 @pytest.fixture
@@ -67,3 +75,93 @@ async def test_a_worker_without_the_engine_is_offline(settings, tmp_path):
     assert facts.comfyui_status == "offline"
     assert facts.engines["diffusers"]["t2v-A14B"] == "weights; a GPU"
     assert not facts.can_render_real
+
+
+def keeper_of(settings, tmp_path, kernel, clock=None):
+    """Keep facts of one ready engine, on a machine with a card where *kernel* says what comes of one."""
+    engine = ScriptedEngine(tmp_path / "none.mp4")
+    machine = Machine(gpus=lambda: [CARD], kernel=kernel, free_bytes=lambda _place: 7)
+    return FactKeeper(Roster((engine.row(),), settings), machine=machine, clock=clock or Clock())
+
+
+async def test_a_refresh_runs_a_kernel_and_an_engine_without_one_is_not_ready(settings, tmp_path):
+    clock = Clock()
+    runs = [KernelRun(True, False, "a kernel ran"), KernelRun(False, True, "no kernel image")]
+    keeper = keeper_of(settings, tmp_path, lambda _python: runs.pop(0), clock)
+    unasked, _ = await keeper.current(refresh=False)
+    good, _ = await keeper.current(refresh=True)
+    clock.now = 9.0
+    kept, _ = await keeper.current(refresh=False)
+    bad, _ = await keeper.current(refresh=True)
+
+    assert unasked.kernels == ()
+    (kernel,) = kept.kernels
+    assert (kernel.python, kernel.engines, kernel.run.ran, kernel.age_s) == (sys.executable, ("diffusers",), True, 9.0)
+    assert good.engines["diffusers"]["t2v-A14B"] == "ready"
+    assert bad.engines["diffusers"]["t2v-A14B"] == f"no kernel runs in {sys.executable}: no kernel image"
+    assert not bad.can_render_real
+
+
+async def test_a_kernel_that_the_check_before_the_first_job_ran_is_kept(settings, tmp_path):
+    keeper = keeper_of(settings, tmp_path, lambda _python: pytest.fail("a second kernel"))
+    keeper.note_kernel(sys.executable, KernelRun(True, False, "a kernel ran"))
+    facts, _ = await keeper.current(refresh=False)
+
+    assert [kernel.run.text for kernel in facts.kernels] == ["a kernel ran"]
+
+
+async def test_damaged_files_and_free_disk_are_seen_by_a_refresh(settings, tmp_path):
+    keeper = keeper_of(settings, tmp_path, lambda _python: KernelRun(False, False, "no torch"))
+    before, _ = await keeper.current(refresh=False)
+    cut = settings.ckpt_dir / "vae" / "wan_2.1_vae.safetensors"
+    cut.parent.mkdir(parents=True)
+    cut.write_bytes(b"\x40\0\0\0\0\0\0\0{")
+    after, _ = await keeper.current(refresh=True)
+
+    assert before.damaged == ()
+    assert [file.path for file in after.damaged] == [cut]
+    assert after.free_bytes == {settings.ckpt_dir: 7, settings.out_dir: 7}
+    assert after.gpus == (CARD,)
+
+
+async def test_a_first_look_in_the_background_is_looked_at_once(settings, tmp_path):
+    looks = []
+    go = threading.Event()
+
+    def free_bytes(place):
+        looks.append(place)
+        go.wait(10)
+        return 7
+
+    keeper = FactKeeper(
+        Roster((ScriptedEngine(tmp_path / "none.mp4").row(),), settings), machine=Machine(free_bytes=free_bytes)
+    )
+    keeper.begin()
+    keeper.begin()
+    asked = asyncio.create_task(keeper.current(refresh=False))
+    while not looks:
+        await asyncio.sleep(0.01)
+    go.set()
+    facts, _ = await asked
+    await keeper.close()
+
+    assert len(looks) == 2  # one look at two folders
+    assert facts.free_bytes[settings.out_dir] == 7
+
+
+async def test_a_first_look_that_fails_is_looked_at_again_by_who_asks(settings, tmp_path):
+    answers = iter([OSError("the volume is away"), 7, 7])
+
+    def free_bytes(_place):
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    keeper = FactKeeper(
+        Roster((ScriptedEngine(tmp_path / "none.mp4").row(),), settings), machine=Machine(free_bytes=free_bytes)
+    )
+    keeper.begin()
+    facts, _ = await keeper.current(refresh=False)
+
+    assert facts.free_bytes[settings.out_dir] == 7

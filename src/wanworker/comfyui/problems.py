@@ -85,5 +85,6 @@ def _model_not_found(missing: Sequence[Problem], models_place: str) -> ModelNotF
     first, others = missing[0], names[1:]
     also = f" Also missing: {', '.join(map(repr, others[:_MOST_SHOWN]))}." if others else ""
     near = f" Nearest: {', '.join(map(repr, first.nearest))}." if first.nearest else ""
-    hint = f"Asked for by node {first.node} ({first.class_type}), input {first.input!r}.{near}{also}"
+    place = f"node {first.node} ({first.class_type}), input {first.input!r}"
+    hint = f"Asked for by {place}.{near}{also} Searched: what the server lists there."
     return ModelNotFound(f"Model {names[0]!r} not found in {models_place}", hint=hint, field=first.input)

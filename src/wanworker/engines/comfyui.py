@@ -84,10 +84,10 @@ class ComfyUI:
 
     def readiness(self, task: str) -> Readiness:
         """Say which weights are missing: by the volume's folders for our own server, by its own word for another."""
-        searched = (self._models_dir,)
         if self._launch is not None:
             lacking = lacks(self._launch, is_up=self.status == "online")
-            return Readiness(self.missing_on_disk(task), searched, lacking)
+            return Readiness(self.missing_on_disk(task), self.lists.places, lacking)
+        searched = (f"the models of the ComfyUI server at {self._url}",)
         available = self.lists.from_server_now()
         if available is None:
             silent = f"no ComfyUI server answers at {self._url}, and COMFYUI_ROOT names none"

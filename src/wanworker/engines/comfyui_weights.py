@@ -52,6 +52,11 @@ class FolderLists:
         self._clock = clock
         self._told: tuple[float, Lists | None] | None = None
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The folders whose models are listed, in the order of their search."""
+        return tuple(str(root) for root in self._roots)
+
     def from_folders(self) -> Lists:
         """Return what lies in the volume's folders, in any layout, as the server would name it."""
         return {folder: tuple(sorted(files)) for folder, files in self._files().items()}

@@ -69,9 +69,7 @@ class DiffusersEngine:
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
         folder = self._folder(spec.task)
-        files = lora_files(self._places)
-        chosen, warnings = loras_for(spec, files, experts=folder.experts)
-        adapters = tuple(Adapter(str(files[name]), expert, strength) for name, expert, strength in chosen)
+        adapters, warnings = self._adapters(spec, folder.experts)
         model = self._model(folder, spec.offload_model)
         request = request_for(spec, out_path, adapters, is_distilled=folder.is_distilled, warnings=warnings)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
@@ -91,6 +89,16 @@ class DiffusersEngine:
 
     def _model(self, folder: WanFolder, offload: bool | None) -> Model:
         return Model(str(folder.path), placement_for(folder.sizes_bytes, self._gpus(), offload))
+
+    def _adapters(self, spec: RenderSpec, experts: int) -> tuple[tuple[Adapter, ...], list[str]]:
+        """Return the LoRAs of *spec*, and a line for everything inferred. Raises ModelNotFound."""
+        files = lora_files(self._places)
+        try:
+            chosen, warnings = loras_for(spec, files, experts=experts)
+        except ModelNotFound as error:
+            searched = ", ".join(f"{place}/loras" for place in self._places)
+            raise ModelNotFound(f"{error} Searched: {searched}.", field=error.field) from error
+        return tuple(Adapter(str(files[name]), expert, strength) for name, expert, strength in chosen), warnings
 
     def _folder(self, task: str) -> WanFolder:
         folders = self._layouts.find(task)

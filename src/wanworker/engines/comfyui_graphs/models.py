@@ -203,7 +203,7 @@ class Finder:
         raise self.not_found(folder, name)
 
     def not_found(self, folder: str, name: str, could_be: Iterable[str] = ()) -> ModelNotFound:
-        """Return the documented sentence, and as hint what is there."""
+        """Return the documented sentence, and as hint what is there and what was searched."""
         files = self.files(folder)
         parts = list(could_be)[:5]
         near = nearest(name, files)
@@ -213,7 +213,8 @@ class Finder:
             hint = f"Nearest in {folder}: {', '.join(near)}."
         else:
             hint = f"In {folder} there is: {', '.join(files[:8]) or 'no model file'}."
-        return ModelNotFound(f"Model '{name[:120]}' not found in {self._models_dir}/", hint=hint)
+        searched = f"Searched: {folder}, as the ComfyUI server lists it."
+        return ModelNotFound(f"Model '{name[:120]}' not found in {self._models_dir}/", hint=f"{hint} {searched}")
 
 
 def _family(weights: Weights, available: Available) -> list[str]:
