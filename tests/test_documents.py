@@ -6,6 +6,7 @@ import difflib
 import http.server
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -70,6 +71,22 @@ def test_every_part_is_on_some_page_once() -> None:
     names = [name for path in pages.pages() for name in pages.generated(path.read_text()) if name not in TWICE]
 
     assert sorted(write_pages.PARTS.keys() - TWICE) == sorted(names)
+
+
+def test_the_command_of_contributing_md_changes_nothing_that_is_right(tmp_path: Path) -> None:
+    (block,) = (block for block in pages.all_blocks("CONTRIBUTING.md") if block.heading == "Documents")
+    assert f"{write_pages.COMMAND}\n" == block.text
+    for folder in ("tests", "docs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "images"))
+    for name in ("src", "handler.py", "workflows"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    readme = (ROOT / "README.md").read_text()
+    (tmp_path / "README.md").write_text(readme.replace("Makes a video.", "Bakes a cake."))
+    command = block.text.replace(".venv/bin/python", f'"{sys.executable}"')
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert (0, "README.md\n") == (done.returncode, done.stdout), done.stderr
+    assert readme == (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(REQUESTS))

@@ -52,11 +52,11 @@ class Clone:
     top: Path
     env: dict[str, str]
 
-    def start(self, text: str, *, folder: Path | None = None, **variables: str) -> subprocess.Popen[str]:
+    def start(self, text: str, **variables: str) -> subprocess.Popen[str]:
         """Start *text* in a shell that stops at the first failure."""
         argv = ["bash", "-e", "-o", "pipefail", "-c", text]
         return subprocess.Popen(
-            argv, cwd=folder or self.top, env={**self.env, **variables}, text=True, start_new_session=True,
+            argv, cwd=self.top, env={**self.env, **variables}, text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -130,6 +130,7 @@ def at(address: str, text: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_two_commands_render_and_check(clone: Clone) -> None:
     (block,) = shell_blocks("README.md", "Two commands")
     del clone.env["WAN_OUT_DIR"]
@@ -145,6 +146,7 @@ def test_the_two_commands_render_and_check(clone: Clone) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_shell_calls_of_an_endpoint_are_answered(clone: Clone, server: str) -> None:
     (*blocks,) = (
         *shell_blocks("README.md", "The first request")[1:],
@@ -163,6 +165,7 @@ def test_the_shell_calls_of_an_endpoint_are_answered(clone: Clone, server: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_readmes_python_client_saves_the_video(clone: Clone, server: str, tmp_path: Path) -> None:
     (client,) = pages.blocks(pages.read("README.md"), "python")
     here = clone.run('exec python -c "$CLIENT"', CLIENT=at(server, client).replace("sleep(2)", "sleep(0.2)"))
@@ -198,6 +201,7 @@ def started(clone: Clone, text: str, sign: str, **variables: str) -> Iterator[No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_readmes_server_renders_and_takes_jobs(clone: Clone) -> None:
     serve, *_ = shell_blocks("README.md", "The first request")
     (block,) = shell_blocks("README.md", "A server of your own")
@@ -227,6 +231,7 @@ def test_the_calls_of_api_md_end_with_a_video(clone: Clone, server: str) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_handlers_own_ways_to_take_a_job(clone: Clone) -> None:
     lines, call = shell_blocks("README.md", "The handler itself")
     install, from_file, from_argument, serve = lines.splitlines()
