@@ -14,14 +14,15 @@ from typing import Any
 import numpy
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from train_mini import checkpoint
 from train_mini.captions import FORGOTTEN, caption, forget
 from train_mini.optimizer import Average, Trainer
 from train_mini.parallel import Ranks
-from train_mini.scene import BACKGROUNDS, COLORS, MOTIONS, RELATIONS, SHAPES, SIZES, Scene, draw_scene
+from train_mini.probes import ATTRIBUTES, Reader, roles_of, values_of
+from train_mini.scene import Scene, draw_scene
 from train_mini.words import VOCABULARY
 
 log = logging.getLogger(__name__)
@@ -38,22 +39,20 @@ _SHARES = (FORGOTTEN, 0.4, 1.0)
 _SHARE_CHANCES = (0.84, 0.15, 0.01)
 _LIKES = 0.03
 
-#: What the probes read, and its values; each but the last two kinds may be open. An unsaid size is a medium one.
-_THING = {"color": tuple(COLORS), "shape": SHAPES, "size": SIZES}
-ATTRIBUTES: dict[str, tuple[object, ...]] = {
-    "number": (1, 2),
-    **{f"{name} {place}": (None, *values) for place in (1, 2) for name, values in _THING.items()},
-    "relation": (None, *RELATIONS),
-    "motion": (None, *MOTIONS),
-    "background": (None, *BACKGROUNDS),
-}
+#: Layers that begin by looking near and far, each of two heads to the left and two to the right: how fast a head's view
+#: fades with distance, and what is behind it. Places are learned slowly from nothing.
+_LOOKING_LAYERS = 2
+_FADES = (0.7, 0.1)
+_BEHIND = -3.0
+#: Distances that the encoder tells apart on each side: half of them one by one, the others ever coarser.
+_PLACES = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """How long and how fast to train."""
 
-    steps: int = 3000
+    steps: int = 2000
     lr: float = 1e-2
     captions: int = 64
     checked: int = 2000
@@ -74,13 +73,30 @@ def build_tokenizer() -> Any:
 
 def build_encoder() -> Any:
     """Return an untrained encoder of 0.16 million parameters."""
-    return UMT5EncoderModel(
+    encoder = UMT5EncoderModel(
         UMT5Config(
             vocab_size=len(_SPECIAL) + len(VOCABULARY), d_model=WIDTH, d_kv=16, num_heads=4, d_ff=160, num_layers=3,
             feed_forward_proj="gated-gelu", dropout_rate=0.0, pad_token_id=0, eos_token_id=1,
-            relative_attention_num_buckets=16, relative_attention_max_distance=MAX_TOKENS,
+            relative_attention_num_buckets=2 * _PLACES, relative_attention_max_distance=MAX_TOKENS,
         )
     )  # fmt: skip
+    for layer in encoder.encoder.block[:_LOOKING_LAYERS]:
+        layer.layer[0].SelfAttention.relative_attention_bias.weight.data.copy_(_first_look())
+    return encoder
+
+
+def _first_look() -> Tensor:
+    """Return the bias of places, (2 * places, heads): the left's by distance, itself first, then the right's. Pure."""
+    distance = torch.arange(_PLACES, dtype=torch.float32)
+    behind = torch.full_like(distance, _BEHIND)
+    heads = []
+    for fade in _FADES:
+        near = -fade * distance
+        # A word that looks near has no need to see itself.
+        near[0] = -1.0 if fade > 0.5 else 0.0
+        behind[0] = near[0]
+        heads += [torch.cat([near, behind]), torch.cat([behind, near])]
+    return torch.stack(heads, 1)
 
 
 @torch.no_grad()
@@ -88,7 +104,7 @@ def encode(tokenizer: Any, encoder: Any, captions: list[str], tokens: int = MAX_
     """Return (captions, *tokens*, 64), zero after each caption's end, as diffusers' WanPipeline pads; on the CPU."""
     batch = tokenizer(captions, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt")
     states: Tensor = encoder(batch.input_ids, batch.attention_mask).last_hidden_state
-    return states * batch.attention_mask[..., None]
+    return states.masked_fill(batch.attention_mask[..., None] == 0, 0)
 
 
 def token_counts(tokenizer: Any, captions: list[str]) -> list[int]:
@@ -116,46 +132,30 @@ def train(folder: Path, plan: Plan, ranks: Ranks | None = None) -> None:
             checkpoint.save(folder / "text_encoder.pt", run.state(step + 1))
 
 
-class _Reader(nn.Module):
-    """The encoder with its probes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = build_encoder()
-        self.probes = nn.Linear(WIDTH, sum(map(len, ATTRIBUTES.values())))
-
-    def forward(self, ids: Tensor, mask: Tensor) -> list[Tensor]:
-        """Return the scores of every attribute at every token that is no padding, (tokens, values)."""
-        states = self.encoder(ids, mask).last_hidden_state
-        scores: Tensor = self.probes(states[mask.bool()])
-        return list(scores.split([len(values) for values in ATTRIBUTES.values()], -1))
-
-
 class _Run:
     def __init__(self, plan: Plan, ranks: Ranks) -> None:
         self.plan, self.ranks = plan, ranks
         self.tokenizer = build_tokenizer()
-        self.reader, average = _Reader(), _Reader()
+        self.reader, average = Reader(build_encoder(), WIDTH), Reader(build_encoder(), WIDTH)
         average.load_state_dict(self.reader.state_dict())
         self.average = Average(self.reader, average, 0.995)
         self.trainer = Trainer(self.reader, _is_matrix, lr=plan.lr)
 
     def step(self, step: int) -> float:
         rng = numpy.random.default_rng([self.plan.seed, _STAGE, step, self.ranks.rank])
-        ids, mask, targets = self._batch([draw_said(rng) for _ in range(self.plan.captions)], rng)
-        losses = [nn.functional.cross_entropy(*each) for each in zip(self.reader(ids, mask), targets.T, strict=True)]
-        loss = torch.stack(losses).sum()
+        loss = self.reader.loss(*self._batch([draw_said(rng) for _ in range(self.plan.captions)], rng))
         loss.backward()
         self.ranks.average(each.grad for each in self.trainer.parameters if each.grad is not None)
         self.trainer.step(step / self.plan.steps, step)
         self.average.follow(step)
         return loss.item()
 
-    def _batch(self, scenes: list[Scene], rng: numpy.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ids and mask, (captions, tokens), and for each token that is no padding its scene's values."""
+    def _batch(self, scenes: list[Scene], rng: numpy.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return ids and mask, (captions, tokens), the scenes' values and the tokens' roles."""
         batch = self.tokenizer([caption(each, rng) for each in scenes], padding=True, return_tensors="pt")
-        values = torch.tensor([values_of(each) for each in scenes])
-        return batch.input_ids, batch.attention_mask, values.repeat_interleave(batch.attention_mask.sum(1), 0)
+        said = [self.tokenizer.convert_ids_to_tokens(ids) for ids in batch.input_ids.tolist()]
+        roles = torch.tensor([roles_of(*each) for each in zip(scenes, said, strict=True)])
+        return batch.input_ids, batch.attention_mask, torch.tensor([values_of(each) for each in scenes]), roles
 
     @torch.no_grad()
     def accuracy(self, captions: int) -> dict[str, float]:
@@ -163,10 +163,10 @@ class _Run:
         rng = numpy.random.default_rng([self.plan.seed, _STAGE, 99])
         right, total = torch.zeros(len(ATTRIBUTES)), 0
         for _ in range(0, captions, 100):
-            ids, mask, targets = self._batch([forget(draw_scene(rng, held_out=True), rng) for _ in range(100)], rng)
-            guesses = torch.stack([scores.argmax(-1) for scores in self.average.model(ids, mask)], 1)
-            right += (guesses == targets).sum(0)
-            total += len(targets)
+            ids, mask, values, _ = self._batch([forget(draw_scene(rng, held_out=True), rng) for _ in range(100)], rng)
+            told = self.average.model.right(ids, mask, values)
+            right += told.sum(0)
+            total += len(told)
         return dict(zip(ATTRIBUTES, (right / total).tolist(), strict=True))
 
     def finish(self, folder: Path) -> None:
@@ -202,15 +202,6 @@ def draw_said(rng: numpy.random.Generator) -> Scene:
     if len(scene.things) > 1 and rng.random() < _LIKES:
         scene = dataclasses.replace(scene, things=(scene.things[0],) * 2)
     return forget(scene, rng, float(rng.choice(_SHARES, p=_SHARE_CHANCES)))
-
-
-def values_of(scene: Scene) -> list[int]:
-    """Return the index of each attribute's value among ATTRIBUTES, in their order."""
-    said: dict[str, object] = {"number": len(scene.things), "relation": scene.relation}
-    said |= {"motion": scene.motion, "background": scene.background}
-    for place, thing in enumerate(scene.things, 1):
-        said |= {f"color {place}": thing.color, f"shape {place}": thing.shape, f"size {place}": thing.size or "medium"}
-    return [values.index(said.get(name)) for name, values in ATTRIBUTES.items()]
 
 
 def spread(tokenizer: Any, encoder: Any, captions: int = 500) -> float:
