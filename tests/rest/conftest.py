@@ -55,6 +55,13 @@ class Rest:
                 await asyncio.sleep(0.02)
         return status
 
+    async def until_nothing_is_kept(self) -> None:
+        """Return once no request is kept any more: clients hear of an end before its webhook and the tidying are done."""
+        kept = self.worker.settings.jobs_dir / "kept"
+        async with asyncio.timeout(PATIENCE_S):
+            while list(kept.iterdir()):
+                await asyncio.sleep(0.02)
+
     async def bytes_of(self, path: str, **headers: str) -> tuple[int, bytes]:
         """Return the status and the body of a GET."""
         async with self.session.get(f"{self.url}{path}", headers={**self.headers, **headers}) as answer:

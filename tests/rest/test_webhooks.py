@@ -135,9 +135,7 @@ async def test_a_finished_and_a_failed_job_call_and_nothing_is_kept_afterwards(s
             async with asyncio.timeout(10):
                 await receiver.came.wait()
             bodies.append(json.loads(receiver.received[-1][1]))
-        async with asyncio.timeout(10):
-            while list((rest.worker.settings.jobs_dir / "kept").iterdir()):
-                await asyncio.sleep(0.02)
+        await rest.until_nothing_is_kept()
 
     assert ["job.completed", "job.failed"] == [body["type"] for body in bodies]
     assert "The engine fell over." == bodies[1]["data"]["error"]
