@@ -45,6 +45,10 @@ def _latents(run: Run) -> None:
     latents.fill(run.work, latents.Plan(seed=run.seed), run.ranks)
 
 
+def _pictures(run: Run) -> None:
+    latents.fill_pictures(run.work, latents.Plan(seed=run.seed), run.ranks)
+
+
 def _ti2v(run: Run) -> None:
     denoising.train(run.work, denoising.Plan("ti2v", 10_000, seed=run.seed), run.ranks, run.device)
 
@@ -75,6 +79,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "vae": _vae,
     "latents": _latents,
     "ti2v": _ti2v,
+    "pictures": _pictures,
     "high": _expert("high", export.BOUNDARY, 1.0, 8),
     "low": _expert("low", 0.0, export.BOUNDARY, 9),
     "pairs": _pairs,

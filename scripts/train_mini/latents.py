@@ -30,7 +30,7 @@ _TOGETHER = 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """How many clips, and how many of them also as a picture to begin with."""
+    """How many clips, and of how many of them the first frame too, as the experts' condition."""
 
     clips: int = 20_000
     pictures: int = 8_000
@@ -48,59 +48,67 @@ class Cache:
 
 
 def fill(folder: Path, plan: Plan, ranks: Ranks) -> None:
-    """Write the shards that *folder* lacks; every process takes its share."""
+    """Write the shards of clips that *folder* lacks; every process takes its share."""
     vae = AutoencoderKLWan.from_pretrained(folder / "vae").eval()
-    for shard in range(ranks.rank, -(-plan.clips // SHARD_CLIPS), ranks.count):
-        path = _shard(folder, shard)
-        if path.exists():
-            continue
-        with_pictures = (shard + 1) * SHARD_CLIPS <= plan.pictures
-        checkpoint.save(path, _encoded(vae, plan, shard, with_pictures=with_pictures))
-        log.info("latents: shard %d of %d", shard + 1, -(-plan.clips // SHARD_CLIPS))
+    for shard, path in _missing(folder / "latents", plan.clips, ranks):
+        scenes, clips = _drawn(plan.seed, shard)
+        checkpoint.save(path, {
+            "latents": torch.cat([encode(vae, each).half() for each in clips]),
+            "scenes": json.dumps([dataclasses.asdict(each) for each in scenes]),
+        })  # fmt: skip
+        log.info("latents: shard %d is written", shard)
+
+
+def fill_pictures(folder: Path, plan: Plan, ranks: Ranks) -> None:
+    """Write the shards of pictures that *folder* lacks: of the same clips, drawn again."""
+    vae = AutoencoderKLWan.from_pretrained(folder / "vae").eval()
+    for shard, path in _missing(folder / "pictures", plan.pictures, ranks):
+        _, clips = _drawn(plan.seed, shard)
+        checkpoint.save(path, {"pictures": torch.cat([picture_condition(vae, each).half() for each in clips])})
+        log.info("pictures: shard %d is written", shard)
 
 
 def read(folder: Path) -> Cache:
-    """Read what `fill` wrote."""
+    """Read what is written by now."""
     shards = [torch.load(path, weights_only=True) for path in sorted((folder / "latents").glob("*.pt"))]
     scenes = [_scene(each) for shard in shards for each in json.loads(shard["scenes"])]
-    pictures = [shard["pictures"] for shard in shards if "pictures" in shard]
     latents = torch.cat([shard["latents"] for shard in shards])
+    found = sorted((folder / "pictures").glob("*.pt"))
+    pictures = [torch.load(path, weights_only=True)["pictures"] for path in found]
     return Cache(latents, scenes, torch.cat(pictures) if pictures else latents[:0])
 
 
 @torch.no_grad()
+def encode(vae: AutoencoderKLWan, clips: Tensor) -> Tensor:
+    """Return the latents of *clips* without the autoencoder's own noise."""
+    latents: Tensor = vae.encode(clips).latent_dist.mean
+    return latents
+
+
 def picture_condition(vae: AutoencoderKLWan, clips: Tensor) -> Tensor:
     """Return what Wan 2.2 gives its picture experts: the first frame of *clips*, every later one grey, encoded."""
     grey = torch.zeros_like(clips)
     grey[:, :, 0] = clips[:, :, 0]
-    encoded: Tensor = vae.encode(grey).latent_dist.mean
-    return encoded
+    return encode(vae, grey)
 
 
-def _shard(folder: Path, shard: int) -> Path:
-    return folder / "latents" / f"{shard:04d}.pt"
+def _missing(folder: Path, clips: int, ranks: Ranks) -> Iterator[tuple[int, Path]]:
+    for shard in range(ranks.rank, -(-clips // SHARD_CLIPS), ranks.count):
+        path = folder / f"{shard:04d}.pt"
+        if not path.exists():
+            yield shard, path
 
 
-@torch.no_grad()
-def _encoded(vae: AutoencoderKLWan, plan: Plan, shard: int, *, with_pictures: bool) -> dict[str, object]:
-    rng = numpy.random.default_rng([plan.seed, _STAGE, shard])
+def _drawn(seed: int, shard: int) -> tuple[list[Scene], Iterator[Tensor]]:
+    """Return the scenes of a shard and its clips, some at a time."""
+    rng = numpy.random.default_rng([seed, _STAGE, shard])
     scenes = [draw_scene(rng) for _ in range(SHARD_CLIPS)]
-    latents, pictures = [], []
-    for batch in _batches(scenes):
-        clips = as_input(numpy.stack([draw_clip(each, rng).pixels for each in batch]))
-        latents.append(vae.encode(clips).latent_dist.mean.half())
-        if with_pictures:
-            pictures.append(picture_condition(vae, clips).half())
-    found: dict[str, object] = {
-        "latents": torch.cat(latents),
-        "scenes": json.dumps([dataclasses.asdict(each) for each in scenes]),
-    }
-    return found | ({"pictures": torch.cat(pictures)} if pictures else {})
 
+    def clips() -> Iterator[Tensor]:
+        for first in range(0, len(scenes), _TOGETHER):
+            yield as_input(numpy.stack([draw_clip(each, rng).pixels for each in scenes[first : first + _TOGETHER]]))
 
-def _batches(scenes: list[Scene]) -> Iterator[list[Scene]]:
-    for first in range(0, len(scenes), _TOGETHER):
-        yield scenes[first : first + _TOGETHER]
+    return scenes, clips()
 
 
 def _scene(fields: dict[str, object]) -> Scene:

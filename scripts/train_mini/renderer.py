@@ -20,21 +20,28 @@ Color = tuple[int, int, int]
 
 #: Top and bottom of the sky, top and bottom of the ground. Paler or darker than every colour of a thing.
 _GRADIENTS: dict[str, tuple[Color, Color, Color, Color]] = {
-    "field": ((152, 202, 242), (204, 230, 246), (158, 208, 118), (112, 176, 84)),
-    "sea": ((182, 212, 236), (222, 234, 244), (70, 146, 178), (34, 98, 138)),
-    "night": ((10, 10, 32), (22, 21, 50), (22, 21, 50), (36, 34, 74)),
-    "desert": ((250, 214, 158), (252, 234, 192), (228, 190, 124), (202, 156, 92)),
+    "field": ((126, 184, 236), (176, 214, 242), (158, 208, 118), (112, 176, 84)),
+    "sea": ((160, 196, 226), (196, 218, 236), (70, 146, 178), (34, 98, 138)),
+    "night": ((20, 20, 48), (32, 30, 66), (32, 30, 66), (50, 47, 92)),
+    "desert": ((244, 204, 142), (246, 222, 170), (222, 182, 116), (196, 150, 88)),
     "room": ((168, 168, 174), (192, 192, 197), (150, 108, 74), (120, 82, 52)),
-    "snow": ((158, 178, 204), (198, 212, 226), (236, 241, 247), (222, 230, 240)),
+    "snow": ((138, 158, 188), (172, 190, 210), (214, 224, 236), (198, 210, 226)),
 }
 
 #: The edge blends over this many pixels: a harder one would ask more of the autoencoder than of the eye.
 _EDGE_PX = 1.4
 
+#: A thing stands out by itself at this mean difference of its colour from the background, of 255.
+_STANDS_OUT = 90.0
+_LARGEST_WEIGHT = 2.5
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Clip:
-    """A drawn clip: pixels (frames, side, side, 3), and where things are, (frames, side, side), 0 to 1."""
+    """A drawn clip: pixels (frames, side, side, 3), and where things are, (frames, side, side): 0, or 1 and more.
+
+    More than 1 is where a thing hardly stands out from what is behind it.
+    """
 
     pixels: Pixels
     mask: Values
@@ -77,9 +84,10 @@ def _paint(pixels: Values, mask: Values, thing: Thing, track: Track, rng: numpy.
         light = (1.04 - 0.1 * x - 0.14 * y).clip(0.75, 1.2)
         rim = 0.5 + 0.5 * (-depth / 0.3).clip(0, 1)
         box = pixels[index, rows, columns]
+        weight = (_STANDS_OUT / numpy.abs(color - box.mean((0, 1))).mean()).clip(1, _LARGEST_WEIGHT)
         box += alpha[..., None] * ((color * (light * rim)[..., None]).clip(0, 255) - box)
         mask_box = mask[index, rows, columns]
-        numpy.maximum(mask_box, (2 - depth * radius * side).clip(0, 1), out=mask_box)
+        numpy.maximum(mask_box, weight * (2 - depth * radius * side).clip(0, 1), out=mask_box)
 
 
 def _span(centre: float, reach: float, side: int) -> slice:

@@ -11,7 +11,7 @@ from train_mini.scene import Scene
 
 Line = numpy.ndarray[Any, numpy.dtype[numpy.floating[Any]]]
 
-_RADII = {"small": (0.125, 0.14), "medium": (0.16, 0.18), "big": (0.205, 0.23)}
+_RADII = {"small": (0.135, 0.145), "medium": (0.175, 0.19), "big": (0.23, 0.25)}
 
 #: How far a shape reaches beyond its radius, and the air that is left to the border.
 _REACH = 1.2
@@ -46,9 +46,10 @@ def _single(size: str, motion: str, rng: numpy.random.Generator, time: Line) -> 
         y = _sweep(low, 1 - low, rng, time, is_back=motion == "up")
     elif motion == "bounce":
         base = min(1 - low, rng.uniform(0.71, 0.76))
-        y = base - min(rng.uniform(0.36, 0.4), base - low) * numpy.abs(numpy.sin(2 * numpy.pi * time))
+        # One jump: two in a second would move further between two frames than a latent can tell.
+        y = base - min(rng.uniform(0.38, 0.42), base - low) * numpy.sin(numpy.pi * time)
     elif motion in {"grow", "shrink"}:
-        small, large = rng.uniform(0.105, 0.12), rng.uniform(0.28, 0.31)
+        small, large = rng.uniform(0.125, 0.135), rng.uniform(0.29, 0.31)
         radius = small + (large - small) * (time if motion == "grow" else 1 - time)
     elif motion == "circle":
         turn = 2 * numpy.pi * time - numpy.pi / 2 + rng.uniform(-0.2, 0.2)
@@ -60,8 +61,8 @@ def _single(size: str, motion: str, rng: numpy.random.Generator, time: Line) -> 
 def _pair(relation: str, motion: str, rng: numpy.random.Generator, time: Line) -> list[Track]:
     is_vertical = relation == "above"
     goes_along = motion in ({"up", "down"} if is_vertical else {"right", "left"})
-    radius = (rng.uniform(0.132, 0.14) if goes_along else rng.uniform(0.14, 0.15)) * numpy.ones_like(time)
-    gap = rng.uniform(0.195, 0.205) if goes_along else rng.uniform(0.21, 0.225)
+    radius = (rng.uniform(0.142, 0.15) if goes_along else rng.uniform(0.155, 0.165)) * numpy.ones_like(time)
+    gap = rng.uniform(0.2, 0.21) if goes_along else rng.uniform(0.215, 0.23)
     low = radius[0] * _REACH + _AIR
     is_back = motion in {"left", "up"}
     along, across = rng.uniform(0.49, 0.51) * numpy.ones_like(time), rng.uniform(0.47, 0.53) * numpy.ones_like(time)

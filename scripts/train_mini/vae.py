@@ -22,7 +22,7 @@ from torch import Tensor
 from train_mini import checkpoint
 from train_mini.optimizer import Average, Trainer
 from train_mini.parallel import Ranks
-from train_mini.renderer import FRAMES, Pixels, draw_clip
+from train_mini.renderer import SIDE, Pixels, Values, draw_clip
 from train_mini.scene import draw_scene
 
 log = logging.getLogger(__name__)
@@ -31,12 +31,15 @@ CHANNELS = 24
 _PATCH = 4
 
 #: Latents are decoded with noise of 0 to twice this spread, so that a denoiser's small errors stay small.
-_NOISE = 0.12
+_NOISE = 0.07
 
 #: Until here batches normalise themselves; from here the running statistics do.
 _SETTLED_STEP = 300
 
-_SHORT_FRAMES = 9
+#: Most of a frame is background: until this share of the run it learns from windows around things, then from frames.
+_WHOLE_SHARE = 0.8
+_WINDOW = 64
+
 _OBJECT_WEIGHT = 3.0
 _STAGE = 2
 
@@ -45,7 +48,7 @@ _STAGE = 2
 class Plan:
     """How long and how fast to train."""
 
-    steps: int = 4000
+    steps: int = 10_000
     lr: float = 2e-3
     clips: int = 2
     seed: int = 0
@@ -91,7 +94,7 @@ class _Run:
     def step(self, step: int, ranks: Ranks) -> float:
         rng = numpy.random.default_rng([self.plan.seed, _STAGE, step, ranks.rank])
         share = step / self.plan.steps
-        is_whole = share > 0.6 and step % 2 == 0
+        is_whole = share >= _WHOLE_SHARE
         clips, mask = _batch(rng, max(1, self.plan.clips // 2) if is_whole else self.plan.clips, is_whole=is_whole)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         mean = self.vae.encode(clips).latent_dist.mean
@@ -174,11 +177,19 @@ def quality_db(vae: AutoencoderKLWan, clips: int = 24) -> tuple[float, float]:
 
 def _batch(rng: numpy.random.Generator, clips: int, *, is_whole: bool) -> tuple[Tensor, Tensor]:
     drawn = [draw_clip(draw_scene(rng), rng) for _ in range(clips)]
-    first = 0 if is_whole or rng.random() < 0.5 else int(rng.integers(0, FRAMES - _SHORT_FRAMES + 1))
-    span = slice(first, FRAMES if is_whole else first + _SHORT_FRAMES)
-    pixels = numpy.stack([each.pixels[span] for each in drawn])
-    mask = numpy.stack([each.mask[span] for each in drawn])
+    windows = [(slice(0, SIDE), slice(0, SIDE)) if is_whole else _window(each.mask, rng) for each in drawn]
+    pairs = list(zip(drawn, windows, strict=True))
+    pixels = numpy.stack([each.pixels[:, rows, columns] for each, (rows, columns) in pairs])
+    mask = numpy.stack([each.mask[:, rows, columns] for each, (rows, columns) in pairs])
     return as_input(pixels), torch.from_numpy(mask)[:, None]
+
+
+def _window(mask: Values, rng: numpy.random.Generator) -> tuple[slice, slice]:
+    """Return rows and columns of a window around some place where a thing is in some frame."""
+    places = numpy.argwhere(mask[int(rng.integers(len(mask)))] > 0)
+    centre = places[int(rng.integers(len(places)))] + rng.integers(-_WINDOW // 4, _WINDOW // 4 + 1, 2)
+    top, left = (int(numpy.clip(at - _WINDOW // 2, 0, SIDE - _WINDOW)) for at in centre)
+    return slice(top, top + _WINDOW), slice(left, left + _WINDOW)
 
 
 def _distance(decoded: Tensor, clips: Tensor, mask: Tensor) -> Tensor:
@@ -188,7 +199,7 @@ def _distance(decoded: Tensor, clips: Tensor, mask: Tensor) -> Tensor:
     rows = (error[..., 1:, :] - error[..., :-1, :]).abs() * weight[..., 1:, :]
     columns = (error[..., 1:] - error[..., :-1]).abs() * weight[..., 1:]
     edges = rows.mean() + columns.mean()
-    return (weight * error.pow(2)).mean() + 0.3 * (weight * error.abs()).mean() + 0.15 * edges
+    return (weight * error.pow(2)).mean() + 0.5 * (weight * error.abs()).mean() + 0.3 * edges
 
 
 def _strayed(latents: Tensor) -> Tensor:
