@@ -196,6 +196,8 @@ class Renderer:
         place = Place(self._out_dir, job.request_id, job.attempt, plan.suffix)
         started = time.monotonic()
         async with attempt.recorded():
+            async with deadline.scope():
+                await self._roster.free_gpu_for(plan.engine)
             rendered, outputs = await produce(
                 self._roster.engine(plan.engine),
                 plan.spec,

@@ -49,8 +49,9 @@ class FakeComfyUI:
     Misbehaviour: `drop_sockets` cuts the websocket that many times, each time at a node's beginning; `silent` sends
     no event; without `heeds_interrupts` no node stops; `lose_answers` handles a request of these paths and answers
     nothing; `gates` keep the answers of a path back until the event is set; `hide_history` answers that many questions
-    for a finished prompt as too early; `cut_downloads` breaks off that many files half-way; `token` is demanded. What
-    nodes do is in `nodes`. `seen` counts requests.
+    for a finished prompt as too early; `cut_downloads` breaks off that many files half-way; `token` is demanded;
+    `hide_unloads` answers that many questions for the memory as if it were not free yet. What nodes do is in `nodes`.
+    `weights_bytes` are on the card after a prompt, and `held_bytes` are there now. `seen` counts requests.
     """
 
     folder: Path
@@ -62,6 +63,9 @@ class FakeComfyUI:
     heeds_interrupts: bool = True
     hide_history: int = 0
     cut_downloads: int = 0
+    hide_unloads: int = 0
+    weights_bytes: int = 0
+    held_bytes: int = 0
     upload_limit_bytes: int = 100 << 20
     lose_answers: set[str] = field(default_factory=set)
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -84,6 +88,8 @@ class FakeComfyUI:
         self._last_node: str | None = None
         self._number = 0
         self.interrupted = False
+        self.held_bytes = 0
+        self._to_free: dict[str, bool] = {}
         self._work = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -220,9 +226,17 @@ class FakeComfyUI:
         return web.Response()
 
     async def _free(self, request: web.Request) -> web.Response:
-        if json.loads(await request.text()).get("free_memory"):
-            self._cache.clear()
+        self._to_free = json.loads(await request.text())
+        self._work.set()
         return web.Response()
+
+    def _obey_free(self) -> None:
+        """Do between two prompts what /free asked for."""
+        wanted, self._to_free = self._to_free, {}
+        if wanted.get("free_memory"):
+            self._cache.clear()
+        if wanted.get("unload_models"):
+            self.held_bytes = 0
 
     async def _history(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["id"]
@@ -249,7 +263,13 @@ class FakeComfyUI:
         return web.json_response([file for file in self.info[name]["input"]["required"][key][0] if "." in file])
 
     async def _stats(self, _: web.Request) -> web.Response:
-        return web.json_response({"system": {"comfyui_version": "0.10.0", "argv": ["main.py"]}, "devices": []})
+        held = self.held_bytes
+        if self.hide_unloads:
+            self.hide_unloads, held = self.hide_unloads - 1, self.weights_bytes
+        devices = [{"name": "cpu", "type": "cpu", "torch_vram_total": 1 << 36}]
+        if self.weights_bytes:
+            devices.append({"name": "cuda:0 fake", "type": "cuda", "torch_vram_total": held})
+        return web.json_response({"system": {"comfyui_version": "0.10.0", "argv": ["main.py"]}, "devices": devices})
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -296,9 +316,11 @@ class FakeComfyUI:
 
     async def _work_for_ever(self) -> None:
         while True:
+            self._obey_free()
             while not self.pending:
                 self._work.clear()
                 await self._work.wait()
+                self._obey_free()
             self.running = self.pending.pop(0)
             self.interrupted = False
             await self._send("status", {"status": self._queue_info()})
@@ -307,6 +329,7 @@ class FakeComfyUI:
             prompt, self.running = self.running, None
             self.history[prompt.prompt_id] = entry
             self._last_node = None
+            self.held_bytes = self.weights_bytes
             await self._send("status", {"status": self._queue_info()})
             sid = prompt.extra.get("client_id")
             if sid:

@@ -117,6 +117,22 @@ class PreloadingEngine(Engine, Protocol):
         """
 
 
+@runtime_checkable
+class GpuEngine(Engine, Protocol):
+    """An engine that renders on this machine's GPU: one at a time, for two sets of weights do not fit on a card."""
+
+    def renders_on_gpu(self) -> bool:
+        """Say whether a render takes memory of a GPU of this machine. May block for seconds; starts nothing."""
+
+    async def release_gpu(self) -> None:
+        """
+        Give back the GPU memory that is kept between jobs, and return when it is free: another engine renders next.
+
+        A preload under way ends, and one that comes later is refused until a job has been here. Never called while a
+        job renders here. Raises WorkerError.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class EngineRow:
     """A row of the ENGINES table: name, capabilities, and how to build the engine from the settings."""

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import functools
 import time
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wanworker.comfyui.admission import admit
 from wanworker.comfyui.client import ComfyClient
-from wanworker.comfyui.events import Event, Preview
 from wanworker.comfyui.graph import Graph, with_prefix, with_uploads
 from wanworker.comfyui.history import OutputFile
-from wanworker.comfyui.progress import RunProgress
 from wanworker.comfyui.server import Launch, Limits, Server, Status
+from wanworker.comfyui.unload import unload
 from wanworker.comfyui.watch import Finished
-from wanworker.comfyui.watch import run as watch
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.comfyui_callers_graph import checked_graph, fetched, uploaded
+from wanworker.engines.comfyui_follow import followed
 from wanworker.engines.comfyui_graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui_inputs import sent_inputs
-from wanworker.engines.comfyui_place import lacks, server_place
+from wanworker.engines.comfyui_place import has_our_gpu, lacks, server_place
 from wanworker.engines.comfyui_restart import with_one_restart
 from wanworker.engines.comfyui_waits import Waits
 from wanworker.engines.comfyui_weights import FolderLists, Lists
-from wanworker.engines.preview import Previewed
 from wanworker.errors import ModelNotFound, NoOutput
 from wanworker.models.hardware import Gpu, gpus
-from wanworker.progress import Progress
 from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec
 
 #: A job asks twice whether the server is there, when it is checked and when it runs; the second is a moment later.
 _TRUST_S = 1.0
+
+#: How long another engine waits for the server's memory: what somebody else runs there may take longer, and then the
+#: two try to share the card.
+_UNLOAD_S = 60.0
 
 #: The files do not change while a worker runs, and whoever fills a graph copies it.
 _our_graphs = functools.cache(read_workflows)
@@ -51,6 +51,7 @@ class ComfyUI:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models_dir = f"{str(settings.ckpt_dir).rstrip('/')}/"
+        self._gpus = gpus
         self._clock = clock
         token = settings.comfyui_token.get_secret_value() if settings.comfyui_token else None
         where = server_place(settings, gpus)
@@ -106,7 +107,7 @@ class ComfyUI:
             available = await self._available(client)
             filled = self._filled(spec, await sent_inputs(client, spec, run_id), run_id, available)
             admitted = await admit(client, filled.graph)
-            finished = await self._run(client, admitted.graph, report)
+            finished = await followed(client, admitted.graph, report, clock=self._clock)
             await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
             return Rendered(filled.model, (*filled.warnings, *admitted.remarks), self._timings(finished))
 
@@ -131,7 +132,8 @@ class ComfyUI:
             # Checked when it came in; since then the server may be another one.
             admitted = await admit(client, graph)
             classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
-            finished = await self._run(client, with_prefix(admitted.graph, classes, run_id), report)
+            graph = with_prefix(admitted.graph, classes, run_id)
+            finished = await followed(client, graph, report, clock=self._clock)
             files = await fetched(client, finished.outcome.outputs, out_dir, run_id)
             left_out = [str(problem) for problem in finished.problems]
             return Rendered("comfyui", (*unused, *left_out), self._timings(finished), files)
@@ -155,16 +157,28 @@ class ComfyUI:
         with self._waits.measured(report) as hear:
             await self._server.ensure(hear)
         self._answered_at = self._clock()
-        if self._client is None:
-            self._client = self._make_client()
+        client = self._own_client()
         if self._server.generation != self._generation:
-            self._client.drop_object_info()
+            client.drop_object_info()
             self._generation = self._server.generation
-        return self._client
+        return client
 
     async def preload(self, task: str | None) -> None:  # noqa: ARG002 - the contract's; one server serves them all
         """Have the server up; see PreloadingEngine. It loads weights when a graph first wants them."""
         await self.connected(lambda _progress: None)
+
+    def renders_on_gpu(self) -> bool:
+        """Say whether the server is on this machine and has its GPU; see GpuEngine."""
+        return has_our_gpu(self._launch or self._url, self._gpus)
+
+    async def release_gpu(self) -> None:
+        """
+        Have a server of this machine unload its models; see GpuEngine.
+
+        A start under way goes on: it loads no weights.
+        """
+        if self.renders_on_gpu() and await self._server.probe() == "online":
+            await unload(self._own_client(), within_s=_UNLOAD_S)
 
     async def close(self) -> None:
         """End our own server and all connections."""
@@ -172,21 +186,10 @@ class ComfyUI:
             await self._client.close()
         await self._server.close()
 
-    async def _run(self, client: ComfyClient, graph: Graph, report: Report) -> Finished:
-        progress = RunProgress(graph, clock=self._clock)
-
-        latest = Progress("sampling", 0.0)
-
-        def hear(event: Event) -> None:
-            nonlocal latest
-            if isinstance(event, Preview):
-                report(Previewed.of(latest, event.image, event.mime))
-            elif (now := progress.hear(event)) is not None:
-                latest = now
-                report(now)
-
-        prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())
-        return await watch(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear)
+    def _own_client(self) -> ComfyClient:
+        if self._client is None:
+            self._client = self._make_client()
+        return self._client
 
     def _timings(self, finished: Finished) -> Mapping[str, float]:
         seconds = finished.outcome.execution_s

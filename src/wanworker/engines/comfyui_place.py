@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from wanworker.comfyui.server import Launch
 from wanworker.comfyui.server_launch import interpreter_of
@@ -30,6 +32,19 @@ def server_place(settings: Settings, gpus: Callable[[], Sequence[Gpu]]) -> str |
         # Without metadata the same request gives the same bytes: no graph, no request id inside the file.
         arguments=("--disable-metadata", *settings.comfyui_args),
     )
+
+
+def has_our_gpu(where: str | Launch, gpus: Callable[[], Sequence[Gpu]]) -> bool:
+    """Say whether the server at *where* is on this machine and computes on its GPU."""
+    return not where.cpu if isinstance(where, Launch) else _is_here(where) and bool(gpus())
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def lacks(launch: Launch, *, is_up: bool) -> tuple[str, ...]:

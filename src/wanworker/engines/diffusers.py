@@ -83,6 +83,14 @@ class DiffusersEngine:
         folder = await asyncio.to_thread(self._folder, task)
         await self._supervisor.preload(self._model(folder, None))
 
+    def renders_on_gpu(self) -> bool:
+        """Say whether there is a GPU; see GpuEngine."""
+        return bool(self._gpus())
+
+    async def release_gpu(self) -> None:
+        """End the child unless its weights are in main memory; see GpuEngine."""
+        await self._supervisor.release_gpu()
+
     async def close(self) -> None:
         """End the child."""
         await self._supervisor.close()

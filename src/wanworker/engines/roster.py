@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Sequence
 
-from wanworker.engines.base import Engine, EngineRow, Readiness
-from wanworker.errors import InvalidRequest
+from wanworker.engines.base import Engine, EngineRow, GpuEngine, Readiness
+from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,27 @@ class Roster:
         if task not in self.row(name).capabilities.tasks:
             return Readiness(missing=(f"{name} does not render {task}",))
         return self.engine(name).readiness(task)
+
+    async def free_gpu_for(self, name: str) -> None:
+        """
+        Have every other engine give back the GPU memory that it keeps, where engine *name* renders on the GPU.
+
+        To be called while no job renders. One that does not give it back is a line in the log: there may be room.
+        """
+        engine = self.engine(name)
+        if isinstance(engine, GpuEngine) and await asyncio.to_thread(engine.renders_on_gpu):
+            await asyncio.gather(*(self._release(row.name) for row in self.rows if row.name != name))
+
+    async def _release(self, name: str) -> None:
+        try:
+            # Built for this too: a ComfyUI that the pod has started may be full, though no job of ours went there.
+            engine = await asyncio.to_thread(self.engine, name)
+            if isinstance(engine, GpuEngine):
+                await engine.release_gpu()
+        except WorkerError as error:
+            log.warning("engine %s did not give back its GPU memory: %s", name, error)
+        except Exception:  # whatever it died of, the job of another engine is not to die of it
+            log.exception("engine %s did not give back its GPU memory, and nobody foresaw how", name)
 
     async def close(self) -> None:
         """Stop every engine that was started; a failure to stop one is logged and stops no other."""

@@ -26,6 +26,11 @@ class Model:
     folder: str
     placement: Placement
 
+    @property
+    def is_on_gpu(self) -> bool:
+        """The weights are on the GPU, or pass through it."""
+        return self.placement != "cpu"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Adapter:

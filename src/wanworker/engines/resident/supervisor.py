@@ -68,6 +68,7 @@ class Supervisor:
         self._draining: asyncio.Task[None] | None = None
         self._jobs = 0
         self._untold_load_s = 0.0
+        self._gpu_is_taken = False
 
     @property
     def pid(self) -> int | None:
@@ -89,6 +90,7 @@ class Supervisor:
         takes longer than the grace, the caller is let go and the next job waits until the child has come to rest.
         """
         async with self._lock:
+            self._gpu_is_taken = False
             await self._at_rest()
             wait_s = await self._warm(model, on_event)
             self._jobs += 1
@@ -105,13 +107,15 @@ class Supervisor:
         """
         async with self._lock:
             await self._at_rest()
+            if self._gpu_is_taken and model.is_on_gpu:
+                raise EngineUnavailable("A job has taken the GPU for another engine, and one fits at a time.")
             held = self._child
             if held is not None and held.link.is_alive and held.model != model:
                 raise EngineUnavailable(f"{held.model.folder} is loaded, and one model fits at a time.")
             child = await self._child_with(model)
         await asyncio.wait({child.loading})
         if child.loading.cancelled():
-            raise EngineUnavailable("The load was ended: a job needed another model, or the worker ends.")
+            raise EngineUnavailable("The load was ended: a job needed another model or engine, or the worker ends.")
         outcome = child.loading.result()
         if isinstance(outcome, Ready):
             return
@@ -119,6 +123,20 @@ class Supervisor:
             if self._child is child:
                 await self._discard()
         raise error_of(outcome, "while loading the model")
+
+    async def release_gpu(self) -> None:
+        """
+        End a child that has weights on the GPU, after the job that it renders; a load under way ends at once.
+
+        Preloads onto the GPU are refused from now on, until the next job.
+        """
+        self._gpu_is_taken = True
+        async with self._lock:
+            child = self._child
+            if child is not None and child.model.is_on_gpu:
+                log.info("render process %d ends: another engine renders on the GPU", child.link.pid)
+                await self._discard()
+                await self._at_rest()
 
     async def close(self) -> None:
         """End the child, whatever it does."""

@@ -99,6 +99,13 @@ class WanCli:
             await move(made, out_path)
         return Rendered(located.folder.name, warnings=self._ignored(spec), timings=reading.timings())
 
+    def renders_on_gpu(self) -> bool:
+        """Say whether upstream's program sees a GPU; see GpuEngine."""
+        return bool(self._cards())
+
+    async def release_gpu(self) -> None:
+        """Do nothing: between renders nothing is loaded."""
+
     async def close(self) -> None:
         """Do nothing: between renders nothing runs."""
 

@@ -1,0 +1,33 @@
+"""One run on a ComfyUI server, followed: its events as progress, its previews as pictures."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from wanworker.comfyui.client import ComfyClient
+from wanworker.comfyui.events import Event, Preview
+from wanworker.comfyui.graph import Graph
+from wanworker.comfyui.progress import RunProgress
+from wanworker.comfyui.watch import Finished
+from wanworker.comfyui.watch import run as watch
+from wanworker.engines.base import Report
+from wanworker.engines.preview import Previewed
+from wanworker.progress import Progress
+
+
+async def followed(client: ComfyClient, graph: Graph, report: Report, *, clock: Callable[[], float]) -> Finished:
+    """Run *graph* under ids of its own and return how it finished; see watch.run for what it raises."""
+    progress = RunProgress(graph, clock=clock)
+    latest = Progress("sampling", 0.0)
+
+    def hear(event: Event) -> None:
+        nonlocal latest
+        if isinstance(event, Preview):
+            report(Previewed.of(latest, event.image, event.mime))
+        elif (now := progress.hear(event)) is not None:
+            latest = now
+            report(now)
+
+    prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())
+    return await watch(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear)
