@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import pytest
 
-from door import refused_port
+from door import ask, refused_port
 from fakes.wan.home import write_safetensors
+from wanworker.app import Worker
 from wanworker.comfyui.client import ComfyClient
+from wanworker.engines.base import EngineRow
+from wanworker.engines.capabilities import COMFYUI
+from wanworker.engines.comfyui import ComfyUI
 from wanworker.engines.comfyui_graphs import missing_for
 from wanworker.engines.comfyui_weights import FOLDERS, FolderLists
 from wanworker.errors import ModelNotFound
@@ -70,6 +75,91 @@ async def test_folders_that_an_older_server_lacks_are_empty(comfyui):
 
     assert told["clip_vision"] == ()
     assert told["vae"]
+
+
+async def test_what_was_told_a_moment_ago_is_not_asked_again(comfyui):
+    clock = Clock()
+    lists = lists_of(comfyui, clock)
+    asked = []
+    async with ComfyClient(comfyui.url) as client:
+        for clock.now, forgotten in ((0.0, False), (0.9, False), (2.0, False), (2.1, True)):
+            if forgotten:
+                lists.forget(answers=True)
+            await lists.from_server(client)
+            asked.append(comfyui.seen["GET /models/vae"])
+
+    assert asked == [1, 1, 2, 3]
+
+
+@pytest.fixture
+async def worker(make_settings, comfyui):
+    """A worker for whose ComfyUI engine no time passes."""
+    row = EngineRow("comfyui", COMFYUI, lambda given: ComfyUI(given, clock=lambda: 1000.0))
+    made = Worker(make_settings(comfyui_url=comfyui.url), engines=(row,))
+    yield made
+    await made.close()
+
+
+def i2v(films, **fields):
+    image = base64.b64encode(films[".png"]).decode()
+    return {"input": {"action": "comfyui_i2v", "prompt": "a cat", "image_base64": image, **fields}}
+
+
+async def asked_for(comfyui, worker, job, job_id):
+    """Send the job; return its answer and how often it asked for the models of each folder."""
+    comfyui.seen.clear()
+    answer, _ = await ask(worker, job, job_id=job_id)
+    return answer, {comfyui.seen[f"GET /models/{folder}"] for folder in FOLDERS}
+
+
+async def test_a_job_asks_for_the_lists_once_and_the_next_one_not_at_all(worker, comfyui, films):
+    first, times = await asked_for(comfyui, worker, i2v(films), "a")
+    second, times_again = await asked_for(comfyui, worker, i2v(films, seed=5), "b")
+
+    assert [first["status"], second["status"]] == ["completed", "completed"]
+    assert (times, times_again) == ({1}, {0})
+
+
+async def test_a_model_that_came_a_moment_ago_is_found(worker, comfyui, films):
+    job = i2v(films, diffusion_model="mine_high_noise", single_expert=True)
+    missing, _ = await asked_for(comfyui, worker, job, "a")
+    comfyui.models["diffusion_models"].append("mine_high_noise.safetensors")
+    found, times = await asked_for(comfyui, worker, job, "b")
+
+    assert missing["code"] == "MODEL_NOT_FOUND"
+    assert found["status"] == "completed"
+    assert times == {1}
+
+
+async def test_lists_that_a_refusal_contradicts_are_dropped(worker, comfyui, films):
+    await asked_for(comfyui, worker, i2v(films), "a")
+    comfyui.info["VAELoader"]["input"]["required"]["vae_name"] = [["other.safetensors"]]  # the server's word at last
+    worker.roster.engine("comfyui")._client.drop_object_info()
+    refused, times = await asked_for(comfyui, worker, i2v(films, seed=5), "b")
+    _, times_after = await asked_for(comfyui, worker, i2v(films, seed=6), "c")
+
+    assert refused["code"] == "MODEL_NOT_FOUND"
+    assert (times, times_after) == ({0}, {1})
+
+
+async def test_a_server_that_came_up_again_is_asked_again(worker, comfyui, films):
+    await asked_for(comfyui, worker, i2v(films), "a")
+    engine = worker.roster.engine("comfyui")
+    await comfyui.die()
+    await engine._server.probe()
+    await comfyui.start()
+    answer, times = await asked_for(comfyui, worker, i2v(films, seed=5), "b")
+
+    assert answer["status"] == "completed"
+    assert times == {1}
+
+
+async def test_the_list_of_models_is_always_as_it_is_now(worker, comfyui, films):
+    await asked_for(comfyui, worker, i2v(films), "a")
+    comfyui.models["loras"].append("new.safetensors")
+    answer, _ = await ask(worker, {"input": {"action": "comfyui_models"}}, job_id="b")
+
+    assert "new.safetensors" in answer["models"]["loras"]
 
 
 def test_the_folders_of_several_roots_make_one_list_without_what_is_no_weight(tmp_path):

@@ -24,7 +24,7 @@ from wanworker.engines.comfyui_place import has_our_gpu, lacks, server_place
 from wanworker.engines.comfyui_restart import with_one_restart
 from wanworker.engines.comfyui_waits import Waits
 from wanworker.engines.comfyui_weights import FolderLists, Lists
-from wanworker.errors import ModelNotFound, NoOutput
+from wanworker.errors import GraphRefused, ModelNotFound, NoOutput
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec
@@ -104,14 +104,17 @@ class ComfyUI:
 
         async def run(run_id: str) -> Rendered:
             client = await self.connected(report)
-            available = await self._available(client)
-            filled = self._filled(spec, await sent_inputs(client, spec, run_id), run_id, available)
+            filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id), run_id)
             admitted = await admit(client, filled.graph)
             finished = await followed(client, admitted.graph, report, clock=self._clock)
             await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
             return Rendered(filled.model, (*filled.warnings, *admitted.remarks), self._timings(finished))
 
-        return await with_one_restart(self._server, _run_id(out_path), run)
+        try:
+            return await with_one_restart(self._server, _run_id(out_path), run)
+        except (GraphRefused, ModelNotFound):  # it knows its files better
+            self.lists.forget(answers=True)
+            raise
 
     async def check_models(self, spec: RenderSpec, report: Report) -> None:
         """
@@ -119,8 +122,8 @@ class ComfyUI:
 
         Raises EngineUnavailable, and ModelNotFound with the documented sentence.
         """
-        available = await self._available(await self.connected(report))
-        self._filled(spec, Uploads(image="image", last_image="last_image" if spec.last_image else None), "", available)
+        uploads = Uploads(image="image", last_image="last_image" if spec.last_image else None)
+        await self._filled(await self.connected(report), spec, uploads, "")
 
     async def run_graph(self, spec: GraphSpec, out_dir: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Run a caller's checked graph and fetch every file that it saved; see GraphEngine."""
@@ -147,8 +150,10 @@ class ComfyUI:
         return await checked_graph(await self.connected(report), document, sent)
 
     async def server_lists(self) -> Lists:
-        """Return the server's own lists of model files. Raises EngineUnavailable."""
-        return await self.lists.from_server(await self.connected(lambda _progress: None))
+        """Return the server's own lists of model files, as they are now. Raises EngineUnavailable."""
+        client = await self.connected(lambda _progress: None)
+        self.lists.forget(answers=True)
+        return await self.lists.from_server(client)
 
     async def connected(self, report: Report) -> ComfyClient:
         """Return a client of a server that answers, having started it if need be. Raises EngineUnavailable."""
@@ -160,6 +165,7 @@ class ComfyUI:
         client = self._own_client()
         if self._server.generation != self._generation:
             client.drop_object_info()
+            self.lists.forget(answers=True)
             self._generation = self._server.generation
         return client
 
@@ -200,7 +206,15 @@ class ComfyUI:
         lists = self.lists.from_server(client)
         return await (lists if self._launch is None else self.lists.less_damaged(lists))
 
-    def _filled(self, spec: RenderSpec, uploads: Uploads, run_id: str, available: Lists) -> Filled:
+    async def _filled(self, client: ComfyClient, spec: RenderSpec, uploads: Uploads, run_id: str) -> Filled:
+        """Return the graph of *spec*; what the lists do not have is looked for again in new ones: it may have come."""
+        try:
+            return self._filled_by(await self._available(client), spec, uploads, run_id)
+        except ModelNotFound:
+            self.lists.forget(answers=True)
+        return self._filled_by(await self._available(client), spec, uploads, run_id)
+
+    def _filled_by(self, available: Lists, spec: RenderSpec, uploads: Uploads, run_id: str) -> Filled:
         try:
             return graph_for(
                 spec,

@@ -14,7 +14,8 @@ from wanworker.engines.comfyui_graphs import WORKFLOWS
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, WorkerError
 from wanworker.models.damage import flaw_of
 
-_FRESH_S = 10.0
+#: Whether an engine is chosen hangs on an answer this old, and what it renders on one this old.
+_FRESH_S, _JUST_NOW_S = 10.0, 1.0
 _MOST_NAMED = 3
 
 #: ComfyUI's folder of models -> the files in it.
@@ -69,9 +70,17 @@ class FolderLists:
         return whole, flaws
 
     async def from_server(self, client: ComfyClient) -> Lists:
-        """Return what the server says; a folder that it does not know is empty. Raises EngineUnavailable."""
+        """
+        Return what the server says, or said a moment ago: a job asks when it is checked and again when it runs.
+
+        A folder that it does not know is empty. Raises EngineUnavailable.
+        """
+        if (kept := self._kept_for(_JUST_NOW_S)) is not None:
+            return kept
         names = await asyncio.gather(*(_asked(client, folder) for folder in FOLDERS))
-        return dict(zip(FOLDERS, names, strict=True))
+        lists = dict(zip(FOLDERS, names, strict=True))
+        self._told = (self._clock(), lists)
+        return lists
 
     async def less_damaged(self, told: Awaitable[Lists]) -> Lists:
         """Return what a server of this machine has *told*, less the files that it would fail to load."""
@@ -103,6 +112,10 @@ class FolderLists:
     def forget(self, *, answers: bool) -> None:
         """Drop what the server told; where it is known not to answer, that is remembered for some seconds instead."""
         self._told = None if answers else (self._clock(), None)
+
+    def _kept_for(self, seconds: float) -> Lists | None:
+        told = self._told
+        return told[1] if told is not None and self._clock() - told[0] <= seconds else None
 
     def _files(self) -> dict[str, dict[str, Path]]:
         places = models_folders(self._roots)
