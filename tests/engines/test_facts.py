@@ -80,7 +80,11 @@ async def test_a_worker_without_the_engine_is_offline(settings, tmp_path):
 def keeper_of(settings, tmp_path, kernel, clock=None):
     """Keep facts of one ready engine, on a machine with a card where *kernel* says what comes of one."""
     engine = ScriptedEngine(tmp_path / "none.mp4")
-    machine = Machine(gpus=lambda: [CARD], kernel=kernel, free_bytes=lambda _place: 7)
+
+    async def run(python):
+        return kernel(python)
+
+    machine = Machine(gpus=lambda: [CARD], kernel=run, free_bytes=lambda _place: 7)
     return FactKeeper(Roster((engine.row(),), settings), machine=machine, clock=clock or Clock())
 
 
@@ -108,6 +112,76 @@ async def test_a_kernel_that_the_check_before_the_first_job_ran_is_kept(settings
     facts, _ = await keeper.current(refresh=False)
 
     assert [kernel.run.text for kernel in facts.kernels] == ["a kernel ran"]
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_first_kernel_runs_once_in_the_background_and_is_kept(settings, tmp_path):
+    pythons = []
+
+    def kernel(python):
+        pythons.append(python)
+        return KernelRun(True, False, "a kernel ran")
+
+    keeper = keeper_of(settings, tmp_path, kernel)
+    keeper.begin_kernel()
+    keeper.begin_kernel()
+    before = list(pythons)
+    await until(lambda: keeper._first_kernel.done())
+    facts, _ = await keeper.current(refresh=False)
+
+    assert (before, pythons) == ([], [sys.executable])
+    assert [kernel.run.ran for kernel in facts.kernels] == [True]
+
+
+async def test_an_engine_whose_first_kernel_fails_is_not_ready(settings, tmp_path):
+    keeper = keeper_of(settings, tmp_path, lambda _python: KernelRun(False, True, "no kernel image"))
+    before, _ = await keeper.current(refresh=False)
+    keeper.begin_kernel()
+    await until(lambda: keeper._first_kernel.done())
+    after, _ = await keeper.current(refresh=False)
+
+    assert before.engines["diffusers"]["t2v-A14B"] == "ready"
+    assert after.engines["diffusers"]["t2v-A14B"] == f"no kernel runs in {sys.executable}: no kernel image"
+
+
+async def test_no_first_kernel_runs_without_a_card_or_for_the_miniature(settings, make_settings, tmp_path):
+    async def kernel(_python):
+        pytest.fail("a kernel")
+
+    row = ScriptedEngine(tmp_path / "none.mp4").row()
+    bare = FactKeeper(Roster((row,), settings), machine=Machine(gpus=tuple, kernel=kernel))
+    bare.begin_kernel()
+    await until(lambda: bare._first_kernel.done())
+    small = FactKeeper(Roster((row,), make_settings(engine="mini")), machine=Machine(lambda: [CARD], kernel))
+    small.begin_kernel()
+
+    assert bare._first_kernel.exception() is None
+    assert bare._kernels == {}
+    assert small._first_kernel is None
+
+
+async def test_closing_ends_the_first_kernel(settings, tmp_path):
+    begun, ended = asyncio.Event(), []
+
+    async def kernel(_python):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    row = ScriptedEngine(tmp_path / "none.mp4").row()
+    keeper = FactKeeper(Roster((row,), settings), machine=Machine(lambda: [CARD], kernel))
+    keeper.begin_kernel()
+    await begun.wait()
+    await keeper.close()
+
+    assert ended == [True]
 
 
 async def test_damaged_files_and_free_disk_are_seen_by_a_refresh(settings, tmp_path):

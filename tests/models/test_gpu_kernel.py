@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel
+from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel, run_kernel_beside
 
 GOOD_TORCH = """
 __version__ = "2.9.0"
@@ -23,7 +25,12 @@ def ones(*size, device): return Ones()
 
 
 def ran(program: str, *, timeout_s: float = 30) -> KernelRun:
-    return run_kernel([sys.executable, "-c", program], {}, timeout_s=timeout_s)
+    """Run *program* in both ways, which must say the same."""
+    argv = [sys.executable, "-c", program]
+    blocking = run_kernel(argv, {}, timeout_s=timeout_s)
+    beside = asyncio.run(run_kernel_beside(argv, {}, timeout_s=timeout_s))
+    assert blocking == beside
+    return blocking
 
 
 def with_torch(tmp_path: Path, torch: str) -> str:
@@ -72,3 +79,25 @@ def test_a_gpu_that_hangs_and_an_interpreter_that_is_not_there_are_failures(tmp_
 
     assert KernelRun(False, True, "no answer within 0.2 s") == hanging
     assert (True, f"{tmp_path}/python: No such file or directory") == (missing.failed, missing.text)
+
+
+async def test_an_interpreter_that_is_not_there_is_a_failure_beside_the_loop_too(tmp_path: Path) -> None:
+    missing = await run_kernel_beside([str(tmp_path / "python")], {}, timeout_s=1)
+
+    assert missing.failed
+    assert f"{tmp_path}/python" in missing.text
+
+
+async def test_a_kernel_that_nobody_waits_for_any_more_is_gone(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    code = f"import os, threading; open({str(note)!r}, 'w').write(str(os.getpid())); threading.Event().wait()"
+    running = asyncio.create_task(run_kernel_beside([sys.executable, "-c", code], {}, timeout_s=30))
+    async with asyncio.timeout(20):
+        while not (note.exists() and note.read_text()):
+            await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)

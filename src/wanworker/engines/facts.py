@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wanworker.engines.interpreters import interpreters, kernel_in, without_kernel
+from wanworker.engines.interpreters import interpreters, kernel_beside, without_kernel
 from wanworker.engines.preload import Preload
 from wanworker.engines.roster import Roster
 from wanworker.engines.weight_folders import weight_folders
@@ -36,7 +37,7 @@ class Machine:
     """What is asked of the machine; a test answers in its place."""
 
     gpus: Callable[[], Sequence[Gpu]] = gpus
-    kernel: Callable[[str], KernelRun] = kernel_in
+    kernel: Callable[[str], Awaitable[KernelRun]] = kernel_beside
     free_bytes: Callable[[Path], int] = free_on_disk
 
 
@@ -91,17 +92,28 @@ class FactKeeper:
         self._kept: tuple[Facts, float] | None = None
         self._kernels: dict[str, tuple[KernelRun, float]] = {}
         self._first: asyncio.Task[None] | None = None
+        self._first_kernel: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Look for the first time, in the background; never waits. Wants a running loop."""
         if self._first is None:
             self._first = asyncio.create_task(self._look_first())
 
+    def begin_kernel(self) -> None:
+        """
+        Run, once and in the background, the kernel that a serverless worker's check runs before its first job.
+
+        Never waits, and runs none where there is no GPU or every job goes to the miniature. Wants a running loop.
+        """
+        if self._first_kernel is None and self._roster.settings.engine != "mini":
+            self._first_kernel = asyncio.create_task(self._run_first_kernel())
+
     async def close(self) -> None:
-        """End a look that is under way."""
-        if self._first is not None:
-            self._first.cancel()
-            await asyncio.gather(self._first, return_exceptions=True)
+        """End a look and a kernel that are under way."""
+        tasks = [task for task in (self._first, self._first_kernel) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def note_kernel(self, python: str, run: KernelRun) -> None:
         """Keep what came of a kernel that somebody else ran."""
@@ -159,7 +171,18 @@ class FactKeeper:
         if not await asyncio.to_thread(self._machine.gpus):
             return
         for python in interpreters(self._roster.settings):
-            self.note_kernel(python, await asyncio.to_thread(self._machine.kernel, python))
+            self.note_kernel(python, await self._machine.kernel(python))
+
+    async def _run_first_kernel(self) -> None:
+        try:
+            if await asyncio.to_thread(self._machine.gpus):
+                run = await self._machine.kernel(sys.executable)
+                self.note_kernel(sys.executable, run)
+                if run.failed:
+                    log.warning("the GPU does not work: %s", run.text)
+                    await self.look()  # whose Python it is, is not ready
+        except Exception:  # nobody waits for it: without a kernel seen, the engines are what the first look found
+            log.exception("no kernel could be run")
 
     def _known_kernels(self) -> tuple[Kernel, ...]:
         engines = interpreters(self._roster.settings) if self._kernels else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel
+from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel, run_kernel_beside
 from wanworker.settings import Settings, child_environment
 
 #: A first import of torch from a cold disk takes up to a minute, its first kernel some seconds.
@@ -30,6 +30,11 @@ def interpreters(settings: Settings) -> dict[str, tuple[str, ...]]:
 def kernel_in(python: str) -> KernelRun:
     """Run a kernel in *python*, in a child. Blocks for seconds, never raises."""
     return run_kernel([python, "-c", GPU_PROGRAM], child_environment(), timeout_s=GPU_TIMEOUT_S)
+
+
+async def kernel_beside(python: str) -> KernelRun:
+    """Do the same beside the event loop; it ends with whoever waits for it."""
+    return await run_kernel_beside([python, "-c", GPU_PROGRAM], child_environment(), timeout_s=GPU_TIMEOUT_S)
 
 
 def without_kernel(settings: Settings, kernels: Mapping[str, KernelRun]) -> dict[str, tuple[str, ...]]:

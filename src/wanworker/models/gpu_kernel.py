@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from wanworker import process
+from wanworker.errors import EngineUnavailable
 
 #: Multiplies matrices on every GPU and says what ran. A torch that is not there, or was built without CUDA, says
 #: nothing about the GPU: the engines that run in an environment of their own may still use it.
@@ -43,14 +48,37 @@ def run_kernel(argv: Sequence[str], env: Mapping[str, str], *, timeout_s: float)
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, env=dict(env))
     except subprocess.TimeoutExpired:
-        return KernelRun(ran=False, failed=True, text=f"no answer within {timeout_s:g} s")
+        return _silent(timeout_s)
     except OSError as error:
         return KernelRun(ran=False, failed=True, text=f"{argv[0]}: {error.strerror}")
-    if done.returncode != 0:
-        text = _last_line(done.stderr) or "nothing was said"
-        return KernelRun(ran=False, failed=True, text=f"exit code {done.returncode}: {text}")
-    text = _last_line(done.stdout)
-    return KernelRun(ran=text.startswith("a kernel ran"), failed=False, text=text)
+    return _ended(done.returncode, _last_line(done.stdout), _last_line(done.stderr))
+
+
+async def run_kernel_beside(argv: Sequence[str], env: Mapping[str, str], *, timeout_s: float) -> KernelRun:
+    """Do the same beside the event loop; when it is cancelled the child is gone before CancelledError passes."""
+    last = {"stdout": "", "stderr": ""}
+
+    def hear(stream: str, line: str) -> None:
+        last[stream] = line.strip() or last[stream]
+
+    try:
+        async with asyncio.timeout(timeout_s):
+            ended = await process.run(argv, cwd=Path.cwd(), env=env, on_line=hear)
+    except TimeoutError:
+        return _silent(timeout_s)
+    except EngineUnavailable as error:
+        return KernelRun(ran=False, failed=True, text=str(error))
+    return _ended(ended.code, last["stdout"], last["stderr"])
+
+
+def _silent(timeout_s: float) -> KernelRun:
+    return KernelRun(ran=False, failed=True, text=f"no answer within {timeout_s:g} s")
+
+
+def _ended(code: int, last_output: str, last_error: str) -> KernelRun:
+    if code != 0:
+        return KernelRun(ran=False, failed=True, text=f"exit code {code}: {last_error or 'nothing was said'}")
+    return KernelRun(ran=last_output.startswith("a kernel ran"), failed=False, text=last_output)
 
 
 def _last_line(text: str) -> str:

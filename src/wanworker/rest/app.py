@@ -79,6 +79,7 @@ class Parts:
         tasks = [asyncio.create_task(each) for each in work]
         self.worker.note_ready()
         self.worker.warm_up()
+        self.worker.facts.begin_kernel()
         try:
             yield
         finally:
