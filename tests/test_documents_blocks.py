@@ -11,30 +11,13 @@ import ast
 import json
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from pages import ROOT, Block, all_blocks, pages
 
-#: Marks of blocks on pages that leave them out: page, first line of the block -> mark.
-MARKED_HERE = {
-    ("docs/comfyui.md", "export COMFYUI_ROOT=/workspace/ComfyUI"): (
-        "not run: it installs from the network; tests/test_install_comfyui.py runs the script against a stand-in"
-    ),
-    ("docs/comfyui.md", "export COMFYUI_URL=https://comfyui.example.com"): (
-        "run by tests/test_documents_blocks.py::test_an_environment_on_a_page_is_one_that_the_worker_takes"
-    ),
-    (
-        "docs/comfyui.md",
-        "COMFYUI_URL=http://127.0.0.1:8188 .venv/bin/python -m pytest tests/comfyui/test_contract.py",
-    ): ("not run: it needs a ComfyUI server of yours; scripts/test runs the same file against the fake one"),
-}
-
 BLOCKS = [block for path in pages() for block in all_blocks(path.relative_to(ROOT).as_posix())]
-
-
-def mark_of(block: Block) -> str:
-    return block.mark or MARKED_HERE.get((block.page, block.text.partition("\n")[0]), "")
 
 
 def name_of(block: Block) -> str:
@@ -49,7 +32,7 @@ def functions_of(path: str) -> frozenset[str]:
 
 def wrong_with(block: Block) -> str | None:
     """Return what is wrong with the mark of *block*, None if nothing is."""
-    mark = mark_of(block)
+    mark = block.mark
     if block.language == "json" and "input" in json.loads(block.text):
         return None
     if re.fullmatch(r"not run: \S.{9,}", mark):
@@ -60,7 +43,8 @@ def wrong_with(block: Block) -> str | None:
     if not (ROOT / path).is_file() or test not in functions_of(path):
         return f"there is no test {path}::{test}"
     page = block.page.rpartition("/")[2]
-    return None if page in (ROOT / path).read_text() else f"{path} never reads {page}"
+    reads_all = ROOT / path == Path(__file__)
+    return None if reads_all or page in (ROOT / path).read_text() else f"{path} never reads {page}"
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=name_of)
@@ -89,12 +73,6 @@ def test_a_block_that_nobody_runs_is_found(mark: str, language: str, word: str) 
 
     assert wrong is not None
     assert re.search(word, wrong)
-
-
-def test_marks_kept_here_are_of_blocks_that_are_there() -> None:
-    there = {(block.page, block.text.partition("\n")[0]) for block in BLOCKS if not block.mark}
-
-    assert set() == MARKED_HERE.keys() - there
 
 
 def environments() -> list[Block]:

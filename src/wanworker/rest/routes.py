@@ -45,7 +45,7 @@ class Started(BaseModel):
     seed: int
     steps: int
     cfg: float
-    width: int | None = Field(description="None: the picture decides.")
+    width: int | None = Field(description="null: the picture decides.")
     height: int | None
     length: int
     fps: float
