@@ -199,11 +199,11 @@ def test_an_action_that_imports_another_is_found(tmp_path: Path) -> None:
     ["import os\nos.environ['A']", "import os\nos.getenv('A')", "from os import environ", "from os import getenv"],
 )
 def test_a_reader_of_the_environment_is_found(tmp_path: Path, text: str) -> None:
-    files = {"process.py": text, "settings.py": text}
+    files = {"process/program.py": text, "settings.py": text}
 
     (line,) = boundaries.readers_of_the_environment(tree(tmp_path, files))
 
-    assert line.startswith("src/wanworker/process.py:")
+    assert line.startswith("src/wanworker/process/program.py:")
 
 
 def test_the_handler_may_set_what_the_sdk_reads_and_read_nothing(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_module_of_the_worker_that_loads_the_childs_is_found(tmp_path: Path) -
     files = {
         "engines/resident/pipelines.py": "def load():\n    import torch",
         "engines/mini.py": "from wanworker.engines.resident.pipelines import load",
-        "engines/wan_cli.py": "",
+        "engines/wan_cli/engine.py": "",
     }
 
     modules = tree(tmp_path, files)

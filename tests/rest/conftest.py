@@ -56,7 +56,7 @@ class Rest:
         return status
 
     async def until_nothing_is_kept(self) -> None:
-        """Return once no request is kept any more: clients hear of a job's end before its webhook and tidying are done."""
+        """Return once no request is kept any more: clients hear of an end before its webhook and tidying are done."""
         kept = self.worker.settings.jobs_dir / "kept"
         async with asyncio.timeout(PATIENCE_S):
             while list(kept.iterdir()):
