@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from train_mini.checkers_masks import Mask, Values
+from train_mini.checkers_masks import Mask, Values, tighter
 from train_mini.scene import COLORS, SHAPES
 from train_mini.shapes import distance
 
@@ -30,6 +30,9 @@ _LOSSES = (-0.12, -0.06, 0.0, 0.08, 0.16, 0.24)
 #: Less in common with every outline than this is no shape that has a name here.
 _MIN_OVERLAP = 0.68
 
+#: How much tighter a mask is tried too.
+_TIGHTER = 0.6
+
 #: A mask of fewer pixels in 96x96 tells no shape: the smallest thing drawn has about 200.
 _MIN_PIXELS = 60
 
@@ -49,33 +52,45 @@ def color_of(clip: Values, mask: Mask) -> str | None:
     return list(COLORS)[int(errors.argmin())] if errors.min() < _MAX_COLOR_ERROR else None
 
 
-def shape_of(mask: Mask) -> str | None:
-    """Return the shape whose outline covers *mask* best over all frames, or None where none does."""
-    overlaps = shape_overlaps(mask)
-    best = max(overlaps, key=lambda shape: overlaps[shape], default=None)
-    return best if best is not None and overlaps[best] >= _MIN_OVERLAP else None
+def shape_of(mask: Mask, difference: Values) -> str | None:
+    """Return the shape whose outline covers what *mask* shows best over all frames, or None where none does.
+
+    *mask* is taken as it is and tightened (see `tighter`): what a model leaves round a thing makes anything round, and
+    the tighter mask of a thing with a pale side is broken; the one that fits some outline best is believed.
+    """
+    masks = (mask, tighter(mask, difference, _TIGHTER))
+    read = [overlaps for overlaps in map(shape_overlaps, masks) if overlaps]
+    best = {shape: max(overlaps[shape] for overlaps in read) for shape in SHAPES if read}
+    shape = max(best, key=lambda name: best[name], default=None)
+    return shape if shape is not None and best[shape] >= _MIN_OVERLAP else None
 
 
 def shape_overlaps(mask: Mask) -> dict[str, float]:
-    """Return the best overlap (intersection over union, 0 to 1) with each shape; empty where there is no thing."""
+    """Return the overlap (intersection over union, 0 to 1) with each shape; empty where there is no thing.
+
+    It is a mean over the frames, those where the thing is larger counting for more.
+    """
     large = mask[mask.sum((1, 2)) >= _MIN_PIXELS]
     if not len(large):
         return {}
-    seen = _averaged(large)
-    common = numpy.minimum(_templates(), seen).sum((2, 3)) / numpy.maximum(_templates(), seen).sum((2, 3))
-    return dict(zip(SHAPES, common.max(1).tolist(), strict=True))
+    seen = _normalised(large).reshape(len(large), 1, -1)
+    templates = _templates()
+    # Of two values from 0 to 1 the smaller is their sum less their difference, halved.
+    apart = numpy.abs(seen - templates[None]).sum(2)
+    both = seen.sum(2) + templates.sum(1)
+    overlaps = ((both - apart) / (both + apart)).reshape(len(large), len(SHAPES), -1).max(2)
+    votes = numpy.average(overlaps, 0, large.sum((1, 2)))
+    return dict(zip(SHAPES, votes.tolist(), strict=True))
 
 
-def _averaged(mask: Mask) -> Values:
-    """Return the mean of the frames on the grid, a larger thing counting for more."""
-    areas = mask.sum((1, 2)).astype(numpy.float32)
-    radii = numpy.sqrt(areas / numpy.pi)
+def _normalised(mask: Mask) -> Values:
+    """Return each frame on the grid, centred, its area that of a disc of one radius."""
+    radii = numpy.sqrt(mask.sum((1, 2)) / numpy.pi)
     offsets = numpy.linspace(-_REACH, _REACH, _GRID)
     centres = _centres(mask)
     rows = centres[:, 1, None] + offsets * radii[:, None]
     columns = centres[:, 0, None] + offsets * radii[:, None]
-    sampled = _sampled(mask, rows, columns)
-    return numpy.asarray((sampled * areas[:, None, None]).sum(0) / areas.sum(), numpy.float32)
+    return _sampled(mask, rows, columns)
 
 
 def _sampled(mask: Mask, rows: Points, columns: Points) -> Values:
@@ -93,12 +108,12 @@ def _sampled(mask: Mask, rows: Points, columns: Points) -> Values:
 
 @functools.cache
 def _templates() -> Values:
-    """Return (shapes, losses, grid, grid): each outline drawn large, taken for a mask, and sampled like one."""
+    """Return (shapes x losses, grid x grid): each outline drawn large, taken for a mask, and sampled like one."""
     side, radius = 128, 36.0
     axis = (numpy.arange(side, dtype=numpy.float32) + 0.5 - side / 2) / radius
     x, y = numpy.meshgrid(axis, axis)
-    drawn = [[distance(shape, x, y) < -loss for loss in _LOSSES] for shape in SHAPES]
-    return numpy.stack([[_averaged(each[None]) for each in losses] for losses in drawn])
+    drawn = numpy.stack([distance(shape, x, y) < -loss for shape in SHAPES for loss in _LOSSES])
+    return _normalised(drawn).reshape(len(drawn), -1)
 
 
 def _centres(mask: Mask) -> Points:

@@ -14,6 +14,7 @@ from PIL import Image
 Pixels = numpy.ndarray[Any, numpy.dtype[numpy.uint8]]
 Values = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 Mask = numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
+Labels = numpy.ndarray[Any, numpy.dtype[numpy.int32]]
 
 #: A clip of any size is looked at in this one: an engine that stretched it is undone by it, and 17 frames are enough.
 SIDE = 96
@@ -24,20 +25,24 @@ MIN_FRAMES = 9
 #: stays under two thirds of it.
 _DIFFERENCE = 15.0
 
+#: The outline of a thing is where it has this share of its own difference, but no more than so much: its rim is dark.
+_OUTLINE = 0.4
+_MAX_DIFFERENCE = 45.0
+
 #: The share of the width, at either border, whose median is a row's first background.
 _BORDER = 0.07
 
 #: A piece smaller than this share of the largest one is a speck.
 _SPECK = 0.12
 
-#: What covers more of a frame than this is no thing: the largest drawn covers 0.3, two together 0.14.
+#: What covers more of a frame than this is no thing: the largest drawn covers 0.3, two together 0.17.
 _MAX_COVER = 0.5
 
 
 def normal(pixels: Pixels) -> Values:
     """Return *pixels*, (frames, height, width, 3), as at most 17 frames of 96x96, values 0 to 255.
 
-    Raises ValueError for another shape, or for fewer than 9 frames: two jumps or a circle cannot be seen in them.
+    Raises ValueError for another shape, or for fewer than 9 frames: a circle cannot be seen in them.
     """
     if pixels.ndim != 4 or pixels.shape[3] != 3 or len(pixels) < MIN_FRAMES:
         raise ValueError(f"a clip is (9 frames or more, height, width, 3), not {pixels.shape}")
@@ -57,14 +62,37 @@ def rows_of(clip: Values) -> Values:
     return numpy.asarray(numpy.median(edges.transpose(1, 0, 2, 3).reshape(clip.shape[1], -1, 3), 1), numpy.float32)
 
 
-def things_of(clip: Values, rows: Values) -> Mask:
-    """Return where things are, (frames, rows, columns)."""
+def differences_of(clip: Values, rows: Values) -> Values:
+    """Return how far each pixel is from its row's background, (frames, rows, columns), blurred against noise."""
     red, green, blue = (numpy.abs(clip[..., each] - rows[None, :, None, each]) for each in range(3))
-    difference = numpy.maximum(numpy.maximum(red, green), blue)
-    found = _grown(_blurred(difference) > _DIFFERENCE)
+    return _blurred(numpy.maximum(numpy.maximum(red, green), blue))
+
+
+def things_of(difference: Values) -> Mask:
+    """Return where things are, (frames, rows, columns)."""
+    found = difference > _outlines(difference, difference > _DIFFERENCE)
     # Grown, filled and shrunk again: a rim of one pixel's gap is closed, and nothing else changes.
-    things = without_specks(~_grown(~filled(found)))
+    things = without_specks(~_grown(~filled(_grown(found))))
     return things & (things.mean((1, 2)) < _MAX_COVER)[:, None, None]
+
+
+def _outlines(difference: Values, found: Mask) -> Values:
+    """Return how different each pixel must be to belong to its piece of *found*: a share of what the piece itself is.
+
+    A model leaves a halo round what it makes; what has much contrast must not gain it.
+    """
+    labels = pieces(found)
+    once = numpy.bincount(labels.ravel(), difference.ravel())
+    squared = numpy.bincount(labels.ravel(), (difference * difference).ravel())
+    levels = (_OUTLINE * squared / numpy.maximum(once, 1)).clip(_DIFFERENCE, _MAX_DIFFERENCE)
+    return numpy.asarray(levels[labels], numpy.float32)
+
+
+def tighter(mask: Mask, difference: Values, share: float) -> Mask:
+    """Return *mask* without what differs less than *share* of what its frame's mask does; holes are filled again."""
+    inside = difference * mask
+    levels = share * (inside * inside).sum((1, 2)) / numpy.maximum(inside.sum((1, 2)), 1)
+    return filled(mask & (difference > levels[:, None, None]))
 
 
 def filled(mask: Mask) -> Mask:
@@ -76,51 +104,47 @@ def filled(mask: Mask) -> Mask:
 
 def without_specks(mask: Mask) -> Mask:
     """Return *mask* without the pieces that are far smaller than their frame's largest."""
+    sizes = _sizes(pieces(mask))
+    return mask & (sizes >= _SPECK * sizes.max((1, 2), keepdims=True))
+
+
+def largest(mask: Mask) -> tuple[Mask, float]:
+    """Return each frame's largest piece, and how large the second one is beside it: the share in the median frame."""
     labels = pieces(mask)
-    sizes = numpy.bincount(labels.ravel())
-    sizes[0] = 0
-    largest = sizes[labels].reshape(len(mask), -1).max(1)
-    return mask & (sizes[labels] >= _SPECK * largest[:, None, None])
+    sizes = _sizes(labels)
+    flat = sizes.reshape(len(mask), -1)
+    chosen = labels.reshape(len(mask), -1)[numpy.arange(len(mask)), flat.argmax(1)]
+    kept = mask & (labels == chosen[:, None, None])
+    second = numpy.where(kept, 0, sizes).max((1, 2))
+    return kept, float(numpy.median(second / numpy.maximum(1, flat.max(1))))
 
 
-def pieces(mask: Mask) -> numpy.ndarray[Any, numpy.dtype[numpy.int32]]:
+def pieces(mask: Mask) -> Labels:
     """Return a number a connected piece (by edges, within its frame), 0 outside *mask*.
 
-    Every row's and every column's runs take the largest number in them, in turns, until nothing changes: a handful
-    of turns for anything that is no maze.
+    A row's runs are numbered; two that touch from row to row take the larger number, in turns, and every run takes
+    what its own number has become: pointer jumping, a handful of turns.
     """
-    labels = numpy.where(mask, numpy.arange(1, mask.size + 1, dtype=numpy.int32).reshape(mask.shape), 0)
-    across = _run_starts(mask)
-    upright = mask.transpose(0, 2, 1)
-    down = _run_starts(upright)
-    while True:
-        before = labels
-        labels = _spread(labels, across)
-        labels = _spread(labels.transpose(0, 2, 1), down).transpose(0, 2, 1)
-        if numpy.array_equal(before, labels):
-            return _numbered(labels)
+    begins = mask.copy()
+    begins[:, :, 1:] &= ~mask[:, :, :-1]
+    runs = numpy.cumsum(begins, dtype=numpy.int32).reshape(mask.shape) * mask
+    touches = mask[:, 1:] & mask[:, :-1]
+    touches[:, :, 1:] &= ~(touches[:, :, :-1] & touches[:, :, 1:])
+    upper, lower = runs[:, :-1][touches], runs[:, 1:][touches]
+    numbers = numpy.arange(int(runs.max(initial=0)) + 1, dtype=numpy.int32)
+    while not numpy.array_equal(numbers[upper], numbers[lower]):
+        larger = numpy.maximum(numbers[upper], numbers[lower])
+        numpy.maximum.at(numbers, upper, larger)
+        numpy.maximum.at(numbers, lower, larger)
+        numbers = numbers[numbers]
+    return numbers[runs]
 
 
-def _numbered(labels: numpy.ndarray[Any, numpy.dtype[numpy.int32]]) -> numpy.ndarray[Any, numpy.dtype[numpy.int32]]:
-    used = numpy.zeros(labels.size + 1, numpy.int32)
-    used[labels.ravel()] = 1
-    used[0] = 0
-    return (numpy.cumsum(used, dtype=numpy.int32) * used)[labels]
-
-
-def _run_starts(mask: Mask) -> numpy.ndarray[Any, numpy.dtype[numpy.intp]]:
-    """Return where runs of one value begin in the flat mask; each row begins one."""
-    changes = numpy.ones(mask.shape, bool)
-    changes[:, :, 1:] = mask[:, :, 1:] != mask[:, :, :-1]
-    return numpy.flatnonzero(changes)
-
-
-def _spread(
-    labels: numpy.ndarray[Any, numpy.dtype[numpy.int32]], starts: numpy.ndarray[Any, numpy.dtype[numpy.intp]]
-) -> numpy.ndarray[Any, numpy.dtype[numpy.int32]]:
-    flat = labels.reshape(-1)
-    lengths = numpy.diff(starts, append=flat.size)
-    return numpy.repeat(numpy.maximum.reduceat(flat, starts), lengths).reshape(labels.shape)
+def _sizes(labels: Labels) -> Labels:
+    """Return for each pixel how large its piece is, 0 outside all."""
+    sizes = numpy.bincount(labels.ravel()).astype(numpy.int32)
+    sizes[0] = 0
+    return sizes[labels]
 
 
 def _blurred(plane: Values) -> Values:

@@ -12,20 +12,19 @@ from train_mini.scene import MOTIONS, PAIR_MOTIONS
 
 Line = numpy.ndarray[Any, numpy.dtype[numpy.float64]]
 
-#: In shares of the frame. The shortest way drawn is 0.2 long; a still thing's centre wanders by a pixel or two.
+#: In shares of the frame. The shortest way drawn is 0.17 long; a still thing's centre wanders by a pixel or two.
 _FAR = 0.1
 _NEAR = 0.06
 
-#: The smallest growth drawn makes the area 5.4 times larger.
+#: The smallest growth drawn makes the area 4.6 times larger.
 _GROWTH = 2.2
 
-#: A circle drawn is 0.4 across at least; half a turn is no circle.
+#: A circle drawn is 0.37 across at least; half a turn is no circle.
 _CIRCLE_ACROSS = 0.25
 _CIRCLE_TURN_RAD = 4.0
 
-#: Two jumps go up and down four times 0.36.
+#: A jump drawn is 0.37 high at least, and ends where it began.
 _JUMP = 0.15
-_JUMPS_WAY = 0.8
 
 #: A frame with less than this share of the median area says nothing of the place.
 _MIN_AREA_SHARE = 0.1
@@ -90,9 +89,10 @@ def _is_circle(path: Path) -> bool:
 
 
 def _jumps(path: Path) -> bool:
-    """Say whether the height changes far more than the end is from the beginning."""
-    way = float(numpy.abs(numpy.diff(path.y)).sum())
-    return bool(numpy.ptp(path.y) > _JUMP) and way - abs(float(path.y[-1] - path.y[0])) > _JUMPS_WAY
+    """Say whether it leaves the ground and comes back, once or more often."""
+    height = float(numpy.ptp(path.y))
+    ends = (path.y[:2].mean() + path.y[-2:].mean()) / 2
+    return height > _JUMP and abs(_moved(path.y)) < 0.5 * height and bool(ends > path.y.mean())
 
 
 def _moved(line: Line) -> float:

@@ -154,6 +154,18 @@ def test_noise_alone_shows_nothing() -> None:
     assert (None, None) == (thing.color, thing.shape)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_halo_such_as_a_model_leaves_makes_nothing_round(shape: str) -> None:
+    scene = Scene((Thing("blue", shape),), "still", "room")
+    clip = draw_clip(scene, numpy.random.default_rng(4))
+    row, column = numpy.mgrid[:96, :96] - 48
+    blotches = 0.5 + 0.5 * numpy.sin(row / 2.5) * numpy.sin(column / 3.5)
+    halo = 35 * blotches * (numpy.hypot(row, column) < 27)
+    pixels = clip.pixels - (halo * (clip.mask == 0))[..., None]
+
+    assert scene == read(scene, pixels.clip(0, 255).astype(numpy.uint8))
+
+
 def test_grey_is_no_color() -> None:
     pixels = drawn(BALL)
     is_red = (pixels[..., 0] > 100) & (pixels[..., 1] < 90)
