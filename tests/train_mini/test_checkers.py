@@ -14,14 +14,15 @@ from train_mini.scene import BACKGROUNDS, COLORS, MOTIONS, PAIR_MOTIONS, RELATIO
 
 Pixels = numpy.ndarray[Any, numpy.dtype[numpy.uint8]]
 
+SIDE = 96
 BALL = Scene((Thing("red", "ball"),), "right", "field")
 PAIR = Scene((Thing("blue", "square"), Thing("yellow", "star")), "still", "room", "above")
 #: What is as pale, as green, as blue as its background.
 HARD = (("white", "snow"), ("green", "field"), ("blue", "night"), ("blue", "sea"), ("orange", "desert"))
 
 
-def drawn(scene: Scene, seed: int = 0, **how: int) -> Pixels:
-    return draw_clip(scene, numpy.random.default_rng(seed), **how).pixels
+def drawn(scene: Scene, seed: int = 0, *, side: int = SIDE, frames: int = 17) -> Pixels:
+    return draw_clip(scene, numpy.random.default_rng(seed), side=side, frames=frames).pixels
 
 
 def read(scene: Scene, pixels: Pixels) -> Scene:
@@ -77,7 +78,7 @@ def test_a_thing_hardly_different_from_its_background_is_read(color: str, backgr
     assert scene == read(scene, worsened(drawn(scene), numpy.random.default_rng(2), blur_px=1, noise=4))
 
 
-@pytest.mark.parametrize(("side", "frames"), [(64, 17), (128, 33), (96, 9)])
+@pytest.mark.parametrize(("side", "frames"), [(64, 17), (128, 33), (SIDE, 9)])
 def test_other_sides_and_lengths_are_read(side: int, frames: int) -> None:
     for scene in (BALL, PAIR):
         assert scene == read(scene, drawn(scene, side=side, frames=frames))
@@ -140,7 +141,7 @@ def test_two_things_where_one_was_asked_have_no_looks() -> None:
 
 def test_an_empty_clip_shows_a_background_and_nothing_else() -> None:
     column = drawn(BALL)[:1, :, :1]
-    empty = numpy.broadcast_to(column, (17, 96, 96, 3)).copy()
+    empty = numpy.broadcast_to(column, (17, SIDE, SIDE, 3)).copy()
 
     for things in (1, 2):
         seen = read_clip(empty, things)
@@ -157,8 +158,8 @@ def test_noise_alone_shows_nothing() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_halo_such_as_a_model_leaves_makes_nothing_round(shape: str) -> None:
     scene = Scene((Thing("blue", shape),), "still", "room")
-    clip = draw_clip(scene, numpy.random.default_rng(4))
-    row, column = numpy.mgrid[:96, :96] - 48
+    clip = draw_clip(scene, numpy.random.default_rng(4), side=SIDE)
+    row, column = numpy.mgrid[:SIDE, :SIDE] - SIDE // 2
     blotches = 0.5 + 0.5 * numpy.sin(row / 2.5) * numpy.sin(column / 3.5)
     halo = 35 * blotches * (numpy.hypot(row, column) < 27)
     pixels = clip.pixels - (halo * (clip.mask == 0))[..., None]
