@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 from wanworker.cli.base import EXIT_FAILED, Command, read_settings
 from wanworker.cli.say import plain, say_json
-from wanworker.engines.interpreters import interpreters, kernel_in, without_kernel
-from wanworker.engines.weight_folders import weight_folders
 from wanworker.models.catalogue import preset_for
 from wanworker.models.damage import damaged_in
 from wanworker.models.doctor import Check, Report, Row, as_json, as_table
@@ -37,6 +35,12 @@ def _ffmpeg() -> str:
     return ffmpeg.program()
 
 
+def _kernel(python: str) -> KernelRun:
+    from wanworker.engines.interpreters import kernel_in
+
+    return kernel_in(python)
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What doctor asks of the machine; a test answers in its place."""
@@ -44,7 +48,7 @@ class Machine:
     gpus: Callable[[], Sequence[Gpu]] = gpus
     memory_mib: Callable[[], int | None] = available_memory_mib
     free_bytes: Callable[[Path], int] = free_on_disk
-    kernel: Callable[[str], KernelRun] = kernel_in
+    kernel: Callable[[str], KernelRun] = _kernel
     ffmpeg: Callable[[], str] = _ffmpeg
 
 
@@ -73,6 +77,9 @@ def run(args: Namespace, machine: Machine | None = None) -> int:
 
 def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
     """Ask the machine and every engine; takes seconds where a kernel runs. The output folder is made if missing."""
+    from wanworker.engines.interpreters import interpreters, without_kernel
+    from wanworker.engines.weight_folders import weight_folders
+
     kernels = {python: machine.kernel(python) for python in interpreters(settings)} if machine.gpus() else {}
     broken = without_kernel(settings, kernels)
     return Report(
@@ -114,6 +121,8 @@ def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state
 
 
 def _gpu_checks(settings: Settings, machine: Machine, kernels: dict[str, KernelRun]) -> Iterator[Check]:
+    from wanworker.engines.interpreters import interpreters
+
     cards = machine.gpus()
     if not cards:
         yield Check("GPU", "none: nvidia-smi sees no NVIDIA GPU", is_bad=True)
