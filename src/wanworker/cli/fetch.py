@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TextIO
 from wanworker.cli.bar import Bar
 from wanworker.cli.base import EXIT_STOPPED, Command, CommandFailed, misused, read_settings
 from wanworker.cli.say import say
-from wanworker.engines.weight_folders import tree_folders
 from wanworker.models.catalogue import PRESETS, Preset
 from wanworker.models.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan
 from wanworker.models.hub import FetchFailed, Hub
@@ -48,6 +47,8 @@ def run(
     if args.list:
         _list(PRESETS.values())
         return 0
+    from wanworker.engines.weight_folders import tree_folders
+
     preset = _named(args.preset)
     settings = read_settings()
     models_dir = (args.dir or settings.ckpt_dir).expanduser().absolute()
