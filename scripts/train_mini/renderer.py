@@ -11,7 +11,7 @@ from train_mini.scene import COLORS, Scene, Thing
 from train_mini.shapes import distance
 from train_mini.tracks import Track, tracks_of
 
-SIDE = 96
+SIDE = 128
 FRAMES = 17
 
 Pixels = numpy.ndarray[Any, numpy.dtype[numpy.uint8]]
