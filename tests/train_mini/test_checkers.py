@@ -219,6 +219,7 @@ def test_the_validation_measures_every_attribute() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_checkers_are_right_on_a_thousand_clips() -> None:
     rates = validate(1000, 6)
 
