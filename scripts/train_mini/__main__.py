@@ -13,13 +13,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKLWan
 
-from train_mini import denoising, distilling, export, latents, text_encoder, vae
+from train_mini import denoising, distilling, evaluation, evaluation_cases, export, latents, text_encoder, vae
+from train_mini.evaluation_cases import Judged
+from train_mini.fidelity import fidelity
 from train_mini.parallel import Ranks
+from train_mini.sheets import sheet_of
 
 #: The steps of a clip that the ti2v network and the experts are asked for, and how strongly.
 _STEPS = 20
 _GUIDANCE = 4.0
+
+#: The clips on a contact sheet: the first ones, whatever came out.
+_SHOWN = 40
+
+log = logging.getLogger("train_mini")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +48,12 @@ def _words(run: Run) -> None:
 
 def _vae(run: Run) -> None:
     vae.train(run.work, vae.Plan(seed=run.seed), run.ranks)
+
+
+def _fidelity(run: Run) -> None:
+    if run.ranks.is_first:
+        whole = AutoencoderKLWan.from_pretrained(run.work / "vae").eval()
+        log.info("fidelity: %s", " ".join(f"{name} {value:.3f}" for name, value in fidelity(whole, 100).items()))
 
 
 def _latents(run: Run) -> None:
@@ -74,9 +89,23 @@ def _export(run: Run) -> None:
         export.export_all(run.work, run.out, steps=_STEPS, guidance=_GUIDANCE)
 
 
+def _judge(run: Run) -> None:
+    """Write what each folder of the weights does with held-out prompts: a report, and a sheet of its clips."""
+    if not run.ranks.is_first:
+        return
+    for folder in sorted(path.parent for path in run.out.glob("*/model_index.json")):
+        shown: list[Judged] = []
+        plan = evaluation_cases.Plan(steps=_STEPS, guidance=_GUIDANCE, seed=run.seed)
+        report = evaluation.evaluate(folder, plan, shown.append)
+        (run.work / f"report-{folder.name}.json").write_text(report.to_json())
+        sheet_of(shown[:_SHOWN]).save(run.work / f"sheet-{folder.name}.png", optimize=True)
+        log.info("%s: %s", folder.name, report.rates)
+
+
 STAGES: dict[str, Callable[[Run], None]] = {
     "words": _words,
     "vae": _vae,
+    "fidelity": _fidelity,
     "latents": _latents,
     "ti2v": _ti2v,
     "pictures": _pictures,
@@ -85,6 +114,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "pairs": _pairs,
     "loras": _loras,
     "export": _export,
+    "judge": _judge,
 }
 
 

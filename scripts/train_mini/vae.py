@@ -78,9 +78,7 @@ def train(folder: Path, plan: Plan, ranks: Ranks) -> None:
         if ranks.is_first and ((step + 1) % checkpoint.EVERY_STEPS == 0 or is_last):
             checkpoint.save(folder / "vae.pt", run.state(step + 1))
         if ranks.is_first and ((step + 1) % 1000 == 0 or is_last):
-            whole = run.folded()
-            log.info("vae step %d: %.2f dB, worst %.2f dB", step + 1, *quality_db(whole))
-            whole.save_pretrained(folder / "vae")
+            run.folded().save_pretrained(folder / "vae")
 
 
 class _Run:
@@ -161,18 +159,6 @@ def decode_freely(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
 def as_input(pixels: Pixels) -> Tensor:
     """Return clips (..., frames, height, width, 3) of bytes as (..., 3, frames, height, width), -1 to 1."""
     return torch.from_numpy(pixels).movedim(-1, -4).float() / 127.5 - 1
-
-
-@torch.no_grad()
-def quality_db(vae: AutoencoderKLWan, clips: int = 24) -> tuple[float, float]:
-    """Return the peak signal-to-noise ratio of clips that were decoded again: their mean, and the worst one, in dB."""
-    rng = numpy.random.default_rng(77)
-    found = []
-    for _ in range(clips):
-        clip = as_input(draw_clip(draw_scene(rng), rng).pixels[None])
-        error = (vae.decode(vae.encode(clip).latent_dist.mean).sample - clip).pow(2).mean().item()
-        found.append(10 * math.log10(4 / error))
-    return sum(found) / len(found), min(found)
 
 
 def _batch(rng: numpy.random.Generator, clips: int, *, is_whole: bool) -> tuple[Tensor, Tensor]:
