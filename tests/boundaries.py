@@ -78,7 +78,7 @@ def rows_that_know_each_other(modules: Iterable[Module], package: str, table: st
     Find a row of *table* (`ACTIONS`, `ENGINES`) that imports another row.
 
     A row is what the module that assigns *table* imports from its own package or names in the table, SHARED apart;
-    `comfyui_inputs` is a part of `comfyui`, and `wan_cli/` is one row. What no row is called by (`resident/`) may be
+    `generate_order` is a part of `generate`, and `wan_cli/` is one row. What no row is called by (`resident/`) may be
     shared too.
     """
     known = tuple(modules)

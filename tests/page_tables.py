@@ -13,8 +13,8 @@ from wanworker import errors
 from wanworker.actions.base import Action
 from wanworker.actions.fields import Request
 from wanworker.engines.base import EngineRow
-from wanworker.engines.comfyui_graphs.loras import STEP_LORAS
-from wanworker.engines.comfyui_graphs.table import WORKFLOWS
+from wanworker.engines.comfyui.graphs.loras import STEP_LORAS
+from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import WorkerError
 from wanworker.models.loras import STEP_PAIRS, sibling_of
 from wanworker.settings import Settings

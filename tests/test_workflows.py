@@ -14,7 +14,7 @@ import pytest
 from pages import ROOT, blocks
 from wanworker.comfyui.graph import Graph, orphans, titled
 from wanworker.comfyui.preflight import check
-from wanworker.engines.comfyui_graphs import (
+from wanworker.engines.comfyui.graphs import (
     WORKFLOWS,
     Filled,
     ModelChoice,

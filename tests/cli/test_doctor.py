@@ -15,7 +15,7 @@ from fakes.wan.home import make_home, write_safetensors
 from wanworker.cli.doctor import Machine, examine
 from wanworker.engines import ENGINES
 from wanworker.engines.base import Engine, EngineRow
-from wanworker.engines.comfyui import ComfyUI
+from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.roster import Roster
 from wanworker.engines.wan_cli.engine import WanCli
 from wanworker.models.catalogue import PRESETS

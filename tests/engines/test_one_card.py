@@ -18,7 +18,7 @@ from fakes.graphs import saving
 from fakes.wan_folder import ONE_EXPERT, wan_folder
 from wanworker.app import Worker
 from wanworker.engines.base import EngineRow
-from wanworker.engines.comfyui import ComfyUI
+from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.diffusers import DiffusersEngine
 from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.engines.roster import Roster

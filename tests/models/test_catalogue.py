@@ -10,8 +10,8 @@ import pytest
 from fakes.wan.home import make_checkpoint
 from wanworker.comfyui.model_paths import MODEL_FOLDERS
 from wanworker.engines import ENGINES
-from wanworker.engines.comfyui_graphs import WORKFLOWS, missing_for
-from wanworker.engines.comfyui_graphs.loras import STEP_LORAS
+from wanworker.engines.comfyui.graphs import WORKFLOWS, missing_for
+from wanworker.engines.comfyui.graphs.loras import STEP_LORAS
 from wanworker.engines.wan_cli.checkpoint import locate
 from wanworker.models.catalogue import PRESETS, Preset, preset_for
 from wanworker.models.loras import STEP_PAIRS, sibling_of

@@ -16,7 +16,7 @@ from wanworker.render import Renderer
 from wanworker.settings import Settings
 
 if TYPE_CHECKING:
-    from wanworker.engines.comfyui import ComfyUI
+    from wanworker.engines.comfyui.engine import ComfyUI
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Context:
 
     def comfyui(self) -> ComfyUI:
         """Return the ComfyUI engine, which the comfyui_* actions always use."""
-        from wanworker.engines.comfyui import ComfyUI  # the first graph pays for it, not every worker's start
+        from wanworker.engines.comfyui.engine import ComfyUI  # the first graph pays for it, not every worker's start
 
         engine = self.roster.engine("comfyui")
         assert isinstance(engine, ComfyUI)

@@ -10,7 +10,7 @@ from wanworker.actions.fields import Request, parse
 from wanworker.errors import EngineUnavailable
 
 if TYPE_CHECKING:
-    from wanworker.engines.comfyui import ComfyUI
+    from wanworker.engines.comfyui.engine import ComfyUI
 
 
 class ModelsRequest(Request):

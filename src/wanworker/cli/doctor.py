@@ -113,7 +113,7 @@ def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state
 
         return locate(TASKS[task], settings.model_dirs).missing
     if engine == "comfyui" and (settings.comfyui_root or not state.is_ready) and not settings.comfyui_url:
-        from wanworker.engines.comfyui import ComfyUI
+        from wanworker.engines.comfyui.engine import ComfyUI
 
         comfyui = roster.engine(engine)
         return comfyui.missing_on_disk(task) if isinstance(comfyui, ComfyUI) else ()

@@ -27,7 +27,7 @@ def built_by(module: str, name: str) -> Callable[[Settings], Engine]:
 
 ENGINES: tuple[EngineRow, ...] = (
     EngineRow("diffusers", capabilities.DIFFUSERS, built_by("diffusers", "DiffusersEngine")),
-    EngineRow("comfyui", capabilities.COMFYUI, built_by("comfyui", "ComfyUI")),
+    EngineRow("comfyui", capabilities.COMFYUI, built_by("comfyui.engine", "ComfyUI")),
     EngineRow("wan_cli", capabilities.WAN_CLI, built_by("wan_cli.engine", "WanCli.from_settings")),
     EngineRow("mini", capabilities.MINI, built_by("mini", "MiniEngine")),
 )

@@ -24,7 +24,7 @@ from wanworker.spec import TASKS
 
 if TYPE_CHECKING:
     from wanworker.comfyui.server import Status
-    from wanworker.engines.comfyui import ComfyUI
+    from wanworker.engines.comfyui.engine import ComfyUI
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ def _comfyui(roster: Roster) -> ComfyUI | None:
     """Return the ComfyUI engine of this worker; a worker may be built without."""
     if not any(row.name == "comfyui" for row in roster.rows):
         return None
-    from wanworker.engines.comfyui import ComfyUI  # not at the worker's start
+    from wanworker.engines.comfyui.engine import ComfyUI  # not at the worker's start
 
     engine = roster.engine("comfyui")
     return engine if isinstance(engine, ComfyUI) else None

@@ -12,8 +12,8 @@ from wanworker.actions.generate_order import generate_order, job_request
 from wanworker.actions.generate_request import GenerateRequest
 from wanworker.app import Worker
 from wanworker.engines.base import Report
-from wanworker.engines.comfyui import ComfyUI
-from wanworker.engines.comfyui_graphs import missing_for
+from wanworker.engines.comfyui.engine import ComfyUI
+from wanworker.engines.comfyui.graphs import missing_for
 from wanworker.errors import InputUnavailable
 from wanworker.jobs.kept import KeptRequests
 from wanworker.jobs.model import Job

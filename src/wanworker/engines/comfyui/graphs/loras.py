@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wanworker.comfyui.graph import Graph
-from wanworker.engines.comfyui_graphs.models import Available, Finder
-from wanworker.engines.comfyui_graphs.steps import Recipe
-from wanworker.engines.comfyui_graphs.wiring import inserted
+from wanworker.engines.comfyui.graphs.models import Available, Finder
+from wanworker.engines.comfyui.graphs.steps import Recipe
+from wanworker.engines.comfyui.graphs.wiring import inserted
 from wanworker.models.loras import STEP_PAIRS, Expert, half_of, loras_for, sibling_of
 from wanworker.spec import Lora, RenderSpec
 

@@ -13,9 +13,9 @@ from wanworker.app import Worker
 from wanworker.comfyui.client import ComfyClient
 from wanworker.engines.base import EngineRow
 from wanworker.engines.capabilities import COMFYUI
-from wanworker.engines.comfyui import ComfyUI
-from wanworker.engines.comfyui_graphs import missing_for
-from wanworker.engines.comfyui_weights import FOLDERS, FolderLists
+from wanworker.engines.comfyui.engine import ComfyUI
+from wanworker.engines.comfyui.graphs import missing_for
+from wanworker.engines.comfyui.weights import FOLDERS, FolderLists
 from wanworker.errors import ModelNotFound
 
 

@@ -7,7 +7,7 @@ import pytest
 from fakes.graphs import reading, saving
 from wanworker.comfyui.client import ComfyClient
 from wanworker.comfyui.history import OutputFile
-from wanworker.engines.comfyui_callers_graph import checked_graph, fetched
+from wanworker.engines.comfyui.callers_graph import checked_graph, fetched
 from wanworker.errors import GraphRefused, NoOutput
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from wanworker.comfyui.graph import Graph, read_graph
 
 #: The checkout's own folder: the image and a laptop both run from a checkout.
-FOLDER = Path(__file__).resolve().parents[4] / "workflows"
+FOLDER = Path(__file__).resolve().parents[5] / "workflows"
 
 
 def read_workflows(folder: Path = FOLDER) -> dict[str, Graph]:

@@ -17,12 +17,12 @@ from fakes.clips import clip
 from fakes.graphs import picture, saving, several
 from fakes.wan.home import write_safetensors
 from wanworker.app import Worker
-from wanworker.engines.comfyui import ComfyUI
-from wanworker.engines.comfyui_graphs import WORKFLOWS
+from wanworker.engines.comfyui.engine import ComfyUI
+from wanworker.engines.comfyui.graphs import WORKFLOWS
 from wanworker.errors import UnknownJob
 from wanworker.models.hardware import Gpu, gpus
 
-FAKE_MAIN = Path(__file__).resolve().parents[1] / "fakes" / "comfyui_main.py"
+FAKE_MAIN = Path(__file__).resolve().parents[2] / "fakes" / "comfyui_main.py"
 T2V = {"action": "generate", "task": "t2v-A14B", "prompt": "a cat", "engine": "comfyui"}
 FACES = ("src_pose.mp4", "src_face.mp4", "src_bg.mp4", "src_mask.mp4")
 

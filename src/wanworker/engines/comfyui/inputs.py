@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wanworker.comfyui.client import ComfyClient
-from wanworker.engines.comfyui_graphs import Uploads
+from wanworker.engines.comfyui.graphs import Uploads
 from wanworker.media.sound import sound_duration_s
 from wanworker.media.video import probe
 from wanworker.spec import RenderSpec

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wanworker.engines.comfyui_graphs.loras import FASTWAN
-from wanworker.engines.comfyui_graphs.models import Weights
-from wanworker.engines.comfyui_graphs.steps import Recipe
-from wanworker.engines.comfyui_graphs.wiring import Segment
-from wanworker.engines.comfyui_graphs.workflow import SAVER, Slot, Upload, Workflow
+from wanworker.engines.comfyui.graphs.loras import FASTWAN
+from wanworker.engines.comfyui.graphs.models import Weights
+from wanworker.engines.comfyui.graphs.steps import Recipe
+from wanworker.engines.comfyui.graphs.wiring import Segment
+from wanworker.engines.comfyui.graphs.workflow import SAVER, Slot, Upload, Workflow
 from wanworker.models.loras import Expert
 from wanworker.spec import TASKS
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wanworker.comfyui.client import ComfyClient
 from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders
-from wanworker.engines.comfyui_graphs import WORKFLOWS
+from wanworker.engines.comfyui.graphs import WORKFLOWS
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, WorkerError
 from wanworker.models.damage import flaw_of
 

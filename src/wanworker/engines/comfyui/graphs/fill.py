@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from wanworker.comfyui.graph import Graph, with_slot
-from wanworker.engines.comfyui_graphs import loras as lora_files
-from wanworker.engines.comfyui_graphs import models as model_files
-from wanworker.engines.comfyui_graphs.clips import HELD_FRAMES, Clips, motion_clips, sound_clips
-from wanworker.engines.comfyui_graphs.models import Available, ModelChoice
-from wanworker.engines.comfyui_graphs.plan import Plan, plan_for
-from wanworker.engines.comfyui_graphs.table import WORKFLOWS
-from wanworker.engines.comfyui_graphs.wiring import bypassed, cut, node_titled, with_clips, without_unused
-from wanworker.engines.comfyui_graphs.workflow import SAVER, Upload, Workflow, workflow_for
+from wanworker.engines.comfyui.graphs import loras as lora_files
+from wanworker.engines.comfyui.graphs import models as model_files
+from wanworker.engines.comfyui.graphs.clips import HELD_FRAMES, Clips, motion_clips, sound_clips
+from wanworker.engines.comfyui.graphs.models import Available, ModelChoice
+from wanworker.engines.comfyui.graphs.plan import Plan, plan_for
+from wanworker.engines.comfyui.graphs.table import WORKFLOWS
+from wanworker.engines.comfyui.graphs.wiring import bypassed, cut, node_titled, with_clips, without_unused
+from wanworker.engines.comfyui.graphs.workflow import SAVER, Upload, Workflow, workflow_for
 from wanworker.errors import InvalidRequest
 from wanworker.models.loras import Expert
 from wanworker.spec import TASKS, RenderSpec

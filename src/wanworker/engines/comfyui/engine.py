@@ -16,14 +16,14 @@ from wanworker.comfyui.server import Launch, Limits, Server, Status
 from wanworker.comfyui.unload import unload
 from wanworker.comfyui.watch import Finished
 from wanworker.engines.base import Readiness, Rendered, Report
-from wanworker.engines.comfyui_callers_graph import checked_graph, fetched, uploaded
-from wanworker.engines.comfyui_follow import followed
-from wanworker.engines.comfyui_graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
-from wanworker.engines.comfyui_inputs import sent_inputs
-from wanworker.engines.comfyui_place import has_our_gpu, lacks, server_place
-from wanworker.engines.comfyui_restart import with_one_restart
-from wanworker.engines.comfyui_waits import Waits
-from wanworker.engines.comfyui_weights import FolderLists, Lists
+from wanworker.engines.comfyui.callers_graph import checked_graph, fetched, uploaded
+from wanworker.engines.comfyui.follow import followed
+from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
+from wanworker.engines.comfyui.inputs import sent_inputs
+from wanworker.engines.comfyui.place import has_our_gpu, lacks, server_place
+from wanworker.engines.comfyui.restart import with_one_restart
+from wanworker.engines.comfyui.waits import Waits
+from wanworker.engines.comfyui.weights import FolderLists, Lists
 from wanworker.errors import GraphRefused, ModelNotFound, NoOutput
 from wanworker.models.hardware import Gpu, gpus
 from wanworker.settings import Settings
@@ -41,7 +41,7 @@ _our_graphs = functools.cache(read_workflows)
 
 
 class ComfyUI:
-    """Run graphs on one server, which is started, found or remote; see comfyui/server.py."""
+    """Run graphs on one server, which is started, found or remote; see wanworker/comfyui/server.py."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class ComfyUI:
     async def checked_graph(
         self, document: Mapping[str, Any], report: Report, *, sent: Collection[str] = ()
     ) -> tuple[Graph, tuple[str, ...]]:
-        """Return a caller's *document* as a graph that the server accepts; see comfyui_callers_graph.py."""
+        """Return a caller's *document* as a graph that the server accepts; see callers_graph.py."""
         return await checked_graph(await self.connected(report), document, sent)
 
     async def server_lists(self) -> Lists:
