@@ -216,6 +216,7 @@ def test_the_readmes_server_renders_and_takes_jobs(clone: Clone) -> None:
     assert 2 == len(list(clone.top.glob("*.mp4")))
 
 
+@pytest.mark.slow
 def test_the_calls_of_api_md_end_with_a_video(clone: Clone, server: str) -> None:
     (block,) = shell_blocks("docs/api.md", "REST")
     generate, status, download = re.findall(r"^curl (?:.*\\\n)*.*$", at(server, block), re.MULTILINE)

@@ -97,6 +97,7 @@ def test_the_first_job_is_taken_while_a_slow_comfyui_starts_and_waits_for_that_s
     assert not {"start_s", "comfyui_start_s"} & second["timings"].keys()
 
 
+@pytest.mark.slow
 def test_weights_are_loaded_once_and_the_first_video_tells_how_long_each_part_took(tmp_path: Path) -> None:
     mini = {"WAN_ENGINE": "mini", "WAN_PRELOAD": "t2v-A14B"}
     with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=mini) as worker:
@@ -113,6 +114,7 @@ def test_weights_are_loaded_once_and_the_first_video_tells_how_long_each_part_to
     assert "start_s" not in second
 
 
+@pytest.mark.slow
 def test_a_preload_that_fails_is_a_fact_and_jobs_go_on(tmp_path: Path) -> None:
     environment = checkout(tmp_path, fails="exit")
     with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=environment) as worker:
