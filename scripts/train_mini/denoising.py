@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -20,6 +20,7 @@ from train_mini.latents import Cache, read
 from train_mini.obedience import ignored_words
 from train_mini.optimizer import Average, Trainer
 from train_mini.parallel import Ranks
+from train_mini.scene import Scene
 from train_mini.text_encoder import encode
 
 log = logging.getLogger(__name__)
@@ -87,47 +88,77 @@ class Source:
         )
         return batch, chosen
 
-    def validation(self) -> tuple[Tensor, list]:  # type: ignore[type-arg]
+    def validation(self) -> tuple[Tensor, list[Scene]]:
         """Return the latents and scenes that no batch holds."""
         return self.cache.latents[-_VALIDATION_CLIPS:].float(), self.cache.scenes[-_VALIDATION_CLIPS:]
 
 
-Loss = Callable[[WanTransformer3DModel, dit.Batch, Tensor], Tensor]
-
-
 def train(folder: Path, plan: Plan, ranks: Ranks, device: torch.device, start_from: Path | None = None) -> None:
-    """Train one network, resuming what *folder* holds; leave its average in `folder/<plan.name>`."""
+    """Train one network, resuming what *folder* holds; leave its average in `folder/<plan.name>`.
+
+    With *start_from*, the folder of a finished network, it becomes one of the two experts that begin there.
+    """
     torch.manual_seed(plan.seed)
-    is_expert = start_from is not None
-    model = (_expert(start_from) if start_from else dit.build()).to(device).train()
-    source = Source(read(folder), Words(folder, device), plan, ranks, device)
-    average = Average(model, copy.deepcopy(model), 0.998)
-    trainer = Trainer(model, dit.is_matrix, lr=plan.lr, decay=0.05)
+    run = _Run(folder, plan, ranks, device, start_from)
     path = folder / f"{plan.name}.pt"
-    first = _restore(checkpoint.load(path), model, average, trainer)
-    mean = None
-    for step in range(first, plan.steps):
-        batch, chosen = source.batch(step)
-        if is_expert:
-            losses = dit.expert_loss_of(model, batch, source.cache.pictures[chosen].float().to(device))
-        else:
-            losses = dit.loss_of(model, batch)
-        losses.mean().backward()
-        ranks.average(each.grad for each in trainer.parameters if each.grad is not None)
-        trainer.step(step / plan.steps, step, hold=plan.hold)
-        average.follow(step)
-        mean = losses.mean().item() if mean is None else 0.98 * mean + 0.02 * losses.mean().item()
+    for step in range(run.restore(checkpoint.load(path)), plan.steps):
+        run.step(step)
         done = step + 1
         if not ranks.is_first:
             continue
         if done % 100 == 0:
-            log.info("%s step %d of %d: loss %.4f", plan.name, done, plan.steps, mean)
+            log.info("%s step %d of %d: loss %.4f", plan.name, done, plan.steps, run.loss)
         if done % checkpoint.EVERY_STEPS == 0 or done == plan.steps:
-            checkpoint.save(path, _state(done, model, average, trainer))
-        if (done % 1000 == 0 or done == plan.steps) and not is_expert:
-            log.info("%s step %d: %s", plan.name, done, ignored_words(average.model, source))
+            checkpoint.save(path, run.state(done))
         if done % 1000 == 0 or done == plan.steps:
-            average.model.save_pretrained(folder / plan.name)
+            run.show(done)
+
+
+class _Run:
+    def __init__(self, folder: Path, plan: Plan, ranks: Ranks, device: torch.device, start_from: Path | None) -> None:
+        self._folder, self._plan, self._ranks, self._device = folder, plan, ranks, device
+        self._is_expert = start_from is not None
+        self._model = (_expert(start_from) if start_from else dit.build()).to(device).train()
+        self._source = Source(read(folder), Words(folder, device), plan, ranks, device)
+        self._average = Average(self._model, copy.deepcopy(self._model), 0.998)
+        self._trainer = Trainer(self._model, dit.is_matrix, lr=plan.lr, decay=0.05)
+        self.loss: float | None = None
+
+    def step(self, step: int) -> None:
+        batch, chosen = self._source.batch(step)
+        loss = self._losses(batch, chosen).mean()
+        loss.backward()
+        self._ranks.average(each.grad for each in self._trainer.parameters if each.grad is not None)
+        self._trainer.step(step / self._plan.steps, step, hold=self._plan.hold)
+        self._average.follow(step)
+        self.loss = loss.item() if self.loss is None else 0.98 * self.loss + 0.02 * loss.item()
+
+    def _losses(self, batch: dit.Batch, chosen: Tensor) -> Tensor:
+        if not self._is_expert:
+            return dit.loss_of(self._model, batch)
+        pictures = self._source.cache.pictures[chosen].float().to(self._device)
+        return dit.expert_loss_of(self._model, batch, pictures)
+
+    def show(self, step: int) -> None:
+        """Leave the network as it is now, and say what it ignores; an expert alone cannot be asked that."""
+        self._average.model.save_pretrained(self._folder / self._plan.name)
+        if not self._is_expert:
+            log.info("%s step %d: %s", self._plan.name, step, ignored_words(self._average.model, self._source))
+
+    def state(self, step: int) -> dict[str, object]:
+        return {
+            "step": step, "model": self._model.state_dict(), "average": self._average.model.state_dict(),
+            "trainer": self._trainer.state(),
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any] | None) -> int:
+        """Take back what `state` returned; return the step to go on with."""
+        if state is None:
+            return 0
+        self._model.load_state_dict(state["model"])
+        self._average.model.load_state_dict(state["average"])
+        self._trainer.restore(state["trainer"])
+        return int(state["step"])
 
 
 def _expert(start_from: Path) -> WanTransformer3DModel:
@@ -139,18 +170,3 @@ def _expert(start_from: Path) -> WanTransformer3DModel:
     weight[:, : base.config.in_channels] = state["patch_embedding.weight"]
     model.load_state_dict(state | {"patch_embedding.weight": weight})
     return model
-
-
-def _state(step: int, model: torch.nn.Module, average: Average, trainer: Trainer) -> dict[str, object]:
-    return {
-        "step": step, "model": model.state_dict(), "average": average.model.state_dict(), "trainer": trainer.state()
-    }  # fmt: skip
-
-
-def _restore(state: dict | None, model: torch.nn.Module, average: Average, trainer: Trainer) -> int:  # type: ignore[type-arg]
-    if state is None:
-        return 0
-    model.load_state_dict(state["model"])
-    average.model.load_state_dict(state["average"])
-    trainer.restore(state["trainer"])
-    return int(state["step"])
