@@ -6,7 +6,6 @@ are a pair, and the LoRA learns the straight line between the two. Guidance is i
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import logging
@@ -106,7 +105,7 @@ def train(folder: Path, plan: Plan, ranks: Ranks, device: torch.device) -> None:
         _learn(model, trainer, shards, words, plan, expert, ranks, device)
         halves[expert] = {name: value.cpu() for name, value in get_peft_model_state_dict(model).items()}
     if ranks.is_first:
-        export_loras(copy.copy(halves), folder, rank=RANK)
+        export_loras(halves, folder, rank=RANK)
 
 
 def _learn(

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3DModel
 from safetensors.torch import save_file
@@ -135,7 +136,7 @@ def _finish(folder: Path, pipeline: str, *, experts: int) -> None:
     transformer = ["diffusers", "WanTransformer3DModel"]
     index = {
         "_class_name": pipeline,
-        "_diffusers_version": "0.42.1",
+        "_diffusers_version": diffusers.__version__,
         "boundary_ratio": BOUNDARY if experts > 1 else None,
         "expand_timesteps": experts == 1,
         "scheduler": ["diffusers", "UniPCMultistepScheduler"],
