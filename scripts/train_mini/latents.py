@@ -32,8 +32,8 @@ _TOGETHER = 4
 class Plan:
     """How many clips, and of how many of them the first frame too, as the experts' condition."""
 
-    clips: int = 20_000
-    pictures: int = 8_000
+    clips: int = 16_000
+    pictures: int = 6_000
     seed: int = 0
 
 

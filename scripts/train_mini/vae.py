@@ -48,7 +48,7 @@ _STAGE = 2
 class Plan:
     """How long and how fast to train."""
 
-    steps: int = 10_000
+    steps: int = 9_250
     lr: float = 2e-3
     clips: int = 2
     seed: int = 0

@@ -53,7 +53,7 @@ def test_a_command_arrives_as_it_was_sent(command: Command) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        Ready(1.5),
+        Ready(),
         Stage(3, "text"),
         Step(3, "sampling", 1, 15),
         Done(3, {"text_s": 0.25}, ("a warning",)),

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.engines.resident.protocol import Event, Model, Render, Stage, Step
+from wanworker.engines.resident.protocol import Event, Model, Placement, Render, Stage, Step
 from wanworker.engines.resident.supervisor import Limits, Supervisor
-from wanworker.errors import EngineFailed, EngineUnavailable, OutOfMemory, WorkerError
+from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, OutOfMemory, WorkerError
 from wanworker.settings import child_environment
 
 FAKE = Path(__file__).parent.parent / "fakes" / "resident_child.py"
@@ -76,14 +76,43 @@ async def test_one_child_serves_job_after_job_and_is_loaded_once(tmp_path: Path)
     assert [Stage(2, "sampling"), Step(2, "sampling", 1, 9)] == seen[3:]
 
 
-async def test_another_model_gets_another_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("before", "after"), [("resident", "resident"), ("offload", "cpu"), ("cpu", "resident")])
+async def test_another_model_gets_another_process_where_a_gpu_is_in_play(
+    tmp_path: Path, before: Placement, after: Placement
+) -> None:
     async with supervised() as supervisor:
-        await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+        await supervisor.render(Model("/models/a", before), job("succeed", tmp_path / "a"), lambda _: None)
         pid = supervisor.pid
-        await supervisor.render(Model("/models/b", "cpu"), job("succeed", tmp_path / "b"), lambda _: None)
+        await supervisor.render(Model("/models/b", after), job("succeed", tmp_path / "b"), lambda _: None)
 
         assert pid != supervisor.pid
         assert not is_running(pid)
+
+
+async def test_on_the_cpu_the_same_process_changes_to_another_model(tmp_path: Path) -> None:
+    other = Model("/models/b", "cpu")
+    seen: list[Event] = []
+    async with supervised() as supervisor:
+        await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+        pid = supervisor.pid
+        changed = await supervisor.render(other, job("succeed", tmp_path / "b"), seen.append)
+
+        assert pid == supervisor.pid
+        assert supervisor.is_warm(other)
+        assert not supervisor.is_warm(MODEL)
+    assert Stage(0, "loading") == seen[0]
+    assert changed.timings["load_s"] > 0
+    assert changed.timings["wait_s"] > 0
+
+
+async def test_a_change_that_fails_takes_the_process_with_it(tmp_path: Path) -> None:
+    async with supervised() as supervisor:
+        await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+        pid = supervisor.pid
+        with pytest.raises(ModelNotFound, match="no model_index"):
+            await supervisor.render(Model("/models/broken", "cpu"), job("succeed", tmp_path / "b"), lambda _: None)
+        assert not is_running(pid)
+        await supervisor.render(MODEL, job("succeed", tmp_path / "c"), lambda _: None)
 
 
 async def test_what_a_library_prints_is_no_event(tmp_path: Path) -> None:

@@ -36,11 +36,14 @@ def load(mode: str, folder: str) -> None:
     if mode == "cannot_load":
         send(Failed(0, "OUT_OF_MEMORY", "CUDA out of memory.", usable=False))
         sys.exit(1)
+    if folder == "/models/broken":
+        send(Failed(0, "MODEL_NOT_FOUND", "no model_index.json", usable=False))
+        return
     if mode == "loads_for_ever":
         signal.pause()
     while mode == "loads_slowly" and not (Path(folder) / "go").exists():
         time.sleep(0.01)
-    send(Ready(0.5))
+    send(Ready())
 
 
 def hand_over(prompt: str, out_path: Path) -> None:
@@ -92,7 +95,7 @@ def main() -> None:
         sys.exit(3)
     if mode == "prints":
         print("Loading pipeline components...: 100%\r" * 3)
-        print('{"type": "ready"}')
+        print('{"type": "stage"}')
         print("x" * 3_000_000, flush=True)
     for line in sys.stdin.buffer:
         command = protocol.decode_command(line)

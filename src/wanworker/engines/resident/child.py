@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import queue
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TYPE_CHECKING
@@ -98,18 +98,19 @@ class Reporter:
 
 def main() -> None:
     """Serve until the parent goes away. Torch comes last: until it is there, and while, an order to end is obeyed."""
-    started = time.monotonic()
     outbox = Outbox(_private_channel())
     _die_with_parent()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    serve(Inbox(sys.stdin.buffer, at_end=lambda: os._exit(0)), outbox, started)
+    serve(Inbox(sys.stdin.buffer, at_end=lambda: os._exit(0)), outbox)
 
 
-def serve(inbox: Inbox, outbox: Outbox, started: float) -> None:
+def serve(inbox: Inbox, outbox: Outbox) -> None:
     """Take commands for ever: a load, then jobs. A load that fails leaves nothing to serve with."""
     loaded: Loaded | None = None
     for command in inbox:
         if isinstance(command, Load):
+            loaded = None  # before the next ones: both at once may not fit
+            gc.collect()  # pipelines and their parts refer to one another
             try:
                 from wanworker.engines.resident.loading import load
 
@@ -117,7 +118,7 @@ def serve(inbox: Inbox, outbox: Outbox, started: float) -> None:
             except Exception as error:  # noqa: BLE001 - this process's door: the parent gets every failure as an event
                 outbox.send(_told(error, 0, usable=False))
                 continue
-            outbox.send(Ready(time.monotonic() - started))
+            outbox.send(Ready())
         elif loaded is None:
             outbox.send(Failed(command.job, "ENGINE_FAILED", "No model is loaded.", usable=False))
         else:

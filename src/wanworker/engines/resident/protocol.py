@@ -1,7 +1,7 @@
 """
 What the worker and the resident child say to each other: one JSON object a line, both ways. Pure.
 
-Commands go down: `load` once, then `render` and `stop` as often as wanted; the end of the stream means exit at once.
+Commands go down: `load`, then `render` and `stop` as often as wanted; the end of the stream means exit at once.
 Events come up: `ready` or `failed` after a load; `stage` and `step` while a job runs, and exactly one of `done`,
 `failed` and `stopped` at its end. Every event of a job carries its number, so that none is taken for another's.
 """
@@ -43,7 +43,7 @@ class Adapter:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Load:
-    """Load these weights. Comes first, and once: other weights take another child."""
+    """Load these weights. Comes first; again only on the CPU, after `ready`: the weights before go first."""
 
     model: Model
     type: Literal["load"] = "load"
@@ -93,9 +93,8 @@ class Stop:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
-    """The weights are loaded; `load_s` is the time from the child's start."""
+    """The weights are loaded."""
 
-    load_s: float
     type: Literal["ready"] = "ready"
 
 

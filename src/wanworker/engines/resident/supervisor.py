@@ -13,7 +13,8 @@ from wanworker.engines.resident import protocol
 from wanworker.engines.resident.link import Died, Link
 from wanworker.engines.resident.outcome import error_of, leaves_usable
 from wanworker.engines.resident.protocol import Done, Failed, Model, Ready, Render, Stage, Stopped
-from wanworker.errors import EngineFailed, EngineUnavailable
+from wanworker.engines.resident.warm_child import WarmChild
+from wanworker.errors import EngineUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -35,28 +36,12 @@ class Limits:
     end_grace_s: float = 3
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Child:
-    link: Link
-    model: Model
-    loading: asyncio.Task[protocol.Event | Died]
-
-    def holds(self, model: Model) -> bool:
-        """Say whether it lives with exactly this model, loaded or still loading."""
-        has_failed = self.loading.done() and not self.is_ready
-        return self.model == model and self.link.is_alive and not has_failed
-
-    @property
-    def is_ready(self) -> bool:
-        """The weights are loaded."""
-        return self.loading.done() and not self.loading.cancelled() and isinstance(self.loading.result(), Ready)
-
-
 class Supervisor:
     """
     Run jobs in a child that stays warm between them.
 
-    Another model takes another process: its end is the one sure way to give all GPU memory back.
+    Another model takes another process where a GPU is in play: its end is the one sure way to give all of that memory
+    back. On the CPU the same process changes to it.
     """
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str], limits: Limits | None = None) -> None:
@@ -64,10 +49,10 @@ class Supervisor:
         self._environment = dict(environment)
         self._limits = limits or Limits()
         self._lock = asyncio.Lock()
-        self._child: _Child | None = None
+        self._child: WarmChild | None = None
         self._draining: asyncio.Task[None] | None = None
         self._jobs = 0
-        self._untold_load_s = 0.0
+        self._told_of: WarmChild | None = None
         self._gpu_is_taken = False
 
     @property
@@ -95,7 +80,7 @@ class Supervisor:
             wait_s = await self._warm(model, on_event)
             self._jobs += 1
             done = await self._run(dataclasses.replace(request, job=self._jobs), on_event)
-            load_s, self._untold_load_s = self._untold_load_s, 0.0
+            load_s = self._untold_load_s()
         return dataclasses.replace(done, timings={"load_s": load_s, "wait_s": wait_s, **done.timings})
 
     async def preload(self, model: Model) -> None:
@@ -116,7 +101,7 @@ class Supervisor:
         await asyncio.wait({child.loading})
         if child.loading.cancelled():
             raise EngineUnavailable("The load was ended: a job needed another model or engine, or the worker ends.")
-        outcome = child.loading.result()
+        outcome = child.loading.result().event
         if isinstance(outcome, Ready):
             return
         async with self._lock:
@@ -156,38 +141,35 @@ class Supervisor:
         on_event(Stage(0, "loading"))
         child = await self._child_with(model)
         await asyncio.wait({child.loading})
-        outcome = child.loading.result()
+        outcome = child.loading.result().event
         if not isinstance(outcome, Ready):
             await self._discard()
             raise error_of(outcome, "while loading the model")
         return time.monotonic() - started
 
-    async def _child_with(self, model: Model) -> _Child:
+    async def _child_with(self, model: Model) -> WarmChild:
         child = self._child
         if child is not None and child.holds(model):
             return child  # still loading: a job that was cancelled began it, or a preload
-        await self._discard()
-        started = time.monotonic()
-        try:
-            link = await Link.start(self._argv, self._environment)
-        except OSError as error:
-            raise EngineUnavailable(f"The render process could not be started: {error}") from error
-        log.info("render process %d loads %s (%s)", link.pid, model.folder, model.placement)
-        child = self._child = _Child(link, model, asyncio.create_task(self._load(link, model, started)))
+        limit_s = self._limits.load_limit_s
+        if child is not None and child.can_change_to(model):
+            child = WarmChild.begin(child.link, model, limit_s)
+        else:
+            await self._discard()
+            started = time.monotonic()
+            try:
+                link = await Link.start(self._argv, self._environment)
+            except OSError as error:
+                raise EngineUnavailable(f"The render process could not be started: {error}") from error
+            child = WarmChild.begin(link, model, limit_s, started)
+        self._child = child
         return child
 
-    async def _load(self, link: Link, model: Model, started: float) -> protocol.Event | Died:
-        limit_s = self._limits.load_limit_s
-        try:
-            async with asyncio.timeout(limit_s):
-                await link.send(protocol.Load(model))
-                while not isinstance(event := await link.event(), Ready | Failed | Died):
-                    pass
-        except TimeoutError:
-            return Failed(0, EngineFailed.code, f"The model was not loaded within {limit_s:g} s.", usable=False)
-        if isinstance(event, Ready):
-            self._untold_load_s = time.monotonic() - started
-        return event
+    def _untold_load_s(self) -> float:
+        """Return what the child's load took, once: to the first job that succeeds with it."""
+        child, told = self._child, self._told_of
+        self._told_of = child
+        return child.loading.result().load_s if child is not None and child is not told else 0.0
 
     async def _run(self, request: Render, on_event: OnEvent) -> Done:
         child = self._child
@@ -207,7 +189,7 @@ class Supervisor:
             _remove_output(request)
         raise error_of(outcome, "while rendering")
 
-    async def _drain(self, child: _Child, request: Render) -> None:
+    async def _drain(self, child: WarmChild, request: Render) -> None:
         """Bring a cancelled job to its end, keep the weights if that succeeds, and leave no file of it."""
         outcome: protocol.Event | Died | None = None
         try:

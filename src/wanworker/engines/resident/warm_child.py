@@ -1,0 +1,65 @@
+"""One child and the weights that it holds, loaded or still loading."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+
+from wanworker.engines.resident import protocol
+from wanworker.engines.resident.link import Died, Link
+from wanworker.engines.resident.protocol import Failed, Model, Ready
+from wanworker.errors import EngineFailed
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loaded:
+    """How a load ended: the child's last event of it, and the seconds that it took."""
+
+    event: protocol.Event | Died
+    load_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WarmChild:
+    """A child process, its model, and the load that is under way or over."""
+
+    link: Link
+    model: Model
+    loading: asyncio.Task[Loaded]
+
+    @classmethod
+    def begin(cls, link: Link, model: Model, limit_s: float, started: float | None = None) -> WarmChild:
+        """Have the child behind *link* load *model* within *limit_s*; *started* is when that began, by default now."""
+        log.info("render process %d loads %s (%s)", link.pid, model.folder, model.placement)
+        since = time.monotonic() if started is None else started
+        return cls(link, model, asyncio.create_task(_load(link, model, limit_s, since)))
+
+    def holds(self, model: Model) -> bool:
+        """Say whether it lives with exactly this model, loaded or still loading."""
+        has_failed = self.loading.done() and not self.is_ready
+        return self.model == model and self.link.is_alive and not has_failed
+
+    def can_change_to(self, model: Model) -> bool:
+        """Say whether it can load *model* instead: without a GPU no process need end for the memory to be free."""
+        return self.is_ready and self.link.is_alive and not (self.model.is_on_gpu or model.is_on_gpu)
+
+    @property
+    def is_ready(self) -> bool:
+        """The weights are loaded."""
+        return self.loading.done() and not self.loading.cancelled() and isinstance(self.loading.result().event, Ready)
+
+
+async def _load(link: Link, model: Model, limit_s: float, started: float) -> Loaded:
+    event: protocol.Event | Died
+    try:
+        async with asyncio.timeout(limit_s):
+            await link.send(protocol.Load(model))
+            while not isinstance(event := await link.event(), Ready | Failed | Died):
+                pass
+    except TimeoutError:
+        event = Failed(0, EngineFailed.code, f"The model was not loaded within {limit_s:g} s.", usable=False)
+    return Loaded(event, time.monotonic() - started)
