@@ -17,7 +17,7 @@ import pytest_asyncio
 from PIL import Image, ImageDraw
 
 from fakes.clips import clip
-from wanworker.engines.mini import Miniature, MiniEngine, unknown_words
+from wanworker.engines.mini import MiniEngine
 from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.errors import OutOfMemory
@@ -219,23 +219,3 @@ async def test_a_child_killed_in_mid_job_fails_that_job_and_the_next_gives_the_s
 async def test_it_is_ready_for_every_task(engine: MiniEngine) -> None:
     assert all(engine.readiness(task).is_ready for task in TASKS)
     assert not engine.readiness("t2v-1.3B").is_ready
-
-
-@pytest.mark.parametrize(
-    ("prompt", "expected"),
-    [
-        ("A RED star, moves to the right!", []),
-        ("a cinematic dragon, a dragon over Saturn\u2019s sea", ["cinematic", "dragon", "saturn", "s"]),
-        ("", []),
-    ],
-)
-async def test_words_that_it_never_saw_are_found(prompt: str, expected: list[str]) -> None:
-    assert expected == unknown_words(prompt)
-
-
-async def test_the_nearest_aspect_is_chosen_of_those_that_it_can() -> None:
-    sizes = (Size(64, 64), Size(112, 64), Size(64, 112), Size(96, 96))
-    own = Miniature("m", sizes, frames=17, steps=15, guidance=4, shift=3, max_text_tokens=64)
-
-    asked = (Size(1280, 720), Size(480, 832), Size(512, 512))
-    assert [Size(112, 64), Size(64, 112), Size(96, 96)] == [own.nearest_size(size) for size in asked]

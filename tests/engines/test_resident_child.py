@@ -10,15 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from wanworker.engines.mini import FOLDER, request_for
+from wanworker.engines.mini import request_for
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.protocol import Event, Load, Model, Ready, Step
+from wanworker.models.miniature import miniature
 from wanworker.settings import child_environment
 from wanworker.spec import RenderSpec, Size
 
 SPEC = RenderSpec(
     task="t2v-A14B", prompt="a red star", size=Size(64, 64), size_given=True, fps=16, fps_given=True, seed=1, steps=200
 )
+FOLDER = str(miniature().folder_of(SPEC.task))
 CHILD = (sys.executable, "-m", "wanworker.engines.resident.child")
 
 #: A parent that starts a child on its own stdin, tells its number, and does nothing more.
@@ -64,7 +66,7 @@ def ends_within(limit_s: float, has_ended: Callable[[], bool]) -> bool:
 
 def test_the_end_of_its_stream_ends_it_in_mid_job(tmp_path: Path) -> None:
     with started(*CHILD) as process:
-        send(process, Load(Model(str(FOLDER), "cpu")))
+        send(process, Load(Model(FOLDER, "cpu")))
         assert isinstance(event(process), Ready)
         send(process, request_for(SPEC, tmp_path / "out.mp4", 17))
         while not isinstance(event(process), Step):
@@ -100,7 +102,7 @@ def test_a_command_that_it_does_not_understand_ends_it() -> None:
 
 def test_a_gpu_that_torch_cannot_use_is_said() -> None:
     with started(*CHILD) as process:
-        send(process, Load(Model(str(FOLDER), "resident")))
+        send(process, Load(Model(FOLDER, "resident")))
         failed = event(process)
 
     assert isinstance(failed, protocol.Failed)

@@ -1,14 +1,9 @@
-"""The embedded miniature: real Wan pipelines over 6.5 MB of weights, so that everything runs without a GPU."""
+"""The embedded miniature: real Wan pipelines over a few MB of weights, so that everything runs without a GPU."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import json
 import os
-import re
 import time
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,11 +14,9 @@ from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.media.sound import add_sound, sound_duration_s
 from wanworker.media.video import probe
+from wanworker.models.miniature import miniature, unknown_words
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import RANGES, TASKS, RenderSpec, Size, nearest_frames
-
-FOLDER = Path(__file__).resolve().parent.parent / "models" / "mini"
-_MODEL = Model(str(FOLDER), "cpu")
+from wanworker.spec import RANGES, TASKS, RenderSpec, nearest_frames
 
 #: The frames of a clip whose length nothing decides: Wan's own default.
 _FRAMES = 81
@@ -32,30 +25,6 @@ _FRAMES = 81
 _THREADS = 2
 
 _NAMED_WORDS = 12
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Miniature:
-    """What `miniature.json` beside the weights says: the sizes and numbers that they were trained for."""
-
-    name: str
-    sizes: tuple[Size, ...]
-    frames: int
-    steps: int
-    guidance: float
-    shift: float
-    max_text_tokens: int
-
-    def nearest_size(self, asked: Size) -> Size:
-        """Return the size of the nearest aspect, the larger where two are as near."""
-        return min(self.sizes, key=lambda size: (abs(size.aspect / asked.aspect - 1), -size.area))
-
-
-@functools.cache
-def miniature(folder: Path = FOLDER) -> Miniature:
-    """Read the miniature's own description."""
-    facts = json.loads((folder / "miniature.json").read_text(encoding="utf-8"))
-    return Miniature(**{**facts, "sizes": tuple(Size(*pair) for pair in facts["sizes"])})
 
 
 class MiniEngine:
@@ -81,15 +50,16 @@ class MiniEngine:
         frames = await _frames_of(spec)
         silent_path = work_dir / "silent.mp4" if spec.audio else out_path
         request = request_for(spec, silent_path, frames)
-        take = reporting(report, is_warm=self._supervisor.is_warm(_MODEL), clock=self._clock)
-        done = await self._supervisor.render(_MODEL, request, take)
+        model = _model_of(spec.task)
+        take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
+        done = await self._supervisor.render(model, request, take)
         if spec.audio:
             await add_sound(silent_path, spec.audio, out_path, duration_s=frames / spec.fps)
         return Rendered(miniature().name, (*warnings_of(spec, request), *done.warnings), done.timings)
 
-    async def preload(self, task: str | None) -> None:  # noqa: ARG002 - the contract's; its weights are one set
+    async def preload(self, task: str | None) -> None:
         """Load the weights; see PreloadingEngine."""
-        await self._supervisor.preload(_MODEL)
+        await self._supervisor.preload(_model_of(task or next(iter(TASKS))))
 
     async def close(self) -> None:
         """End the child."""
@@ -104,6 +74,7 @@ def request_for(spec: RenderSpec, out_path: Path, frames: int) -> Render:
     return Render(
         job=0,
         prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt or "",
         width=size.width,
         height=size.height,
         frames=own.frames,
@@ -121,6 +92,10 @@ def request_for(spec: RenderSpec, out_path: Path, frames: int) -> Render:
         out_path=str(out_path),
         max_text_tokens=own.max_text_tokens,
     )
+
+
+def _model_of(task: str) -> Model:
+    return Model(str(miniature().folder_of(task)), "cpu")
 
 
 def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
@@ -143,19 +118,6 @@ def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
     if spec.driving_video or spec.prepared_dir:
         lines.append("The miniature does not follow the driving video; the picture moves as the prompt says.")
     return tuple(lines)
-
-
-def unknown_words(prompt: str) -> list[str]:
-    """Return the words of *prompt* that the miniature has never seen, each once, in their order. Pure."""
-    # As its tokenizer reads: NFKC, lower case, runs of word characters.
-    words = re.findall(r"\w+", unicodedata.normalize("NFKC", prompt).lower())
-    return [word for word in dict.fromkeys(words) if word not in _vocabulary()]
-
-
-@functools.cache
-def _vocabulary() -> frozenset[str]:
-    tokenizer = json.loads((FOLDER / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
-    return frozenset(tokenizer["model"]["vocab"])
 
 
 async def _frames_of(spec: RenderSpec) -> int:

@@ -1,0 +1,64 @@
+"""The embedded miniature's weights: which folder renders which task, the numbers they were trained for, their words."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from wanworker.spec import Size
+
+FOLDER = Path(__file__).resolve().parent / "mini"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Miniature:
+    """
+    What `miniature.json` beside the weights says.
+
+    `sizes` (width, height) and `frames` are what it renders; `folders` names the folder of each task, in diffusers'
+    layout. `steps`, `guidance` and `shift` are what a request without them gets.
+    """
+
+    name: str
+    sizes: tuple[Size, ...]
+    frames: int
+    steps: int
+    guidance: float
+    shift: float
+    max_text_tokens: int
+    folders: Mapping[str, str]
+
+    def nearest_size(self, asked: Size) -> Size:
+        """Return the size of the nearest aspect, the larger where two are as near."""
+        return min(self.sizes, key=lambda size: (abs(size.aspect / asked.aspect - 1), -size.area))
+
+    def folder_of(self, task: str) -> Path:
+        """Return the folder of the weights that render *task*."""
+        return FOLDER / self.folders[task]
+
+
+@functools.cache
+def miniature() -> Miniature:
+    """Read the miniature's own description."""
+    facts = json.loads((FOLDER / "miniature.json").read_text(encoding="utf-8"))
+    return Miniature(**{**facts, "sizes": tuple(Size(*pair) for pair in facts["sizes"])})
+
+
+def unknown_words(prompt: str) -> list[str]:
+    """Return the words of *prompt* that the miniature has never seen, each once, in their order."""
+    # As its tokenizer reads: NFKC, lower case, runs of word characters.
+    words = re.findall(r"\w+", unicodedata.normalize("NFKC", prompt).lower())
+    return [word for word in dict.fromkeys(words) if word not in _vocabulary()]
+
+
+@functools.cache
+def _vocabulary() -> frozenset[str]:
+    # Every folder reads with the same words.
+    folder = FOLDER / next(iter(miniature().folders.values()))
+    tokenizer = json.loads((folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
+    return frozenset(tokenizer["model"]["vocab"])
