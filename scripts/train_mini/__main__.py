@@ -65,12 +65,12 @@ def _pictures(run: Run) -> None:
 
 
 def _ti2v(run: Run) -> None:
-    denoising.train(run.work, denoising.Plan("ti2v", 10_000, seed=run.seed), run.ranks, run.device)
+    denoising.train(run.work, denoising.Plan("ti2v", 5000, seed=run.seed), run.ranks, run.device)
 
 
 def _expert(name: str, low: float, high: float, stage: int) -> Callable[[Run], None]:
     def train(run: Run) -> None:
-        plan = denoising.Plan(name, 3000, lr=1e-3, low=low, high=high, begins=0.5, hold=0.0, stage=stage, seed=run.seed)
+        plan = denoising.Plan(name, 1500, lr=1e-3, low=low, high=high, begins=0.5, hold=0.0, stage=stage, seed=run.seed)
         denoising.train(run.work, plan, run.ranks, run.device, start_from=run.work / "ti2v")
 
     return train

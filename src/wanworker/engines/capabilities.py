@@ -32,4 +32,12 @@ WAN_CLI = Capabilities(
     keeps_picture_aspect=frozenset({"i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"}),
 )
 
-MINI = Capabilities(tasks=frozenset(TASKS), any_size=True, negative_prompt=True, fps=True, prepares_motion=True)
+MINI = Capabilities(
+    tasks=frozenset(TASKS),
+    any_size=True,
+    negative_prompt=True,
+    fps=True,
+    prepares_motion=True,
+    lora=True,
+    lora_sets_steps=True,
+)

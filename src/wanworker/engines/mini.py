@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.resident.progress import reporting
-from wanworker.engines.resident.protocol import Model, Render
+from wanworker.engines.resident.protocol import Adapter, Model, Render
 from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.media.sound import add_sound, sound_duration_s
 from wanworker.media.video import probe
+from wanworker.models.loras import LoraFile
 from wanworker.models.miniature import miniature, unknown_words
+from wanworker.models.miniature_loras import own_loras
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RANGES, TASKS, RenderSpec, nearest_frames
 
@@ -49,13 +51,15 @@ class MiniEngine:
         """Render *spec*; see Engine."""
         frames = await _frames_of(spec)
         silent_path = work_dir / "silent.mp4" if spec.audio else out_path
-        request = request_for(spec, silent_path, frames)
+        loras, warnings = own_loras(spec, miniature())
+        request = request_for(spec, silent_path, frames, loras)
         model = _model_of(spec.task)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
         if spec.audio:
             await add_sound(silent_path, spec.audio, out_path, duration_s=frames / spec.fps)
-        return Rendered(miniature().name, (*warnings_of(spec, request), *done.warnings), done.timings)
+        lines = (*warnings_of(spec, request), *warnings, *done.warnings)
+        return Rendered(miniature().name, lines, done.timings)
 
     async def preload(self, task: str | None) -> None:
         """Load the weights; see PreloadingEngine."""
@@ -66,11 +70,12 @@ class MiniEngine:
         await self._supervisor.close()
 
 
-def request_for(spec: RenderSpec, out_path: Path, frames: int) -> Render:
+def request_for(spec: RenderSpec, out_path: Path, frames: int, loras: Sequence[LoraFile] = ()) -> Render:
     """Return the request: the miniature's own size, length and numbers, and the file as it was asked for. Pure."""
     own = miniature()
+    numbers = own.pair if loras and own.pair else own
     size = own.nearest_size(spec.size)
-    guidance = own.guidance if spec.guidance is None else spec.guidance
+    guidance = numbers.guidance if spec.guidance is None else spec.guidance
     return Render(
         job=0,
         prompt=spec.prompt,
@@ -83,13 +88,14 @@ def request_for(spec: RenderSpec, out_path: Path, frames: int) -> Render:
         out_frames=frames,
         fps=spec.fps,
         seed=spec.seed,
-        steps=spec.steps or own.steps,
+        steps=spec.steps or numbers.steps,
         guidance=guidance,
-        guidance_low=guidance,
-        shift=own.shift if spec.shift is None else spec.shift,
+        guidance_low=guidance if spec.guidance_low is None else spec.guidance_low,
+        shift=numbers.shift if spec.shift is None else spec.shift,
         solver=spec.solver,
         image=str(spec.image) if spec.image else None,
         out_path=str(out_path),
+        adapters=tuple(Adapter(str(lora.path), lora.expert, lora.strength) for lora in loras),
         max_text_tokens=own.max_text_tokens,
     )
 
@@ -111,8 +117,15 @@ def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
         named = ", ".join(unknown[:_NAMED_WORDS]) + (" ..." if len(unknown) > _NAMED_WORDS else "")
         lines.append(
             f"The miniature does not know these words of the prompt: {named}. It knows simple shapes, colours, "
-            'motions and places: "a red star moves to the right over a green field".'
+            'sizes, motions and places, of one thing or two: "a blue square under a yellow star in the snow".'
         )
+    if request.adapters:
+        numbers = f"{request.steps} steps, guidance {request.guidance:g}, shift {request.shift:g}"
+        lines.append(f"Rendered with the 4-step LoRA pair: {numbers}.")
+    if spec.negative_prompt and request.guidance <= 1:
+        lines.append("negative_prompt had no effect: it needs a guidance scale above 1.")
+    if request.guidance <= 1 < request.guidance_low:
+        lines.append("guidance_scale_2 had no effect: a guidance scale of 1 or less turns guidance off for both.")
     if spec.audio:
         lines.append("The miniature does not listen to the sound; it was joined with the video as it is.")
     if spec.driving_video or spec.prepared_dir:

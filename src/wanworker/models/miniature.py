@@ -7,12 +7,25 @@ import functools
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wanworker.spec import Size
 
 FOLDER = Path(__file__).resolve().parent / "mini"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """A LoRA for each expert of some tasks, and the numbers that both were made for."""
+
+    high: Path
+    low: Path
+    tasks: tuple[str, ...]
+    steps: int
+    guidance: float
+    shift: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,7 +34,7 @@ class Miniature:
     What `miniature.json` beside the weights says.
 
     `sizes` (width, height) and `frames` are what it renders; `folders` names the folder of each task, in diffusers'
-    layout. `steps`, `guidance` and `shift` are what a request without them gets.
+    layout. `steps`, `guidance` and `shift` are what a request without them gets; `pair` is the 4-step LoRA pair.
     """
 
     name: str
@@ -32,6 +45,7 @@ class Miniature:
     shift: float
     max_text_tokens: int
     folders: Mapping[str, str]
+    pair: Pair | None = None
 
     def nearest_size(self, asked: Size) -> Size:
         """Return the size of the nearest aspect, the larger where two are as near."""
@@ -46,7 +60,14 @@ class Miniature:
 def miniature() -> Miniature:
     """Read the miniature's own description."""
     facts = json.loads((FOLDER / "miniature.json").read_text(encoding="utf-8"))
-    return Miniature(**{**facts, "sizes": tuple(Size(*pair) for pair in facts["sizes"])})
+    pair = facts.get("pair")
+    return Miniature(**{
+        **facts, "sizes": tuple(Size(*each) for each in facts["sizes"]), "pair": _pair(**pair) if pair else None,
+    })  # fmt: skip
+
+
+def _pair(high: str, low: str, tasks: Sequence[str], **numbers: Any) -> Pair:
+    return Pair(FOLDER / high, FOLDER / low, tuple(tasks), **numbers)
 
 
 def unknown_words(prompt: str) -> list[str]:

@@ -1,0 +1,58 @@
+"""Which of the miniature's own LoRAs a request means: its weights fit no other, and Wan's fit none of its."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from wanworker.errors import ModelNotFound
+from wanworker.models.loras import LoraFile, loras_for
+from wanworker.models.miniature import Miniature
+from wanworker.spec import Lora, RenderSpec
+
+#: What the names of Wan's own few-step pairs have: `wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise`, for one.
+_STEP_PAIR = re.compile(r"lightx2v|lightning|[48]-?_?steps?", re.IGNORECASE)
+
+
+def own_loras(spec: RenderSpec, own: Miniature) -> tuple[tuple[LoraFile, ...], tuple[str, ...]]:
+    """
+    Return the files for both experts, and a line for everything that is not as asked.
+
+    `use_lora` without a name, or with the name of one of Wan's few-step pairs, is the miniature's own 4-step pair; any
+    other name is ignored, unless it is one of the miniature's files. Reads no file.
+    """
+    if not (spec.use_lora or spec.loras):
+        return (), ()
+    if own.pair is None or spec.task not in own.pair.tasks:
+        known = ", ".join(own.pair.tasks) if own.pair else "no task"
+        return (), (f"use_lora was ignored: the miniature has LoRAs for {known}.",)
+    files = {path.name: path for path in (own.pair.high, own.pair.low)}
+    pair = Lora(high=own.pair.high.name, low=own.pair.low.name)
+    chosen: list[LoraFile] = []
+    warnings: list[str] = []
+    for lora in spec.loras or (pair,):
+        chosen += _meant(dataclasses.replace(spec, loras=(lora,)), files, pair, warnings)
+    return tuple(chosen), tuple(warnings)
+
+
+def _meant(spec: RenderSpec, files: Mapping[str, Path], pair: Lora, warnings: list[str]) -> list[LoraFile]:
+    (lora,) = spec.loras
+    names = [name for name in dict.fromkeys((lora.high, lora.low)) if name]
+    said = ", ".join(names)
+    if any(_STEP_PAIR.search(name) and not _is_own(name, files) for name in names):
+        warnings.append(f"LoRA {said}: the miniature's own 4-step pair stands in for it.")
+        spec = dataclasses.replace(spec, loras=(dataclasses.replace(lora, high=pair.high, low=pair.low),))
+    try:
+        found, lines = loras_for(spec, dict(files), experts=2)
+    except ModelNotFound:
+        warnings.append(f"LoRA {said} was ignored: it is made for Wan, not for its miniature.")
+        return []
+    warnings += lines
+    return [LoraFile(files[name], expert, strength) for name, expert, strength in found]
+
+
+def _is_own(name: str, files: Mapping[str, Path]) -> bool:
+    wanted = name.strip().lower()
+    return any(wanted in own.lower() for own in files)
