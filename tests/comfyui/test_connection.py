@@ -56,7 +56,7 @@ async def test_a_server_that_is_not_there_is_the_documented_error_at_once() -> N
         with pytest.raises(Unreachable, match=r"^ComfyUI server is not responding$") as caught:
             await client.system_stats()
 
-    assert 1 > time.monotonic() - started
+    assert 5 > time.monotonic() - started
     assert "127.0.0.1" in caught.value.hint
 
 

@@ -630,14 +630,14 @@ async def test_a_remote_server_that_refuses_is_the_documented_sentence_at_once()
         await server.ensure()
 
     await server.close()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
 
 
 async def test_a_remote_server_that_says_nothing_is_given_up_after_the_limit() -> None:
     with silent_port() as port:
         server = Server(f"http://127.0.0.1:{port}", limits=replace(QUICK, answer_s=0.3))
         with pytest.raises(EngineUnavailable, match=r"^ComfyUI server is not responding$"):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(5):
                 await server.ensure()
         await server.close()
 

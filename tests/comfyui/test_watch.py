@@ -227,7 +227,7 @@ async def test_a_deadline_is_a_cancellation_and_bounded(client: ComfyClient, ser
         async with asyncio.timeout(0.1):
             await start(client, limits=Limits(poll_s=0.02, stop_s=0.2))
 
-    assert 1.0 > clock() - started
+    assert 10.0 > clock() - started
 
 
 async def test_a_server_that_dies_and_comes_back_empty_has_lost_the_run(

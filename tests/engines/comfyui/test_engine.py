@@ -238,7 +238,7 @@ async def test_a_server_killed_in_mid_run_is_told_at_once_and_restarted_for_the_
     assert (lost["status"], lost["code"]) == ("ERROR", "OUT_OF_MEMORY")
     assert lost["error"].startswith("The ComfyUI server ended in the middle of the run for want of memory.")
     assert "SIGKILL" in lost["error"]
-    assert told_s < 5
+    assert told_s < 20
     assert again["status"] == "completed"
     assert len(pids(root)) == 2
     assert [path.name for path in settings.out_dir.iterdir() if path.name.startswith(".")] == []
