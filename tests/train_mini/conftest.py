@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
+from peft import LoraConfig, get_peft_model_state_dict
+from torch import Tensor
 
 from train_mini import dit, export, text_encoder, vae
+from train_mini.distilling import _TARGETS, RANK
 from train_mini.vae import CHANNELS
 
 
@@ -26,9 +29,25 @@ def denoiser(in_channels: int, seed: int) -> WanTransformer3DModel:
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with what the stages leave, at random: autoencoder, text encoder, ti2v and both experts."""
+def halves() -> dict[str, dict[str, Tensor]]:
+    """Return weights of the two halves of a LoRA pair, by expert, under peft's names."""
+    found = {}
+    for seed, expert in enumerate(("high", "low")):
+        model = denoiser(52, seed)
+        model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=_TARGETS))
+        generator = torch.Generator().manual_seed(seed)
+        found[expert] = {
+            name: 0.2 * torch.randn(value.shape, generator=generator)
+            for name, value in get_peft_model_state_dict(model).items()
+        }
+    return found
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory, halves: dict[str, dict[str, Tensor]]) -> Path:
+    """Return a folder with what the stages leave, at random: autoencoder, text encoder, ti2v, both experts, LoRAs."""
     folder = tmp_path_factory.mktemp("work")
+    export.export_loras(halves, folder, rank=RANK)
     torch.manual_seed(0)
     vae.build().save_pretrained(folder / "vae")
     text_encoder.build_encoder().save_pretrained(folder / "text_encoder")
