@@ -47,7 +47,7 @@ def _words(run: Run) -> None:
 
 
 def _vae(run: Run) -> None:
-    vae.train(run.work, vae.Plan(seed=run.seed), run.ranks)
+    vae.train(run.work, vae.Plan(seed=run.seed), run.ranks, run.device)
 
 
 def _fidelity(run: Run) -> None:
@@ -57,20 +57,20 @@ def _fidelity(run: Run) -> None:
 
 
 def _latents(run: Run) -> None:
-    latents.fill(run.work, latents.Plan(seed=run.seed), run.ranks)
+    latents.fill(run.work, latents.Plan(seed=run.seed), run.ranks, run.device)
 
 
 def _pictures(run: Run) -> None:
-    latents.fill_pictures(run.work, latents.Plan(seed=run.seed), run.ranks)
+    latents.fill_pictures(run.work, latents.Plan(seed=run.seed), run.ranks, run.device)
 
 
 def _ti2v(run: Run) -> None:
-    denoising.train(run.work, denoising.Plan("ti2v", 5000, seed=run.seed), run.ranks, run.device)
+    denoising.train(run.work, denoising.Plan("ti2v", 4500, seed=run.seed), run.ranks, run.device)
 
 
 def _expert(name: str, low: float, high: float, stage: int) -> Callable[[Run], None]:
     def train(run: Run) -> None:
-        plan = denoising.Plan(name, 1500, lr=1e-3, low=low, high=high, begins=0.5, hold=0.0, stage=stage, seed=run.seed)
+        plan = denoising.Plan(name, 800, lr=1e-3, low=low, high=high, begins=0.5, hold=0.0, stage=stage, seed=run.seed)
         denoising.train(run.work, plan, run.ranks, run.device, start_from=run.work / "ti2v")
 
     return train
@@ -90,16 +90,22 @@ def _export(run: Run) -> None:
 
 
 def _judge(run: Run) -> None:
-    """Write what each folder of the weights does with held-out prompts: a report, and a sheet of its clips."""
-    if not run.ranks.is_first:
-        return
-    for folder in sorted(path.parent for path in run.out.glob("*/model_index.json")):
+    """Write what the weights do with held-out prompts: for each way to use them a report, and a sheet of its clips."""
+    plain = evaluation_cases.Plan(steps=_STEPS, guidance=_GUIDANCE, seed=run.seed)
+    pair = dataclasses.replace(plain, steps=4, guidance=1.0, shift=export.PAIR_SHIFT, loras=run.out / "loras")
+    ways = {"ti2v": plain, "t2v": plain, "i2v": plain, "t2v-4steps": pair, "i2v-4steps": pair}
+    possible = [name for name, plan in ways.items() if _can_be_asked(run.out, name, plan)]
+    for name in possible[run.ranks.rank :: run.ranks.count]:
         shown: list[Judged] = []
-        plan = evaluation_cases.Plan(steps=_STEPS, guidance=_GUIDANCE, seed=run.seed)
-        report = evaluation.evaluate(folder, plan, shown.append)
-        (run.work / f"report-{folder.name}.json").write_text(report.to_json())
-        sheet_of(shown[:_SHOWN]).save(run.work / f"sheet-{folder.name}.png", optimize=True)
-        log.info("%s: %s", folder.name, report.rates)
+        report = evaluation.evaluate(run.out / name.split("-")[0], ways[name], shown.append)
+        (run.work / f"{name}.json").write_text(report.to_json())
+        sheet_of(shown[:_SHOWN]).save(run.work / f"{name}.png", optimize=True)
+        log.info("%s: %s", name, report.rates)
+
+
+def _can_be_asked(out: Path, name: str, plan: evaluation_cases.Plan) -> bool:
+    has_loras = plan.loras is None or plan.loras.is_dir()
+    return has_loras and (out / name.split("-")[0] / "model_index.json").exists()
 
 
 STAGES: dict[str, Callable[[Run], None]] = {
@@ -127,7 +133,9 @@ def main() -> None:
         "--out", type=Path, default=Path(".mini/out"), help="where the weights go (default %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; the autoencoder always trains on the CPU")
+    parser.add_argument(
+        "--device", default="cpu", help="cpu, or cuda with WORKERS=1; drawing and words stay on the CPU"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.stages) - set(STAGES):
         parser.error(f"unknown stages {', '.join(sorted(unknown))}; known: {', '.join(STAGES)}")

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -44,8 +45,8 @@ NODES = (1.0, 0.9375, 0.8333, 0.625)
 class Plan:
     """How many pairs of noise and clip, and how long to learn from them."""
 
-    pairs: int = 4096
-    steps: int = 1500
+    pairs: int = 2048
+    steps: int = 400
     lr: float = 2e-3
     clips: int = 64
     seed: int = 0
@@ -92,45 +93,74 @@ def _walk(experts: list[WanTransformer3DModel], noise: Tensor, beside: Tensor, t
 
 
 def train(folder: Path, plan: Plan, ranks: Ranks, device: torch.device) -> None:
-    """Train both halves of the pair; leave them in `folder/loras`."""
+    """Train both halves of the pair, resuming what *folder* holds; leave them in `folder/loras`."""
     shards = [torch.load(path, weights_only=True) for path in sorted((folder / "pairs").glob("*.pt"))]
     words = Words(folder, device)
     halves = {}
     for expert in ("high", "low"):
-        model = WanTransformer3DModel.from_pretrained(folder / expert).to(device)
-        model.requires_grad_(False)
-        torch.manual_seed(plan.seed)
-        model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=_TARGETS))
-        trainer = Trainer(model, lambda _name, _each: False, lr=plan.lr)
-        _learn(model, trainer, shards, words, plan, expert, ranks, device)
+        model = _with_lora(folder / expert, plan.seed).to(device)
+        run = _Half(model, plan, expert, ranks, device)
+        path = folder / f"lora_{expert}.pt"
+        for step in range(run.restore(checkpoint.load(path)), plan.steps):
+            run.step(step, shards, words)
+            done = step + 1
+            if ranks.is_first and done % 100 == 0:
+                log.info("%s half, step %d of %d: loss %.4f", expert, done, plan.steps, run.loss)
+            if ranks.is_first and (done % checkpoint.EVERY_STEPS == 0 or done == plan.steps):
+                checkpoint.save(path, run.state(done))
         halves[expert] = {name: value.cpu() for name, value in get_peft_model_state_dict(model).items()}
     if ranks.is_first:
         export_loras(halves, folder, rank=RANK)
 
 
-def _learn(
-    model: WanTransformer3DModel, trainer: Trainer, shards: list[dict[str, Tensor]], words: Words, plan: Plan,
-    expert: str, ranks: Ranks, device: torch.device,
-) -> None:  # fmt: skip
-    nodes = torch.tensor([each for each in NODES if (each >= BOUNDARY) == (expert == "high")])
-    captions = [json.loads(shard["captions"]) for shard in shards]
-    mean = None
-    for step in range(plan.steps):
-        rng = numpy.random.default_rng([plan.seed, _STAGE + 1, step, ranks.rank])
-        place = int(rng.integers(len(shards)))
-        shard = shards[place]
-        chosen = torch.from_numpy(rng.permutation(_SHARD_CLIPS)[: plan.clips // ranks.count])
-        batch = dit.Batch(
-            shard["clips"][chosen].float().to(device),
-            shard["noise"][chosen].float().to(device),
-            words([captions[place][i] for i in chosen], _TOKENS),
-            nodes[torch.from_numpy(rng.integers(0, len(nodes), len(chosen)))].to(device),
-            shard["begins"][chosen].to(device),
-        )
-        loss = dit.expert_loss_of(model, batch, shard["pictures"][chosen].float().to(device)).mean()
+def _with_lora(folder: Path, seed: int) -> WanTransformer3DModel:
+    """Return the expert in *folder*, frozen, with a LoRA that changes nothing yet."""
+    model = WanTransformer3DModel.from_pretrained(folder)
+    model.requires_grad_(False)
+    torch.manual_seed(seed)
+    model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=_TARGETS))
+    return model
+
+
+class _Half:
+    """One expert's LoRA in training."""
+
+    def __init__(self, model: WanTransformer3DModel, plan: Plan, expert: str, ranks: Ranks, device: torch.device):
+        self._model = model
+        self._trainer = Trainer(model, lambda _name, _each: False, lr=plan.lr)
+        self._nodes = torch.tensor([each for each in NODES if (each >= BOUNDARY) == (expert == "high")])
+        self._plan, self._ranks, self._device = plan, ranks, device
+        self.loss: float | None = None
+
+    def step(self, step: int, shards: list[dict[str, Tensor]], words: Words) -> None:
+        batch, pictures = self._batch(step, shards, words)
+        loss = dit.expert_loss_of(self._model, batch, pictures).mean()
         loss.backward()
-        ranks.average(each.grad for each in trainer.parameters if each.grad is not None)
-        trainer.step(step / plan.steps, step)
-        mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
-        if ranks.is_first and (step + 1) % 100 == 0:
-            log.info("%s half, step %d of %d: loss %.4f", expert, step + 1, plan.steps, mean)
+        self._ranks.average(each.grad for each in self._trainer.parameters if each.grad is not None)
+        self._trainer.step(step / self._plan.steps, step)
+        self.loss = loss.item() if self.loss is None else 0.98 * self.loss + 0.02 * loss.item()
+
+    def _batch(self, step: int, shards: list[dict[str, Tensor]], words: Words) -> tuple[dit.Batch, Tensor]:
+        rng = numpy.random.default_rng([self._plan.seed, _STAGE + 1, step, self._ranks.rank])
+        shard = shards[int(rng.integers(len(shards)))]
+        chosen = torch.from_numpy(rng.permutation(_SHARD_CLIPS)[: self._plan.clips // self._ranks.count])
+        captions = json.loads(shard["captions"])
+        batch = dit.Batch(
+            shard["clips"][chosen].float().to(self._device),
+            shard["noise"][chosen].float().to(self._device),
+            words([captions[index] for index in chosen], _TOKENS),
+            self._nodes[torch.from_numpy(rng.integers(0, len(self._nodes), len(chosen)))].to(self._device),
+            shard["begins"][chosen].to(self._device),
+        )
+        return batch, shard["pictures"][chosen].float().to(self._device)
+
+    def state(self, step: int) -> dict[str, object]:
+        lora = {name: value for name, value in self._model.state_dict().items() if ".lora_" in name}
+        return {"step": step, "lora": lora, "trainer": self._trainer.state()}
+
+    def restore(self, state: dict[str, Any] | None) -> int:
+        if state is None:
+            return 0
+        self._model.load_state_dict(state["lora"], strict=False)
+        self._trainer.restore(state["trainer"])
+        return int(state["step"])

@@ -89,12 +89,17 @@ def _load_pair(pipe: Any, folder: Path) -> None:
         found = sorted(folder.glob(f"*{half}*.safetensors"))
         if len(found) != 1:
             raise FileNotFoundError(f"{folder} has {len(found)} files *{half}*.safetensors; one is needed")
-        pipe.load_lora_weights(
-            str(folder),
-            weight_name=found[0].name,
-            adapter_name=half,
-            load_into_transformer_2=component == "transformer_2",
-        )
+        if getattr(pipe, component) is None:
+            raise ValueError(f"{found[0].name} is for {component}, which these weights do not have")
+        try:
+            pipe.load_lora_weights(
+                str(folder),
+                weight_name=found[0].name,
+                adapter_name=half,
+                load_into_transformer_2=component == "transformer_2",
+            )
+        except RuntimeError as error:  # peft's, for matrices of another width
+            raise ValueError(f"{found[0].name} does not fit {component}: {error}") from error
         # A file for other weights loads with a warning and changes nothing: the figures would be those without it.
         if half not in getattr(getattr(pipe, component), "peft_config", {}):
             raise ValueError(f"{found[0].name} holds no weights for {component}")

@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -30,6 +31,9 @@ from train_mini.vae import CHANNELS
 #: The noise level below which the low expert works: Wan2.2-T2V-A14B's own.
 BOUNDARY = 0.875
 _SHIFT = 3.0
+#: The four steps of the pair are 1, 0.9375, 0.8333 and 0.625 of the noise with this shift, lightx2v's own.
+PAIR_SHIFT = 5.0
+_LORA = "mini_4steps_{}_noise.safetensors"
 
 _SHARED = ("vae", "text_encoder", "tokenizer")
 _FIRST_LAYER = "patch_embedding."
@@ -83,7 +87,7 @@ def export_loras(pairs: Mapping[str, Weights], out: Path, *, rank: int) -> None:
             for name in named
             if ".lora_down." in name
         }
-        save_file(named | alphas, out / "loras" / f"mini_4steps_{expert}_noise.safetensors")
+        save_file(named | alphas, out / "loras" / _LORA.format(expert))
 
 
 def export_single_file(weights: Weights, path: Path) -> None:
@@ -93,10 +97,19 @@ def export_single_file(weights: Weights, path: Path) -> None:
 
 def write_description(out: Path, *, steps: int, guidance: float) -> None:
     """Write `out/miniature.json`: what the engine must know of the weights."""
-    facts = {
+    has_experts = (out / "t2v").is_dir()
+    wanted = {"t2v-A14B": "t2v", "i2v-A14B": "i2v", "ti2v-5B": "ti2v", "s2v-14B": "i2v", "animate-14B": "i2v"}
+    facts: dict[str, Any] = {
         "name": "mini-wan", "sizes": [[SIDE, SIDE]], "frames": FRAMES, "steps": steps, "guidance": guidance,
         "shift": _SHIFT, "max_text_tokens": 64,
+        "folders": {task: folder if has_experts else "ti2v" for task, folder in wanted.items()},
     }  # fmt: skip
+    if (out / "loras").is_dir():
+        facts["pair"] = {
+            "high": "loras/" + _LORA.format("high"), "low": "loras/" + _LORA.format("low"),
+            "tasks": [task for task, folder in facts["folders"].items() if folder != "ti2v"],
+            "steps": 4, "guidance": 1.0, "shift": PAIR_SHIFT,
+        }  # fmt: skip
     (out / "miniature.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 

@@ -12,7 +12,7 @@ import numpy
 import torch
 from diffusers import AutoencoderKLWan
 
-from train_mini.checkers import read_clip, shown_first
+from train_mini.checkers import IDENTICAL_DB, read_clip, shown_first
 from train_mini.checkers_masks import Pixels
 from train_mini.checkers_validation import compared
 from train_mini.renderer import draw_clip
@@ -32,11 +32,17 @@ def fidelity(vae: AutoencoderKLWan, clips: int) -> dict[str, float]:
             drawn = draw_clip(scene, rng).pixels
             decoded = _decoded(vae, drawn)
             error = numpy.subtract(decoded, drawn, dtype=numpy.float32)
-            found[f"{name} dB"].append(20 * math.log10(255) - 10 * math.log10(numpy.square(error).mean()))
+            found[f"{name} dB"].append(
+                min(IDENTICAL_DB, 20 * math.log10(255) - 10 * _log10(numpy.square(error).mean()))
+            )
             found[f"{name} first frame dB"].append(shown_first(decoded, drawn[0]))
             for attribute, is_right in compared(scene, read_clip(decoded, things)).items():
-                found[f"{name} {attribute}"].append(is_right)
+                found[attribute].append(is_right)
     return {name: float(numpy.mean(values)) for name, values in found.items()}
+
+
+def _log10(square: float) -> float:
+    return math.log10(square) if square else -math.inf
 
 
 @torch.no_grad()

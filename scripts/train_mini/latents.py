@@ -22,6 +22,7 @@ from train_mini.vae import as_input
 log = logging.getLogger(__name__)
 
 _STAGE = 3
+_CPU = torch.device("cpu")
 
 #: A shard is written whole, so that an interrupted cache loses one at most.
 SHARD_CLIPS = 500
@@ -47,33 +48,38 @@ class Cache:
     pictures: Tensor
 
 
-def fill(folder: Path, plan: Plan, ranks: Ranks) -> None:
+def fill(folder: Path, plan: Plan, ranks: Ranks, device: torch.device = _CPU) -> None:
     """Write the shards of clips that *folder* lacks; every process takes its share."""
-    vae = AutoencoderKLWan.from_pretrained(folder / "vae").eval()
+    vae = AutoencoderKLWan.from_pretrained(folder / "vae").to(device).eval()
     for shard, path in _missing(folder / "latents", plan.clips, ranks):
         scenes, clips = _drawn(plan.seed, shard)
         checkpoint.save(path, {
-            "latents": torch.cat([encode(vae, each).half() for each in clips]),
+            "latents": torch.cat([encode(vae, each.to(device)).half().cpu() for each in clips]),
             "scenes": json.dumps([dataclasses.asdict(each) for each in scenes]),
         })  # fmt: skip
         log.info("latents: shard %d is written", shard)
 
 
-def fill_pictures(folder: Path, plan: Plan, ranks: Ranks) -> None:
+def fill_pictures(folder: Path, plan: Plan, ranks: Ranks, device: torch.device = _CPU) -> None:
     """Write the shards of pictures that *folder* lacks: of the same clips, drawn again."""
-    vae = AutoencoderKLWan.from_pretrained(folder / "vae").eval()
+    vae = AutoencoderKLWan.from_pretrained(folder / "vae").to(device).eval()
     for shard, path in _missing(folder / "pictures", plan.pictures, ranks):
         _, clips = _drawn(plan.seed, shard)
-        checkpoint.save(path, {"pictures": torch.cat([picture_condition(vae, each).half() for each in clips])})
+        checkpoint.save(
+            path, {"pictures": torch.cat([picture_condition(vae, each.to(device)).half().cpu() for each in clips])}
+        )
         log.info("pictures: shard %d is written", shard)
 
 
 def read(folder: Path) -> Cache:
-    """Read what is written by now."""
+    """Read what is written by now. Raises ValueError where a shard between others is missing."""
     shards = [torch.load(path, weights_only=True) for path in sorted((folder / "latents").glob("*.pt"))]
     scenes = [_scene(each) for shard in shards for each in json.loads(shard["scenes"])]
     latents = torch.cat([shard["latents"] for shard in shards])
     found = sorted((folder / "pictures").glob("*.pt"))
+    for paths in (sorted((folder / "latents").glob("*.pt")), found):
+        if [path.stem for path in paths] != [f"{number:04d}" for number in range(len(paths))]:
+            raise ValueError(f"{folder} lacks a shard before {paths[-1].name}: pictures would stand beside other clips")
     pictures = [torch.load(path, weights_only=True)["pictures"] for path in found]
     return Cache(latents, scenes, torch.cat(pictures) if pictures else latents[:0])
 

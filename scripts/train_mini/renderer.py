@@ -38,9 +38,9 @@ _LARGEST_WEIGHT = 2.5
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Clip:
-    """A drawn clip: pixels (frames, side, side, 3), and where things are, (frames, side, side): 0, or 1 and more.
+    """A drawn clip: pixels (frames, side, side, 3), and where things are, (frames, side, side).
 
-    More than 1 is where a thing hardly stands out from what is behind it.
+    0 is background, an edge is a fraction, a thing is 1, or more where it hardly stands out from what is behind it.
     """
 
     pixels: Pixels

@@ -28,7 +28,7 @@ def distance(shape: str, x: Field, y: Field) -> Field:
 
 
 def outline(shape: str) -> Field:
-    """Return the corners of *shape*, (n, 2), its centroid near the origin; areas are alike, 2.3 to 3.2 square radii."""
+    """Return the corners of *shape*, (n, 2), its centroid near the origin; areas are alike, 2.2 to 3.2 square radii."""
     if shape == "square":
         return numpy.array([(-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)], numpy.float32)
     if shape == "triangle":

@@ -13,7 +13,8 @@ Line = numpy.ndarray[Any, numpy.dtype[numpy.floating[Any]]]
 
 _RADII = {"small": (0.135, 0.145), "medium": (0.175, 0.19), "big": (0.23, 0.25)}
 
-#: How far a shape reaches beyond its radius, and the air that is left to the border.
+#: How far from its centre a thing counts as reaching, in radii, and the air that is left to the border. The tips of a
+#: star and of a triangle reach 1.3: at the border they may be cut by less than 2 % of the frame.
 _REACH = 1.2
 _AIR = 0.015
 

@@ -42,6 +42,7 @@ _WINDOW = 64
 
 _OBJECT_WEIGHT = 3.0
 _STAGE = 2
+_CPU = torch.device("cpu")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,10 +65,10 @@ def build() -> AutoencoderKLWan:
     )  # fmt: skip
 
 
-def train(folder: Path, plan: Plan, ranks: Ranks) -> None:
+def train(folder: Path, plan: Plan, ranks: Ranks, device: torch.device = _CPU) -> None:
     """Train until *plan* is done, resuming what *folder* holds; leave the folded autoencoder in `folder/vae`."""
     torch.manual_seed(plan.seed)
-    run = _Run(plan)
+    run = _Run(plan, device)
     state = checkpoint.load(folder / "vae.pt")
     start = run.restore(state) if state else 0
     for step in range(start, plan.steps):
@@ -82,23 +83,25 @@ def train(folder: Path, plan: Plan, ranks: Ranks) -> None:
 
 
 class _Run:
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.vae = build().train()
+    def __init__(self, plan: Plan, device: torch.device = _CPU) -> None:
+        self.plan, self.device = plan, device
+        self.vae = build().to(device).train()
         self.average = Average(self.vae, copy.deepcopy(self.vae), 0.998)
         self.trainer = Trainer(self.vae, lambda _, each: each.ndim >= 4 and each.numel() > 300, lr=plan.lr)
-        self.mean, self.variance = torch.zeros(CHANNELS), torch.ones(CHANNELS)
+        self.mean, self.variance = torch.zeros(CHANNELS, device=device), torch.ones(CHANNELS, device=device)
 
     def step(self, step: int, ranks: Ranks) -> float:
         rng = numpy.random.default_rng([self.plan.seed, _STAGE, step, ranks.rank])
         share = step / self.plan.steps
         is_whole = share >= _WHOLE_SHARE
         clips, mask = _batch(rng, max(1, self.plan.clips // 2) if is_whole else self.plan.clips, is_whole=is_whole)
+        clips, mask = clips.to(self.device), mask.to(self.device)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         mean = self.vae.encode(clips).latent_dist.mean
         latents = self._normalised(mean, step, ranks)
         spread = 2 * _NOISE * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
-        decoded = decode_freely(self.vae, latents + spread * torch.randn(latents.shape, generator=generator))
+        noise = spread * torch.randn(latents.shape, generator=generator)
+        decoded = decode_freely(self.vae, latents + noise.to(self.device))
         loss = _distance(decoded, clips, mask) + 1e-2 * _strayed(latents)
         loss.backward()
         ranks.average(each.grad for each in self.trainer.parameters if each.grad is not None)
@@ -127,7 +130,7 @@ class _Run:
         self.vae.load_state_dict(state["vae"])
         self.average.model.load_state_dict(state["average"])
         self.trainer.restore(state["trainer"])
-        self.mean, self.variance = state["mean"], state["variance"]
+        self.mean, self.variance = state["mean"].to(self.device), state["variance"].to(self.device)
         return int(state["step"])
 
     @torch.no_grad()

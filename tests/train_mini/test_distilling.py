@@ -14,10 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from train_mini import checkpoint, distilling, dit
-from train_mini.distilling import NODES, Plan, _learn, _walk
+from train_mini.distilling import NODES, Plan, _Half, _walk, _with_lora
 from train_mini.export import BOUNDARY
 from train_mini.latents import read
-from train_mini.optimizer import Trainer
 from train_mini.parallel import Ranks
 from train_mini.scene import draw_scene
 from train_mini.vae import CHANNELS
@@ -148,9 +147,9 @@ def test_the_teacher_walks_with_guidance_and_changes_the_expert_at_the_boundary(
 @pytest.mark.parametrize(("expert", "nodes"), [("high", {1000.0, 937.5}), ("low", {833.3, 625.0})])
 def test_a_half_learns_at_its_own_nodes_only(shard: dict[str, Tensor], expert: str, nodes: set[float]) -> None:
     model = Recording()
-    trainer = Trainer(model, lambda _name, _each: False, lr=1e-3)
-    plan = dataclasses.replace(PLAN, steps=8)
-    _learn(model, trainer, [shard], lambda said, tokens: torch.zeros(len(said), tokens, 64), plan, expert, Ranks(), CPU)
+    half = _Half(model, dataclasses.replace(PLAN, steps=8), expert, Ranks(), CPU)
+    for step in range(8):
+        half.step(step, [shard], lambda said, tokens: torch.zeros(len(said), tokens, 64))
 
     assert nodes == {round(each, 1) for each in model.times}
     assert 8 == len(model.seen)
@@ -167,6 +166,8 @@ def test_the_nodes_are_those_of_four_steps_shifted_by_five() -> None:
 def test_both_halves_are_trained_and_the_same_each_time(folder: Path) -> None:
     distilling.train(folder, PLAN, Ranks(), CPU)
     first = {half: (folder / name).read_bytes() for half, name in PAIR.items()}
+    for half in PAIR:
+        (folder / f"lora_{half}.pt").unlink()
     distilling.train(folder, PLAN, Ranks(), CPU)
     weights = {half: load_file(folder / name) for half, name in PAIR.items()}
     up = {half: {name: each for name, each in found.items() if "lora_up" in name} for half, found in weights.items()}
@@ -177,3 +178,24 @@ def test_both_halves_are_trained_and_the_same_each_time(folder: Path) -> None:
     assert all(each.any() for found in up.values() for each in found.values())
     assert 10 == len(up["high"])
     assert any(not torch.equal(each, up["low"][name]) for name, each in up["high"].items())
+
+
+def test_a_half_that_was_ended_goes_on_to_the_same_weights(folder: Path, shard: dict[str, Tensor]) -> None:
+    plan, words = dataclasses.replace(PLAN, steps=3), distilling.Words(folder, CPU)
+    whole, early, late = (_with_lora(folder / "high", 1) for _ in range(3))
+    one, two, three = (_Half(model, plan, "high", Ranks(), CPU) for model in (whole, early, late))
+    for step in range(3):
+        one.step(step, [shard], words)
+    two.step(0, [shard], words)
+    for step in range(three.restore(two.state(1)), 3):
+        three.step(step, [shard], words)
+
+    assert all(torch.equal(each, late.state_dict()[name]) for name, each in whole.state_dict().items())
+
+
+def test_a_pair_that_is_trained_is_not_trained_again(folder: Path) -> None:
+    distilling.train(folder, PLAN, Ranks(), CPU)
+    before = [(folder / f"lora_{half}.pt").stat().st_mtime_ns for half in PAIR]
+    distilling.train(folder, PLAN, Ranks(), CPU)
+
+    assert before == [(folder / f"lora_{half}.pt").stat().st_mtime_ns for half in PAIR]

@@ -129,3 +129,24 @@ def test_loras_that_do_not_fit_are_refused(pipe: WanPipeline, tmp_path: Path, mi
 
     with pytest.raises(ValueError, match=said):
         _load_pair(pipe, tmp_path)
+
+
+def test_loras_of_another_width_are_refused(work: Path, tmp_path: Path) -> None:
+    experts = (WanTransformer3DModel.from_pretrained(work / each) for each in ("high", "low"))
+    key = "diffusion_model.blocks.0.self_attn.q"
+    weights = {
+        f"{key}.lora_down.weight": torch.ones(8, 320), f"{key}.lora_up.weight": torch.ones(320, 8),
+        f"{key}.alpha": torch.tensor(8.0),
+    }  # fmt: skip
+    for half in ("high", "low"):
+        save_file(weights, tmp_path / FILE.format(half))
+
+    with pytest.raises(ValueError, match="does not fit transformer"):
+        _load_pair(WanPipeline(None, None, None, None, *experts, boundary_ratio=0.875), tmp_path)
+
+
+def test_loras_for_two_experts_do_not_fit_one_network(work: Path, exported: Path) -> None:
+    pipe = WanPipeline(None, None, None, None, WanTransformer3DModel.from_pretrained(work / "ti2v"))
+
+    with pytest.raises(ValueError, match="transformer_2, which these weights do not have"):
+        _load_pair(pipe, exported / "loras")

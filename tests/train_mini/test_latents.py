@@ -111,12 +111,12 @@ def test_scenes_survive_the_cache(tmp_path: Path) -> None:
 
 
 def test_a_cache_is_read_in_the_order_of_its_shards(tmp_path: Path) -> None:
-    for index in (10, 2):
-        checkpoint.save(tmp_path / "latents" / f"{index:04d}.pt", shard(index, drawn(2)))
+    for index in (2, 0, 1):
+        checkpoint.save(tmp_path / "latents" / f"{index:04d}.pt", shard(5 * index, drawn(2)))
     cache = read(tmp_path)
 
-    assert [2, 3, 10, 11] == cache.latents[:, 0, 0, 0, 0].tolist()
-    assert 4 == len(cache.scenes)
+    assert [0, 1, 5, 6, 10, 11] == cache.latents[:, 0, 0, 0, 0].tolist()
+    assert 6 == len(cache.scenes)
     assert (0, CHANNELS, 1, 1, 1) == cache.pictures.shape
 
 
@@ -126,6 +126,14 @@ def test_pictures_are_read_for_the_first_clips(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "pictures" / "0000.pt", {"pictures": torch.full((2, CHANNELS, 1, 1, 1), 5.0)})
 
     assert [5, 5] == read(tmp_path).pictures[:, 0, 0, 0, 0].tolist()
+
+
+def test_a_cache_with_a_hole_is_refused(tmp_path: Path) -> None:
+    for index in (0, 2):
+        checkpoint.save(tmp_path / "latents" / f"{index:04d}.pt", {"latents": torch.zeros(1, 1), "scenes": "[]"})
+
+    with pytest.raises(ValueError, match=r"lacks a shard before 0002\.pt"):
+        read(tmp_path)
 
 
 @torch.no_grad()
