@@ -109,7 +109,7 @@ async def test_the_clip_is_stretched_to_what_was_asked_for_and_says_so(engine: M
     assert (320, 180, 41) == (facts.width, facts.height, facts.frames)
     assert 23.976 == pytest.approx(facts.fps, abs=0.001)
     assert "mini-wan" == done.model
-    assert "64*64 pixels and 17 frames, stretched to 320*180 and 41 frames" in done.warnings[0]
+    assert "128*128 pixels and 17 frames, stretched to 320*180 and 41 frames" in done.warnings[0]
     assert "size 321*180 was made even, 320*180" in done.warnings[1]
     assert "does not know these words of the prompt: cinematic. It knows" in done.warnings[2]
     fractions = [progress.fraction for progress in seen]

@@ -9,12 +9,12 @@ const byId = (id) => document.getElementById(id);
 
 const EXAMPLES = {
   mini: {
-    title: "The miniature knows simple shapes, colours, motions and places. Try one:",
+    title: "The miniature knows simple shapes, colours, motions and places, of one thing or two. Try one:",
     prompts: [
       "a red star moves to the right over a green field",
       "a big blue ball bounces on a wooden floor",
-      "a yellow heart grows in the night sky",
-      "a pink cube sinks in the sea",
+      "a yellow heart above a purple square, both slide to the left in the snow",
+      "a blue square under a yellow star at night",
     ],
   },
   any: {
