@@ -78,7 +78,7 @@ def test_the_command_of_contributing_md_changes_nothing_that_is_right(tmp_path: 
     assert f"{write_pages.COMMAND}\n" == block.text
     for folder in ("tests", "docs"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "images"))
-    for name in ("src", "handler.py", "workflows"):
+    for name in ("src", "scripts", "handler.py", "workflows"):
         (tmp_path / name).symlink_to(ROOT / name)
     readme = (ROOT / "README.md").read_text()
     (tmp_path / "README.md").write_text(readme.replace("Makes a video.", "Bakes a cake."))

@@ -1,5 +1,5 @@
 """
-Write the parts of the pages that come from the code: PYTHONPATH=src .venv/bin/python tests/write_pages.py
+Write the parts of the pages that come from the code: PYTHONPATH=src:scripts .venv/bin/python tests/write_pages.py
 
 Such a part stands between `<!-- generated: NAME -->` and `<!-- end -->`; PARTS has a function for each NAME.
 tests/test_documents.py fails while a page has anything else there.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import page_tables as tables
+import page_tables_mini as mini
 import pages
 from wanworker import errors
 from wanworker.actions import ACTIONS
@@ -37,7 +38,7 @@ from wanworker.rest.app import create_app
 from wanworker.rest.body import GenerateBody
 from wanworker.settings import Settings
 
-COMMAND = "PYTHONPATH=src .venv/bin/python tests/write_pages.py"
+COMMAND = "PYTHONPATH=src:scripts .venv/bin/python tests/write_pages.py"
 
 REQUESTS: dict[str, type[Request]] = {
     "generate": GenerateRequest,
@@ -108,6 +109,8 @@ def _parts() -> dict[str, Callable[[], str]]:
         "engines": lambda: tables.engines_table(ENGINES),
         "variables": tables.settings_table,
         "errors": tables.errors_table,
+        "miniature: words": mini.words_table,
+        "miniature: measured": mini.measured_table,
         "errors of REST": lambda: tables.refusals_table(rest_refusals()),
     }
 

@@ -98,7 +98,7 @@ def export_single_file(weights: Weights, path: Path) -> None:
 def write_description(out: Path, *, steps: int, guidance: float) -> None:
     """Write `out/miniature.json`: what the engine must know of the weights."""
     has_experts = (out / "t2v").is_dir()
-    wanted = {"t2v-A14B": "t2v", "i2v-A14B": "i2v", "ti2v-5B": "ti2v", "s2v-14B": "i2v", "animate-14B": "i2v"}
+    wanted = {"t2v-A14B": "t2v", "i2v-A14B": "i2v", "ti2v-5B": "ti2v", "s2v-14B": "ti2v", "animate-14B": "ti2v"}
     facts: dict[str, Any] = {
         "name": "mini-wan", "sizes": [[SIDE, SIDE]], "frames": FRAMES, "steps": steps, "guidance": guidance,
         "shift": _SHIFT, "max_text_tokens": 64,

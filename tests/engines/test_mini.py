@@ -119,19 +119,21 @@ async def test_the_clip_is_stretched_to_what_was_asked_for_and_says_so(engine: M
     ]
 
 
-async def test_a_picture_is_the_first_frame(engine: MiniEngine, tmp_path: Path) -> None:
+# The two experts draw the first frame anew, as Wan's do, from a condition; the one network is given it.
+@pytest.mark.parametrize(("task", "least_db"), [("ti2v-5B", 20), ("i2v-A14B", 16)])
+async def test_a_picture_is_the_first_frame(engine: MiniEngine, tmp_path: Path, task: str, least_db: float) -> None:
     picture = Image.new("RGB", (128, 128), (150, 205, 240))
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 74, 128, 128), fill=(80, 170, 60))
     draw.ellipse((8, 50, 48, 90), fill=(225, 25, 30))
     picture.save(tmp_path / "picture.png")
-    changes = {"task": "i2v-A14B", "image": tmp_path / "picture.png", "prompt": "a red ball moves to the right"}
+    changes = {"task": task, "image": tmp_path / "picture.png", "prompt": "a red ball moves to the right"}
 
     frames = await rendered_pixels(engine, tmp_path, **changes)
 
     expected = numpy.asarray(picture.resize((64, 64), Image.Resampling.LANCZOS)) / 255.0
     psnr_db = -10 * numpy.log10(((frames[0] - expected) ** 2).mean())
-    assert psnr_db > 20
+    assert psnr_db > least_db
     assert centre(frames[16], (225, 25, 30))[0] - centre(frames[0], (225, 25, 30))[0] > 0.2
 
 

@@ -175,7 +175,7 @@ def test_the_description_names_a_folder_for_each_task_and_the_files_of_the_pair(
     assert all((exported / name).is_dir() for name in facts["folders"].values())
     assert all((exported / pair[half]).is_file() and half in pair[half] for half in ("high", "low"))
     assert (4, 1.0, 5.0) == (pair["steps"], pair["guidance"], pair["shift"])
-    assert TASKS - {"ti2v-5B"} == set(pair["tasks"])
+    assert {"t2v-A14B", "i2v-A14B"} == set(pair["tasks"])
 
 
 def test_a_loras_file_has_ranks_alphas_and_halves(work: Path, halves: dict[str, dict[str, Tensor]]) -> None:

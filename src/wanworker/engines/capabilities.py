@@ -40,4 +40,5 @@ MINI = Capabilities(
     prepares_motion=True,
     lora=True,
     lora_sets_steps=True,
+    guidance_per_expert=True,
 )
