@@ -268,6 +268,7 @@ def test_the_second_run_starts_the_handler_within_half_a_second(project: Project
     assert any(took_s() < 0.5 for _ in range(5))  # the machine may be busy once, and not each time
 
 
+@pytest.mark.slow
 def test_a_real_python_installs_a_real_wheel(project: Project) -> None:
     wheel = project.root / "demo-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:

@@ -24,7 +24,7 @@ class FileServer:
     * `/short`             500 bytes after a Content-Length of 1000
     * `/html`              an HTML page that calls itself a picture
     * `/gzip`              a Content-Encoding that nobody asked for
-    * `/status/N`          that status; `/missing` is 404
+    * `/status/N[/...]`    that status; `/missing` is 404
     """
 
     port: int = 0
@@ -106,7 +106,7 @@ async def _gzip(request: web.BaseRequest, rest: str) -> web.StreamResponse:
 
 
 async def _status(request: web.BaseRequest, rest: str) -> web.StreamResponse:
-    return web.Response(status=int(rest))
+    return web.Response(status=int(rest.split("/")[0]))  # a bucket appends its name and key
 
 
 _BEHAVIOURS = {

@@ -108,6 +108,7 @@ def test_every_word_is_in_the_vocabulary_or_noise(rng: numpy.random.Generator) -
     assert 0.15 < noisy / 5000 < 0.25
 
 
+@pytest.mark.slow
 def test_every_word_of_the_vocabulary_is_said(rng: numpy.random.Generator) -> None:
     likes = [Thing(None, "ball"), Thing("red", "heart"), Thing(None, None)]
     pairs = [

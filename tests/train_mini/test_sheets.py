@@ -96,6 +96,7 @@ def test_an_empty_sheet_is_refused() -> None:
         contact_sheet([], [], [])
 
 
+@pytest.mark.slow
 def test_a_sheet_of_forty_clips_stays_under_400_kb_though_they_are_noisy() -> None:
     rng = numpy.random.default_rng(0)
     clips = [numpy.clip(obeying(case) + rng.normal(0, 3, (17, 96, 96, 3)), 0, 255) for case in cases_of(PLAN)]

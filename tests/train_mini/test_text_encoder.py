@@ -84,6 +84,7 @@ def _is_whole(scene: Scene) -> bool:
     return None not in [*parts, scene.motion, scene.background, scene.relation or len(scene.things) == 1 or None]
 
 
+@pytest.mark.slow
 def test_a_few_steps_learn_the_number_of_things(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     text_encoder.train(tmp_path, Plan(steps=60, captions=32, checked=200))

@@ -122,6 +122,7 @@ def test_running_statistics_take_over_once_they_are_settled(run: _Run) -> None:
     assert torch.allclose((values - channels(mean)) / channels(variance).sqrt(), normalised[300], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_ended_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     run = _Run(SHORT)
     run.step(0, Ranks())
