@@ -13,12 +13,14 @@ os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")
 os.environ.setdefault("RUNPOD_SKIP_GPU_CHECK", "true")
 
 import runpod
+from runpod.serverless.modules import rp_scale
 
 from wanworker import logs
 from wanworker.actions.base import Call
 from wanworker.app import Worker
 from wanworker.serverless.door import Door
 from wanworker.serverless.fitness import fitness_check
+from wanworker.serverless.scaler import without_waits
 from wanworker.settings import BadSettings, Settings, in_runpod_worker, load_settings
 
 
@@ -27,6 +29,7 @@ def serve(worker: Worker, settings: Settings) -> None:
     runpod.serverless.register_fitness_check(fitness_check(settings, worker.facts.note_kernel))
     send, limit = runpod.serverless.progress_update, settings.max_answer_bytes
     door = Door(worker, Call, send=send, in_worker=in_runpod_worker(), max_answer_bytes=limit)
+    rp_scale.JobScaler = without_waits(rp_scale.JobScaler)
     runpod.serverless.start({"handler": door, "concurrency_modifier": door.begin})
 
 

@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "src")]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def ours(path: Path) -> None:
     """Be handler.py with one engine, whose every video is *path*."""
+    import handler
     import runpod
 
-    from wanworker.actions.base import Call
     from wanworker.app import Worker
     from wanworker.engines.base import Capabilities, EngineRow, Readiness, Rendered, Report
-    from wanworker.serverless.door import Door
     from wanworker.settings import load_settings
     from wanworker.spec import TASKS, RenderSpec
 
@@ -44,10 +43,9 @@ def ours(path: Path) -> None:
             pass
 
     row = EngineRow("nothing", Capabilities(frozenset(TASKS), any_size=True, fps=True), lambda _settings: HandsOver())
-    settings = load_settings()
-    send, limit = runpod.serverless.progress_update, settings.max_answer_bytes
-    door = Door(Worker(settings, engines=(row,)), Call, send=send, in_worker=True, max_answer_bytes=limit)
-    runpod.serverless.start({"handler": _timed(door)})
+    start, settings = runpod.serverless.start, load_settings()
+    runpod.serverless.start = lambda config: start({**config, "handler": _timed(config["handler"])})
+    handler.serve(Worker(settings, engines=(row,)), settings)
 
 
 def bare(path: Path) -> None:

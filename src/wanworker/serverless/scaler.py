@@ -1,0 +1,61 @@
+"""
+The SDK's job loops without their waits.
+
+runpod 1.12.0 (serverless/modules/rp_scale.py) looks for taken jobs every 0.1 s, rests up to a second after each job
+before it asks for the next one, and drops a job that an open poll hands out after SIGTERM. None of it can be set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+#: How often an idle loop looks whether the worker is to end.
+_LOOK_S = 0.2
+
+
+def without_waits(scaler: Any) -> Any:
+    """Return a subclass of *scaler*, the SDK's JobScaler, that begins jobs, and asks for more, the moment it can."""
+
+    class AtOnce(scaler):  # type: ignore[misc]
+        """Begin a job when it is taken, ask for the next one when one has ended, finish all that were taken."""
+
+        current_concurrency: int
+
+        def __init__(self, config: dict[str, Any]) -> None:
+            super().__init__(config)
+            self._takes_jobs = True
+            self._has_ended = asyncio.Event()
+
+        async def set_scale(self) -> None:
+            """Be what the SDK calls before it asks for jobs: return when there is room for one, or never will be."""
+            await super().set_scale()
+            while self.is_alive() and self.current_occupancy() >= self.current_concurrency:
+                self._has_ended.clear()
+                await self._has_ended.wait()
+            if not self.is_alive():
+                self.current_concurrency = 0  # the job that was waited for has ended, and no other one is wanted
+
+        async def get_jobs(self, session: Any) -> None:
+            """Take jobs until the worker is to end; a poll that is open then may still bring one."""
+            try:
+                await super().get_jobs(session)
+            finally:
+                self._takes_jobs = False
+
+        async def run_jobs(self, session: Any) -> None:
+            """Run each job that is taken: no more of them come than may run at once."""
+            tasks: set[asyncio.Task[None]] = set()
+            while self._takes_jobs or not self.jobs_queue.empty():
+                try:
+                    async with asyncio.timeout(_LOOK_S):
+                        job = await self.jobs_queue.get()
+                except TimeoutError:
+                    continue
+                task = self.jobs_tasks[job["id"]] = asyncio.create_task(self.handle_job(session, job))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                task.add_done_callback(lambda _task: self._has_ended.set())
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    return AtOnce

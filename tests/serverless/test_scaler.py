@@ -1,0 +1,132 @@
+"""The real SDK's job loops, its waits taken out: when jobs begin, when the next ones are asked for, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from runpod.serverless.modules.rp_scale import JobScaler
+
+from wanworker.serverless.scaler import without_waits
+
+#: The SDK as it is rests a second after each job: ten of them would take longer than this.
+LIMIT_S = 5.0
+
+#: How often the event loop turns between the hand-out of a job and its begin; a wait of 0.1 s lets it turn thousands
+#: of times.
+MOST_TURNS = 20
+
+
+class Plane:
+    """Hand out jobs one by one, and note what the loops do with them."""
+
+    def __init__(self, jobs: int, work: Callable[[Plane], Awaitable[None]] | None = None) -> None:
+        self.left, self.work = jobs, work
+        self.log: list[str] = []
+        self.turns, self.waited = 0, []
+        self.scaler = without_waits(JobScaler)({
+            "jobs_fetcher": self.take, "jobs_handler": self.run, "stop_signals_fetcher": self.stops,
+        })  # fmt: skip
+
+    async def take(self, _session: Any, wanted: int) -> list[dict[str, Any]]:
+        self.log.append(f"take {wanted}")
+        if self.left == 0:
+            self.scaler.kill_worker()
+            return []
+        self.left -= 1
+        self.turns = 0
+        self.turn()
+        return [{"id": f"job {self.left}", "input": {}}]
+
+    def turn(self) -> None:
+        self.turns += 1
+        if self.turns < 100_000:
+            asyncio.get_running_loop().call_soon(self.turn)
+
+    async def run(self, _session: Any, _config: Any, job: dict[str, Any]) -> None:
+        self.waited.append(self.turns)
+        self.turns = 100_000
+        self.log.append(f"{job['id']} begins")
+        if self.work:
+            await self.work(self)
+        self.log.append(f"{job['id']} ends")
+
+    async def stops(self, _session: Any) -> list[str]:
+        return []
+
+    async def serve(self) -> None:
+        async with asyncio.timeout(LIMIT_S):
+            await self.scaler.run()
+
+
+async def test_a_job_begins_when_it_is_taken_and_the_next_one_is_asked_for_when_it_ends() -> None:
+    plane = Plane(10)
+    await plane.serve()
+
+    each = [[f"job {number} begins", f"job {number} ends", "take 1"] for number in range(9, -1, -1)]
+    assert ["take 1", *(line for lines in each for line in lines)] == plane.log
+    assert max(plane.waited) < MOST_TURNS
+
+
+async def test_the_sdk_still_waits_by_itself() -> None:
+    """Without this there is no reason for ours."""
+    plane = Plane(1)
+    plane.scaler = JobScaler(plane.scaler.config)
+    await plane.serve()
+
+    assert plane.waited[0] > 10 * MOST_TURNS
+
+
+async def test_nothing_is_asked_for_while_a_job_runs() -> None:
+    async def work(plane: Plane) -> None:
+        await asyncio.sleep(1.2)  # the SDK by itself looks each second
+        plane.log.append("works")
+
+    plane = Plane(1, work)
+    await plane.serve()
+
+    assert ["take 1", "job 0 begins", "works", "job 0 ends", "take 1"] == plane.log
+
+
+async def test_a_worker_that_is_to_end_finishes_its_job_and_asks_for_no_other() -> None:
+    async def work(plane: Plane) -> None:
+        plane.scaler.kill_worker()
+        await asyncio.sleep(0.01)
+
+    plane = Plane(2, work)
+    await plane.serve()
+
+    assert ["take 1", "job 1 begins", "job 1 ends"] == plane.log
+
+
+async def test_a_job_that_an_open_poll_brings_after_the_signal_to_end_is_run() -> None:
+    plane = Plane(1)
+    take = plane.take
+
+    async def takes_late(session: Any, wanted: int) -> list[dict[str, Any]]:
+        plane.scaler.kill_worker()
+        await asyncio.sleep(0.3)  # longer than an idle loop looks whether it is to end
+        return await take(session, wanted)
+
+    plane.scaler.jobs_fetcher = takes_late
+    await plane.serve()
+
+    assert ["take 1", "job 0 begins", "job 0 ends"] == plane.log
+
+
+@pytest.mark.parametrize("stopped", ["job 1", "job 0"])
+async def test_after_a_job_that_was_stopped_the_worker_goes_on(stopped: str) -> None:
+    async def work(plane: Plane) -> None:
+        if plane.log[-1].startswith(stopped):
+            await plane.scaler.stop_job(stopped)
+            await asyncio.sleep(1)
+
+    plane = Plane(2, work)
+    await plane.serve()
+
+    begun = [line for line in plane.log if "begins" in line]
+    assert ["job 1 begins", "job 0 begins"] == begun
+    assert f"{stopped} ends" not in plane.log
+    assert "take 1" == plane.log[-1]
