@@ -73,6 +73,14 @@ def test_a_feature_that_no_ready_engine_has_is_ignored_with_a_warning():
     assert choice.warnings == ("negative_prompt was ignored: the wan_cli engine that rendered this cannot use it.",)
 
 
+def test_a_guidance_for_the_second_expert_of_a_task_with_one_is_ignored_with_a_warning():
+    choice = chosen(spec(task="ti2v-5B", size=Size(1280, 704), guidance_low=3.0), diffusers=READY, wan_cli=READY)
+
+    assert choice.engine == "diffusers"
+    assert choice.spec.guidance_low is None
+    assert choice.warnings == ("guidance_scale_2 was ignored: ti2v-5B has one expert.",)
+
+
 def test_a_size_that_one_engine_cannot_do_goes_to_one_that_can():
     square = spec(size=Size(512, 512))
 

@@ -118,9 +118,13 @@ def _ignored_features(spec: RenderSpec, row: EngineRow) -> tuple[str, ...]:
         "use_lora": (spec.use_lora or bool(spec.loras), can.lora),
         "fps": (spec.fps_given and spec.fps != TASKS[spec.task].fps, can.fps),
         "last_image": (spec.last_image is not None, spec.task in can.last_image),
-        "guidance_scale_2": (spec.guidance_low is not None, can.guidance_per_expert),
+        "guidance_scale_2": (spec.guidance_low is not None and _has_experts(spec), can.guidance_per_expert),
     }
     return tuple(name for name, (asked, possible) in asked_and_possible.items() if asked and not possible)
+
+
+def _has_experts(spec: RenderSpec) -> bool:
+    return TASKS[spec.task].boundary is not None
 
 
 def _possible_size(spec: RenderSpec, row: EngineRow) -> Size | None:
@@ -153,6 +157,9 @@ def _fitted(spec: RenderSpec, chosen: _Candidate, size: Size) -> Choice:
         f"{feature} was ignored: the {name} engine that rendered this cannot use it." for feature in chosen.ignored
     ]
     changes: dict[str, object] = {"size": size} | _dropped(spec, chosen.ignored)
+    if spec.guidance_low is not None and not _has_experts(spec):
+        changes["guidance_low"] = None
+        warnings.append(f"guidance_scale_2 was ignored: {spec.task} has one expert.")
     if spec.use_lora and "use_lora" not in chosen.ignored and not chosen.row.capabilities.lora_sets_steps:
         changes |= _few_steps(spec, warnings)
     return Choice(name, dataclasses.replace(spec, **changes), tuple(warnings))  # type: ignore[arg-type]
