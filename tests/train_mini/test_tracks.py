@@ -59,20 +59,16 @@ def test_no_shape_leaves_the_frame_by_more_than_two_pixels(every_track: Track, s
     assert air(every_track, left, top, right, bottom) > -CUT
 
 
-@pytest.mark.parametrize(("motion", "sign"), [("right", 1), ("left", -1)])
-def test_a_thing_moves_sideways_from_border_to_border(motion: str, sign: int) -> None:
+@pytest.mark.parametrize(
+    ("motion", "axis", "sign"), [("right", "x", 1), ("left", "x", -1), ("down", "y", 1), ("up", "y", -1)]
+)
+def test_a_thing_moves_straight_from_border_to_border(motion: str, axis: str, sign: int) -> None:
     for track in singles(motion):
-        assert (sign * numpy.diff(track.x) > 0).all()
-        assert (0, 0) == (numpy.ptp(track.y), numpy.ptp(track.radius))
-        assert sign * (track.x[-1] - track.x[0]) > 0.85 * (1 - 2 * (1.2 * track.radius[0] + 0.015))
+        along, across = getattr(track, axis), getattr(track, "y" if axis == "x" else "x")
 
-
-@pytest.mark.parametrize(("motion", "sign"), [("down", 1), ("up", -1)])
-def test_a_thing_moves_up_and_down_from_border_to_border(motion: str, sign: int) -> None:
-    for track in singles(motion):
-        assert (sign * numpy.diff(track.y) > 0).all()
-        assert (0, 0) == (numpy.ptp(track.x), numpy.ptp(track.radius))
-        assert sign * (track.y[-1] - track.y[0]) > 0.85 * (1 - 2 * (1.2 * track.radius[0] + 0.015))
+        assert (sign * numpy.diff(along) > 0).all()
+        assert (0, 0) == (numpy.ptp(across), numpy.ptp(track.radius))
+        assert sign * (along[-1] - along[0]) > 0.85 * (1 - 2 * (1.2 * track.radius[0] + 0.015))
 
 
 def test_a_jump_goes_up_once_and_comes_down_where_it_began() -> None:
