@@ -65,12 +65,14 @@ def _pictures(run: Run) -> None:
 
 
 def _ti2v(run: Run) -> None:
-    denoising.train(run.work, denoising.Plan("ti2v", 4500, seed=run.seed), run.ranks, run.device)
+    denoising.train(run.work, denoising.Plan("ti2v", 5500, seed=run.seed), run.ranks, run.device)
 
 
-def _expert(name: str, low: float, high: float, stage: int) -> Callable[[Run], None]:
+def _expert(name: str, steps: int, low: float, high: float, stage: int) -> Callable[[Run], None]:
     def train(run: Run) -> None:
-        plan = denoising.Plan(name, 800, lr=1e-3, low=low, high=high, begins=0.5, hold=0.0, stage=stage, seed=run.seed)
+        plan = denoising.Plan(
+            name, steps, lr=1e-3, low=low, high=high, begins=0.5, hold=0.0, stage=stage, seed=run.seed
+        )
         denoising.train(run.work, plan, run.ranks, run.device, start_from=run.work / "ti2v")
 
     return train
@@ -115,8 +117,8 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "latents": _latents,
     "ti2v": _ti2v,
     "pictures": _pictures,
-    "high": _expert("high", export.BOUNDARY, 1.0, 8),
-    "low": _expert("low", 0.0, export.BOUNDARY, 9),
+    "high": _expert("high", 1300, export.BOUNDARY, 1.0, 8),
+    "low": _expert("low", 2000, 0.0, export.BOUNDARY, 9),
     "pairs": _pairs,
     "loras": _loras,
     "export": _export,

@@ -29,6 +29,9 @@ _PAD_CHANCES = (0.45, 0.45, 0.095, 0.005)
 _SHIFT = 4.0
 _NUM_TIMESTEPS = 1000
 
+#: How much more a given first frame weighs than a later one: the experts draw it anew, and it must be the same.
+_GIVEN_WEIGHT = 4.0
+
 
 def build(in_channels: int = CHANNELS) -> WanTransformer3DModel:
     """Return an untrained denoiser of 1.7 million parameters; it says 0 everywhere at first."""
@@ -87,7 +90,9 @@ def expert_loss_of(model: WanTransformer3DModel, batch: Batch, pictures: Tensor)
     noisy = (1 - sigma) * batch.latents + sigma * batch.noise
     whole = torch.cat([noisy, beside(pictures, batch.begins)], 1)
     said = model(whole, batch.sigma * _NUM_TIMESTEPS, batch.text, return_dict=False)[0]
-    return _per_clip((said - (batch.noise - batch.latents)).pow(2), torch.ones_like(noisy[:, :1, :, :1, :1]))
+    weight = torch.ones_like(noisy[:, :1, :, :1, :1])
+    weight[batch.begins, :, 0] = _GIVEN_WEIGHT
+    return _per_clip((said - (batch.noise - batch.latents)).pow(2), weight)
 
 
 def beside(pictures: Tensor, begins: Tensor) -> Tensor:
@@ -111,6 +116,7 @@ def pad_tokens(rng: numpy.random.Generator) -> int:
     return int(rng.choice(_PAD_TOKENS, p=_PAD_CHANCES))
 
 
-def _per_clip(error: Tensor, free: Tensor) -> Tensor:
+def _per_clip(error: Tensor, weight: Tensor) -> Tensor:
+    """Return each clip's mean of *error*, its frames counting by *weight*, (clips, 1, frames, 1, 1)."""
     frames = error.shape[2]
-    return (error * free).mean((1, 2, 3, 4)) * frames / free.flatten(1).sum(1)
+    return (error * weight).mean((1, 2, 3, 4)) * frames / weight.flatten(1).sum(1)

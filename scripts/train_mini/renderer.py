@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from train_mini.scene import COLORS, Scene, Thing
+from train_mini.scene import COLORS, Scene
 from train_mini.shapes import distance
 from train_mini.tracks import Track, tracks_of
 
@@ -31,6 +31,11 @@ _GRADIENTS: dict[str, tuple[Color, Color, Color, Color]] = {
 #: The edge blends over this many pixels: a harder one would ask more of the autoencoder than of the eye.
 _EDGE_PX = 1.4
 
+#: How light a thing's outline is, of its middle. Dark, so that white on snow stays visible; at night things glow, for a
+#: dark outline would be lost there, and with it what tells a star from a ball.
+_RIM = 0.5
+_RIM_AT_NIGHT = 1.0
+
 #: A thing stands out by itself at this mean difference of its colour from the background, of 255.
 _STANDS_OUT = 90.0
 _LARGEST_WEIGHT = 2.5
@@ -52,8 +57,10 @@ def draw_clip(scene: Scene, rng: numpy.random.Generator, *, frames: int = FRAMES
     ground = _background(str(scene.background), rng, side)
     pixels = numpy.broadcast_to(ground, (frames, side, side, 3)).copy()
     mask = numpy.zeros((frames, side, side), numpy.float32)
+    rim = _RIM_AT_NIGHT if scene.background == "night" else _RIM
     for thing, track in zip(scene.things, tracks_of(scene, rng, frames), strict=True):
-        _paint(pixels, mask, thing, track, rng)
+        color = numpy.array(COLORS[str(thing.color)], numpy.float32) + rng.uniform(-6, 6, 3).astype(numpy.float32)
+        _paint(pixels, mask, (str(thing.shape), color, rim), track)
     return Clip(pixels.round().clip(0, 255).astype(numpy.uint8), mask)
 
 
@@ -68,8 +75,8 @@ def _background(name: str, rng: numpy.random.Generator, side: int) -> Values:
     return numpy.broadcast_to(column[:, None], (side, side, 3)).astype(numpy.float32)
 
 
-def _paint(pixels: Values, mask: Values, thing: Thing, track: Track, rng: numpy.random.Generator) -> None:
-    color = numpy.array(COLORS[str(thing.color)], numpy.float32) + rng.uniform(-6, 6, 3).astype(numpy.float32)
+def _paint(pixels: Values, mask: Values, look: tuple[str, Values, float], track: Track) -> None:
+    shape, color, outline = look
     side = pixels.shape[1]
     axis = (numpy.arange(side, dtype=numpy.float32) + 0.5) / side
     for index in range(len(pixels)):
@@ -78,11 +85,11 @@ def _paint(pixels: Values, mask: Values, thing: Thing, track: Track, rng: numpy.
         columns, rows = (_span(centre[index], reach, side) for centre in (track.x, track.y))
         x = ((axis[columns] - track.x[index]) / radius)[None, :]
         y = ((axis[rows] - track.y[index]) / radius)[:, None]
-        depth = distance(str(thing.shape), *numpy.broadcast_arrays(x, y))
+        depth = distance(shape, *numpy.broadcast_arrays(x, y))
         alpha = (0.5 - depth * radius * side / _EDGE_PX).clip(0, 1)
-        # Light from the upper left, and a rim that darkens towards the outline: white on snow stays visible.
+        # Light from the upper left, and a rim that changes towards the outline.
         light = (1.04 - 0.1 * x - 0.14 * y).clip(0.75, 1.2)
-        rim = 0.5 + 0.5 * (-depth / 0.3).clip(0, 1)
+        rim = outline + (1 - outline) * (-depth / 0.3).clip(0, 1)
         box = pixels[index, rows, columns]
         weight = (_STANDS_OUT / numpy.abs(color - box.mean((0, 1))).mean()).clip(1, _LARGEST_WEIGHT)
         box += alpha[..., None] * ((color * (light * rim)[..., None]).clip(0, 255) - box)

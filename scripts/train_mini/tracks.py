@@ -54,7 +54,7 @@ def _single(size: str, motion: str, rng: numpy.random.Generator, time: Line) -> 
         radius = small + (large - small) * (time if motion == "grow" else 1 - time)
     elif motion == "circle":
         turn = 2 * numpy.pi * time - numpy.pi / 2 + rng.uniform(-0.2, 0.2)
-        reach = min(rng.uniform(0.22, 0.25), 0.5 - low)
+        reach = min(rng.uniform(0.19, 0.21), 0.5 - low)
         x, y = 0.5 + reach * numpy.cos(turn), 0.5 + reach * numpy.sin(turn)
     return _track(x, y, radius)
 

@@ -24,8 +24,8 @@ from train_mini.words import tokens_of
 
 CPU = torch.device("cpu")
 SHARD_CLIPS = 64
-#: Latents of two tokens: one alone would have nothing to attend to.
-CLIP = (CHANNELS, 1, 2, 4)
+#: Latents of two frames and two tokens each: one alone would have nothing to attend to.
+CLIP = (CHANNELS, 2, 2, 4)
 PLAN = Plan(pairs=SHARD_CLIPS, steps=2, clips=4, seed=1)
 PAIR = {half: f"loras/mini_4steps_{half}_noise.safetensors" for half in ("high", "low")}
 
@@ -100,8 +100,11 @@ def test_pairs_are_of_noise_and_of_the_clip_that_the_experts_make_of_it(folder: 
 
     assert [(SHARD_CLIPS, *CLIP)] * 3 == [shard[name].shape for name in ("noise", "clips", "pictures")]
     assert SHARD_CLIPS == len(said)
+    begins = shard["begins"]
     # The noise is kept as halves: the way from it ends near the way from what it was.
-    assert torch.allclose(shard["clips"].float(), clips, atol=0.05)
+    assert torch.allclose(shard["clips"][:, :, 1].float(), clips[:, :, 1], atol=0.05)
+    assert torch.allclose(shard["clips"][~begins].float(), clips[~begins], atol=0.05)
+    assert torch.equal(shard["clips"][begins, :, 0], shard["pictures"][begins, :, 0])
     assert 0.5 == pytest.approx(float(shard["begins"].float().mean()), abs=0.2)
 
 

@@ -85,6 +85,18 @@ def test_a_thing_has_its_color_at_its_centre(color: str, shape: str) -> None:
     assert color == nearest
 
 
+@pytest.mark.parametrize(("background", "is_dark"), [("night", False), ("snow", True), ("sea", True)])
+def test_an_outline_is_dark_where_the_background_is_not(background: str, is_dark: bool) -> None:
+    scene = single("white", "ball", "still", background)
+    rng = numpy.random.default_rng(0)
+    _background(background, rng, SIDE)
+    (track,) = tracks_of(scene, rng, 1)
+    row = drawn(scene, frames=1).pixels[0, int(track.y[0] * SIDE)].astype(float).mean(-1)
+    edge, middle = (row[int((track.x[0] - share * track.radius[0]) * SIDE)] for share in (0.95, 0.3))
+
+    assert is_dark == (edge < 0.75 * middle)
+
+
 @pytest.mark.parametrize("background", BACKGROUNDS)
 def test_a_background_is_its_own_and_the_same_in_every_frame(background: str) -> None:
     pixels = drawn(single(motion="still", background=background)).pixels
