@@ -77,6 +77,16 @@ def test_health_is_answered_at_once(plane: RunPod, worker: WorkerProcess) -> Non
     assert job.output["ok"] is True
 
 
+def test_the_next_job_is_taken_when_the_last_one_has_ended(plane: RunPod, worker: WorkerProcess) -> None:
+    jobs = [plane.wait_for_job(job_id) for job_id in [plane.submit({"health": True}) for _ in range(6)]]
+    taken, done = (
+        [event.at_s for job in jobs for event in plane.events_of(kind, job_id=job.job_id)] for kind in ("take", "done")
+    )
+
+    # The SDK by itself rests a second after each take.
+    assert sum(after - before for before, after in zip(done, taken[1:], strict=False)) < 2.5
+
+
 @pytest.mark.parametrize(
     ("payload", "code", "words"),
     [
