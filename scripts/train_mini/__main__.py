@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKLWan
 
-from train_mini import denoising, distilling, evaluation, evaluation_cases, export, latents, text_encoder, vae
+from train_mini import decoder, denoising, distilling, evaluation, evaluation_cases, export, latents, text_encoder, vae
 from train_mini.evaluation_cases import Judged
 from train_mini.fidelity import fidelity
 from train_mini.parallel import Ranks
@@ -86,6 +86,10 @@ def _loras(run: Run) -> None:
     distilling.train(run.work, distilling.Plan(seed=run.seed), run.ranks, run.device)
 
 
+def _decoder(run: Run) -> None:
+    decoder.train(run.work, decoder.Plan(seed=run.seed), run.ranks, run.device)
+
+
 def _export(run: Run) -> None:
     if run.ranks.is_first:
         export.export_all(run.work, run.out, steps=_STEPS, guidance=_GUIDANCE)
@@ -121,6 +125,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "low": _expert("low", 2000, 0.0, export.BOUNDARY, 9),
     "pairs": _pairs,
     "loras": _loras,
+    "decoder": _decoder,
     "export": _export,
     "judge": _judge,
 }

@@ -46,7 +46,7 @@ class Plan:
     """How many pairs of noise and clip, and how long to learn from them."""
 
     pairs: int = 2048
-    steps: int = 400
+    steps: int = 300
     lr: float = 2e-3
     clips: int = 64
     seed: int = 0

@@ -54,10 +54,11 @@ def export_all(work: Path, out: Path, *, steps: int, guidance: float) -> None:
 
 
 def export_ti2v(work: Path, out: Path) -> None:
-    """Write `out/ti2v` from what the stages left in *work*, as float16."""
+    """Write `out/ti2v` from what the stages left in *work*, as float16, with the mended decoder where there is one."""
     folder = out / "ti2v"
     shutil.rmtree(folder, ignore_errors=True)
-    AutoencoderKLWan.from_pretrained(work / "vae").half().save_pretrained(folder / "vae")
+    vae = work / "decoder" if (work / "decoder").is_dir() else work / "vae"
+    AutoencoderKLWan.from_pretrained(vae).half().save_pretrained(folder / "vae")
     UMT5EncoderModel.from_pretrained(work / "text_encoder").half().save_pretrained(folder / "text_encoder")
     AutoTokenizer.from_pretrained(work / "tokenizer").save_pretrained(folder / "tokenizer")
     _half(WanTransformer3DModel.from_pretrained(work / "ti2v")).save_pretrained(folder / "transformer")

@@ -102,7 +102,7 @@ class _Run:
         spread = 2 * _NOISE * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
         noise = spread * torch.randn(latents.shape, generator=generator)
         decoded = decode_freely(self.vae, latents + noise.to(self.device))
-        loss = _distance(decoded, clips, mask) + 1e-2 * _strayed(latents)
+        loss = distance(decoded, clips, mask) + 1e-2 * _strayed(latents)
         loss.backward()
         ranks.average(each.grad for each in self.trainer.parameters if each.grad is not None)
         self.trainer.step(share, step)
@@ -181,7 +181,7 @@ def _window(mask: Values, rng: numpy.random.Generator) -> tuple[slice, slice]:
     return slice(top, top + _WINDOW), slice(left, left + _WINDOW)
 
 
-def _distance(decoded: Tensor, clips: Tensor, mask: Tensor) -> Tensor:
+def distance(decoded: Tensor, clips: Tensor, mask: Tensor) -> Tensor:
     """Return squares, absolutes and edges, the things weighing more than the background."""
     weight = 1 + _OBJECT_WEIGHT * mask
     error = decoded - clips

@@ -17,7 +17,7 @@ from train_mini import checkpoint, vae
 from train_mini.parallel import Ranks
 from train_mini.renderer import SIDE, draw_clip
 from train_mini.scene import Scene, Thing, draw_scene
-from train_mini.vae import CHANNELS, Plan, _batch, _distance, _Run, _window, as_input, decode_freely
+from train_mini.vae import CHANNELS, Plan, _batch, _Run, _window, as_input, decode_freely, distance
 
 #: Two steps, each of a window of one clip.
 SHORT = Plan(steps=2, clips=1, seed=5)
@@ -176,5 +176,5 @@ def test_an_error_in_a_thing_costs_more_than_one_behind_it() -> None:
     inside, outside = clip.clone(), clip.clone()
     inside[..., 2, 1], outside[..., 2, 6] = 0.5, 0.5
 
-    assert 0 == _distance(clip, clip, mask)
-    assert 4 == pytest.approx(float(_distance(inside, clip, mask) / _distance(outside, clip, mask)), rel=0.01)
+    assert 0 == distance(clip, clip, mask)
+    assert 4 == pytest.approx(float(distance(inside, clip, mask) / distance(outside, clip, mask)), rel=0.01)
