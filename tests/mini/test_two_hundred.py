@@ -17,11 +17,11 @@ PLAN = Plan(singles=100, pairs=100, pictures=40, steps=OWN.steps, guidance=OWN.g
 
 #: Well under what docs/mini.md says was measured: another processor rounds otherwise.
 TEXT = {
-    "single color": 0.96, "single background": 0.96, "single motion": 0.95, "single shape": 0.84,
-    "pair colors": 0.94, "pair shapes": 0.7, "pair relation": 0.94, "pair motion": 0.95, "pair background": 0.95,
+    "single color": 0.97, "single background": 0.97, "single motion": 0.96, "single shape": 0.86,
+    "pair colors": 0.95, "pair shapes": 0.76, "pair relation": 0.95, "pair motion": 0.95, "pair background": 0.95,
 }  # fmt: skip
-PICTURE = {"picture last looks": 0.68, "picture motion": 0.93}
-GIVEN = PICTURE | {"picture first frame": 0.83}
+PICTURE = {"picture last looks": 0.65, "picture motion": 0.93}
+GIVEN = PICTURE | {"picture first frame": 0.87}
 
 
 def below(report: Report, bars: dict[str, float]) -> dict[str, float]:
@@ -44,7 +44,7 @@ def test_four_steps_with_the_pair_are_nearly_as_good_as_twenty_without(task: str
 
     many, quick = evaluate(OWN.folder_of(task), PLAN), evaluate(OWN.folder_of(task), few)
 
-    worse = {name: (rate, quick.rates[name]) for name, rate in many.rates.items() if quick.rates[name] < rate - 0.11}
+    worse = {name: (rate, quick.rates[name]) for name, rate in many.rates.items() if quick.rates[name] < rate - 0.1}
     assert {} == worse
 
 
