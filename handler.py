@@ -5,15 +5,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # a fresh clone runs without being installed
-
-# The SDK reads these as it is imported. At its own level, DEBUG, it logs every prompt and answer; its own checks load
-# torch into this process and give up where 8.8.8.8 cannot be reached (ours: wanworker.serverless.fitness).
+# The SDK reads these on import: at DEBUG it logs prompts and answers; its checks load torch (ours: serverless/fitness).
 os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
 os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")
 os.environ.setdefault("RUNPOD_SKIP_GPU_CHECK", "true")
 
 import runpod
-from runpod.serverless.modules import rp_scale
 
 from wanworker import logs
 from wanworker.actions.base import Call
@@ -29,7 +26,7 @@ def serve(worker: Worker, settings: Settings) -> None:
     runpod.serverless.register_fitness_check(fitness_check(settings, worker.facts.note_kernel))
     send, limit = runpod.serverless.progress_update, settings.max_answer_bytes
     door = Door(worker, Call, send=send, in_worker=in_runpod_worker(), max_answer_bytes=limit)
-    rp_scale.JobScaler = without_waits(rp_scale.JobScaler)
+    runpod.serverless.modules.rp_scale.JobScaler = without_waits(runpod.serverless.modules.rp_scale.JobScaler)
     runpod.serverless.start({"handler": door, "concurrency_modifier": door.begin})
 
 

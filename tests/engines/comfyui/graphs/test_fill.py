@@ -268,6 +268,7 @@ def test_what_is_not_there_is_an_error(task: str, uploads: Uploads, words: str) 
     [
         ("s2v-14B", {"fps": 24.0, "fps_given": True}, "fps 24 was ignored for s2v-14B: the lips move at 16"),
         ("animate-14B", {"fps": 24.0, "fps_given": True}, "fps 24 was ignored for animate-14B: the driving video"),
+        ("ti2v-5B", {"guidance_low": 2.0}, "guidance_scale_2 was ignored"),
         ("animate-14B", {"frames": 81}, "frame_num 81 was changed to 60"),
     ],
 )

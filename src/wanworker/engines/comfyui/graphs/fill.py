@@ -159,6 +159,8 @@ def _say_ignored(spec: RenderSpec, workflow: Workflow, uploads: Uploads, warning
     if workflow.decides_fps and spec.fps_given and spec.fps != TASKS[spec.task].fps:
         why = "the driving video decides" if "pose_video" in workflow.slots else "the lips move at 16"
         warnings.append(f"fps {spec.fps:g} was ignored for {spec.task}: {why}.")
+    if spec.guidance_low is not None and not workflow.is_pair:
+        warnings.append(f"guidance_scale_2 was ignored: {spec.task} has one expert.")
     unused = [slot for slot in uploads.given() if slot not in workflow.slots]
     warnings += [f"{slot} was ignored: {spec.task} does not take one." for slot in unused]
 
