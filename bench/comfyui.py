@@ -8,7 +8,7 @@ What the worker adds to a ComfyUI run: the job's time in a real worker less the 
 Each row is a worker process with the real SDK (handler.py, or a bare handler that makes nothing), driven by the control
 plane of tests/fakes/runpod.py, and the rows take turns; medians over the jobs after the first, in milliseconds:
 
-    sdk      from `taken` until the handler is called: the SDK looks for taken jobs every 0.1 s
+    sdk      from `taken` until the handler is called: the SDK by itself looks for taken jobs every 0.1 s
     server   between the server's own execution_start and execution_success
     ours     the call of the handler, less that
     post     from the handler's return until the control plane has the answer
@@ -131,7 +131,7 @@ def _table(rows: Mapping[str, Row], jobs: int) -> list[Times]:
     Run one job in each row's worker, which connects and learns the node classes, then *jobs* more; print the medians.
 
     A job of each row in turn: whatever else the machine does meanwhile, it does to all alike. It saves time too, for
-    the SDK rests a second after each job.
+    the SDK of a bare handler rests a second after each job.
     """
     with ExitStack() as stack:
         workers = {name: stack.enter_context(_worker(row)) for name, row in rows.items()}

@@ -21,7 +21,7 @@ PROMPT = "a red star moves to the right over a green field"
 SMALL = {"task": "t2v-A14B", "prompt": PROMPT, "size": "128*128", "frame_num": 17, "sample_steps": 2, "seed": 7}
 
 #: Long enough to be stopped half-way, short enough to be waited for.
-LONG = {**SMALL, "sample_steps": 120}
+LONG = {**SMALL, "sample_steps": 80}
 
 
 @pytest.fixture(scope="module")
