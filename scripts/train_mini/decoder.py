@@ -26,7 +26,7 @@ from train_mini.optimizer import Average, Trainer
 from train_mini.parallel import Ranks
 from train_mini.renderer import draw_clip
 from train_mini.scene import draw_scene
-from train_mini.vae import CHANNELS, as_input, decode_freely, distance
+from train_mini.vae import CHANNELS, NOISE, as_input, decode_freely, distance, is_kernel
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,6 @@ _DENOISERS = ("ti2v", "low")
 _SIGMAS = (0.25, 0.6)
 _WALK_STEPS = 5
 _GUIDANCE = 4.0
-
-#: What is not walked back gets noise up to this spread, as in the autoencoder's own training.
-_NOISE = 0.14
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,9 +78,8 @@ def walked_back(
     levels = numpy.linspace(sigma, 0, _WALK_STEPS + 1)
     for now, then in itertools.pairwise(levels):
         time = torch.full((2 * len(x),), 1000 * float(now), device=x.device)
-        guided, unguided = model(torch.cat([x.repeat(2, 1, 1, 1, 1), beside], 1), time, said, return_dict=False)[
-            0
-        ].chunk(2)
+        seen = torch.cat([x.repeat(2, 1, 1, 1, 1), beside], 1)
+        guided, unguided = model(seen, time, said, return_dict=False)[0].chunk(2)
         x = x + float(then - now) * (unguided + _GUIDANCE * (guided - unguided))
     return x
 
@@ -96,7 +92,7 @@ class _Run:
         for part in (self._vae.post_quant_conv, self._vae.decoder):
             part.requires_grad_(True)
         self.average = Average(self._vae, copy.deepcopy(self._vae), 0.99)
-        self._trainer = Trainer(self._vae, lambda _, each: each.ndim >= 4 and each.numel() > 300, lr=plan.lr)
+        self._trainer = Trainer(self._vae, is_kernel, lr=plan.lr)
         self._words = Words(folder, device)
         self._denoisers = [WanTransformer3DModel.from_pretrained(folder / name).to(device) for name in _DENOISERS]
         self.loss: float | None = None
@@ -120,7 +116,7 @@ class _Run:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         noise = torch.randn(latents.shape, generator=generator).to(self._device)
         if rng.random() >= self._plan.walked:
-            return latents + rng.uniform(0, _NOISE) * noise
+            return latents + rng.uniform(0, 2 * NOISE) * noise  # as in the autoencoder's own training
         model = self._denoisers[int(rng.integers(len(self._denoisers)))]
         text, empty = self._words([said], _TOKENS), self._words([""], _TOKENS)
         return walked_back(model, latents, noise, float(rng.uniform(*_SIGMAS)), text, empty)

@@ -31,7 +31,7 @@ CHANNELS = 24
 _PATCH = 4
 
 #: Latents are decoded with noise of 0 to twice this spread, so that a denoiser's small errors stay small.
-_NOISE = 0.07
+NOISE = 0.07
 
 #: Until here batches normalise themselves; from here the running statistics do.
 _SETTLED_STEP = 300
@@ -87,7 +87,7 @@ class _Run:
         self.plan, self.device = plan, device
         self.vae = build().to(device).train()
         self.average = Average(self.vae, copy.deepcopy(self.vae), 0.998)
-        self.trainer = Trainer(self.vae, lambda _, each: each.ndim >= 4 and each.numel() > 300, lr=plan.lr)
+        self.trainer = Trainer(self.vae, is_kernel, lr=plan.lr)
         self.mean, self.variance = torch.zeros(CHANNELS, device=device), torch.ones(CHANNELS, device=device)
 
     def step(self, step: int, ranks: Ranks) -> float:
@@ -99,7 +99,7 @@ class _Run:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         mean = self.vae.encode(clips).latent_dist.mean
         latents = self._normalised(mean, step, ranks)
-        spread = 2 * _NOISE * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
+        spread = 2 * NOISE * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
         noise = spread * torch.randn(latents.shape, generator=generator)
         decoded = decode_freely(self.vae, latents + noise.to(self.device))
         loss = distance(decoded, clips, mask) + 1e-2 * _strayed(latents)
@@ -141,8 +141,13 @@ class _Run:
         last.weight[:CHANNELS] /= spread.view(-1, 1, 1, 1, 1)
         last.bias[:CHANNELS] = (last.bias[:CHANNELS] - self.mean) / spread
         last.weight[CHANNELS:] = 0
-        last.bias[CHANNELS:] = 2 * math.log(_NOISE)
+        last.bias[CHANNELS:] = 2 * math.log(NOISE)
         return whole.eval()
+
+
+def is_kernel(_name: str, parameter: Tensor) -> bool:
+    """Say whether Muon moves this parameter: the convolutions' own kernels, but for the smallest."""
+    return parameter.ndim >= 4 and parameter.numel() > 300
 
 
 def decode_freely(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:

@@ -88,4 +88,4 @@ def test_a_half_of_the_pair_changes_its_own_steps_only(run: Run, half: str) -> N
 
     assert 0 < highs < 4
     assert (0 if half == "high" else highs) == equal_steps(before, with_half)
-    assert (before[-1] - with_half[-1]).abs().mean() > 0.004
+    assert (before[-1] - with_half[-1]).abs().mean() > 0.009

@@ -20,7 +20,7 @@ TEXT = {
     "single color": 0.97, "single background": 0.97, "single motion": 0.96, "single shape": 0.86,
     "pair colors": 0.95, "pair shapes": 0.76, "pair relation": 0.95, "pair motion": 0.95, "pair background": 0.95,
 }  # fmt: skip
-PICTURE = {"picture last looks": 0.65, "picture motion": 0.93}
+PICTURE = {"picture last looks": 0.68, "picture motion": 0.93}
 GIVEN = PICTURE | {"picture first frame": 0.87}
 
 
