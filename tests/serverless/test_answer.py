@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runpod.serverless.modules.rp_job import run_job
 
 from wanworker.errors import EngineTimeout, GraphRefused, NoOutput, WorkerError
-from wanworker.serverless.answer import answer_limit_bytes, error_answer, size_bytes, strict, within
+from wanworker.serverless.answer import Unprinted, answer_limit_bytes, error_answer, size_bytes, strict, within
 
 
 def as_the_sdk_writes(value: object) -> bytes:
@@ -59,6 +60,34 @@ def test_a_long_base64_text_is_passed_on_without_a_copy() -> None:
     assert made["result"]["data"] is data
     assert len(data) + len('{"result": {"data": ""}}') == size
     assert peak_bytes < 100_000
+
+
+def test_an_unprinted_answer_is_the_same_json_and_a_short_line() -> None:
+    answer = {"status": "success", "result": {"data": "A" * 1_000_000, "files": [{"data": "B" * 1_000_000}]}}
+    made = Unprinted(answer)
+
+    assert answer == made
+    assert as_the_sdk_writes(answer) == as_the_sdk_writes({"output": made})[len('{"output": ') : -1]
+    assert "'status': 'success'" in f"{ {'output': made} }"
+    assert len(f"{ {'output': made} }") < 1000
+
+
+@pytest.mark.parametrize(("kind", "is_written"), [(dict, True), (Unprinted, False)])
+async def test_the_sdk_writes_no_long_text_out_for_its_debug_log(kind: type[dict[str, Any]], is_written: bool) -> None:
+    text = "A" * 5_000_000
+
+    async def answer(job: dict[str, Any]) -> dict[str, Any]:
+        return kind(data=text)
+
+    tracemalloc.start()
+    try:
+        result = await run_job(answer, {"id": "a job"})
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert {"output": {"data": text}} == result
+    assert is_written == (peak_bytes > len(text))
 
 
 @pytest.mark.parametrize(

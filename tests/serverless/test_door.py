@@ -255,6 +255,18 @@ async def test_a_local_run_posts_no_progress(job_id: str, in_worker: bool) -> No
     assert [] == sdk.posts
 
 
+@pytest.mark.parametrize(("job_id", "in_worker"), [(JOB_ID, True), (JOB_ID, False), ("local_test", True)])
+async def test_only_a_local_run_prints_its_answer_whole(job_id: str, in_worker: bool) -> None:
+    async def act(payload: Any, call: Call) -> dict[str, Any]:
+        return {"data": "A" * 100_000}
+
+    answer = await answer_of(StandIn(act), job(id=job_id), in_worker=in_worker)
+    is_local = not in_worker or job_id == "local_test"
+
+    assert {"data": "A" * 100_000} == answer
+    assert is_local == (len(repr(answer)) > 100_000)
+
+
 async def test_a_cancelled_job_passes_the_cancellation_on_after_the_worker_has_stopped() -> None:
     order: list[str] = []
     is_running = asyncio.Event()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,23 @@ _MAX_ERROR_CHARS = 10_000
 _LONG_CHARS = 65_536
 
 _ESCAPED = ('"', "\\", "\n")
+
+#: What of an answer is worth reading in a log.
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring, _SHOWN.maxdict, _SHOWN.maxlevel = 200, 40, 4
+
+
+class Unprinted(dict[str, Any]):
+    """
+    Hold an answer whose `repr` is cut short.
+
+    runpod 1.12.0 (serverless/modules/rp_job.py) writes each answer out twice for its debug log, whatever the log's
+    level: for a video as base64 that is the most costly thing that it does, in time and in memory.
+    """
+
+    def __repr__(self) -> str:
+        """Return the answer with its long texts cut."""
+        return _SHOWN.repr_dict(self, _SHOWN.maxlevel)
 
 
 def answer_limit_bytes(job_id: str, override: int | None) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from wanworker import logs
 from wanworker.errors import InvalidRequest, WorkerError
-from wanworker.serverless.answer import answer_limit_bytes, error_answer, strict, within
+from wanworker.serverless.answer import Unprinted, answer_limit_bytes, error_answer, strict, within
 from wanworker.serverless.progress import ProgressPosts, Report
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,8 @@ async def handle(
     )
     call = make_call(request_id, runpod_id, posts.report, limit_bytes, _s3_config(job))
     try:
-        return within(strict(await worker.perform(_payload(job), call)), limit_bytes)
+        answer = within(strict(await worker.perform(_payload(job), call)), limit_bytes)
+        return Unprinted(answer) if listening else answer  # a local run shows its answer by printing it
     except WorkerError as error:
         logger.warning("The job failed: %s %s", error.code, error)
         return error_answer(error, logs.request_id.get())
