@@ -208,10 +208,18 @@ class RunPod:
 
     # What the wire tells and asks.
 
-    def note(self, kind: str, job_id: str | None = None, worker_id: str | None = None, detail: Any = None) -> None:
-        """Record an event and wake whoever waits."""
+    def note(
+        self,
+        kind: str,
+        job_id: str | None = None,
+        worker_id: str | None = None,
+        detail: Any = None,
+        *,
+        at_s: float | None = None,
+    ) -> None:
+        """Record an event, of now or of *at_s*, and wake whoever waits."""
         with self._changed:
-            self.events.append(Event(time.monotonic(), kind, job_id, worker_id, detail))
+            self.events.append(Event(time.monotonic() if at_s is None else at_s, kind, job_id, worker_id, detail))
             self._changed.notify_all()
 
     def next_job(self, worker_id: str) -> Job | None:
@@ -242,8 +250,8 @@ class RunPod:
                 job.status = "IN_PROGRESS"
             self.note("late_progress" if late else "progress", job.job_id, worker_id, shown)
 
-    def take_result(self, job: Job, worker_id: str, body: bytes) -> None:
-        """Count a result, or lose one that is too large."""
+    def take_result(self, job: Job, worker_id: str, body: bytes, *, at_s: float | None = None) -> None:
+        """Count a result that was here whole at *at_s*: to read its JSON takes longer than to receive it."""
         with self._changed:
             if job.is_over:
                 self.note("late_done", job.job_id, worker_id)
@@ -252,7 +260,7 @@ class RunPod:
             job.result, job.stop_pod = body, bool(posted.get("stopPod"))
             job.output, job.error, job.has_output = posted.get("output"), posted.get("error"), "output" in posted
             job.status = "FAILED" if job.error else "COMPLETED"
-            self.note("done", job.job_id, worker_id, job.status)
+            self.note("done", job.job_id, worker_id, job.status, at_s=at_s)
 
     def lose_result(self, job: Job, worker_id: str, size_bytes: int) -> None:
         """Show a job whose result was too large as RunPod shows it: COMPLETED, without output and without error."""

@@ -126,7 +126,7 @@ class Server:
     async def _done(self, request: web.Request) -> web.Response:
         self._check_key(request, self._plane.api_key)
         worker, job = request.match_info["worker"], self._plane.jobs.get(request.match_info["job"])
-        body = await request.read()
+        body, arrived_s = await request.read(), time.monotonic()
         if job is None:
             return web.Response(status=404)
         try:
@@ -146,7 +146,7 @@ class Server:
             self._plane.lose_result(job, worker, len(body))
             return web.Response(status=400)
         else:
-            self._plane.take_result(job, worker, body)
+            self._plane.take_result(job, worker, body, at_s=arrived_s)
         return web.json_response({})
 
     def _fault(self, request: web.Request, job_id: str, worker: str, fault: Fault) -> web.Response:
