@@ -17,7 +17,7 @@ from wanworker.actions.base import Call
 from wanworker.app import Worker
 from wanworker.serverless.door import Door
 from wanworker.serverless.fitness import fitness_check
-from wanworker.serverless.scaler import without_waits
+from wanworker.serverless.sdk import without_waste
 from wanworker.settings import BadSettings, Settings, in_runpod_worker, load_settings
 
 
@@ -26,7 +26,7 @@ def serve(worker: Worker, settings: Settings) -> None:
     runpod.serverless.register_fitness_check(fitness_check(settings, worker.facts.note_kernel))
     send, limit = runpod.serverless.progress_update, settings.max_answer_bytes
     door = Door(worker, Call, send=send, in_worker=in_runpod_worker(), max_answer_bytes=limit)
-    runpod.serverless.modules.rp_scale.JobScaler = without_waits(runpod.serverless.modules.rp_scale.JobScaler)
+    without_waste(runpod.serverless.modules)
     runpod.serverless.start({"handler": door, "concurrency_modifier": door.begin})
 
 

@@ -1,0 +1,14 @@
+"""Where our code takes the place of the SDK's own: two names in the modules of runpod 1.12.0, which is pinned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wanworker.serverless import writing
+from wanworker.serverless.scaler import without_waits
+
+
+def without_waste(modules: Any) -> None:
+    """Take out of *modules*, the SDK's `runpod.serverless.modules`, what costs every job time and memory."""
+    modules.rp_scale.JobScaler = without_waits(modules.rp_scale.JobScaler)
+    modules.rp_http.json = writing
