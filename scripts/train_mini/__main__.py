@@ -122,7 +122,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "ti2v": _ti2v,
     "pictures": _pictures,
     "high": _expert("high", 1300, export.BOUNDARY, 1.0, 8),
-    "low": _expert("low", 2000, 0.0, export.BOUNDARY, 9),
+    "low": _expert("low", 3500, 0.0, export.BOUNDARY, 9),
     "pairs": _pairs,
     "loras": _loras,
     "decoder": _decoder,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
 import logging
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,13 @@ from torch import Tensor
 from train_mini import checkpoint
 from train_mini.captions import caption
 from train_mini.denoising import Words
-from train_mini.latents import encode
+from train_mini.latents import encode, picture_condition
 from train_mini.optimizer import Average, Trainer
 from train_mini.parallel import Ranks
-from train_mini.renderer import draw_clip
+from train_mini.renderer import SIDE, draw_clip
 from train_mini.scene import draw_scene
-from train_mini.vae import CHANNELS, NOISE, as_input, decode_freely, distance, is_kernel
+from train_mini.vae import NOISE, as_input, decode_freely, distance, is_kernel, window
+from train_mini.walking import walked_back
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +37,27 @@ _TOKENS = 64
 _DENOISERS = ("ti2v", "low")
 
 #: From how much noise a clip is walked back: enough for mistakes, too little for another clip to come out.
-_SIGMAS = (0.25, 0.6)
-_WALK_STEPS = 5
-_GUIDANCE = 4.0
+_SIGMAS = (0.15, 0.7)
+
+#: How often a denoiser is given the first frame.
+_GIVEN = 0.5
+
+#: As the autoencoder's own training: windows around things, then whole frames.
+_WHOLE_SHARE = 0.8
+_WHOLE = (slice(0, SIDE), slice(0, SIDE))
+
+#: A latent's pixels, each way.
+_PIXELS = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how fast to train, and the share of clips that a denoiser has walked back."""
+    """How long and how fast to train, windows in a step, and the share of clips that a denoiser has walked back."""
 
-    steps: int = 1000
+    steps: int = 3400
     lr: float = 6e-4
-    walked: float = 0.7
+    clips: int = 6
+    walked: float = 0.8
     seed: int = 0
 
 
@@ -67,23 +76,6 @@ def train(folder: Path, plan: Plan, ranks: Ranks, device: torch.device) -> None:
             run.average.model.save_pretrained(folder / "decoder")
 
 
-@torch.no_grad()
-def walked_back(
-    model: WanTransformer3DModel, latents: Tensor, noise: Tensor, sigma: float, text: Tensor, empty: Tensor
-) -> Tensor:
-    """Return *latents* covered with *noise* up to *sigma*, and brought back by *model* in five guided steps."""
-    x = (1 - sigma) * latents + sigma * noise
-    beside = torch.zeros(2 * len(x), model.config.in_channels - CHANNELS, *x.shape[2:], device=x.device)
-    said = torch.cat([text, empty])
-    levels = numpy.linspace(sigma, 0, _WALK_STEPS + 1)
-    for now, then in itertools.pairwise(levels):
-        time = torch.full((2 * len(x),), 1000 * float(now), device=x.device)
-        seen = torch.cat([x.repeat(2, 1, 1, 1, 1), beside], 1)
-        guided, unguided = model(seen, time, said, return_dict=False)[0].chunk(2)
-        x = x + float(then - now) * (unguided + _GUIDANCE * (guided - unguided))
-    return x
-
-
 class _Run:
     def __init__(self, folder: Path, plan: Plan, ranks: Ranks, device: torch.device) -> None:
         self._plan, self._ranks, self._device = plan, ranks, device
@@ -99,27 +91,34 @@ class _Run:
 
     def step(self, step: int) -> None:
         rng = numpy.random.default_rng([self._plan.seed, _STAGE, step, self._ranks.rank])
-        scene = draw_scene(rng)
-        drawn = draw_clip(scene, rng)
-        clip = as_input(drawn.pixels[None]).to(self._device)
-        latents = self._spoiled(encode(self._vae, clip), caption(scene, rng), rng)
-        mask = torch.from_numpy(drawn.mask)[None, None].to(self._device)
-        loss = distance(decode_freely(self._vae, latents), clip, mask)
+        is_whole = step >= _WHOLE_SHARE * self._plan.steps
+        scenes = [draw_scene(rng) for _ in range(1 if is_whole else max(1, self._plan.clips // self._ranks.count))]
+        drawn = [draw_clip(scene, rng) for scene in scenes]
+        windows = [_WHOLE if is_whole else window(each.mask, rng, grid=_PIXELS) for each in drawn]
+        clips = as_input(numpy.stack([each.pixels for each in drawn])).to(self._device)
+        mask = torch.from_numpy(numpy.stack([each.mask for each in drawn]))[:, None].to(self._device)
+        latents = self._spoiled(clips, [caption(scene, rng) for scene in scenes], rng)
+        decoded = decode_freely(self._vae, _cut(latents, windows, _PIXELS))
+        loss = distance(decoded, _cut(clips, windows), _cut(mask, windows))
         loss.backward()
         self._ranks.average(each.grad for each in self._trainer.parameters if each.grad is not None)
         self._trainer.step(step / self._plan.steps, step)
         self.average.follow(step)
         self.loss = loss.item() if self.loss is None else 0.98 * self.loss + 0.02 * loss.item()
 
-    def _spoiled(self, latents: Tensor, said: str, rng: numpy.random.Generator) -> Tensor:
-        """Return *latents* with a denoiser's mistakes, or with plain noise."""
+    @torch.no_grad()
+    def _spoiled(self, clips: Tensor, said: list[str], rng: numpy.random.Generator) -> Tensor:
+        """Return the latents of *clips* with a denoiser's mistakes, or with plain noise."""
+        latents = encode(self._vae, clips)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         noise = torch.randn(latents.shape, generator=generator).to(self._device)
         if rng.random() >= self._plan.walked:
             return latents + rng.uniform(0, 2 * NOISE) * noise  # as in the autoencoder's own training
         model = self._denoisers[int(rng.integers(len(self._denoisers)))]
-        text, empty = self._words([said], _TOKENS), self._words([""], _TOKENS)
-        return walked_back(model, latents, noise, float(rng.uniform(*_SIGMAS)), text, empty)
+        sigma = torch.from_numpy(rng.uniform(*_SIGMAS, len(clips))).float().to(self._device)
+        texts = self._words(said, _TOKENS), self._words([""] * len(said), _TOKENS)
+        pictures = picture_condition(self._vae, clips) if rng.random() < _GIVEN else None
+        return walked_back(model, latents, noise, sigma, texts, pictures)
 
     def state(self, step: int) -> dict[str, object]:
         return {
@@ -134,3 +133,11 @@ class _Run:
         self.average.model.load_state_dict(state["average"])
         self._trainer.restore(state["trainer"])
         return int(state["step"])
+
+
+def _cut(values: Tensor, windows: list[tuple[slice, slice]], pixels: int = 1) -> Tensor:
+    """Return each clip's window of *values* (clips, ..., height, width), a value being *pixels* wide."""
+    return torch.stack([
+        each[..., rows.start // pixels : rows.stop // pixels, columns.start // pixels : columns.stop // pixels]
+        for each, (rows, columns) in zip(values, windows, strict=True)
+    ])  # fmt: skip

@@ -27,7 +27,7 @@ _PAD_CHANCES = (0.45, 0.45, 0.095, 0.005)
 
 #: Only at high noise does the prompt decide: an even draw is shifted towards it, as Wan's own sampler does.
 _SHIFT = 4.0
-_NUM_TIMESTEPS = 1000
+NUM_TIMESTEPS = 1000
 
 #: How much more a given first frame weighs than a later one: the experts draw it anew, and it must be the same.
 _GIVEN_WEIGHT = 4.0
@@ -70,15 +70,20 @@ class Batch:
 
 def loss_of(model: WanTransformer3DModel, batch: Batch) -> Tensor:
     """Return each clip's loss, the way of ti2v-5B: a given first frame stays clean, its tokens at time 0."""
-    clips, _, frames, height, width = batch.latents.shape
+    clips, _, frames, _, _ = batch.latents.shape
     free = torch.ones(clips, 1, frames, 1, 1, device=batch.latents.device)
     free[batch.begins, :, 0] = 0
     sigma = batch.sigma.view(-1, 1, 1, 1, 1) * free
     noisy = (1 - sigma) * batch.latents + sigma * batch.noise
-    tokens = (height // PATCH[1]) * (width // PATCH[2])
-    time = (sigma.view(clips, frames) * _NUM_TIMESTEPS).repeat_interleave(tokens, 1)
-    said = model(noisy, time, batch.text, return_dict=False)[0]
+    said = model(noisy, token_times(sigma, batch.latents), batch.text, return_dict=False)[0]
     return _per_clip((said - (batch.noise - batch.latents)).pow(2), free)
+
+
+def token_times(sigma: Tensor, latents: Tensor) -> Tensor:
+    """Return the time of each token, (clips, tokens), where *sigma* is (clips, 1, frames, 1, 1)."""
+    height, width = latents.shape[-2:]
+    tokens = (height // PATCH[1]) * (width // PATCH[2])
+    return (sigma.flatten(1) * NUM_TIMESTEPS).repeat_interleave(tokens, 1)
 
 
 def expert_loss_of(model: WanTransformer3DModel, batch: Batch, pictures: Tensor) -> Tensor:
@@ -89,7 +94,7 @@ def expert_loss_of(model: WanTransformer3DModel, batch: Batch, pictures: Tensor)
     sigma = batch.sigma.view(-1, 1, 1, 1, 1)
     noisy = (1 - sigma) * batch.latents + sigma * batch.noise
     whole = torch.cat([noisy, beside(pictures, batch.begins)], 1)
-    said = model(whole, batch.sigma * _NUM_TIMESTEPS, batch.text, return_dict=False)[0]
+    said = model(whole, batch.sigma * NUM_TIMESTEPS, batch.text, return_dict=False)[0]
     weight = torch.ones_like(noisy[:, :1, :, :1, :1])
     weight[batch.begins, :, 0] = _GIVEN_WEIGHT
     return _per_clip((said - (batch.noise - batch.latents)).pow(2), weight)

@@ -171,18 +171,18 @@ def as_input(pixels: Pixels) -> Tensor:
 
 def _batch(rng: numpy.random.Generator, clips: int, *, is_whole: bool) -> tuple[Tensor, Tensor]:
     drawn = [draw_clip(draw_scene(rng), rng) for _ in range(clips)]
-    windows = [(slice(0, SIDE), slice(0, SIDE)) if is_whole else _window(each.mask, rng) for each in drawn]
+    windows = [(slice(0, SIDE), slice(0, SIDE)) if is_whole else window(each.mask, rng) for each in drawn]
     pairs = list(zip(drawn, windows, strict=True))
     pixels = numpy.stack([each.pixels[:, rows, columns] for each, (rows, columns) in pairs])
     mask = numpy.stack([each.mask[:, rows, columns] for each, (rows, columns) in pairs])
     return as_input(pixels), torch.from_numpy(mask)[:, None]
 
 
-def _window(mask: Values, rng: numpy.random.Generator) -> tuple[slice, slice]:
-    """Return rows and columns of a window around some place where a thing is in some frame."""
+def window(mask: Values, rng: numpy.random.Generator, *, grid: int = 1) -> tuple[slice, slice]:
+    """Return rows and columns of a window around some place where a thing is in some frame, on multiples of *grid*."""
     places = numpy.argwhere(mask[int(rng.integers(len(mask)))] > 0)
     centre = places[int(rng.integers(len(places)))] + rng.integers(-_WINDOW // 4, _WINDOW // 4 + 1, 2)
-    top, left = (int(numpy.clip(at - _WINDOW // 2, 0, SIDE - _WINDOW)) for at in centre)
+    top, left = (int(numpy.clip(at - _WINDOW // 2, 0, SIDE - _WINDOW)) // grid * grid for at in centre)
     return slice(top, top + _WINDOW), slice(left, left + _WINDOW)
 
 

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from diffusers import AutoencoderKLWan
-from torch import Tensor, nn
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from torch import Tensor
 
 from train_mini import decoder, export
-from train_mini.decoder import Plan, _Run, walked_back
+from train_mini.decoder import Plan, _cut, _Run
+from train_mini.latents import encode
 from train_mini.parallel import Ranks
-from train_mini.vae import CHANNELS
+from train_mini.renderer import draw_clip
+from train_mini.scene import draw_scene
+from train_mini.vae import CHANNELS, as_input
 
 CPU = torch.device("cpu")
 PLAN = Plan(steps=2, seed=3)
@@ -28,34 +31,11 @@ def folder(work: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Knowing(nn.Module):
-    """A denoiser who knows the clip, and says so twice as loud with a text as without."""
-
-    def __init__(self, clip: Tensor, in_channels: int) -> None:
-        super().__init__()
-        self.clip, self.seen, self.times = clip, [], []
-        self.config = type("Config", (), {"in_channels": in_channels})
-
-    def forward(self, seen: Tensor, time: Tensor, text: Tensor, *, return_dict: bool) -> tuple[Tensor]:
-        self.seen.append(seen)
-        self.times += time.tolist()
-        noisy = seen[:, :CHANNELS]
-        way = (noisy - self.clip) / (time.view(-1, 1, 1, 1, 1) / 1000)
-        return (way * (0.5 + 0.5 * text.any((1, 2)).float()).view(-1, 1, 1, 1, 1) / 2.5,)
-
-
-@pytest.mark.parametrize("in_channels", [CHANNELS, 2 * CHANNELS + 4])
-def test_a_denoiser_who_knows_the_clip_brings_it_back(in_channels: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    clip, noise = (torch.randn(1, CHANNELS, 2, 4, 4, generator=generator) for _ in range(2))
-    model = Knowing(clip, in_channels)
-    # Half as loud without a text, so 0.5 + 4 * 0.5 times the way in all, and 2.5 of it is the way.
-    back = walked_back(model, clip, noise, 0.5, torch.ones(1, 3, 8), torch.zeros(1, 3, 8))
-
-    assert torch.allclose(clip, back, atol=1e-5)
-    assert in_channels == model.seen[0].shape[1]
-    assert torch.allclose(0.5 * clip + 0.5 * noise, model.seen[0][:1, :CHANNELS])
-    assert [500, 500, 400, 400, 300, 300, 200, 200, 100, 100] == pytest.approx(model.times)
+@pytest.fixture
+def clips() -> Tensor:
+    """Return one drawn clip as the autoencoder takes it."""
+    rng = numpy.random.default_rng(0)
+    return as_input(draw_clip(draw_scene(rng), rng).pixels[None])
 
 
 def test_only_the_decoder_learns_and_a_run_that_was_ended_goes_on(folder: Path) -> None:
@@ -75,13 +55,42 @@ def test_only_the_decoder_learns_and_a_run_that_was_ended_goes_on(folder: Path) 
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
-def test_what_is_not_walked_back_gets_noise(folder: Path) -> None:
-    latents = torch.zeros(1, CHANNELS, 5, 8, 8)
+def test_what_is_not_walked_back_gets_noise(folder: Path, clips: Tensor) -> None:
     plain = _Run(folder, dataclasses.replace(PLAN, walked=0), Ranks(), CPU)
-    spreads = [float(plain._spoiled(latents, "a ball", numpy.random.default_rng(seed)).std()) for seed in range(20)]
+    clean = encode(plain._vae, clips)
+    spoiled = [plain._spoiled(clips, ["a ball"], numpy.random.default_rng(seed)) for seed in range(20)]
+    spreads = [float((each - clean).std()) for each in spoiled]
 
     assert 0 <= min(spreads) < 0.05
     assert 0.1 < max(spreads) < 0.15
+
+
+def test_both_denoisers_spoil_clips_with_and_without_a_first_frame(folder: Path, clips: Tensor) -> None:
+    run = _Run(folder, dataclasses.replace(PLAN, walked=1), Ranks(), CPU)
+    asked = set()
+
+    def note(model: WanTransformer3DModel, arguments: tuple[Tensor, ...]) -> None:
+        seen, times = arguments[:2]
+        is_expert = model.config.in_channels > CHANNELS
+        asked.add((is_expert, bool(seen[:, CHANNELS:].any() if is_expert else (times == 0).any())))
+
+    for model in run._denoisers:
+        model.register_forward_pre_hook(note)
+    for seed in range(16):
+        run._spoiled(clips, ["a ball"], numpy.random.default_rng(seed))
+
+    assert {(is_expert, is_given) for is_expert in (False, True) for is_given in (False, True)} == asked
+
+
+def test_a_window_is_the_same_place_in_latents_and_pixels() -> None:
+    place = torch.arange(128).float().expand(1, 1, 2, 128, 128)  # its column
+    windows = [(slice(16, 80), slice(48, 112))]
+
+    assert range(48, 112) == range(
+        int(_cut(place, windows)[0, 0, 0, 0, 0]), int(_cut(place, windows)[..., -1].max()) + 1
+    )
+    assert (1, 1, 2, 64, 64) == _cut(place, windows).shape
+    assert torch.equal(_cut(place, windows)[..., ::16, ::16], _cut(place[..., ::16, ::16], windows, 16))
 
 
 def test_the_export_takes_the_decoder_that_was_mended(folder: Path, tmp_path: Path) -> None:

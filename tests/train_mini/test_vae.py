@@ -17,7 +17,7 @@ from train_mini import checkpoint, vae
 from train_mini.parallel import Ranks
 from train_mini.renderer import SIDE, draw_clip
 from train_mini.scene import Scene, Thing, draw_scene
-from train_mini.vae import CHANNELS, Plan, _batch, _Run, _window, as_input, decode_freely, distance
+from train_mini.vae import CHANNELS, Plan, _batch, _Run, as_input, decode_freely, distance, window
 
 #: Two steps, each of a window of one clip.
 SHORT = Plan(steps=2, clips=1, seed=5)
@@ -149,13 +149,15 @@ def test_a_batch_is_of_windows_around_things_and_later_of_whole_frames() -> None
     assert 1 >= windows.abs().max() > 0.5
 
 
-def test_a_window_has_a_thing_in_it_wherever_that_is() -> None:
+@pytest.mark.parametrize("grid", [1, 16])
+def test_a_window_has_a_thing_in_it_wherever_that_is(grid: int) -> None:
     scene = Scene((Thing("red", "ball", "small"),), "circle", "sea")
     for seed in range(20):
         rng = numpy.random.default_rng(seed)
         mask = draw_clip(scene, rng, frames=3).mask
-        rows, columns = _window(mask, rng)
+        rows, columns = window(mask, rng, grid=grid)
 
+        assert 0 == rows.start % grid == columns.start % grid
         assert (64, 64) == (rows.stop - rows.start, columns.stop - columns.start)
         assert 0 <= min(rows.start, columns.start) <= max(rows.stop, columns.stop) <= SIDE
         assert mask[:, rows, columns].max() > 0
