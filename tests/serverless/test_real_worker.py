@@ -20,8 +20,8 @@ MINI = {"WAN_ENGINE": "mini"}
 PROMPT = "a red star moves to the right over a green field"
 SMALL = {"task": "t2v-A14B", "prompt": PROMPT, "size": "128*128", "frame_num": 17, "sample_steps": 2, "seed": 7}
 
-#: Long enough to be stopped half-way, short enough to be waited for.
-LONG = {**SMALL, "sample_steps": 80}
+#: What Wan's own command line renders: nothing is loaded for it, so that a worker's whole life takes seconds.
+BY_CLI = {**SMALL, "size": "832*480", "sample_steps": 4, "return_video": False}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,14 @@ def worker(plane: RunPod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """One worker that the quick tests share: it is idle again after each of them."""
     with WorkerProcess(plane, tmp_path_factory.mktemp("volume"), environment=MINI) as worker:
         yield worker
+
+
+def cli(folder: Path, behaviour: str) -> tuple[Path, dict[str, str]]:
+    """Return WAN_HOME, whose generate.py is the fake *behaviour*, and the settings of a worker that runs it."""
+    home, models = make_home(folder, behaviour, tasks=("t2v-A14B",))
+    return home, {
+        "WAN_ENGINE": "wan_cli", "WAN_HOME": str(home), "WAN_CKPT_DIR": str(models), "WAN_PYTHON": sys.executable,
+    }  # fmt: skip
 
 
 def wait_for_a_step(plane: RunPod, job_id: str) -> None:
@@ -159,10 +167,12 @@ def test_a_cancelled_job_stops_and_the_next_one_runs(plane: RunPod, worker: Work
 
 
 def test_sigterm_lets_the_job_finish_and_leaves_no_process(tmp_path: Path) -> None:
-    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=MINI) as worker:
-        job_id = plane.submit({**LONG, "return_video": False})
+    home, settings = cli(tmp_path, "waits")
+    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=settings) as worker:
+        job_id = plane.submit(BY_CLI)
         wait_for_a_step(plane, job_id)
         worker.send(signal.SIGTERM)
+        (home / "go").touch()
         job = plane.wait_for_job(job_id, timeout_s=60)
         code = worker.wait()
 
@@ -172,14 +182,16 @@ def test_sigterm_lets_the_job_finish_and_leaves_no_process(tmp_path: Path) -> No
 
 
 def test_another_worker_on_the_volume_knows_the_job_while_it_runs_and_after(tmp_path: Path) -> None:
+    home, settings = cli(tmp_path, "waits")
     with (
         RunPod() as plane,
-        WorkerProcess(plane, tmp_path, worker_id="worker-1", environment=MINI),
-        WorkerProcess(plane, tmp_path, worker_id="worker-2", environment=MINI),
+        WorkerProcess(plane, tmp_path, worker_id="worker-1", environment=settings),
+        WorkerProcess(plane, tmp_path, worker_id="worker-2", environment=settings),
     ):
-        job_id = plane.submit({**LONG, "return_video": False})
+        job_id = plane.submit(BY_CLI)
         wait_for_a_step(plane, job_id)
         during = status_of(plane, job_id)
+        (home / "go").touch()
         rendered = plane.wait_for_job(job_id, timeout_s=60)
         after = status_of(plane, job_id)
 
@@ -190,13 +202,15 @@ def test_another_worker_on_the_volume_knows_the_job_while_it_runs_and_after(tmp_
 
 
 def test_a_job_cut_off_by_sigkill_is_interrupted_and_redelivery_renders_it(tmp_path: Path) -> None:
+    home, settings = cli(tmp_path, "waits")
     with RunPod() as plane:
-        with WorkerProcess(plane, tmp_path, worker_id="worker-1", environment=MINI) as worker:
-            job_id = plane.submit({**LONG, "return_video": False})
+        with WorkerProcess(plane, tmp_path, worker_id="worker-1", environment=settings) as worker:
+            job_id = plane.submit(BY_CLI)
             wait_for_a_step(plane, job_id)
             os.killpg(worker.pid, signal.SIGKILL)  # as a container dies: all at once
             worker.wait()
-        with WorkerProcess(plane, tmp_path, worker_id="worker-2", environment=MINI):
+        (home / "go").touch()
+        with WorkerProcess(plane, tmp_path, worker_id="worker-2", environment=settings):
             found = status_of(plane, job_id)
             plane.redeliver(job_id)
             job = plane.wait_for_job(job_id, timeout_s=60)
@@ -207,10 +221,9 @@ def test_a_job_cut_off_by_sigkill_is_interrupted_and_redelivery_renders_it(tmp_p
 
 def test_cancelling_a_job_of_the_cli_leaves_none_of_its_processes(tmp_path: Path) -> None:
     """generate.py hangs, ignores SIGTERM, and has a child in a session of its own, as torchrun has."""
-    home, models = make_home(tmp_path, "hangs", tasks=("t2v-A14B",))
-    cli = {"WAN_ENGINE": "wan_cli", "WAN_HOME": str(home), "WAN_CKPT_DIR": str(models), "WAN_PYTHON": sys.executable}
-    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=cli):
-        job_id = plane.submit({**SMALL, "size": "832*480"})
+    home, settings = cli(tmp_path, "hangs")
+    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=settings):
+        job_id = plane.submit(BY_CLI)
         plane.wait_until((home / "pids").is_file, timeout_s=60, what="generate.py to hang")
         started = [int(pid) for pid in (home / "pids").read_text().split()]
         plane.cancel(job_id)

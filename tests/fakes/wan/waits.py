@@ -1,0 +1,21 @@
+"""A generate.py that renders, but stays in its second step until there is a file WAN_HOME/go."""
+
+import time
+from pathlib import Path
+
+from upstream import finish, load, sample, save, start
+
+LONGEST_S = 60
+
+
+def wait(step: int) -> None:
+    """Return at once but in the second step."""
+    until = time.monotonic() + LONGEST_S
+    while step == 2 and not Path("go").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+args = start()
+load(args)
+save(args, sample(args, wait))
+finish()
