@@ -106,11 +106,12 @@ def with_slot(graph: Graph, title: str, name: str, value: Any) -> Graph:
     if not nodes:
         known = sorted({str((body.get("_meta") or {}).get("title")) for body in graph.values()} - {"None"})
         raise GraphRefused(f"The graph has no node titled {title!r}; it has: {', '.join(known) or 'no titles'}.")
-    changed = copy.deepcopy(graph)
+    changed = dict(graph)  # the other nodes are shared: a graph is filled slot by slot
     for node in nodes:
-        if name not in inputs_of(changed[node]):
+        inputs = inputs_of(graph[node])
+        if name not in inputs:
             raise GraphRefused(f"Node {node} ({title!r}) has no input {name!r}.", field=name)
-        changed[node]["inputs"][name] = value
+        changed[node] = {**graph[node], "inputs": {**inputs, name: value}}
     return changed
 
 
