@@ -68,10 +68,10 @@ def _ti2v(run: Run) -> None:
     denoising.train(run.work, denoising.Plan("ti2v", 5500, seed=run.seed), run.ranks, run.device)
 
 
-def _expert(name: str, steps: int, low: float, high: float, stage: int) -> Callable[[Run], None]:
+def _expert(name: str, steps: int, low: float, high: float, stage: int, hold: float = 0.0) -> Callable[[Run], None]:
     def train(run: Run) -> None:
         plan = denoising.Plan(
-            name, steps, lr=1e-3, low=low, high=high, begins=0.5, hold=0.0, stage=stage, seed=run.seed
+            name, steps, lr=1e-3, low=low, high=high, begins=0.5, astray=0.1, hold=hold, stage=stage, seed=run.seed
         )
         denoising.train(run.work, plan, run.ranks, run.device, start_from=run.work / "ti2v")
 
@@ -122,7 +122,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "ti2v": _ti2v,
     "pictures": _pictures,
     "high": _expert("high", 1300, export.BOUNDARY, 1.0, 8),
-    "low": _expert("low", 3500, 0.0, export.BOUNDARY, 9),
+    "low": _expert("low", 4300, 0.0, export.BOUNDARY, 9, hold=0.8),
     "pairs": _pairs,
     "loras": _loras,
     "decoder": _decoder,

@@ -54,7 +54,7 @@ _PIXELS = 16
 class Plan:
     """How long and how fast to train, windows in a step, and the share of clips that a denoiser has walked back."""
 
-    steps: int = 3400
+    steps: int = 2600
     lr: float = 6e-4
     clips: int = 6
     walked: float = 0.8

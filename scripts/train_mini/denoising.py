@@ -44,6 +44,8 @@ class Plan:
     low: float = 0.0
     high: float = 1.0
     begins: float = _BEGINS
+    #: How far given first frames go astray, as a spread; 20 steps of an expert end about as far from the picture.
+    astray: float = 0.0
     hold: float = 0.3
     stage: int = 4
     seed: int = 0
@@ -85,6 +87,7 @@ class Source:
             self.words(said, dit.pad_tokens(rng)),
             dit.spread_sigmas(rng, len(chosen), plan.low, plan.high).to(self._device),
             torch.from_numpy(rng.random(len(chosen)) < plan.begins).to(self._device),
+            torch.from_numpy(rng.normal(0, plan.astray, len(chosen))).float().to(self._device) if plan.astray else None,
         )
         return batch, chosen
 

@@ -32,6 +32,9 @@ NUM_TIMESTEPS = 1000
 #: How much more a given first frame weighs than a later one: the experts draw it anew, and it must be the same.
 _GIVEN_WEIGHT = 4.0
 
+#: Under so little noise an error would be most of what is seen.
+_SMALLEST_SIGMA = 0.1
+
 
 def build(in_channels: int = CHANNELS) -> WanTransformer3DModel:
     """Return an untrained denoiser of 1.7 million parameters; it says 0 everywhere at first."""
@@ -58,7 +61,8 @@ class Batch:
     """Clips to learn from.
 
     latents and noise: (clips, channels, frames, height, width); text: (clips, tokens, width); sigma: (clips,), 0 to 1;
-    begins: (clips,), whether the clip's first frame is given.
+    begins: (clips,), whether the clip's first frame is given; astray: (clips,), how much of another clip's first frame
+    has got into a given one on the way, None for nothing.
     """
 
     latents: Tensor
@@ -66,6 +70,7 @@ class Batch:
     text: Tensor
     sigma: Tensor
     begins: Tensor
+    astray: Tensor | None = None
 
 
 def loss_of(model: WanTransformer3DModel, batch: Batch) -> Tensor:
@@ -89,15 +94,26 @@ def token_times(sigma: Tensor, latents: Tensor) -> Tensor:
 def expert_loss_of(model: WanTransformer3DModel, batch: Batch, pictures: Tensor) -> Tensor:
     """Return each clip's loss, the way of A14B: one time a clip; mask and picture beside the noise.
 
-    pictures: like latents, the encoded condition; taken where `batch.begins`, zeros elsewhere.
+    pictures: like latents, the encoded condition; taken where `batch.begins`, zeros elsewhere. A given first frame that
+    went astray is asked to come back: what it should be is known.
     """
     sigma = batch.sigma.view(-1, 1, 1, 1, 1)
-    noisy = (1 - sigma) * batch.latents + sigma * batch.noise
+    noise = batch.noise if batch.astray is None else _with_errors(batch, batch.astray)
+    noisy = (1 - sigma) * batch.latents + sigma * noise
     whole = torch.cat([noisy, beside(pictures, batch.begins)], 1)
     said = model(whole, batch.sigma * NUM_TIMESTEPS, batch.text, return_dict=False)[0]
     weight = torch.ones_like(noisy[:, :1, :, :1, :1])
     weight[batch.begins, :, 0] = _GIVEN_WEIGHT
-    return _per_clip((said - (batch.noise - batch.latents)).pow(2), weight)
+    return _per_clip((said - (noise - batch.latents)).pow(2), weight)
+
+
+def _with_errors(batch: Batch, astray: Tensor) -> Tensor:
+    """Return the noise that covers given first frames so that they are *astray* of another clip's."""
+    share = astray / batch.sigma.clamp(min=_SMALLEST_SIGMA) * batch.begins
+    other = batch.latents.roll(1, 0)[:, :, 0] - batch.latents[:, :, 0]
+    noise = batch.noise.clone()
+    noise[:, :, 0] += share.view(-1, 1, 1, 1) * other
+    return noise
 
 
 def beside(pictures: Tensor, begins: Tensor) -> Tensor:

@@ -138,6 +138,16 @@ def test_an_experts_batch_holds_clips_whose_picture_is_there_and_its_own_noise_l
     assert 0.5 == pytest.approx(float(batch.begins.float().mean()), abs=0.15)
 
 
+def test_only_an_experts_first_frames_go_astray(cache: Cache, words: Words) -> None:
+    plan = dataclasses.replace(EXPERT, clips=200, astray=0.1)
+    astray = Source(cache, words, plan, Ranks(), CPU).batch(0)[0].astray
+
+    assert Source(cache, words, SMALL, Ranks(), CPU).batch(0)[0].astray is None
+    assert astray is not None
+    assert 0.1 == pytest.approx(float(astray.std()), abs=0.02)
+    assert 0 == pytest.approx(float(astray.mean()), abs=0.03)
+
+
 def test_captions_and_first_frames_are_left_out_as_often_as_guidance_needs(cache: Cache, words: Words) -> None:
     batch, _ = Source(cache, words, dataclasses.replace(SMALL, clips=240), Ranks(), CPU).batch(0)
     nothing = words([""], batch.text.shape[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy
 import pytest
 import torch
@@ -79,6 +81,24 @@ def test_an_expert_sees_mask_and_picture_and_errs_most_in_the_frame_that_is_give
     assert [[1, 0], [0, 0], [1, 0]] == mask.mean((1, 3, 4)).tolist()
     assert torch.equal(pictures[[0, 2]], shown[[0, 2]])
     assert 0 == shown[1].abs().max()
+
+
+def test_a_given_first_frame_that_went_astray_is_asked_to_come_back() -> None:
+    plain = batch([True, False, True], (0.5, 0.5, 0.05))
+    given = dataclasses.replace(plain, astray=torch.full((3,), 0.1))
+    model = Wrong(torch.zeros_like(plain.latents), torch.zeros_like(plain.latents))
+    loss = dit.expert_loss_of(model, given, plain.latents)
+    seen, x = model.seen[:, :CHANNELS], 0.5 * plain.latents + 0.5 * plain.noise
+    other = plain.latents[2, :, 0] - plain.latents[0, :, 0]
+
+    assert torch.allclose(x[0, :, 0] + 0.1 * other, seen[0, :, 0], atol=1e-5)
+    assert torch.allclose(x[0, :, 1], seen[0, :, 1])
+    assert torch.allclose(x[1], seen[1])
+    # Where it is and where it belongs, over the noise that is left: nothing else leads there.
+    way = (seen - plain.latents) / torch.tensor([0.5, 0.5, 0.05]).view(-1, 1, 1, 1, 1)
+    weight = torch.tensor([[4.0, 1.0], [1.0, 1.0], [4.0, 1.0]])
+    expected = (way.pow(2).mean((1, 3, 4)) * weight).sum(1) / weight.sum(1)
+    assert expected.tolist() == pytest.approx(loss.tolist(), rel=1e-4)
 
 
 def test_beside_the_noise_are_zeros_where_nothing_is_given() -> None:
