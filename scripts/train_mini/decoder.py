@@ -25,7 +25,7 @@ from train_mini.optimizer import Average, Trainer
 from train_mini.parallel import Ranks
 from train_mini.renderer import SIDE, draw_clip
 from train_mini.scene import draw_scene
-from train_mini.vae import NOISE, as_input, decode_freely, distance, is_kernel, window
+from train_mini.vae import CHANNELS, NOISE, as_input, decode_freely, distance, is_kernel, window
 from train_mini.walking import walked_back
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,10 @@ _PIXELS = 16
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how fast to train, windows in a step, and the share of clips that a denoiser has walked back."""
+    """How long and how fast to train, and the share of clips that a denoiser has walked back.
+
+    clips: windows in a step, of all processes together; of whole frames each process takes one.
+    """
 
     steps: int = 2600
     lr: float = 6e-4
@@ -117,7 +120,10 @@ class _Run:
         model = self._denoisers[int(rng.integers(len(self._denoisers)))]
         sigma = torch.from_numpy(rng.uniform(*_SIGMAS, len(clips))).float().to(self._device)
         texts = self._words(said, _TOKENS), self._words([""] * len(said), _TOKENS)
-        pictures = picture_condition(self._vae, clips) if rng.random() < _GIVEN else None
+        if rng.random() >= _GIVEN:
+            return walked_back(model, latents, noise, sigma, texts)
+        # The one network only keeps the frame, which the clip's own latents have.
+        pictures = picture_condition(self._vae, clips) if model.config.in_channels > CHANNELS else latents
         return walked_back(model, latents, noise, sigma, texts, pictures)
 
     def state(self, step: int) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import random
@@ -11,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 from runpod.serverless.modules import rp_http, rp_scale
 
 from wanworker.serverless.sdk import without_waste
@@ -31,11 +34,12 @@ BASE64 = base64.b64encode(random.Random(0).randbytes(100_000)).decode()
         pytest.param({"log": "A" * 16_383 + "\U0001f600" + '"' * 20_000}, id="a piece's edge"),
         pytest.param({"a" * 20_000: [[], {}, [{}]]}, id="a long key"),
         pytest.param({1: "a", None: {"b": "c"}}, id="keys that are no text"),
+        pytest.param({"files": [{"a": {"b": ("x", BASE64)}}, {"a": 1}, []], 2: {"data": BASE64}}, id="both"),
         pytest.param([math.nan, -math.inf, 10**30], id="numbers"),
     ],
 )
 def test_the_bytes_are_those_of_json(value: Any) -> None:
-    assert json.dumps(value, ensure_ascii=False).encode() == dumps(value, ensure_ascii=False)
+    assert json.dumps(value, ensure_ascii=False) == dumps(value, ensure_ascii=False).decode()
 
 
 @pytest.mark.parametrize("text", ["a\ud800", "\udfff" * 20_000], ids=["short", "long"])
@@ -60,8 +64,35 @@ def test_a_long_text_is_held_once_more_and_not_oftener() -> None:
     finally:
         tracemalloc.stop()
 
-    assert len(text) + len('{"data": ""}') == len(made)
+    assert len(text) + len('{"data": ""}') == made.size
     assert peak_bytes < 1.3 * len(text)  # bytes that grow keep an eighth to grow into
+
+
+async def test_the_sdk_posts_an_answer_again_and_holds_it_once() -> None:
+    text, bodies = "A" * 10_000_000, []
+
+    async def answer(request: web.Request) -> web.Response:
+        size_bytes, whole = 0, hashlib.sha256()
+        async for piece in request.content.iter_any():
+            size_bytes += len(piece)
+            whole.update(piece)
+        bodies.append((size_bytes, whole.hexdigest()))
+        return web.Response(status=500 if len(bodies) == 1 else 200)
+
+    app = web.Application()
+    app.router.add_post("/", answer)
+    async with TestServer(app) as server, ClientSession() as session:
+        body = dumps({"data": text})
+        tracemalloc.start()
+        try:
+            await rp_http._transmit(session, str(server.make_url("/")), body)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    expected = json.dumps({"data": text}).encode()
+    assert [(len(expected), hashlib.sha256(expected).hexdigest())] * 2 == bodies
+    assert peak_bytes < 0.2 * len(text)  # what is on its way, and the server's own pieces
 
 
 def test_the_sdk_writes_json_where_it_posts_an_answer_and_nowhere_else() -> None:

@@ -99,14 +99,15 @@ def with_slot(graph: Graph, title: str, name: str, value: Any) -> Graph:
     """
     Return the graph with input *name* of every node titled *title* set to *value*.
 
-    Raises GraphRefused when no node has that title, or when one of them lacks the input: a slot that is set without
-    effect is a parameter that silently does nothing.
+    The other nodes are shared with *graph*: change none of them in place. Raises GraphRefused when no node has that
+    title, or when one of them lacks the input: a slot that is set without effect is a parameter that silently does
+    nothing.
     """
     nodes = titled(graph, title)
     if not nodes:
         known = sorted({str((body.get("_meta") or {}).get("title")) for body in graph.values()} - {"None"})
         raise GraphRefused(f"The graph has no node titled {title!r}; it has: {', '.join(known) or 'no titles'}.")
-    changed = dict(graph)  # the other nodes are shared: a graph is filled slot by slot
+    changed = dict(graph)  # a graph is filled slot by slot: to copy the other nodes each time takes milliseconds
     for node in nodes:
         inputs = inputs_of(graph[node])
         if name not in inputs:

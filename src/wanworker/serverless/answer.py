@@ -27,7 +27,7 @@ _ESCAPED = ('"', "\\", "\n")
 
 #: What of an answer is worth reading in a log.
 _SHOWN = reprlib.Repr()
-_SHOWN.maxstring, _SHOWN.maxdict, _SHOWN.maxlevel = 200, 40, 4
+_SHOWN.maxstring, _SHOWN.maxdict, _SHOWN.maxlevel = 200, 20, 3
 
 
 class Unprinted(dict[str, Any]):

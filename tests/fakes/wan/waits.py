@@ -1,5 +1,6 @@
 """A generate.py that renders, but stays in its second step until there is a file WAN_HOME/go."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -9,9 +10,11 @@ LONGEST_S = 60
 
 
 def wait(step: int) -> None:
-    """Return at once but in the second step."""
+    """Return at once but in the second step; fail when nobody lets it go on."""
     until = time.monotonic() + LONGEST_S
-    while step == 2 and not Path("go").exists() and time.monotonic() < until:
+    while step == 2 and not Path("go").exists():
+        if time.monotonic() > until:
+            sys.exit(f"no file {Path('go').resolve()} in {LONGEST_S} s")
         time.sleep(0.02)
 
 

@@ -286,8 +286,9 @@ def test_seeds_up_to_the_largest_are_kept() -> None:
     assert 2**64 - 1 == inputs(fill("t2v-A14B", seed=2**64 - 1).graph, "High-noise sampler")["noise_seed"]
 
 
-def test_the_graphs_on_disk_stay_as_they_are() -> None:
+@pytest.mark.parametrize("task", UPLOADS)
+def test_the_graphs_on_disk_stay_as_they_are(task: str) -> None:
     before = read_workflows()
-    fill("i2v-A14B", use_lora=True)
+    fill(task, use_lora=task == "i2v-A14B")
 
     assert before == GRAPHS
