@@ -20,8 +20,9 @@ TEXT = {
     "single color": 0.97, "single background": 0.97, "single motion": 0.96, "single shape": 0.86,
     "pair colors": 0.95, "pair shapes": 0.76, "pair relation": 0.95, "pair motion": 0.95, "pair background": 0.95,
 }  # fmt: skip
-PICTURE = {"picture last looks": 0.68, "picture motion": 0.93}
-GIVEN = PICTURE | {"picture first frame": 0.87}
+GIVEN = {"picture last looks": 0.68, "picture motion": 0.93, "picture first frame": 0.87}
+#: The experts draw the first frame anew; of one in two it reaches 30 dB.
+ANEW = {"picture last looks": 0.78, "picture motion": 0.93, "picture first frame": 0.4}
 
 
 def below(report: Report, bars: dict[str, float]) -> dict[str, float]:
@@ -29,7 +30,7 @@ def below(report: Report, bars: dict[str, float]) -> dict[str, float]:
     return {name: report.rates[name] for name, bar in bars.items() if report.rates[name] < bar}
 
 
-@pytest.mark.parametrize(("task", "bars"), [("ti2v-5B", TEXT | GIVEN), ("t2v-A14B", TEXT), ("i2v-A14B", PICTURE)])
+@pytest.mark.parametrize(("task", "bars"), [("ti2v-5B", TEXT | GIVEN), ("t2v-A14B", TEXT), ("i2v-A14B", ANEW)])
 def test_the_miniature_obeys(task: str, bars: dict[str, float]) -> None:
     report = evaluate(OWN.folder_of(task), PLAN)
 
@@ -44,7 +45,7 @@ def test_four_steps_with_the_pair_are_nearly_as_good_as_twenty_without(task: str
 
     many, quick = evaluate(OWN.folder_of(task), PLAN), evaluate(OWN.folder_of(task), few)
 
-    worse = {name: (rate, quick.rates[name]) for name, rate in many.rates.items() if quick.rates[name] < rate - 0.1}
+    worse = {name: (rate, quick.rates[name]) for name, rate in many.rates.items() if quick.rates[name] < rate - 0.08}
     assert {} == worse
 
 
