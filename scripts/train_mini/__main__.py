@@ -69,7 +69,7 @@ def _pictures(run: Run) -> None:
 
 
 def _ti2v(run: Run) -> None:
-    denoising.train(run.work, denoising.Plan("ti2v", 5500, seed=run.seed), run.ranks, run.device)
+    denoising.train(run.work, denoising.Plan("ti2v", 6300, begins=0.5, seed=run.seed), run.ranks, run.device)
 
 
 def _expert(plan: denoising.Plan) -> Callable[[Run], None]:
