@@ -96,4 +96,6 @@ def test_a_half_of_the_pair_changes_its_own_steps_only(run: Run, half: str) -> N
     assert 0 < highs < 4
     assert (0 if half == "high" else highs) == equal_steps(before, with_half)
     assert change(before, with_half, highs - 1 if half == "high" else -1) > 0.02
-    assert change(before, with_half, -1) > 0.005
+    # The low expert brings a given first frame back, and with it most of what the high half changed.
+    is_mended = half == "high" and isinstance(run.pipe, WanImageToVideoPipeline)
+    assert change(before, with_half, -1) > (0.005 if is_mended else 0.015)

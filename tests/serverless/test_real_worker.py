@@ -181,6 +181,19 @@ def test_sigterm_lets_the_job_finish_and_leaves_no_process(tmp_path: Path) -> No
         assert is_gone(worker.pid)
 
 
+def test_sigterm_lets_a_resident_engine_finish_and_leaves_no_process(tmp_path: Path) -> None:
+    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=MINI) as worker:
+        job_id = plane.submit({**SMALL, "sample_steps": 80, "return_video": False})
+        wait_for_a_step(plane, job_id)
+        worker.send(signal.SIGTERM)
+        job = plane.wait_for_job(job_id, timeout_s=60)
+        code = worker.wait()
+
+        assert job.status == "COMPLETED", job.error
+        assert code == 0
+        assert is_gone(worker.pid)
+
+
 def test_another_worker_on_the_volume_knows_the_job_while_it_runs_and_after(tmp_path: Path) -> None:
     home, settings = cli(tmp_path, "waits")
     with (
