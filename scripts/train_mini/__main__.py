@@ -28,9 +28,13 @@ _GUIDANCE = 4.0
 #: The clips on a contact sheet: the first ones, whatever came out.
 _SHOWN = 40
 
+_TI2V = denoising.Plan("ti2v", 7500, lr=1e-3, begins=0.5, walked=0.4, walked_from=0.84, hold=0.94)
+
 #: The last word in a clip is the low expert's, so it alone learns to bring a given first frame back.
 _HIGH = denoising.Plan("high", 1300, lr=1e-3, low=export.BOUNDARY, begins=0.5, hold=0.0, stage=8)
-_LOW = denoising.Plan("low", 4300, lr=1e-3, high=export.BOUNDARY, begins=0.5, astray=0.1, hold=0.8, stage=9)
+_LOW = denoising.Plan(
+    "low", 5500, lr=1e-3, high=export.BOUNDARY, begins=0.5, astray=0.1, walked=0.4, walked_from=0.78, hold=0.9, stage=9
+)
 
 log = logging.getLogger("train_mini")
 
@@ -69,7 +73,7 @@ def _pictures(run: Run) -> None:
 
 
 def _ti2v(run: Run) -> None:
-    denoising.train(run.work, denoising.Plan("ti2v", 6300, begins=0.5, seed=run.seed), run.ranks, run.device)
+    denoising.train(run.work, dataclasses.replace(_TI2V, seed=run.seed), run.ranks, run.device)
 
 
 def _expert(plan: denoising.Plan) -> Callable[[Run], None]:

@@ -26,7 +26,7 @@ from train_mini.parallel import Ranks
 from train_mini.renderer import SIDE, draw_clip
 from train_mini.scene import draw_scene
 from train_mini.vae import CHANNELS, NOISE, as_input, decode_freely, distance, is_kernel, window
-from train_mini.walking import walked_back
+from train_mini.walking import Way, walked
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,9 @@ _DENOISERS = ("ti2v", "low")
 
 #: From how much noise a clip is walked back: enough for mistakes, too little for another clip to come out.
 _SIGMAS = (0.15, 0.7)
+
+#: A walk's steps, all guided.
+_STEPS = 5
 
 #: How often a denoiser is given the first frame.
 _GIVEN = 0.5
@@ -120,11 +123,11 @@ class _Run:
         model = self._denoisers[int(rng.integers(len(self._denoisers)))]
         sigma = torch.from_numpy(rng.uniform(*_SIGMAS, len(clips))).float().to(self._device)
         texts = self._words(said, _TOKENS), self._words([""] * len(said), _TOKENS)
-        if rng.random() >= _GIVEN:
-            return walked_back(model, latents, noise, sigma, texts)
+        begins = torch.full((len(clips),), bool(rng.random() < _GIVEN), device=self._device)
         # The one network only keeps the frame, which the clip's own latents have.
         pictures = picture_condition(self._vae, clips) if model.config.in_channels > CHANNELS else latents
-        return walked_back(model, latents, noise, sigma, texts, pictures)
+        end = torch.zeros_like(sigma)
+        return walked(model, Way(latents, noise, sigma, end, texts, begins, pictures), _STEPS)
 
     def state(self, step: int) -> dict[str, object]:
         return {

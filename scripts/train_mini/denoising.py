@@ -14,7 +14,7 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor
 from transformers import AutoTokenizer, UMT5EncoderModel
 
-from train_mini import checkpoint, dit
+from train_mini import checkpoint, dit, walking
 from train_mini.captions import caption, forget
 from train_mini.latents import Cache, read
 from train_mini.obedience import ignored_words
@@ -32,6 +32,9 @@ _VALIDATION_CLIPS = 128
 _EMPTY = 0.1
 _BEGINS = 0.3
 
+#: Where a walk ends, as a share of the noise that it began with.
+_LEFT = (0.15, 0.8)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
@@ -46,6 +49,9 @@ class Plan:
     begins: float = _BEGINS
     #: How far given first frames go astray, as a spread; 20 steps of an expert end about as far from the picture.
     astray: float = 0.0
+    #: This share of each batch the network has walked to itself, from this share of the run on: its own mistakes.
+    walked: float = 0.0
+    walked_from: float = 0.0
     hold: float = 0.3
     stage: int = 4
     seed: int = 0
@@ -88,8 +94,16 @@ class Source:
             dit.spread_sigmas(rng, len(chosen), plan.low, plan.high).to(self._device),
             torch.from_numpy(rng.random(len(chosen)) < plan.begins).to(self._device),
             torch.from_numpy(rng.normal(0, plan.astray, len(chosen))).float().to(self._device) if plan.astray else None,
+            self._walks(rng, step).to(self._device),
+            torch.ones(len(chosen), device=self._device),
         )
         return batch, chosen
+
+    def _walks(self, rng: numpy.random.Generator, step: int) -> Tensor:
+        """Return what is left of each walked clip's noise; the first clips of a batch are the walked ones."""
+        plan = self._plan
+        share = plan.walked if step >= plan.walked_from * plan.steps else 0.0
+        return torch.from_numpy(rng.uniform(*_LEFT, round(share * plan.clips / self._ranks.count))).float()
 
     def validation(self) -> tuple[Tensor, list[Scene]]:
         """Return the latents and scenes that no batch holds."""
@@ -129,18 +143,22 @@ class _Run:
 
     def step(self, step: int) -> None:
         batch, chosen = self._source.batch(step)
-        loss = self._losses(batch, chosen).mean()
+        pictures = self._source.cache.pictures[chosen].float().to(self._device) if self._is_expert else batch.latents
+        batch = walking.strayed(self._average.model, batch, pictures, self._nothing(batch))
+        loss = self._losses(batch, pictures).mean()
         loss.backward()
         self._ranks.average(each.grad for each in self._trainer.parameters if each.grad is not None)
         self._trainer.step(step / self._plan.steps, step, hold=self._plan.hold)
         self._average.follow(step)
         self.loss = loss.item() if self.loss is None else 0.98 * self.loss + 0.02 * loss.item()
 
-    def _losses(self, batch: dit.Batch, chosen: Tensor) -> Tensor:
-        if not self._is_expert:
-            return dit.loss_of(self._model, batch)
-        pictures = self._source.cache.pictures[chosen].float().to(self._device)
-        return dit.expert_loss_of(self._model, batch, pictures)
+    def _losses(self, batch: dit.Batch, pictures: Tensor) -> Tensor:
+        said = dit.expert_loss_of(self._model, batch, pictures) if self._is_expert else dit.loss_of(self._model, batch)
+        return said * batch.weight
+
+    def _nothing(self, batch: dit.Batch) -> Tensor:
+        """Return the empty caption, padded as the batch's are."""
+        return self._source.words([""], batch.text.shape[1])
 
     def show(self, step: int) -> None:
         """Leave the network as it is now, and say what it ignores; an expert alone cannot be asked that."""

@@ -62,7 +62,8 @@ class Batch:
 
     latents and noise: (clips, channels, frames, height, width); text: (clips, tokens, width); sigma: (clips,), 0 to 1;
     begins: (clips,), whether the clip's first frame is given; astray: (clips,), how much of another clip's first frame
-    has got into a given one on the way, None for nothing.
+    has got into a given one on the way, None for nothing; left: (walked clips,), the share of its noise that each of
+    the first clips keeps, for the network leads them itself (`walking.strayed`); weight: how much each clip counts.
     """
 
     latents: Tensor
@@ -71,6 +72,8 @@ class Batch:
     sigma: Tensor
     begins: Tensor
     astray: Tensor | None = None
+    left: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0))
+    weight: Tensor = dataclasses.field(default_factory=lambda: torch.ones(1))
 
 
 def loss_of(model: WanTransformer3DModel, batch: Batch) -> Tensor:

@@ -10,6 +10,7 @@ import numpy
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
+from torch import Tensor
 
 from train_mini import checkpoint, denoising, dit
 from train_mini.denoising import Plan, Source, Words, _expert, _Run
@@ -148,6 +149,37 @@ def test_only_an_experts_first_frames_go_astray(cache: Cache, words: Words) -> N
     assert 0 == pytest.approx(float(astray.mean()), abs=0.03)
 
 
+def test_some_clips_walk_from_some_step_on(cache: Cache, words: Words) -> None:
+    plan = dataclasses.replace(EXPERT, steps=100, clips=200, walked=0.4, walked_from=0.5)
+    source = Source(cache, words, plan, Ranks(), CPU)
+    left = source.batch(50)[0].left
+
+    assert 0 == len(source.batch(49)[0].left)
+    assert 80 == len(left)
+    assert 40 == len(Source(cache, words, plan, Rank(1, 2), CPU).batch(50)[0].left)
+    assert 0.15 <= left.min() < 0.2
+    assert 0.75 < left.max() <= 0.8
+
+
+@pytest.mark.parametrize("start_from", [None, "ti2v"])
+def test_a_run_learns_from_where_its_own_average_leads(folder: Path, work: Path, start_from: str | None) -> None:
+    plan = dataclasses.replace(EXPERT if start_from else SMALL, walked=0.5)
+    run = _Run(folder, plan, Ranks(), CPU, work / start_from if start_from else None)
+    seen: list[dit.Batch] = []
+    losses = run._losses
+
+    def noted(batch: dit.Batch, pictures: Tensor) -> Tensor:
+        seen.append(batch)
+        return losses(batch, pictures)
+
+    run._losses = noted  # type: ignore[method-assign]
+    run.step(0)
+    plain, _ = run._source.batch(0)
+
+    assert (seen[0].sigma < plain.sigma).tolist() == [True, True, False, False]
+    assert run.loss is not None
+
+
 def test_captions_and_first_frames_are_left_out_as_often_as_guidance_needs(cache: Cache, words: Words) -> None:
     batch, _ = Source(cache, words, dataclasses.replace(SMALL, clips=240), Ranks(), CPU).batch(0)
     nothing = words([""], batch.text.shape[1])
@@ -192,8 +224,9 @@ def test_a_step_lowers_the_loss_of_its_own_batch(folder: Path, work: Path) -> No
     torch.manual_seed(0)
     run = _Run(folder, plan, Ranks(), CPU, work / "ti2v")
     batch, chosen = run._source.batch(0)
-    before = run._losses(batch, chosen).mean().item()
+    pictures = run._source.cache.pictures[chosen].float()
+    before = run._losses(batch, pictures).mean().item()
     run.step(0)
 
     assert before == pytest.approx(run.loss)
-    assert run._losses(batch, chosen).mean().item() < before
+    assert run._losses(batch, pictures).mean().item() < before
