@@ -37,7 +37,7 @@ _TOKENS = 64
 _DENOISERS = ("ti2v", "low")
 
 #: From how much noise a clip is walked back: enough for mistakes, too little for another clip to come out.
-_SIGMAS = (0.15, 0.7)
+_SIGMAS = (0.15, 0.8)
 
 #: A walk's steps, all guided.
 _STEPS = 5
@@ -60,7 +60,7 @@ class Plan:
     clips: windows in a step, of all processes together; of whole frames each process takes one.
     """
 
-    steps: int = 2600
+    steps: int = 3300
     lr: float = 6e-4
     clips: int = 6
     walked: float = 0.8

@@ -31,7 +31,7 @@ class Plan:
 
     singles: int = 100
     pairs: int = 100
-    pictures: int = 40
+    pictures: int = 100
     steps: int = 20
     guidance: float = 4.0
     #: The scheduler's flow_shift; None leaves what the folder says.

@@ -180,6 +180,24 @@ def test_a_run_learns_from_where_its_own_average_leads(folder: Path, work: Path,
     assert run.loss is not None
 
 
+def test_half_of_what_is_kept_is_the_network_before_it_walked(folder: Path, work: Path) -> None:
+    plan = dataclasses.replace(EXPERT, walked=0.5, walked_from=0.5, lr=0.02)
+    run = _Run(folder, plan, Ranks(), CPU, work / "ti2v")
+    run.step(0)
+    before = {name: value.clone() for name, value in run._average.model.state_dict().items()}
+    assert run._kept() is run._average.model
+    run.step(1)
+    resumed = _Run(folder, plan, Ranks(), CPU, work / "ti2v")
+    resumed.restore(run.state(2))
+    after = run._average.model.state_dict()
+    name = "blocks.0.ffn.net.2.weight"
+
+    assert not torch.equal(before[name], after[name])
+    for each in (run, resumed):
+        assert torch.allclose((before[name] + after[name]) / 2, each._kept().state_dict()[name], atol=1e-7)
+    assert not torch.equal(after[name], run._kept().state_dict()[name]), "what goes on learning stays as it is"
+
+
 def test_captions_and_first_frames_are_left_out_as_often_as_guidance_needs(cache: Cache, words: Words) -> None:
     batch, _ = Source(cache, words, dataclasses.replace(SMALL, clips=240), Ranks(), CPU).batch(0)
     nothing = words([""], batch.text.shape[1])
