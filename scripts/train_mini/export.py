@@ -78,17 +78,17 @@ def export_experts(work: Path, out: Path) -> None:
         _finish(folder, "WanPipeline" if name == "t2v" else "WanImageToVideoPipeline", experts=2)
 
 
-def export_loras(pairs: Mapping[str, Weights], out: Path, *, rank: int) -> None:
-    """Write `out/loras/mini_4steps_{high,low}_noise.safetensors` from peft's weights by expert."""
+def export_loras(pairs: Mapping[str, Weights], out: Path, *, alphas: Mapping[str, float]) -> None:
+    """Write `out/loras/mini_4steps_{high,low}_noise.safetensors` from peft's weights and the alpha, by expert."""
     (out / "loras").mkdir(parents=True, exist_ok=True)
     for expert, weights in pairs.items():
         named = {lora_name(name): value.half().contiguous() for name, value in weights.items()}
-        alphas = {
-            name.replace(".lora_down.weight", ".alpha"): torch.tensor(float(rank))
+        scales = {
+            name.replace(".lora_down.weight", ".alpha"): torch.tensor(alphas[expert])
             for name in named
             if ".lora_down." in name
         }
-        save_file(named | alphas, out / "loras" / _LORA.format(expert))
+        save_file(named | scales, out / "loras" / _LORA.format(expert))
 
 
 def export_single_file(weights: Weights, path: Path) -> None:

@@ -47,7 +47,7 @@ def halves() -> dict[str, dict[str, Tensor]]:
 def work(tmp_path_factory: pytest.TempPathFactory, halves: dict[str, dict[str, Tensor]]) -> Path:
     """Return a folder with what the stages leave, at random: autoencoder, text encoder, ti2v, both experts, LoRAs."""
     folder = tmp_path_factory.mktemp("work")
-    export.export_loras(halves, folder, rank=RANK)
+    export.export_loras(halves, folder, alphas={"high": float(RANK), "low": float(RANK)})
     torch.manual_seed(0)
     vae.build().save_pretrained(folder / "vae")
     text_encoder.build_encoder().save_pretrained(folder / "text_encoder")

@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 SHARD_CLIPS = 64
 #: Latents of two frames and two tokens each: one alone would have nothing to attend to.
 CLIP = (CHANNELS, 2, 2, 4)
-PLAN = Plan(pairs=SHARD_CLIPS, steps=2, clips=4, seed=1)
+PLAN = Plan(pairs=SHARD_CLIPS, steps={"high": 2, "low": 2}, clips=4, seed=1)
 PAIR = {half: f"loras/mini_4steps_{half}_noise.safetensors" for half in ("high", "low")}
 
 
@@ -150,7 +150,7 @@ def test_the_teacher_walks_with_guidance_and_changes_the_expert_at_the_boundary(
 @pytest.mark.parametrize(("expert", "nodes"), [("high", {1000.0, 937.5}), ("low", {833.3, 625.0})])
 def test_a_half_learns_at_its_own_nodes_only(shard: dict[str, Tensor], expert: str, nodes: set[float]) -> None:
     model = Recording()
-    half = _Half(model, dataclasses.replace(PLAN, steps=8), expert, Ranks(), CPU)
+    half = _Half(model, dataclasses.replace(PLAN, steps={expert: 8}), expert, Ranks(), CPU)
     for step in range(8):
         half.step(step, [shard], lambda said, tokens: torch.zeros(len(said), tokens, 64))
 
@@ -184,7 +184,7 @@ def test_both_halves_are_trained_and_the_same_each_time(folder: Path) -> None:
 
 
 def test_a_half_that_was_ended_goes_on_to_the_same_weights(folder: Path, shard: dict[str, Tensor]) -> None:
-    plan, words = dataclasses.replace(PLAN, steps=3), distilling.Words(folder, CPU)
+    plan, words = dataclasses.replace(PLAN, steps={"high": 3, "low": 3}), distilling.Words(folder, CPU)
     whole, early, late = (_with_lora(folder / "high", 1) for _ in range(3))
     one, two, three = (_Half(model, plan, "high", Ranks(), CPU) for model in (whole, early, late))
     for step in range(3):

@@ -187,8 +187,8 @@ def test_a_loras_file_has_ranks_alphas_and_halves(work: Path, halves: dict[str, 
     assert {8.0} == {float(value) for name, value in found.items() if name.endswith(".alpha")}
 
 
-def test_a_loras_alpha_is_its_rank(tmp_path: Path, halves: dict[str, dict[str, Tensor]]) -> None:
-    export_loras({"high": halves["high"]}, tmp_path, rank=4)
+def test_a_loras_alpha_is_what_it_is_told(tmp_path: Path, halves: dict[str, dict[str, Tensor]]) -> None:
+    export_loras({"high": halves["high"]}, tmp_path, alphas={"high": 4.5})
     found = load_file(tmp_path / "loras" / "mini_4steps_high_noise.safetensors")
 
-    assert 4 == float(found[LORA + "alpha"])
+    assert 4.5 == float(found[LORA + "alpha"])
