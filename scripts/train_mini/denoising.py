@@ -148,10 +148,11 @@ class _Run:
 
     def step(self, step: int) -> None:
         batch, chosen = self._source.batch(step)
-        if len(batch.left) and self._before is None:
-            self._before = copy.deepcopy(self._average.model.state_dict())
         pictures = self._source.cache.pictures[chosen].float().to(self._device) if self._is_expert else batch.latents
-        batch = walking.strayed(self._average.model, batch, pictures, self._nothing(batch))
+        if len(batch.left):
+            if self._before is None:
+                self._before = copy.deepcopy(self._average.model.state_dict())
+            batch = walking.strayed(self._average.model, batch, pictures, self._nothing(batch))
         loss = self._losses(batch, pictures).mean()
         loss.backward()
         self._ranks.average(each.grad for each in self._trainer.parameters if each.grad is not None)

@@ -177,6 +177,10 @@ def test_both_halves_are_trained_and_the_same_each_time(folder: Path) -> None:
 
     assert first == {half: (folder / name).read_bytes() for half, name in PAIR.items()}
     assert weights["high"].keys() == weights["low"].keys()
+    alphas = {
+        half: float(next(each for name, each in found.items() if "alpha" in name)) for half, found in weights.items()
+    }
+    assert pytest.approx({"high": 8, "low": 10.8}) == alphas
     # A LoRA's upper half is zero until it has learned.
     assert all(each.any() for found in up.values() for each in found.values())
     assert 10 == len(up["high"])

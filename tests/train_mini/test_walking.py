@@ -158,4 +158,9 @@ def test_a_batch_of_which_nothing_walks_is_left_alone(clip: Tensor, noise: Tenso
 
     assert strayed(model, plain, clip, NOTHING) is plain
     assert [] == model.seen
-    assert dataclasses.replace(plain, astray=None).astray is None
+
+
+def test_a_network_without_frames_that_go_astray_has_none_after_a_walk(clip: Tensor, noise: Tensor) -> None:
+    plain = dataclasses.replace(batch(clip, noise, torch.tensor([0.5])), astray=None)
+
+    assert strayed(Knowing(clip[:1], TI2V), plain, clip, NOTHING).astray is None
