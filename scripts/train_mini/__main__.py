@@ -30,10 +30,21 @@ _SHOWN = 40
 
 _TI2V = denoising.Plan("ti2v", 7500, lr=1e-3, begins=0.5, walked=0.4, walked_from=0.84, hold=0.94)
 
-#: The last word in a clip is the low expert's, so it alone learns to bring a given first frame back.
+#: The last word in a clip is the low expert's, so it alone learns to bring a given first frame back, and is
+#: asked what its clips look like.
 _HIGH = denoising.Plan("high", 1300, lr=1e-3, low=export.BOUNDARY, begins=0.5, hold=0.0, stage=8)
 _LOW = denoising.Plan(
-    "low", 5100, lr=1e-3, high=export.BOUNDARY, begins=0.5, astray=0.1, walked=0.4, walked_from=0.84, hold=0.92, stage=9
+    "low",
+    5700,
+    lr=1e-3,
+    high=export.BOUNDARY,
+    begins=0.5,
+    astray=0.1,
+    walked=0.4,
+    walked_from=0.84,
+    seen=0.5,
+    hold=0.92,
+    stage=9,
 )
 
 log = logging.getLogger("train_mini")

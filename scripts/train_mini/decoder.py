@@ -25,7 +25,7 @@ from train_mini.optimizer import Average, Trainer
 from train_mini.parallel import Ranks
 from train_mini.renderer import SIDE, draw_clip
 from train_mini.scene import draw_scene
-from train_mini.vae import CHANNELS, NOISE, as_input, decode_freely, distance, is_kernel, window
+from train_mini.vae import CHANNELS, NOISE, as_input, cut, decode_freely, distance, is_kernel, window
 from train_mini.walking import Way, walked
 
 log = logging.getLogger(__name__)
@@ -108,8 +108,8 @@ class _Run:
         clips = as_input(numpy.stack([each.pixels for each in drawn])).to(self._device)
         mask = torch.from_numpy(numpy.stack([each.mask for each in drawn]))[:, None].to(self._device)
         latents = self._spoiled(clips, [caption(scene, rng) for scene in scenes], rng)
-        decoded = decode_freely(self._vae, _cut(latents, windows, _PIXELS))
-        asked, things = _cut(clips, windows), _cut(mask, windows)
+        decoded = decode_freely(self._vae, cut(latents, windows, _PIXELS))
+        asked, things = cut(clips, windows), cut(mask, windows)
         half = slice(step % 2, None, 2)
         facing = outlines.distance(decoded[:, :, half], asked[:, :, half], things[:, :, half])
         loss = distance(decoded, asked, things) + _OUTLINES * facing
@@ -149,11 +149,3 @@ class _Run:
         self.average.model.load_state_dict(state["average"])
         self._trainer.restore(state["trainer"])
         return int(state["step"])
-
-
-def _cut(values: Tensor, windows: list[tuple[slice, slice]], pixels: int = 1) -> Tensor:
-    """Return each clip's window of *values* (clips, ..., height, width), a value being *pixels* wide."""
-    return torch.stack([
-        each[..., rows.start // pixels : rows.stop // pixels, columns.start // pixels : columns.stop // pixels]
-        for each, (rows, columns) in zip(values, windows, strict=True)
-    ])  # fmt: skip

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy
 import torch
-from diffusers import WanTransformer3DModel
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor
 from transformers import AutoTokenizer, UMT5EncoderModel
 
-from train_mini import checkpoint, dit, walking
+from train_mini import checkpoint, dit, seeing, walking
 from train_mini.captions import caption, forget
 from train_mini.latents import Cache, read
 from train_mini.obedience import ignored_words
@@ -34,6 +34,10 @@ _BEGINS = 0.3
 
 #: Where a walk ends, as a share of the noise that it began with.
 _LEFT = (0.15, 0.8)
+
+#: Of so many walked clips under so little noise a step looks at what they look like: under more none is meant.
+_SEEN_CLIPS = 2
+_SEEN_SIGMA = 0.5
 
 #: How much a network as it was before it walked counts in what is kept. Walking takes wobbles away and blunts corners;
 #: the mean of both weights has neither fault (as between a network and its fine-tuned self: arXiv 2109.01903).
@@ -56,6 +60,8 @@ class Plan:
     #: This share of each batch the network has walked to itself, from this share of the run on: its own mistakes.
     walked: float = 0.0
     walked_from: float = 0.0
+    #: How much it counts what walked clips look like (`seeing`); 0: they are compared as latents alone.
+    seen: float = 0.0
     hold: float = 0.3
     stage: int = 4
     seed: int = 0
@@ -143,6 +149,9 @@ class _Run:
         self._source = Source(read(folder), Words(folder, device), plan, ranks, device)
         self._average = Average(self._model, copy.deepcopy(self._model), 0.998)
         self._trainer = Trainer(self._model, dit.is_matrix, lr=plan.lr, decay=0.05)
+        self._autoencoder = AutoencoderKLWan.from_pretrained(folder / "vae").to(device) if plan.seen else None
+        if self._autoencoder is not None:
+            self._autoencoder.requires_grad_(False)
         self._before: dict[str, Tensor] | None = None
         self.loss: float | None = None
 
@@ -153,16 +162,21 @@ class _Run:
             if self._before is None:
                 self._before = copy.deepcopy(self._average.model.state_dict())
             batch = walking.strayed(self._average.model, batch, pictures, self._nothing(batch))
-        loss = self._losses(batch, pictures).mean()
+        loss = self._loss(batch, pictures)
         loss.backward()
         self._ranks.average(each.grad for each in self._trainer.parameters if each.grad is not None)
         self._trainer.step(step / self._plan.steps, step, hold=self._plan.hold)
         self._average.follow(step)
         self.loss = loss.item() if self.loss is None else 0.98 * self.loss + 0.02 * loss.item()
 
-    def _losses(self, batch: dit.Batch, pictures: Tensor) -> Tensor:
-        said = dit.expert_loss_of(self._model, batch, pictures) if self._is_expert else dit.loss_of(self._model, batch)
-        return said * batch.weight
+    def _loss(self, batch: dit.Batch, pictures: Tensor) -> Tensor:
+        is_expert = self._is_expert
+        guess = dit.expert_guess_of(self._model, batch, pictures) if is_expert else dit.guess_of(self._model, batch)
+        loss = (guess.loss * batch.weight).mean()
+        shown = (batch.sigma[: len(batch.left)] < _SEEN_SIGMA).nonzero()[:_SEEN_CLIPS, 0]
+        if self._autoencoder is None or not len(shown):
+            return loss
+        return loss + self._plan.seen * seeing.apart(self._autoencoder, guess.clean[shown], batch.latents[shown])
 
     def _nothing(self, batch: dit.Batch) -> Tensor:
         """Return the empty caption, padded as the batch's are."""

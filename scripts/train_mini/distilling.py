@@ -50,7 +50,7 @@ class Plan:
 
     pairs: int = 2048
     #: The low half has more to say: two of the four steps, and the corners.
-    steps: dict[str, int] = dataclasses.field(default_factory=lambda: {"high": 300, "low": 800})
+    steps: dict[str, int] = dataclasses.field(default_factory=lambda: {"high": 300, "low": 1200})
     lr: float = 2e-3
     clips: int = 64
     seed: int = 0
@@ -140,7 +140,7 @@ class _Half:
 
     def step(self, step: int, shards: list[dict[str, Tensor]], words: Words) -> None:
         batch, pictures = self._batch(step, shards, words)
-        loss = dit.expert_loss_of(self._model, batch, pictures).mean()
+        loss = dit.expert_guess_of(self._model, batch, pictures).loss.mean()
         loss.backward()
         self._ranks.average(each.grad for each in self._trainer.parameters if each.grad is not None)
         self._trainer.step(step / self.steps, step)

@@ -76,15 +76,23 @@ class Batch:
     weight: Tensor = dataclasses.field(default_factory=lambda: torch.ones(1))
 
 
-def loss_of(model: WanTransformer3DModel, batch: Batch) -> Tensor:
-    """Return each clip's loss, the way of ti2v-5B: a given first frame stays clean, its tokens at time 0."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Guess:
+    """What a network makes of a batch: each clip's loss, (clips,), and the clips that it believes under the noise."""
+
+    loss: Tensor
+    clean: Tensor
+
+
+def guess_of(model: WanTransformer3DModel, batch: Batch) -> Guess:
+    """Return what *model* makes of *batch*, as ti2v-5B: a given first frame stays clean, its tokens at time 0."""
     clips, _, frames, _, _ = batch.latents.shape
     free = torch.ones(clips, 1, frames, 1, 1, device=batch.latents.device)
     free[batch.begins, :, 0] = 0
     sigma = batch.sigma.view(-1, 1, 1, 1, 1) * free
     noisy = (1 - sigma) * batch.latents + sigma * batch.noise
     said = model(noisy, token_times(sigma, batch.latents), batch.text, return_dict=False)[0]
-    return _per_clip((said - (batch.noise - batch.latents)).pow(2), free)
+    return Guess(_per_clip((said - (batch.noise - batch.latents)).pow(2), free), noisy - sigma * said)
 
 
 def token_times(sigma: Tensor, latents: Tensor) -> Tensor:
@@ -94,8 +102,8 @@ def token_times(sigma: Tensor, latents: Tensor) -> Tensor:
     return (sigma.flatten(1) * NUM_TIMESTEPS).repeat_interleave(tokens, 1)
 
 
-def expert_loss_of(model: WanTransformer3DModel, batch: Batch, pictures: Tensor) -> Tensor:
-    """Return each clip's loss, the way of A14B: one time a clip; mask and picture beside the noise.
+def expert_guess_of(model: WanTransformer3DModel, batch: Batch, pictures: Tensor) -> Guess:
+    """Return what *model* makes of *batch*, as A14B: one time a clip; mask and picture beside the noise.
 
     pictures: like latents, the encoded condition; taken where `batch.begins`, zeros elsewhere. A given first frame that
     went astray is asked to come back: what it should be is known.
@@ -107,7 +115,7 @@ def expert_loss_of(model: WanTransformer3DModel, batch: Batch, pictures: Tensor)
     said = model(whole, batch.sigma * NUM_TIMESTEPS, batch.text, return_dict=False)[0]
     weight = torch.ones_like(noisy[:, :1, :, :1, :1])
     weight[batch.begins, :, 0] = _GIVEN_WEIGHT
-    return _per_clip((said - (noise - batch.latents)).pow(2), weight)
+    return Guess(_per_clip((said - (noise - batch.latents)).pow(2), weight), noisy - sigma * said)
 
 
 def _with_errors(batch: Batch, astray: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def ignored_words(model: WanTransformer3DModel, source: Held) -> str:
     def loss(shown: list[Scene], sigma: float) -> Tensor:
         text = source.words([plain_caption(each) for each in shown], _TOKENS)
         level = torch.full((len(latents),), sigma, device=device)
-        return dit.loss_of(model, dit.Batch(latents, noise, text, level, nothing))
+        return dit.guess_of(model, dit.Batch(latents, noise, text, level, nothing)).loss
 
     levels = {sigma: loss(scenes, sigma) for sigma in _LEVELS}
     rng = numpy.random.default_rng(3)

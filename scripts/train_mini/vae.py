@@ -186,6 +186,14 @@ def window(mask: Values, rng: numpy.random.Generator, *, grid: int = 1) -> tuple
     return slice(top, top + _WINDOW), slice(left, left + _WINDOW)
 
 
+def cut(values: Tensor, windows: list[tuple[slice, slice]], pixels: int = 1) -> Tensor:
+    """Return each clip's window of *values* (clips, ..., height, width), a value being *pixels* wide."""
+    return torch.stack([
+        each[..., rows.start // pixels : rows.stop // pixels, columns.start // pixels : columns.stop // pixels]
+        for each, (rows, columns) in zip(values, windows, strict=True)
+    ])  # fmt: skip
+
+
 def distance(decoded: Tensor, clips: Tensor, mask: Tensor) -> Tensor:
     """Return squares, absolutes and edges, the things weighing more than the background."""
     weight = 1 + _OBJECT_WEIGHT * mask

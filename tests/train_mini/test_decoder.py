@@ -12,12 +12,12 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor
 
 from train_mini import decoder, export
-from train_mini.decoder import Plan, _cut, _Run
+from train_mini.decoder import Plan, _Run
 from train_mini.latents import encode
 from train_mini.parallel import Ranks
 from train_mini.renderer import draw_clip
 from train_mini.scene import draw_scene
-from train_mini.vae import CHANNELS, as_input
+from train_mini.vae import CHANNELS, as_input, cut
 
 CPU = torch.device("cpu")
 PLAN = Plan(steps=2, clips=1, seed=3)
@@ -96,11 +96,9 @@ def test_a_window_is_the_same_place_in_latents_and_pixels() -> None:
     place = torch.arange(128).float().expand(1, 1, 2, 128, 128)  # its column
     windows = [(slice(16, 80), slice(48, 112))]
 
-    assert range(48, 112) == range(
-        int(_cut(place, windows)[0, 0, 0, 0, 0]), int(_cut(place, windows)[..., -1].max()) + 1
-    )
-    assert (1, 1, 2, 64, 64) == _cut(place, windows).shape
-    assert torch.equal(_cut(place, windows)[..., ::16, ::16], _cut(place[..., ::16, ::16], windows, 16))
+    assert range(48, 112) == range(int(cut(place, windows)[0, 0, 0, 0, 0]), int(cut(place, windows)[..., -1].max()) + 1)
+    assert (1, 1, 2, 64, 64) == cut(place, windows).shape
+    assert torch.equal(cut(place, windows)[..., ::16, ::16], cut(place[..., ::16, ::16], windows, 16))
 
 
 def test_the_export_takes_the_decoder_that_was_mended(folder: Path, tmp_path: Path) -> None:

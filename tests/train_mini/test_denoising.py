@@ -166,18 +166,41 @@ def test_a_run_learns_from_where_its_own_average_leads(folder: Path, work: Path,
     plan = dataclasses.replace(EXPERT if start_from else SMALL, walked=0.5)
     run = _Run(folder, plan, Ranks(), CPU, work / start_from if start_from else None)
     seen: list[dit.Batch] = []
-    losses = run._losses
+    loss = run._loss
 
     def noted(batch: dit.Batch, pictures: Tensor) -> Tensor:
         seen.append(batch)
-        return losses(batch, pictures)
+        return loss(batch, pictures)
 
-    run._losses = noted  # type: ignore[method-assign]
+    run._loss = noted  # type: ignore[method-assign]
     run.step(0)
     plain, _ = run._source.batch(0)
 
     assert (seen[0].sigma < plain.sigma).tolist() == [True, True, False, False]
     assert run.loss is not None
+
+
+def test_what_walked_clips_look_like_counts_under_little_noise_alone(folder: Path, work: Path, tmp_path: Path) -> None:
+    for each in (*folder.iterdir(), work / "vae"):
+        (tmp_path / each.name).symlink_to(each)
+    plan = dataclasses.replace(SMALL, walked=0.5, seen=0.5)
+    plain, seeing = (_Run(tmp_path, dataclasses.replace(plan, seen=seen), Ranks(), CPU, None) for seen in (0, 0.5))
+    seeing._model.load_state_dict(plain._model.state_dict())
+    batch, _ = plain._source.batch(0)
+    wide = {name: getattr(batch, name).repeat(1, 1, 1, 2, 2) for name in ("latents", "noise")}
+    asked = dataclasses.replace(batch, **wide, begins=torch.zeros_like(batch.begins))
+
+    def losses(sigma: float) -> list[Tensor]:
+        under = dataclasses.replace(asked, sigma=torch.full_like(batch.sigma, sigma))
+        return [run._loss(under, under.latents) for run in (plain, seeing)]
+
+    alone, both = losses(0.6)
+    assert both.item() == alone.item()
+    alone, both = losses(0.4)
+    assert both.item() > alone.item() + 0.01
+    both.backward()
+    assert seeing._autoencoder is not None
+    assert all(each.grad is None for each in seeing._autoencoder.parameters())
 
 
 def test_half_of_what_is_kept_is_the_network_before_it_walked(folder: Path, work: Path) -> None:
@@ -243,8 +266,8 @@ def test_a_step_lowers_the_loss_of_its_own_batch(folder: Path, work: Path) -> No
     run = _Run(folder, plan, Ranks(), CPU, work / "ti2v")
     batch, chosen = run._source.batch(0)
     pictures = run._source.cache.pictures[chosen].float()
-    before = run._losses(batch, pictures).mean().item()
+    before = run._loss(batch, pictures).item()
     run.step(0)
 
     assert before == pytest.approx(run.loss)
-    assert run._losses(batch, pictures).mean().item() < before
+    assert run._loss(batch, pictures).item() < before

@@ -47,7 +47,7 @@ def wrong_by(given: Batch, first: float, later: float) -> Wrong:
 def test_a_given_first_frame_is_clean_has_time_zero_and_no_error() -> None:
     given = batch([True, False, True])
     model = wrong_by(given, first=3, later=2)
-    loss = dit.loss_of(model, given)
+    loss = dit.guess_of(model, given).loss
     times = model.time.view(CLIPS, FRAMES, TOKENS)
 
     assert [4, (9 + 4) / 2, 4] == pytest.approx(loss.tolist())
@@ -59,7 +59,7 @@ def test_a_given_first_frame_is_clean_has_time_zero_and_no_error() -> None:
 def test_the_noise_comes_in_by_its_level() -> None:
     given = batch([False] * CLIPS)
     model = wrong_by(given, 0, 0)
-    loss = dit.loss_of(model, given)
+    loss = dit.guess_of(model, given).loss
 
     assert [0] * CLIPS == pytest.approx(loss.tolist(), abs=1e-9)
     assert torch.allclose(0.75 * given.latents[0] + 0.25 * given.noise[0], model.seen[0])
@@ -71,7 +71,7 @@ def test_an_expert_sees_mask_and_picture_and_errs_most_in_the_frame_that_is_give
     given = batch([True, False, True])
     pictures = torch.randn(given.latents.shape, generator=torch.Generator().manual_seed(1))
     model = wrong_by(given, first=3, later=2)
-    loss = dit.expert_loss_of(model, given, pictures)
+    loss = dit.expert_guess_of(model, given, pictures).loss
     noisy, mask, shown = model.seen.split([CHANNELS, 4, CHANNELS], 1)
 
     assert [(4 * 9 + 4) / 5, (9 + 4) / 2, (4 * 9 + 4) / 5] == pytest.approx(loss.tolist())
@@ -87,7 +87,7 @@ def test_a_given_first_frame_that_went_astray_is_asked_to_come_back() -> None:
     plain = batch([True, False, True], (0.5, 0.5, 0.05))
     given = dataclasses.replace(plain, astray=torch.full((3,), 0.1))
     model = Wrong(torch.zeros_like(plain.latents), torch.zeros_like(plain.latents))
-    loss = dit.expert_loss_of(model, given, plain.latents)
+    loss = dit.expert_guess_of(model, given, plain.latents).loss
     seen, x = model.seen[:, :CHANNELS], 0.5 * plain.latents + 0.5 * plain.noise
     other = plain.latents[2, :, 0] - plain.latents[0, :, 0]
 
@@ -151,7 +151,7 @@ def test_the_first_step_moves_every_part_of_the_denoiser() -> None:
     """Gates that are shut at first would leave the layers behind them without a gradient."""
     model = dit.build()
     torch.nn.init.normal_(model.proj_out.weight, std=0.1)
-    dit.loss_of(model, batch([True, False, False])).mean().backward()
+    dit.guess_of(model, batch([True, False, False])).loss.mean().backward()
     still = [name for name, each in model.named_parameters() if each.grad is None or not each.grad.any()]
 
     assert [] == still
