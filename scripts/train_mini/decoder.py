@@ -17,15 +17,16 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch import Tensor
 
-from train_mini import checkpoint, outlines
+from train_mini import checkpoint
 from train_mini.captions import caption
 from train_mini.denoising import Words
 from train_mini.latents import encode, picture_condition
 from train_mini.optimizer import Average, Trainer
+from train_mini.outlines import looks_apart
 from train_mini.parallel import Ranks
 from train_mini.renderer import SIDE, draw_clip
 from train_mini.scene import draw_scene
-from train_mini.vae import CHANNELS, NOISE, as_input, cut, decode_freely, distance, is_kernel, window
+from train_mini.vae import CHANNELS, NOISE, as_input, cut, decode_freely, is_kernel, window
 from train_mini.walking import Way, walked
 
 log = logging.getLogger(__name__)
@@ -45,27 +46,25 @@ _STEPS = 5
 #: How often a denoiser is given the first frame.
 _GIVEN = 0.5
 
-#: As the autoencoder's own training: windows around things, then whole frames.
+#: Windows around things, then whole frames: they are known from the autoencoder's own training, and need few steps.
 _WHOLE_SHARE = 0.95
 _WHOLE = (slice(0, SIDE), slice(0, SIDE))
 
 #: A latent's pixels, each way.
 _PIXELS = 16
 
-#: How much outlines weigh beside pixels: their gradient is then somewhat smaller than the pixels' own. Every second
-#: frame is enough of a clip for them, now the odd ones, now the even.
-_OUTLINES = 0.3
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """How long and how fast to train, and the share of clips that a denoiser has walked back.
 
+    hold: the share of the run after which the learning rate falls.
     clips: windows in a step, of all processes together; of whole frames each process takes one.
     """
 
-    steps: int = 4500
-    lr: float = 2e-3
+    steps: int = 5100
+    lr: float = 6e-4
+    hold: float = 0.88
     clips: int = 6
     walked: float = 0.8
     seed: int = 0
@@ -110,12 +109,10 @@ class _Run:
         latents = self._spoiled(clips, [caption(scene, rng) for scene in scenes], rng)
         decoded = decode_freely(self._vae, cut(latents, windows, _PIXELS))
         asked, things = cut(clips, windows), cut(mask, windows)
-        half = slice(step % 2, None, 2)
-        facing = outlines.distance(decoded[:, :, half], asked[:, :, half], things[:, :, half])
-        loss = distance(decoded, asked, things) + _OUTLINES * facing
+        loss = looks_apart(decoded, asked, things, step % 2)
         loss.backward()
         self._ranks.average(each.grad for each in self._trainer.parameters if each.grad is not None)
-        self._trainer.step(step / self._plan.steps, step)
+        self._trainer.step(step / self._plan.steps, step, hold=self._plan.hold)
         self.average.follow(step)
         self.loss = loss.item() if self.loss is None else 0.98 * self.loss + 0.02 * loss.item()
 

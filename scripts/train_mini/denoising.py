@@ -35,8 +35,9 @@ _BEGINS = 0.3
 #: Where a walk ends, as a share of the noise that it began with.
 _LEFT = (0.15, 0.8)
 
-#: Of so many walked clips under so little noise a step looks at what they look like: under more none is meant.
-_SEEN_CLIPS = 2
+#: What walked clips look like is looked at in so many a step, of all processes together, for decoding takes time; and
+#: under less noise than this, for what is believed under more is a mean of many clips, and rightly blunt.
+_SEEN_CLIPS = 4
 _SEEN_SIGMA = 0.5
 
 #: How much a network as it was before it walked counts in what is kept. Walking takes wobbles away and blunts corners;
@@ -173,10 +174,12 @@ class _Run:
         is_expert = self._is_expert
         guess = dit.expert_guess_of(self._model, batch, pictures) if is_expert else dit.guess_of(self._model, batch)
         loss = (guess.loss * batch.weight).mean()
-        shown = (batch.sigma[: len(batch.left)] < _SEEN_SIGMA).nonzero()[:_SEEN_CLIPS, 0]
+        count = max(1, _SEEN_CLIPS // self._ranks.count)
+        shown = (batch.sigma[: len(batch.left)] < _SEEN_SIGMA).nonzero()[:count, 0]
         if self._autoencoder is None or not len(shown):
             return loss
-        return loss + self._plan.seen * seeing.apart(self._autoencoder, guess.clean[shown], batch.latents[shown])
+        apart = seeing.apart(self._autoencoder, guess.clean[shown], batch.latents[shown])
+        return loss + self._plan.seen * apart * len(shown) / count
 
     def _nothing(self, batch: dit.Batch) -> Tensor:
         """Return the empty caption, padded as the batch's are."""
@@ -211,7 +214,8 @@ class _Run:
         self._model.load_state_dict(state["model"])
         self._average.model.load_state_dict(state["average"])
         self._trainer.restore(state["trainer"])
-        self._before = state.get("before")
+        before = state.get("before")
+        self._before = before and {name: value.to(self._device) for name, value in before.items()}
         return int(state["step"])
 
 

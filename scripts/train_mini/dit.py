@@ -1,4 +1,4 @@
-"""The denoiser: diffusers' own Wan 2.2 transformer, small, and the loss that it learns from.
+"""The denoiser: diffusers' own Wan 2.2 transformer, small, what it makes of a batch, and how wrong that is.
 
 Flow matching as Wan does it: x = (1 - sigma) z + sigma noise, and the network says noise - z.
 """
@@ -78,7 +78,11 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Guess:
-    """What a network makes of a batch: each clip's loss, (clips,), and the clips that it believes under the noise."""
+    """What a network makes of a batch.
+
+    loss: (clips,), how wrong it is; clean: (clips, channels, frames, height, width), the latents that it believes to be
+    under the noise.
+    """
 
     loss: Tensor
     clean: Tensor

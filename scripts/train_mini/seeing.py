@@ -7,19 +7,15 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 from torch.nn import functional
 
-from train_mini import outlines
-from train_mini.vae import cut, decode_freely, distance
+from train_mini.outlines import looks_apart
+from train_mini.vae import cut, decode_freely
 
 #: What is looked at of each clip is the window in which it is most wrong; its side, in latents.
 _SIDE = 4
 
-#: How much outlines weigh beside pixels, as in the decoder's own training; every second frame is enough for them.
-_OUTLINES = 0.3
-_HALF = slice(None, None, 2)
-
 
 def apart(autoencoder: AutoencoderKLWan, clean: Tensor, latents: Tensor) -> Tensor:
-    """Return how far *clean* looks from *latents* where it is most wrong.
+    """Return how far *clean* looks from *latents* where it is most wrong, a mean over the clips; 0 is the same.
 
     Both are (clips, channels, frames, height, width), of 4 rows and columns or more. A gradient reaches
     *clean* alone where *autoencoder* is frozen.
@@ -28,9 +24,7 @@ def apart(autoencoder: AutoencoderKLWan, clean: Tensor, latents: Tensor) -> Tens
     with torch.no_grad():
         asked = decode_freely(autoencoder, cut(latents, windows))
     seen = decode_freely(autoencoder, cut(clean, windows))
-    evenly = torch.ones_like(asked[:, :1])
-    facing = outlines.distance(seen[:, :, _HALF], asked[:, :, _HALF], evenly[:, :, _HALF])
-    return distance(seen, asked, 0 * evenly) + _OUTLINES * facing
+    return looks_apart(seen, asked, None)  # the latent cache keeps no masks
 
 
 def _worst(errors: Tensor) -> list[tuple[slice, slice]]:

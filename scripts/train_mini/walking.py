@@ -83,5 +83,7 @@ def strayed(model: WanTransformer3DModel, batch: dit.Batch, pictures: Tensor, no
     noise[:count] = (walked(model, way, _STEPS) - (1 - there) * way.latents) / there
     sigma[:count] = end
     weight[:count] = (end / end.clamp(min=_EVEN_SIGMA)) ** 2
-    astray = None if batch.astray is None else batch.astray.index_fill(0, torch.arange(count), 0)
+    astray = (
+        None if batch.astray is None else batch.astray.index_fill(0, torch.arange(count, device=batch.astray.device), 0)
+    )
     return dataclasses.replace(batch, noise=noise, sigma=sigma, weight=weight, astray=astray)

@@ -180,27 +180,52 @@ def test_a_run_learns_from_where_its_own_average_leads(folder: Path, work: Path,
     assert run.loss is not None
 
 
-def test_what_walked_clips_look_like_counts_under_little_noise_alone(folder: Path, work: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def looking(folder: Path, work: Path, tmp_path: Path) -> _Run:
+    """Return a run that asks what walked clips look like."""
     for each in (*folder.iterdir(), work / "vae"):
         (tmp_path / each.name).symlink_to(each)
-    plan = dataclasses.replace(SMALL, walked=0.5, seen=0.5)
-    plain, seeing = (_Run(tmp_path, dataclasses.replace(plan, seen=seen), Ranks(), CPU, None) for seen in (0, 0.5))
-    seeing._model.load_state_dict(plain._model.state_dict())
-    batch, _ = plain._source.batch(0)
+    return _Run(tmp_path, dataclasses.replace(SMALL, walked=0.5, seen=0.5, clips=20), Ranks(), CPU, None)
+
+
+def looks(run: _Run, walked: list[float], others: float) -> Tensor:
+    """Return what looking at clips adds to the loss of *run*, where the first ones walked to these levels."""
+    batch, _ = run._source.batch(0)
     wide = {name: getattr(batch, name).repeat(1, 1, 1, 2, 2) for name in ("latents", "noise")}
-    asked = dataclasses.replace(batch, **wide, begins=torch.zeros_like(batch.begins))
+    sigma = torch.full_like(batch.sigma, others)
+    sigma[: len(walked)] = torch.tensor(walked)
+    batch = dataclasses.replace(batch, **wide, sigma=sigma, begins=torch.zeros_like(batch.begins))
+    return run._loss(batch, batch.latents) - dit.guess_of(run._model, batch).loss.mean()
 
-    def losses(sigma: float) -> list[Tensor]:
-        under = dataclasses.replace(asked, sigma=torch.full_like(batch.sigma, sigma))
-        return [run._loss(under, under.latents) for run in (plain, seeing)]
 
-    alone, both = losses(0.6)
-    assert both.item() == alone.item()
-    alone, both = losses(0.4)
-    assert both.item() > alone.item() + 0.01
-    both.backward()
-    assert seeing._autoencoder is not None
-    assert all(each.grad is None for each in seeing._autoencoder.parameters())
+def test_walked_clips_under_little_noise_are_looked_at(looking: _Run) -> None:
+    none, one, four, ten = (
+        looks(looking, [0.4] * count + [0.6] * (10 - count), others=0.6).item() for count in (0, 1, 4, 10)
+    )
+
+    assert none == 0
+    assert 0.01 < one < four
+    assert ten == pytest.approx(four, abs=1e-6), "four of them are enough"
+
+
+def test_clips_that_did_not_walk_are_not_looked_at(looking: _Run) -> None:
+    assert looks(looking, [0.6] * 10, others=0.4).item() == 0
+
+
+def test_each_process_looks_at_its_share_of_the_clips(looking: _Run) -> None:
+    both = looks(looking, [0.4, 0.4] + [0.6] * 8, others=0.6).item()
+    looking._ranks = Rank(0, 2)
+    mine = looks(looking, [0.4] * 10, others=0.6).item()
+
+    assert mine == pytest.approx(2 * both, rel=1e-4), "the mean over the processes is that of all clips"
+
+
+def test_the_autoencoder_that_looks_stays_as_it_is(looking: _Run) -> None:
+    looks(looking, [0.4] * 10, others=0.6).backward()
+
+    assert looking._autoencoder is not None
+    assert all(each.grad is None for each in looking._autoencoder.parameters())
+    assert looking._model.proj_out.weight.grad is not None
 
 
 def test_half_of_what_is_kept_is_the_network_before_it_walked(folder: Path, work: Path) -> None:

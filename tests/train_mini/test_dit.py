@@ -101,6 +101,31 @@ def test_a_given_first_frame_that_went_astray_is_asked_to_come_back() -> None:
     assert expected.tolist() == pytest.approx(loss.tolist(), rel=1e-4)
 
 
+@pytest.mark.parametrize("is_expert", [False, True])
+def test_what_is_believed_under_the_noise_is_wrong_by_the_noises_share_of_the_error(is_expert: bool) -> None:
+    given = batch([True, False, True])
+    model = wrong_by(given, first=3, later=2)
+    guess = dit.expert_guess_of(model, given, given.latents) if is_expert else dit.guess_of(model, given)
+    error = torch.full_like(given.latents, 2)
+    error[:, :, 0] = 3
+    if not is_expert:
+        error[[0, 2], :, 0] = 0  # what is given is known
+
+    assert torch.allclose(given.latents + given.sigma.view(-1, 1, 1, 1, 1) * error, guess.clean, atol=1e-5)
+
+
+def test_a_frame_that_went_astray_is_believed_where_it_belongs() -> None:
+    plain = batch([True, False, True])
+    given = dataclasses.replace(plain, astray=torch.full((3,), 0.1))
+    seen = Wrong(torch.zeros_like(plain.latents), torch.zeros_like(plain.latents))
+    dit.expert_guess_of(seen, given, plain.latents)
+    way = (seen.seen[:, :CHANNELS] - plain.latents) / plain.sigma.view(-1, 1, 1, 1, 1)
+
+    guess = dit.expert_guess_of(Wrong(way, torch.zeros_like(way)), given, plain.latents)
+
+    assert torch.allclose(plain.latents, guess.clean, atol=1e-5)
+
+
 def test_beside_the_noise_are_zeros_where_nothing_is_given() -> None:
     pictures = torch.ones(2, CHANNELS, FRAMES, SIDE, SIDE)
     beside = dit.beside(pictures, torch.tensor([False, True]))

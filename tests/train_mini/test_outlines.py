@@ -34,7 +34,7 @@ THERE = SQUARE.expand(1, 1, FRAMES, SIDE, SIDE)
 
 
 def blunt() -> Tensor:
-    """Return what pixels are best guessed as where a square wobbles by two: its corners are gone."""
+    """Return the best guess of each pixel, a median, where a square wobbles and in one case of three is a ball."""
     places = itertools.product(range(-2, 3), repeat=2)
     wobbling = [mask("square", 30 + x, 30 + y) for x, y in places]
     return torch.stack([*wobbling, *[mask("ball", radius=1.1 * RADIUS)] * 12]).median(0).values
@@ -67,6 +67,56 @@ def test_what_is_no_thing_does_not_count() -> None:
 
     assert outlines.distance(beside, asked, THERE) == 0
     assert outlines.distance(beside, asked, torch.ones_like(THERE)) > 0
+
+
+def test_each_clip_counts_alike_in_the_order_of_its_frames() -> None:
+    moving = torch.cat([clip(mask(shape, at, at), 1.5)[:, :, :1] for shape, at in (("square", 26), ("star", 34))], 2)
+    dim = 0.2 * torch.cat([clip(mask("ball", at, 30), 1.5)[:, :, :1] for at in (24, 36)], 2)
+    asked, seen = torch.cat([moving, dim]), torch.cat([moving.flip(2), dim])
+    there = torch.ones(2, 1, FRAMES, SIDE, SIDE)
+    alone = outlines.distance(moving.flip(2), moving, there[:1])
+
+    assert alone > 0.5
+    assert outlines.distance(seen, asked, there) == pytest.approx(alone.item() / 2)
+
+
+@pytest.mark.parametrize("axes", [(3,), (4,), (3, 4)])
+def test_an_edge_faces_its_way_whichever_that_is(axes: tuple[int, ...]) -> None:
+    """A slope down to the right is no blunter than one down to the left. On 62 pixels the cells lie evenly."""
+    asked, seen, there = (each[..., :62, :62] for each in (clip(mask("star")), clip(mask("ball")), THERE))
+    turned = [each.flip(axes) for each in (seen, asked, there)]
+
+    assert outlines.distance(*turned) == pytest.approx(outlines.distance(seen, asked, there).item(), rel=1e-4)
+
+
+def test_a_slope_has_one_way() -> None:
+    down, across = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    for slope in (down - across, down + across - SIDE):
+        edge = (0.5 + slope / 2**0.5).clamp(0, 1)
+        ways = outlines._facing(clip(edge)).sum((0, 2, 3, 4))
+        assert ways.max() / ways.sum() == pytest.approx(1 / 1.5, abs=0.01), "cos^4 at 0 and at 45 degrees each way"
+
+
+def test_a_thing_where_nothing_was_asked_is_one_and_not_without_end() -> None:
+    asked = torch.zeros_like(clip(SQUARE))
+
+    assert outlines.distance(clip(SQUARE), asked, torch.ones_like(THERE)) == pytest.approx(1)
+    assert outlines.distance(asked, asked, torch.ones_like(THERE)) == 0
+
+
+def test_looks_are_pixels_and_the_outlines_of_every_second_frame() -> None:
+    asked = clip(SQUARE)
+    decoded = asked.clone()
+    decoded[:, :, 1] = clip(mask("ball"))[:, :, 1]
+    there = torch.ones_like(THERE)
+    pixels, outlined = (
+        vae.distance(decoded, asked, 0 * there),
+        outlines.distance(decoded[:, :, 1:], asked[:, :, 1:], there[:, :, 1:]),
+    )
+
+    assert outlines.looks_apart(decoded, asked, None, 0) == pytest.approx(pixels.item())
+    assert outlines.looks_apart(decoded, asked, None, 1) == pytest.approx((pixels + 0.3 * outlined).item())
+    assert outlines.looks_apart(decoded, asked, THERE, 0) == pytest.approx(vae.distance(decoded, asked, THERE).item())
 
 
 def test_an_even_clip_has_a_finite_gradient() -> None:
