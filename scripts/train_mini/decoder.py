@@ -62,7 +62,7 @@ class Plan:
     clips: windows in a step, of all processes together; of whole frames each process takes one.
     """
 
-    steps: int = 5100
+    steps: int = 4500
     lr: float = 6e-4
     hold: float = 0.88
     clips: int = 6

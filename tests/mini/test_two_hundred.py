@@ -17,12 +17,12 @@ PLAN = Plan(singles=100, pairs=100, pictures=40, steps=OWN.steps, guidance=OWN.g
 
 #: Well under what docs/mini.md says was measured: another processor rounds otherwise.
 TEXT = {
-    "single color": 0.97, "single background": 0.97, "single motion": 0.96, "single shape": 0.86,
-    "pair colors": 0.95, "pair shapes": 0.76, "pair relation": 0.95, "pair motion": 0.95, "pair background": 0.95,
+    "single color": 0.97, "single background": 0.97, "single motion": 0.96, "single shape": 0.88,
+    "pair colors": 0.95, "pair shapes": 0.79, "pair relation": 0.95, "pair motion": 0.95, "pair background": 0.95,
 }  # fmt: skip
-GIVEN = {"picture last looks": 0.72, "picture motion": 0.93, "picture first frame": 0.87}
-#: The experts draw the first frame anew; of two in three it reaches 30 dB.
-ANEW = {"picture last looks": 0.78, "picture motion": 0.93, "picture first frame": 0.57}
+GIVEN = {"picture last looks": 0.8, "picture motion": 0.93, "picture first frame": 0.87}
+#: The experts draw the first frame anew; of three in four it reaches 30 dB.
+ANEW = {"picture last looks": 0.82, "picture motion": 0.93, "picture first frame": 0.68}
 
 
 def below(report: Report, bars: dict[str, float]) -> dict[str, float]:
@@ -45,7 +45,7 @@ def test_four_steps_with_the_pair_are_nearly_as_good_as_twenty_without(task: str
 
     many, quick = evaluate(OWN.folder_of(task), PLAN), evaluate(OWN.folder_of(task), few)
 
-    worse = {name: (rate, quick.rates[name]) for name, rate in many.rates.items() if quick.rates[name] < rate - 0.08}
+    worse = {name: (rate, quick.rates[name]) for name, rate in many.rates.items() if quick.rates[name] < rate - 0.06}
     assert {} == worse
 
 
