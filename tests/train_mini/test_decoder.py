@@ -33,9 +33,9 @@ def folder(work: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def clips() -> Tensor:
-    """Return one drawn clip as the autoencoder takes it."""
+    """Return one drawn clip as the autoencoder takes it, small and short."""
     rng = numpy.random.default_rng(0)
-    return as_input(draw_clip(draw_scene(rng), rng).pixels[None])
+    return as_input(draw_clip(draw_scene(rng), rng, frames=5, side=64).pixels[None])
 
 
 def test_only_the_decoder_learns_and_a_run_that_was_ended_goes_on(folder: Path) -> None:
