@@ -113,11 +113,17 @@ def _export(run: Run) -> None:
 
 
 def _judge(run: Run) -> None:
-    """Write what the weights do with held-out prompts: for each way to use them a report, and a sheet of its clips."""
+    """Write what the weights do with held-out prompts: for each way to use them a report, and a sheet of its clips.
+
+    Raises FileNotFoundError where there are none: nothing judged must not look like everything right.
+    """
     plain = evaluation_cases.Plan(steps=_STEPS, guidance=_GUIDANCE, seed=run.seed)
     pair = dataclasses.replace(plain, steps=4, guidance=1.0, shift=export.PAIR_SHIFT, loras=run.out / "loras")
     ways = {"ti2v": plain, "t2v": plain, "i2v": plain, "t2v-4steps": pair, "i2v-4steps": pair}
     possible = [name for name, plan in ways.items() if _can_be_asked(run.out, name, plan)]
+    if not possible:
+        raise FileNotFoundError(f"{run.out} holds no weights to judge")
+    run.work.mkdir(parents=True, exist_ok=True)
     for name in possible[run.ranks.rank :: run.ranks.count]:
         shown: list[Judged] = []
         report = evaluation.evaluate(run.out / name.split("-")[0], ways[name], shown.append)

@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 RANK = 8
 #: The low half is exported stronger than it was trained: the line that it learned is a mean of many, blunter than each.
-#: It gives two things' shapes 5 points in 100; the high half gains nothing by it.
+#: It gave two things' shapes 5 points in 100, when it was chosen on the clips that are judged; the high half gained
+#: nothing by it.
 ALPHAS = {"high": float(RANK), "low": 1.35 * RANK}
 _TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"]
 _STAGE = 6

@@ -38,7 +38,7 @@ def looks_apart(decoded: Tensor, clips: Tensor, mask: Tensor | None, first: int 
     """Return how far *decoded* looks from *clips*, pixels and outlines together, a mean over the clips; 0 is the same.
 
     As in `distance`; mask: how much of a thing there is, None where that is not known: then all of a clip counts alike.
-    Of outlines every second frame is looked at, from frame *first* on: that tells as much for half the time.
+    Of outlines every second frame is looked at, from frame *first* on: it takes half the time.
     """
     things = torch.zeros_like(clips[:, :1]) if mask is None else mask
     outlined = torch.ones_like(clips[:, :1]) if mask is None else mask

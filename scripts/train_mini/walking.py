@@ -83,7 +83,7 @@ def strayed(model: WanTransformer3DModel, batch: dit.Batch, pictures: Tensor, no
     noise[:count] = (walked(model, way, _STEPS) - (1 - there) * way.latents) / there
     sigma[:count] = end
     weight[:count] = (end / end.clamp(min=_EVEN_SIGMA)) ** 2
-    astray = (
-        None if batch.astray is None else batch.astray.index_fill(0, torch.arange(count, device=batch.astray.device), 0)
-    )
+    astray = batch.astray if batch.astray is None else batch.astray.clone()
+    if astray is not None:
+        astray[:count] = 0
     return dataclasses.replace(batch, noise=noise, sigma=sigma, weight=weight, astray=astray)
