@@ -19,7 +19,7 @@ LAYERS = {
     "engines": 3,
     "comfyui": 2, "models": 2, "media": 2,
     "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1,
-    "errors": 0, "settings_rest": 0, "settings_start": 0,
+    "errors": 0,
 }  # fmt: skip
 DOORS = {"handler", "rest", "cli"}
 LOG_USERS = {*DOORS, "app", "serverless"}
@@ -136,23 +136,23 @@ def _row_of(dotted: str, package: str, rows: frozenset[str]) -> str | None:
 
 def readers_of_the_environment(modules: Iterable[Module]) -> list[str]:
     """
-    Find os.environ, os.getenv and their kin outside settings.py.
+    Find os.environ, os.getenv and their kin outside settings/.
 
     handler.py may call `os.environ.setdefault`: it reads nothing of ours, and the SDK looks while it is imported.
     """
     found = []
     for module in modules:
-        if module.name == "wanworker.settings":
+        if module.unit == "settings":
             continue
         allowed = set(_setdefault_calls(module.tree)) if module.name == "handler" else set()
         found += [
-            module.finding(node.lineno, f"os.{node.attr} is read in settings.py only")
+            module.finding(node.lineno, f"os.{node.attr} is read in settings/ only")
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT and ast.unparse(node.value) == "os"
             if node not in allowed
         ]
         found += [
-            module.finding(item.line, f"{item.target} is read in settings.py only")
+            module.finding(item.line, f"{item.target} is read in settings/ only")
             for item in module.imports
             if item.target in {f"os.{name}" for name in ENVIRONMENT}
         ]

@@ -199,7 +199,7 @@ def test_an_action_that_imports_another_is_found(tmp_path: Path) -> None:
     ["import os\nos.environ['A']", "import os\nos.getenv('A')", "from os import environ", "from os import getenv"],
 )
 def test_a_reader_of_the_environment_is_found(tmp_path: Path, text: str) -> None:
-    files = {"process/program.py": text, "settings.py": text}
+    files = {"process/program.py": text, "settings/_worker.py": text}
 
     (line,) = boundaries.readers_of_the_environment(tree(tmp_path, files))
 

@@ -1,4 +1,4 @@
-"""The knobs of the worker's start; part of Settings, and imported by settings.py only."""
+"""The knobs of the worker's start; part of Settings, and imported by settings/_worker.py only."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
-from wanworker.settings_rest import RestSettings
-from wanworker.settings_start import StartSettings, comma_separated
+from wanworker.settings._rest import RestSettings
+from wanworker.settings._start import StartSettings, comma_separated
 
 EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini"]
 
@@ -236,7 +236,7 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
     kept = {
         name: value for name, value in source.items() if name in _CHILD_VARIABLES or name.startswith(_CHILD_PREFIXES)
     }
-    package_parent = str(Path(__file__).resolve().parent.parent)
+    package_parent = str(Path(__file__).resolve().parents[2])
     paths = [package_parent, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
     return {**kept, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}
 
