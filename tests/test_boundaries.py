@@ -102,7 +102,7 @@ def test_loading_every_module_of_the_worker_loads_nothing_heavy(ours: tuple[Modu
     [
         ("errors.py", "from wanworker.spec import Size"),
         ("spec.py", "import wanworker.settings"),
-        ("media/video.py", "def f():\n    from wanworker.jobs.store import JobStore"),
+        ("media/video.py", "def f():\n    from wanworker.jobs.store.job_store import JobStore"),
         ("media/video.py", "from ..models import hardware"),
         ("engines/base.py", "from wanworker import render"),
         ("render.py", "from wanworker.serverless.answer import fit"),

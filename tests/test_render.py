@@ -21,7 +21,7 @@ from wanworker.errors import (
     RequestIdReused,
 )
 from wanworker.jobs.model import JobStatus
-from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.render import Limits, Order, Prepared, Renderer
 from wanworker.spec import RenderSpec, Size
 

@@ -16,7 +16,7 @@ from wanworker.engines.facts import FactKeeper
 from wanworker.engines.preload import Preloader
 from wanworker.engines.roster import Roster
 from wanworker.jobs.model import is_request_id
-from wanworker.jobs.store import JobStore
+from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.inputs import InputReader
 from wanworker.process.age import age_s
 from wanworker.render import Renderer

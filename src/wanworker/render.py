@@ -18,7 +18,7 @@ from wanworker.engines.roster import Roster
 from wanworker.errors import DiskFull, RequestIdReused, UnknownJob
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import Job, JobStatus
-from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.picture import crop_to_aspect
 from wanworker.produce import Place, produce

@@ -13,7 +13,7 @@ from fakes import command_line
 from fakes.pictures import png_bomb
 from wanworker.cli import render
 from wanworker.jobs.model import JobStatus
-from wanworker.jobs.store import JobStore
+from wanworker.jobs.store.job_store import JobStore
 
 SHORT = ("--size", "64x64", "--frames", "5", "--steps", "2", "--engine", "mini")
 

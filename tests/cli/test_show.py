@@ -15,7 +15,7 @@ import pytest
 
 from wanworker.cli.show import why, with_fields
 from wanworker.jobs.model import JobStatus
-from wanworker.jobs.store import JobStore
+from wanworker.jobs.store.job_store import JobStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HANDLER = ROOT / "tests" / "fakes" / "handler.py"

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.jobs.store.job_store import JobRequest, JobStore
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.jobs.model import Job, JobError, JobStatus, Output
-from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.video import VideoWriter
 from wanworker.progress import Progress
 

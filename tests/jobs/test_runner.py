@@ -9,7 +9,7 @@ from fakes.other_workers import request
 from wanworker.errors import EngineFailed, EngineTimeout, RequestIdReused, UnknownJob
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.runner import QueueFull, Runner
-from wanworker.jobs.store import JobStore
+from wanworker.jobs.store.job_store import JobStore
 from wanworker.progress import Progress
 
 

@@ -7,8 +7,8 @@ import pytest
 from fakes.other_workers import request
 from wanworker.app import Worker
 from wanworker.errors import InputUnavailable
-from wanworker.jobs.kept import KeptRequests
 from wanworker.jobs.model import JobStatus
+from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.rest.rendering import Rendering
 
 FIELDS = {"task": "ti2v-5B", "prompt": "a cat", "seed": 5, "size": "64*64", "frame_num": 5}

@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 
 from fakes.other_workers import Clock
-from wanworker.jobs.kept import KeptRequests
 from wanworker.jobs.model import JobStatus
-from wanworker.jobs.owner import Owner
+from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.jobs.runner import Runner
-from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.jobs.store.job_store import JobRequest, JobStore
+from wanworker.jobs.store.owner import Owner
 from wanworker.rest.aftermath import Aftermath
 from wanworker.rest.webhooks import Webhooks
 from wanworker.settings import child_environment

@@ -4,7 +4,7 @@ import pytest
 
 from fakes.other_workers import Clock
 from wanworker.jobs.model import JobStatus, Output
-from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.rest.rendering import ACTION
 from wanworker.rest.sweep import Sweeper
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wanworker.engines.base import Report
 from wanworker.engines.facts import FactKeeper
 from wanworker.engines.roster import Roster
-from wanworker.jobs.store import JobStore
+from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.bucket import Bucket
 from wanworker.media.inputs import InputReader
 from wanworker.render import Renderer

@@ -14,7 +14,7 @@ from wanworker.actions.fields import parse
 from wanworker.actions.graph_answer import documented_timeout
 from wanworker.actions.i2v_request import I2vRequest
 from wanworker.jobs.model import check_request_id, spec_hash
-from wanworker.jobs.store import JobRequest
+from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs import InputReader, Source
 from wanworker.media.picture import picture_size
 from wanworker.render import Order, Prepared

@@ -17,7 +17,7 @@ from wanworker.actions.graph_inputs import InputField, checked_inputs, read_inpu
 from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash
-from wanworker.jobs.store import JobRequest
+from wanworker.jobs.store.job_store import JobRequest
 from wanworker.render import Order, Prepared
 from wanworker.spec import GraphSpec
 

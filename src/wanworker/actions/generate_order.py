@@ -9,7 +9,7 @@ from typing import Any
 
 from wanworker.actions.generate_request import GenerateRequest
 from wanworker.jobs.model import Job, spec_hash
-from wanworker.jobs.store import JobRequest
+from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs import InputReader
 from wanworker.media.picture import picture_size
 from wanworker.render import Order, Prepared

@@ -98,7 +98,7 @@ def _started(argv: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes
 
 def _finder(jobs_dir: Path, request_id: str) -> Callable[[], Job | None]:
     from wanworker.errors import WorkerError
-    from wanworker.jobs.store import JobStore
+    from wanworker.jobs.store.job_store import JobStore
 
     store = JobStore(jobs_dir)
 

@@ -11,7 +11,7 @@ from typing import Unpack
 from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, WorkerError
 from wanworker.jobs.model import Job, JobChanges, JobError, JobStatus
-from wanworker.jobs.store import JobStore
+from wanworker.jobs.store.job_store import JobStore
 from wanworker.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from typing import Any
 
 from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
-from wanworker.jobs.live import Live
+from wanworker.jobs._active_job import Live
 from wanworker.jobs.model import Job, JobError, JobStatus
-from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
 
 __all__ = ["Live", "QueueFull", "Render", "Runner"]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from wanworker.errors import UnknownJob, WorkerError
-from wanworker.jobs.kept import KeptRequests
 from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.jobs.runner import Runner
-from wanworker.jobs.store import JobRequest, JobStore
+from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.rest.rendering import ACTION
 from wanworker.rest.status import status_of

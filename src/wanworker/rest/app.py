@@ -14,8 +14,8 @@ from starlette.staticfiles import StaticFiles
 
 import wanworker
 from wanworker.app import Worker
-from wanworker.jobs.kept import KeptRequests
 from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.jobs.runner import Runner
 from wanworker.media.disk import in_thread
 from wanworker.rest import failures

@@ -15,8 +15,8 @@ from wanworker.actions.fields import parse
 from wanworker.actions.generate_order import job_request
 from wanworker.app import Worker
 from wanworker.errors import InputRefused, UnknownJob
-from wanworker.jobs.kept import KeptRequests
 from wanworker.jobs.model import Job, JobStatus, check_request_id, is_request_id
+from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.jobs.runner import Live, Runner
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs import Source

@@ -15,8 +15,8 @@ from wanworker.engines.base import Report
 from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.comfyui.graphs import missing_for
 from wanworker.errors import InputUnavailable
-from wanworker.jobs.kept import KeptRequests
 from wanworker.jobs.model import Job
+from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs import InputReader
 from wanworker.rest.body import fitted

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from wanworker.errors import UnknownJob
-from wanworker.jobs.store import PAGE_LIMIT
+from wanworker.jobs.store.job_store import PAGE_LIMIT
 from wanworker.rest.body import GenerateBody
 from wanworker.rest.desk import Desk
 from wanworker.rest.download import Downloads
@@ -66,7 +66,7 @@ class Deleted(BaseModel):
     deleted: Literal[True]
 
 
-#: What a `next_cursor` looks like (jobs/index.py).
+#: What a `next_cursor` looks like (jobs/store/_index.py).
 CURSOR = r"^\d{4}-\d\d-\d\d\.\d{1,15}$"
 
 _MP4 = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}

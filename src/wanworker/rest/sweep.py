@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wanworker.errors import WorkerError
 from wanworker.jobs.model import Job, JobStatus
-from wanworker.jobs.store import PAGE_LIMIT, JobStore
+from wanworker.jobs.store.job_store import PAGE_LIMIT, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.rest.rendering import ACTION
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wanworker.jobs.disk import Disk
 from wanworker.jobs.model import is_request_id
+from wanworker.jobs.store.disk import Disk
 
 _log = logging.getLogger(__name__)
 

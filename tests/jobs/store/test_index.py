@@ -7,9 +7,9 @@ import pytest
 
 from fakes.other_workers import MIDNIGHT, elsewhere
 from wanworker.errors import InvalidRequest
-from wanworker.jobs.disk import Disk
-from wanworker.jobs.index import ENTRY_BYTES, Index
 from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.store._index import ENTRY_BYTES, Index
+from wanworker.jobs.store.disk import Disk
 
 DAY_S = 86_400
 

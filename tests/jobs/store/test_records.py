@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fakes.other_workers import Clock, elsewhere
-from wanworker.jobs.disk import Disk
 from wanworker.jobs.model import Job, JobStatus
-from wanworker.jobs.records import Records
+from wanworker.jobs.store._records import Records
+from wanworker.jobs.store.disk import Disk
 
 
 def records(root: Path, clock: Clock | None = None) -> Records:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wanworker.errors import InvalidRequest
-from wanworker.jobs.disk import Disk
 from wanworker.jobs.model import Job
+from wanworker.jobs.store.disk import Disk
 
 #: Every entry has this many bytes, so that a file's size tells how many there are. The longest id leaves 14 spare.
 ENTRY_BYTES = 128

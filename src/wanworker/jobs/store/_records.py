@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Iterator
 
 from wanworker.errors import DiskFull, EngineUnavailable
-from wanworker.jobs.disk import Disk
 from wanworker.jobs.model import Job, is_request_id
+from wanworker.jobs.store.disk import Disk
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wanworker.errors import DiskFull, EngineUnavailable
-from wanworker.jobs.disk import Disk, write_durably
+from wanworker.jobs.store.disk import Disk, write_durably
 
 
 def fails_halfway(error_number: int) -> object:

@@ -10,12 +10,12 @@ import pytest
 
 from fakes.other_workers import Clock, claimants, elsewhere, request
 from wanworker.errors import DiskFull, EngineUnavailable, Interrupted, InvalidRequest, UnknownJob
-from wanworker.jobs.disk import write_durably
 from wanworker.jobs.model import Job, JobError, JobStatus, Output
-from wanworker.jobs.store import PAGE_LIMIT, JobStore
+from wanworker.jobs.store.disk import write_durably
+from wanworker.jobs.store.job_store import PAGE_LIMIT, JobStore
 
 OUTPUT = Output("/out/job-1.mp4", "video", "video/mp4", 7, "ab", 64, 48, 16.0, 17, 1.06, "h264")
-BENCH = Path(__file__).parents[2] / "bench" / "store.py"
+BENCH = Path(__file__).parents[3] / "bench" / "store.py"
 
 
 def worker(root: Path, clock: Clock | None = None) -> JobStore:
