@@ -221,7 +221,7 @@ async def _upload(url: str) -> None:
 
 def _noise(path: Path) -> Path:
     """Make a clip of some 5 MB that stays so when it is copied: noise, which nothing compresses."""
-    from wanworker.media import ffmpeg
+    from wanworker.media.video import ffmpeg
 
     source = ["-f", "lavfi", "-i", "nullsrc=size=640x384:rate=16,geq=random(1)*255:128:128", "-frames:v", "81"]
     rate = ["-c:v", "mpeg4", "-pix_fmt", "yuv420p", "-b:v", "7.9M"]

@@ -175,7 +175,7 @@ def _made(folder: Path) -> Path:
 
 def _video(path: Path, size_bytes: int) -> Path:
     """Make a real clip of exactly *size_bytes*: a `free` box, which players pass over, fills it up."""
-    from wanworker.media import ffmpeg
+    from wanworker.media.video import ffmpeg
 
     source = ["-f", "lavfi", "-i", "testsrc=size=128x128:rate=16", "-frames:v", "17"]
     subprocess.run([ffmpeg.program(), "-loglevel", "error", *source, "-pix_fmt", "yuv420p", str(path)], check=True)

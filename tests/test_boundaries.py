@@ -102,8 +102,8 @@ def test_loading_every_module_of_the_worker_loads_nothing_heavy(ours: tuple[Modu
     [
         ("errors.py", "from wanworker.spec import Size"),
         ("spec.py", "import wanworker.settings"),
-        ("media/video.py", "def f():\n    from wanworker.jobs.store.job_store import JobStore"),
-        ("media/video.py", "from ..models import hardware"),
+        ("media/video/writer.py", "def f():\n    from wanworker.jobs.store.job_store import JobStore"),
+        ("media/video/writer.py", "from ..models import hardware"),
         ("engines/base.py", "from wanworker import render"),
         ("render.py", "from wanworker.serverless.answer import fit"),
         ("__init__.py", "from wanworker.errors import WorkerError"),
@@ -236,19 +236,19 @@ def test_torch_in_the_child_and_runpod_in_the_handler_are_in_place(tmp_path: Pat
 
 def test_a_lower_module_that_takes_settings_is_found(tmp_path: Path) -> None:
     files = {
-        "media/inputs.py": "from wanworker.settings import Settings",
-        "media/video.py": "from wanworker.settings import child_environment",
+        "media/inputs/reader.py": "from wanworker.settings import Settings",
+        "media/video/writer.py": "from wanworker.settings import child_environment",
         "engines/mini.py": "from wanworker.settings import Settings",
     }
 
     (line,) = boundaries.users_of_settings_below(tree(tmp_path, files))
 
-    assert line.startswith("src/wanworker/media/inputs.py:1:")
+    assert line.startswith("src/wanworker/media/inputs/reader.py:1:")
 
 
 def test_a_slow_import_at_module_level_is_found(tmp_path: Path) -> None:
     files = {
-        "media/video.py": "import numpy as np",
+        "media/video/writer.py": "import numpy as np",
         "media/sheet.py": "def f():\n    from PIL import Image",
         "media/kinds.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy",
         "engines/resident/pipelines.py": "import numpy, torch",
@@ -257,7 +257,7 @@ def test_a_slow_import_at_module_level_is_found(tmp_path: Path) -> None:
 
     (line,) = boundaries.slow_imports_at_start(tree(tmp_path, files))
 
-    assert line.startswith("src/wanworker/media/video.py:1: numpy")
+    assert line.startswith("src/wanworker/media/video/writer.py:1: numpy")
 
 
 def test_a_module_of_the_worker_that_loads_the_childs_is_found(tmp_path: Path) -> None:

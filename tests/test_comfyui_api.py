@@ -19,7 +19,7 @@ from PIL import Image
 from door import ask, contains, refused_port
 from fakes.files import file_server
 from fakes.graphs import saving
-from wanworker.media.video import decode_check
+from wanworker.media.video.writer import decode_check
 
 EXAMPLES = json.loads((Path(__file__).parent / "documents" / "comfyui_api.json").read_text())
 

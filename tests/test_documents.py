@@ -37,7 +37,7 @@ from wanworker.comfyui.graph import read_graph
 from wanworker.comfyui.preflight import check
 from wanworker.comfyui.problems import as_error
 from wanworker.engines.base import EngineRow
-from wanworker.media.video import decode_check
+from wanworker.media.video.writer import decode_check
 from wanworker.settings import Settings
 from wanworker.spec import RenderSpec, Size
 from write_pages import REQUESTS

@@ -27,8 +27,8 @@ import pages
 from fakes.rest_server import serving
 from fakes.worker_process import worker_environment
 from pages import ROOT
-from wanworker.media.mp4 import VideoFacts
-from wanworker.media.video import decode_check
+from wanworker.media.video.mp4 import VideoFacts
+from wanworker.media.video.writer import decode_check
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 

@@ -68,7 +68,7 @@ def test_a_section_says_what_is_seen_why_and_what_to_do(code: str) -> None:
 )
 def test_a_quoted_error_is_one_that_the_source_says(code: str, text: str) -> None:
     said = patterns().get(code, ())
-    # media/inputs.py puts the input's name before what is wrong with it.
+    # media/inputs/reader.py puts the input's name before what is wrong with it.
     bare = re.sub(r"^reference image: ", "", text)
 
     assert any(re.fullmatch(pattern, bare) for pattern in said) or text == made(code)

@@ -20,7 +20,7 @@ from fakes.pictures import png_bomb
 from fakes.recordings import film, sound
 from fakes.wan.home import make_home
 from wanworker.app import Worker
-from wanworker.media.video import decode_check
+from wanworker.media.video.writer import decode_check
 
 EXAMPLES = json.loads((Path(__file__).parent / "documents" / "worker_api.json").read_text())
 

@@ -17,7 +17,7 @@ from wanworker.engines.preload import Preloader
 from wanworker.engines.roster import Roster
 from wanworker.jobs.model import is_request_id
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.media.inputs import InputReader
+from wanworker.media.inputs.reader import InputReader
 from wanworker.process.age import age_s
 from wanworker.render import Renderer
 from wanworker.settings import Settings

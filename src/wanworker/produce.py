@@ -11,9 +11,9 @@ from wanworker.engines.base import Engine, GraphEngine, Rendered, Report
 from wanworker.errors import EngineUnavailable, NoOutput
 from wanworker.jobs.model import Output
 from wanworker.media.disk import in_thread
-from wanworker.media.file_facts import file_facts
-from wanworker.media.mp4 import VideoFacts
-from wanworker.media.video import probe
+from wanworker.media.outputs.file_facts import file_facts
+from wanworker.media.video.mp4 import VideoFacts
+from wanworker.media.video.writer import probe
 from wanworker.spec import TASKS, GraphSpec, RenderSpec
 
 

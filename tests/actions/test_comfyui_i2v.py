@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from door import ask
-from wanworker.media.mp4 import facts
+from wanworker.media.video.mp4 import facts
 
 STYLE = "style.safetensors"
 

@@ -5,7 +5,7 @@ import pytest
 from wanworker.actions.fields import parse
 from wanworker.actions.generate_request import GenerateRequest
 from wanworker.errors import InvalidRequest
-from wanworker.media.inputs import Source
+from wanworker.media.inputs.reader import Source
 from wanworker.spec import TASKS, Lora, Size
 
 

@@ -9,7 +9,7 @@ import pytest
 from fakes.recordings import film, sound
 from wanworker.actions.graph_inputs import InputField, checked_inputs, read_inputs
 from wanworker.errors import InputRefused, InputUnavailable, InvalidRequest
-from wanworker.media.inputs import InputReader
+from wanworker.media.inputs.reader import InputReader
 
 
 def field(name, data="eA==", **more):

@@ -21,8 +21,8 @@ from wanworker.engines.mini import MiniEngine
 from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.errors import OutOfMemory
-from wanworker.media.frames import read_frames
-from wanworker.media.video import decode_check
+from wanworker.media.video._frames import read_frames
+from wanworker.media.video.writer import decode_check
 from wanworker.progress import Progress
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, RenderSpec, Size

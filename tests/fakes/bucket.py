@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from wanworker.media.bucket import Bucket
+from wanworker.media.outputs.bucket import Bucket
 
 NAME = "videos"
 _ACCOUNT = "123456789012"

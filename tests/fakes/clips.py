@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from wanworker.media import ffmpeg
-from wanworker.media.video import VideoWriter
+from wanworker.media.video import ffmpeg
+from wanworker.media.video.writer import VideoWriter
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

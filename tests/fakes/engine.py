@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wanworker.engines.base import Capabilities, EngineRow, Readiness, Rendered, Report
-from wanworker.media.video import VideoWriter
+from wanworker.media.video.writer import VideoWriter
 from wanworker.progress import Progress
 from wanworker.spec import TASKS, RenderSpec
 

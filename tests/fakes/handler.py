@@ -15,7 +15,7 @@ from typing import Any
 
 from wanworker.jobs.model import Job, JobError, JobStatus, Output
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.media.video import VideoWriter
+from wanworker.media.video.writer import VideoWriter
 from wanworker.progress import Progress
 
 OUT_DIR = Path(os.environ["WAN_OUT_DIR"])

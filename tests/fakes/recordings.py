@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from wanworker.media.ffmpeg import program
+from wanworker.media.video.ffmpeg import program
 
 
 def sound(path: Path, *, with_cover: bool = False) -> Path:

@@ -16,7 +16,7 @@ from train_mini.evaluation_cases import Case, Judged, judged
 from wanworker.engines.mini import MiniEngine
 from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
-from wanworker.media.frames import read_frames
+from wanworker.media.video._frames import read_frames
 from wanworker.models.miniature import miniature
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RenderSpec

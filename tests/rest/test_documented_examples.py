@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from wanworker.media.video import decode_check
+from wanworker.media.video.writer import decode_check
 from wanworker.settings import child_environment
 
 #: requests, as in the document: post, ask every so often with .get("progress", 0), save the content.

@@ -10,9 +10,9 @@ from typing import Any
 from wanworker.actions.base import Context
 from wanworker.errors import NoOutput
 from wanworker.jobs.model import Job, JobStatus, Output
-from wanworker.media.mp4 import VideoFacts
-from wanworker.media.outputs import deliver
-from wanworker.media.video import probe
+from wanworker.media.outputs.delivery import deliver
+from wanworker.media.video.mp4 import VideoFacts
+from wanworker.media.video.writer import probe
 
 
 def status_block(job: Job) -> dict[str, Any]:

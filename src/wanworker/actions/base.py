@@ -10,8 +10,8 @@ from wanworker.engines.base import Report
 from wanworker.engines.facts import FactKeeper
 from wanworker.engines.roster import Roster
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.media.bucket import Bucket
-from wanworker.media.inputs import InputReader
+from wanworker.media.inputs.reader import InputReader
+from wanworker.media.outputs.bucket import Bucket
 from wanworker.render import Renderer
 from wanworker.settings import Settings
 

@@ -15,8 +15,8 @@ from wanworker.actions.graph_answer import documented_timeout
 from wanworker.actions.i2v_request import I2vRequest
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
-from wanworker.media.inputs import InputReader, Source
-from wanworker.media.picture import picture_size
+from wanworker.media.inputs.picture import picture_size
+from wanworker.media.inputs.reader import InputReader, Source
 from wanworker.render import Order, Prepared
 from wanworker.spec import RenderSpec, size_at_aspect
 

@@ -10,8 +10,8 @@ from typing import Any
 from wanworker.actions.generate_request import GenerateRequest
 from wanworker.jobs.model import Job, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
-from wanworker.media.inputs import InputReader
-from wanworker.media.picture import picture_size
+from wanworker.media.inputs.picture import picture_size
+from wanworker.media.inputs.reader import InputReader
 from wanworker.render import Order, Prepared
 from wanworker.spec import RenderSpec, Size, Task, size_at_aspect
 

@@ -12,9 +12,9 @@ from typing import Any
 from wanworker.actions.base import Context
 from wanworker.errors import EngineTimeout, GraphTimeout, NoOutput
 from wanworker.jobs.model import Job, Output
-from wanworker.media.mp4 import VideoFacts
-from wanworker.media.outputs import deliver
-from wanworker.media.video import probe
+from wanworker.media.outputs.delivery import deliver
+from wanworker.media.video.mp4 import VideoFacts
+from wanworker.media.video.writer import probe
 
 #: The deadline of a comfyui_* job that names none, in seconds, as documented.
 DEFAULT_TIMEOUT_S = 600.0

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from wanworker.actions.fields import Request
 from wanworker.errors import InputRefused, InvalidRequest
-from wanworker.media.inputs import InputReader, Source
+from wanworker.media.inputs.reader import InputReader, Source
 from wanworker.spec import Upload
 
 _Kind = Literal["image", "audio", "video"]

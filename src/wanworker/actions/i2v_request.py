@@ -14,7 +14,7 @@ from wanworker.actions.graph_answer import DEFAULT_TIMEOUT_S
 from wanworker.actions.lora_field import LoraField
 from wanworker.actions.picture_request import PictureRequest
 from wanworker.errors import InvalidRequest
-from wanworker.media.inputs import Source
+from wanworker.media.inputs.reader import Source
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, RenderSpec, Size, nearest_frames
 
 #: The documented area of a size that is left out; the picture gives its shape.

@@ -6,7 +6,7 @@ from typing import Literal
 
 from wanworker.actions.fields import Request
 from wanworker.errors import InvalidRequest
-from wanworker.media.inputs import Source
+from wanworker.media.inputs.reader import Source
 from wanworker.spec import Size
 
 _KINDS: tuple[Literal["url", "base64", "path"], ...] = ("url", "base64", "path")

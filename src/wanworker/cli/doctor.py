@@ -28,7 +28,7 @@ _NARROWEST, _WIDEST = 80, 140
 
 
 def _ffmpeg() -> str:
-    from wanworker.media import ffmpeg
+    from wanworker.media.video import ffmpeg
     from wanworker.serverless.fitness import check_ffmpeg
 
     check_ffmpeg(ffmpeg.program)

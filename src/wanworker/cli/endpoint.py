@@ -66,12 +66,12 @@ class Endpoint:
 
     async def save(self, piece: Piece, part: Path) -> None:
         """Decode or download; see Target. A link is guarded as any fetch is, and gets no key."""
-        from wanworker.media import dataurl
         from wanworker.media.disk import in_thread
-        from wanworker.media.fetch import FetchLimits, fetch
+        from wanworker.media.inputs import data_uri
+        from wanworker.media.inputs.fetch import FetchLimits, fetch
 
         if piece.data:
-            content = await in_thread(dataurl.decode, piece.data, max_bytes=_MAX_PIECE_BYTES)
+            content = await in_thread(data_uri.decode, piece.data, max_bytes=_MAX_PIECE_BYTES)
             await in_thread(part.write_bytes, content)
             return
         await fetch(

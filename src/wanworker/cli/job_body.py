@@ -84,7 +84,7 @@ def _file(args: Namespace) -> dict[str, Any]:
 
 
 def _base64(file: Source) -> str:
-    from wanworker.media.base64_text import base64_text
+    from wanworker.media.outputs.base64_text import base64_text
 
     try:
         return base64_text(file.path)

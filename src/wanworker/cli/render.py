@@ -57,8 +57,8 @@ def run(args: Namespace) -> int:
 
 
 async def _render(payload: dict[str, Any], args: Namespace, settings: Settings, log: Path) -> int:
-    from wanworker.media.contact_sheet import contact_sheet
     from wanworker.media.disk import in_thread
+    from wanworker.media.video.contact_sheet import contact_sheet
 
     answer = await _answer(payload, settings)
     video = Path(answer["result"]["path"])

@@ -126,7 +126,7 @@ def _watch(process: subprocess.Popen[bytes], find: Callable[[], Job | None]) -> 
 def _show_result(job: Job, log_path: Path) -> int:
     import asyncio
 
-    from wanworker.media.contact_sheet import contact_sheet
+    from wanworker.media.video.contact_sheet import contact_sheet
 
     output = job.outputs[0]
     video = Path(output.path)

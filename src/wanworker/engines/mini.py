@@ -12,8 +12,8 @@ from wanworker.engines.resident.progress import reporting
 from wanworker.engines.resident.protocol import Adapter, Model, Render
 from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
-from wanworker.media.sound import add_sound, sound_duration_s
-from wanworker.media.video import probe
+from wanworker.media.video.sound import add_sound, sound_duration_s
+from wanworker.media.video.writer import probe
 from wanworker.models.loras import LoraFile
 from wanworker.models.miniature import miniature, unknown_words
 from wanworker.models.miniature_loras import own_loras

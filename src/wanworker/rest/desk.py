@@ -19,8 +19,8 @@ from wanworker.jobs.model import Job, JobStatus, check_request_id, is_request_id
 from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.jobs.runner import Live, Runner
 from wanworker.media.disk import in_thread
-from wanworker.media.inputs import Source
-from wanworker.media.urls import parse_url
+from wanworker.media.inputs.reader import Source
+from wanworker.media.inputs.urls import parse_url
 from wanworker.rest.body import GenerateBody, checked, generate_fields
 from wanworker.rest.refusals import Gone, NotReady
 from wanworker.rest.rendering import ACTION

@@ -17,7 +17,7 @@ from wanworker.rest.refusals import Forbidden, TooLarge, Unauthorized
 _OPEN_PATHS = frozenset({"/", "/ui", "/ping", "/ready"})
 _OPEN_FOLDER = "/ui/"
 
-#: A picture of 32 MB (media/inputs.py) as base64, and the other fields.
+#: A picture of 32 MB (media/inputs/reader.py) as base64, and the other fields.
 MAX_BODY_BYTES = 44_000_000
 
 

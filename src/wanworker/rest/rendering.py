@@ -18,7 +18,7 @@ from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.media.disk import in_thread
-from wanworker.media.inputs import InputReader
+from wanworker.media.inputs.reader import InputReader
 from wanworker.rest.body import fitted
 
 log = logging.getLogger(__name__)

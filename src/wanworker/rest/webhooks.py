@@ -24,7 +24,7 @@ import aiohttp
 from yarl import URL
 
 from wanworker.errors import RequestError
-from wanworker.media.urls import Resolve, checked_addresses, parse_url, resolve_by_system, shown
+from wanworker.media.inputs.urls import Resolve, checked_addresses, parse_url, resolve_by_system, shown
 from wanworker.serverless.answer import strict
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wanworker.engines.interpreters import kernel_in
 from wanworker.errors import EngineUnavailable
-from wanworker.media import ffmpeg
+from wanworker.media.video import ffmpeg
 from wanworker.models.gpu_kernel import KernelRun
 from wanworker.models.hardware import gpus
 from wanworker.settings import Settings, child_environment

@@ -28,7 +28,7 @@ from wanworker.errors import (
     NoOutput,
     OutOfMemory,
 )
-from wanworker.media.video import decode_check
+from wanworker.media.video.writer import decode_check
 from wanworker.models.hardware import Gpu
 from wanworker.progress import Progress
 from wanworker.settings import Settings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from wanworker.comfyui.client import ComfyClient
 from wanworker.engines.comfyui.graphs import Uploads
-from wanworker.media.sound import sound_duration_s
-from wanworker.media.video import probe
+from wanworker.media.video.sound import sound_duration_s
+from wanworker.media.video.writer import probe
 from wanworker.spec import RenderSpec
 
 #: What Wan's own preprocessing leaves in a prepared folder, and the slot of the graph that takes each.

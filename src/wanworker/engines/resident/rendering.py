@@ -17,7 +17,7 @@ from wanworker.engines.resident.protocol import Done, Render
 from wanworker.engines.resident.resampling import resampled
 from wanworker.engines.resident.sampling import distilled_scheduler, scheduler_for
 from wanworker.errors import EngineFailed, InputUnavailable
-from wanworker.media.video import VideoWriter
+from wanworker.media.video.writer import VideoWriter
 
 if TYPE_CHECKING:
     from wanworker.engines.resident.resampling import Frame, Frames

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wanworker.engines.wan_cli.argv import clips_for
-from wanworker.media import ffmpeg
+from wanworker.media.video import ffmpeg
 
 #: Upstream counts sound in frames of 30 a second, and pictures in 16 (wan/modules/s2v/audio_encoder.py).
 _SOUND_FPS, _VIDEO_FPS = 30, 16

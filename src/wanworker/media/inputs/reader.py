@@ -1,0 +1,150 @@
+"""A caller's pictures, sounds and films: from a URL, base64 text or a path to a checked file in the job's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wanworker.errors import InputUnavailable, RequestError
+from wanworker.media.disk import in_thread, new_file
+from wanworker.media.inputs import data_uri
+from wanworker.media.inputs._allowed_dirs import copy_file, directory_below, file_below
+from wanworker.media.inputs._filetype import HEAD_BYTES, FileType, describe, serves_as, sniff
+from wanworker.media.inputs._streams import require_stream
+from wanworker.media.inputs.fetch import FetchLimits, Network, fetch
+from wanworker.media.inputs.picture import write_clean_png
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an input comes from. `field` is the request's field that named it; errors carry it to the doors."""
+
+    kind: Literal["url", "base64", "path"]
+    value: str
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputLimits:
+    """What inputs may cost: sizes of the files as they arrive, and times for one download and one look by ffmpeg."""
+
+    image_bytes: int = 32_000_000
+    image_pixels: int = 64_000_000
+    audio_bytes: int = 64_000_000
+    video_bytes: int = 256_000_000
+    fetch_timeout_s: float = 60.0
+    open_timeout_s: float = 20.0
+
+
+class InputReader:
+    """
+    Bring inputs into a job's folder.
+
+    *allow_hosts* are private hosts that URLs may lead to, *roots* the folders that paths may lie in. Every method
+    writes below the folder it is given and nowhere else; whatever happens, its temporary file is gone afterwards, and
+    once it has returned, raised or been cancelled, nothing of it runs on: the caller can remove the folder.
+
+    Every method raises InputUnavailable for what cannot be had or is not what it should be, InputRefused for what we
+    do not read, DiskFull; *label* begins the message: "reference image: http://... answered 404."
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_hosts: Sequence[str] = (),
+        roots: Sequence[Path] = (),
+        limits: InputLimits | None = None,
+        network: Network | None = None,
+    ) -> None:
+        self._allow_hosts = tuple(allow_hosts)
+        self._roots = tuple(roots)
+        self._limits = limits or InputLimits()
+        self._network = network or Network()
+
+    async def image(self, source: Source, folder: Path, name: str, *, label: str = "image") -> Path:
+        """Return `{name}.png`: the picture, upright, RGB, fully decoded once (see media/inputs/picture.py)."""
+        target = folder / f"{name}.png"
+        with _labelled(label, source.field), _temporary(folder / f"{name}.part") as part:
+            await self._bring(source, part, self._limits.image_bytes)
+            await in_thread(write_clean_png, part, target, max_pixels=self._limits.image_pixels)
+        return target
+
+    async def picture(self, source: Source, folder: Path, name: str, *, label: str = "image") -> Path:
+        """Return `{name}` with the suffix of its content: the picture as it arrived, transparency and all, checked."""
+        decoded = folder / f"{name}-decoded.png"
+        with _labelled(label, source.field), _temporary(folder / f"{name}.part") as part, _temporary(decoded):
+            await self._bring(source, part, self._limits.image_bytes)
+            await in_thread(write_clean_png, part, decoded, max_pixels=self._limits.image_pixels)
+            file_type = sniff(part.read_bytes()[:HEAD_BYTES])
+            return part.replace(folder / f"{name}{file_type.suffix if file_type else '.png'}")
+
+    async def audio(self, source: Source, folder: Path, name: str, *, label: str = "audio") -> Path:
+        """Return `{name}` with the suffix of its content: a sound, or a film with one, as it arrived."""
+        return await self._recording(source, folder / name, "sound", self._limits.audio_bytes, label)
+
+    async def video(self, source: Source, folder: Path, name: str, *, label: str = "video") -> Path:
+        """Return `{name}` with the suffix of its content: a film or an animated GIF, as it arrived."""
+        return await self._recording(source, folder / name, "film", self._limits.video_bytes, label)
+
+    def directory(self, value: str, *, label: str = "folder", field: str | None = None) -> Path:
+        """Return the folder below the roots that *value* names; it is used where it lies."""
+        with _labelled(label, field):
+            return directory_below(value, self._roots)
+
+    async def _recording(
+        self, source: Source, stem: Path, kind: Literal["sound", "film"], max_bytes: int, label: str
+    ) -> Path:
+        with _labelled(label, source.field), _temporary(stem.with_name(f"{stem.name}.part")) as part:
+            await self._bring(source, part, max_bytes)
+            file_type = _type_of(part, kind)
+            await require_stream(part, kind, reader=file_type.reader, timeout_s=self._limits.open_timeout_s)
+            return part.replace(stem.with_name(stem.name + file_type.suffix))
+
+    async def _bring(self, source: Source, part: Path, max_bytes: int) -> None:
+        """Write what *source* names to *part*. A data URI is taken in any field: people put it where the URL goes."""
+        if source.kind == "base64" or data_uri.is_data_url(source.value):
+            await in_thread(_write_decoded, source.value, part, max_bytes)
+        elif source.kind == "url":
+            limits = FetchLimits(max_bytes, self._limits.fetch_timeout_s)
+            await fetch(source.value, part, limits=limits, allow_hosts=self._allow_hosts, network=self._network)
+        else:
+            await in_thread(copy_file, file_below(source.value, self._roots), part, max_bytes=max_bytes)
+
+
+@contextmanager
+def _labelled(label: str, field: str | None) -> Iterator[None]:
+    """Begin the message of a RequestError with the input's name, and let it carry the field."""
+    try:
+        yield
+    except RequestError as error:
+        raise type(error)(f"{label}: {error}", hint=error.hint, field=error.field or field) from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _write_decoded(text: str, part: Path, max_bytes: int) -> None:
+    content = data_uri.decode(text, max_bytes=max_bytes)
+    with new_file(part):
+        part.write_bytes(content)
+
+
+def _type_of(path: Path, kind: Literal["sound", "film"]) -> FileType:
+    """Tell the type by content, if it can serve as *kind*."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    file_type = sniff(head)
+    if file_type is None or not serves_as(file_type, kind):
+        wanted = (
+            "a sound (WAV, MP3, FLAC, Ogg, M4A, AAC)" if kind == "sound" else "a film (MP4, WebM, MOV, MKV, AVI, GIF)"
+        )
+        raise InputUnavailable(f"it looks like {describe(head)}, not {wanted}.")
+    return file_type

@@ -1,0 +1,89 @@
+"""A caller's URL: parsed once, shown without its secrets, and led to addresses that may be connected to."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
+
+from yarl import URL
+
+from wanworker.errors import InputRefused, InputUnavailable
+from wanworker.media.inputs.addresses import is_listed, is_public
+
+#: Turn a host name and a port into addresses. Raises OSError or UnicodeError.
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+_URL_CHARS = 8192
+_HOST = re.compile(r"[\w.:-]+", re.ASCII)
+_SEND_OTHERWISE = "Send a public http(s) URL, or the file itself as base64 text."
+
+
+def parse_url(text: str, base: URL | None = None) -> URL:
+    """
+    Read a URL, relative to *base* where there is one, and refuse what no picture's URL looks like.
+
+    One parser serves the check and the connection, so the two cannot disagree about the host. ASCII text is taken as
+    it is written: to encode it anew would break the signatures of some storage services.
+    """
+    if len(text) > _URL_CHARS or re.search(r"[\x00-\x1f\x7f\\]", text):
+        raise InputRefused("the URL is too long or holds control characters or backslashes.", hint=_SEND_OTHERWISE)
+    try:
+        url = URL(text, encoded=text.isascii() and " " not in text)
+        url = base.join(url) if base is not None else url
+        host = url.raw_host or ""
+    except ValueError as error:
+        raise InputRefused("the URL cannot be parsed.", hint=_SEND_OTHERWISE) from error
+    if url.scheme not in {"http", "https"}:
+        given = f"scheme {url.scheme[:20]!r}" if url.scheme else "no scheme"
+        raise InputRefused(f"the URL has {given}; only http and https are fetched.", hint=_SEND_OTHERWISE)
+    if "@" in url.raw_authority:
+        raise InputRefused(
+            f"the URL of {host[:80]!r} holds a user name; such URLs are not fetched.", hint=_SEND_OTHERWISE
+        )
+    if _HOST.fullmatch(host) is None:
+        raise InputRefused("the URL names no valid host.", hint=_SEND_OTHERWISE)
+    return url
+
+
+def shown(url: URL) -> str:
+    """Return what a message may say of *url*: no query, no fragment, nothing overlong."""
+    text = f"{url.scheme}://{url.raw_authority}{url.raw_path}"
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+async def resolve_by_system(host: str, port: int) -> Sequence[str]:
+    """Return the addresses of *host* by the system's resolver. Raises OSError or UnicodeError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+async def checked_addresses(url: URL, allow_hosts: Sequence[str], resolve: Resolve) -> Sequence[str]:
+    """Resolve the host, once, and return its addresses when every one of them may be connected to."""
+    host = url.raw_host or ""
+    addresses = await _addresses_of(url, host, resolve)
+    if is_listed(host, allow_hosts):
+        return addresses
+    if not all(is_public(address) or is_listed(address, allow_hosts) for address in addresses):
+        # The address stays untold: a caller could map the operator's network with it.
+        raise InputRefused(
+            f"{shown(url)} leads to a private or reserved address.",
+            hint=f"{_SEND_OTHERWISE} The operator can list private hosts in WAN_ALLOW_HOSTS.",
+        )
+    return addresses
+
+
+async def _addresses_of(url: URL, host: str, resolve: Resolve) -> Sequence[str]:
+    try:
+        return (str(ip_address(host)),)
+    except ValueError:
+        pass  # A name, or a number in one of the spellings that only a resolver understands.
+    try:
+        addresses = await resolve(host, url.port or 0)
+    except (OSError, UnicodeError) as error:
+        raise InputUnavailable(f"{shown(url)}: the host name cannot be resolved.") from error
+    if not addresses:
+        raise InputUnavailable(f"{shown(url)}: the host name has no address.")
+    return addresses

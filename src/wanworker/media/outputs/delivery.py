@@ -1,0 +1,138 @@
+"""
+How a file reaches its caller: as base64 in the answer, by a bucket's link, smaller, or by its path. Never not at all.
+
+RunPod drops an answer that is too large without a word, so what fits is computed before anything is encoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wanworker.errors import EngineError
+from wanworker.media.outputs.base64_text import base64_text, encoded_chars, largest_file
+from wanworker.media.outputs.bucket import Bucket
+from wanworker.media.disk import in_thread
+from wanworker.media.outputs.file_facts import FileFacts, file_facts, mime_of
+from wanworker.media.video.mp4 import VideoFacts
+from wanworker.media.outputs._reencode import reencode
+from wanworker.media.outputs._upload import LINK_LIFETIME_S, Sleep, UploadFailed, upload
+
+__all__ = ["Delivered", "FileFacts", "deliver", "file_facts", "mime_of"]
+
+#: What the answer still gets besides the JSON that was counted: `delivery`, a link, the SDK's own `{"output": ...}`.
+ENVELOPE_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """
+    Hold what the answer says of one file.
+
+    `data` is a data URI (or bare base64), `url` a link, `path` the file itself, which is always kept. `report` is the
+    answer's `delivery`: `how` (base64, bucket, reencoded or path), `reason`, `size_bytes`, and what else there is to
+    say. It holds no link and no key, so that it may be stored.
+    """
+
+    data: str | None
+    url: str | None
+    path: Path
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file on its way out, with what each way needs to know."""
+
+    path: Path
+    size_bytes: int
+    mime: str
+    bare: bool
+    room_chars: int
+
+    def prefix(self, mime: str) -> str:
+        return "" if self.bare else f"data:{mime};base64,"
+
+    @property
+    def fits(self) -> bool:
+        return encoded_chars(self.size_bytes, prefix=self.prefix(self.mime)) <= self.room_chars
+
+
+async def deliver(
+    path: Path,
+    *,
+    mime: str,
+    facts: VideoFacts | None,
+    want_data: bool,
+    answer_bytes: int,
+    limit_bytes: int,
+    bucket: Bucket | None,
+    key: str,
+    work_dir: Path,
+    always_upload: bool = False,
+    bare: bool = False,
+    sleep: Sleep = asyncio.sleep,
+) -> Delivered:
+    """
+    Choose and perform the delivery of *path*, of type *mime* and (a video) with *facts*.
+
+    *answer_bytes* is the JSON answer without the file, *limit_bytes* what the whole may be. Wanted data that fits
+    becomes a data URI (*bare*: base64 alone); what does not fit goes to *bucket* under *key*; without a bucket, or when
+    it refuses, a video is re-encoded to fit (in *work_dir*, the original untouched); what remains has its path.
+    Without *want_data* nothing leaves the machine, except with *always_upload*: the job brought its own bucket. Raises
+    OSError when *path* cannot be read; nothing else that could lose a finished video.
+    """
+    room_chars = max(0, limit_bytes - answer_bytes - ENVELOPE_BYTES)
+    file = _File(path, path.stat().st_size, mime, bare, room_chars)
+    url, trouble = None, ""
+    if bucket is not None and (always_upload or (want_data and not file.fits)):
+        try:
+            url = await upload(bucket, path, key, mime=mime, sleep=sleep)
+        except UploadFailed as error:
+            trouble = str(error)
+    if not want_data:
+        return _by_reference(file, url, trouble or "No base64 was asked for.")
+    if file.fits:
+        data = await in_thread(base64_text, path, prefix=file.prefix(mime))
+        return Delivered(data, url, path, _report(file, "base64", trouble or "It fits into the answer."))
+    too_large = f"As base64 it is larger than the {room_chars} characters that the answer has room for."
+    if url is not None:
+        return _by_reference(file, url, too_large)
+    return await _smaller(file, facts, work_dir, " ".join(filter(None, (too_large, trouble))))
+
+
+async def _smaller(file: _File, facts: VideoFacts | None, work_dir: Path, reason: str) -> Delivered:
+    """Put a re-encoded copy into the answer; the original stays where it is, and is all there is when that fails."""
+    if facts is None or not file.mime.startswith("video/"):
+        return _by_reference(file, None, f"{reason} {file.mime} is not re-encoded.")
+    copy = work_dir / f"{file.path.stem}-fitted.mp4"
+    prefix = file.prefix("video/mp4")
+    try:
+        made = await reencode(file.path, copy, max_bytes=largest_file(file.room_chars, prefix=prefix), facts=facts)
+        data = await in_thread(base64_text, copy, prefix=prefix)
+    except (EngineError, OSError) as error:
+        return _by_reference(file, None, f"{reason} {error}")
+    finally:
+        copy.unlink(missing_ok=True)
+    report = _report(file, "reencoded", reason) | {
+        "size_bytes": made.facts.size_bytes,
+        "original_size_bytes": file.size_bytes,
+        "original_path": str(file.path),
+        "width": made.facts.width,
+        "height": made.facts.height,
+        "video_bps": made.plan.video_bps,
+        "note": "The data is a copy of lower quality; the original is kept at original_path.",
+    }
+    return Delivered(data, None, file.path, report)
+
+
+def _by_reference(file: _File, url: str | None, reason: str) -> Delivered:
+    if url is None:
+        return Delivered(None, None, file.path, _report(file, "path", reason))
+    return Delivered(None, url, file.path, _report(file, "bucket", reason) | {"url_expires_s": LINK_LIFETIME_S})
+
+
+def _report(file: _File, how: str, reason: str) -> dict[str, Any]:
+    return {"how": how, "reason": reason, "size_bytes": file.size_bytes}

@@ -1,0 +1,91 @@
+"""The frames of a video as pixels, through ffmpeg's PPM: each picture carries its own size, so nothing is probed."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from wanworker.errors import NoOutput
+from wanworker.media.video import ffmpeg
+
+if TYPE_CHECKING:
+    import numpy
+
+AS_PPM = ("-fps_mode", "passthrough", "-c:v", "ppm", "-f", "image2pipe", "pipe:1")
+
+
+class Frame(NamedTuple):
+    """One picture: sides in pixels, `rgb` rows from the top with three bytes a pixel."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+
+def iter_frames(path: Path) -> Iterator[Frame]:
+    """
+    Decode *path* frame by frame, one in memory at a time; close the iterator to stop early.
+
+    Blocking: it belongs into a child process, a thread or a test. Raises NoOutput when it does not decode.
+    """
+    argv = [ffmpeg.program(), "-hide_banner", "-nostdin", "-loglevel", "error", "-xerror", *ffmpeg.reading(path)]
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(
+            [*argv, "-map", "0:v:0", *AS_PPM],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=ffmpeg.ENVIRONMENT,
+        )
+        try:
+            assert process.stdout is not None
+            yield from pictures_in(process.stdout)
+            if process.wait() != 0:
+                stderr.seek(0)
+                said = ffmpeg.last_words(stderr.read().decode("utf-8", "replace"))
+                raise NoOutput(f"{path.name} does not decode. {said}")
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def read_frames(path: Path) -> numpy.ndarray[tuple[int, int, int, int], numpy.dtype[numpy.uint8]]:
+    """Return all frames, shape (frames, height, width, 3). Raises NoOutput when it does not decode or has none."""
+    import numpy
+
+    pictures = [
+        numpy.frombuffer(frame.rgb, numpy.uint8).reshape(frame.height, frame.width, 3) for frame in iter_frames(path)
+    ]
+    if not pictures:
+        raise NoOutput(f"{path.name} has no frames.")
+    return numpy.stack(pictures)
+
+
+async def read_some(path: Path, indices: Sequence[int], *, long_side_px: int) -> list[Frame]:
+    """
+    Return the frames numbered *indices* (ascending, from 0), the longer side scaled to *long_side_px*.
+
+    Raises NoOutput when one of them does not decode.
+    """
+    chosen = "+".join(f"eq(n,{index})" for index in indices)
+    scale = f"scale='if(gte(iw,ih),{long_side_px},-2)':'if(gte(iw,ih),-2,{long_side_px})':flags=lanczos"
+    finished = await ffmpeg.run(*ffmpeg.reading(path), "-map", "0:v:0", "-vf", f"select='{chosen}',{scale}", *AS_PPM)
+    pictures = list(pictures_in(io.BytesIO(finished.stdout)))
+    if finished.returncode != 0 or len(pictures) != len(indices):
+        raise NoOutput(f"{path.name} does not decode. {ffmpeg.last_words(finished.stderr)}")
+    return pictures
+
+
+def pictures_in(stream: IO[bytes]) -> Iterator[Frame]:
+    """Split ffmpeg's PPM stream (`P6`, `width height`, `255`, pixels); a picture cut short ends it."""
+    while stream.readline() == b"P6\n":
+        width, height = (int(word) for word in stream.readline().split())
+        stream.readline()
+        rgb = stream.read(width * height * 3)
+        if len(rgb) < width * height * 3:
+            return
+        yield Frame(width, height, rgb)

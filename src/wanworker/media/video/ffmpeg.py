@@ -1,0 +1,132 @@
+"""The ffmpeg that imageio-ffmpeg brings: where it is, one run of it, and what its failures mean."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+
+from wanworker.errors import DiskFull, EngineError, EngineFailed, EngineUnavailable
+from wanworker.media.video.mp4 import VideoFacts
+
+#: ffmpeg reads files that strangers send: it sees no environment of ours.
+ENVIRONMENT: Mapping[str, str] = MappingProxyType({"LC_ALL": "C"})
+
+#: Containers only. ffmpeg would also follow playlists (HLS, concat), which name other files and addresses.
+_DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,webp_anim,mpegts,mpeg,ogg,flv,asf"
+
+_FULL = ("No space left on device", "Disk quota exceeded")  # the second is how a RunPod network volume says it
+_NO_NEWS = re.compile(r"\[out#|frame=|Conversion failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run of ffmpeg gave."""
+
+    returncode: int
+    stdout: bytes
+    stderr: str
+
+
+@functools.cache
+def program() -> str:
+    """Return the absolute path of ffmpeg. Raises EngineUnavailable when there is none."""
+    import imageio_ffmpeg
+
+    try:
+        found: str | None = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise EngineUnavailable("There is no ffmpeg here; imageio-ffmpeg brings one.") from error
+    if found is None:
+        raise EngineUnavailable("The ffmpeg that imageio-ffmpeg names cannot be executed.")
+    return found
+
+
+def reading(path: Path) -> tuple[str, ...]:
+    """Return the arguments that open *path* as an input: as a local file, in a known container, and nothing else."""
+    return ("-protocol_whitelist", "file", "-format_whitelist", _DEMUXERS, "-i", f"file:{path}")
+
+
+async def run(*arguments: str) -> Run:
+    """
+    Run ffmpeg to its end and return what it said; a failure is a return code, not an exception.
+
+    On cancellation the process is dead before CancelledError goes on. Raises EngineUnavailable without an ffmpeg.
+    """
+    process = await asyncio.create_subprocess_exec(
+        program(),
+        "-hide_banner",
+        "-nostdin",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    try:
+        stdout, stderr = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Run(process.returncode or 0, stdout, stderr.decode("utf-8", "replace"))
+
+
+def failure(doing: str, returncode: int, stderr: str) -> EngineError:
+    """Return the error for a failed run: DiskFull where ffmpeg says so, else EngineFailed with its last words."""
+    said = last_words(stderr)
+    if any(text in stderr for text in _FULL):
+        return DiskFull(f"The disk is full: ffmpeg could not {doing}.")
+    ending = f"was killed by signal {-returncode}" if returncode < 0 else f"ended with code {returncode}"
+    return EngineFailed(f"ffmpeg could not {doing}: it {ending}. {said}".rstrip())
+
+
+def last_words(stderr: str) -> str:
+    """Return the last three lines that say something, without memory addresses, statistics and summaries."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not _NO_NEWS.match(line)]
+    return re.sub(r" @ 0x[0-9a-f]+", "", " | ".join(lines[-3:]))[:600]
+
+
+def rate(fps: float) -> Fraction:
+    """Return *fps* as the fraction that video uses: 23.976, 29.97 and 59.94 are n * 1000 / 1001."""
+    ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
+    if fps > 20 and fps != round(fps) and abs(float(ntsc) - fps) < 0.006:
+        return ntsc
+    return Fraction(fps).limit_denominator(1000)
+
+
+def frames_counted(stdout: bytes) -> int:
+    """Return the last frame count that `-progress pipe:1` wrote; 0 where there is none."""
+    counts = re.findall(rb"^frame=\s*(\d+)", stdout, re.MULTILINE)
+    return int(counts[-1]) if counts else 0
+
+
+def facts_in(stderr: str, *, frames: int, size_bytes: int) -> VideoFacts | None:
+    """
+    Read the facts from what ffmpeg prints about its input and output; None where there is no video in it. Pure.
+
+    The size is the output's (rotation applied), the codec and the sound are the input's. ffmpeg prints fps with two
+    digits, which `rate` makes exact again.
+    """
+    source, _, sink = stderr.partition("Output #0")
+    codec = re.search(r"Stream #0:\d+.*?: Video: (\w+)", source)
+    shown = re.search(r": Video: .*?[ ,](\d{1,5})x(\d{1,5})[ ,].*?([\d.]+k?) fps", sink)
+    if codec is None or shown is None or not frames:
+        return None
+    fps = float(rate(float(shown[3].removesuffix("k")) * (1000 if shown[3].endswith("k") else 1)))
+    return VideoFacts(
+        width=int(shown[1]),
+        height=int(shown[2]),
+        fps=fps,
+        frames=frames,
+        duration_s=frames / fps,
+        size_bytes=size_bytes,
+        codec=codec[1],
+        has_audio=re.search(r"Stream #0:\d+.*?: Audio: ", source) is not None,
+    )
