@@ -16,7 +16,7 @@ from wanworker.engines.base import EngineRow
 from wanworker.engines.comfyui.graphs.loras import STEP_LORAS
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import WorkerError
-from wanworker.models.loras import STEP_PAIRS, sibling_of
+from wanworker.models.files.loras import STEP_PAIRS, sibling_of
 from wanworker.settings import Settings
 from wanworker.spec import RANGES, TASKS
 

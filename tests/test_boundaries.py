@@ -218,7 +218,7 @@ def test_the_handler_may_set_what_the_sdk_reads_and_read_nothing(tmp_path: Path)
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("models/hardware.py", "def f():\n    import torch"),
+        ("models/machine/hardware.py", "def f():\n    import torch"),
         ("engines/mini.py", "from diffusers import WanPipeline"),
         ("app.py", "import runpod.serverless"),
         ("engines/resident/child.py", "import runpod"),

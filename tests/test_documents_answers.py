@@ -25,8 +25,8 @@ from wanworker.app import Worker
 from wanworker.engines.facts import Kernel
 from wanworker.engines.preload import Preload
 from wanworker.errors import GraphTimeout
-from wanworker.models.gpu_kernel import KernelRun
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.gpu_kernel import KernelRun
+from wanworker.models.machine.hardware import Gpu
 from wanworker.serverless.answer import error_answer
 from wanworker.settings import Settings
 

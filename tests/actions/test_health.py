@@ -8,7 +8,7 @@ from pathlib import Path
 from door import ask
 from fakes.engine import ScriptedEngine
 from wanworker.app import Worker
-from wanworker.models.gpu_kernel import KernelRun
+from wanworker.models.machine.gpu_kernel import KernelRun
 
 
 async def test_health_carries_what_doctor_knows(make_settings, tmp_path):

@@ -18,10 +18,10 @@ from wanworker.engines.base import Engine, EngineRow
 from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.roster import Roster
 from wanworker.engines.wan_cli.engine import WanCli
-from wanworker.models.catalogue import PRESETS
-from wanworker.models.doctor import Report, Row
-from wanworker.models.gpu_kernel import KernelRun
-from wanworker.models.hardware import Gpu
+from wanworker.models.hub.catalogue import PRESETS
+from wanworker.models.machine.doctor import Report, Row
+from wanworker.models.machine.gpu_kernel import KernelRun
+from wanworker.models.machine.hardware import Gpu
 from wanworker.serverless.fitness import Unfit
 from wanworker.settings import Settings, load_settings
 

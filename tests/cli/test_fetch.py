@@ -18,7 +18,7 @@ from fakes.wan.home import make_checkpoint, write_safetensors
 from wanworker.cli import fetch
 from wanworker.cli.base import CommandFailed
 from wanworker.errors import DiskFull
-from wanworker.models.catalogue import PRESETS
+from wanworker.models.hub.catalogue import PRESETS
 
 FASTWAN = PRESETS["fastwan-5b"]
 MODEL = FASTWAN.files[0]

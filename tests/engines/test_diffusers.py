@@ -20,7 +20,7 @@ from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.media.video._frames import read_frames
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu
 from wanworker.progress import Progress
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, Lora, RenderSpec, Size

@@ -14,8 +14,8 @@ from wanworker.engines import ENGINES
 from wanworker.engines.base import Readiness
 from wanworker.engines.facts import FactKeeper, Machine
 from wanworker.engines.roster import Roster
-from wanworker.models.gpu_kernel import KernelRun
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.gpu_kernel import KernelRun
+from wanworker.models.machine.hardware import Gpu
 
 CARD = Gpu("NVIDIA GeForce RTX 5090", 32_607, "12.0", "580.95")
 

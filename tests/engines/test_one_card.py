@@ -24,7 +24,7 @@ from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.engines.roster import Roster
 from wanworker.engines.wan_cli.engine import WanCli
 from wanworker.errors import EngineFailed, EngineUnavailable
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import Settings, child_environment
 
 FAKE_CHILD = Path(__file__).resolve().parents[1] / "fakes" / "resident_child.py"

@@ -13,7 +13,7 @@ from pathlib import Path
 from wanworker.engines.mini import request_for
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.protocol import Event, Load, Model, Ready, Step
-from wanworker.models.miniature import miniature
+from wanworker.models.miniature.weights import miniature
 from wanworker.settings import child_environment
 from wanworker.spec import RenderSpec, Size
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wanworker.engines.resident.placement import lacking_for, placement_for
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu
 
 GIB = 2**30
 # wan.md 5: an A14B expert in bfloat16, the text encoder, and the 5B model.

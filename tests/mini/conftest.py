@@ -17,7 +17,7 @@ from wanworker.engines.mini import MiniEngine
 from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.media.video._frames import read_frames
-from wanworker.models.miniature import miniature
+from wanworker.models.miniature.weights import miniature
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RenderSpec
 

@@ -11,7 +11,7 @@ from diffusers import WanImageToVideoPipeline, WanPipeline
 from PIL import Image
 
 from train_mini.evaluation_cases import Plan, case_of
-from wanworker.models.miniature import miniature
+from wanworker.models.miniature.weights import miniature
 
 SIDE, FRAMES = 128, 17
 BOUNDARY_TIME = 875

@@ -8,7 +8,7 @@ import pytest
 
 from train_mini.evaluation import Report, evaluate
 from train_mini.evaluation_cases import Plan
-from wanworker.models.miniature import miniature
+from wanworker.models.miniature.weights import miniature
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

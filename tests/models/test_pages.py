@@ -7,8 +7,8 @@ from argparse import ArgumentParser
 
 import pages
 from wanworker.cli import doctor, fetch
-from wanworker.models.catalogue import PRESETS, Preset
-from wanworker.models.fetch import in_words
+from wanworker.models.hub.catalogue import PRESETS, Preset
+from wanworker.models.hub.fetch import in_words
 
 TEXT = (pages.ROOT / "docs" / "models.md").read_text()
 

@@ -13,7 +13,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient
 
 from wanworker.app import Worker
-from wanworker.models.miniature import unknown_words
+from wanworker.models.miniature.weights import unknown_words
 from wanworker.rest.app import create_app
 from wanworker.settings import Settings
 

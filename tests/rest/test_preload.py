@@ -6,8 +6,8 @@ import asyncio
 
 from wanworker.app import Worker
 from wanworker.engines.facts import FactKeeper, Machine
-from wanworker.models.gpu_kernel import KernelRun
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.gpu_kernel import KernelRun
+from wanworker.models.machine.hardware import Gpu
 
 CARD = Gpu("NVIDIA GeForce RTX 5090", 32_607, "12.0", "580.95")
 

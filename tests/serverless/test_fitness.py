@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wanworker.errors import EngineUnavailable
-from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel
+from wanworker.models.machine.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel
 from wanworker.serverless.fitness import (
     Unfit,
     check_ffmpeg,

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from wanworker.cli.base import EXIT_FAILED, Command, read_settings
 from wanworker.cli.say import plain, say_json
-from wanworker.models.catalogue import preset_for
-from wanworker.models.damage import damaged_in
-from wanworker.models.doctor import Check, Report, Row, as_json, as_table
-from wanworker.models.fetch import SPARE_BYTES, free_on_disk, in_words
-from wanworker.models.gpu_kernel import KernelRun
-from wanworker.models.hardware import Gpu, available_memory_mib, gpus
+from wanworker.models.files.damage import damaged_in
+from wanworker.models.hub.catalogue import preset_for
+from wanworker.models.hub.fetch import SPARE_BYTES, free_on_disk, in_words
+from wanworker.models.machine.doctor import Check, Report, Row, as_json, as_table
+from wanworker.models.machine.gpu_kernel import KernelRun
+from wanworker.models.machine.hardware import Gpu, available_memory_mib, gpus
 
 if TYPE_CHECKING:
     from wanworker.engines.base import Readiness

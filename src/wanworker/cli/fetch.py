@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TextIO
 from wanworker.cli.bar import Bar
 from wanworker.cli.base import EXIT_STOPPED, Command, CommandFailed, misused, read_settings
 from wanworker.cli.say import say
-from wanworker.models.catalogue import PRESETS, Preset
-from wanworker.models.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan
-from wanworker.models.hub import FetchFailed, Hub
+from wanworker.models.hub.api import FetchFailed, Hub
+from wanworker.models.hub.catalogue import PRESETS, Preset
+from wanworker.models.hub.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan
 
 if TYPE_CHECKING:
     from wanworker.settings import Settings

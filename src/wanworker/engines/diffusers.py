@@ -15,10 +15,10 @@ from wanworker.engines.resident.protocol import Adapter, Model, Render
 from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.errors import InvalidRequest, ModelNotFound
-from wanworker.models import hardware
-from wanworker.models.hardware import Gpu
-from wanworker.models.layouts import Layouts, WanFolder
-from wanworker.models.loras import lora_files, loras_for
+from wanworker.models.files.layouts import Layouts, WanFolder
+from wanworker.models.files.loras import lora_files, loras_for
+from wanworker.models.machine import hardware
+from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, RenderSpec
 

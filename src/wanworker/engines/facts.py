@@ -16,10 +16,10 @@ from wanworker.engines.interpreters import interpreters, kernel_beside, without_
 from wanworker.engines.preload import Preload
 from wanworker.engines.roster import Roster
 from wanworker.engines.weight_folders import weight_folders
-from wanworker.models.damage import Damaged, damaged_in
-from wanworker.models.fetch import free_on_disk
-from wanworker.models.gpu_kernel import KernelRun
-from wanworker.models.hardware import Gpu, gpus
+from wanworker.models.files.damage import Damaged, damaged_in
+from wanworker.models.hub.fetch import free_on_disk
+from wanworker.models.machine.gpu_kernel import KernelRun
+from wanworker.models.machine.hardware import Gpu, gpus
 from wanworker.spec import TASKS
 
 if TYPE_CHECKING:

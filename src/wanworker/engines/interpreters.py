@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel, run_kernel_beside
+from wanworker.models.machine.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel, run_kernel_beside
 from wanworker.settings import Settings, child_environment
 
 #: A first import of torch from a cold disk takes up to a minute, its first kernel some seconds.

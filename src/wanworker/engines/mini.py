@@ -14,9 +14,9 @@ from wanworker.engines.resident.start import resident
 from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.media.video.sound import add_sound, sound_duration_s
 from wanworker.media.video.writer import probe
-from wanworker.models.loras import LoraFile
-from wanworker.models.miniature import miniature, unknown_words
-from wanworker.models.miniature_loras import own_loras
+from wanworker.models.files.loras import LoraFile
+from wanworker.models.miniature.loras import own_loras
+from wanworker.models.miniature.weights import miniature, unknown_words
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RANGES, TASKS, RenderSpec, nearest_frames
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from wanworker.models.catalogue import PRESETS, Preset
-from wanworker.models.hub_cache import snapshots
+from wanworker.models.files.hub_cache import snapshots
+from wanworker.models.hub.catalogue import PRESETS, Preset
 from wanworker.settings import Settings
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from wanworker.engines.interpreters import kernel_in
 from wanworker.errors import EngineUnavailable
 from wanworker.media.video import ffmpeg
-from wanworker.models.gpu_kernel import KernelRun
-from wanworker.models.hardware import gpus
+from wanworker.models.machine.gpu_kernel import KernelRun
+from wanworker.models.machine.hardware import gpus
 from wanworker.settings import Settings, child_environment
 
 FFMPEG_TIMEOUT_S = 30.0

@@ -20,7 +20,7 @@ from wanworker.app import Worker
 from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.comfyui.graphs import WORKFLOWS
 from wanworker.errors import UnknownJob
-from wanworker.models.hardware import Gpu, gpus
+from wanworker.models.machine.hardware import Gpu, gpus
 
 FAKE_MAIN = Path(__file__).resolve().parents[2] / "fakes" / "comfyui_main.py"
 T2V = {"action": "generate", "task": "t2v-A14B", "prompt": "a cat", "engine": "comfyui"}

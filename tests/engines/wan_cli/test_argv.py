@@ -16,7 +16,7 @@ import pytest
 from fakes.wan import upstream
 from wanworker.engines.wan_cli.argv import SIZES, Places, argv_for, clips_for, processes_for
 from wanworker.errors import InvalidRequest
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu
 from wanworker.spec import RenderSpec, Size
 
 PLACES = Places("/venv/bin/python", Path("/models/ckpt"), Path("/job/video.mp4"))

@@ -29,7 +29,7 @@ from wanworker.errors import (
     OutOfMemory,
 )
 from wanworker.media.video.writer import decode_check
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu
 from wanworker.progress import Progress
 from wanworker.settings import Settings
 from wanworker.spec import TASKS, RenderSpec, Size

@@ -25,7 +25,7 @@ from wanworker.engines.comfyui.restart import with_one_restart
 from wanworker.engines.comfyui.waits import Waits
 from wanworker.engines.comfyui.weights import FolderLists, Lists
 from wanworker.errors import GraphRefused, ModelNotFound, NoOutput
-from wanworker.models.hardware import Gpu, gpus
+from wanworker.models.machine.hardware import Gpu, gpus
 from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec
 

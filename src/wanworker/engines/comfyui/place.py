@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from wanworker.comfyui.server import Launch
 from wanworker.comfyui.server_launch import interpreter_of
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import Settings, child_environment
 
 #: Ready for nobody but who asks for it by name: a video of 14B takes hours so, and the miniature seconds.

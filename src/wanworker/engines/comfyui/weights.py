@@ -12,7 +12,7 @@ from wanworker.comfyui.client import ComfyClient
 from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders
 from wanworker.engines.comfyui.graphs import WORKFLOWS
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, WorkerError
-from wanworker.models.damage import flaw_of
+from wanworker.models.files.damage import flaw_of
 
 #: Whether an engine is chosen hangs on an answer this old, and what it renders on one this old.
 _FRESH_S, _JUST_NOW_S = 10.0, 1.0

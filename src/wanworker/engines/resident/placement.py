@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wanworker.engines.resident.protocol import Placement
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu
 
 _GIB = 2**30
 

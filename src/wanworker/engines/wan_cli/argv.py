@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wanworker.errors import InvalidRequest
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu
 from wanworker.spec import RenderSpec, Size
 
 #: generate.py's SUPPORTED_SIZES (wan/configs/__init__.py); s2v takes any size of the parser's own list.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wanworker.models.hub_cache import snapshots
-from wanworker.models.safetensors import check_header
+from wanworker.models.files.hub_cache import snapshots
+from wanworker.models.files.safetensors import check_header
 from wanworker.spec import Task
 
 _INDEX = "diffusion_pytorch_model.safetensors.index.json"

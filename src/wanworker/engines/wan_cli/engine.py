@@ -21,7 +21,7 @@ from wanworker.engines.wan_cli.machine import found_program, gpu_lacks, python_l
 from wanworker.engines.wan_cli.output import Verify, check, move
 from wanworker.errors import EngineUnavailable
 from wanworker.media.video.writer import decode_check
-from wanworker.models.hardware import Gpu, gpus
+from wanworker.models.machine.hardware import Gpu, gpus
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RenderSpec, task_named
 

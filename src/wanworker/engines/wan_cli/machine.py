@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import wanworker
-from wanworker.models.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu
 
 #: The least memory of all cards together, in MiB. A14B: 41.3 GB at 480p with offloading, upstream's comp_effic table
 #: (720p takes 59.8). 5B: README, a 24 GB card. s2v: README, 80 GB; animate has no figure and a larger model.

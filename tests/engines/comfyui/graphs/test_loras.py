@@ -8,7 +8,7 @@ import pytest
 from wanworker.engines.comfyui.graphs.loras import FASTWAN, Chosen, choose, recipe_with, with_loras
 from wanworker.engines.comfyui.graphs.steps import Recipe
 from wanworker.errors import ModelNotFound
-from wanworker.models.loras import Expert
+from wanworker.models.files.loras import Expert
 from wanworker.spec import TASKS, Lora, RenderSpec
 
 HIGH, LOW = (f"wan2.2_i2v_lightx2v_4steps_lora_v1_{half}_noise.safetensors" for half in ("high", "low"))

@@ -17,7 +17,7 @@ from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.engines.comfyui.graphs.wiring import bypassed, cut, node_titled, with_clips, without_unused
 from wanworker.engines.comfyui.graphs.workflow import SAVER, Upload, Workflow, workflow_for
 from wanworker.errors import InvalidRequest
-from wanworker.models.loras import Expert
+from wanworker.models.files.loras import Expert
 from wanworker.spec import TASKS, RenderSpec
 
 _BOTH: tuple[Expert, Expert] = ("high", "low")

@@ -10,7 +10,7 @@ from wanworker.comfyui.graph import Graph
 from wanworker.engines.comfyui.graphs.models import Available, Finder
 from wanworker.engines.comfyui.graphs.steps import Recipe
 from wanworker.engines.comfyui.graphs.wiring import inserted
-from wanworker.models.loras import STEP_PAIRS, Expert, half_of, loras_for, sibling_of
+from wanworker.models.files.loras import STEP_PAIRS, Expert, half_of, loras_for, sibling_of
 from wanworker.spec import Lora, RenderSpec
 
 FOLDER = "loras"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wanworker.comfyui.nodes import nearest
 from wanworker.comfyui.nodes import resolve as resolve_name
 from wanworker.errors import InvalidRequest, ModelNotFound
-from wanworker.models.loras import Expert, half_of, sibling_of
+from wanworker.models.files.loras import Expert, half_of, sibling_of
 
 #: ComfyUI's folder of models -> the files in it, as its loaders name them (`sub/name.safetensors`).
 Available = Mapping[str, Sequence[str]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wanworker.engines.comfyui.graphs.loras import recipe_with
 from wanworker.engines.comfyui.graphs.steps import Recipe, sampler_for, split_steps, working_sampler
 from wanworker.engines.comfyui.graphs.workflow import Workflow
-from wanworker.models.loras import Expert
+from wanworker.models.files.loras import Expert
 from wanworker.spec import TASKS, RenderSpec
 
 

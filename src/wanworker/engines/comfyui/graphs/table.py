@@ -13,7 +13,7 @@ from wanworker.engines.comfyui.graphs.models import Weights
 from wanworker.engines.comfyui.graphs.steps import Recipe
 from wanworker.engines.comfyui.graphs.wiring import Segment
 from wanworker.engines.comfyui.graphs.workflow import SAVER, Slot, Upload, Workflow
-from wanworker.models.loras import Expert
+from wanworker.models.files.loras import Expert
 from wanworker.spec import TASKS
 
 

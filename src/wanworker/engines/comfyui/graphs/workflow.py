@@ -9,7 +9,7 @@ from typing import Literal
 from wanworker.engines.comfyui.graphs.models import Weights
 from wanworker.engines.comfyui.graphs.steps import Recipe
 from wanworker.engines.comfyui.graphs.wiring import Segment
-from wanworker.models.loras import Expert
+from wanworker.models.files.loras import Expert
 from wanworker.spec import RenderSpec
 
 #: What the request may bring as a file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wanworker.models.miniature import Miniature, miniature, unknown_words
+from wanworker.models.miniature.weights import Miniature, miniature, unknown_words
 from wanworker.spec import TASKS, Size
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wanworker.errors import ModelNotFound
-from wanworker.models.loras import LoraFile, loras_for
-from wanworker.models.miniature import Miniature
+from wanworker.models.files.loras import LoraFile, loras_for
+from wanworker.models.miniature.weights import Miniature
 from wanworker.spec import Lora, RenderSpec
 
 #: What the names of Wan's own few-step pairs have: `wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise`, for one.

@@ -13,9 +13,9 @@ from fakes.hub import FakeHub, fake_hub
 from fakes.wan.home import make_checkpoint, write_safetensors
 from wanworker.engines.wan_cli.checkpoint import locate
 from wanworker.errors import DiskFull
-from wanworker.models.catalogue import PRESETS, Preset
-from wanworker.models.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan
-from wanworker.models.hub import FetchFailed, Hub
+from wanworker.models.hub.api import FetchFailed, Hub
+from wanworker.models.hub.catalogue import PRESETS, Preset
+from wanworker.models.hub.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan
 from wanworker.spec import TASKS
 
 FASTWAN, CLI_5B = PRESETS["fastwan-5b"], PRESETS["cli-ti2v-5b"]

@@ -13,8 +13,8 @@ from wanworker.engines import ENGINES
 from wanworker.engines.comfyui.graphs import WORKFLOWS, missing_for
 from wanworker.engines.comfyui.graphs.loras import STEP_LORAS
 from wanworker.engines.wan_cli.checkpoint import locate
-from wanworker.models.catalogue import PRESETS, Preset, preset_for
-from wanworker.models.loras import STEP_PAIRS, sibling_of
+from wanworker.models.files.loras import STEP_PAIRS, sibling_of
+from wanworker.models.hub.catalogue import PRESETS, Preset, preset_for
 from wanworker.spec import TASKS
 
 COMFYUI = [preset for preset in PRESETS.values() if preset.engine == "comfyui"]

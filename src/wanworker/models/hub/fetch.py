@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from wanworker.errors import DiskFull
-from wanworker.models.catalogue import Preset
-from wanworker.models.hub import Count, FetchFailed, HubFile
-from wanworker.models.safetensors import BrokenSafetensors, check_header
-from wanworker.models.transfer import Source, digest_of, part_bytes, transfer
+from wanworker.models.files.safetensors import BrokenSafetensors, check_header
+from wanworker.models.hub._transfer import Source, digest_of, part_bytes, transfer
+from wanworker.models.hub.api import Count, FetchFailed, HubFile
+from wanworker.models.hub.catalogue import Preset
 
 #: Left free beside what is fetched: a volume that is full to the last byte has no room for a video.
 SPARE_BYTES = 1_000_000_000

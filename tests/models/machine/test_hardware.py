@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.models.hardware import Gpu, available_memory_mib, gpus, gpus_in
+from wanworker.models.machine.hardware import Gpu, available_memory_mib, gpus, gpus_in
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.models.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel, run_kernel_beside
+from wanworker.models.machine.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel, run_kernel_beside
 
 GOOD_TORCH = """
 __version__ = "2.9.0"

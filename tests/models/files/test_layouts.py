@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fakes.wan_folder import ONE_EXPERT, safetensors, wan_folder
-from wanworker.models.layouts import Layouts, read_folder, task_of_config
+from wanworker.models.files.layouts import Layouts, read_folder, task_of_config
 
 
 @pytest.mark.parametrize(

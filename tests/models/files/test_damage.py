@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes.wan.home import write_safetensors
-from wanworker.models.damage import Damaged, damaged_in, flaw_of
+from wanworker.models.files.damage import Damaged, damaged_in, flaw_of
 
 
 def write_pth(path: Path) -> Path:

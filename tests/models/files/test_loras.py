@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wanworker.errors import ModelNotFound
-from wanworker.models.loras import STEP_PAIRS, half_of, lora_files, loras_for, resolve, sibling_of
+from wanworker.models.files.loras import STEP_PAIRS, half_of, lora_files, loras_for, resolve, sibling_of
 from wanworker.spec import Lora, RenderSpec, Size
 
 T2V_HIGH = "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.models.loras import STEP_PAIRS, LoraFile, sibling_of
-from wanworker.models.miniature import Miniature, Pair
-from wanworker.models.miniature_loras import own_loras
+from wanworker.models.files.loras import STEP_PAIRS, LoraFile, sibling_of
+from wanworker.models.miniature.loras import own_loras
+from wanworker.models.miniature.weights import Miniature, Pair
 from wanworker.spec import Lora, RenderSpec, Size
 
 HIGH, LOW = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from wanworker.errors import DiskFull
-from wanworker.models.hub import Count, FetchFailed, HubFile
+from wanworker.models.hub.api import Count, FetchFailed, HubFile
 
 _READ_BYTES = 8 * 1024**2
 _SHA256_DIGITS = 64

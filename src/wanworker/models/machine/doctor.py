@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wanworker.models.catalogue import Preset
-from wanworker.models.damage import Damaged
-from wanworker.models.fetch import in_words
+from wanworker.models.files.damage import Damaged
+from wanworker.models.hub.catalogue import Preset
+from wanworker.models.hub.fetch import in_words
 
 #: The miniature renders everywhere, and nobody's film: it makes no machine ready.
 _STAND_IN = "mini"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from wanworker.models.safetensors import BrokenSafetensors, read_header
+from wanworker.models.files.safetensors import BrokenSafetensors, read_header
 from wanworker.spec import TASKS
 
 #: How far below a models folder a model may lie: `models/Wan-AI/Wan2.2-T2V-A14B-Diffusers` is two.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from wanworker.models.catalogue import PRESETS
-from wanworker.models.damage import Damaged
-from wanworker.models.doctor import Check, Report, Row, as_json, as_table
+from wanworker.models.files.damage import Damaged
+from wanworker.models.hub.catalogue import PRESETS
+from wanworker.models.machine.doctor import Check, Report, Row, as_json, as_table
 
 FETCHABLE = Row("comfyui", "ti2v-5B", ("vae/wan2.2_vae.safetensors",), ("no server",), PRESETS["fastwan-5b"])
 READY = Row("wan_cli", "ti2v-5B")

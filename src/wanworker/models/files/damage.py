@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wanworker.models.safetensors import BrokenSafetensors, check_header
+from wanworker.models.files.safetensors import BrokenSafetensors, check_header
 
 _SAFETENSORS = frozenset({".safetensors", ".sft"})
 _PICKLED = frozenset({".pth", ".pt", ".ckpt", ".bin"})

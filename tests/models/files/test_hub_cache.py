@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wanworker.models.hub_cache import snapshots
+from wanworker.models.files.hub_cache import snapshots
 
 REPOSITORY = "Wan-AI/Wan2.2-TI2V-5B"
 

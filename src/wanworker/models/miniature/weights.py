@@ -13,7 +13,7 @@ from typing import Any
 
 from wanworker.spec import Size
 
-FOLDER = Path(__file__).resolve().parent / "mini"
+FOLDER = Path(__file__).resolve().parent.parent / "mini"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import pytest
 
 from fakes.hub import FakeHub, fake_hub
 from wanworker.errors import DiskFull
-from wanworker.models.hub import Count, FetchFailed, Hub, HubFile
-from wanworker.models.transfer import digest_of, part_bytes, part_of, transfer
+from wanworker.models.hub._transfer import digest_of, part_bytes, part_of, transfer
+from wanworker.models.hub.api import Count, FetchFailed, Hub, HubFile
 
 REPOSITORY = "Some-Org/Weights"
 #: huggingface_hub hands over 10 MiB at a time: what is less when a connection breaks, is lost.

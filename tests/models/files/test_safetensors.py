@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wanworker.models.safetensors import BrokenSafetensors, check_header, read_header
+from wanworker.models.files.safetensors import BrokenSafetensors, check_header, read_header
 
 TENSORS = {
     "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
