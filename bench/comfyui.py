@@ -211,7 +211,7 @@ def _i2v() -> dict[str, Any]:
 
 
 async def _upload(url: str) -> None:
-    from wanworker.comfyui.client import ComfyClient
+    from wanworker.comfyui.client.http import ComfyClient
 
     with tempfile.TemporaryDirectory() as folder:
         video = _noise(Path(folder) / COPIED)

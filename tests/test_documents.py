@@ -33,9 +33,9 @@ from wanworker.actions.fields import parse
 from wanworker.actions.generate_request import GenerateRequest
 from wanworker.actions.graph_inputs import checked_inputs
 from wanworker.actions.i2v_request import I2vRequest
-from wanworker.comfyui.graph import read_graph
-from wanworker.comfyui.preflight import check
-from wanworker.comfyui.problems import as_error
+from wanworker.comfyui.graph.api_format import read_graph
+from wanworker.comfyui.graph.preflight import check
+from wanworker.comfyui.graph.problems import as_error
 from wanworker.engines.base import EngineRow
 from wanworker.media.video.writer import decode_check
 from wanworker.settings import Settings

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from wanworker.comfyui.graph import Graph, is_ui_format, orphans, output_nodes
-from wanworker.comfyui.preflight import check
-from wanworker.comfyui.ui_format import api_graph
-from wanworker.comfyui.ui_links import FRONTEND_ONLY
+from wanworker.comfyui.graph.api_format import Graph, is_ui_format, orphans, output_nodes
+from wanworker.comfyui.graph.preflight import check
+from wanworker.comfyui.ui_workflow._links import FRONTEND_ONLY
+from wanworker.comfyui.ui_workflow.convert import api_graph
 from wanworker.errors import GraphRefused
 
 SERVERS = {

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pages import ROOT, blocks
-from wanworker.comfyui.graph import Graph, orphans, titled
-from wanworker.comfyui.preflight import check
+from wanworker.comfyui.graph.api_format import Graph, orphans, titled
+from wanworker.comfyui.graph.preflight import check
 from wanworker.engines.comfyui.graphs import (
     WORKFLOWS,
     Filled,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes.comfyui import FakeComfyUI
-from wanworker.comfyui.client import ComfyClient
+from wanworker.comfyui.client.http import ComfyClient
 
 
 @pytest.fixture

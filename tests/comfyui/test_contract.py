@@ -20,12 +20,12 @@ import pytest
 from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_nodes import MEDIA
 from fakes.comfyui_recordings import slow_graph, video_graph
-from wanworker.comfyui.admission import admit
-from wanworker.comfyui.client import ComfyClient
-from wanworker.comfyui.events import Cached, Event, Executed, Executing, NodeStates, Started, Succeeded
-from wanworker.comfyui.graph import with_prefix, with_uploads
-from wanworker.comfyui.progress import RunProgress
-from wanworker.comfyui.watch import Finished, Limits, run
+from wanworker.comfyui.client.events import Cached, Event, Executed, Executing, NodeStates, Started, Succeeded
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.comfyui.graph.api_format import with_prefix, with_uploads
+from wanworker.comfyui.run.monitor import Finished, Limits, run
+from wanworker.comfyui.run.progress import RunProgress
+from wanworker.comfyui.run.validate import admit
 from wanworker.errors import EngineFailed, GraphRefused, NoOutput
 
 REAL = os.environ.get("COMFYUI_URL", "")

@@ -22,7 +22,7 @@ from wanworker.render import Order, Prepared
 from wanworker.spec import GraphSpec
 
 if TYPE_CHECKING:
-    from wanworker.comfyui.graph import Graph
+    from wanworker.comfyui.graph.api_format import Graph
 
 
 class WorkflowRequest(Request):
@@ -44,7 +44,7 @@ class WorkflowRequest(Request):
         document = _parsed(self.workflow) if isinstance(self.workflow, str) else self.workflow
         if not isinstance(document, dict):
             raise InvalidRequest("workflow must be an object: a graph in API or browser format.", field="workflow")
-        from wanworker.comfyui.graph import is_ui_format, read_graph  # not at every worker's start
+        from wanworker.comfyui.graph.api_format import is_ui_format, read_graph  # not at every worker's start
 
         if not is_ui_format(document):
             read_graph(document)  # its shape can be refused without a server

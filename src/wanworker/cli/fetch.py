@@ -73,7 +73,7 @@ def run(
 
 def _elsewhere(settings: Settings) -> Callable[[str], Iterator[Path]]:
     """Return the function from `vae/x.safetensors` to every place where ComfyUI would find that file."""
-    from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders
+    from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders
 
     own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
     roots = models_folders((*own, *settings.model_dirs))

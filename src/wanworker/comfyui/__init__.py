@@ -5,9 +5,9 @@ A client library for a ComfyUI server; it knows nothing of what the graphs make.
 refuse, `RunProgress` folds events into one fraction. Import the modules for the rest.
 """
 
-from wanworker.comfyui.client import ComfyClient
-from wanworker.comfyui.preflight import check
-from wanworker.comfyui.progress import RunProgress
-from wanworker.comfyui.watch import Finished, Limits, run
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.comfyui.graph.preflight import check
+from wanworker.comfyui.run.monitor import Finished, Limits, run
+from wanworker.comfyui.run.progress import RunProgress
 
 __all__ = ["ComfyClient", "Finished", "Limits", "RunProgress", "check", "run"]

@@ -23,7 +23,7 @@ from wanworker.models.machine.hardware import Gpu, gpus
 from wanworker.spec import TASKS
 
 if TYPE_CHECKING:
-    from wanworker.comfyui.server import Status
+    from wanworker.comfyui.server.supervisor import Status
     from wanworker.engines.comfyui.engine import ComfyUI
 
 log = logging.getLogger(__name__)

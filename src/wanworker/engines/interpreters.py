@@ -14,7 +14,7 @@ GPU_TIMEOUT_S = 180.0
 
 def interpreters(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Return each Python that computes on a GPU, with the engines whose it is."""
-    from wanworker.comfyui.server_launch import interpreter_of  # not at the worker's start
+    from wanworker.comfyui.server.launch import interpreter_of  # not at the worker's start
 
     pairs = [(sys.executable, "diffusers")]
     if settings.comfyui_root and not settings.comfyui_url:

@@ -12,7 +12,7 @@ from wanworker.settings import Settings
 
 def weight_folders(settings: Settings) -> Iterator[Path]:
     """Return ComfyUI's folders in every layout, then those of the other engines; a folder may not be there."""
-    from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders  # not at the worker's start
+    from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders  # not at the worker's start
     from wanworker.engines.comfyui.weights import FOLDERS
 
     own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fakes.graphs import reading, saving
-from wanworker.comfyui.client import ComfyClient
-from wanworker.comfyui.history import OutputFile
+from wanworker.comfyui.client.history import OutputFile
+from wanworker.comfyui.client.http import ComfyClient
 from wanworker.engines.comfyui.callers_graph import checked_graph, fetched
 from wanworker.errors import GraphRefused, NoOutput
 

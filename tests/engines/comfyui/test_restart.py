@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from wanworker.comfyui.server_process import End
+from wanworker.comfyui.server.process import End
 from wanworker.engines.base import Rendered
 from wanworker.engines.comfyui.restart import ServerDied, with_one_restart
 from wanworker.errors import EngineFailed, EngineUnavailable, OutOfMemory

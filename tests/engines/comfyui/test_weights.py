@@ -10,7 +10,7 @@ import pytest
 from door import ask, refused_port
 from fakes.wan.home import write_safetensors
 from wanworker.app import Worker
-from wanworker.comfyui.client import ComfyClient
+from wanworker.comfyui.client.http import ComfyClient
 from wanworker.engines.base import EngineRow
 from wanworker.engines.capabilities import COMFYUI
 from wanworker.engines.comfyui.engine import ComfyUI

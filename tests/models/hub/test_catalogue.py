@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes.wan.home import make_checkpoint
-from wanworker.comfyui.model_paths import MODEL_FOLDERS
+from wanworker.comfyui.server.model_paths import MODEL_FOLDERS
 from wanworker.engines import ENGINES
 from wanworker.engines.comfyui.graphs import WORKFLOWS, missing_for
 from wanworker.engines.comfyui.graphs.loras import STEP_LORAS

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wanworker.comfyui.admission import admit
-from wanworker.comfyui.client import ComfyClient
-from wanworker.comfyui.graph import Graph, is_ui_format, read_graph
-from wanworker.comfyui.history import OutputFile
-from wanworker.comfyui.preflight import Preflight, check
-from wanworker.comfyui.problems import as_error
-from wanworker.comfyui.ui_format import api_graph
+from wanworker.comfyui.client.history import OutputFile
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.comfyui.graph.api_format import Graph, is_ui_format, read_graph
+from wanworker.comfyui.graph.preflight import Preflight, check
+from wanworker.comfyui.graph.problems import as_error
+from wanworker.comfyui.run.validate import admit
+from wanworker.comfyui.ui_workflow.convert import api_graph
 from wanworker.errors import GraphRefused
 from wanworker.spec import Upload
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wanworker.comfyui.admission import admit
-from wanworker.comfyui.client import ComfyClient
-from wanworker.comfyui.graph import Graph, with_prefix, with_uploads
-from wanworker.comfyui.history import OutputFile
-from wanworker.comfyui.server import Launch, Limits, Server, Status
-from wanworker.comfyui.unload import unload
-from wanworker.comfyui.watch import Finished
+from wanworker.comfyui.client.history import OutputFile
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.comfyui.graph.api_format import Graph, with_prefix, with_uploads
+from wanworker.comfyui.run.free_memory import unload
+from wanworker.comfyui.run.monitor import Finished
+from wanworker.comfyui.run.validate import admit
+from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.comfyui.callers_graph import checked_graph, fetched, uploaded
 from wanworker.engines.comfyui.follow import followed
@@ -41,7 +41,7 @@ _our_graphs = functools.cache(read_workflows)
 
 
 class ComfyUI:
-    """Run graphs on one server, which is started, found or remote; see wanworker/comfyui/server.py."""
+    """Run graphs on one server, which is started, found or remote; see wanworker/comfyui/server/supervisor.py."""
 
     def __init__(
         self,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from wanworker.comfyui.client import ComfyClient
-from wanworker.comfyui.events import Event, Preview
-from wanworker.comfyui.graph import Graph
-from wanworker.comfyui.progress import RunProgress
-from wanworker.comfyui.watch import Finished
-from wanworker.comfyui.watch import run as watch
+from wanworker.comfyui.client.events import Event, Preview
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.comfyui.graph.api_format import Graph
+from wanworker.comfyui.run.monitor import Finished
+from wanworker.comfyui.run.monitor import run as watch
+from wanworker.comfyui.run.progress import RunProgress
 from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
 from wanworker.progress import Progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wanworker.comfyui.client import ComfyClient
+from wanworker.comfyui.client.http import ComfyClient
 from wanworker.engines.comfyui.graphs import Uploads
 from wanworker.media.video.sound import sound_duration_s
 from wanworker.media.video.writer import probe

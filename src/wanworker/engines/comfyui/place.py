@@ -6,8 +6,8 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from wanworker.comfyui.server import Launch
-from wanworker.comfyui.server_launch import interpreter_of
+from wanworker.comfyui.server.launch import interpreter_of
+from wanworker.comfyui.server.supervisor import Launch
 from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import Settings, child_environment
 

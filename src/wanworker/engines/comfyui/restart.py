@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from wanworker.comfyui.connection import NOT_RESPONDING
-from wanworker.comfyui.server import Server
-from wanworker.comfyui.server_process import End
+from wanworker.comfyui.client.connection import NOT_RESPONDING
+from wanworker.comfyui.server.process import End
+from wanworker.comfyui.server.supervisor import Server
 from wanworker.engines.base import Rendered
 from wanworker.errors import EngineUnavailable, OutOfMemory
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from wanworker.comfyui.client import ComfyClient
-from wanworker.comfyui.model_paths import MODEL_FOLDERS, models_folders
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders
 from wanworker.engines.comfyui.graphs import WORKFLOWS
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, WorkerError
 from wanworker.models.files.damage import flaw_of

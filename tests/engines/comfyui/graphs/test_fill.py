@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wanworker.comfyui.graph import Graph, titled
+from wanworker.comfyui.graph.api_format import Graph, titled
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, read_workflows
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.spec import TASKS, Lora, RenderSpec

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wanworker.comfyui.graph import Graph
+from wanworker.comfyui.graph.api_format import Graph
 from wanworker.engines.comfyui.graphs.wiring import (
     Segment,
     bypassed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from wanworker.comfyui.graph import Graph, read_graph
+from wanworker.comfyui.graph.api_format import Graph, read_graph
 
 #: The checkout's own folder: the image and a laptop both run from a checkout.
 FOLDER = Path(__file__).resolve().parents[5] / "workflows"

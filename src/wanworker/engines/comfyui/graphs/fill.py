@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, get_args
 
-from wanworker.comfyui.graph import Graph, with_slot
+from wanworker.comfyui.graph.api_format import Graph, with_slot
 from wanworker.engines.comfyui.graphs import loras as lora_files
 from wanworker.engines.comfyui.graphs import models as model_files
 from wanworker.engines.comfyui.graphs.clips import HELD_FRAMES, Clips, motion_clips, sound_clips

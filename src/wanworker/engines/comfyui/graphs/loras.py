@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wanworker.comfyui.graph import Graph
+from wanworker.comfyui.graph.api_format import Graph
 from wanworker.engines.comfyui.graphs.models import Available, Finder
 from wanworker.engines.comfyui.graphs.steps import Recipe
 from wanworker.engines.comfyui.graphs.wiring import inserted

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wanworker.comfyui.nodes import nearest
-from wanworker.comfyui.nodes import resolve as resolve_name
+from wanworker.comfyui.graph.object_info import nearest
+from wanworker.comfyui.graph.object_info import resolve as resolve_name
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.models.files.loras import Expert, half_of, sibling_of
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wanworker.comfyui.graph import Graph, as_link, inputs_of, needed, titled, with_slot
+from wanworker.comfyui.graph.api_format import Graph, as_link, inputs_of, needed, titled, with_slot
 from wanworker.errors import GraphRefused
 
 Source = tuple[str, int]

@@ -1,0 +1,80 @@
+"""Bring one file of a ComfyUI server to the disk, in little memory, whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from wanworker.comfyui.client.connection import Connection, ServerRefused
+from wanworker.comfyui.client.history import OutputFile
+from wanworker.errors import DiskFull, EngineUnavailable, NoOutput
+
+#: Written when so much is there, in a thread: a network volume must not hold up the loop.
+_PIECE_BYTES = 1 << 20
+_ATTEMPTS = 3
+
+
+async def download(connection: Connection, file: OutputFile, target: Path) -> int:
+    """
+    Write *file* to *target* and return its size in bytes; a `.part` beside it is renamed when it is whole.
+
+    A broken transfer is tried again, three times in all. Raises NoOutput when the server has no such file (any
+    more), EngineUnavailable, DiskFull.
+    """
+    part = target.with_name(f"{target.name}.part")
+    try:
+        size = await _with_attempts(connection, file, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
+async def _with_attempts(connection: Connection, file: OutputFile, part: Path) -> int:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await _once(connection, file, part)
+        except EngineUnavailable:
+            continue
+    return await _once(connection, file, part)
+
+
+async def _once(connection: Connection, file: OutputFile, part: Path) -> int:
+    query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
+    try:
+        async with connection.request("GET", "/view", query=query, timeout=connection.transfer()) as response:
+            return await _write(response.content.iter_any(), part)
+    except ServerRefused as error:
+        if error.answered not in {400, 403, 404}:
+            raise
+        message = f"The ComfyUI server names {file.filename!r} as an output and does not have it."
+        raise NoOutput(message, hint="A cached run names files that were deleted since; run it again.") from error
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise DiskFull(f"No space left on the disk for {file.filename!r}.") from error
+
+
+async def _write(chunks: AsyncIterator[bytes], part: Path) -> int:
+    size = 0
+    with part.open("wb") as out:
+        async for pieces in _gathered(chunks):
+            await asyncio.to_thread(out.writelines, pieces)
+            size += sum(map(len, pieces))
+    return size
+
+
+async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Gather small chunks, uncopied: each time that some are written costs a thread's turn."""
+    gathered: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        gathered.append(chunk)
+        size += len(chunk)
+        if size >= _PIECE_BYTES:
+            yield gathered
+            gathered, size = [], 0
+    if gathered:
+        yield gathered

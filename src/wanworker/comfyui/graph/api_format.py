@@ -1,0 +1,178 @@
+"""
+ComfyUI graphs in API format: find slots, links and orphans, and change values. Pure: every change is a new graph.
+
+API format is `{node id: {"class_type", "inputs", "_meta"}}`. An input that is a list of two, `[node id, slot]`, is a
+link; a list that is meant as a value is written `{"__value__": [...]}`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from wanworker.comfyui.graph.object_info import ObjectInfo
+from wanworker.errors import GraphRefused
+
+Node = dict[str, Any]
+Graph = dict[str, Node]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Input `input` of `node` takes output number `slot` of `source`."""
+
+    node: str
+    input: str
+    source: str
+    slot: int
+
+
+def is_ui_format(document: object) -> bool:
+    """Say whether *document* is the browser's own save format: lists `nodes` and `links` instead of node ids."""
+    return isinstance(document, dict) and isinstance(document.get("nodes"), list)
+
+
+def read_graph(document: object) -> Graph:
+    """
+    Return a copy of *document* as a graph; a `{"prompt": {...}}` wrapper is taken off.
+
+    Raises GraphRefused for the browser's format and for what is no graph at all.
+    """
+    inner = document["prompt"] if _is_wrapper(document) else document
+    if is_ui_format(inner):
+        message = "The workflow is in the browser's own format ('nodes' and 'links'), not in API format."
+        raise GraphRefused(message, hint="Export it with 'Workflow > Export (API)'.", field="workflow")
+    if not isinstance(inner, dict) or not inner:
+        given = type(inner).__name__ if not isinstance(inner, dict) else "an empty object"
+        raise GraphRefused(f"A workflow is an object of nodes by id; got {given}.", field="workflow")
+    for node, body in inner.items():
+        _check_node(node, body)
+    return copy.deepcopy(inner)
+
+
+def _is_wrapper(document: object) -> TypeGuard[dict[str, Any]]:
+    """A node may be called "prompt" too."""
+    if not isinstance(document, dict) or "prompt" not in document:
+        return False
+    return not (isinstance(document["prompt"], dict) and "class_type" in document["prompt"])
+
+
+def _check_node(node: object, body: object) -> None:
+    if not isinstance(body, dict) or not isinstance(body.get("class_type"), str):
+        message = f"Node {str(node)[:40]!r} of the workflow has no class_type; API format is "
+        message += '{"1": {"class_type": "...", "inputs": {...}}, ...}.'
+        raise GraphRefused(message, field="workflow")
+    if not isinstance(body.get("inputs", {}), dict):
+        raise GraphRefused(f"Node {str(node)[:40]!r}: inputs must be an object.", field="workflow")
+
+
+def inputs_of(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a node's inputs; a node without any may leave them out."""
+    inputs = node.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def as_link(value: object) -> tuple[str, int] | None:
+    """Return (source node, slot) of an input's value that is a link, None for any other value."""
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int):
+        return value[0], value[1]
+    return None
+
+
+def links(graph: Mapping[str, Mapping[str, Any]]) -> Iterator[Link]:
+    """Yield every link of the graph."""
+    for node, body in graph.items():
+        for name, value in inputs_of(body).items():
+            found = as_link(value)
+            if found:
+                yield Link(node, name, *found)
+
+
+def titled(graph: Mapping[str, Mapping[str, Any]], title: str) -> tuple[str, ...]:
+    """Return the ids of the nodes with this title (`_meta.title`), in the graph's order."""
+    return tuple(node for node, body in graph.items() if (body.get("_meta") or {}).get("title") == title)
+
+
+def with_slot(graph: Graph, title: str, name: str, value: Any) -> Graph:
+    """
+    Return the graph with input *name* of every node titled *title* set to *value*.
+
+    The other nodes are shared with *graph*: change none of them in place. Raises GraphRefused when no node has that
+    title, or when one of them lacks the input: a slot that is set without effect is a parameter that silently does
+    nothing.
+    """
+    nodes = titled(graph, title)
+    if not nodes:
+        known = sorted({str((body.get("_meta") or {}).get("title")) for body in graph.values()} - {"None"})
+        raise GraphRefused(f"The graph has no node titled {title!r}; it has: {', '.join(known) or 'no titles'}.")
+    changed = dict(graph)  # a graph is filled slot by slot: to copy the other nodes each time takes milliseconds
+    for node in nodes:
+        inputs = inputs_of(graph[node])
+        if name not in inputs:
+            raise GraphRefused(f"Node {node} ({title!r}) has no input {name!r}.", field=name)
+        changed[node] = {**graph[node], "inputs": {**inputs, name: value}}
+    return changed
+
+
+def output_nodes(graph: Mapping[str, Mapping[str, Any]], info: ObjectInfo) -> tuple[str, ...]:
+    """Return the ids of the nodes whose class is an output node: the server runs these and what they need."""
+    return tuple(
+        node for node, body in graph.items() if info.get(body.get("class_type", ""), {}).get("output_node") is True
+    )
+
+
+def needed(graph: Mapping[str, Mapping[str, Any]], wanted: tuple[str, ...]) -> frozenset[str]:
+    """Return *wanted* and every node that they need, by links that lead somewhere."""
+    sources: dict[str, set[str]] = {}
+    for link in links(graph):
+        sources.setdefault(link.node, set()).add(link.source)
+    found: set[str] = set()
+    left = [node for node in wanted if node in graph]
+    while left:
+        node = left.pop()
+        if node not in found:
+            found.add(node)
+            left += [source for source in sources.get(node, ()) if source in graph]
+    return frozenset(found)
+
+
+def orphans(graph: Mapping[str, Mapping[str, Any]], info: ObjectInfo) -> tuple[str, ...]:
+    """Return the nodes that no output node needs: the server never runs them, nor checks them."""
+    used = needed(graph, output_nodes(graph, info))
+    return tuple(node for node in graph if node not in used)
+
+
+def with_prefix(graph: Graph, info: ObjectInfo, request_id: str) -> Graph:
+    """
+    Return the graph with *request_id* in the `filename_prefix` of every output node that has one.
+
+    The caller's folders and name stay: `video/clip` becomes `video/clip_<request id>`. So two runs never share a
+    file, and a run that the server has in its cache still saves: a cached save gives the old file's name.
+    """
+    changed = copy.deepcopy(graph)
+    for node in output_nodes(graph, info):
+        classes = info[graph[node]["class_type"]].get("input") or {}
+        takes_prefix = any("filename_prefix" in (classes.get(group) or {}) for group in ("required", "optional"))
+        if takes_prefix:
+            old = inputs_of(graph[node]).get("filename_prefix")
+            prefix = f"{old.rstrip('/')}_{request_id}" if isinstance(old, str) and old.strip("/ ") else request_id
+            changed[node].setdefault("inputs", {})["filename_prefix"] = prefix
+    return changed
+
+
+def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, frozenset[str]]:
+    """
+    Return the graph with every text input that equals a key of *uploaded* set to its value, and the keys used.
+
+    Keys are the names that the caller gave his files, values the names under which the server has them.
+    """
+    changed = copy.deepcopy(graph)
+    used: set[str] = set()
+    for node, body in graph.items():
+        for name, value in inputs_of(body).items():
+            if isinstance(value, str) and value in uploaded:
+                changed[node]["inputs"][name] = uploaded[value]
+                used.add(value)
+    return changed, frozenset(used)

@@ -1,0 +1,172 @@
+"""
+Check a graph against a server's object_info before anything is queued. Pure.
+
+The rules are the server's own (ComfyUI 0.10.0 execution.py, validate_prompt), so that what passes here is accepted
+there; three things that it answers without a reason are named: a cycle, a link to a missing node or output, and an
+input of a graph that is not an object. Like the server, inputs are checked only of nodes that an output node needs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from wanworker.comfyui.graph.api_format import Graph, as_link, inputs_of, links, needed, orphans, output_nodes
+from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo, nearest, read_class, types_fit
+from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_choice, shown
+
+#: Savers of the core that most graphs want, named when a graph has none.
+_SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")
+
+_NUMBERS = {"INT": int, "FLOAT": float}
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """
+    What was found: `graph` with the inputs filled in that were left out and have a default, `problems` that stop it,
+    and `remarks` that do not: what was filled in, and which nodes nothing uses.
+    """
+
+    graph: Graph
+    problems: tuple[Problem, ...]
+    remarks: tuple[str, ...]
+
+
+def check(graph: Graph, info: ObjectInfo) -> Preflight:
+    """Check *graph*; *info* must have every class of it that the server knows (more make better suggestions)."""
+    unknown = tuple(_unknown_classes(graph, info))
+    if unknown:
+        return Preflight(graph, unknown, ())
+    outputs = output_nodes(graph, info)
+    if not outputs:
+        return Preflight(graph, (_no_output(info),), ())
+    used = needed(graph, outputs)
+    classes = {node: read_class(graph[node]["class_type"], info[graph[node]["class_type"]]) for node in graph}
+    filled, remarks = _fill_in(graph, {node: classes[node] for node in graph if node in used})
+    problems = [problem for node in graph if node in used for problem in _check_node(node, filled, classes)]
+    problems += _cycle({node: filled[node] for node in graph if node in used})
+    unused = [f"node {node} ({graph[node]['class_type']}) is used by no output node" for node in orphans(graph, info)]
+    return Preflight(filled, tuple(problems), (*remarks, *unused))
+
+
+def _unknown_classes(graph: Graph, info: ObjectInfo) -> Iterator[Problem]:
+    for node, body in graph.items():
+        name = body["class_type"]
+        if name not in info:
+            text = f"the server has no node class {shown(name)}; a custom node pack may be missing"
+            yield Problem(text, node, name, value=name, nearest=nearest(name, list(info)))
+
+
+def _no_output(info: ObjectInfo) -> Problem:
+    known = [name for name in _SAVERS if info.get(name, {}).get("output_node")] or _SAVERS[:4]
+    return Problem(f"no output node: add one that saves, such as {', '.join(known)}")
+
+
+def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
+    filled, remarks = copy.deepcopy(graph), []
+    for node, its_class in classes.items():
+        for item in _left_out(its_class, inputs_of(graph[node])):
+            filled[node].setdefault("inputs", {})[item.name] = item.default
+            remarks.append(f"node {node} ({its_class.name}): {item.name} was missing; set to {item.default!r}")
+    return filled, tuple(remarks)
+
+
+def _left_out(its_class: NodeClass, given: Mapping[str, Any]) -> Iterator[NodeInput]:
+    for item in its_class.inputs.values():
+        if item.required and item.is_widget and item.name not in given and item.default is not None:
+            yield item
+
+
+def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> Iterator[Problem]:
+    its_class, given = classes[node], inputs_of(graph[node])
+    for item in its_class.inputs.values():
+        if item.is_dynamic:
+            continue
+        if item.name not in given:
+            if item.required:
+                yield _missing(node, its_class, item)
+            continue
+        value = given[item.name]
+        if isinstance(value, list):
+            problem = _check_link(item, value, graph, classes)
+        else:
+            problem = _check_value(item, value["__value__"] if _is_wrapped(value) else value)
+        if problem:
+            yield _placed(problem, node, its_class.name, item.name)
+
+
+def _missing(node: str, its_class: NodeClass, item: NodeInput) -> Problem:
+    what = f"a link to a {item.type} output" if not item.is_widget else "a value"
+    near = tuple(str(choice) for choice in (item.choices or ())[:3])
+    return Problem(f"the required input is missing; it takes {what}", node, its_class.name, item.name, nearest=near)
+
+
+def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mapping[str, NodeClass]) -> Problem | None:
+    link = as_link(value)
+    if link is None:
+        text = f'{shown(value)} is no link; a link is ["node id", output number], a list value {{"__value__": [...]}}'
+        return Problem(text, value=value)
+    source, slot = link
+    if source not in graph:
+        return Problem(f"linked to node {source!r}, which is not in the graph", value=value)
+    outputs = classes[source].outputs
+    if not 0 <= slot < len(outputs):
+        text = f"linked to output {slot} of node {source} ({classes[source].name}), which has {len(outputs)}"
+        return Problem(text, value=value)
+    if not types_fit(outputs[slot], item.type):
+        text = (
+            f"takes {item.type}; linked to output {slot} of node {source} ({classes[source].name}), a {outputs[slot]}"
+        )
+        return Problem(text, value=value)
+    return None
+
+
+def _check_value(item: NodeInput, value: Any) -> Problem | None:
+    if item.type in _NUMBERS:
+        return _check_number(item, value)
+    if item.choices is None or item.takes_uploads or value in item.choices:
+        return None
+    # A list that the server fills in on demand is not in object_info.
+    if not item.choices and "remote" in item.options:
+        return None
+    text, near = not_a_choice(value, item.choices, is_model=item.is_model)
+    missing_model = looks_like_model(value, choices_are_models=item.is_model)
+    return Problem(text, value=value, nearest=near, missing_model=missing_model)
+
+
+def _check_number(item: NodeInput, value: Any) -> Problem | None:
+    kind = "a whole number" if item.type == "INT" else "a number"
+    try:
+        number = _NUMBERS[item.type](value)
+    except (TypeError, ValueError, OverflowError):
+        return Problem(f"takes {kind}; got {shown(value)}", value=value)
+    low, high = item.options.get("min"), item.options.get("max")
+    if isinstance(low, int | float) and number < low:
+        return Problem(f"must be at least {low}; got {number}", value=value)
+    if isinstance(high, int | float) and number > high:
+        return Problem(f"must be at most {high}; got {number}", value=value)
+    return None
+
+
+def _is_wrapped(value: Any) -> bool:
+    return isinstance(value, dict) and "__value__" in value
+
+
+def _placed(problem: Problem, node: str, class_type: str, name: str) -> Problem:
+    return Problem(problem.text, node, class_type, name, problem.value, problem.nearest, problem.missing_model)
+
+
+def _cycle(graph: Graph) -> list[Problem]:
+    sorter: TopologicalSorter[str] = TopologicalSorter({node: set() for node in graph})
+    for link in links(graph):
+        if link.source in graph:
+            sorter.add(link.node, link.source)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return [Problem(f"the links make a circle: {' -> '.join(error.args[1])}")]
+    return []

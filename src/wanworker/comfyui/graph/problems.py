@@ -1,0 +1,90 @@
+"""What is wrong with a graph, in words for the person who wrote it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wanworker.comfyui.graph.object_info import is_model_name, nearest
+from wanworker.errors import GraphRefused, ModelNotFound
+
+#: A value longer than this is a prompt or worse: the reader knows it by its beginning.
+_VALUE_CHARS = 80
+_MOST_SHOWN = 8
+
+#: So many choices are told whole; of more, those that are like what was given.
+_FEW_CHOICES = 5
+SERVER_FOLDERS = "the model folders of the ComfyUI server"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """
+    One fault of a graph.
+
+    `text` says what is wrong without naming the place; `node`, `class_type` and `input` are the place, each empty
+    where the fault has none. `nearest` are valid choices like `value`; `missing_model` marks a weight file that the
+    server does not have.
+    """
+
+    text: str
+    node: str = ""
+    class_type: str = ""
+    input: str = ""
+    value: Any = None
+    nearest: tuple[str, ...] = ()
+    missing_model: bool = False
+
+    def __str__(self) -> str:
+        node = f"node {self.node} ({self.class_type})" if self.class_type else f"node {self.node}"
+        place = ", ".join(filter(None, [node if self.node else "", f"input {self.input!r}" if self.input else ""]))
+        near = ", ".join(repr(name) for name in self.nearest if repr(name) not in self.text)
+        near = f"; nearest: {near}" if near else ""
+        return f"{place}: {self.text}{near}" if place else f"{self.text}{near}"
+
+
+def shown(value: object) -> str:
+    """Write a value for a message: quoted, cut after 80 characters."""
+    text = repr(value)
+    return text if len(text) <= _VALUE_CHARS else f"{text[:_VALUE_CHARS]}..."
+
+
+def not_a_choice(value: object, choices: Sequence[Any], *, is_model: bool) -> tuple[str, tuple[str, ...]]:
+    """Write that *value* is none of *choices*; return that and the choices to name: all of a few, else the nearest."""
+    what = "file" if is_model else "choice"
+    if not choices:
+        return f"{shown(value)}: the server has no {what}", ()
+    if len(choices) <= _FEW_CHOICES:
+        return f"{shown(value)} is none of {', '.join(map(shown, choices))}", tuple(map(str, choices))
+    return f"{shown(value)} is none of the {len(choices)} {what}s", nearest(value, choices)
+
+
+def looks_like_model(value: object, *, choices_are_models: bool) -> bool:
+    """Say whether a value that is no valid choice is a missing weight file."""
+    return is_model_name(value) or (choices_are_models and isinstance(value, str))
+
+
+def as_error(problems: Sequence[Problem], *, models_place: str = SERVER_FOLDERS) -> GraphRefused | ModelNotFound:
+    """
+    Turn *problems* (at least one) into one error that names them all, at most eight of them.
+
+    ModelNotFound where missing weight files are all that is wrong; *models_place* is where the reader may put them.
+    """
+    missing = [problem for problem in problems if problem.missing_model]
+    if len(missing) == len(problems):
+        return _model_not_found(missing, models_place)
+    lines = [str(problem) for problem in problems[:_MOST_SHOWN]]
+    more = f" ... and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
+    field = next((problem.input for problem in problems if problem.input), None)
+    return GraphRefused(f"The graph cannot run: {'; '.join(lines)}{more}.", field=field)
+
+
+def _model_not_found(missing: Sequence[Problem], models_place: str) -> ModelNotFound:
+    names = list(dict.fromkeys(str(problem.value) for problem in missing))
+    first, others = missing[0], names[1:]
+    also = f" Also missing: {', '.join(map(repr, others[:_MOST_SHOWN]))}." if others else ""
+    near = f" Nearest: {', '.join(map(repr, first.nearest))}." if first.nearest else ""
+    place = f"node {first.node} ({first.class_type}), input {first.input!r}"
+    hint = f"Asked for by {place}.{near}{also} Searched: what the server lists there."
+    return ModelNotFound(f"Model {names[0]!r} not found in {models_place}", hint=hint, field=first.input)

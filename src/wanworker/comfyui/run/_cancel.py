@@ -1,0 +1,54 @@
+"""Take one prompt back from a ComfyUI server, whether it waits or runs, and see it go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.errors import EngineError
+
+_log = logging.getLogger(__name__)
+
+
+async def withdraw(
+    client: ComfyClient,
+    prompt_id: str,
+    *,
+    within_s: float,
+    step_s: float = 0.05,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> bool:
+    """
+    Dequeue *prompt_id*, or interrupt it, until it is neither waiting nor running; return False after *within_s*.
+
+    Nobody else's prompt is touched. A node that cannot be interrupted (a VAE, a model being loaded) ends first. A
+    server that does not answer counts as gone: its queue lives in its memory.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            await _until_gone(client, prompt_id, step_s, sleep)
+    except TimeoutError:
+        _log.warning("ComfyUI still runs prompt %s %g s after it was interrupted", prompt_id, within_s)
+        return False
+    except EngineError as error:
+        _log.warning("ComfyUI prompt %s could not be withdrawn: %s", prompt_id, error)
+        return False
+    return True
+
+
+async def _until_gone(
+    client: ComfyClient, prompt_id: str, step_s: float, sleep: Callable[[float], Awaitable[None]]
+) -> None:
+    await client.dequeue(prompt_id)
+    while True:
+        queue = await client.queue()
+        if prompt_id in queue.running:
+            # Asked again each time: an interrupt that comes before the first node has begun is forgotten.
+            await client.interrupt(prompt_id)
+        elif prompt_id in queue.pending:
+            await client.dequeue(prompt_id)
+        else:
+            return
+        await sleep(step_s)

@@ -1,0 +1,49 @@
+"""Have a ComfyUI server give back its GPU memory, and see it done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.errors import EngineFailed
+
+#: What may stay in use: a server without models still keeps some small tensors, and custom nodes more of them.
+_LITTLE_BYTES = 1 << 30
+
+
+async def unload(
+    client: ComfyClient,
+    *,
+    within_s: float,
+    step_s: float = 0.25,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """
+    Have the server drop its models and cached results; return once it runs nothing and its memory is free.
+
+    It obeys between two prompts, after it has answered: so it is watched, and what somebody else runs there ends
+    first. Raises EngineUnavailable, and EngineFailed where that takes more than *within_s* seconds.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            await client.free()
+            while await _is_busy(client) or await _held_bytes(client) > _LITTLE_BYTES:
+                await sleep(step_s)
+                # Asked again each time: a prompt that came in between has loaded its models anew.
+                await client.free()
+    except TimeoutError as error:
+        raise EngineFailed(f"The ComfyUI server did not free its GPU memory within {within_s:g} s.") from error
+
+
+async def _is_busy(client: ComfyClient) -> bool:
+    queue = await client.queue()
+    return bool(queue.running or queue.pending)
+
+
+async def _held_bytes(client: ComfyClient) -> int:
+    """Return what the server's torch has reserved on its cards; 0 where it does not tell."""
+    devices = (await client.system_stats()).get("devices")
+    cards = [each for each in devices if isinstance(each, dict)] if isinstance(devices, list) else []
+    held = [card.get("torch_vram_total") for card in cards if card.get("type") != "cpu"]
+    return sum(size for size in held if isinstance(size, int))

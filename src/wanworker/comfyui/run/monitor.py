@@ -1,0 +1,231 @@
+"""
+Run one prompt on a ComfyUI server and see it end, whatever the network and the server do meanwhile.
+
+The websocket brings news at once and the history the truth: either may end the watching. The history decides how a
+prompt ended, for a socket may drop, miss the end, or be forgotten by the server; a prompt that is neither in the
+queue nor in the history is lost, because the server moves it from one to the other in one step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wanworker.comfyui.client.connection import Unreachable
+from wanworker.comfyui.client.events import Event, Executed, Executing, Failed, Interrupted, Preview, Succeeded
+from wanworker.comfyui.client.history import Outcome, read_entry, read_outputs
+from wanworker.comfyui.client.http import ComfyClient, Submitted
+from wanworker.comfyui.client.websocket import listen
+from wanworker.comfyui.graph.api_format import Graph
+from wanworker.comfyui.graph.problems import Problem
+from wanworker.comfyui.run._cancel import withdraw
+from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, RequestError
+
+#: The entry follows the news of the end within milliseconds (1 of 30 runs was too early, by 2 ms): look often, shortly.
+_SETTLE_STEP_S = 0.005
+_SETTLE_LOOKS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    How patient a run is, in seconds.
+
+    `poll_s` lies between two looks at the history while no news comes. `stall_s` is the longest silence of a prompt
+    that runs: loading a model and decoding a long video are silent for minutes. `unreachable_s` is how long a server
+    may be away in mid-run. `stop_s` bounds the wait for our prompt to leave the server when a run is called off.
+    """
+
+    poll_s: float = 2.0
+    stall_s: float = 1800.0
+    unreachable_s: float = 60.0
+    stop_s: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A prompt that ended well: its outcome, and what the server found wrong with outputs that it left out."""
+
+    outcome: Outcome
+    problems: tuple[Problem, ...] = ()
+
+
+async def run(
+    client: ComfyClient,
+    graph: Graph,
+    *,
+    prompt_id: str,
+    client_id: str,
+    on_event: Callable[[Event], None] = lambda _: None,
+    extra: Mapping[str, Any] | None = None,
+    limits: Limits = Limits(),
+    temp_if_alone: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Finished:
+    """
+    Queue *graph*, watch it, and return what it made.
+
+    Both ids are fresh UUIDs of this run. *on_event* hears our prompt's events and everybody's queue status, at once
+    and in order; the final word is this function's. With *temp_if_alone* previews count where nothing else was saved.
+
+    Raises GraphRefused, ModelNotFound, OutOfMemory, EngineFailed (a node raised; interrupted by others; lost; stalled),
+    EngineUnavailable, NoOutput. When it ends otherwise than by the prompt's own end, cancellation above all, the prompt
+    is dequeued or interrupted and gone from the server first, for at most `limits.stop_s`. Deadlines are the caller's.
+    """
+    watch = _Watch(client, graph, prompt_id, on_event, limits, temp_if_alone, clock)
+    opened = asyncio.Event()
+    feed = asyncio.create_task(listen(client, client_id, watch.hear, opened=opened))
+    feed.add_done_callback(lambda _: watch.news.set())
+    submission: asyncio.Task[Submitted] | None = None
+    has_ended = False
+    try:
+        # Before the prompt is queued: its first messages come before the answer to its POST.
+        await opened.wait()
+        submission = asyncio.create_task(client.submit(graph, prompt_id=prompt_id, client_id=client_id, extra=extra))
+        submitted = await watch.submitted(submission)
+        outcome = await watch.until_ended(feed)
+        has_ended = True
+    finally:
+        if submission is not None and not has_ended and not _was_refused(submission):
+            await _stop_for_sure(client, prompt_id, submission, limits.stop_s)
+        feed.cancel()
+        await asyncio.gather(feed, return_exceptions=True)
+    return Finished(outcome.checked(), submitted.problems)
+
+
+class _Watch:
+    """What is known of one prompt while it runs."""
+
+    def __init__(
+        self,
+        client: ComfyClient,
+        graph: Graph,
+        prompt_id: str,
+        on_event: Callable[[Event], None],
+        limits: Limits,
+        temp_if_alone: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._client, self._prompt_id, self._on_event = client, prompt_id, on_event
+        self._order = tuple(graph)
+        self._limits, self._temp_if_alone, self._clock = limits, temp_if_alone, clock
+        self._heard_at = self._looked_at = self._reached_at = clock()
+        self._shown: dict[str, Mapping[str, Any]] = {}
+        self._succeeded = False
+        self._hasty_looks = 0
+        self.news = asyncio.Event()
+
+    def hear(self, event: Event) -> None:
+        """Take in one event of the websocket, and pass it on unless it is of somebody else's prompt."""
+        prompt_id = getattr(event, "prompt_id", None)
+        if prompt_id not in {None, self._prompt_id}:
+            return
+        if prompt_id or isinstance(event, Preview):
+            self._heard_at = self._clock()
+        if isinstance(event, Executed):
+            self._shown[event.node] = event.output
+        if isinstance(event, Succeeded | Failed | Interrupted) or (isinstance(event, Executing) and not event.node):
+            self._succeeded |= isinstance(event, Succeeded)
+            self._hasty_looks = _SETTLE_LOOKS
+            self.news.set()
+        self._on_event(event)
+
+    async def submitted(self, submission: asyncio.Task[Submitted]) -> Submitted:
+        """Wait for the server's answer; when the answer is lost, ask whether the prompt got there."""
+        try:
+            return await asyncio.shield(submission)
+        except Unreachable:
+            raise
+        except EngineUnavailable:
+            queue = await self._client.queue()
+            if self._prompt_id in {*queue.running, *queue.pending} or await self._client.history(self._prompt_id):
+                return Submitted(self._prompt_id, 0)
+            raise
+
+    async def until_ended(self, feed: asyncio.Task[Any]) -> Outcome:
+        """Wait for news or `poll_s`, look, and wait again, until the prompt has ended or is lost."""
+        while True:
+            await self._pause()
+            if feed.done():
+                feed.result()
+            self.news.clear()
+            outcome = await self._look()
+            if outcome is not None:
+                return outcome
+            self._hasty_looks = max(0, self._hasty_looks - 1)
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(_SETTLE_STEP_S if self._hasty_looks else self._limits.poll_s):
+                await self.news.wait()
+        except TimeoutError:
+            pass
+
+    async def _look(self) -> Outcome | None:
+        is_quiet = self._heard_at <= self._looked_at
+        self._looked_at = self._clock()
+        try:
+            # The queue first: the prompt may move on between the two questions, but not back.
+            queue = await self._client.queue() if is_quiet and not self._hasty_looks else None
+            entry = await self._client.history(self._prompt_id)
+        except EngineError:
+            if self._clock() - self._reached_at > self._limits.unreachable_s:
+                raise
+            return None
+        self._reached_at = self._clock()
+        if entry:
+            return read_entry(entry, temp_if_alone=self._temp_if_alone)
+        if queue is None:
+            return None
+        if self._prompt_id in queue.running:
+            self._check_silence()
+        elif self._prompt_id in queue.pending:
+            self._heard_at = self._clock()
+        else:
+            return self._gone()
+        return None
+
+    def _check_silence(self) -> None:
+        silence_s = self._clock() - self._heard_at
+        if silence_s > self._limits.stall_s:
+            message = f"ComfyUI lists the run as running and has said nothing of it for {silence_s:.0f} s."
+            raise EngineFailed(message, hint="Its worker thread may be dead: restart the ComfyUI server.")
+
+    def _gone(self) -> Outcome:
+        """Judge a prompt that the server knows nothing of; our own notes count if we heard that it succeeded."""
+        if self._succeeded:
+            return Outcome("success", read_outputs(self._shown, self._order, temp_if_alone=self._temp_if_alone))
+        message = "The ComfyUI server lost the run: it was restarted, or somebody cleared its queue or history."
+        raise EngineFailed(message, hint="Send the request again.")
+
+
+def _was_refused(submission: asyncio.Task[Submitted]) -> bool:
+    """Say whether nothing of ours is on the server: it refused the graph, or could not be connected to."""
+    if not submission.done() or submission.cancelled():
+        return False
+    return isinstance(submission.exception(), RequestError | Unreachable)
+
+
+async def _stop_for_sure(
+    client: ComfyClient, prompt_id: str, submission: asyncio.Task[Submitted], stop_s: float
+) -> None:
+    """Withdraw our prompt even if the caller is cancelled again meanwhile: twice cancelled is no reason to leave it."""
+    stopping = asyncio.create_task(_stop(client, prompt_id, submission, stop_s))
+    try:
+        await asyncio.shield(stopping)
+    except asyncio.CancelledError:
+        await asyncio.wait({stopping})
+        raise
+
+
+async def _stop(client: ComfyClient, prompt_id: str, submission: asyncio.Task[Submitted], stop_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + stop_s
+    # A prompt that is still on its way would be queued after we looked.
+    await asyncio.wait({submission}, timeout=stop_s / 2)
+    if not submission.cancel():
+        submission.exception()
+    await withdraw(client, prompt_id, within_s=until - loop.time())

@@ -1,0 +1,145 @@
+"""One run of a local ComfyUI server: started, alive or dead, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from wanworker.comfyui.client.history import says_out_of_memory
+from wanworker.comfyui.server._log import ServerLog
+from wanworker.comfyui.server.launch import Launch
+from wanworker.errors import EngineError
+from wanworker.process import Exit, run
+
+#: 137 is how a shell (a wrapper around the interpreter) tells of SIGKILL.
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+
+#: Lines before a death that belong to it; an older one may tell of memory that the server has freed since.
+_DYING_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a server ended, in a sentence with its last lines; `out_of_memory` where that is the likely cause."""
+
+    text: str
+    out_of_memory: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    How long to wait, in seconds.
+
+    `start_s` for a start as a whole, `quiet_s` for the next line of its log meanwhile: torch alone may take minutes to
+    import from a network volume, without a word. `connect_s` and `answer_s` for one question, together at most 10.
+    `stop_grace_s` between SIGTERM and SIGKILL. `longest_pause_s` before another start after many that failed.
+    """
+
+    start_s: float = 900
+    quiet_s: float = 300
+    poll_s: float = 0.2
+    connect_s: float = 4
+    answer_s: float = 8
+    stop_grace_s: float = 3
+    longest_pause_s: float = 30
+
+
+class ServerProcess:
+    """
+    Run the server of *launch* in a process group of its own, its output going to *log*.
+
+    The kernel kills it when this worker dies, however it dies. *on_end* is called when it has ended by itself, not
+    when it was stopped. Raises EngineUnavailable where something that it needs is missing.
+    """
+
+    def __init__(
+        self, launch: Launch, log: ServerLog, limits: Limits, *, on_end: Callable[[ServerProcess], None]
+    ) -> None:
+        argv = launch.prepare()
+        log.begin(" ".join(argv))
+        self._log = log
+        self._limits = limits
+        self._on_end = on_end
+        self._stopped = False
+        self._run = asyncio.create_task(
+            run(
+                argv,
+                cwd=launch.root,
+                env=launch.environment(),
+                on_line=lambda _stream, line: log.add(line),
+                stop_grace_s=limits.stop_grace_s,
+            )
+        )
+        self._run.add_done_callback(self._ended)
+
+    @property
+    def is_alive(self) -> bool:
+        """Say whether the server still runs."""
+        return not self._run.done()
+
+    async def until(self, is_up: Callable[[], Awaitable[bool]]) -> str | None:
+        """Wait while the server lives and its log moves; return what is wrong, None once *is_up* says yes."""
+        limits, started = self._limits, time.monotonic()
+        while not await is_up():
+            if await self.end_within(limits.poll_s):
+                return f"It did not start. {self.end}"
+            waited_s, quiet_s = time.monotonic() - started, time.monotonic() - self._log.moved_at
+            if waited_s > limits.start_s:
+                return self._with_last_words(f"It did not answer within {waited_s:.0f} s of its start.")
+            if quiet_s > limits.quiet_s:
+                return self._with_last_words(f"It hangs in its start: {quiet_s:.0f} s without a line.")
+        return None
+
+    async def end_within(self, seconds: float) -> bool:
+        """Wait for the server's end, at most *seconds*; say whether it has ended."""
+        await asyncio.wait({self._run}, timeout=seconds)
+        return self._run.done()
+
+    async def stop(self) -> None:
+        """End the server and all that it started: SIGTERM, the grace, SIGKILL; return when nothing is left."""
+        self._stopped = True
+        self._run.cancel()
+        await asyncio.wait({self._run})
+
+    @property
+    def end(self) -> End:
+        """How the server ended and what it wrote last; to be asked afterwards."""
+        told = "\n".join(self._log.tail[-_DYING_LINES:])
+        return End(self._with_last_words(self._how_it_ended()), self._was_killed() or says_out_of_memory(told))
+
+    def _with_last_words(self, sentence: str) -> str:
+        words = self._log.last_words()
+        return f"{sentence} Its last lines: {words}" if words else sentence
+
+    def _how_it_ended(self) -> str:
+        if self._run.cancelled():
+            return "It was stopped."
+        error = self._run.exception()
+        return str(error) if error is not None else _how(self._run.result())
+
+    def _was_killed(self) -> bool:
+        """Say whether somebody sent SIGKILL: the kernel does when the machine's memory runs out, and hardly another."""
+        return not self._run.cancelled() and self._run.exception() is None and self._run.result().code in _KILLED
+
+    def _ended(self, finished: asyncio.Task[Exit]) -> None:
+        if not finished.cancelled() and not isinstance(finished.exception(), EngineError | None):
+            self._log.add(f"--- {finished.exception()!r}")
+        self._log.close()
+        if not self._stopped and not finished.cancelled():
+            self._on_end(self)
+
+
+def _how(ended: Exit) -> str:
+    if ended.code in _KILLED:
+        return "It was killed (SIGKILL): most likely the machine's memory ran out."
+    if ended.code < 0:
+        return f"It was ended by {signal.Signals(-ended.code).name}."
+    return f"It ended with exit code {ended.code}."

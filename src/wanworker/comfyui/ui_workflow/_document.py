@@ -1,0 +1,187 @@
+"""
+The browser's own save format of a ComfyUI workflow, read into values. Pure.
+
+A workflow is a sheet of nodes and links; a subgraph is another sheet, and a node whose type is the subgraph's id is an
+instance of it. Every id is read as text: the format has whole numbers in some versions and text in others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from wanworker.comfyui.graph.problems import shown
+from wanworker.errors import GraphRefused
+
+#: Modes of a node (LGraphEventMode of the frontend); every other one runs.
+MUTED, BYPASSED = 2, 4
+
+#: Ids of a subgraph's own input and output panels, where the file does not name them.
+_INPUT_PANEL, _OUTPUT_PANEL = "-10", "-20"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One input of a node as drawn. `widget` names the widget that the input stands for, where it stands for one."""
+
+    name: str
+    type: str
+    link: str | None
+    widget: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UiNode:
+    """One node as drawn: `outputs` are types, `values` what its widgets hold (by place, or by name in some packs)."""
+
+    id: str
+    type: str
+    title: str
+    mode: int
+    inputs: tuple[Slot, ...] = ()
+    outputs: tuple[str, ...] = ()
+    values: tuple[Any, ...] | Mapping[str, Any] = ()
+    named_values: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_live(self) -> bool:
+        """Neither muted nor bypassed."""
+        return self.mode not in {MUTED, BYPASSED}
+
+
+@dataclass(frozen=True, slots=True)
+class UiLink:
+    """Output `origin_slot` of node `origin` feeds input `target_slot` of node `target`."""
+
+    id: str
+    origin: str
+    origin_slot: int
+    target: str
+    target_slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The workflow itself, or one subgraph with its panels: `inputs` and `outputs` are the names on them."""
+
+    name: str
+    nodes: Mapping[str, UiNode]
+    links: Mapping[str, UiLink]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    input_panel: str = _INPUT_PANEL
+    output_panel: str = _OUTPUT_PANEL
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A workflow file: the top sheet and the subgraphs by id."""
+
+    top: Sheet
+    subgraphs: Mapping[str, Sheet]
+
+
+def read_document(ui: Mapping[str, Any]) -> Document:
+    """
+    Read a file of the browser's format, version 0.4 (links are lists) or 1 (links are objects).
+
+    Raises GraphRefused for what is no such file, and for subgraphs that contain themselves.
+    """
+    subgraphs = {_text(one.get("id")): _read_sheet(one) for one in _definitions(ui)}
+    document = Document(_read_sheet(ui), subgraphs)
+    _check_no_subgraph_in_itself(subgraphs)
+    return document
+
+
+def _definitions(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    listed = _mapping(holder.get("definitions")).get("subgraphs")
+    for one in _listed(listed):
+        if isinstance(one, Mapping):
+            yield one
+            yield from _definitions(one)
+
+
+def _check_no_subgraph_in_itself(subgraphs: Mapping[str, Sheet]) -> None:
+    inside = {key: {node.type for node in sheet.nodes.values()} & set(subgraphs) for key, sheet in subgraphs.items()}
+    try:
+        TopologicalSorter(inside).prepare()
+    except CycleError as error:
+        names = " in ".join(repr(subgraphs[key].name) for key in error.args[1])
+        raise GraphRefused(f"The workflow's subgraphs contain each other in a circle: {names}.") from error
+
+
+def _read_sheet(sheet: Mapping[str, Any]) -> Sheet:
+    nodes, links = sheet.get("nodes"), sheet.get("links") or []
+    name = str(sheet.get("name") or "the workflow")
+    if not isinstance(nodes, list):
+        raise GraphRefused(f"{name}: 'nodes' must be a list; got {type(nodes).__name__}.", field="workflow")
+    read = [_read_node(node) for node in nodes]
+    found = [_read_link(link) for link in (links.values() if isinstance(links, Mapping) else _listed(links)) if link]
+    return Sheet(
+        name,
+        {node.id: node for node in read},
+        # A slot below 0 is what is left of a link that was cut.
+        {link.id: link for link in found if link.origin_slot >= 0},
+        tuple(_text(_mapping(slot).get("name")) for slot in _listed(sheet.get("inputs"))),
+        tuple(_text(_mapping(slot).get("name")) for slot in _listed(sheet.get("outputs"))),
+        _text(_mapping(sheet.get("inputNode")).get("id", _INPUT_PANEL)),
+        _text(_mapping(sheet.get("outputNode")).get("id", _OUTPUT_PANEL)),
+    )
+
+
+def _read_node(node: object) -> UiNode:
+    body = _mapping(node)
+    if "id" not in body or not isinstance(body.get("type"), str):
+        raise GraphRefused(f"A node of the workflow lacks 'id' or 'type': {shown(node)}.", field="workflow")
+    values, mode = body.get("widgets_values"), body.get("mode")
+    return UiNode(
+        id=_text(body["id"]),
+        type=body["type"],
+        title=body["title"] if isinstance(body.get("title"), str) else "",
+        mode=mode if isinstance(mode, int) else 0,
+        inputs=tuple(_read_slot(slot) for slot in _listed(body.get("inputs"))),
+        outputs=tuple(_type(_mapping(slot)) for slot in _listed(body.get("outputs"))),
+        values=values if isinstance(values, Mapping) else tuple(values) if isinstance(values, list) else (),
+        named_values=_mapping(body.get("widgets_values_named")),
+        properties=_mapping(body.get("properties")),
+    )
+
+
+def _read_slot(slot: object) -> Slot:
+    body = _mapping(slot)
+    link, widget = body.get("link"), _mapping(body.get("widget")).get("name")
+    name = _text(body.get("name"))
+    return Slot(name, _type(body), None if link is None else _text(link), None if widget is None else _text(widget))
+
+
+def _read_link(link: object) -> UiLink:
+    try:
+        if isinstance(link, Mapping):
+            parts = [link[key] for key in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
+        else:
+            parts = list(link)[:5]  # type: ignore[call-overload]  # what is no list raises TypeError, as it should
+        key, origin, origin_slot, target, target_slot = parts
+        return UiLink(_text(key), _text(origin), int(origin_slot), _text(target), int(target_slot))
+    except (KeyError, TypeError, ValueError) as error:
+        raise GraphRefused(f"A link of the workflow cannot be read: {shown(link)}.", field="workflow") from error
+
+
+def _type(slot: Mapping[str, Any]) -> str:
+    # Old files write the choices of a combo, or 0 and -1 for "any", where others write a type's name.
+    kind = slot.get("type")
+    return kind if isinstance(kind, str) and kind else "COMBO" if isinstance(kind, list) else "*"
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else str(value)

@@ -1,0 +1,199 @@
+"""
+Follow a drawn link to what really feeds an input, through everything that exists in the browser only. Pure.
+
+The rules are the frontend's (ComfyUI_frontend, ExecutableNodeDTO.ts and graphToPrompt): reroutes and Get/Set pairs are
+followed, a primitive's value is taken, a bypassed node passes the input that fits, a muted one passes nothing, and a
+subgraph's panels lead in and out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from wanworker.comfyui.graph.object_info import types_fit
+from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, UiLink, UiNode
+from wanworker.comfyui.ui_workflow._subgraphs import Place, Unfolded
+from wanworker.errors import GraphRefused
+
+PRIMITIVE = "PrimitiveNode"
+_GETTER, _SETTER = "GetNode", "SetNode"
+_PASS_THROUGH = frozenset({"Reroute", "Reroute (rgthree)", _SETTER})
+
+#: Node types that the server never sees. Where a pack adds more, a server that lacks the class says so.
+FRONTEND_ONLY = _PASS_THROUGH | {
+    PRIMITIVE,
+    _GETTER,
+    "Note",
+    "MarkdownNote",
+    "Label (rgthree)",
+    "Bookmark (rgthree)",
+    "Node Collector (rgthree)",
+    "Fast Muter (rgthree)",
+    "Fast Bypasser (rgthree)",
+    "Fast Groups Muter (rgthree)",
+    "Fast Groups Bypasser (rgthree)",
+    "Fast Actions Button (rgthree)",
+    "Mute / Bypass Relay (rgthree)",
+    "Mute / Bypass Repeater (rgthree)",
+    "Random Unmuter (rgthree)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """The input is fed by output `slot` of the node with this id in the result."""
+
+    node: str
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The input has a value of its own: a primitive's, or one that a subgraph's instance holds."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Nothing feeds the input; `why` says so for the one who drew it."""
+
+    why: str
+
+
+Source = From | Value | Nothing
+UNLINKED = Nothing("nothing is linked to it")
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """Stop of the walk: input number `at` of a node. `wanted` is the type of the input where the walk began."""
+
+    place: Place
+    node: UiNode
+    at: int
+    wanted: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """Stop of the walk: output number `at` of a node."""
+
+    place: Place
+    node: UiNode
+    at: int
+    wanted: str
+
+
+_Step = _Input | _Output | Source
+
+
+def source_of(unfolded: Unfolded, place: Place, node: UiNode, at: int) -> Source:
+    """
+    Return what feeds input number *at* of *node*.
+
+    Raises GraphRefused where reroutes, bypassed nodes or panels lead in a circle.
+    """
+    step: _Step = _Input(place, node, at)
+    seen: set[tuple[type, str, int]] = set()
+    while isinstance(step, _Input | _Output):
+        stop = (type(step), step.place.id_of(step.node), step.at)
+        if stop in seen:
+            where = f"node {stop[1]} ({step.node.type})"
+            raise GraphRefused(f"The links lead in a circle through {where}, where no node computes anything.")
+        seen.add(stop)
+        step = _before_input(step) if isinstance(step, _Input) else _before_output(unfolded, step)
+    return step
+
+
+def _before_input(step: _Input) -> _Step:
+    if step.at >= len(step.node.inputs):
+        return UNLINKED
+    slot = step.node.inputs[step.at]
+    link = step.place.sheet.links.get(slot.link) if slot.link is not None else None
+    return UNLINKED if link is None else _origin(step.place, link, step.wanted or slot.type)
+
+
+def _origin(place: Place, link: UiLink, wanted: str) -> _Step:
+    if link.origin == place.sheet.input_panel:
+        return _through_panel(place, link.origin_slot)
+    origin = place.sheet.nodes.get(link.origin)
+    return UNLINKED if origin is None else _Output(place, origin, link.origin_slot, wanted)
+
+
+def _through_panel(place: Place, at: int) -> _Step:
+    """Leave a subgraph by its input panel: to the instance's link, else to the value that the instance holds."""
+    if place.outer is None or place.instance is None or at >= len(place.sheet.inputs):
+        return UNLINKED
+    name = place.sheet.inputs[at]
+    for index, slot in enumerate(place.instance.inputs):
+        if slot.name == name and slot.link is not None:
+            return _Input(place.outer, place.instance, index)
+    return Value(place.given[name]) if name in place.given else UNLINKED
+
+
+def _before_output(unfolded: Unfolded, step: _Output) -> _Step:
+    place, node = step.place, step.node
+    # A primitive puts its value into the widgets that it is linked to before anything is looked at, muted or not.
+    if node.type == PRIMITIVE:
+        return Value(node.values[0]) if node.values and isinstance(node.values, tuple) else UNLINKED
+    if node.mode == MUTED:
+        return Nothing(f"its source, node {place.id_of(node)} ({node.type}), is muted")
+    if node.mode == BYPASSED:
+        return _past_bypassed(step)
+    inside = unfolded.inside(place, node)
+    if inside is not None:
+        return _into_subgraph(inside, step)
+    if node.type in _PASS_THROUGH:
+        return _Input(place, node, 0, step.wanted)
+    if node.type == _GETTER:
+        return _setter_of(place, node, step.wanted)
+    if node.type in FRONTEND_ONLY:
+        return UNLINKED
+    return From(place.id_of(node), step.at)
+
+
+def _into_subgraph(inside: Place, step: _Output) -> _Step:
+    for link in inside.sheet.links.values():
+        if link.target == inside.sheet.output_panel and link.target_slot == step.at:
+            return _origin(inside, link, step.wanted)
+    return Nothing(f"output {step.at} of the subgraph {inside.sheet.name!r} is linked to nothing inside")
+
+
+def _setter_of(place: Place, getter: UiNode, wanted: str) -> _Step:
+    """Find the SetNode with the getter's name, on its sheet or on one around it."""
+    name = getter.values[0] if getter.values and isinstance(getter.values, tuple) else getter.title
+    around: Place | None = place
+    while around is not None:
+        for node in around.sheet.nodes.values():
+            if node.type == _SETTER and isinstance(node.values, tuple) and node.values[:1] == (name,):
+                return _Input(around, node, 0, wanted)
+        around = around.outer
+    return Nothing(f"its source, node {place.id_of(getter)} ({_GETTER}), has no {_SETTER} named {name!r}")
+
+
+def _past_bypassed(step: _Output) -> _Step:
+    """
+    Choose the input that a bypassed node passes on.
+
+    Any input for the type "any"; the one of the same number where it fits; else the first of exactly the wanted type;
+    else the first that fits.
+    """
+    node, at, wanted = step.node, step.at, step.wanted
+    if wanted == "*":
+        chosen = at if at < len(node.inputs) else 0
+        return _Input(step.place, node, chosen)
+    given = node.outputs[at] if at < len(node.outputs) else wanted
+    fitting = [index for index, slot in enumerate(node.inputs) if _fit(slot.type, given) and _fit(slot.type, wanted)]
+    exact = [index for index, slot in enumerate(node.inputs) if slot.type == wanted]
+    if at in fitting:
+        return _Input(step.place, node, at)
+    if exact or fitting:
+        return _Input(step.place, node, (exact or fitting)[0])
+    where = f"node {step.place.id_of(node)} ({node.type})"
+    return Nothing(f"its source, {where}, is bypassed and has no input of type {wanted} to pass on")
+
+
+def _fit(left: str, right: str) -> bool:
+    return types_fit(left.upper(), right.upper())

@@ -1,0 +1,93 @@
+"""Refuse a workflow whose node classes the server lacks, naming all of them at once. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+from wanworker.comfyui.graph.object_info import ObjectInfo, nearest
+from wanworker.comfyui.ui_workflow._document import UiNode
+from wanworker.comfyui.ui_workflow._subgraphs import Place
+from wanworker.errors import GraphRefused
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_CORE = "comfy-core"
+
+#: Group nodes came before subgraphs; they live in `extra.groupNodes`, and the frontend itself converts them.
+_GROUP_NODE = ("workflow>", "workflow/")
+
+#: Class names share many words (Load, Image, Video): below this they mean something else.
+_ALIKE = 0.7
+
+#: A class is named with this many of its nodes, and this many classes are named.
+_MOST_NODES, _MOST_CLASSES = 3, 30
+
+
+def refuse_missing(live: Sequence[tuple[Place, UiNode]], info: ObjectInfo) -> tuple[str, ...]:
+    """
+    Return a warning for every node of unknown class that is linked to nothing: a label, a switch of the browser's.
+
+    Raises GraphRefused where any other node has a class that is not in *info*.
+    """
+    unknown = [(place, node) for place, node in live if node.type not in info]
+    idle = [(place, node) for place, node in unknown if not _is_linked(place, node)]
+    missing = [pair for pair in unknown if pair not in idle]
+    if missing:
+        raise _refusal(missing, info)
+    return tuple(
+        f"{_named(place, node)} is left out: the server does not know it, no link needs it" for place, node in idle
+    )
+
+
+def _is_linked(place: Place, node: UiNode) -> bool:
+    return any(node.id in {link.origin, link.target} for link in place.sheet.links.values())
+
+
+def _refusal(missing: list[tuple[Place, UiNode]], info: ObjectInfo) -> GraphRefused:
+    by_class: dict[str, list[tuple[Place, UiNode]]] = {}
+    for place, node in missing:
+        by_class.setdefault(node.type, []).append((place, node))
+    lines = [_line(name, nodes, info) for name, nodes in list(by_class.items())[:_MOST_CLASSES]]
+    more = f"; and {len(by_class) - _MOST_CLASSES} more" if len(by_class) > _MOST_CLASSES else ""
+    count = "a node class" if len(by_class) == 1 else f"{len(by_class)} node classes"
+    message = f"The workflow needs {count} that the ComfyUI server does not have: {'; '.join(lines)}{more}."
+    return GraphRefused(message, hint=_hint(missing), field="workflow")
+
+
+def _line(name: str, nodes: list[tuple[Place, UiNode]], info: ObjectInfo) -> str:
+    places = ", ".join(_named(place, node, with_class=False) for place, node in nodes[:_MOST_NODES])
+    more = f" and {len(nodes) - _MOST_NODES} more" if len(nodes) > _MOST_NODES else ""
+    if name.startswith(_GROUP_NODE):
+        return f"{places}{more} is a group node ({name!r}), an old kind that only the browser can unfold"
+    if _UUID.fullmatch(name):
+        return f"{places}{more} is a subgraph whose definition is not in the file"
+    near = [other for other in nearest(name, list(info)) if SequenceMatcher(None, name, other).ratio() >= _ALIKE]
+    alike = f"; nearest: {', '.join(map(repr, near))}" if near else ""
+    return f"{name!r} ({places}{more}{_origin(nodes[0][1])}{alike})"
+
+
+def _origin(node: UiNode) -> str:
+    """Say which pack the class comes from, as the file itself does."""
+    pack = node.properties.get("cnr_id") or node.properties.get("aux_id")
+    if not isinstance(pack, str):
+        return ""
+    version = node.properties.get("ver")
+    if pack != _CORE:
+        return f"; from the pack {pack!r}"
+    return f"; part of ComfyUI itself, saved with {version}" if isinstance(version, str) else "; part of ComfyUI itself"
+
+
+def _named(place: Place, node: UiNode, *, with_class: bool = True) -> str:
+    name = f"node {place.id_of(node)}"
+    name += f" ({node.type})" if with_class else ""
+    return f"{name} {node.title!r}" if node.title and node.title != node.type else name
+
+
+def _hint(missing: list[tuple[Place, UiNode]]) -> str:
+    types = {node.type for _, node in missing}
+    if any(name.startswith(_GROUP_NODE) for name in types):
+        return "Open the workflow in ComfyUI, convert its group nodes to subgraphs or nodes, and save it again."
+    if any(_UUID.fullmatch(name) for name in types):
+        return "Save the whole workflow again in ComfyUI, or export it with 'Workflow > Export (API)'."
+    return "Install the custom node packs or a newer ComfyUI, or mute the nodes if the result does not need them."

@@ -1,0 +1,134 @@
+"""
+Subgraphs unfolded: every node of a workflow with the place where it stands. Pure.
+
+A node's id in the result is the path to it: `12:3` is node 3 of the subgraph that node 12 is an instance of, as the
+frontend writes it (ComfyUI_frontend, ExecutableNodeDTO.ts).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wanworker.comfyui.ui_workflow._document import Document, Sheet, UiNode
+from wanworker.errors import GraphRefused
+
+#: What the browser does with a seed after each run; saved behind the seed, and never sent.
+CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
+
+#: Subgraphs in subgraphs multiply: a file of a few kilobytes could ask for any number of nodes.
+MOST_NODES = 10_000
+
+#: A saved widget of a subgraph's inside: (node, widget).
+Widget = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """
+    One sheet where it is used: the workflow, or a subgraph inside one of its instances.
+
+    `given` are the values that the instance itself holds for the names on its input panel, `overrides` those that it
+    holds for widgets inside.
+    """
+
+    path: str
+    sheet: Sheet
+    instance: UiNode | None = None
+    outer: Place | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[Widget, Any] = field(default_factory=dict)
+
+    def id_of(self, node: UiNode) -> str:
+        """Return the id that *node* of this place has in the result."""
+        return f"{self.path}{node.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unfolded:
+    """Every live place by its path, and every node in it in the file's order; instances are places, not nodes."""
+
+    places: Mapping[str, Place]
+    nodes: tuple[tuple[Place, UiNode], ...]
+
+    def inside(self, place: Place, node: UiNode) -> Place | None:
+        """Return the place inside *node*, None where it is no live instance of a subgraph."""
+        return self.places.get(f"{place.id_of(node)}:")
+
+
+def unfold(document: Document) -> Unfolded:
+    """
+    Unfold the subgraphs of *document*; what is inside a muted or bypassed instance is left out, as in the browser.
+
+    Raises GraphRefused where more than 10,000 nodes come out.
+    """
+    places: dict[str, Place] = {}
+    nodes: list[tuple[Place, UiNode]] = []
+    _unfold_into(Place("", document.top), document, places, nodes)
+    return Unfolded(places, tuple(nodes))
+
+
+def _unfold_into(place: Place, document: Document, places: dict[str, Place], nodes: list[tuple[Place, UiNode]]) -> None:
+    places[place.path] = place
+    for node in place.sheet.nodes.values():
+        sheet = document.subgraphs.get(node.type)
+        if sheet is None:
+            nodes.append((place, node))
+        elif node.is_live:
+            _unfold_into(_place_inside(place, node, sheet, document), document, places, nodes)
+        if len(nodes) > MOST_NODES:
+            raise GraphRefused(f"The workflow has more than {MOST_NODES} nodes once its subgraphs are unfolded.")
+
+
+def _place_inside(place: Place, instance: UiNode, sheet: Sheet, document: Document) -> Place:
+    given, overrides = _held_values(instance, sheet, document)
+    given |= {widget: value for (node, widget), value in place.overrides.items() if node == instance.id}
+    return Place(f"{place.id_of(instance)}:", sheet, instance, place, given, overrides)
+
+
+def _held_values(instance: UiNode, sheet: Sheet, document: Document) -> tuple[dict[str, Any], dict[Widget, Any]]:
+    """
+    Return the values that an instance holds: for its inputs, and for widgets inside.
+
+    Three generations: frontends up to 1.27 and from about 1.45 write one value for each input that ends on a widget,
+    in the definition's order; those between list the widgets in `properties.proxyWidgets` as (node, widget), node -1
+    for the instance's own, with a value only where it differs from the one inside.
+    """
+    values = instance.values if isinstance(instance.values, tuple) else ()
+    proxies = _proxies(instance.properties.get("proxyWidgets"))
+    if proxies:
+        held = {proxy: value for proxy, value in zip(proxies, values, strict=False) if value is not None}
+        inside = {proxy: value for proxy, value in held.items() if proxy[0] != "-1"}
+        return {name: value for (node, name), value in held.items() if node == "-1"}, inside
+    promoted = [name for at, name in enumerate(sheet.inputs) if _ends_on_widget(sheet, at, document)]
+    if len(values) > len(promoted):
+        values = tuple(value for value in values if not (isinstance(value, str) and value in CONTROL_WORDS))
+    if len(values) != len(promoted) and instance.named_values:
+        return {name: instance.named_values[name] for name in promoted if name in instance.named_values}, {}
+    return {name: value for name, value in zip(promoted, values, strict=False) if value is not None}, {}
+
+
+def _proxies(listed: object) -> list[Widget]:
+    if isinstance(listed, str):
+        try:
+            listed = json.loads(listed)
+        except ValueError:
+            return []
+    entries = listed if isinstance(listed, list) else []
+    return [(str(entry[0]), str(entry[1])) for entry in entries if isinstance(entry, list) and len(entry) > 1]
+
+
+def _ends_on_widget(sheet: Sheet, at: int, document: Document) -> bool:
+    for link in sheet.links.values():
+        target = sheet.nodes.get(link.target)
+        if link.origin != sheet.input_panel or link.origin_slot != at or target is None:
+            continue
+        slot = next((slot for slot in target.inputs if slot.link == link.id), None)
+        inner = document.subgraphs.get(target.type)
+        if slot is not None and slot.widget is not None:
+            return True
+        if slot and inner and slot.name in inner.inputs:
+            return _ends_on_widget(inner, inner.inputs.index(slot.name), document)
+    return False

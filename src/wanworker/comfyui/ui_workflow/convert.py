@@ -1,0 +1,149 @@
+"""
+Convert a workflow in the browser's own format into a graph in API format. Pure.
+
+The browser does this when one presses Run (ComfyUI_frontend, graphToPrompt); a pasted workflow may never have been in
+one. The result is what the browser would send, with two differences, each told in a warning: what lacks a required
+input is left out together with all that needs it, as long as an output remains, and so is a node of unknown class that
+is linked to nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wanworker.comfyui.graph.api_format import Graph
+from wanworker.comfyui.graph.object_info import NodeClass, ObjectInfo, read_class
+from wanworker.comfyui.graph.problems import shown
+from wanworker.comfyui.ui_workflow._document import UiNode, read_document
+from wanworker.comfyui.ui_workflow._incomplete_nodes import lacking, without_broken
+from wanworker.comfyui.ui_workflow._links import FRONTEND_ONLY, UNLINKED, From, Nothing, Source, Value, source_of
+from wanworker.comfyui.ui_workflow._missing_nodes import refuse_missing
+from wanworker.comfyui.ui_workflow._subgraphs import Place, Unfolded, unfold
+from wanworker.comfyui.ui_workflow._widgets import is_widget, named_values
+
+#: `{red|blue}`, of which the browser picks one at random before it sends a text.
+_WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A graph in API format, and what was done to it that its author may not expect, a sentence each."""
+
+    graph: Graph
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The graph while it grows; `broken` are nodes that lack required inputs, with the reasons."""
+
+    graph: Graph = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    broken: dict[str, list[str]] = field(default_factory=dict)
+
+
+def node_classes(ui: Mapping[str, Any]) -> frozenset[str]:
+    """
+    Return the classes that *ui* needs of the server: those to ask object_info for before `api_graph`.
+
+    Raises GraphRefused where *ui* is no workflow in the browser's format.
+    """
+    return frozenset(node.type for _, node in _live(unfold(read_document(ui))))
+
+
+def api_graph(ui: Mapping[str, Any], object_info: ObjectInfo) -> Converted:
+    """
+    Convert *ui*, in the browser's format, with the classes of *object_info* (all of them make better suggestions).
+
+    Node ids are text, `12:3` inside a subgraph; nodes keep the file's order; titles go to `_meta.title`. What the
+    result needs beyond its shape (choices, ranges, types) is for `preflight.check` to judge.
+
+    Raises GraphRefused for a file that cannot be read, for classes that the server lacks, all at once, and where no
+    output is left that has all that it needs.
+    """
+    unfolded = unfold(read_document(ui))
+    live = list(_live(unfolded))
+    draft = _Draft(warnings=list(refuse_missing(live, object_info)))
+    for place, node in live:
+        if node.type in object_info:
+            _add(draft, unfolded, place, node, object_info)
+    graph, warnings = without_broken(draft.graph, draft.broken, object_info)
+    return Converted(graph, (*draft.warnings, *warnings))
+
+
+def _live(unfolded: Unfolded) -> Iterator[tuple[Place, UiNode]]:
+    for place, node in unfolded.nodes:
+        if node.is_live and node.type not in FRONTEND_ONLY:
+            yield place, node
+
+
+def _add(draft: _Draft, unfolded: Unfolded, place: Place, node: UiNode, info: ObjectInfo) -> None:
+    key, its_class = place.id_of(node), read_class(node.type, info[node.type])
+    sources = {slot.widget or slot.name: source_of(unfolded, place, node, at) for at, slot in enumerate(node.inputs)}
+    linked = {name: source for name, source in sources.items() if not isinstance(source, Nothing)}
+    inputs, warnings = _widget_inputs(place, node, its_class, frozenset(linked))
+    inputs |= {name: _as_input(source) for name, source in linked.items()}
+    title = node.title or info[node.type].get("display_name") or node.type
+    draft.graph[key] = {"class_type": node.type, "inputs": inputs, "_meta": {"title": title}}
+    warnings += [*_cut_off(its_class, sources), *_unknown_inputs(its_class, linked)]
+    draft.warnings += [f"node {key} ({node.type}): {text}" for text in warnings]
+    reasons = list(lacking(its_class, inputs, sources))
+    if reasons:
+        draft.broken[key] = reasons
+
+
+def _cut_off(its_class: NodeClass, sources: Mapping[str, Source]) -> Iterator[str]:
+    """Tell of links that led to a muted or bypassed node where the node runs without them."""
+    for name, source in sources.items():
+        item = its_class.inputs.get(name)
+        if item is None or not isinstance(source, Nothing) or source == UNLINKED:
+            continue
+        if is_widget(item):
+            yield f"{name} keeps its own value: {source.why}"
+        elif not item.required:
+            yield f"{name} is left out: {source.why}"
+
+
+def _unknown_inputs(its_class: NodeClass, linked: Mapping[str, object]) -> Iterator[str]:
+    """Tell of linked inputs that the class does not list; some packs take any name, so they are sent all the same."""
+    names = [name for name in linked if name.partition(".")[0] not in its_class.inputs]
+    if names:
+        yield f"the server's version of this class does not list the linked input {', '.join(map(repr, names))}"
+
+
+def _widget_inputs(
+    place: Place, node: UiNode, its_class: NodeClass, linked: frozenset[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of the widgets that no link feeds, in the class's order, and what is to be said of them."""
+    named = named_values(node, its_class)
+    held = {widget: value for (inside, widget), value in place.overrides.items() if inside == node.id}
+    defaults = {item.name: item.default for item in named.missing if item.default is not None}
+    values = {name: value for name, value in {**defaults, **named.values, **held}.items() if name not in linked}
+    order = [name for name in its_class.inputs if name in values]
+    inputs = {name: _wrapped(values[name]) for name in [*order, *(name for name in values if name not in order)]}
+    warnings = []
+    filled = [f"{name} = {shown(value)}" for name, value in defaults.items() if name in values and name not in held]
+    if filled:
+        warnings.append(f"the file has no value for {', '.join(filled)}: the server's default")
+    if named.left_over:
+        left = ", ".join(shown(value) for value in named.left_over)
+        warnings.append(f"the server's version of this class has no widget for the saved value {left}")
+    return inputs, warnings + [text for name in inputs for text in _wildcards(name, values[name], its_class)]
+
+
+def _wildcards(name: str, value: object, its_class: NodeClass) -> Iterator[str]:
+    item = its_class.inputs.get(name)
+    found = _WILDCARD.search(value) if isinstance(value, str) and item and item.options.get("dynamicPrompts") else None
+    if found:
+        yield f"{name} has {shown(found[0])}, of which a browser picks one at random: sent as written"
+
+
+def _as_input(source: From | Value) -> Any:
+    return [source.node, source.slot] if isinstance(source, From) else _wrapped(source.value)
+
+
+def _wrapped(value: Any) -> Any:
+    return {"__value__": list(value)} if isinstance(value, list | tuple) else value

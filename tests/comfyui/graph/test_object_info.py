@@ -1,0 +1,102 @@
+"""object_info in both of its spellings, and names that are nearly right."""
+
+from __future__ import annotations
+
+import pytest
+
+from fakes.comfyui_rules import recorded_object_info
+from wanworker.comfyui.graph.object_info import NodeClass, nearest, read_class, resolve, types_fit
+
+INFO = recorded_object_info()
+MODELS = [
+    "FastWan2.2-TI2V-5B-FullAttn_bf16.safetensors",
+    "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors",
+    "sub/wan2.2_ti2v_5B_fp16.safetensors",
+]
+
+
+def node_class(name: str) -> NodeClass:
+    return read_class(name, INFO[name])
+
+
+def test_a_choice_is_read_in_both_spellings() -> None:
+    old, new = node_class("UNETLoader").inputs["weight_dtype"], node_class("SaveVideo").inputs["format"]
+
+    assert ("COMBO", "default") == (old.type, old.choices and old.choices[0])
+    assert ("COMBO", ("auto", "mp4")) == (new.type, new.choices)
+
+
+def test_inputs_come_in_the_servers_order() -> None:
+    assert ["video", "filename_prefix", "format", "codec"] == list(node_class("SaveVideo").inputs)
+
+
+def test_every_recorded_class_is_read() -> None:
+    assert len(INFO) == sum(bool(node_class(name).name) for name in INFO)
+    assert node_class("SaveVideo").is_output
+    assert not node_class("LoadImage").is_output
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "expected"),
+    [
+        ("UNETLoader", "weight_dtype", "default"),
+        ("UNETLoader", "unet_name", None),
+        ("LoadImage", "image", None),
+        ("SaveVideo", "codec", "auto"),
+        ("KSampler", "steps", 20),
+        ("CLIPTextEncode", "text", None),
+    ],
+)
+def test_a_default_is_never_somebodys_file(name: str, key: str, expected: object) -> None:
+    assert expected == node_class(name).inputs[key].default
+
+
+@pytest.mark.parametrize("info", [{}, {"input": None}, {"input": {"required": {"a": 3, "b": [], "c": ["COMBO"]}}}])
+def test_an_odd_class_is_read_as_far_as_it_goes(info: dict[str, object]) -> None:
+    assert () == read_class("Odd", info).outputs
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "expected"),
+    [
+        ("IMAGE", "IMAGE", True), ("IMAGE", "LATENT", False), ("*", "LATENT", True), ("IMAGE", "*", True),
+        ("INT", "FLOAT,INT", True), ("A,B", "B", True), (["a", "b"], "COMBO", True), (["a"], "INT", False),
+        ("COMFY_MATCHTYPE_V3", "IMAGE", True), ("COMBO", "COMBO", True),
+    ],
+)  # fmt: skip
+def test_link_types_fit_as_the_server_judges(given: object, wanted: str, expected: bool) -> None:
+    assert expected == types_fit(given, wanted)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("wan2.2_ti2v_5B_fp16.safetensors", "sub/wan2.2_ti2v_5B_fp16.safetensors"),
+        ("other\\WAN2.2_I2V_HIGH_noise_14B_fp8_scaled", "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors"),
+        ("wan2.2_i2v_low_noise_14B_fp16.safetensors", "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors"),
+        ("FastWan", "FastWan2.2-TI2V-5B-FullAttn_bf16.safetensors"),
+    ],
+)
+def test_the_nearest_choice_comes_first(value: str, expected: str) -> None:
+    assert expected == nearest(value, MODELS)[0]
+
+
+def test_nothing_is_near_to_nonsense() -> None:
+    assert () == nearest("zzz", MODELS)
+    assert () == nearest("", MODELS)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (MODELS[1], MODELS[1]),
+        ("wan2.2_ti2v_5B_fp16", MODELS[3]),
+        ("i2v_high", MODELS[1]),
+        ("i2v", None),
+        ("nope", None),
+        ("", None),
+    ],
+)
+def test_a_name_resolves_when_it_means_one_file_only(value: str, expected: str | None) -> None:
+    assert expected == resolve(value, MODELS)

@@ -1,0 +1,149 @@
+"""A graph is checked before it is queued, and says node, input, value and what would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fakes.comfyui_recordings import i2v_graph, video_graph
+from fakes.comfyui_rules import recorded_object_info
+from wanworker.comfyui.graph.preflight import check
+
+INFO = recorded_object_info()
+
+
+def broken(node: str, **inputs: Any) -> dict[str, Any]:
+    """Return the recorded graph with inputs of a node changed; None takes one out."""
+    graph = i2v_graph()
+    graph[node]["inputs"] |= inputs
+    graph[node]["inputs"] = {name: value for name, value in graph[node]["inputs"].items() if value is not None}
+    return graph
+
+
+def only_problem(graph: dict[str, Any]) -> str:
+    (problem,) = check(graph, INFO).problems
+    return str(problem)
+
+
+@pytest.mark.parametrize("graph", [i2v_graph(), video_graph()])
+def test_a_graph_that_ran_has_no_problem(graph: dict[str, Any]) -> None:
+    found = check(graph, INFO)
+
+    assert ((), (), graph) == (found.problems, found.remarks, found.graph)
+
+
+def test_an_unknown_class_comes_with_the_nearest_names() -> None:
+    graph = {**video_graph(), "9": {"class_type": "SaveVideos", "inputs": {}}}
+
+    assert "node 9 (SaveVideos): the server has no node class 'SaveVideos'; a custom node pack may be missing; " in (
+        only_problem(graph)
+    )
+    assert "nearest: 'SaveVideo'" in only_problem(graph)
+
+
+def test_a_graph_that_saves_nothing_names_nodes_that_do() -> None:
+    graph = video_graph()
+    del graph["3"]
+
+    said = only_problem(graph)
+
+    assert said.startswith("no output node")
+    assert "SaveVideo" in said
+
+
+def test_a_missing_model_names_node_input_value_and_the_nearest_files() -> None:
+    found = check(broken("95", unet_name="wan2.2_i2v_high_noise_14B_fp16.safetensors"), INFO)
+
+    (problem,) = found.problems
+    assert ("95", "UNETLoader", "unet_name", True) == (
+        problem.node, problem.class_type, problem.input, problem.missing_model,
+    )  # fmt: skip
+    assert "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors" == problem.nearest[0]
+    assert "'wan2.2_i2v_high_noise_14B_fp16.safetensors' is none of the 8 files" in str(problem)
+
+
+def test_a_wrong_choice_is_no_missing_model() -> None:
+    (problem,) = check(broken("86", sampler_name="eular"), INFO).problems
+
+    assert not problem.missing_model
+    assert "euler" == problem.nearest[0]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"noise_seed": -1}, "must be at least 0; got -1"),
+        ({"noise_seed": 2**64}, "must be at most 18446744073709551615"),
+        ({"steps": "many"}, "takes a whole number; got 'many'"),
+        ({"cfg": {}}, "takes a number; got {}"),
+        ({"model": None}, "the required input is missing; it takes a link to a MODEL output"),
+        ({"model": ["84", 0]}, r"takes MODEL; linked to output 0 of node 84 (CLIPLoader), a CLIP"),
+        ({"model": ["84", 7]}, "linked to output 7 of node 84 (CLIPLoader), which has 1"),
+        ({"model": ["999", 0]}, "linked to node '999', which is not in the graph"),
+        ({"model": [84, 0]}, "[84, 0] is no link"),
+        ({"model": ["84", 0, 1]}, "is no link"),
+    ],
+)
+def test_a_bad_input_says_what_was_given_and_what_is_taken(inputs: dict[str, Any], said: str) -> None:
+    problem = only_problem(broken("86", **inputs))
+
+    assert problem.startswith(f"node 86 (KSamplerAdvanced), input '{next(iter(inputs))}': ")
+    assert said in problem
+
+
+def test_left_out_inputs_with_a_default_are_filled_in_and_told() -> None:
+    graph = broken("95", weight_dtype=None)
+
+    found = check(graph, INFO)
+
+    assert () == found.problems
+    assert "default" == found.graph["95"]["inputs"]["weight_dtype"]
+    assert ("node 95 (UNETLoader): weight_dtype was missing; set to 'default'",) == found.remarks
+    assert "weight_dtype" not in graph["95"]["inputs"]
+
+
+def test_a_node_without_any_inputs_is_filled_in() -> None:
+    graph = video_graph()
+    del graph["1"]["inputs"]
+
+    assert 512 == check(graph, INFO).graph["1"]["inputs"]["width"]
+
+
+def test_a_model_is_never_filled_in() -> None:
+    assert "unet_name" in only_problem(broken("95", unet_name=None))
+
+
+def test_a_circle_is_named() -> None:
+    graph = {
+        "1": {"class_type": "ImageInvert", "inputs": {"image": ["2", 0]}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+
+    assert "the links make a circle: 1 -> 2 -> 1" in only_problem(graph).replace("2 -> 1 -> 2", "1 -> 2 -> 1")
+
+
+def test_nodes_that_nothing_uses_are_told_and_not_checked() -> None:
+    graph = {**video_graph(), "9": {"class_type": "UNETLoader", "inputs": {"unet_name": "nope.safetensors"}}}
+
+    found = check(graph, INFO)
+
+    assert () == found.problems
+    assert ("node 9 (UNETLoader) is used by no output node",) == found.remarks
+
+
+@pytest.mark.parametrize(("node", "name"), [("97", "image")])
+def test_an_uploaded_file_need_not_be_in_the_list(node: str, name: str) -> None:
+    assert () == check(broken(node, **{name: "r1/my.png"}), INFO).problems
+
+
+def test_a_wrapped_list_is_a_value() -> None:
+    assert "takes a whole number" in only_problem(broken("86", steps={"__value__": [1, 2]}))
+
+
+def test_all_problems_are_found_at_once() -> None:
+    graph = broken("86", noise_seed=-1)
+    graph["90"]["inputs"]["vae_name"] = "nope.safetensors"
+
+    assert {"86", "90"} == {problem.node for problem in check(graph, INFO).problems}

@@ -1,0 +1,58 @@
+"""A graph is let in by what the server has now, not by what it had."""
+
+from __future__ import annotations
+
+import pytest
+
+from fakes.comfyui import FakeComfyUI
+from fakes.comfyui_recordings import i2v_graph, video_graph
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.comfyui.run.validate import admit
+from wanworker.errors import GraphRefused, ModelNotFound
+
+
+async def test_a_good_graph_asks_for_its_own_classes_only(client: ComfyClient, server: FakeComfyUI) -> None:
+    await admit(client, video_graph())
+    await admit(client, video_graph(color=3))
+
+    assert 0 == server.seen["GET /object_info"]
+    assert 1 == server.seen["GET /object_info/SaveVideo"]
+
+
+async def test_a_model_that_came_since_is_found(client: ComfyClient, server: FakeComfyUI) -> None:
+    graph = i2v_graph()
+    await admit(client, graph)
+    graph["90"]["inputs"]["vae_name"] = "new.safetensors"
+    server.info["VAELoader"]["input"]["required"]["vae_name"][0].append("new.safetensors")
+
+    found = await admit(client, graph)
+
+    assert "new.safetensors" == found.graph["90"]["inputs"]["vae_name"]
+
+
+async def test_a_missing_model_is_the_documented_error(server: FakeComfyUI) -> None:
+    graph = i2v_graph()
+    graph["90"]["inputs"]["vae_name"] = "xyz.safetensors"
+
+    async with ComfyClient(server.url, models_place="/workspace/models/") as client:
+        with pytest.raises(ModelNotFound, match=r"^Model 'xyz.safetensors' not found in /workspace/models/$"):
+            await admit(client, graph)
+
+    assert 0 == server.seen["POST /prompt"]
+
+
+async def test_the_documents_own_examples_say_that_nothing_saves(client: ComfyClient) -> None:
+    graph = {
+        "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors"}},
+        "2": {"class_type": "VAELoader", "inputs": {"vae_name": "wan_2.1_vae.safetensors"}},
+    }
+
+    with pytest.raises(GraphRefused, match="no output node: add one that saves, such as SaveVideo, SaveWEBM"):
+        await admit(client, graph)
+
+
+async def test_an_unknown_class_has_near_names_from_the_whole_server(client: ComfyClient) -> None:
+    graph = {"1": {"class_type": "SaveVidoe", "inputs": {}}}
+
+    with pytest.raises(GraphRefused, match="nearest: 'SaveVideo'"):
+        await admit(client, graph)

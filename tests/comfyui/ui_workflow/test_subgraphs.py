@@ -1,0 +1,119 @@
+"""Subgraphs are unfolded, each instance with the values that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, Document, Sheet, Slot, UiLink, UiNode
+from wanworker.comfyui.ui_workflow._subgraphs import MOST_NODES, Place, unfold
+from wanworker.errors import GraphRefused
+
+
+def node(key: str, kind: str, *inputs: Slot, mode: int = 0, values: tuple[Any, ...] = (), **more: Any) -> UiNode:
+    return UiNode(key, kind, "", mode, inputs, values=values, **more)
+
+
+def sheet(*nodes: UiNode, links: tuple[UiLink, ...] = (), inputs: tuple[str, ...] = ()) -> Sheet:
+    return Sheet("made", {one.id: one for one in nodes}, {one.id: one for one in links}, inputs)
+
+
+def promoted(*names: str) -> Sheet:
+    """A subgraph whose inputs all end on widgets of one inner node."""
+    slots = [Slot(name, "INT", str(at), name) for at, name in enumerate(names)]
+    links = [UiLink(str(at), "-10", at, "1", at) for at in range(len(names))]
+    return sheet(node("1", "Made", *slots), links=tuple(links), inputs=names)
+
+
+def inside(instance: UiNode, definition: Sheet, **others: Sheet) -> Place:
+    document = Document(sheet(instance), {"sub": definition, **others})
+    return unfold(document).places[f"{instance.id}:"]
+
+
+def given(instance: UiNode, definition: Sheet) -> Mapping[str, Any]:
+    return inside(instance, definition).given
+
+
+def test_nodes_of_nested_subgraphs_have_the_path_to_them_as_id_in_the_files_order() -> None:
+    document = Document(
+        sheet(node("1", "VAELoader"), node("12", "outer"), node("13", "SaveImage")),
+        {"outer": sheet(node("3", "KSampler"), node("4", "inner")), "inner": sheet(node("5", "UNETLoader"))},
+    )
+
+    ids = [place.id_of(one) for place, one in unfold(document).nodes]
+
+    assert ["1", "12:3", "12:4:5", "13"] == ids
+
+
+@pytest.mark.parametrize("mode", [MUTED, BYPASSED])
+def test_what_is_inside_a_muted_or_bypassed_instance_is_left_out(mode: int) -> None:
+    document = Document(sheet(node("12", "sub", mode=mode)), {"sub": sheet(node("3", "KSampler"))})
+
+    assert () == unfold(document).nodes
+
+
+def test_an_instance_holds_a_value_for_each_input_that_ends_on_a_widget() -> None:
+    definition = promoted("width", "height")
+
+    assert {"width": 832, "height": 480} == given(node("12", "sub", values=(832, 480)), definition)
+
+
+def test_inputs_that_end_on_no_widget_have_no_value() -> None:
+    plain = node("1", "Made", Slot("model", "MODEL", "0", None), Slot("width", "INT", "1", "width"))
+    links = (UiLink("0", "-10", 0, "1", 0), UiLink("1", "-10", 1, "1", 1))
+    definition = sheet(plain, links=links, inputs=("model", "width", "unused"))
+
+    assert {"width": 832} == given(node("12", "sub", values=(832,)), definition)
+
+
+def test_a_widget_two_subgraphs_down_counts() -> None:
+    middle = node("1", "inner", Slot("seed", "INT", "0", None))
+    definition = sheet(middle, links=(UiLink("0", "-10", 0, "1", 0),), inputs=("noise",))
+    place = inside(node("12", "sub", values=(7,)), definition, inner=promoted("seed"))
+
+    assert {"noise": 7} == place.given
+
+
+def test_controls_among_an_instances_values_are_skipped() -> None:
+    values = (7, "randomize", 20)
+
+    assert {"seed": 7, "steps": 20} == given(node("12", "sub", values=values), promoted("seed", "steps"))
+
+
+def test_values_by_name_help_where_the_count_is_wrong() -> None:
+    instance = node("12", "sub", values=(7,), named_values={"steps": 20, "other": 1})
+
+    assert {"steps": 20} == given(instance, promoted("seed", "steps"))
+
+
+def test_proxy_widgets_hold_values_for_the_instances_inputs_and_for_widgets_inside() -> None:
+    proxies = [["-1", "seed"], ["3", "steps"], ["4", "$$canvas-image-preview"]]
+    instance = node("12", "sub", values=(7, 20, None), properties={"proxyWidgets": proxies})
+
+    place = inside(instance, promoted("seed"))
+
+    assert ({"seed": 7}, {("3", "steps"): 20}) == (place.given, place.overrides)
+
+
+@pytest.mark.parametrize("proxies", [[["3", "steps"]], '[["3", "steps"]]'])
+def test_proxy_widgets_without_values_leave_those_inside_as_they_are(proxies: object) -> None:
+    place = inside(node("12", "sub", properties={"proxyWidgets": proxies}), promoted("steps"))
+
+    assert ({}, {}) == (place.given, place.overrides)
+
+
+def test_a_value_for_a_widget_of_an_instance_inside_goes_to_that_instance() -> None:
+    instance = node("12", "sub", values=(9,), properties={"proxyWidgets": [["4", "seed"]]})
+    document = Document(sheet(instance), {"sub": sheet(node("4", "inner")), "inner": promoted("seed")})
+
+    assert {"seed": 9} == unfold(document).places["12:4:"].given
+
+
+def test_subgraphs_that_multiply_without_bound_are_refused() -> None:
+    layers = {f"s{at}": sheet(*[node(str(n), f"s{at + 1}") for n in range(10)]) for at in range(8)}
+    document = Document(sheet(node("1", "s0")), {**layers, "s8": sheet(node("1", "VAELoader"))})
+
+    with pytest.raises(GraphRefused, match=f"more than {MOST_NODES} nodes"):
+        unfold(document)
