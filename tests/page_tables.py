@@ -13,7 +13,7 @@ from wanworker import errors
 from wanworker.actions.base import Action
 from wanworker.actions.fields import Request
 from wanworker.engines.base import EngineRow
-from wanworker.engines.comfyui.graphs.loras import STEP_LORAS
+from wanworker.engines.comfyui.graphs.choice.loras import STEP_LORAS
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import WorkerError
 from wanworker.models.files.loras import STEP_PAIRS, sibling_of

@@ -221,7 +221,7 @@ def test_the_handler_may_set_what_the_sdk_reads_and_read_nothing(tmp_path: Path)
         ("models/machine/hardware.py", "def f():\n    import torch"),
         ("engines/mini.py", "from diffusers import WanPipeline"),
         ("app.py", "import runpod.serverless"),
-        ("engines/resident/child.py", "import runpod"),
+        ("engines/resident/child/__main__.py", "import runpod"),
     ],
 )
 def test_an_import_outside_its_place_is_found(tmp_path: Path, path: str, text: str) -> None:
@@ -229,7 +229,7 @@ def test_an_import_outside_its_place_is_found(tmp_path: Path, path: str, text: s
 
 
 def test_torch_in_the_child_and_runpod_in_the_handler_are_in_place(tmp_path: Path) -> None:
-    files = {"handler.py": "import runpod", "engines/resident/child.py": "import torch"}
+    files = {"handler.py": "import runpod", "engines/resident/child/__main__.py": "import torch"}
 
     assert [] == boundaries.imports_outside_their_place(tree(tmp_path, files))
 
@@ -252,7 +252,7 @@ def test_a_slow_import_at_module_level_is_found(tmp_path: Path) -> None:
         "media/sheet.py": "def f():\n    from PIL import Image",
         "media/kinds.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy",
         "engines/resident/pipelines.py": "import numpy, torch",
-        "engines/resident/child.py": "import numpy\nfrom wanworker.engines.resident.pipelines import load",
+        "engines/resident/child/__main__.py": "import numpy\nfrom wanworker.engines.resident.pipelines import load",
     }
 
     (line,) = boundaries.slow_imports_at_start(tree(tmp_path, files))

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from wanworker.engines.wan_cli import machine
+from wanworker.engines.wan_cli import _machine
 from wanworker.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -161,7 +161,7 @@ def test_wan_has_all_that_upstream_and_the_engine_ask_for() -> None:
     imported = {alias.name for node in ast.walk(ast.parse(python_in(check))) if isinstance(node, ast.Import)
                 for alias in node.names}  # fmt: skip
 
-    assert {*machine._MODULES, "flash_attn"} <= imported
+    assert {*_machine._MODULES, "flash_attn"} <= imported
     assert "/opt/wan_path" in check
     assert ("docker/wan_path", "/opt/wan_path") in COPIES
 

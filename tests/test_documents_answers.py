@@ -22,7 +22,7 @@ from fakes.files import file_server
 from wanworker.actions.base import Call
 from wanworker.actions.health import _shown
 from wanworker.app import Worker
-from wanworker.engines.facts import Kernel
+from wanworker.engines.machine.facts import Kernel
 from wanworker.engines.preload import Preload
 from wanworker.errors import GraphTimeout
 from wanworker.models.machine.gpu_kernel import KernelRun

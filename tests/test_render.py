@@ -8,7 +8,7 @@ from PIL import Image
 
 from fakes.engine import ScriptedEngine, write_clip
 from wanworker.engines.base import Readiness
-from wanworker.engines.roster import Roster
+from wanworker.engines.registry import Roster
 from wanworker.errors import (
     DiskFull,
     EngineFailed,

@@ -12,9 +12,9 @@ from wanworker.actions.base import Call, Context
 from wanworker.actions.envelope import resolve
 from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
-from wanworker.engines.facts import FactKeeper
+from wanworker.engines.machine.facts import FactKeeper
 from wanworker.engines.preload import Preloader
-from wanworker.engines.roster import Roster
+from wanworker.engines.registry import Roster
 from wanworker.jobs.model import is_request_id
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.inputs.reader import InputReader

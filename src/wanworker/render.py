@@ -14,7 +14,7 @@ from pathlib import Path
 from wanworker.deadline import Deadline
 from wanworker.engines.base import Rendered, Report
 from wanworker.engines.choice import Choice, choose
-from wanworker.engines.roster import Roster
+from wanworker.engines.registry import Roster
 from wanworker.errors import DiskFull, RequestIdReused, UnknownJob
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import Job, JobStatus

@@ -16,7 +16,7 @@ from wanworker.cli.doctor import Machine, examine
 from wanworker.engines import ENGINES
 from wanworker.engines.base import Engine, EngineRow
 from wanworker.engines.comfyui.engine import ComfyUI
-from wanworker.engines.roster import Roster
+from wanworker.engines.registry import Roster
 from wanworker.engines.wan_cli.engine import WanCli
 from wanworker.models.hub.catalogue import PRESETS
 from wanworker.models.machine.doctor import Report, Row

@@ -15,9 +15,9 @@ from PIL import Image
 
 from wanworker.engines.base import Rendered
 from wanworker.engines.diffusers import CAPABILITIES, DiffusersEngine, request_for
+from wanworker.engines.resident.parent.start import resident
+from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.resident.protocol import Model, Render
-from wanworker.engines.resident.start import resident
-from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.media.video._frames import read_frames
 from wanworker.models.machine.hardware import Gpu

@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw
 
 from fakes.clips import clip
 from wanworker.engines.mini import MiniEngine
-from wanworker.engines.resident.start import resident
-from wanworker.engines.resident.supervisor import Supervisor
+from wanworker.engines.resident.parent.start import resident
+from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.errors import OutOfMemory
 from wanworker.media.video._frames import read_frames
 from wanworker.media.video.writer import decode_check

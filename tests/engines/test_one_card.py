@@ -20,8 +20,8 @@ from wanworker.app import Worker
 from wanworker.engines.base import EngineRow
 from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.diffusers import DiffusersEngine
-from wanworker.engines.resident.supervisor import Supervisor
-from wanworker.engines.roster import Roster
+from wanworker.engines.registry import Roster
+from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.wan_cli.engine import WanCli
 from wanworker.errors import EngineFailed, EngineUnavailable
 from wanworker.models.machine.hardware import Gpu

@@ -9,7 +9,7 @@ from pathlib import Path
 from fakes.engine import CAN_DO_ALL, ScriptedEngine
 from wanworker.engines.base import EngineRow, Readiness
 from wanworker.engines.preload import Preloader
-from wanworker.engines.roster import Roster
+from wanworker.engines.registry import Roster
 from wanworker.errors import OutOfMemory
 from wanworker.settings import Settings
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from train_mini.evaluation_cases import Case, Judged, judged
 from wanworker.engines.mini import MiniEngine
-from wanworker.engines.resident.start import resident
-from wanworker.engines.resident.supervisor import Supervisor
+from wanworker.engines.resident.parent.start import resident
+from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.media.video._frames import read_frames
 from wanworker.models.miniature.weights import miniature
 from wanworker.settings import Settings, child_environment

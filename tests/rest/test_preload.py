@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from wanworker.app import Worker
-from wanworker.engines.facts import FactKeeper, Machine
+from wanworker.engines.machine.facts import FactKeeper, Machine
 from wanworker.models.machine.gpu_kernel import KernelRun
 from wanworker.models.machine.hardware import Gpu
 

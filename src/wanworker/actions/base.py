@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wanworker.engines.base import Report
-from wanworker.engines.facts import FactKeeper
-from wanworker.engines.roster import Roster
+from wanworker.engines.machine.facts import FactKeeper
+from wanworker.engines.registry import Roster
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.outputs.bucket import Bucket

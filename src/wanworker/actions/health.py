@@ -11,7 +11,7 @@ from pydantic import Field
 import wanworker
 from wanworker.actions.base import Action, Context
 from wanworker.actions.fields import Request, parse
-from wanworker.engines.facts import Kernel
+from wanworker.engines.machine.facts import Kernel
 
 
 class HealthRequest(Request):

@@ -21,7 +21,7 @@ from wanworker.models.machine.hardware import Gpu, available_memory_mib, gpus
 
 if TYPE_CHECKING:
     from wanworker.engines.base import Readiness
-    from wanworker.engines.roster import Roster
+    from wanworker.engines.registry import Roster
     from wanworker.settings import Settings
 
 _NARROWEST, _WIDEST = 80, 140
@@ -36,7 +36,7 @@ def _ffmpeg() -> str:
 
 
 def _kernel(python: str) -> KernelRun:
-    from wanworker.engines.interpreters import kernel_in
+    from wanworker.engines.machine.interpreters import kernel_in
 
     return kernel_in(python)
 
@@ -77,8 +77,8 @@ def run(args: Namespace, machine: Machine | None = None) -> int:
 
 def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
     """Ask the machine and every engine; takes seconds where a kernel runs. The output folder is made if missing."""
-    from wanworker.engines.interpreters import interpreters, without_kernel
-    from wanworker.engines.weight_folders import weight_folders
+    from wanworker.engines.machine.interpreters import interpreters, without_kernel
+    from wanworker.engines.machine.weight_folders import weight_folders
 
     kernels = {python: machine.kernel(python) for python in interpreters(settings)} if machine.gpus() else {}
     broken = without_kernel(settings, kernels)
@@ -121,7 +121,7 @@ def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state
 
 
 def _gpu_checks(settings: Settings, machine: Machine, kernels: dict[str, KernelRun]) -> Iterator[Check]:
-    from wanworker.engines.interpreters import interpreters
+    from wanworker.engines.machine.interpreters import interpreters
 
     cards = machine.gpus()
     if not cards:

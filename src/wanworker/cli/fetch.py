@@ -47,7 +47,7 @@ def run(
     if args.list:
         _list(PRESETS.values())
         return 0
-    from wanworker.engines.weight_folders import tree_folders
+    from wanworker.engines.machine.weight_folders import tree_folders
 
     preset = _named(args.preset)
     settings = read_settings()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.capabilities import DIFFUSERS as CAPABILITIES
+from wanworker.engines.resident.parent.progress import reporting
+from wanworker.engines.resident.parent.start import resident
+from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.resident.placement import lacking_for, placement_for
-from wanworker.engines.resident.progress import reporting
 from wanworker.engines.resident.protocol import Adapter, Model, Render
-from wanworker.engines.resident.start import resident
-from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.models.files.layouts import Layouts, WanFolder
 from wanworker.models.files.loras import lora_files, loras_for

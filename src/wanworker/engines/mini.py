@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wanworker.engines.base import Readiness, Rendered, Report
-from wanworker.engines.resident.progress import reporting
+from wanworker.engines.resident.parent.progress import reporting
+from wanworker.engines.resident.parent.start import resident
+from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.resident.protocol import Adapter, Model, Render
-from wanworker.engines.resident.start import resident
-from wanworker.engines.resident.supervisor import Supervisor
 from wanworker.media.video.sound import add_sound, sound_duration_s
 from wanworker.media.video.writer import probe
 from wanworker.models.files.loras import LoraFile

@@ -10,7 +10,7 @@ from typing import Any
 
 from wanworker.engines.base import PreloadingEngine
 from wanworker.engines.choice import choose
-from wanworker.engines.roster import Roster
+from wanworker.engines.registry import Roster
 from wanworker.errors import EngineUnavailable, WorkerError
 from wanworker.spec import TASKS, RenderSpec
 

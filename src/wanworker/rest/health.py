@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 import wanworker
 from wanworker.app import Worker
-from wanworker.engines.facts import Facts
+from wanworker.engines.machine.facts import Facts
 from wanworker.jobs.runner import Runner
 
 log = logging.getLogger(__name__)

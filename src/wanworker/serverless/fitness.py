@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wanworker.engines.interpreters import kernel_in
+from wanworker.engines.machine.interpreters import kernel_in
 from wanworker.errors import EngineUnavailable
 from wanworker.media.video import ffmpeg
 from wanworker.models.machine.gpu_kernel import KernelRun

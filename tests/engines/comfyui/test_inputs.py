@@ -7,7 +7,7 @@ import pytest
 from fakes.clips import clip
 from fakes.recordings import sound
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.engines.comfyui.inputs import sent_inputs
+from wanworker.engines.comfyui._inputs import sent_inputs
 from wanworker.spec import TASKS, RenderSpec
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from wanworker.comfyui.server.process import End
 from wanworker.engines.base import Rendered
-from wanworker.engines.comfyui.restart import ServerDied, with_one_restart
+from wanworker.engines.comfyui._restart import ServerDied, with_one_restart
 from wanworker.errors import EngineFailed, EngineUnavailable, OutOfMemory
 
 CRASH = "It ended with exit code 134."

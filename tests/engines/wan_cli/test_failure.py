@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wanworker.engines.wan_cli.failure import Context, failure
+from wanworker.engines.wan_cli._failure import Context, failure
 from wanworker.errors import DiskFull, EngineError, EngineFailed, EngineUnavailable, OutOfMemory
 from wanworker.process import Exit
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 
-from wanworker.engines.wan_cli.log import Reading
+from wanworker.engines.wan_cli._log import Reading
 from wanworker.progress import Progress
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import wanworker
-from wanworker.engines.wan_cli.machine import gpu_lacks, python_lacks, upstream_environment, visible_gpus
+from wanworker.engines.wan_cli._machine import gpu_lacks, python_lacks, upstream_environment, visible_gpus
 from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import child_environment
 from wanworker.spec import TASKS

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from wanworker.engines.wan_cli.output import check, move
+from wanworker.engines.wan_cli._output import check, move
 from wanworker.errors import EngineFailed, NoOutput
 
 SHARED_MEMORY = Path("/dev/shm")

@@ -11,7 +11,7 @@ from fakes.wan.home import make_checkpoint
 from wanworker.comfyui.server.model_paths import MODEL_FOLDERS
 from wanworker.engines import ENGINES
 from wanworker.engines.comfyui.graphs import WORKFLOWS, missing_for
-from wanworker.engines.comfyui.graphs.loras import STEP_LORAS
+from wanworker.engines.comfyui.graphs.choice.loras import STEP_LORAS
 from wanworker.engines.wan_cli.checkpoint import locate
 from wanworker.models.files.loras import STEP_PAIRS, sibling_of
 from wanworker.models.hub.catalogue import PRESETS, Preset, preset_for

@@ -16,13 +16,13 @@ from wanworker.comfyui.run.monitor import Finished
 from wanworker.comfyui.run.validate import admit
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
 from wanworker.engines.base import Readiness, Rendered, Report
-from wanworker.engines.comfyui.callers_graph import checked_graph, fetched, uploaded
-from wanworker.engines.comfyui.follow import followed
+from wanworker.engines.comfyui._inputs import sent_inputs
+from wanworker.engines.comfyui._progress import followed
+from wanworker.engines.comfyui._restart import with_one_restart
+from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
+from wanworker.engines.comfyui._startup_timings import Waits
+from wanworker.engines.comfyui._user_graph import checked_graph, fetched, uploaded
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
-from wanworker.engines.comfyui.inputs import sent_inputs
-from wanworker.engines.comfyui.place import has_our_gpu, lacks, server_place
-from wanworker.engines.comfyui.restart import with_one_restart
-from wanworker.engines.comfyui.waits import Waits
 from wanworker.engines.comfyui.weights import FolderLists, Lists
 from wanworker.errors import GraphRefused, ModelNotFound, NoOutput
 from wanworker.models.machine.hardware import Gpu, gpus

@@ -11,14 +11,20 @@ from pathlib import Path
 
 from wanworker import process
 from wanworker.engines.base import Readiness, Rendered, Report
-from wanworker.engines.wan_cli import animate as animate
-from wanworker.engines.wan_cli import speech as speech
+from wanworker.engines.wan_cli import _animate as animate
+from wanworker.engines.wan_cli import _s2v as speech
+from wanworker.engines.wan_cli._failure import Context, failure
+from wanworker.engines.wan_cli._log import Reading
+from wanworker.engines.wan_cli._machine import (
+    found_program,
+    gpu_lacks,
+    python_lacks,
+    upstream_environment,
+    visible_gpus,
+)
+from wanworker.engines.wan_cli._output import Verify, check, move
 from wanworker.engines.wan_cli.argv import Places, argv_for, processes_for
 from wanworker.engines.wan_cli.checkpoint import locate
-from wanworker.engines.wan_cli.failure import Context, failure
-from wanworker.engines.wan_cli.log import Reading
-from wanworker.engines.wan_cli.machine import found_program, gpu_lacks, python_lacks, upstream_environment, visible_gpus
-from wanworker.engines.wan_cli.output import Verify, check, move
 from wanworker.errors import EngineUnavailable
 from wanworker.media.video.writer import decode_check
 from wanworker.models.machine.hardware import Gpu, gpus

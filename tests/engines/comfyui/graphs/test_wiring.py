@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from wanworker.comfyui.graph.api_format import Graph
-from wanworker.engines.comfyui.graphs.wiring import (
+from wanworker.engines.comfyui.graphs._wiring import (
     Segment,
     bypassed,
     cut,

@@ -8,14 +8,14 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from wanworker.comfyui.graph.api_format import Graph, with_slot
-from wanworker.engines.comfyui.graphs import loras as lora_files
-from wanworker.engines.comfyui.graphs import models as model_files
-from wanworker.engines.comfyui.graphs.clips import HELD_FRAMES, Clips, motion_clips, sound_clips
-from wanworker.engines.comfyui.graphs.models import Available, ModelChoice
-from wanworker.engines.comfyui.graphs.plan import Plan, plan_for
+from wanworker.engines.comfyui.graphs._wiring import bypassed, cut, node_titled, with_clips, without_unused
+from wanworker.engines.comfyui.graphs._workflow import SAVER, Upload, Workflow, workflow_for
+from wanworker.engines.comfyui.graphs.choice import loras as lora_files
+from wanworker.engines.comfyui.graphs.choice import models as model_files
+from wanworker.engines.comfyui.graphs.choice.clips import HELD_FRAMES, Clips, motion_clips, sound_clips
+from wanworker.engines.comfyui.graphs.choice.models import Available, ModelChoice
+from wanworker.engines.comfyui.graphs.choice.sampling import Plan, plan_for
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
-from wanworker.engines.comfyui.graphs.wiring import bypassed, cut, node_titled, with_clips, without_unused
-from wanworker.engines.comfyui.graphs.workflow import SAVER, Upload, Workflow, workflow_for
 from wanworker.errors import InvalidRequest
 from wanworker.models.files.loras import Expert
 from wanworker.spec import TASKS, RenderSpec

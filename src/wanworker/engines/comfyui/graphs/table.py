@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wanworker.engines.comfyui.graphs.loras import FASTWAN
-from wanworker.engines.comfyui.graphs.models import Weights
-from wanworker.engines.comfyui.graphs.steps import Recipe
-from wanworker.engines.comfyui.graphs.wiring import Segment
-from wanworker.engines.comfyui.graphs.workflow import SAVER, Slot, Upload, Workflow
+from wanworker.engines.comfyui.graphs._wiring import Segment
+from wanworker.engines.comfyui.graphs._workflow import SAVER, Slot, Upload, Workflow
+from wanworker.engines.comfyui.graphs.choice.loras import FASTWAN
+from wanworker.engines.comfyui.graphs.choice.models import Weights
+from wanworker.engines.comfyui.graphs.choice.steps import Recipe
 from wanworker.models.files.loras import Expert
 from wanworker.spec import TASKS
 

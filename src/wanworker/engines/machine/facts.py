@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wanworker.engines.interpreters import interpreters, kernel_beside, without_kernel
+from wanworker.engines.machine.interpreters import interpreters, kernel_beside, without_kernel
+from wanworker.engines.machine.weight_folders import weight_folders
 from wanworker.engines.preload import Preload
-from wanworker.engines.roster import Roster
-from wanworker.engines.weight_folders import weight_folders
+from wanworker.engines.registry import Roster
 from wanworker.models.files.damage import Damaged, damaged_in
 from wanworker.models.hub.fetch import free_on_disk
 from wanworker.models.machine.gpu_kernel import KernelRun

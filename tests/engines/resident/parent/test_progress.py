@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wanworker.engines.resident.progress import reporting
+from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.protocol import Event, Stage, Step
 from wanworker.progress import Progress
 

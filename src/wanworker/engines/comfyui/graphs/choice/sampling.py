@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wanworker.engines.comfyui.graphs.loras import recipe_with
-from wanworker.engines.comfyui.graphs.steps import Recipe, sampler_for, split_steps, working_sampler
-from wanworker.engines.comfyui.graphs.workflow import Workflow
+from wanworker.engines.comfyui.graphs._workflow import Workflow
+from wanworker.engines.comfyui.graphs.choice.loras import recipe_with
+from wanworker.engines.comfyui.graphs.choice.steps import Recipe, sampler_for, split_steps, working_sampler
 from wanworker.models.files.loras import Expert
 from wanworker.spec import TASKS, RenderSpec
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wanworker.engines.comfyui.graphs.models import Weights
-from wanworker.engines.comfyui.graphs.steps import Recipe
-from wanworker.engines.comfyui.graphs.wiring import Segment
+from wanworker.engines.comfyui.graphs._wiring import Segment
+from wanworker.engines.comfyui.graphs.choice.models import Weights
+from wanworker.engines.comfyui.graphs.choice.steps import Recipe
 from wanworker.models.files.loras import Expert
 from wanworker.spec import RenderSpec
 

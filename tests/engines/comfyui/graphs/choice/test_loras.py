@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from wanworker.engines.comfyui.graphs.loras import FASTWAN, Chosen, choose, recipe_with, with_loras
-from wanworker.engines.comfyui.graphs.steps import Recipe
+from wanworker.engines.comfyui.graphs.choice.loras import FASTWAN, Chosen, choose, recipe_with, with_loras
+from wanworker.engines.comfyui.graphs.choice.steps import Recipe
 from wanworker.errors import ModelNotFound
 from wanworker.models.files.loras import Expert
 from wanworker.spec import TASKS, Lora, RenderSpec

@@ -12,8 +12,8 @@ from fakes.comfyui_wan import WanServer
 from fakes.engine import ScriptedEngine
 from wanworker.engines import ENGINES
 from wanworker.engines.base import Readiness
-from wanworker.engines.facts import FactKeeper, Machine
-from wanworker.engines.roster import Roster
+from wanworker.engines.machine.facts import FactKeeper, Machine
+from wanworker.engines.registry import Roster
 from wanworker.models.machine.gpu_kernel import KernelRun
 from wanworker.models.machine.hardware import Gpu
 

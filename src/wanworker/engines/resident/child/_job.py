@@ -11,16 +11,16 @@ import numpy
 import torch
 from PIL import Image, ImageOps
 
-from wanworker.engines.resident.failures import StoppedByParent
-from wanworker.engines.resident.loading import Loaded
+from wanworker.engines.resident.child._failures import StoppedByParent
+from wanworker.engines.resident.child._loading import Loaded
+from wanworker.engines.resident.child._resampling import resampled
+from wanworker.engines.resident.child._schedulers import distilled_scheduler, scheduler_for
 from wanworker.engines.resident.protocol import Done, Render
-from wanworker.engines.resident.resampling import resampled
-from wanworker.engines.resident.sampling import distilled_scheduler, scheduler_for
 from wanworker.errors import EngineFailed, InputUnavailable
 from wanworker.media.video.writer import VideoWriter
 
 if TYPE_CHECKING:
-    from wanworker.engines.resident.resampling import Frame, Frames
+    from wanworker.engines.resident.child._resampling import Frame, Frames
 
 
 class Outside(Protocol):

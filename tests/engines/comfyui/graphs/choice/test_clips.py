@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wanworker.engines.comfyui.graphs.clips import Clips, motion_clips, sound_clips
+from wanworker.engines.comfyui.graphs.choice.clips import Clips, motion_clips, sound_clips
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from wanworker.engines.resident.failures import failure_of
+from wanworker.engines.resident.child._failures import failure_of
 from wanworker.errors import DiskFull, EngineFailed, InvalidRequest, OutOfMemory
 
 

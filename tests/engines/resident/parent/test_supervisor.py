@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from wanworker.engines.resident.parent.supervisor import Limits, Supervisor
 from wanworker.engines.resident.protocol import Event, Model, Placement, Render, Stage, Step
-from wanworker.engines.resident.supervisor import Limits, Supervisor
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, OutOfMemory, WorkerError
 from wanworker.settings import child_environment
 
-FAKE = Path(__file__).parent.parent / "fakes" / "resident_child.py"
+FAKE = Path(__file__).parents[3] / "fakes" / "resident_child.py"
 MODEL = Model("/models/a", "cpu")
 
 

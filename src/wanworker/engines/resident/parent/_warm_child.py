@@ -8,7 +8,7 @@ import logging
 import time
 
 from wanworker.engines.resident import protocol
-from wanworker.engines.resident.link import Died, Link
+from wanworker.engines.resident.parent._process import Died, Link
 from wanworker.engines.resident.protocol import Failed, Model, Ready
 from wanworker.errors import EngineFailed
 

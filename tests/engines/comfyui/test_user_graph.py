@@ -7,7 +7,7 @@ import pytest
 from fakes.graphs import reading, saving
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.engines.comfyui.callers_graph import checked_graph, fetched
+from wanworker.engines.comfyui._user_graph import checked_graph, fetched
 from wanworker.errors import GraphRefused, NoOutput
 
 

@@ -13,7 +13,7 @@ import diffusers
 import torch
 import transformers
 
-from wanworker.engines.resident.adapters import Adapters
+from wanworker.engines.resident.child._loras import Adapters
 from wanworker.engines.resident.protocol import Model
 from wanworker.errors import EngineUnavailable, InvalidRequest
 

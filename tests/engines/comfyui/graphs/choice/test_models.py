@@ -5,7 +5,7 @@ import re
 import pytest
 
 from wanworker.engines.comfyui.graphs import WORKFLOWS, ModelChoice, missing_for
-from wanworker.engines.comfyui.graphs.models import Weights, choose
+from wanworker.engines.comfyui.graphs.choice.models import Weights, choose
 from wanworker.errors import InvalidRequest, ModelNotFound
 
 HIGH, LOW = (f"wan2.2_i2v_{half}_noise_14B_fp8_scaled.safetensors" for half in ("high", "low"))

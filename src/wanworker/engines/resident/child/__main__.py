@@ -1,5 +1,5 @@
 """
-The resident child: `python -m wanworker.engines.resident.child`, commands on stdin, events on what was stdout.
+The resident child: `python -m wanworker.engines.resident.child.__main__`, commands on stdin, events on what was stdout.
 
 It belongs to its parent: the end of stdin ends it at once, in the middle of a job too, and so does the parent's death.
 """
@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TYPE_CHECKING
 
 from wanworker.engines.resident import protocol
-from wanworker.engines.resident.failures import StoppedByParent, failure_of, is_out_of_memory
+from wanworker.engines.resident.child._failures import StoppedByParent, failure_of, is_out_of_memory
 from wanworker.engines.resident.protocol import Failed, Load, Ready, Render, Stage, Step, Stop, Stopped
 
 if TYPE_CHECKING:
-    from wanworker.engines.resident.loading import Loaded
+    from wanworker.engines.resident.child._loading import Loaded
 
 #: Linux's prctl(2) PR_SET_PDEATHSIG: be killed when the parent dies, even while stdin is held open by someone else.
 _PR_SET_PDEATHSIG = 1
@@ -112,7 +112,7 @@ def serve(inbox: Inbox, outbox: Outbox) -> None:
             loaded = None  # before the next ones: both at once may not fit
             gc.collect()  # pipelines and their parts refer to one another
             try:
-                from wanworker.engines.resident.loading import load
+                from wanworker.engines.resident.child._loading import load
 
                 loaded = load(command.model)
             except Exception as error:  # noqa: BLE001 - this process's door: the parent gets every failure as an event
@@ -126,7 +126,7 @@ def serve(inbox: Inbox, outbox: Outbox) -> None:
 
 
 def _outcome(loaded: Loaded, request: Render, reporter: Reporter) -> protocol.Event:
-    from wanworker.engines.resident.rendering import render
+    from wanworker.engines.resident.child._job import render
 
     used_before = loaded.gpu_bytes_used()
     try:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from wanworker.engines.comfyui.waits import Waits
+from wanworker.engines.comfyui._startup_timings import Waits
 from wanworker.progress import Progress
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.engines.wan_cli.speech import clips_of, duration_s, with_ffmpeg
+from wanworker.engines.wan_cli._s2v import clips_of, duration_s, with_ffmpeg
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from wanworker.engines.comfyui.graphs.steps import Recipe, Split, sampler_for, sigma, split_steps, working_sampler
+from wanworker.engines.comfyui.graphs.choice.steps import (
+    Recipe,
+    Split,
+    sampler_for,
+    sigma,
+    split_steps,
+    working_sampler,
+)
 from wanworker.errors import InvalidRequest
 from wanworker.spec import TASKS
 

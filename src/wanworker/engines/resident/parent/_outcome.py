@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping
 
 from wanworker.engines.resident import protocol
-from wanworker.engines.resident.link import Died
+from wanworker.engines.resident.parent._process import Died
 from wanworker.engines.resident.protocol import Done, Failed, Stopped
 from wanworker.errors import (
     DiskFull,

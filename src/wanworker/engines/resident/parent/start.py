@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from wanworker.engines.resident.supervisor import Limits, Supervisor
+from wanworker.engines.resident.parent.supervisor import Limits, Supervisor
 
 #: The child never asks the network: models are on the volume, and a hub that hangs would hang the job.
 _OFFLINE = {
@@ -17,5 +17,5 @@ _OFFLINE = {
 
 def resident(environment: Mapping[str, str], limits: Limits | None = None) -> Supervisor:
     """Return a supervisor of our own child in this interpreter; nothing is started before the first job."""
-    argv = (sys.executable, "-m", "wanworker.engines.resident.child")
+    argv = (sys.executable, "-m", "wanworker.engines.resident.child.__main__")
     return Supervisor(argv, {**environment, **_OFFLINE}, limits)

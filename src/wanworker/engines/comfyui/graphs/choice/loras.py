@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wanworker.comfyui.graph.api_format import Graph
-from wanworker.engines.comfyui.graphs.models import Available, Finder
-from wanworker.engines.comfyui.graphs.steps import Recipe
-from wanworker.engines.comfyui.graphs.wiring import inserted
+from wanworker.engines.comfyui.graphs._wiring import inserted
+from wanworker.engines.comfyui.graphs.choice.models import Available, Finder
+from wanworker.engines.comfyui.graphs.choice.steps import Recipe
 from wanworker.models.files.loras import STEP_PAIRS, Expert, half_of, loras_for, sibling_of
 from wanworker.spec import Lora, RenderSpec
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wanworker.engines.resident import protocol
-from wanworker.engines.resident.link import Died, Link
-from wanworker.engines.resident.outcome import error_of, leaves_usable
+from wanworker.engines.resident.parent._outcome import error_of, leaves_usable
+from wanworker.engines.resident.parent._process import Died, Link
+from wanworker.engines.resident.parent._warm_child import WarmChild
 from wanworker.engines.resident.protocol import Done, Failed, Model, Ready, Render, Stage, Stopped
-from wanworker.engines.resident.warm_child import WarmChild
 from wanworker.errors import EngineUnavailable
 
 log = logging.getLogger(__name__)
