@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from pages import table
 from wanworker import errors
 from wanworker.actions.base import Action
-from wanworker.actions.fields import Request
+from wanworker.actions.request.fields import Request
 from wanworker.engines.base import EngineRow
 from wanworker.engines.comfyui.graphs.choice.loras import STEP_LORAS
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS

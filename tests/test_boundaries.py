@@ -186,7 +186,7 @@ def test_engines_may_share_the_base_and_what_is_no_engine(tmp_path: Path) -> Non
 def test_an_action_that_imports_another_is_found(tmp_path: Path) -> None:
     files = {
         "actions/table.py": "from wanworker.actions import generate, status\nACTIONS = {}",
-        "actions/status.py": "from wanworker.actions.generate import run",
+        "actions/status.py": "from wanworker.actions.generate.action import run",
     }
 
     (line,) = boundaries.rows_that_know_each_other(tree(tmp_path, files), *ACTIONS)

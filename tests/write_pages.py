@@ -19,14 +19,14 @@ import page_tables_mini as mini
 import pages
 from wanworker import errors
 from wanworker.actions import ACTIONS
-from wanworker.actions.comfyui_models import ModelsRequest
-from wanworker.actions.comfyui_workflow import WorkflowRequest
-from wanworker.actions.fields import Request
-from wanworker.actions.generate_request import GenerateRequest
-from wanworker.actions.graph_inputs import InputField
+from wanworker.actions.comfyui._i2v_request import I2vRequest
+from wanworker.actions.comfyui._inputs import InputField
+from wanworker.actions.comfyui.models import ModelsRequest
+from wanworker.actions.comfyui.workflow import WorkflowRequest
+from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.health import HealthRequest
-from wanworker.actions.i2v_request import I2vRequest
-from wanworker.actions.lora_field import LoraField
+from wanworker.actions.request.fields import Request
+from wanworker.actions.request.lora import LoraField
 from wanworker.actions.status import StatusRequest
 from wanworker.app import Worker
 from wanworker.engines import ENGINES

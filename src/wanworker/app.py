@@ -9,7 +9,7 @@ from typing import Any
 from wanworker import logs
 from wanworker.actions import ACTIONS
 from wanworker.actions.base import Call, Context
-from wanworker.actions.envelope import resolve
+from wanworker.actions.request.envelope import resolve
 from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
 from wanworker.engines.machine.facts import FactKeeper

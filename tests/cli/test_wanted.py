@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.actions.fields import parse
-from wanworker.actions.generate_request import GenerateRequest
+from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import parse
 from wanworker.cli import wanted
 from wanworker.cli.base import CommandFailed
 

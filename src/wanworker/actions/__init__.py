@@ -6,14 +6,16 @@ docs/adding-an-action.md walks through it. The order of the table decides what a
 
 from __future__ import annotations
 
-from wanworker.actions import comfyui_i2v, comfyui_models, comfyui_workflow, generate, health, status
+from wanworker.actions import health, status
 from wanworker.actions.base import Action
+from wanworker.actions.comfyui import i2v, models, workflow
+from wanworker.actions.generate import action
 
 ACTIONS: tuple[Action, ...] = (
-    comfyui_workflow.ACTION,
+    workflow.ACTION,
     health.ACTION,
     status.ACTION,
-    generate.ACTION,
-    comfyui_i2v.ACTION,
-    comfyui_models.ACTION,
+    action.ACTION,
+    i2v.ACTION,
+    models.ACTION,
 )

@@ -10,7 +10,7 @@ from pydantic import Field
 
 import wanworker
 from wanworker.actions.base import Action, Context
-from wanworker.actions.fields import Request, parse
+from wanworker.actions.request.fields import Request, parse
 from wanworker.engines.machine.facts import Kernel
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import Field
 
-from wanworker.actions.answer import finished_answer, status_block
+from wanworker.actions._video_answer import finished_answer, status_block
 from wanworker.actions.base import Action, Context
-from wanworker.actions.fields import Request, parse
+from wanworker.actions.request.fields import Request, parse
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import JobStatus, check_request_id
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from wanworker.actions.fields import Fps, Frames, Guidance, Prompt, Request, Seed, Side, Steps
-from wanworker.actions.generate_request import GenerateRequest
+from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import Fps, Frames, Guidance, Prompt, Request, Seed, Side, Steps
 from wanworker.settings import EngineName
 from wanworker.spec import RANDOM_SEED_LIMIT, RANGES, nearest_frames
 

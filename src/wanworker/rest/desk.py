@@ -11,8 +11,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from wanworker.actions.fields import parse
-from wanworker.actions.generate_order import job_request
+from wanworker.actions.generate.order import job_request
+from wanworker.actions.request.fields import parse
 from wanworker.app import Worker
 from wanworker.errors import InputRefused, UnknownJob
 from wanworker.jobs.model import Job, JobStatus, check_request_id, is_request_id

@@ -7,9 +7,9 @@ import logging
 from typing import Any
 
 from wanworker import logs
-from wanworker.actions.fields import parse
-from wanworker.actions.generate_order import generate_order, job_request
-from wanworker.actions.generate_request import GenerateRequest
+from wanworker.actions.generate.order import generate_order, job_request
+from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import parse
 from wanworker.app import Worker
 from wanworker.engines.base import Report
 from wanworker.engines.comfyui.engine import ComfyUI

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from wanworker.actions.fields import Request
+from wanworker.actions.request.fields import Request
 from wanworker.errors import InputRefused, InvalidRequest
 from wanworker.media.inputs.reader import InputReader, Source
 from wanworker.spec import Upload

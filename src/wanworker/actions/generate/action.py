@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wanworker.actions.answer import finished_answer
+from wanworker.actions._video_answer import finished_answer
 from wanworker.actions.base import Action, Context
-from wanworker.actions.fields import parse
-from wanworker.actions.generate_order import generate_order, job_request
-from wanworker.actions.generate_request import GenerateRequest
+from wanworker.actions.generate.order import generate_order, job_request
+from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import parse
 from wanworker.jobs.model import check_request_id
 
 _IMPLIED_BY = ("prompt", "reference_image_url", "reference_image_base64", "reference_image_path", "image_url",

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wanworker.actions.answer import finished_answer
+from wanworker.actions._video_answer import finished_answer
 from wanworker.actions.base import Action, Context
-from wanworker.actions.fields import parse
-from wanworker.actions.graph_answer import documented_timeout
-from wanworker.actions.i2v_request import I2vRequest
+from wanworker.actions.comfyui._answer import documented_timeout
+from wanworker.actions.comfyui._i2v_request import I2vRequest
+from wanworker.actions.request.fields import parse
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.picture import picture_size

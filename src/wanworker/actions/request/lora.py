@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from wanworker.actions.fields import Request, Strength
+from wanworker.actions.request.fields import Request, Strength
 from wanworker.errors import InvalidRequest
 from wanworker.spec import Lora
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
-from wanworker.actions.fields import Fps, Frames, Guidance, Prompt, Seed, Shift, Side, Steps, Strength, Timeout
-from wanworker.actions.graph_answer import DEFAULT_TIMEOUT_S
-from wanworker.actions.lora_field import LoraField
-from wanworker.actions.picture_request import PictureRequest
+from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S
+from wanworker.actions.request.fields import Fps, Frames, Guidance, Prompt, Seed, Shift, Side, Steps, Strength, Timeout
+from wanworker.actions.request.lora import LoraField
+from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, RenderSpec, Size, nearest_frames

@@ -17,9 +17,9 @@ from fakes.bucket import s3_server
 from fakes.comfyui_nodes import OOM
 from fakes.comfyui_wan import savers
 from fakes.graphs import picture, reading, saving, several
-from wanworker.actions.comfyui_workflow import WorkflowRequest
+from wanworker.actions.comfyui.workflow import WorkflowRequest
 
-DATA = Path(__file__).parent.parent / "data" / "comfyui"
+DATA = Path(__file__).parents[2] / "data" / "comfyui"
 
 
 def job(workflow, **fields):

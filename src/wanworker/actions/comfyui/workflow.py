@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from wanworker.actions.base import Action, Context
-from wanworker.actions.fields import Request, Timeout, parse
-from wanworker.actions.graph_answer import DEFAULT_TIMEOUT_S, delivered_outputs, documented_timeout
-from wanworker.actions.graph_inputs import InputField, checked_inputs, read_inputs
+from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S, delivered_outputs, documented_timeout
+from wanworker.actions.comfyui._inputs import InputField, checked_inputs, read_inputs
+from wanworker.actions.request.fields import Request, Timeout, parse
 from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash

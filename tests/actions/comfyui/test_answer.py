@@ -10,7 +10,7 @@ import pytest
 
 from door import ask
 from fakes.graphs import several
-from wanworker.actions.graph_answer import documented_timeout
+from wanworker.actions.comfyui._answer import documented_timeout
 from wanworker.errors import EngineFailed, EngineTimeout, GraphTimeout
 
 SIZES = [100, 40_000, 300, 5_000_000]

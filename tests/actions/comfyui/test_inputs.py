@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from fakes.recordings import film, sound
-from wanworker.actions.graph_inputs import InputField, checked_inputs, read_inputs
+from wanworker.actions.comfyui._inputs import InputField, checked_inputs, read_inputs
 from wanworker.errors import InputRefused, InputUnavailable, InvalidRequest
 from wanworker.media.inputs.reader import InputReader
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.actions.fields import parse
-from wanworker.actions.i2v_request import I2vRequest
+from wanworker.actions.comfyui._i2v_request import I2vRequest
+from wanworker.actions.request.fields import parse
 from wanworker.errors import InvalidRequest
 from wanworker.spec import Lora, Size
 
-DOCUMENTED = json.loads((Path(__file__).parent.parent / "documents" / "comfyui_api.json").read_text())
+DOCUMENTED = json.loads((Path(__file__).parents[2] / "documents" / "comfyui_api.json").read_text())
 
 
 def spec_of(**fields):

@@ -7,7 +7,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from wanworker.actions.generate_request import GenerateRequest
+from wanworker.actions.generate.request import GenerateRequest
 from wanworker.jobs.model import Job, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.picture import picture_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wanworker.actions.fields import Request
+from wanworker.actions.request.fields import Request
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.spec import Size

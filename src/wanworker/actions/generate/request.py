@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from wanworker.actions.fields import (
+from wanworker.actions.request.fields import (
     Fps,
     Frames,
     Guidance,
@@ -20,8 +20,8 @@ from wanworker.actions.fields import (
     Strength,
     Timeout,
 )
-from wanworker.actions.lora_field import LoraField
-from wanworker.actions.picture_request import PictureRequest
+from wanworker.actions.request.lora import LoraField
+from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Task, nearest_frames, task_named
 

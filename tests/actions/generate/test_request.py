@@ -2,8 +2,8 @@
 
 import pytest
 
-from wanworker.actions.fields import parse
-from wanworker.actions.generate_request import GenerateRequest
+from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import parse
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.spec import TASKS, Lora, Size

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wanworker.actions.base import Action, Context
-from wanworker.actions.fields import Request, parse
+from wanworker.actions.request.fields import Request, parse
 from wanworker.errors import EngineUnavailable
 
 if TYPE_CHECKING:
