@@ -15,8 +15,8 @@ import runpod
 from wanworker import logs
 from wanworker.actions.base import Call
 from wanworker.app import Worker
-from wanworker.serverless.door import Door
 from wanworker.serverless.fitness import fitness_check
+from wanworker.serverless.handler import Door
 from wanworker.serverless.sdk import without_waste
 from wanworker.settings import BadSettings, Settings, in_runpod_worker, load_settings
 

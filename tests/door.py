@@ -9,7 +9,7 @@ from typing import Any
 
 from wanworker.actions.base import Call
 from wanworker.app import Worker
-from wanworker.serverless.door import handle
+from wanworker.serverless.handler import handle
 
 
 async def ask(

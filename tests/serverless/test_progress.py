@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from wanworker.progress import Progress
-from wanworker.serverless.progress import ProgressPosts
+from wanworker.serverless._progress import ProgressPosts
 
 
 class Sdk:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from runpod.serverless.modules.rp_scale import JobScaler
 
-from wanworker.serverless.scaler import without_waits
+from wanworker.serverless._scaler import without_waits
 
 #: The SDK as it is rests a second after each job: ten of them would take longer than this.
 LIMIT_S = 5.0

@@ -14,7 +14,7 @@ from wanworker.actions.base import Call
 from wanworker.app import Worker
 from wanworker.errors import InvalidRequest, UnknownJob
 from wanworker.jobs.runner import QueueFull
-from wanworker.serverless.door import handle
+from wanworker.serverless.handler import handle
 
 #: Answers kept for /status; RunPod keeps them for 30 minutes. The oldest go first: each may hold a video.
 _KEPT = 32

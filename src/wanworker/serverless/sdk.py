@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wanworker.serverless import writing
-from wanworker.serverless.scaler import without_waits
+from wanworker.serverless._scaler import without_waits
 
 
 def without_waste(modules: Any) -> None:

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from wanworker import logs
 from wanworker.errors import InvalidRequest, WorkerError
+from wanworker.serverless._progress import ProgressPosts, Report
 from wanworker.serverless.answer import Unprinted, answer_limit_bytes, error_answer, strict, within
-from wanworker.serverless.progress import ProgressPosts, Report
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import pytest
 from wanworker import logs
 from wanworker.errors import EngineTimeout
 from wanworker.progress import Progress
-from wanworker.serverless.door import Door, handle
+from wanworker.serverless.handler import Door, handle
 
 JOB_ID = "3933ab49-0000-4000-8000-000000000000-e2"
 

@@ -16,8 +16,8 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from runpod.serverless.modules import rp_http, rp_scale
 
+from wanworker.serverless._json_stream import dumps
 from wanworker.serverless.sdk import without_waste
-from wanworker.serverless.writing import dumps
 
 BASE64 = base64.b64encode(random.Random(0).randbytes(100_000)).decode()
 
