@@ -12,7 +12,7 @@ from source import read_modules
 from wanworker import errors
 from wanworker.errors import WorkerError
 from wanworker.jobs.runner import QueueFull
-from wanworker.rest import refusals
+from wanworker.rest.http import errors
 
 #: A pattern that fixes fewer characters than this would fit anything.
 _LEAST = 12

@@ -134,7 +134,7 @@ def test_an_import_that_points_down_is_no_finding(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("rest/app.py", "from wanworker.cli import show"),
+        ("rest/_app.py", "from wanworker.cli import show"),
         ("cli/run.py", "import handler"),
         ("handler.py", "import wanworker.rest"),
     ],

@@ -17,7 +17,7 @@ from wanworker.actions.request.envelope import resolve
 from wanworker.actions.request.fields import parse
 from wanworker.app import Worker
 from wanworker.errors import WorkerError
-from wanworker.rest.app import create_app
+from wanworker.rest._app import create_app
 from wanworker.settings import Settings
 from write_pages import rest_refusals
 

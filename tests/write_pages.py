@@ -33,9 +33,9 @@ from wanworker.engines import ENGINES
 from wanworker.errors import WorkerError
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.runner import QueueFull
-from wanworker.rest import refusals
-from wanworker.rest.app import create_app
-from wanworker.rest.body import GenerateBody
+from wanworker.rest._app import create_app
+from wanworker.rest.http import errors
+from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.settings import Settings
 
 COMMAND = "PYTHONPATH=src:scripts .venv/bin/python tests/write_pages.py"

@@ -15,7 +15,7 @@ import uvicorn
 
 from fakes.engine import ScriptedEngine, write_clip
 from wanworker.app import Worker
-from wanworker.rest.serve import config_of
+from wanworker.rest._serve import config_of
 from wanworker.settings import Settings
 
 PATIENCE_S = 20.0

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from wanworker.errors import EngineFailed
-from wanworker.rest.body import GenerateBody
+from wanworker.rest.schemas.generate import GenerateBody
 
 DOCUMENTED_REQUEST = {
     "prompt": "A boldly colored ladybug moves along a verdant leaf to drink from a water droplet.",

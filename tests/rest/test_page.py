@@ -14,7 +14,7 @@ from httpx import ASGITransport, AsyncClient
 
 from wanworker.app import Worker
 from wanworker.models.miniature.weights import unknown_words
-from wanworker.rest.app import create_app
+from wanworker.rest._app import create_app
 from wanworker.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

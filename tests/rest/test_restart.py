@@ -17,8 +17,8 @@ from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.jobs.runner import Runner
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.jobs.store.owner import Owner
-from wanworker.rest.aftermath import Aftermath
-from wanworker.rest.webhooks import Webhooks
+from wanworker.rest.service.recovery import Aftermath
+from wanworker.rest.service.webhooks import Webhooks
 from wanworker.settings import child_environment
 
 HERE = Owner.of_this_process()

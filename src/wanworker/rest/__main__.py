@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from wanworker import logs
 from wanworker.app import Worker
-from wanworker.rest.serve import address, serve
+from wanworker.rest._serve import address, serve
 from wanworker.settings import BadSettings, load_settings
 
 

@@ -8,8 +8,8 @@ import logging
 import uvicorn
 
 from wanworker.app import Worker
-from wanworker.rest.app import create_app
-from wanworker.rest.connection import WatchedProtocol
+from wanworker.rest._app import create_app
+from wanworker.rest.http.connection import WatchedProtocol
 from wanworker.settings import BadSettings, Settings
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from wanworker.media.disk import in_thread
-from wanworker.rest.connection import STATE_KEY, Connection
-from wanworker.rest.desk import Desk, gone
+from wanworker.rest.http.connection import STATE_KEY, Connection
+from wanworker.rest.service.jobs import Desk, gone
 
 log = logging.getLogger(__name__)
 

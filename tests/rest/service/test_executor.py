@@ -9,7 +9,7 @@ from wanworker.app import Worker
 from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import KeptRequests
-from wanworker.rest.rendering import Rendering
+from wanworker.rest.service.executor import Rendering
 
 FIELDS = {"task": "ti2v-5B", "prompt": "a cat", "seed": 5, "size": "64*64", "frame_num": 5}
 

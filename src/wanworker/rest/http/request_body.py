@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from wanworker.errors import InvalidRequest
 from wanworker.media.disk import in_thread
-from wanworker.rest.refusals import WrongMediaType
+from wanworker.rest.http.errors import WrongMediaType
 
 #: A form's parts beside the picture; texts alone.
 _MAX_FIELDS = 64

@@ -1,4 +1,4 @@
-"""What only HTTP can refuse, as errors of the one tree; rest/failures.py renders all of them."""
+"""What only HTTP can refuse, as errors of the one tree; rest/http/error_responses.py renders all of them."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from wanworker.rest.face import Face
-from wanworker.rest.failures import answer, responses
-from wanworker.rest.reading import read_object
+from wanworker.rest.http.error_responses import answer, responses
+from wanworker.rest.http.request_body import read_object
+from wanworker.rest.service.runpod_jobs import Face
 
 #: RunPod's bounds on `?wait=`, in milliseconds.
 _WAIT_MS = Query(ge=1000, le=300_000)

@@ -19,7 +19,7 @@ from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import InputReader
-from wanworker.rest.body import fitted
+from wanworker.rest.schemas.generate import fitted
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from wanworker.errors import EngineFailed
-from wanworker.rest.webhooks import Network, Webhooks
+from wanworker.rest.service.webhooks import Network, Webhooks
 
 STATUS = {"job_id": "abc", "status": "completed", "progress": 100}
 

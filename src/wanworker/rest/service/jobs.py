@@ -21,10 +21,10 @@ from wanworker.jobs.runner import Live, Runner
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
-from wanworker.rest.body import GenerateBody, checked, generate_fields
-from wanworker.rest.refusals import Gone, NotReady
-from wanworker.rest.rendering import ACTION
-from wanworker.rest.status import status_of
+from wanworker.rest.http.errors import Gone, NotReady
+from wanworker.rest.schemas.generate import GenerateBody, checked, generate_fields
+from wanworker.rest.schemas.status import status_of
+from wanworker.rest.service.executor import ACTION
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,15 @@ from starlette.responses import Response, StreamingResponse
 
 from wanworker.errors import UnknownJob
 from wanworker.jobs.store.job_store import PAGE_LIMIT
-from wanworker.rest.body import GenerateBody
-from wanworker.rest.desk import Desk
-from wanworker.rest.download import Downloads
-from wanworker.rest.events import events
-from wanworker.rest.failures import answer, responses
-from wanworker.rest.health import Health, HealthDesk
-from wanworker.rest.metrics import CONTENT_TYPE, Metrics
-from wanworker.rest.reading import read_fields
-from wanworker.rest.status import Status
+from wanworker.rest.http.error_responses import answer, responses
+from wanworker.rest.http.request_body import read_fields
+from wanworker.rest.responses.download import Downloads
+from wanworker.rest.responses.events import events
+from wanworker.rest.responses.health import Health, HealthDesk
+from wanworker.rest.responses.metrics import CONTENT_TYPE, Metrics
+from wanworker.rest.schemas.generate import GenerateBody
+from wanworker.rest.schemas.status import Status
+from wanworker.rest.service.jobs import Desk
 
 
 class Started(BaseModel):

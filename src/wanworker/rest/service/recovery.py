@@ -13,9 +13,9 @@ from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.jobs.runner import Runner
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.rest.rendering import ACTION
-from wanworker.rest.status import status_of
-from wanworker.rest.webhooks import Webhooks
+from wanworker.rest.schemas.status import status_of
+from wanworker.rest.service.executor import ACTION
+from wanworker.rest.service.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 

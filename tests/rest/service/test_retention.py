@@ -5,8 +5,8 @@ import pytest
 from fakes.other_workers import Clock
 from wanworker.jobs.model import JobStatus, Output
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.rest.rendering import ACTION
-from wanworker.rest.sweep import Sweeper
+from wanworker.rest.service.executor import ACTION
+from wanworker.rest.service.retention import Sweeper
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wanworker.rest.serve import address, is_loopback
+from wanworker.rest._serve import address, is_loopback
 from wanworker.settings import BadSettings
 
 KEY = "correct horse"

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.jobs.runner import QueueFull
-from wanworker.rest.refusals import Unauthorized
+from wanworker.rest.http.errors import Unauthorized
 from wanworker.serverless.answer import strict
 
 log = logging.getLogger(__name__)

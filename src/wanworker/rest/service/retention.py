@@ -13,7 +13,7 @@ from wanworker.errors import WorkerError
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store.job_store import PAGE_LIMIT, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.rest.rendering import ACTION
+from wanworker.rest.service.executor import ACTION
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import pytest
 from httpx import ASGITransport, AsyncClient
 
 from wanworker.app import Worker
-from wanworker.rest.app import create_app
-from wanworker.rest.headers import relative
+from wanworker.rest._app import create_app
+from wanworker.rest.http.response_headers import relative
 from wanworker.settings import Settings
 
 

@@ -10,8 +10,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wanworker.errors import RequestError
-from wanworker.rest.failures import failure
-from wanworker.rest.refusals import Forbidden, TooLarge, Unauthorized
+from wanworker.rest.http.error_responses import failure
+from wanworker.rest.http.errors import Forbidden, TooLarge, Unauthorized
 
 #: What a browser may load without the key: a static shell that asks for the key, and the health checks.
 _OPEN_PATHS = frozenset({"/", "/ui", "/ping", "/ready"})

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from wanworker.errors import UnknownJob
-from wanworker.rest.desk import Desk
+from wanworker.rest.service.jobs import Desk
 from wanworker.serverless.answer import strict
 
 #: A comment after so much silence keeps proxies from closing the connection.

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from wanworker.jobs.model import Job
-from wanworker.rest.status import WORDS
+from wanworker.rest.schemas.status import WORDS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -18,21 +18,21 @@ from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import KeptRequests
 from wanworker.jobs.runner import Runner
 from wanworker.media.disk import in_thread
-from wanworker.rest import failures
-from wanworker.rest.aftermath import Aftermath
-from wanworker.rest.body import GenerateBody
-from wanworker.rest.desk import Desk
-from wanworker.rest.download import Downloads
-from wanworker.rest.face import Face
-from wanworker.rest.face_routes import RunPodBody, face_routes
-from wanworker.rest.guard import Guard
-from wanworker.rest.headers import ResponseHeaders
-from wanworker.rest.health import HealthDesk
-from wanworker.rest.metrics import Metrics
-from wanworker.rest.rendering import Rendering
-from wanworker.rest.routes import job_routes, server_routes
-from wanworker.rest.sweep import Sweeper
-from wanworker.rest.webhooks import Webhooks
+from wanworker.rest.http import error_responses
+from wanworker.rest.http.auth import Guard
+from wanworker.rest.http.response_headers import ResponseHeaders
+from wanworker.rest.responses.download import Downloads
+from wanworker.rest.responses.health import HealthDesk
+from wanworker.rest.responses.metrics import Metrics
+from wanworker.rest.routes.jobs import job_routes, server_routes
+from wanworker.rest.routes.runpod import RunPodBody, face_routes
+from wanworker.rest.schemas.generate import GenerateBody
+from wanworker.rest.service.executor import Rendering
+from wanworker.rest.service.jobs import Desk
+from wanworker.rest.service.recovery import Aftermath
+from wanworker.rest.service.retention import Sweeper
+from wanworker.rest.service.runpod_jobs import Face
+from wanworker.rest.service.webhooks import Webhooks
 from wanworker.settings import Settings
 
 _PAGE = Path(__file__).resolve().parent / "page"
@@ -99,7 +99,7 @@ def create_app(worker: Worker, settings: Settings) -> FastAPI:
         summary="Generate videos with Wan 2.2.",
         lifespan=parts.running,
     )
-    failures.install(app)
+    error_responses.install(app)
     app.include_router(server_routes(parts.desk, parts.health, parts.metrics))
     app.include_router(job_routes(parts.desk, parts.downloads, parts.metrics))
     app.include_router(face_routes(parts.face))

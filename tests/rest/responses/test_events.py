@@ -6,7 +6,7 @@ import json
 import pytest
 
 from wanworker.progress import Progress
-from wanworker.rest.events import events
+from wanworker.rest.responses.events import events
 
 
 async def _stream(rest, job_id):
