@@ -274,7 +274,7 @@ def test_a_module_of_the_worker_that_loads_the_childs_is_found(tmp_path: Path) -
 
 
 def test_a_print_outside_the_command_line_is_found(tmp_path: Path) -> None:
-    files = {"render.py": "print('done')", "cli/show.py": "print('done')"}
+    files = {"render.py": "print('done')", "cli/commands/run_handler.py": "print('done')"}
 
     (line,) = boundaries.prints(tree(tmp_path, files))
 

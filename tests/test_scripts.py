@@ -217,7 +217,14 @@ def test_run_hands_the_prompt_on_as_it_was_given(project: Project) -> None:
     arguments = (project.root / "arguments").read_text().split("\0")[:-1]
     root = str(project.root)
     assert 0 == done.returncode, done.stderr
-    expected = ["-m", "wanworker.cli.show", f"{root}/outputs", f"{root}/handler.py", f"{root}/test_input.json", prompt]
+    expected = [
+        "-m",
+        "wanworker.cli.commands.run_handler",
+        f"{root}/outputs",
+        f"{root}/handler.py",
+        f"{root}/test_input.json",
+        prompt,
+    ]
     assert expected == arguments
 
 

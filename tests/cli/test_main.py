@@ -8,7 +8,7 @@ import pytest
 
 from fakes import command_line
 from wanworker import __version__
-from wanworker.cli import render
+from wanworker.cli.commands import render
 from wanworker.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[2]

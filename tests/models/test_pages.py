@@ -6,7 +6,7 @@ import shlex
 from argparse import ArgumentParser
 
 import pages
-from wanworker.cli import doctor, fetch
+from wanworker.cli.commands import doctor, fetch
 from wanworker.models.hub.catalogue import PRESETS, Preset
 from wanworker.models.hub.fetch import in_words
 

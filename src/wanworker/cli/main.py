@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from wanworker import __version__
-from wanworker.cli import doctor, fetch, render, serve, submit
-from wanworker.cli.base import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Command, CommandFailed
-from wanworker.cli.say import complain, say_json
+from wanworker.cli._base import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Command, CommandFailed
+from wanworker.cli.commands import doctor, fetch, render, serve, submit
+from wanworker.cli.terminal.console import complain, say_json
 from wanworker.errors import RequestError, WorkerError
 
 #: To add a command: one module that defines COMMAND, one row here, one test.

@@ -1,0 +1,160 @@
+"""`wanworker doctor`: what this machine and its volume can render, what is missing, and the command that gets it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wanworker.cli._base import EXIT_FAILED, Command, read_settings
+from wanworker.cli.terminal.console import plain, say_json
+from wanworker.models.files.damage import damaged_in
+from wanworker.models.hub.catalogue import preset_for
+from wanworker.models.hub.fetch import SPARE_BYTES, free_on_disk, in_words
+from wanworker.models.machine.doctor import Check, Report, Row, as_json, as_table
+from wanworker.models.machine.gpu_kernel import KernelRun
+from wanworker.models.machine.hardware import Gpu, available_memory_mib, gpus
+
+if TYPE_CHECKING:
+    from wanworker.engines.base import Readiness
+    from wanworker.engines.registry import Roster
+    from wanworker.settings import Settings
+
+_NARROWEST, _WIDEST = 80, 140
+
+
+def _ffmpeg() -> str:
+    from wanworker.media.video import ffmpeg
+    from wanworker.serverless.fitness import check_ffmpeg
+
+    check_ffmpeg(ffmpeg.program)
+    return ffmpeg.program()
+
+
+def _kernel(python: str) -> KernelRun:
+    from wanworker.engines.machine.interpreters import kernel_in
+
+    return kernel_in(python)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What doctor asks of the machine; a test answers in its place."""
+
+    gpus: Callable[[], Sequence[Gpu]] = gpus
+    memory_mib: Callable[[], int | None] = available_memory_mib
+    free_bytes: Callable[[Path], int] = free_on_disk
+    kernel: Callable[[str], KernelRun] = _kernel
+    ffmpeg: Callable[[], str] = _ffmpeg
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what `doctor` takes."""
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON, and nothing else, on stdout")
+
+
+def run(args: Namespace, machine: Machine | None = None) -> int:
+    """Examine and print; return 0 when a real engine can render, else 1. Raises CommandFailed for a bad setting."""
+    from wanworker.app import Worker
+
+    settings = read_settings()
+    roster = Worker.from_settings(settings).roster
+    try:
+        report = examine(settings, roster, machine or Machine())
+    finally:
+        asyncio.run(roster.close())
+    if args.json:
+        say_json(as_json(report))
+    else:
+        width = min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size().columns))
+        print(plain(as_table(report, width)))
+    return 0 if report.can_render else EXIT_FAILED
+
+
+def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
+    """Ask the machine and every engine; takes seconds where a kernel runs. The output folder is made if missing."""
+    from wanworker.engines.machine.interpreters import interpreters, without_kernel
+    from wanworker.engines.machine.weight_folders import weight_folders
+
+    kernels = {python: machine.kernel(python) for python in interpreters(settings)} if machine.gpus() else {}
+    broken = without_kernel(settings, kernels)
+    return Report(
+        rows=tuple(_rows(settings, roster, broken)),
+        checks=(*_gpu_checks(settings, machine, kernels), *_other_checks(settings, machine)),
+        damaged=damaged_in(weight_folders(settings)),
+        searched=tuple(str(place) for place in settings.model_dirs),
+        free_bytes=machine.free_bytes(settings.ckpt_dir),
+    )
+
+
+def _rows(settings: Settings, roster: Roster, broken: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    from wanworker.spec import TASKS
+
+    for task in TASKS:
+        for row in roster.rows:
+            if task not in row.capabilities.tasks or (row.name == "mini" and not settings.mini):
+                continue
+            state = roster.readiness(row.name, task)
+            unfetched = _unfetched(settings, roster, row.name, task, state)
+            missing = tuple(dict.fromkeys((*state.missing, *unfetched)))
+            lacking = (*state.lacking, *broken.get(row.name, ()))
+            yield Row(row.name, task, missing, lacking, preset_for(row.name, task) if unfetched else None)
+
+
+def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state: Readiness) -> tuple[str, ...]:
+    """Return a line for each of the weights that a fetch would bring, however else the engine may be unready."""
+    if engine == "wan_cli":
+        from wanworker.engines.wan_cli.checkpoint import locate
+        from wanworker.spec import TASKS
+
+        return locate(TASKS[task], settings.model_dirs).missing
+    if engine == "comfyui" and (settings.comfyui_root or not state.is_ready) and not settings.comfyui_url:
+        from wanworker.engines.comfyui.engine import ComfyUI
+
+        comfyui = roster.engine(engine)
+        return comfyui.missing_on_disk(task) if isinstance(comfyui, ComfyUI) else ()
+    return state.missing
+
+
+def _gpu_checks(settings: Settings, machine: Machine, kernels: dict[str, KernelRun]) -> Iterator[Check]:
+    from wanworker.engines.machine.interpreters import interpreters
+
+    cards = machine.gpus()
+    if not cards:
+        yield Check("GPU", "none: nvidia-smi sees no NVIDIA GPU", is_bad=True)
+    for card in cards:
+        memory = f"{card.memory_mib} MiB, compute capability {card.compute_capability}"
+        yield Check("GPU", f"{card.name}, {memory}, driver {card.driver}")
+    for python, engines in interpreters(settings).items():
+        if (kernel := kernels.get(python)) is not None:
+            text = f"{kernel.text} ({python}, for {' and '.join(engines)})"
+            yield Check("kernel", text, is_bad=not kernel.ran)
+
+
+def _other_checks(settings: Settings, machine: Machine) -> Iterator[Check]:
+    from wanworker.serverless.fitness import Unfit, check_writable
+
+    memory = machine.memory_mib()
+    yield Check("memory", "unknown" if memory is None else f"{in_words(memory * 1024**2)} available")
+    yield Check("weights", f"{in_words(machine.free_bytes(settings.ckpt_dir))} free in {settings.ckpt_dir}")
+    free = machine.free_bytes(settings.out_dir)
+    is_full = free < SPARE_BYTES
+    room = f"{in_words(free)} free in {settings.out_dir}"
+    yield Check("videos", f"no room: {room}" if is_full else room, is_bad=is_full, stops_all=is_full)
+    try:
+        check_writable(settings.out_dir)
+    except Unfit as error:
+        yield Check("videos", str(error), is_bad=True, stops_all=True)
+    try:
+        yield Check("ffmpeg", machine.ffmpeg())
+    except Unfit as error:
+        yield Check("ffmpeg", str(error), is_bad=True, stops_all=True)
+
+
+COMMAND = Command(
+    "doctor", "Say what can render here, what is missing, and the command that gets it.", add_arguments, run
+)

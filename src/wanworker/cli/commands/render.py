@@ -1,0 +1,158 @@
+"""`wanworker render`: a prompt becomes a video in this process, by the same worker that serves RunPod and REST."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wanworker.cli import _render_options
+from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, Command, CommandFailed, read_settings
+from wanworker.cli._render_options import Source
+from wanworker.cli.terminal.console import say, say_json, video_facts
+from wanworker.cli.terminal.files import check_output, new_request_id, put_in_place, unfinished_beside
+from wanworker.cli.terminal.live_progress import Live
+from wanworker.cli.terminal.progress_bar import Bar
+from wanworker.cli.terminal.signals import run_stoppable
+from wanworker.errors import RequestError, WorkerError
+
+if TYPE_CHECKING:
+    from wanworker.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what `render` takes."""
+    _render_options.add_arguments(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="copy the video to FILE")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    parser.add_argument(
+        "--json", action="store_true", help="print the answer as JSON on stdout, and nothing else there"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Render, and return the exit code. Raises CommandFailed."""
+    if args.output:
+        check_output(args.output, force=args.force)
+    files = _render_options.files_of(args)
+    settings = _opened_to(files, read_settings())
+    request_id = new_request_id("cli")
+    payload = {
+        **_render_options.fields_of(args),
+        **{f"{file.field}_{'url' if file.url else 'path'}": file.url or str(file.path) for file in files},
+        "action": "generate",
+        "task": _render_options.task_of(args),
+        "request_id": request_id,
+        "return_video": False,
+    }
+    with _log_beside(settings.out_dir, request_id) as log, _told(request_id, log):
+        return run_stoppable(lambda: _render(payload, args, settings, log))
+
+
+async def _render(payload: dict[str, Any], args: Namespace, settings: Settings, log: Path) -> int:
+    from wanworker.media.disk import in_thread
+    from wanworker.media.video.contact_sheet import contact_sheet
+
+    answer = await _answer(payload, settings)
+    video = Path(answer["result"]["path"])
+    sheet = await contact_sheet(video, video.with_suffix(".png"))
+    if args.output:
+        video = await in_thread(_copied, video, args.output, force=args.force)
+    if args.json:
+        say_json({**answer, "files": [str(video)], "contact_sheet": str(sheet)})
+    else:
+        show(answer, video, sheet, log)
+    return 0
+
+
+def show(answer: Mapping[str, Any], video: Path, sheet: Path, log: Path) -> None:
+    """Print what was made, for a person."""
+    facts = answer["video"]
+    for line in answer["warnings"]:
+        say("note", line)
+    measures = video_facts(facts["width"], facts["height"], facts["frames"], facts["fps"])
+    say("video", f"{video}  ({measures}, {answer['model']}, seed {answer['seed']})")
+    say("contact sheet", str(sheet))
+    say("log", str(log))
+
+
+async def _answer(payload: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Let a worker of our own perform *payload*; it has stopped what it started when this returns or raises."""
+    from wanworker.actions.base import Call
+    from wanworker.app import Worker
+
+    worker = Worker.from_settings(settings)
+    try:
+        async with Live(Bar.on_stderr()) as live:
+            call = Call(payload["request_id"], None, live.report, answer_limit_bytes=sys.maxsize)
+            return await worker.perform(payload, call)
+    finally:
+        await worker.close()
+
+
+def _copied(video: Path, path: Path, *, force: bool) -> Path:
+    """Copy the worker's file, which its record names, to where the user wants one."""
+    with unfinished_beside(path) as part:
+        try:
+            shutil.copyfile(video, part)
+            return put_in_place(part, path, force=force)
+        except OSError as error:
+            raise CommandFailed(f"{path} could not be written ({error.strerror}); the video is {video}.") from error
+
+
+def _opened_to(files: Sequence[Source], settings: Settings) -> Settings:
+    """Let paths come from the folders of *files* too: who types a command may read what it names."""
+    folders = [file.path.parent for file in files if not file.url]
+    return settings.model_copy(update={"input_dirs": (*settings.input_roots, *folders)})
+
+
+@contextmanager
+def _log_beside(out_dir: Path, request_id: str) -> Iterator[Path]:
+    """Write the worker's log to a file beside its video: on the terminal it would tear the bar."""
+    from wanworker import logs
+
+    path = out_dir / f"{request_id}.log"
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        hint = "Set WAN_OUT_DIR to a folder that can be written."
+        raise CommandFailed(f"{path} cannot be written ({error.strerror}).", hint=hint) from error
+    with file:
+        logs.set_up()
+        (handler,) = logging.getLogger().handlers
+        assert isinstance(handler, logging.StreamHandler)
+        handler.setStream(file)
+        try:
+            yield path
+        finally:
+            handler.setStream(sys.stderr)
+
+
+@contextmanager
+def _told(request_id: str, log: Path) -> Iterator[None]:
+    """Turn what a render may raise into what a person is told."""
+    try:
+        yield
+    except WorkerError as error:
+        logger.warning("The job failed: %s %s", error.code, error)
+        exit_code = EXIT_USAGE if isinstance(error, RequestError) else EXIT_FAILED
+        raise CommandFailed(
+            str(error), hint=error.hint, code=error.code, request_id=request_id, log=log, exit_code=exit_code
+        ) from error
+    except CommandFailed:
+        raise
+    except Exception as error:  # a door's own: the traceback is for the log
+        logger.exception("The job failed, and nobody foresaw how.")
+        text = f"Internal error ({type(error).__name__})."
+        raise CommandFailed(text, hint="The log has it.", code="INTERNAL", request_id=request_id, log=log) from error
+
+
+COMMAND = Command("render", "Render a video on this machine.", add_arguments, run)

@@ -1,0 +1,174 @@
+"""
+Run handler.py on one job and show it to a person: a bar while it renders, then the files. What scripts/run starts.
+
+    python -m wanworker.cli.commands.run_handler outputs handler.py test_input.json ["a prompt instead of its own"]
+
+RunPod's local mode posts progress to nobody and prints Python, so what is shown comes from the job's record.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from wanworker.cli._base import EXIT_FAILED, EXIT_STOPPED
+from wanworker.cli.terminal.console import complain, say, video_facts
+from wanworker.cli.terminal.files import new_request_id
+from wanworker.cli.terminal.progress_bar import Bar
+
+if TYPE_CHECKING:
+    from wanworker.jobs.model import Job
+
+_LOOK_S = 0.2
+
+#: How long a handler that was told to stop may take to stop what it started in turn.
+_STOP_S = 30.0
+
+#: The lines in which the worker says why it failed: serverless.door's, handler.py's and the SDK's own.
+_FAILURES = (
+    re.compile(r"The job failed: (?P<code>[A-Z_]+) (?P<text>.+)"),
+    re.compile(r"The worker will not start: (?P<text>.+)"),
+    re.compile(r"failed with error: (?P<text>.+)"),
+)
+
+
+def main(argv: list[str]) -> int:
+    """Render, show, and return the exit code: 0 for a video, 1 for a failure, 130 when stopped by Ctrl-C."""
+    out_dir, handler, test_input = map(Path, argv[:3])
+    request_id = new_request_id("run")
+    job = with_fields(json.loads(test_input.read_text(encoding="utf-8")), request_id, *argv[3:])
+    out_dir.mkdir(parents=True, exist_ok=True)
+    log_path = out_dir / f"{request_id}.log"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        with _started([sys.executable, str(handler), "--test_input", json.dumps(job)], log_path) as process:
+            # The handler is loading already; what reads its record loads beside it.
+            find = _finder(out_dir / "jobs", request_id)
+            _watch(process, find)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return EXIT_STOPPED
+    finished = find()
+    if process.returncode == 0 and finished is not None and finished.outputs:
+        return _show_result(finished, log_path)
+    return _show_failure(finished, log_path)
+
+
+def with_fields(job: Mapping[str, Any], request_id: str, prompt: str | None = None) -> dict[str, Any]:
+    """Return *job* under *request_id*, so that its record can be found, and with *prompt* if there is one. Pure."""
+    fields = {**job["input"], "request_id": request_id}
+    return {**job, "input": fields if prompt is None else {**fields, "prompt": prompt}}
+
+
+def why(log: str) -> tuple[str | None, str]:
+    """Return the code (if one is told) and the text of the failure that a handler's *log* ends with. Pure."""
+    for pattern in _FAILURES:
+        if found := list(pattern.finditer(log)):
+            return found[-1].groupdict().get("code"), found[-1]["text"].strip()
+    lines = [line for line in log.splitlines() if line.strip()]
+    return None, lines[-1] if lines else "handler.py ended without a word."
+
+
+@contextmanager
+def _started(argv: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run *argv* in a process group of its own, its words in *log_path*; it has ended when the body has."""
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            # Ctrl-C is what asyncio turns into a cancellation: the worker stops its engine and then ends.
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_STOP_S)
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                process.kill()
+                process.wait()
+
+
+def _finder(jobs_dir: Path, request_id: str) -> Callable[[], Job | None]:
+    from wanworker.errors import WorkerError
+    from wanworker.jobs.store.job_store import JobStore
+
+    store = JobStore(jobs_dir)
+
+    def find() -> Job | None:
+        try:
+            return store.find(request_id)
+        except WorkerError:
+            return None
+
+    return find
+
+
+def _watch(process: subprocess.Popen[bytes], find: Callable[[], Job | None]) -> None:
+    started = time.monotonic()
+    bar = Bar.on_stderr()
+    try:
+        while process.poll() is None:
+            job = find()
+            bar.draw(job.progress if job else {}, time.monotonic() - started)
+            time.sleep(_LOOK_S)
+    finally:
+        bar.close()
+
+
+def _show_result(job: Job, log_path: Path) -> int:
+    import asyncio
+
+    from wanworker.media.video.contact_sheet import contact_sheet
+
+    output = job.outputs[0]
+    video = Path(output.path)
+    sheet = asyncio.run(contact_sheet(video, video.with_suffix(".png")))
+    for line in job.warnings:
+        say("note", line)
+    say("video", f"{video}  ({video_facts(output.width, output.height, output.frames, output.fps)}, {job.model})")
+    say("contact sheet", str(sheet))
+    say("log", str(log_path))
+    return 0
+
+
+def _show_failure(job: Job | None, log_path: Path) -> int:
+    """Print the failure as the record has it; a request that was refused at once has no record, but a line."""
+    hint: str | None
+    if job is not None and job.error is not None:
+        text, hint = job.error.text, job.error.hint
+    else:
+        code, text = why(log_path.read_text(encoding="utf-8", errors="replace"))
+        hint = _hint_of(code)
+    complain("failed", text)
+    if hint:
+        complain("hint", hint)
+    complain("log", str(log_path))
+    return EXIT_FAILED
+
+
+def _hint_of(code: str | None) -> str | None:
+    """Return the hint that goes with *code* in the tree of errors."""
+    from wanworker.errors import WorkerError
+
+    kinds = [WorkerError]
+    for kind in kinds:
+        if kind.code == code:
+            return kind.default_hint
+        kinds += kind.__subclasses__()
+    return None
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,133 @@
+"""`wanworker submit`: the same request, rendered elsewhere: on a RunPod endpoint, or by a REST server of ours."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wanworker.cli import _render_options
+from wanworker.cli._base import EXIT_FAILED, Command, misused, read_settings
+from wanworker.cli.remote.target import Look, Target
+from wanworker.cli.terminal.console import complain, say, say_json
+from wanworker.cli.terminal.files import check_output
+from wanworker.cli.terminal.live_progress import Live
+from wanworker.cli.terminal.progress_bar import Bar
+from wanworker.cli.terminal.signals import run_stoppable
+
+if TYPE_CHECKING:
+    import aiohttp
+    from pydantic import SecretStr
+
+    from wanworker.settings import Settings
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add what `submit` takes."""
+    _render_options.add_arguments(parser, prompt_is_optional=True)
+    parser.add_argument("--input", type=Path, metavar="FILE.json", help="a whole job, as RunPod or /generate takes it")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--endpoint", metavar="ID|URL", help="a RunPod endpoint; its key comes from RUNPOD_API_KEY")
+    where.add_argument("--url", help="a REST server, as http://127.0.0.1:8189; its key comes from WAN_API_KEY")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the server's own name for it, here")
+    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    parser.add_argument(
+        "--json", action="store_true", help="print the answer as JSON on stdout, and nothing else there"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Send the job, wait for it, save its files, and return the exit code. Raises CommandFailed, WorkerError."""
+    from wanworker.cli.remote.job_body import job_body, rest_body
+
+    if args.prompt is None and args.input is None:
+        raise misused("There is nothing to submit.", hint="Give a prompt, or a whole job with --input.")
+    if args.output:
+        check_output(args.output, force=args.force)
+    settings = read_settings()
+    body = rest_body(args) if args.url else job_body(args)
+    return run_stoppable(lambda: _submit(args, body, settings))
+
+
+async def _submit(args: Namespace, body: Mapping[str, Any], settings: Settings) -> int:
+    import aiohttp
+
+    from wanworker.cli.remote.follow import follow, save_all
+
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as session:
+        target = _server(args.url, session, settings) if args.url else _endpoint(args.endpoint, session, settings)
+        async with Live(Bar.on_stderr()) as live:
+            job_id, look = await follow(target, body, live)
+            live.show({"stage": "saving", "progress": 100})
+            files = await save_all(target, job_id, look.pieces, args.output, force=args.force)
+    _show(job_id, look, files, as_json=args.json)
+    if args.output and not files:
+        complain("failed", f"{args.output} was not written: the answer brought no file.")
+        return EXIT_FAILED
+    return 0
+
+
+def _endpoint(name: str, session: aiohttp.ClientSession, settings: Settings) -> Target:
+    """
+    Return the endpoint of RunPod with this id, or the one at this address. Raises CommandFailed.
+
+    A server of ours speaks RunPod's dialect too, and then WAN_API_KEY is its key.
+    """
+    from wanworker.cli.remote.http import Remote, base_url
+    from wanworker.cli.remote.runpod_endpoint import RUNPOD, Endpoint
+
+    if "://" in name:
+        base = base_url(name)
+    elif name.isalnum():
+        base = RUNPOD / name
+    else:
+        raise misused(f"{name!r} is no endpoint id.", hint="RunPod's console shows it, such as abc123def456.")
+    key, key_name = _text(settings.runpod_api_key), "RUNPOD_API_KEY"
+    if base.host != RUNPOD.host and settings.api_key:
+        key, key_name = _text(settings.api_key), "WAN_API_KEY"
+    elif base.host == RUNPOD.host and not key:
+        raise misused("RUNPOD_API_KEY is not set.", hint="Make a key in RunPod's console and export it.")
+    remote = Remote(session, base, key=key, key_name=key_name)
+    return Endpoint(remote, allow_hosts=(*settings.allow_hosts, base.host or ""))
+
+
+def _server(url: str, session: aiohttp.ClientSession, settings: Settings) -> Target:
+    from wanworker.cli.remote.http import Remote, base_url
+    from wanworker.cli.remote.rest_server import Server
+
+    return Server(Remote(session, base_url(url), key=_text(settings.api_key), key_name="WAN_API_KEY"))
+
+
+def _text(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
+
+
+def _show(job_id: str, look: Look, files: list[Path], *, as_json: bool) -> None:
+    answer = _without_data(look.answer)
+    if as_json:
+        say_json({"job_id": job_id, "files": [str(file) for file in files], "answer": answer})
+        return
+    if not look.pieces:
+        say_json(answer)
+        return
+    for line in answer.get("warnings") or ():
+        say("note", str(line))
+    for file in files:
+        say("saved", f"{file}  ({file.stat().st_size:,} bytes)")
+    for piece in look.pieces:
+        if piece.path and not (piece.data or piece.url):
+            say(
+                "over there", f"{piece.path}  (on the worker's own disk; the job asked for no video, or it did not fit)"
+            )
+    say("job", job_id)
+
+
+def _without_data(value: Any) -> Any:
+    """Return *value* with each file in it left out: it is saved already. Pure."""
+    if isinstance(value, Mapping):
+        return {key: _without_data(item) for key, item in value.items() if key != "data"}
+    return [_without_data(item) for item in value] if isinstance(value, list) else value
+
+
+COMMAND = Command("submit", "Have a RunPod endpoint or a REST server render, and fetch the video.", add_arguments, run)

@@ -1,0 +1,131 @@
+"""A RunPod endpoint as RunPod serves it: /run, /status and /cancel, the worker's answer wrapped in `output`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from yarl import URL
+
+from wanworker.cli._base import CommandFailed, misused
+from wanworker.cli.remote.http import Remote
+from wanworker.cli.remote.target import Look, Piece, complaint, progress_of
+
+#: Where RunPod serves its endpoints.
+RUNPOD = URL("https://api.runpod.ai/v2")
+
+#: RunPod's limit on the body of /run (reference: "Operations").
+MAX_BODY_BYTES = 10 * 1000**2
+
+#: More than an answer within RunPod's limits can hold.
+_MAX_PIECE_BYTES = 64 * 1000**2
+_MAX_LINKED_BYTES = 16 * 1000**3
+_LINK_TIMEOUT_S = 3600.0
+
+_ASK_AGAIN = (
+    'Where the worker has a volume, its record lies there: {{"action": "status", "request_id": "{job_id}"}}, '
+    "sent with --input, returns it."
+)
+
+
+class Endpoint:
+    """Speak RunPod's dialect through *remote*; links in answers may lead to *allow_hosts* even where private."""
+
+    def __init__(self, remote: Remote, *, allow_hosts: Sequence[str] = ()) -> None:
+        self._remote = remote
+        self._allow_hosts = allow_hosts
+
+    async def start(self, body: Mapping[str, Any]) -> str:
+        """Send `{"input": ...}`; see Target."""
+        size = len(json.dumps(body).encode())
+        if size > MAX_BODY_BYTES:
+            text = f"The job has {size / 1e6:.1f} MB; RunPod takes at most {MAX_BODY_BYTES / 1e6:.0f} MB."
+            raise misused(text, hint="Put the files where a URL leads to them, and name the URLs.")
+        return await self._remote.post_job("run", body, id_field="id")
+
+    async def look(self, job_id: str) -> Look:
+        """Ask /status; see Target."""
+        reply = await self._remote.ask("GET", f"status/{job_id}", may_miss=True)
+        if reply.status == 404 or not isinstance(reply.body, Mapping):
+            text = f"RunPod no longer knows the job {job_id}: results are kept for 30 minutes, jobs for their ttl."
+            raise CommandFailed(text, code="EXPIRED", request_id=job_id, hint=_ASK_AGAIN.format(job_id=job_id))
+        status, output = str(reply.body.get("status", "")), reply.body.get("output")
+        if status == "IN_QUEUE":
+            return Look({"stage": "in queue"})
+        if status == "COMPLETED":
+            return _completed(job_id, output)
+        if status in _ENDINGS or reply.body.get("error"):
+            raise _failed(job_id, status, reply.body)
+        return Look(progress_of(output))
+
+    async def cancel(self, job_id: str) -> None:
+        """Call /cancel; see Target."""
+        await self._remote.ask("POST", f"cancel/{job_id}", may_miss=True)
+
+    async def save(self, piece: Piece, part: Path) -> None:
+        """Decode or download; see Target. A link is guarded as any fetch is, and gets no key."""
+        from wanworker.media.disk import in_thread
+        from wanworker.media.inputs import data_uri
+        from wanworker.media.inputs.fetch import FetchLimits, fetch
+
+        if piece.data:
+            content = await in_thread(data_uri.decode, piece.data, max_bytes=_MAX_PIECE_BYTES)
+            await in_thread(part.write_bytes, content)
+            return
+        await fetch(
+            piece.url, part, limits=FetchLimits(_MAX_LINKED_BYTES, _LINK_TIMEOUT_S), allow_hosts=self._allow_hosts
+        )
+
+
+#: What a job ends with besides COMPLETED, and what to say where nothing else is told.
+_ENDINGS = {
+    "FAILED": "The job failed, and RunPod does not say why.",
+    "CANCELLED": "The job was cancelled.",
+    "TIMED_OUT": "RunPod stopped the job at its execution timeout.",
+}
+_ENDING_HINTS = {
+    "FAILED": "The endpoint's log has more, under the job's id.",
+    "TIMED_OUT": "--timeout raises RunPod's limit for this job with the worker's own.",
+}
+
+
+def _completed(job_id: str, output: object) -> Look:
+    """Return the answer with its files. Raises CommandFailed for the COMPLETED that has none: the answer was lost."""
+    if output is None:
+        text = f"RunPod lost the answer of {job_id}: it shows the job as COMPLETED, without any output."
+        raise CommandFailed(text, code="LOST", request_id=job_id, hint=_ASK_AGAIN.format(job_id=job_id))
+    if not isinstance(output, Mapping):
+        return Look(is_over=True, answer=output)
+    result, outputs = output.get("result"), output.get("outputs")
+    found = [result] if isinstance(result, Mapping) else []
+    found += [entry for entry in outputs if isinstance(entry, Mapping)] if isinstance(outputs, list) else []
+    return Look(is_over=True, answer=output, pieces=tuple(filter(None, map(_piece, found))))
+
+
+def _piece(entry: Mapping[str, Any]) -> Piece | None:
+    values = {name: entry.get(name) for name in ("data", "url", "path")}
+    texts = {name: value for name, value in values.items() if isinstance(value, str) and value}
+    return Piece(str(entry.get("filename") or ""), **texts) if texts else None
+
+
+def _failed(job_id: str, status: str, answer: Mapping[str, Any]) -> CommandFailed:
+    """Return the failure in the worker's words: RunPod may drop all but `error`, and an exception's is JSON."""
+    error = answer.get("error")
+    text, hint, code = complaint(_unpacked(error))
+    more_text, more_hint, more_code = complaint(answer.get("output"))
+    text = text or more_text or _ENDINGS.get(status, f"The job ended as {status}.")
+    hint = hint or more_hint or _ENDING_HINTS.get(status, "")
+    return CommandFailed(text, hint=hint, code=code or more_code or status, request_id=job_id)
+
+
+def _unpacked(error: object) -> object:
+    """Return what an error that is JSON text holds; the SDK writes an exception so."""
+    if not isinstance(error, str) or not error.startswith("{"):
+        return error
+    try:
+        inside = json.loads(error)
+    except ValueError:
+        return error
+    return {"error": inside.get("error_message") or inside.get("error") or error, **inside}

@@ -1,0 +1,136 @@
+"""What scripts/run shows, by the real program around a stand-in for handler.py that keeps a real record."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wanworker.cli.commands.run_handler import why, with_fields
+from wanworker.jobs.model import JobStatus
+from wanworker.jobs.store.job_store import JobStore
+
+ROOT = Path(__file__).resolve().parents[3]
+HANDLER = ROOT / "tests" / "fakes" / "handler.py"
+
+
+def start(out_dir: Path, prompt: str) -> subprocess.Popen[str]:
+    test_input = out_dir.parent / "test_input.json"
+    test_input.write_text(json.dumps({"input": {"prompt": "its own", "return_video": False}}))
+    argv = [
+        sys.executable,
+        "-m",
+        "wanworker.cli.commands.run_handler",
+        str(out_dir),
+        str(HANDLER),
+        str(test_input),
+        prompt,
+    ]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "WAN_OUT_DIR": str(out_dir)}
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+
+def show(out_dir: Path, prompt: str) -> tuple[int | None, str, str]:
+    process = start(out_dir, prompt)
+    said, complained = process.communicate(timeout=60)
+    return process.returncode, said, complained
+
+
+def test_a_video_is_named_with_its_contact_sheet_and_log(tmp_path: Path) -> None:
+    code, said, complained = show(tmp_path / "out", "renders")
+
+    (video,) = (tmp_path / "out").glob("run-*.mp4")
+    sheet, log = video.with_suffix(".png"), video.with_suffix(".log")
+    expected = [
+        "note           frame_num 4 was changed to 5.",
+        f"video          {video}  (64x48, 5 frames, 8 fps, mini-wan)",
+        f"contact sheet  {sheet}",
+        f"log            {log}",
+    ]
+    assert (0, expected) == (code, said.splitlines()), complained
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    assert "starting" in complained
+
+
+def test_the_next_run_renders_again(tmp_path: Path) -> None:
+    show(tmp_path / "out", "renders")
+    show(tmp_path / "out", "renders")
+
+    assert 2 == len(list((tmp_path / "out").glob("run-*.mp4")))
+
+
+def test_a_recorded_failure_is_shown_with_its_hint(tmp_path: Path) -> None:
+    code, said, complained = show(tmp_path / "out", "fails")
+
+    assert (1, "") == (code, said)
+    assert "failed  The GPU is full.\nhint    Ask for less.\n" in complained
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("refused", "failed  no such size.\nhint    Correct the request and send it again.\n"),
+        ("will not start", "failed  COMFYUI_PORT: not a number\nlog "),
+        ("dies", "failed  ImportError: no module named runpod\nlog "),
+    ],
+)
+def test_a_failure_without_a_record_is_found_in_the_log(tmp_path: Path, prompt: str, expected: str) -> None:
+    code, _, complained = show(tmp_path / "out", prompt)
+
+    assert 1 == code
+    assert expected in complained
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_stopping_it_stops_the_handler_first(tmp_path: Path, number: int, expected: int) -> None:
+    process = start(tmp_path / "out", "hangs")
+    give_up = time.monotonic() + 30
+    while not (tmp_path / "out" / "hangs").exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+
+    (job,) = JobStore(tmp_path / "out" / "jobs").recent().jobs
+    assert expected == process.returncode
+    assert JobStatus.CANCELLED is job.status
+    assert job.owner.has_died()
+
+
+def test_a_prompt_reaches_the_handler_whole(tmp_path: Path) -> None:
+    prompt = "a \"red\" star's\nway \\ \u00e9t\u00e9 \U0001f31f 'x' $HOME"
+
+    show(tmp_path / "out", prompt)
+
+    assert prompt == json.loads((tmp_path / "out" / "fields.json").read_text())["prompt"]
+
+
+def test_the_job_keeps_its_other_fields() -> None:
+    job = {"id": "x", "input": {"prompt": "its own", "seed": 3}}
+
+    assert {"id": "x", "input": {"prompt": "its own", "seed": 3, "request_id": "run-1"}} == with_fields(job, "run-1")
+    assert "mine" == with_fields(job, "run-1", "mine")["input"]["prompt"]
+
+
+def test_the_last_failure_in_a_log_counts() -> None:
+    log = "The job failed: DISK_FULL no room.\nThe job failed: OUT_OF_MEMORY too large.\nfailed with error: too large."
+
+    assert ("OUT_OF_MEMORY", "too large.") == why(log)
+
+
+def test_a_silent_end_is_called_one() -> None:
+    assert (None, "handler.py ended without a word.") == why("\n")
+
+
+def test_request_ids_are_fit_for_the_worker(tmp_path: Path) -> None:
+    show(tmp_path / "out", "refused")
+
+    fields = json.loads((tmp_path / "out" / "fields.json").read_text())
+    assert re.fullmatch(r"run-\d{8}-\d{6}-[0-9a-f]{4}", fields["request_id"])

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from fakes import command_line
+from wanworker.cli.commands import serve
+
+SERVER = [sys.executable, "-m", "wanworker.rest"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], []),
+        (["--port", "9000"], ["--port", "9000"]),
+        (["--host", "::1", "--port", "80"], ["--host", "::1", "--port", "80"]),
+    ],
+)
+def test_the_command_becomes_the_server(argv: list[str], expected: list[str]) -> None:
+    became: list[tuple[str, list[str]]] = []
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+
+    serve.run(parser.parse_args(argv), become=lambda program, argv: became.append((program, argv)))
+
+    assert [(sys.executable, [*SERVER, *expected])] == became
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http"])
+def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--port", port])
+
+    assert port in capsys.readouterr().err
+
+
+def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = command_line.start(tmp_path, "serve", "--port", str(port))
+    try:
+        status = json.loads(answer_of(f"http://127.0.0.1:{port}/"))
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+    assert {"length": 0, "running": 0} == {name: status["queue"][name] for name in ("length", "running")}
+    assert process.returncode in {130, -signal.SIGINT}  # a shell shows either as 130
+
+
+def test_it_does_not_listen_to_everybody_by_accident(tmp_path: Path) -> None:
+    code, _, complained = command_line.run(tmp_path, "serve", "--host", "0.0.0.0")
+
+    assert 2 == code
+    assert "WAN_API_KEY" in complained
+
+
+def answer_of(url: str) -> bytes:
+    """Return the body at *url* as soon as somebody answers."""
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return bytes(answer.read())
+        except OSError:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)

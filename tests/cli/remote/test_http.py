@@ -1,0 +1,196 @@
+"""HTTP to the named place, against a server that answers from a list."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, CommandFailed
+from wanworker.cli.remote.http import Edges, Remote, base_url
+
+
+class Clock:
+    """Time that passes by sleeping only."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now_s += seconds
+
+    def edges(self) -> Edges:
+        return Edges(self.sleep, lambda: self.now_s)
+
+
+class Scripted:
+    """Answers from a list; None cuts the connection, and the last answer is given for ever."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, str, dict[str, str]] | None] = []
+        self.asked: list[tuple[str, str, str | None]] = []
+        self.clock = Clock()
+        self.url = ""
+        self.session: aiohttp.ClientSession | None = None
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append((request.method, request.path, request.headers.get("Authorization")))
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if found is None:
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
+        status, text, headers = found
+        return web.Response(status=status, text=text, headers=headers)
+
+    def remote(self, key: str = "secret") -> Remote:
+        assert self.session is not None
+        return Remote(self.session, base_url(self.url), key=key, key_name="THE_KEY", edges=self.clock.edges())
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Scripted]:
+    scripted = Scripted()
+    app = web.Application()
+    app.add_routes([web.route("*", "/{path:.*}", scripted.answer)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        scripted.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v2/abc"
+        async with aiohttp.ClientSession() as scripted.session:
+            yield scripted
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_key_goes_to_the_named_address(server: Scripted) -> None:
+    server.answers = [(200, '{"id": "1"}', {})]
+
+    job_id = await server.remote().post_job("run", {"input": {}}, id_field="id")
+
+    assert "1" == job_id
+    assert [("POST", "/v2/abc/run", "Bearer secret")] == server.asked
+
+
+@pytest.mark.parametrize("answer", ['{"status": "IN_QUEUE"}', '{"id": ""}', '{"id": 7}', "[]", "hello"])
+async def test_an_answer_without_the_jobs_id_is_told_as_such(server: Scripted, answer: str) -> None:
+    server.answers = [(200, answer, {})]
+
+    with pytest.raises(CommandFailed, match="answers without id, the job's id: "):
+        await server.remote().post_job("run", {}, id_field="id")
+
+
+async def test_a_redirect_is_not_followed_for_it_would_take_the_key_along(server: Scripted) -> None:
+    server.answers = [(302, "", {"Location": f"{server.url}/elsewhere"})]
+
+    with pytest.raises(CommandFailed, match="redirects elsewhere"):
+        await server.remote().ask("GET", "status/1")
+
+    assert 1 == len(server.asked)
+
+
+async def test_without_a_key_none_is_sent(server: Scripted) -> None:
+    server.answers = [(200, "{}", {})]
+
+    await server.remote(key="").ask("GET", "status/1")
+
+    assert [("GET", "/v2/abc/status/1", None)] == server.asked
+
+
+async def test_a_question_outlasts_a_restart_of_the_server(server: Scripted) -> None:
+    server.answers = [(502, "<html>", {}), (429, "", {"Retry-After": "7"}), (503, "", {}), (200, "{}", {})]
+
+    assert 200 == (await server.remote().ask("GET", "status/1")).status
+    assert [2.0, 7.0, 14.0] == server.clock.slept
+
+
+async def test_a_server_that_stays_away_is_given_up_on(server: Scripted) -> None:
+    server.answers = [None]
+
+    with pytest.raises(CommandFailed, match="has not answered for 300 s: the connection broke off") as caught:
+        await server.remote().ask("GET", "status/1")
+
+    assert EXIT_FAILED == caught.value.exit_code
+    assert 280 < server.clock.now_s <= 300
+
+
+async def test_a_job_is_not_sent_twice_when_nobody_knows_whether_it_arrived(server: Scripted) -> None:
+    server.answers = [None, (200, '{"id": "1"}', {})]
+
+    with pytest.raises(CommandFailed, match="cannot be reached"):
+        await server.remote().post_job("run", {}, id_field="id")
+
+    assert 1 == len(server.asked)
+
+
+async def test_a_full_queue_is_waited_for_as_long_as_it_says(server: Scripted) -> None:
+    server.answers = [(429, "", {"Retry-After": "30"}), (200, '{"id": "1"}', {})]
+
+    await server.remote().post_job("run", {}, id_field="id")
+
+    assert [30.0] == server.clock.slept
+
+
+async def test_a_queue_that_stays_full_is_given_up_on(server: Scripted) -> None:
+    server.answers = [(429, '{"error": "The queue is full."}', {"Retry-After": "60"})]
+
+    with pytest.raises(CommandFailed, match=r"answers 429: The queue is full\."):
+        await server.remote().post_job("run", {}, id_field="id")
+
+    assert 5 == len(server.clock.slept)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "exit_code", "expected"),
+    [
+        (401, "", EXIT_USAGE, "refuses the key"),
+        (422, '{"detail": [{"loc": ["body", "fps"], "msg": "too many"}]}', EXIT_USAGE, "answers 422: fps: too many"),
+        (404, '{"error": "no such endpoint"}', EXIT_USAGE, "answers 404: no such endpoint"),
+        (418, "a teapot", EXIT_FAILED, "answers 418: a teapot"),
+    ],
+)
+async def test_a_refusal_is_told_in_the_servers_words(
+    server: Scripted, status: int, text: str, exit_code: int, expected: str
+) -> None:
+    server.answers = [(status, text, {})]
+
+    with pytest.raises(CommandFailed, match=expected) as caught:
+        await server.remote().post_job("run", {}, id_field="id")
+
+    assert exit_code == caught.value.exit_code
+    assert "secret" not in f"{caught.value}{caught.value.hint}"
+
+
+async def test_nobody_listens(server: Scripted) -> None:
+    server.url = "http://127.0.0.1:1"
+
+    with pytest.raises(CommandFailed, match=r"http://127\.0\.0\.1:1 cannot be reached: no connection"):
+        await server.remote().post_job("run", {}, id_field="id")
+
+
+async def test_a_refused_download_writes_nothing(server: Scripted, tmp_path: Path) -> None:
+    server.answers = [(410, '{"error": "It was downloaded."}', {})]
+
+    with pytest.raises(CommandFailed, match=r"410: It was downloaded\."):
+        await server.remote().download("download/1", tmp_path / "part")
+
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "abc", "ftp://host", "http://", "http://[", "http://me:key@host"])
+def test_an_address_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(CommandFailed) as caught:
+        base_url(text)
+
+    assert EXIT_USAGE == caught.value.exit_code
+    assert "key@" not in str(caught.value)
+
+
+def test_a_slash_at_the_end_is_no_part_of_the_address() -> None:
+    assert "http://host:1/v2/abc" == str(base_url("http://host:1/v2/abc/"))

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import pytest
+
+from wanworker.cli.terminal.console import complain, plain, say
+
+
+def test_a_servers_text_cannot_steer_the_terminal() -> None:
+    assert "red ?[31m?0;title? and\na line" == plain("red \x1b[31m\x9d0;title\x07 and\na line")
+
+
+def test_results_go_to_stdout_and_troubles_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    say("video", "a.mp4")
+    complain("failed", "no\x00thing")
+
+    said, complained = capsys.readouterr()
+    assert "video          a.mp4\n" == said
+    assert "failed  no?thing\n" == complained
