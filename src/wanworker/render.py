@@ -21,7 +21,7 @@ from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
-from wanworker.produce import Place, produce
+from wanworker.output_files import Place, produce
 from wanworker.progress import Progress
 from wanworker.spec import GraphSpec, RenderSpec
 
