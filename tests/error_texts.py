@@ -12,14 +12,14 @@ from source import read_modules
 from wanworker import errors
 from wanworker.errors import WorkerError
 from wanworker.jobs.runner import QueueFull
-from wanworker.rest.http import errors
+from wanworker.rest.http import errors as rest_errors
 
 #: A pattern that fixes fewer characters than this would fit anything.
 _LEAST = 12
 
 _KINDS = {
     kind.__name__: kind
-    for kind in (*vars(errors).values(), *vars(refusals).values(), QueueFull)
+    for kind in (*vars(errors).values(), *vars(rest_errors).values(), QueueFull)
     if isinstance(kind, type) and issubclass(kind, WorkerError)
 }
 

@@ -34,7 +34,7 @@ from wanworker.errors import WorkerError
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.runner import QueueFull
 from wanworker.rest._app import create_app
-from wanworker.rest.http import errors
+from wanworker.rest.http import errors as rest_errors
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.settings import Settings
 
@@ -75,7 +75,7 @@ STATUS_MEANINGS = {
 
 def rest_refusals() -> list[type[WorkerError]]:
     """Return every error that only the REST API answers, by its status."""
-    theirs = [kind for kind in vars(refusals).values() if isinstance(kind, type) and issubclass(kind, WorkerError)]
+    theirs = [kind for kind in vars(rest_errors).values() if isinstance(kind, type) and issubclass(kind, WorkerError)]
     own = [kind for kind in theirs if kind is not errors.RequestError]
     return sorted([*own, QueueFull], key=lambda kind: kind.http_status)
 

@@ -1,0 +1,1 @@
+"""Pictures, sounds and videos on their way in and out."""

@@ -1,0 +1,1 @@
+"""Model files: where they are, what they hold, and how to get them."""

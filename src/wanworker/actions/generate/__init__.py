@@ -1,0 +1,1 @@
+"""The generate action: its fields, and the render request that it becomes."""

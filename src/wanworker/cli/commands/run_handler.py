@@ -32,7 +32,7 @@ _LOOK_S = 0.2
 #: How long a handler that was told to stop may take to stop what it started in turn.
 _STOP_S = 30.0
 
-#: The lines in which the worker says why it failed: serverless.door's, handler.py's and the SDK's own.
+#: The lines in which the worker says why it failed: serverless.handler's, handler.py's and the SDK's own.
 _FAILURES = (
     re.compile(r"The job failed: (?P<code>[A-Z_]+) (?P<text>.+)"),
     re.compile(r"The worker will not start: (?P<text>.+)"),

@@ -1,0 +1,1 @@
+"""Graphs in API format, the node classes that they use, and what is wrong with them."""

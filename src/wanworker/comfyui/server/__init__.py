@@ -1,0 +1,1 @@
+"""Start, probe, restart and stop a ComfyUI server of our own."""

@@ -1,0 +1,1 @@
+"""Convert a workflow as the browser saves it into the API format."""

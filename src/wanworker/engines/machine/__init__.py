@@ -1,0 +1,1 @@
+"""What this machine can render: interpreters, weight folders, and the facts that health reports."""

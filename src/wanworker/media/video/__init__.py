@@ -1,0 +1,1 @@
+"""Write, read and probe videos and sound."""

@@ -1,0 +1,1 @@
+"""Read model files and folders: safetensors headers, layouts, LoRAs, damage."""

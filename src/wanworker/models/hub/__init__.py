@@ -1,0 +1,1 @@
+"""Fetch the weight sets of the catalogue from the Hugging Face Hub."""

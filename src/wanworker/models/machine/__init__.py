@@ -1,0 +1,1 @@
+"""The hardware of this machine, and a report on what it can render."""

@@ -1,0 +1,1 @@
+"""The embedded miniature of Wan: where its weights and its LoRAs are."""

@@ -1,0 +1,1 @@
+"""HTTP itself: the key, limits on bodies, headers and the form of errors."""

@@ -1,0 +1,1 @@
+"""The larger responses: downloads, event streams, health and metrics."""

@@ -1,0 +1,1 @@
+"""Jobs behind the routes: submit, run, recover, expire and report them."""

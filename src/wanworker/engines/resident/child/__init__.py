@@ -1,0 +1,1 @@
+"""The child process that keeps the weights warm: the only code that imports torch and diffusers."""

@@ -1,0 +1,1 @@
+"""The parent of the resident child: it starts the child, sends it jobs and restarts it."""
