@@ -248,8 +248,8 @@ def test_help_is_given_without_any_set_up(project: Project, script: str) -> None
     assert [] == project.set_up_calls()
 
 
-#: What handler.py and the program that started it, scripts/run's own process, have had of the CPU: the clock on the wall
-#: would count what else the machine does.
+#: What handler.py and the program that started it, scripts/run's own process, have had of the CPU: a clock on the wall
+#: counts what else the machine does.
 TELL_CPU_SECONDS = """
 import os
 parent = open(f"/proc/{os.getppid()}/stat").read().rpartition(")")[2].split()
