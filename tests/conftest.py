@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
 
 #: Our own variables, whoever runs the tests.
 OURS = frozenset(str(field.validation_alias) for field in Settings.model_fields.values())
+
+#: What nohup, or a shell that runs the tests in the background, has this process ignore.
+IGNORED = tuple(
+    number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Give the programs that a test starts no ignored signal to inherit; this process does nothing for one, as before.
+
+    A hook, because it comes before the fixtures of a module, and in each test, because asyncio resets what it had.
+    """
+    for number in IGNORED:
+        signal.signal(number, lambda _number, _frame: None)
 
 
 @pytest.fixture(autouse=True)

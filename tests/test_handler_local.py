@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from fakes.gate import Gate
 from fakes.worker_process import HANDLER, worker_environment
 
 HEALTH = {"input": {"health": True}}
@@ -123,12 +124,12 @@ def served(folder: Path) -> Iterator[int]:
             yield port
         finally:
             os.kill(server.pid, signal.SIGINT)
-            server.communicate(timeout=20)
+            server.communicate(timeout=60)
 
 
 def post(port: int, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Post one job to the SDK's local API."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
@@ -148,17 +149,19 @@ def test_the_sdks_local_api_serves_jobs(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_stops_the_render_and_leaves_no_process(tmp_path: Path) -> None:
-    render = {"task": "t2v-A14B", "prompt": "a red star", "sample_steps": 200, "request_id": "mine"}
+    render = {"task": "t2v-A14B", "prompt": "a red star", "request_id": "mine"}
     argv = [sys.executable, str(HANDLER), "--test_input", json.dumps({"input": render})]
-    environment = worker_environment(tmp_path, {"WAN_ENGINE": "mini"})
+    gate = Gate(tmp_path / "gate")
+    environment = worker_environment(tmp_path, {"WAN_ENGINE": "mini", **gate.environment})
     with subprocess.Popen(
         argv, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as handler:
         assert handler.stderr is not None
         started = next(line for line in handler.stderr if "render process" in line)
         child = int(started.partition("render process ")[2].split()[0])
+        gate.wait_for_a_job(handler)
         os.kill(handler.pid, signal.SIGINT)
-        handler.communicate(timeout=20)
+        handler.communicate(timeout=60)
         code = handler.returncode
     status = run_handler(tmp_path, "--test_input", '{"input": {"request_id": "mine"}}')
 

@@ -255,6 +255,16 @@ def test_help_is_given_without_any_set_up(project: Project, script: str) -> None
     assert [] == project.set_up_calls()
 
 
+#: What handler.py and the program that started it, scripts/run's own process, have had of the CPU: a clock on the wall
+#: counts what else the machine does.
+TELL_CPU_SECONDS = """
+import os
+parent = open(f"/proc/{os.getppid()}/stat").read().rpartition(")")[2].split()
+ticks = sum(int(number) for number in parent[11:15])
+open("started", "w").write(repr(sum(os.times()[:4]) + ticks / os.sysconf("SC_CLK_TCK")))
+"""
+
+
 def test_the_second_run_starts_the_handler_within_half_a_second(project: Project) -> None:
     # A real interpreter with the real packages: what counts is everything up to the handler's first line.
     executable = project.root / ".venv" / "bin" / "python"
@@ -264,15 +274,12 @@ def test_the_second_run_starts_the_handler_within_half_a_second(project: Project
     (project.root / "requirements.txt").write_text("")
     (project.root / "src").symlink_to(ROOT / "src")
     (project.root / "test_input.json").write_text('{"input": {"prompt": "a star"}}')
-    (project.root / "handler.py").write_text("import time\nopen('started', 'w').write(repr(time.time()))\n")
+    (project.root / "handler.py").write_text(TELL_CPU_SECONDS)
     project.run("scripts/run")
 
-    def took_s() -> float:
-        before = time.time()
-        project.run("scripts/run")
-        return float((project.root / "started").read_text()) - before
+    project.run("scripts/run")
 
-    assert any(took_s() < 0.5 for _ in range(5))  # the machine may be busy once, and not each time
+    assert float((project.root / "started").read_text()) < 0.5
 
 
 @pytest.mark.slow

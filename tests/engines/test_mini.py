@@ -17,6 +17,7 @@ import pytest_asyncio
 from PIL import Image, ImageDraw
 
 from fakes.clips import clip
+from fakes.gate import Gate
 from wanworker.engines.mini import MiniEngine
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
@@ -42,9 +43,17 @@ def no_report(_progress: Progress) -> None:
     """Take progress and do nothing with it."""
 
 
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """The gate of the shared child, open but for the tests that close it."""
+    gate = Gate(tmp_path_factory.mktemp("gate") / "gate")
+    gate.open()
+    return gate
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def warm() -> AsyncIterator[Supervisor]:
-    supervisor = resident(ENVIRONMENT)
+async def warm(gate: Gate) -> AsyncIterator[Supervisor]:
+    supervisor = resident({**ENVIRONMENT, **gate.environment})
     yield supervisor
     await supervisor.close()
 
@@ -152,47 +161,45 @@ async def test_a_driving_video_decides_the_length_and_frames_cap_it(engine: Mini
 
 
 async def test_a_job_cancelled_at_a_step_leaves_no_file_and_a_warm_child(
-    engine: MiniEngine, warm: Supervisor, tmp_path: Path
+    engine: MiniEngine, warm: Supervisor, gate: Gate, tmp_path: Path
 ) -> None:
     await rendered_pixels(engine, tmp_path)
     (tmp_path / "out.mp4").unlink()
     pid = warm.pid
     steps: list[int] = []
 
-    def cancel_at_the_third(progress: Progress) -> None:
+    def cancel_at_the_first(progress: Progress) -> None:
         steps.append(progress.step or 0)
-        if progress.step == 3:
+        if progress.step == 1:
             running.cancel()
 
-    spec = dataclasses.replace(STAR, steps=200)
-    running = asyncio.create_task(
-        engine.render(spec, tmp_path / "out.mp4", work_dir=tmp_path, report=cancel_at_the_third)
-    )
-    with pytest.raises(asyncio.CancelledError):
-        await running
+    with gate.closed():
+        running = asyncio.create_task(
+            engine.render(STAR, tmp_path / "out.mp4", work_dir=tmp_path, report=cancel_at_the_first)
+        )
+        with pytest.raises(asyncio.CancelledError):
+            await running
     left = list(tmp_path.iterdir())
     await rendered_pixels(engine, tmp_path)
 
     assert [] == left
-    assert max(steps) == 3
+    assert max(steps) == 1
     assert pid == warm.pid
 
 
 async def test_a_child_killed_in_mid_job_fails_that_job_and_the_next_gives_the_same_bytes(
-    engine: MiniEngine, warm: Supervisor, tmp_path: Path
+    engine: MiniEngine, warm: Supervisor, gate: Gate, tmp_path: Path
 ) -> None:
     await engine.render(STAR, tmp_path / "before.mp4", work_dir=tmp_path, report=no_report)
     pid = warm.pid
     assert pid is not None
 
-    def kill_at_the_second(progress: Progress) -> None:
-        if progress.step == 2:
+    def kill_at_the_first(progress: Progress) -> None:
+        if progress.step == 1:
             os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(OutOfMemory, match="killed while rendering"):
-        await engine.render(
-            dataclasses.replace(STAR, steps=200), tmp_path / "killed.mp4", work_dir=tmp_path, report=kill_at_the_second
-        )
+    with gate.closed(), pytest.raises(OutOfMemory, match="killed while rendering"):
+        await engine.render(STAR, tmp_path / "killed.mp4", work_dir=tmp_path, report=kill_at_the_first)
     await engine.render(STAR, tmp_path / "after.mp4", work_dir=tmp_path, report=no_report)
 
     assert pid != warm.pid

@@ -2,7 +2,8 @@
 ComfyUI's main.py as a process: its flags, the lines that it prints, its routes (fakes.comfyui), its ways to fail.
 
 Link it as main.py into a folder and put a knobs.json beside it to make it misbehave:
-`delay_s` before it listens, with a line each tenth of a second unless `silent`; `fails` at once: "module" (one is
+`delay_s` before it listens, or `waits` until there is a file `go`, with a line each tenth of a second unless `silent`;
+`holds`, the classes of nodes at which a run stays; `fails` at once: "module" (one is
 missing), "crash" (a segmentation fault), "exit"; `hangs` without listening; `ignores_sigterm`; `leaves_a_child` that
 outlives it if nobody ends it. While it serves, a file named `die` ends it with the exit code inside, and the words
 behind that as its last ones; the process id of each start is a line in `pids`.
@@ -73,7 +74,7 @@ def _import_the_slow_parts() -> None:
 
 def _wait(knobs: dict[str, Any]) -> None:
     until = time.monotonic() + knobs.get("delay_s", 0)
-    while knobs.get("hangs") or time.monotonic() < until:
+    while knobs.get("hangs") or time.monotonic() < until or (knobs.get("waits") and not (HERE / "go").exists()):
         time.sleep(0.1)
         if not knobs.get("silent"):
             _say("Import of a custom node")
@@ -92,6 +93,7 @@ async def _serve(args: argparse.Namespace, knobs: dict[str, Any]) -> None:
     from fakes.comfyui import FakeComfyUI
 
     async with FakeComfyUI(HERE / "data", port=args.port) as server:
+        server.nodes.holds = frozenset(knobs.get("holds", ()))
         _say("Starting server\n")
         _say(f"To see the GUI go to: {server.url}")
         if knobs.get("leaves_a_child"):

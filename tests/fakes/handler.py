@@ -1,13 +1,14 @@
 """
 Stands in for handler.py: takes --test_input as the SDK does, keeps a real record, and ends as the prompt says.
 
-renders, fails (with a record), refused (without one), will not start, dies, hangs (until Ctrl-C).
+renders, fails (with a record), refused (without one), will not start, dies, hangs (until SIGTERM).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -44,10 +45,11 @@ def with_record(prompt: str, job: Job) -> int:
         STORE.update(job, status=JobStatus.ERROR, error=JobError("OUT_OF_MEMORY", "The GPU is full.", "Ask for less."))
         return 1
     if prompt == "hangs":
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
         try:
             (OUT_DIR / "hangs").touch()
             time.sleep(60)
-        except KeyboardInterrupt:
+        except SystemExit:
             STORE.update(job, status=JobStatus.CANCELLED)
             raise
     path = OUT_DIR / f"{job.request_id}.mp4"

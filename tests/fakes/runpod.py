@@ -39,6 +39,7 @@ class Knobs:
     result_faults: deque[Fault] = field(default_factory=deque)  # of the next results; "reset" cuts the connection
     progress_faults: deque[Fault] = field(default_factory=deque)
     progress_delay_s: float = 0.0  # how long a progress post is on its way before it counts
+    result_overtakes_progress: bool = False  # whether it is on its way until the result has come
     # An oversize result gets 400, and the client sees COMPLETED without output (runpod-python#309). 0: no limit.
     max_result_bytes: int = 20 * 1000**2
     # Progress after the result puts the job back to IN_PROGRESS for good (runpod-python#250).
@@ -89,7 +90,7 @@ class Event:
     Something that happened, at `at_s` of the monotonic clock.
 
     Kinds: submit take_poll take stop_sent progress done too_large bad_json fault late_progress late_done ping
-    unhealthy cancel redeliver unauthorised.
+    unhealthy cancel redeliver unauthorised told (what /status answered a client).
     """
 
     at_s: float

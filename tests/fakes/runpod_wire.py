@@ -141,6 +141,8 @@ class Server:
             return self._fault(request, job.job_id, worker, faults.popleft())
         if is_progress:
             await asyncio.sleep(knobs.progress_delay_s)
+            while knobs.result_overtakes_progress and not job.is_over:
+                await asyncio.sleep(0.01)
             self._plane.take_progress(job, worker, posted["output"])
         elif knobs.max_result_bytes and len(body) > knobs.max_result_bytes:
             self._plane.lose_result(job, worker, len(body))
@@ -188,7 +190,10 @@ class Server:
 
     async def _status(self, request: web.Request) -> web.Response:
         self._check_key(request, f"Bearer {self._plane.api_key}")
-        return web.json_response(self._plane.jobs[self._job_id(request)].for_client())
+        job_id = self._job_id(request)
+        shown = self._plane.jobs[job_id].for_client()
+        self._plane.note("told", job_id, detail=shown)
+        return web.json_response(shown)
 
     async def _cancel(self, request: web.Request) -> web.Response:
         self._check_key(request, f"Bearer {self._plane.api_key}")

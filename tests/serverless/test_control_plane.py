@@ -67,7 +67,7 @@ def ask(plane: RunPod, method: str, path: str, body: object = None, key: str | N
 
 
 def test_progress_that_arrives_after_the_result_reopens_the_job(plane: RunPod) -> None:
-    plane.knobs.progress_delay_s = 0.3
+    plane.knobs.result_overtakes_progress = True
 
     job_id = plane.submit({"what": "late progress"})
     plane.wait_for_event("late_progress", job_id=job_id)

@@ -128,7 +128,14 @@ def test_a_preload_that_fails_is_a_fact_and_jobs_go_on(tmp_path: Path) -> None:
     assert "mini" == rendered["engine"]
 
 
-@pytest.mark.parametrize("knobs", [{"hangs": True}, {"hangs": True, "ignores_sigterm": True}], ids=["slow", "deaf"])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        pytest.param({"hangs": True}, id="slow"),
+        # That a server which ignores SIGTERM is killed is proven in tests/comfyui/test_server.py.
+        pytest.param({"hangs": True, "ignores_sigterm": True}, id="deaf", marks=pytest.mark.slow),
+    ],
+)
 def test_sigterm_during_a_preload_leaves_no_process(tmp_path: Path, knobs: dict[str, Any]) -> None:
     with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=checkout(tmp_path, **knobs)) as worker:
         wait_until(plane, lambda: bool(pids(tmp_path)), "ComfyUI to be started")

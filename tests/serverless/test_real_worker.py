@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import signal
+import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fakes.gate import Gate
 from fakes.runpod import RunPod
 from fakes.wan.home import make_home
 from fakes.worker_process import WorkerProcess
@@ -31,9 +34,18 @@ def plane() -> Iterator[RunPod]:
 
 
 @pytest.fixture(scope="module")
-def worker(plane: RunPod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    """The gate of the shared worker's engine, open but for the tests that close it."""
+    gate = Gate(tmp_path_factory.mktemp("gate") / "gate")
+    gate.open()
+    return gate
+
+
+@pytest.fixture(scope="module")
+def worker(plane: RunPod, gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerProcess]:
     """One worker that the quick tests share: it is idle again after each of them."""
-    with WorkerProcess(plane, tmp_path_factory.mktemp("volume"), environment=MINI) as worker:
+    environment = {**MINI, **gate.environment}
+    with WorkerProcess(plane, tmp_path_factory.mktemp("volume"), environment=environment) as worker:
         yield worker
 
 
@@ -87,12 +99,10 @@ def test_health_is_answered_at_once(plane: RunPod, worker: WorkerProcess) -> Non
 
 def test_the_next_job_is_taken_when_the_last_one_has_ended(plane: RunPod, worker: WorkerProcess) -> None:
     jobs = [plane.wait_for_job(job_id) for job_id in [plane.submit({"health": True}) for _ in range(6)]]
-    taken, done = (
-        [event.at_s for job in jobs for event in plane.events_of(kind, job_id=job.job_id)] for kind in ("take", "done")
-    )
+    taken = [event.at_s for job in jobs for event in plane.events_of("take", job_id=job.job_id)]
 
-    # The SDK by itself rests a second after each take.
-    assert sum(after - before for before, after in zip(done, taken[1:], strict=False)) < 2.5
+    # The SDK by itself rests a second after each take; a machine that is busy may do so after a few of them.
+    assert statistics.median(after - before for before, after in itertools.pairwise(taken)) < 1
 
 
 @pytest.mark.parametrize(
@@ -117,10 +127,12 @@ def test_a_job_that_cannot_run_is_failed(
     assert "Traceback" not in job.error
 
 
-def test_a_video_comes_back_with_its_progress_before_it(plane: RunPod, worker: WorkerProcess) -> None:
+def test_a_video_comes_back_with_its_progress_before_it(plane: RunPod, worker: WorkerProcess, gate: Gate) -> None:
     plane.knobs.progress_delay_s = 0.2  # a slow road: a post that is not waited for would come after the result
 
-    job_id = plane.submit({**SMALL, "sample_steps": 20})
+    with gate.closed():
+        job_id = plane.submit(SMALL)
+        wait_for_a_step(plane, job_id)
     job = plane.wait_for_job(job_id, timeout_s=60)
     plane.knobs.progress_delay_s = 0.0
 
@@ -153,11 +165,12 @@ def test_the_log_holds_neither_prompts_nor_answers_nor_keys(plane: RunPod, worke
     assert [word for word in (PROMPT, "hush-hush", "an-access-id", "base64,", plane.api_key) if word in log] == []
 
 
-def test_a_cancelled_job_stops_and_the_next_one_runs(plane: RunPod, worker: WorkerProcess) -> None:
-    job_id = plane.submit({**SMALL, "sample_steps": 200})
-    wait_for_a_step(plane, job_id)
-    plane.cancel(job_id)
-    after = status_of(plane, job_id)
+def test_a_cancelled_job_stops_and_the_next_one_runs(plane: RunPod, worker: WorkerProcess, gate: Gate) -> None:
+    with gate.closed():
+        job_id = plane.submit(SMALL)
+        wait_for_a_step(plane, job_id)
+        plane.cancel(job_id)
+        after = status_of(plane, job_id)
 
     assert after["status"] == "CANCELLED"
     assert plane.events_of("late_done", job_id=job_id) == []
@@ -182,10 +195,12 @@ def test_sigterm_lets_the_job_finish_and_leaves_no_process(tmp_path: Path) -> No
 
 
 def test_sigterm_lets_a_resident_engine_finish_and_leaves_no_process(tmp_path: Path) -> None:
-    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=MINI) as worker:
-        job_id = plane.submit({**SMALL, "sample_steps": 80, "return_video": False})
+    gate = Gate(tmp_path / "gate")
+    with RunPod() as plane, WorkerProcess(plane, tmp_path, environment={**MINI, **gate.environment}) as worker:
+        job_id = plane.submit({**SMALL, "return_video": False})
         wait_for_a_step(plane, job_id)
         worker.send(signal.SIGTERM)
+        gate.open()
         job = plane.wait_for_job(job_id, timeout_s=60)
         code = worker.wait()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from fakes import command_line
+from fakes.gate import Gate
 from fakes.pictures import png_bomb
 from wanworker.cli.commands import render
 from wanworker.jobs.model import JobStatus
@@ -101,17 +101,13 @@ def test_an_output_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_cancels_the_job_before_the_command_ends(tmp_path: Path, number: int, expected: int) -> None:
-    process = command_line.start(tmp_path, "render", "a red star", "--engine", "mini", "--frames", "1201")
-    store = JobStore(tmp_path / "outputs" / "jobs")
-    give_up = time.monotonic() + 60
-    while not store.recent().jobs:
-        assert time.monotonic() < give_up
-        assert process.poll() is None
-        time.sleep(0.05)
+    gate = Gate(tmp_path / "gate")
+    process = command_line.start(tmp_path, "render", "a red star", "--engine", "mini", env=gate.environment)
+    gate.wait_for_a_job(process)
     process.send_signal(number)
     _, complained = process.communicate(timeout=60)
 
-    (job,) = store.recent().jobs
+    (job,) = JobStore(tmp_path / "outputs" / "jobs").recent().jobs
     assert expected == process.returncode, complained
     assert JobStatus.CANCELLED is job.status
     assert complained.endswith("Stopped.\n")

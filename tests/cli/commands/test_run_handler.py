@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 HANDLER = ROOT / "tests" / "fakes" / "handler.py"
 
 
-def start(out_dir: Path, prompt: str) -> subprocess.Popen[str]:
+def start(out_dir: Path, prompt: str, *, ignoring: str = "") -> subprocess.Popen[str]:
+    """Start it as a shell does that has it ignore the signals named in *ignoring*."""
     test_input = out_dir.parent / "test_input.json"
     test_input.write_text(json.dumps({"input": {"prompt": "its own", "return_video": False}}))
     argv = [
@@ -34,6 +35,7 @@ def start(out_dir: Path, prompt: str) -> subprocess.Popen[str]:
         prompt,
     ]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "WAN_OUT_DIR": str(out_dir)}
+    argv = ["sh", "-c", f'trap "" {ignoring}; exec "$@"', "sh", *argv] if ignoring else argv
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
@@ -91,10 +93,7 @@ def test_a_failure_without_a_record_is_found_in_the_log(tmp_path: Path, prompt: 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_stopping_it_stops_the_handler_first(tmp_path: Path, number: int, expected: int) -> None:
     process = start(tmp_path / "out", "hangs")
-    give_up = time.monotonic() + 30
-    while not (tmp_path / "out" / "hangs").exists():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    wait_until_it_hangs(tmp_path / "out")
     process.send_signal(number)
     process.communicate(timeout=60)
 
@@ -102,6 +101,28 @@ def test_stopping_it_stops_the_handler_first(tmp_path: Path, number: int, expect
     assert expected == process.returncode
     assert JobStatus.CANCELLED is job.status
     assert job.owner.has_died()
+
+
+def test_what_nohup_and_a_background_job_ignore_stays_ignored_and_sigterm_stops_it_all_the_same(tmp_path: Path) -> None:
+    process = start(tmp_path / "out", "hangs", ignoring="INT HUP")
+    wait_until_it_hangs(tmp_path / "out")
+    ignored = int(re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())[0], 16)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+
+    (job,) = JobStore(tmp_path / "out" / "jobs").recent().jobs
+    assert [True, True] == [bool(ignored >> number - 1 & 1) for number in (signal.SIGINT, signal.SIGHUP)]
+    assert 143 == process.returncode
+    assert JobStatus.CANCELLED is job.status
+
+
+def wait_until_it_hangs(out_dir: Path) -> None:
+    give_up = time.monotonic() + 60
+    while not (out_dir / "hangs").exists():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
 
 
 def test_a_prompt_reaches_the_handler_whole(tmp_path: Path) -> None:

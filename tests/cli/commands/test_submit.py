@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import json
 import signal
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from fakes import command_line
 from fakes.fastwan import JOB_ID, FastWan, serving
+from fakes.gate import Gate
 from fakes.runpod import Job, RunPod
 from fakes.runpod_worker import StandInWorker
 from fakes.worker_process import WorkerProcess
@@ -44,9 +46,13 @@ def answers(posted: dict[str, Any]) -> Any:
 
 
 def renders(worker: StandInWorker, job: Job) -> None:
-    """Queue, progress and result, at a pace at which a client sees each of them."""
-    worker.progress(job, {"progress": 40, "stage": "sampling", "step": 6, "steps": 15})
-    time.sleep(1.5)
+    """Progress, and the result once a client has been told of it."""
+    shown = {"progress": 40, "stage": "sampling", "step": 6, "steps": 15}
+    worker.progress(job, shown)
+    told = functools.partial(worker.plane.events_of, "told", job_id=job.job_id)
+    worker.plane.wait_until(
+        lambda: any(event.detail.get("output") == shown for event in told()), what="a client's look"
+    )
     worker.done(job, {"output": ANSWER})
 
 
@@ -190,16 +196,19 @@ async def test_ctrl_c_deletes_the_rest_servers_job(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_real_worker_renders_and_stops_for_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "worker").mkdir()
-    with RunPod() as plane, WorkerProcess(plane, tmp_path / "worker"):
+    gate = Gate(tmp_path / "gate")
+    gate.open()
+    with RunPod() as plane, WorkerProcess(plane, tmp_path / "worker", environment=gate.environment):
         short = ("a red star", "--size", "64x64", "--frames", "5", "--steps", "2", "-o", "my.mp4")
         code, _, complained = submit(plane, tmp_path, *short)
-        argv = ("submit", "a red star", "--frames", "1201", "--endpoint", plane.url)
-        process = command_line.start(tmp_path, *argv, env={"RUNPOD_API_KEY": plane.api_key})
-        plane.wait_until(lambda: len(plane.jobs) == 2 and [*plane.jobs.values()][1].progress, what="progress")
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-        job_id = [*plane.jobs][1]
-        plane.wait_for_event("stop_sent", job_id=job_id)
+        argv = ("submit", "a red star", "--endpoint", plane.url)
+        with gate.closed():
+            process = command_line.start(tmp_path, *argv, env={"RUNPOD_API_KEY": plane.api_key})
+            plane.wait_until(lambda: len(plane.jobs) == 2 and [*plane.jobs.values()][1].progress, what="progress")
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+            job_id = [*plane.jobs][1]
+            plane.wait_for_event("stop_sent", job_id=job_id)
 
     assert 0 == code, complained
     assert (tmp_path / "my.mp4").read_bytes()[4:8] == b"ftyp"

@@ -26,6 +26,7 @@ class InMemory:
     starting: Callable[[], Any] | None = None
     cancelling: Callable[[], Any] | None = None
     cancelled: list[str] = field(default_factory=list)
+    looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self, body: Mapping[str, Any]) -> str:
         if self.starting:
@@ -33,6 +34,7 @@ class InMemory:
         return "job-1"
 
     async def look(self, job_id: str) -> Look:
+        self.looked.set()
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
 
     async def cancel(self, job_id: str) -> None:
@@ -62,10 +64,10 @@ async def test_a_job_is_looked_at_until_it_is_over() -> None:
 
 
 async def stopped(target: InMemory, when: asyncio.Event | None = None) -> None:
-    """Follow a job that never ends, and cancel it."""
+    """Follow a job that never ends, and cancel it *when* it is time: at its first look, if nothing else is said."""
     async with Live(Bar(io.StringIO(), width=80)) as live:
         task = asyncio.create_task(follow(target, {}, live, sleep=at_once))
-        await (when.wait() if when else asyncio.sleep(0.01))
+        await (when or target.looked).wait()
         task.cancel()
         await asyncio.sleep(0)
         await task

@@ -52,6 +52,11 @@ class Checkout:
         path = self.root / "pids"
         return [int(line) for line in path.read_text().split()] if path.exists() else []
 
+    def lines(self, words: str) -> int:
+        """Say how many lines with *words* its log has."""
+        path = self.launch.log_path
+        return path.read_text().count(words) if path.exists() else 0
+
     def option(self, flag: str) -> str:
         return self.argv[self.argv.index(flag) + 1]
 
@@ -232,17 +237,28 @@ async def test_a_start_in_the_background_is_starting_at_once_and_is_joined_later
 
 
 async def test_a_slow_start_is_waited_for_while_its_log_moves(checkout: Checkout) -> None:
-    checkout.knobs(delay_s=2.5)
-    server = checkout.server(replace(QUICK, quiet_s=2))
+    checkout.knobs(waits=True)
+
+    def clock() -> float:
+        """Pass two seconds with each line; the server comes up when that has lasted longer than a silence may."""
+        lines = checkout.lines("Import of a custom node")
+        if lines == 3:
+            (checkout.root / "go").touch()
+        return 2.0 * lines
+
+    server = checkout.server(replace(QUICK, quiet_s=5), clock=clock)
 
     await server.ensure()
 
     assert "online" == server.status
+    assert checkout.lines("Import of a custom node") >= 3
 
 
 async def test_a_start_that_falls_silent_is_ended_and_said(checkout: Checkout) -> None:
     checkout.knobs(hangs=True, silent=True)
-    server = checkout.server(replace(QUICK, quiet_s=1.5))
+    server = checkout.server(
+        replace(QUICK, quiet_s=300), clock=lambda: time.monotonic() + 301 * checkout.lines("ComfyUI version")
+    )
 
     with pytest.raises(EngineUnavailable, match=r"hangs in its start.*Device: cpu"):
         await server.ensure()

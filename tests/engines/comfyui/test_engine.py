@@ -161,18 +161,19 @@ def several_pictures():
 
 async def test_health_says_starting_while_it_starts(own):
     worker, root = own
-    (root / "knobs.json").write_text('{"delay_s": 0.6}')
+    (root / "knobs.json").write_text('{"waits": true}')
     job = asyncio.create_task(ask(worker, {"input": {"workflow": saving("SaveImage")}}))
     await until(lambda: (root / "pids").exists())
     during, _ = await ask(worker, {"input": {"health": True}}, job_id="b")
+    (root / "go").touch()
     answer, _ = await job
 
     assert during["comfyui_status"] == "starting"
     assert answer["status"] == "completed"
 
 
-def long_graph(last=199):
-    """A graph that the fake works on for seconds."""
+def long_graph(last=5):
+    """A graph of which much is done before its file is saved."""
     graph = picture()
     for number in range(2, last + 1):
         scale = {"upscale_method": "lanczos", "width": 64 + number, "height": 64, "crop": "disabled"}
@@ -181,16 +182,18 @@ def long_graph(last=199):
     return {**graph, "200": {"class_type": "SaveImage", "inputs": saver}}
 
 
-async def started(worker, **fields):
-    """Begin a run of seconds and return its task once it is under way."""
+async def started(worker, root, **fields):
+    """Begin a run and return its task once it is under way; this server saves no file, the next one does."""
+    (root / "knobs.json").write_text('{"holds": ["SaveImage"]}')
     job = asyncio.create_task(ask(worker, {"input": {"workflow": long_graph(), "request_id": "cut", **fields}}))
     await until(lambda: is_under_way(worker, "cut"))
+    (root / "knobs.json").unlink()
     return job
 
 
 async def test_a_run_whose_server_dies_is_repeated_on_the_next_one(own, settings):
     worker, root = own
-    job = await started(worker, workflow=long_graph(last=60))
+    job = await started(worker, root)
     (root / "die").write_text("134")
     answer, progress = await job
 
@@ -207,7 +210,7 @@ async def test_a_run_whose_server_dies_is_repeated_on_the_next_one(own, settings
 
 async def test_a_run_that_ran_out_of_memory_is_not_repeated(own):
     worker, root = own
-    job = await started(worker)
+    job = await started(worker, root)
     (root / "die").write_text("1 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 14.50 GiB.")
     answer, _ = await job
 
@@ -218,7 +221,7 @@ async def test_a_run_that_ran_out_of_memory_is_not_repeated(own):
 
 async def test_a_deadline_bounds_both_runs_together(own):
     worker, root = own
-    job = await started(worker, timeout=5)
+    job = await started(worker, root, timeout=5)
     (root / "knobs.json").write_text('{"delay_s": 60}')
     (root / "die").write_text("134")
     answer, _ = await job
@@ -228,7 +231,7 @@ async def test_a_deadline_bounds_both_runs_together(own):
 
 async def test_a_server_killed_in_mid_run_is_told_at_once_and_restarted_for_the_next_job(own, settings):
     worker, root = own
-    job = await started(worker)
+    job = await started(worker, root)
     os.kill(pids(root)[0], signal.SIGKILL)
     killed = time.monotonic()
     lost, _ = await job

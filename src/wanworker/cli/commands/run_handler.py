@@ -48,7 +48,8 @@ def main(argv: list[str]) -> int:
     out_dir.mkdir(parents=True, exist_ok=True)
     log_path = out_dir / f"{request_id}.log"
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stop)
     try:
         with _started([sys.executable, str(handler), "--test_input", json.dumps(job)], log_path) as process:
             # The handler is loading already; what reads its record loads beside it.
@@ -87,8 +88,9 @@ def _started(argv: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes
         yield process
     finally:
         if process.poll() is None:
-            # Ctrl-C is what asyncio turns into a cancellation: the worker stops its engine and then ends.
-            process.send_signal(signal.SIGINT)
+            # The worker stops its engine and then ends. Not SIGINT: a job in the background may have inherited that
+            # it is ignored.
+            process.terminate()
             try:
                 process.wait(_STOP_S)
             except (subprocess.TimeoutExpired, KeyboardInterrupt):

@@ -61,13 +61,20 @@ class ServerProcess:
     """
 
     def __init__(
-        self, launch: Launch, log: ServerLog, limits: Limits, *, on_end: Callable[[ServerProcess], None]
+        self,
+        launch: Launch,
+        log: ServerLog,
+        limits: Limits,
+        *,
+        on_end: Callable[[ServerProcess], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         argv = launch.prepare()
         log.begin(" ".join(argv))
         self._log = log
         self._limits = limits
         self._on_end = on_end
+        self._clock = clock
         self._stopped = False
         self._run = asyncio.create_task(
             run(
@@ -87,11 +94,11 @@ class ServerProcess:
 
     async def until(self, is_up: Callable[[], Awaitable[bool]]) -> str | None:
         """Wait while the server lives and its log moves; return what is wrong, None once *is_up* says yes."""
-        limits, started = self._limits, time.monotonic()
+        limits, started = self._limits, self._clock()
         while not await is_up():
             if await self.end_within(limits.poll_s):
                 return f"It did not start. {self.end}"
-            waited_s, quiet_s = time.monotonic() - started, time.monotonic() - self._log.moved_at
+            waited_s, quiet_s = self._clock() - started, self._clock() - self._log.moved_at
             if waited_s > limits.start_s:
                 return self._with_last_words(f"It did not answer within {waited_s:.0f} s of its start.")
             if quiet_s > limits.quiet_s:

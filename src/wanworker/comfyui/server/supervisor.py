@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -39,10 +40,12 @@ class Server:
         token: str | None = None,
         limits: Limits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._limits = limits or Limits()
         self._launch = where if isinstance(where, Launch) else None
-        self._log = ServerLog(self._launch.log_path) if self._launch else None
+        self._log = ServerLog(self._launch.log_path, clock=clock) if self._launch else None
         self._probe = ServerProbe(
             where.url if isinstance(where, Launch) else where,
             token=token,
@@ -211,7 +214,7 @@ class Server:
     async def _start(self, launch: Launch) -> None:
         assert self._log is not None, "made with the launch"
         self._tell("starting ComfyUI")
-        process = ServerProcess(launch, self._log, self._limits, on_end=self._on_end)
+        process = ServerProcess(launch, self._log, self._limits, on_end=self._on_end, clock=self._clock)
         self._process = process
         try:
             trouble = await process.until(self._probe.is_up)

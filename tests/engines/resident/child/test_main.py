@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fakes.gate import Gate
 from wanworker.engines.mini import request_for
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.protocol import Event, Load, Model, Ready, Step
@@ -18,7 +19,7 @@ from wanworker.settings import child_environment
 from wanworker.spec import RenderSpec, Size
 
 SPEC = RenderSpec(
-    task="t2v-A14B", prompt="a red star", size=Size(64, 64), size_given=True, fps=16, fps_given=True, seed=1, steps=200
+    task="t2v-A14B", prompt="a red star", size=Size(64, 64), size_given=True, fps=16, fps_given=True, seed=1, steps=2
 )
 FOLDER = str(miniature().folder_of(SPEC.task))
 CHILD = (sys.executable, "-m", "wanworker.engines.resident.child.__main__")
@@ -33,9 +34,10 @@ time.sleep(600)
 
 
 @contextlib.contextmanager
-def started(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(*argv: str, gate: Gate | None = None) -> Iterator[subprocess.Popen[bytes]]:
     hidden = {"CUDA_VISIBLE_DEVICES": ""}  # a machine with a GPU gives the same answers
     environment = {**child_environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **hidden}
+    environment |= gate.environment if gate else {}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(argv, env=environment, **pipes) as process:
         try:
@@ -65,17 +67,18 @@ def ends_within(limit_s: float, has_ended: Callable[[], bool]) -> bool:
 
 
 def test_the_end_of_its_stream_ends_it_in_mid_job(tmp_path: Path) -> None:
-    with started(*CHILD) as process:
+    (tmp_path / "out").mkdir()
+    with started(*CHILD, gate=Gate(tmp_path / "gate")) as process:
         send(process, Load(Model(FOLDER, "cpu")))
         assert isinstance(event(process), Ready)
-        send(process, request_for(SPEC, tmp_path / "out.mp4", 17))
+        send(process, request_for(SPEC, tmp_path / "out" / "out.mp4", 17))
         while not isinstance(event(process), Step):
             pass
         assert process.stdin is not None
         process.stdin.close()
 
-        assert 0 == process.wait(timeout=5)
-    assert [] == list(tmp_path.iterdir())
+        assert 0 == process.wait(timeout=30)
+    assert [] == list((tmp_path / "out").iterdir())
 
 
 def test_it_dies_with_a_parent_that_was_killed_though_its_stream_stays_open(tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_it_dies_with_a_parent_that_was_killed_though_its_stream_stays_open(tmp_
         failed = event(parent)
         parent.kill()
 
-        assert ends_within(5, lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid))
+        assert ends_within(30, lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid))
     assert isinstance(failed, protocol.Failed)
     assert "No model is loaded." == failed.message
 
