@@ -75,10 +75,10 @@ RUN .venv/bin/python main.py --cpu --quick-test-for-ci --database-url sqlite:///
     && mkdir -p user temp \
     && chown -R worker:worker user temp input output models custom_nodes
 
-# --- The worker.
-COPY requirements.txt docker/worker.lock /opt/build/
+# --- The worker: the lock that scripts/run installs, too. What docker/torch.txt has already is of the same version.
+COPY requirements.lock /opt/build/
 RUN python3 -m venv --system-site-packages /app/.venv \
-    && /app/.venv/bin/pip install --requirement /opt/build/requirements.txt --constraint /opt/build/worker.lock \
+    && /app/.venv/bin/pip install --no-deps --require-hashes --requirement /opt/build/requirements.lock \
     && /app/.venv/bin/pip check
 
 ENV PATH=/app/scripts:/app/.venv/bin:${PATH} \

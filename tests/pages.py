@@ -68,7 +68,7 @@ def anchors(page: str) -> set[str]:
 
 def paths_named(page: str) -> list[str]:
     """Return the paths of this repository that the page names in code marks, placeholders left out."""
-    known = r"(?:scripts|src|tests|docs|bench|\.ci)/[\w./-]+|handler\.py|test_input\.json|requirements[\w-]*\.txt"
+    known = r"(?:scripts|src|tests|docs|bench|\.ci)/[\w./-]+|handler\.py|test_input\.json|requirements[\w-]*\.\w+"
     return re.findall(rf"`({known})`", page)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from locks import locked_requirements
 from wanworker.engines.wan_cli import _machine
 from wanworker.settings import load_settings
 
@@ -133,7 +134,7 @@ def test_nothing_is_fetched_by_a_name_that_can_be_moved() -> None:
     assert "latest" not in DOCKERFILE.read_text()
 
 
-@pytest.mark.parametrize("name", ["torch.txt", "worker.lock", "comfyui.lock", "wan.lock"])
+@pytest.mark.parametrize("name", ["torch.txt", "comfyui.lock", "wan.lock"])
 def test_a_lock_pins_each_of_its_lines(name: str) -> None:
     assert len(lock(name)) > 10
 
@@ -142,16 +143,24 @@ def test_one_torch_is_installed_and_it_is_the_workers() -> None:
     (torch,) = [item for item in requirements(ROOT / "requirements.txt") if item.name == "torch"]
 
     assert torch.specifier.contains(lock("torch.txt")["torch"])
-    assert not any({"torch", "torchvision", "torchaudio"} & lock(name).keys() for name in ("worker.lock", "wan.lock"))
+    assert not {"torch", "torchvision", "torchaudio"} & lock("wan.lock").keys()
 
 
-@pytest.mark.parametrize(
-    ("asked", "pins"), [("requirements.txt", "worker.lock"), ("docker/wan.txt", "wan.lock")], ids=["worker", "wan"]
-)
-def test_a_lock_answers_each_requirement(asked: str, pins: str) -> None:
-    versions = lock("torch.txt") | lock(pins)
+def test_the_workers_lock_is_the_one_of_scripts_run_and_finds_what_torch_brought() -> None:
+    (run,) = [run for run in RUNS if "requirements.lock" in run]
+    locked = {item.name: item.specifier for item in locked_requirements("requirements.lock")}
+    brought = {name: version for name, version in lock("torch.txt").items() if name in locked}
 
-    for item in requirements(ROOT / asked):
+    assert "--no-deps --require-hashes --requirement /opt/build/requirements.lock" in run
+    assert "pip check" in run
+    assert {"numpy", "pillow", "sympy"} <= brought.keys()
+    assert [] == [f"{name} {version}" for name, version in brought.items() if version not in locked[name]]
+
+
+def test_a_lock_answers_each_requirement_of_wan() -> None:
+    versions = lock("torch.txt") | lock("wan.lock")
+
+    for item in requirements(ROOT / "docker/wan.txt"):
         assert item.specifier.contains(versions[canonical(item.name)]), item
 
 
@@ -176,7 +185,7 @@ def test_a_changed_source_installs_nothing_again() -> None:
     torch = position("/opt/build/torch.txt && python3")
 
     assert min(installs[1:]) == torch
-    assert torch < position("COPY docker/wan_path") < position("requirement /opt/build/requirements.txt")
+    assert torch < position("COPY docker/wan_path") < position("requirement /opt/build/requirements.lock")
     assert max(installs) < position("COPY workflows") < position("COPY src /app/src")
 
 
@@ -187,7 +196,11 @@ def test_no_weights_and_no_other_downloads() -> None:
 
 
 def test_no_index_is_named_but_by_the_builder() -> None:
-    files = [DOCKERFILE, *(path for path in (ROOT / "docker").rglob("*") if path.suffix in {".txt", ".lock", ".py"})]
+    files = [
+        DOCKERFILE,
+        *ROOT.glob("requirements*"),
+        *(path for path in (ROOT / "docker").rglob("*") if path.suffix in {".txt", ".lock", ".py"}),
+    ]
 
     assert "" == ARGS["TORCH_INDEX"]
     for path in files:
@@ -230,7 +243,7 @@ def test_hadolint_finds_nothing_and_is_told_to_ignore_nothing_in_vain() -> None:
     # pip puts it beside the interpreter, which need not be on PATH.
     program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
-        pytest.skip("hadolint is not installed; requirements-dev.txt has it")
+        pytest.skip("hadolint is not installed; requirements-dev.lock has it")
 
     def found(*arguments: str) -> set[str]:
         argv = [program, "--format", "json", "--no-fail", *arguments, str(DOCKERFILE)]

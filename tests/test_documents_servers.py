@@ -100,7 +100,8 @@ def clone(tmp_path: Path) -> Clone:
     top, tools = tmp_path / "clone", tmp_path / "tools"
     for folder in (top / ".venv" / "bin", tools):
         folder.mkdir(parents=True)
-    for name in ("src", "workflows", "handler.py", "test_input.json", "requirements.txt", "requirements-dev.txt"):
+    requirements = ("requirements.txt", "requirements.lock", "requirements-dev.lock")
+    for name in ("src", "workflows", "handler.py", "test_input.json", *requirements):
         (top / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "scripts", top / "scripts", ignore=shutil.ignore_patterns("train_mini"))
     for path, text in (
@@ -140,8 +141,8 @@ def test_the_two_commands_render_and_check(clone: Clone) -> None:
     assert video.name in out
     assert facts_of(video).frames > 1
     assert ["-m ruff check", "-m ruff forma", "-m mypy", "-m pytest -q "] == [line[:13] for line in clone.calls()[-4:]]
-    assert ["requirements.txt", "requirements-dev.txt"] == [
-        line.rpartition(" ")[2] for line in clone.calls() if line.startswith("-m pip install")
+    assert ["requirements.lock", "requirements-dev.lock"] == [
+        line.rpartition(" ")[2] for line in clone.calls() if line.startswith("-m pip install --require-hashes")
     ]
 
 

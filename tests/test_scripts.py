@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -19,9 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 FAKE_PYTHON = ROOT / "tests" / "fakes" / "python3"
 TOOLS = (
     *("awk", "bash", "basename", "cat", "cmp", "cp", "dirname", "env"),
-    *("find", "ln", "mkdir", "readlink", "rm", "sleep", "touch"),
+    *("find", "grep", "ln", "mkdir", "readlink", "rm", "sleep", "touch"),
 )
 SETS_UP = ("-m venv", "-m pip install")
+LOCKED = "-m pip install --require-hashes --no-deps -r"
+TORCH = "-m pip install torch==2.13.0"
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ class Project:
 def project(tmp_path: Path) -> Project:
     root = tmp_path / "clone of it"
     shutil.copytree(ROOT / "scripts", root / "scripts")
-    (root / "requirements.txt").write_text("runpod\n")
-    (root / "requirements-dev.txt").write_text("-r requirements.txt\npytest\n")
+    (root / "requirements.txt").write_text("# Runs the models.\ntorch==2.13.0\n")
+    (root / "requirements.lock").write_text("runpod==1.12.0\n")
+    (root / "requirements-dev.lock").write_text("-r requirements.lock\npytest==9.2.0\n")
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
     shutil.copy(FAKE_PYTHON, bin_dir / "python3")
@@ -73,66 +77,95 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_the_first_set_up_makes_the_environment_and_installs(project: Project) -> None:
-    done = project.run("scripts/venv", "requirements.txt")
+    done = project.run("scripts/venv", "requirements.lock")
 
     assert 0 == done.returncode, done.stderr
-    assert ["-m venv .venv", "-m pip install -r requirements.txt"] == project.set_up_calls()
+    assert ["-m venv .venv", f"{LOCKED} requirements.lock", TORCH] == project.set_up_calls()
 
 
 def test_the_second_set_up_does_not_even_start_python(project: Project) -> None:
-    project.run("scripts/venv", "requirements.txt")
+    project.run("scripts/venv", "requirements.lock")
     (project.root / "calls").unlink()
 
-    done = project.run("scripts/venv", "requirements.txt")
+    done = project.run("scripts/venv", "requirements.lock")
 
     assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
     assert not (project.root / "calls").exists()
 
 
-def test_changed_requirements_are_installed_into_the_same_environment(project: Project) -> None:
-    project.run("scripts/venv", "requirements.txt")
-    (project.root / "requirements.txt").write_text("runpod\nnumpy\n")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("requirements.lock", "runpod==1.12.0\nnumpy==2.4.6\n"), ("requirements.txt", "torch==2.13.1\n")],
+    ids=["lock", "torch"],
+)
+def test_a_changed_lock_or_torch_is_installed_into_the_same_environment(project: Project, name: str, text: str) -> None:
+    project.run("scripts/venv", "requirements.lock")
+    (project.root / name).write_text(text)
 
-    again = project.run("scripts/venv", "requirements.txt")
+    again = project.run("scripts/venv", "requirements.lock")
 
     assert "already satisfied" not in again.stderr
     assert "Successfully installed numpy" in again.stderr
-    assert ["-m venv", "-m pip", "-m pip"] == [" ".join(call.split()[:2]) for call in project.set_up_calls()]
+    assert 1 == project.set_up_calls().count("-m venv .venv")
+    assert 2 == project.set_up_calls().count(f"{LOCKED} requirements.lock")
+
+
+def test_a_requirement_that_the_lock_has_already_installs_nothing(project: Project) -> None:
+    project.run("scripts/venv", "requirements.lock")
+    (project.root / "calls").unlink()
+    (project.root / "requirements.txt").write_text("# Another reason.\ntorch==2.13.0\nrunpod>=1,<2\n")
+
+    project.run("scripts/venv", "requirements.lock")
+
+    assert [] == project.set_up_calls()
 
 
 def test_what_the_tests_need_includes_what_a_run_needs(project: Project) -> None:
-    project.run("scripts/venv", "requirements-dev.txt")
+    project.run("scripts/venv", "requirements-dev.lock")
 
-    project.run("scripts/venv", "requirements.txt")
+    project.run("scripts/venv", "requirements.lock")
 
-    assert 1 == sum("-m pip install" in call for call in project.set_up_calls())
+    assert [f"{LOCKED} requirements-dev.lock"] == [call for call in project.set_up_calls() if LOCKED in call]
 
 
 def test_a_run_leaves_the_tools_of_the_tests_out(project: Project) -> None:
-    project.run("scripts/venv", "requirements.txt")
+    project.run("scripts/venv", "requirements.lock")
 
-    project.run("scripts/venv", "requirements-dev.txt")
+    project.run("scripts/venv", "requirements-dev.lock")
 
-    assert project.set_up_calls()[-1].endswith("-r requirements-dev.txt")
+    assert [f"{LOCKED} requirements-dev.lock", TORCH] == project.set_up_calls()[-2:]
 
 
 def test_a_failed_installation_is_tried_again_in_the_same_environment(project: Project) -> None:
     knob = project.knob("pip-fails")
-    failed = project.run("scripts/venv", "requirements.txt")
+    failed = project.run("scripts/venv", "requirements.lock")
     knob.unlink()
 
-    again = project.run("scripts/venv", "requirements.txt")
+    again = project.run("scripts/venv", "requirements.lock")
 
     assert 1 == failed.returncode
-    assert "pip could not install requirements.txt" in failed.stderr
+    assert "pip could not install requirements.lock" in failed.stderr
     assert 0 == again.returncode
     assert 1 == project.set_up_calls().count("-m venv .venv")
+
+
+def test_packages_that_do_not_fit_together_are_named_and_the_next_set_up_starts_afresh(project: Project) -> None:
+    knob = project.knob("pip-clashes")
+    clashed = project.run("scripts/venv", "requirements.lock")
+    knob.unlink()
+
+    again = project.run("scripts/venv", "requirements.lock")
+
+    assert 1 == clashed.returncode
+    assert "old 1.0 has requirement numpy<2" in clashed.stderr
+    assert 0 == again.returncode, again.stderr
+    assert 2 == project.set_up_calls().count("-m venv .venv")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_set_up_starts_afresh(project: Project, number: int) -> None:
     knob = project.knob("pip-waits")
-    process = project.start("scripts/venv", "requirements.txt")
+    process = project.start("scripts/venv", "requirements.lock")
     wait_for(lambda: (project.root / "pip-started").exists())
     os.killpg(process.pid, number)
     process.communicate(timeout=20)
@@ -141,7 +174,7 @@ def test_an_interrupted_set_up_starts_afresh(project: Project, number: int) -> N
     leftover = project.root / ".venv" / "leftover"
     leftover.touch()
 
-    again = project.run("scripts/venv", "requirements.txt")
+    again = project.run("scripts/venv", "requirements.lock")
 
     assert 0 != process.returncode
     assert 0 == again.returncode, again.stderr
@@ -156,9 +189,9 @@ def test_of_two_set_ups_at_once_one_waits_and_finds_the_work_done(
     if not has_flock:
         project.env["PATH"] = f"{tmp_path / 'bin'}:{without_flock(tmp_path)}"
     knob = project.knob("pip-waits")
-    first = project.start("scripts/venv", "requirements.txt")
+    first = project.start("scripts/venv", "requirements.lock")
     wait_for(lambda: (project.root / "pip-started").exists())
-    second = project.start("scripts/venv", "requirements.txt")
+    second = project.start("scripts/venv", "requirements.lock")
     with pytest.raises(subprocess.TimeoutExpired):
         second.wait(0.3)
     knob.unlink()
@@ -166,7 +199,7 @@ def test_of_two_set_ups_at_once_one_waits_and_finds_the_work_done(
         process.communicate(timeout=20)
 
     assert [0, 0] == [first.returncode, second.returncode]
-    assert 2 == len(project.set_up_calls())
+    assert 3 == len(project.set_up_calls())
 
 
 def test_a_lock_of_a_dead_process_is_taken_over_where_there_is_no_flock(project: Project, tmp_path: Path) -> None:
@@ -176,7 +209,7 @@ def test_a_lock_of_a_dead_process_is_taken_over_where_there_is_no_flock(project:
     (project.root / ".venv").mkdir()
     (project.root / ".venv" / ".lock-of").symlink_to(str(ended.pid))
 
-    done = project.run("scripts/venv", "requirements.txt")
+    done = project.run("scripts/venv", "requirements.lock")
 
     assert 0 == done.returncode, done.stderr
     assert not (project.root / ".venv" / ".lock-of").is_symlink()
@@ -194,7 +227,7 @@ def without_flock(tmp_path: Path) -> Path:
 def test_an_old_python_is_refused_with_what_was_found(project: Project) -> None:
     project.knob("old")
 
-    done = project.run("scripts/venv", "requirements.txt")
+    done = project.run("scripts/venv", "requirements.lock")
 
     assert 1 == done.returncode
     assert "Python 3.11 or newer is needed; found Python 3.9.2." in done.stderr
@@ -203,7 +236,7 @@ def test_an_old_python_is_refused_with_what_was_found(project: Project) -> None:
 def test_a_python_without_ensurepip_names_the_package_to_install(project: Project) -> None:
     project.knob("no-ensurepip")
 
-    done = project.run("scripts/venv", "requirements.txt")
+    done = project.run("scripts/venv", "requirements.lock")
 
     assert 1 == done.returncode
     assert "apt install python3-venv" in done.stderr
@@ -246,12 +279,12 @@ def test_run_with_a_prompt_that_is_not_in_quotes_says_so_before_any_set_up(proje
     assert [] == project.set_up_calls()
 
 
-@pytest.mark.parametrize("script", ["run", "test"])
+@pytest.mark.parametrize("script", ["lock", "run", "test"])
 def test_help_is_given_without_any_set_up(project: Project, script: str) -> None:
     done = project.run(f"scripts/{script}", "--help")
 
     assert 0 == done.returncode
-    assert done.stdout.splitlines()[0].endswith(('["a prompt"]', "[pytest arguments]"))
+    assert done.stdout.splitlines()[0].endswith(('["a prompt"]', "[pytest arguments]", "NAME]"))
     assert [] == project.set_up_calls()
 
 
@@ -271,7 +304,6 @@ def test_the_second_run_starts_the_handler_within_half_a_second(project: Project
     executable.parent.mkdir(parents=True)
     executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     executable.chmod(0o755)
-    (project.root / "requirements.txt").write_text("")
     (project.root / "src").symlink_to(ROOT / "src")
     (project.root / "test_input.json").write_text('{"input": {"prompt": "a star"}}')
     (project.root / "handler.py").write_text(TELL_CPU_SECONDS)
@@ -283,21 +315,34 @@ def test_the_second_run_starts_the_handler_within_half_a_second(project: Project
 
 
 @pytest.mark.slow
-def test_a_real_python_installs_a_real_wheel(project: Project) -> None:
+def test_a_real_python_installs_real_wheels_of_the_locks_hashes_only(project: Project) -> None:
     wheel = project.root / "demo-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("demo.py", "WORD = 'installed'\n")
-        archive.writestr("demo-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n")
-        archive.writestr("demo-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr("demo-1.0.dist-info/RECORD", "")
-    (project.root / "requirements.txt").write_text(f"./{wheel.name}\n")
-    project.env.update(PYTHON=sys.executable, PIP_NO_INDEX="1")
+    write_wheel(wheel, "demo")
+    # Indexes serve builds of one version under local suffixes.
+    write_wheel(project.root / "torch-2.13.0+cpu-py3-none-any.whl", "torch", "2.13.0+cpu")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock = project.root / "requirements.lock"
+    lock.write_text(f"demo==1.0 \\\n    --hash=sha256:{digest[::-1]}\n")
+    project.env.update(PYTHON=sys.executable, PIP_NO_INDEX="1", PIP_FIND_LINKS=".", PIP_CONFIG_FILE=os.devnull)
+    refused = project.run("scripts/venv", "requirements.lock")
+    lock.write_text(f"demo==1.0 \\\n    --hash=sha256:{digest}\n")
 
-    done = project.run("scripts/venv", "requirements.txt")
+    done = project.run("scripts/venv", "requirements.lock")
 
+    assert 1 == refused.returncode
+    assert "HASH" in refused.stderr or "hash" in refused.stderr
     assert 0 == done.returncode, done.stderr
-    said = project.run(".venv/bin/python", "-c", "import demo; print(demo.WORD)").stdout
-    assert "installed\n" == said
+    said = project.run(".venv/bin/python", "-c", "import demo, torch; print(demo.VERSION, torch.VERSION)").stdout
+    assert "1.0 2.13.0+cpu\n" == said
+
+
+def write_wheel(path: Path, name: str, version: str = "1.0") -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", f"VERSION = {version!r}\n")
+        info = f"{name}-{version}.dist-info"
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
 
 
 def shell_scripts() -> list[Path]:
@@ -310,7 +355,7 @@ def test_shellcheck_finds_nothing(path: Path) -> None:
     # pip puts it beside the interpreter, which need not be on PATH.
     program = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
-        pytest.skip("shellcheck is not installed; requirements-dev.txt has it")
+        pytest.skip("shellcheck is not installed; requirements-dev.lock has it")
 
     done = subprocess.run([program, str(path)], capture_output=True, text=True, timeout=60, check=False)
 
@@ -320,4 +365,4 @@ def test_shellcheck_finds_nothing(path: Path) -> None:
 def test_every_shell_script_is_looked_at() -> None:
     names = {path.name for path in shell_scripts()}
 
-    assert {"run", "test", "venv", "wanworker", "start.sh", "install_comfyui.sh"} <= names
+    assert {"lock", "run", "test", "venv", "wanworker", "start.sh", "install_comfyui.sh"} <= names

@@ -69,7 +69,7 @@ def test_what_is_not_there_is_unavailable(roots: tuple[Path, Path]) -> None:
     (roots[0] / "dangling").symlink_to(roots[0] / "gone")
     (roots[0] / "circle").symlink_to(roots[0] / "circle")
 
-    for value in ("no.png", str(roots[1] / "no.png"), "dangling", "circle", "a" * 300):
+    for value in ("no.png", str(roots[1] / "no.png"), "dangling", "circle", "circle/cat.png", "a" * 300):
         with pytest.raises(InputUnavailable):
             file_below(value, roots)
 

@@ -1,3 +1,5 @@
+from ipaddress import ip_address
+
 import pytest
 
 from fakes.network import Names
@@ -112,7 +114,8 @@ async def test_a_literal_address_is_not_looked_up() -> None:
     names = Names({})
 
     assert await checked_addresses(parse_url(f"http://{PUBLIC}/"), (), names) == (PUBLIC,)
-    assert await checked_addresses(parse_url("http://[::ffff:8.8.8.8]/"), (), names) == ("::ffff:808:808",)
+    (mapped,) = await checked_addresses(parse_url("http://[::ffff:8.8.8.8]/"), (), names)
+    assert ip_address(mapped) == ip_address("::ffff:808:808")  # Python 3.13 writes it as the URL does
     assert names.asked == []
 
 

@@ -67,7 +67,8 @@ def _below(value: str, roots: Sequence[Path]) -> Path:
     resolved = [_resolved(candidate) for candidate in candidates]
     inside = [path for path in resolved if any(path.is_relative_to(root) for root in real_roots)]
     for path in inside:
-        if os.path.lexists(path):
+        # Resolved, and a link still: it runs in a circle. Since Python 3.13 resolve() says nothing of that.
+        if os.path.lexists(path) and not path.is_symlink():
             return path
     if not roots or len(inside) < len(resolved):
         raise InputRefused(f"{value[:200]!r} lies outside of the folders that inputs may come from.", hint=_hint(roots))
@@ -77,7 +78,7 @@ def _below(value: str, roots: Sequence[Path]) -> Path:
 def _resolved(path: Path) -> Path:
     try:
         return path.resolve()
-    except (OSError, RuntimeError) as error:  # A name that is too long; links that run in a circle.
+    except (OSError, RuntimeError) as error:  # A name that is too long; before 3.13, links in a circle.
         raise InputUnavailable(f"{path.name[:200]!r} cannot be resolved.") from error
 
 
