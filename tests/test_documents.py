@@ -262,6 +262,25 @@ def walk_through(page: str) -> dict[str, Any]:
     return namespace
 
 
+@pytest.mark.parametrize(
+    ("page", "path"),
+    [
+        ("adding-an-action.md", "src/wanworker/actions/list_tasks.py"),
+        ("adding-an-engine.md", "src/wanworker/engines/still.py"),
+        ("adding-a-workflow.md", "src/wanworker/engines/comfyui/graphs/merged.py"),
+    ],
+)
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]], ids=" ".join)
+def test_the_code_of_a_walk_through_passes_ruff_where_the_page_puts_it(
+    page: str, path: str, command: list[str]
+) -> None:
+    (code,) = pages.blocks(pages.read(f"docs/{page}"), "python")
+    argv = [sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-"]
+    done = subprocess.run(argv, cwd=ROOT, input=code, capture_output=True, text=True)
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+
+
 async def test_the_action_of_the_walk_through_answers() -> None:
     action, fields = resolve(
         {"action": "list_tasks", "needs_image": False}, [walk_through("adding-an-action.md")["ACTION"]]

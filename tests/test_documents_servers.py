@@ -1,5 +1,5 @@
 """
-The calls on README.md, usage.md, api.md, deploy.md and models.md, made as they are written, against programs on loopback.
+The calls on README.md, usage.md, api.md, deploy.md and models.md, against programs on loopback.
 
 Only addresses and keys are replaced, and pip, ruff, mypy and pytest do nothing. Everything renders with the miniature.
 """
