@@ -1,5 +1,5 @@
 """
-The calls on README.md, api.md, deploy.md and models.md, made as they are written there, against programs on loopback.
+The calls on README.md, usage.md, api.md, deploy.md and models.md, against programs on loopback.
 
 Only addresses and keys are replaced, and pip, ruff, mypy and pytest do nothing. Everything renders with the miniature.
 """
@@ -151,6 +151,7 @@ def test_the_two_commands_render_and_check(clone: Clone) -> None:
 def test_the_shell_calls_of_an_endpoint_are_answered(clone: Clone, server: str) -> None:
     (*blocks,) = (
         *shell_blocks("README.md", "The first request")[1:],
+        *shell_blocks("docs/usage.md", "A RunPod endpoint"),
         *shell_blocks("docs/deploy.md", "A queue endpoint"),
     )
     answers = [
@@ -168,7 +169,7 @@ def test_the_shell_calls_of_an_endpoint_are_answered(clone: Clone, server: str) 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_readmes_python_client_saves_the_video(clone: Clone, server: str, tmp_path: Path) -> None:
-    (client,) = pages.blocks(pages.read("README.md"), "python")
+    (client,) = pages.blocks(pages.read("docs/usage.md"), "python")
     here = clone.run('exec python -c "$CLIENT"', CLIENT=at(server, client).replace("sleep(2)", "sleep(0.2)"))
     (video,) = clone.top.glob("*.mp4")
     facts = facts_of(video)
@@ -205,7 +206,7 @@ def started(clone: Clone, text: str, sign: str, **variables: str) -> Iterator[No
 @pytest.mark.timeout(300)
 def test_the_readmes_server_renders_and_takes_jobs(clone: Clone) -> None:
     serve, *_ = shell_blocks("README.md", "The first request")
-    (block,) = shell_blocks("README.md", "A server of your own")
+    (block,) = shell_blocks("docs/usage.md", "A server of your own")
     render, submit = block.splitlines()
     port = free_port()
     clone.run(render)
@@ -235,7 +236,7 @@ def test_the_calls_of_api_md_end_with_a_video(clone: Clone, server: str) -> None
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_handlers_own_ways_to_take_a_job(clone: Clone) -> None:
-    lines, call = shell_blocks("README.md", "The handler itself")
+    lines, call = shell_blocks("docs/usage.md", "The handler itself")
     install, from_file, from_argument, serve = lines.splitlines()
     port = free_port()
     clone.run(install)

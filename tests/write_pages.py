@@ -52,7 +52,7 @@ REQUESTS: dict[str, type[Request]] = {
 #: REST's answers that have a table.
 ANSWERS = ("Started", "Status", "Video", "Jobs", "Deleted", "Health", "Queue", "Failure")
 
-#: What the README says of each action.
+#: What docs/api.md says of each action.
 ACTION_MEANINGS = {
     "health": "Says what this worker can do.",
     "status": "Says what became of a job, and returns its video.",

@@ -21,7 +21,7 @@ from typing import Any
 LONGEST_S = 60
 
 _SOURCE = Path(__file__).resolve().parents[2] / "src"
-_RENDERING = "wanworker.engines.resident.rendering"
+_RENDERING = "wanworker.engines.resident.child._job"
 
 
 class Gate:
