@@ -22,7 +22,7 @@ SPEC = RenderSpec(
     task="t2v-A14B", prompt="a red star", size=Size(64, 64), size_given=True, fps=16, fps_given=True, seed=1, steps=2
 )
 FOLDER = str(miniature().folder_of(SPEC.task))
-CHILD = (sys.executable, "-m", "wanworker.engines.resident.child.__main__")
+CHILD = (sys.executable, "-m", "wanworker.engines.resident.child")
 
 #: A parent that starts a child on its own stdin, tells its number, and does nothing more.
 PARENT = """

@@ -17,5 +17,5 @@ _OFFLINE = {
 
 def resident(environment: Mapping[str, str], limits: Limits | None = None) -> Supervisor:
     """Return a supervisor of our own child in this interpreter; nothing is started before the first job."""
-    argv = (sys.executable, "-m", "wanworker.engines.resident.child.__main__")
+    argv = (sys.executable, "-m", "wanworker.engines.resident.child")
     return Supervisor(argv, {**environment, **_OFFLINE}, limits)
