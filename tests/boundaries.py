@@ -29,6 +29,18 @@ SLOW = {"PIL", "numpy", "boto3", "botocore", "imageio_ffmpeg", "requests", "webs
 CHILD = "wanworker.engines.resident"
 #: What the rows of a table have in common.
 SHARED = {"base", "capabilities"}
+#: Pages that tell how to extend the worker: a module that one of them names is public.
+EXTENSION_PAGES = "docs/adding-*.md"
+#: The order inside a folder: lower numbers know nothing of higher ones. What is not named here may know all of them.
+ORDER = {
+    "actions": {"request": 1, "base": 0},
+    "cli": {"main": 4, "commands": 3, "remote": 2, "terminal": 1, "_render_options": 1, "_base": 0},
+    "comfyui": {"server": 3, "run": 3, "ui_workflow": 1, "client": 1, "graph": 0},
+    "jobs": {"store": 1, "model": 0},
+    "media": {"outputs": 3, "inputs": 2, "video": 1, "disk": 0},
+    "models": {"machine": 2, "hub": 1, "miniature": 1, "files": 0},
+    "rest": {"_serve": 7, "_app": 6, "routes": 5, "responses": 4, "service": 3, "http": 2, "schemas": 1},
+}
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 
 
@@ -244,3 +256,79 @@ def modules_too_long(modules: Iterable[Module], most: int, most_in_handler: int)
         for module, limit in limits
         if module.line_count > limit
     ]
+
+
+def private_modules_used_from_outside(modules: Iterable[Module]) -> list[str]:
+    """Find imports of a module that begins with an underscore by a module outside its folder and those below it."""
+    known = tuple(modules)
+    private = {module.name: module for module in known if _is_private(module)}
+    found = []
+    for module in known:
+        for item in module.imports:
+            target = next((name for name in private if item.is_below(name)), None)
+            if target and not _is_at_or_below(module, _folder(private[target])):
+                found.append(module.finding(item.line, f"{target} is private to its folder"))
+    return found
+
+
+def public_modules_used_inside_only(modules: Iterable[Module], named: frozenset[str]) -> list[str]:
+    """
+    Find modules without an underscore that only their own folder, or folders below it, imports.
+
+    Public all the same are: what *named* holds by its dotted name (rows of a table that are named in a string, pages
+    that tell how to extend), `__main__`, a package's face, and what nobody imports (an entry point).
+    """
+    known = tuple(modules)
+    found = []
+    for module in known:
+        if _is_private(module) or module.name in named or _is_top_or_face(module):
+            continue
+        users = [user for user in known if user is not module and any(i.is_below(module.name) for i in user.imports)]
+        if users and all(_is_at_or_below(user, _folder(module)) for user in users):
+            found.append(module.finding(1, "only its own folder imports it: its name must begin with an underscore"))
+    return found
+
+
+def folders_too_full(modules: Iterable[Module], most: int) -> list[str]:
+    """Find folders with more than *most* modules of their own, the package's face apart."""
+    count: dict[str, int] = {}
+    for module in modules:
+        if module.name != "handler" and not module.path.endswith("__init__.py"):
+            count[_folder(module)] = count.get(_folder(module), 0) + 1
+    return [f"{folder}: {number} modules, at most {most}" for folder, number in sorted(count.items()) if number > most]
+
+
+def imports_against_the_order(modules: Iterable[Module]) -> list[str]:
+    """Find imports inside a folder that point from a lower room of ORDER to a higher one, or to its neighbour."""
+    found = []
+    for module in modules:
+        order = ORDER.get(module.unit, {})
+        own = _room(module.name)
+        for item in module.imports:
+            room = _room(item.target) if unit_of(item.target) == module.unit and item.is_below(PACKAGE) else own
+            if own in order and room in order and room != own and order[room] >= order[own]:
+                found.append(module.finding(item.line, f"{own} imports {room}"))
+    return found
+
+
+def _room(dotted: str) -> str:
+    """Return `client` for `wanworker.comfyui.client.http`, the empty string for `wanworker.comfyui`."""
+    parts = dotted.split(".")
+    return parts[2] if len(parts) > 2 else ""
+
+
+def _folder(module: Module) -> str:
+    return module.path.rpartition("/")[0]
+
+
+def _is_private(module: Module) -> bool:
+    name = module.path.rpartition("/")[2]
+    return name.startswith("_") and not name.startswith("__")
+
+
+def _is_top_or_face(module: Module) -> bool:
+    return _folder(module) in {"", "src/wanworker"} or module.path.endswith(("__init__.py", "__main__.py"))
+
+
+def _is_at_or_below(module: Module, folder: str) -> bool:
+    return f"{module.path}/".startswith(f"{folder}/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,87 @@ def test_only_the_command_line_prints(ours: tuple[Module, ...]) -> None:
 
 
 def test_modules_stay_short(ours: tuple[Module, ...]) -> None:
-    assert [] == boundaries.modules_too_long(ours, most=250, most_in_handler=40)
+    assert [] == boundaries.modules_too_long(ours, most=300, most_in_handler=40)
+
+
+def named_elsewhere() -> frozenset[str]:
+    """Return the modules that are public without an importer: rows of ENGINES, pages that tell how to extend."""
+    rows = (("diffusers",), ("mini",), ("comfyui", "engine"), ("wan_cli", "engine"))
+    engines = {".".join(("wanworker.engines", *row)) for row in rows}
+    actions = {"wanworker.actions.health", "wanworker.actions.status"}
+    text = "".join(path.read_text() for path in ROOT.glob(boundaries.EXTENSION_PAGES))
+    paths = re.findall(r"src/(wanworker/[\w/]+)\.py", text)
+    return frozenset({*engines, *actions, "wanworker.cli.main", *(path.replace("/", ".") for path in paths)})
+
+
+def test_private_modules_are_used_by_their_own_folder_only(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.private_modules_used_from_outside(ours)
+
+
+def test_a_module_that_only_its_folder_uses_is_private(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.public_modules_used_inside_only(ours, named_elsewhere())
+
+
+def test_no_folder_has_more_than_ten_modules_of_its_own(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.folders_too_full(ours, most=10)
+
+
+def test_data_walks_one_way_inside_each_folder(ours: tuple[Module, ...]) -> None:
+    assert [] == boundaries.imports_against_the_order(ours)
+
+
+def test_every_room_of_the_order_exists() -> None:
+    rooms = [Path("src/wanworker", unit, room) for unit, rooms in boundaries.ORDER.items() for room in rooms]
+
+    assert [] == [str(room) for room in rooms if not ((ROOT / room).is_dir() or (ROOT / f"{room}.py").is_file())]
+
+
+def test_a_private_module_that_another_folder_uses_is_found(tmp_path: Path) -> None:
+    files = {
+        "media/video/_frames.py": "",
+        "media/video/sheet.py": "from wanworker.media.video import _frames",
+        "media/video/deep/sheet.py": "from wanworker.media.video._frames import read",
+        "media/disk.py": "from wanworker.media.video._frames import read",
+    }
+
+    (line,) = boundaries.private_modules_used_from_outside(tree(tmp_path, files))
+
+    assert line.startswith("src/wanworker/media/disk.py:1:")
+
+
+def test_a_public_module_that_only_its_folder_uses_is_found(tmp_path: Path) -> None:
+    files = {
+        "media/video/frames.py": "",
+        "media/video/mp4.py": "",
+        "media/video/entry.py": "from wanworker.media.video import frames, mp4",
+        "jobs/model.py": "from wanworker.media.video.mp4 import read",
+    }
+    modules = tree(tmp_path, files)
+
+    (line,) = boundaries.public_modules_used_inside_only(modules, frozenset())
+
+    assert line.startswith("src/wanworker/media/video/frames.py:1:")
+    assert [] == boundaries.public_modules_used_inside_only(modules, frozenset({"wanworker.media.video.frames"}))
+
+
+def test_a_folder_that_is_too_full_is_found(tmp_path: Path) -> None:
+    files = {f"media/part_{number}.py": "" for number in range(3)} | {"media/__init__.py": ""}
+
+    found = boundaries.folders_too_full(tree(tmp_path, files), most=2)
+
+    assert ["src/wanworker/media: 3 modules, at most 2"] == found
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("comfyui/graph/api_format.py", "from wanworker.comfyui.client import http"),
+        ("comfyui/client/http.py", "from wanworker.comfyui.ui_workflow.convert import convert"),
+        ("media/disk.py", "def f():\n    from wanworker.media.inputs import reader"),
+    ],
+)
+def test_an_import_against_the_order_of_its_folder_is_found(tmp_path: Path, path: str, text: str) -> None:
+    assert 1 == len(boundaries.imports_against_the_order(tree(tmp_path, {path: text})))
 
 
 def test_loading_every_module_of_the_worker_loads_nothing_heavy(ours: tuple[Module, ...]) -> None:
@@ -103,7 +184,7 @@ def test_loading_every_module_of_the_worker_loads_nothing_heavy(ours: tuple[Modu
         ("errors.py", "from wanworker.spec import Size"),
         ("spec.py", "import wanworker.settings"),
         ("media/video/writer.py", "def f():\n    from wanworker.jobs.store.job_store import JobStore"),
-        ("media/video/writer.py", "from ..models import hardware"),
+        ("media/video/writer.py", "from ...models import hardware"),
         ("engines/base.py", "from wanworker import render"),
         ("render.py", "from wanworker.serverless.answer import fit"),
         ("__init__.py", "from wanworker.errors import WorkerError"),
@@ -282,8 +363,8 @@ def test_a_print_outside_the_command_line_is_found(tmp_path: Path) -> None:
 
 
 def test_a_module_that_is_too_long_is_found(tmp_path: Path) -> None:
-    files = {"handler.py": "#\n" * 41, "render.py": "#\n" * 251, "app.py": "#\n" * 250}
+    files = {"handler.py": "#\n" * 41, "render.py": "#\n" * 301, "app.py": "#\n" * 300}
 
-    found = boundaries.modules_too_long(tree(tmp_path, files), most=250, most_in_handler=40)
+    found = boundaries.modules_too_long(tree(tmp_path, files), most=300, most_in_handler=40)
 
-    assert ["src/wanworker/render.py:250: 251 lines, at most 250", "handler.py:40: 41 lines, at most 40"] == found
+    assert ["src/wanworker/render.py:300: 301 lines, at most 300", "handler.py:40: 41 lines, at most 40"] == found
