@@ -16,8 +16,8 @@ from wanworker import logs
 from wanworker.actions.base import Call
 from wanworker.app import Worker
 from wanworker.serverless.fitness import fitness_check
-from wanworker.serverless.handler import Door
-from wanworker.serverless.sdk import without_waste
+from wanworker.serverless.handler import JobHandler
+from wanworker.serverless.sdk import patch_sdk
 from wanworker.settings import BadSettings, Settings, in_runpod_worker, load_settings
 
 
@@ -25,8 +25,8 @@ def serve(worker: Worker, settings: Settings) -> None:
     """Let the SDK hand *worker* its jobs: RunPod's, or one from the command line or test_input.json."""
     runpod.serverless.register_fitness_check(fitness_check(settings, worker.facts.note_kernel))
     send, limit = runpod.serverless.progress_update, settings.max_answer_bytes
-    door = Door(worker, Call, send=send, in_worker=in_runpod_worker(), max_answer_bytes=limit)
-    without_waste(runpod.serverless.modules)
+    door = JobHandler(worker, Call, send=send, in_worker=in_runpod_worker(), max_answer_bytes=limit)
+    patch_sdk(runpod.serverless.modules)
     runpod.serverless.start({"handler": door, "concurrency_modifier": door.begin})
 
 

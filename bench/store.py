@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import Job, JobStatus, Output
 from wanworker.jobs.store._index import Index
 from wanworker.jobs.store.disk import Disk
 from wanworker.jobs.store.job_store import PAGE_LIMIT, JobRequest, JobStore
-from wanworker.jobs.store.owner import Owner
 
 FEW = 10
 PAGE = 5

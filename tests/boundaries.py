@@ -28,7 +28,7 @@ TORCH = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "pef
 SLOW = {"PIL", "numpy", "boto3", "botocore", "imageio_ffmpeg", "requests", "websocket", *TORCH}
 CHILD = "wanworker.engines.resident"
 #: What the rows of a table have in common.
-SHARED = {"base", "capabilities"}
+SHARED = {"base", "_capabilities"}
 #: Pages that tell how to extend the worker: a module that one of them names is public.
 EXTENSION_PAGES = "docs/adding-*.md"
 #: The order inside a folder: lower numbers know nothing of higher ones. What is not named here may know all of them.
@@ -36,7 +36,7 @@ ORDER = {
     "actions": {"request": 1, "base": 0},
     "cli": {"main": 4, "commands": 3, "remote": 2, "terminal": 1, "_render_options": 1, "_base": 0},
     "comfyui": {"server": 3, "run": 3, "ui_workflow": 1, "client": 1, "graph": 0},
-    "jobs": {"store": 1, "model": 0},
+    "jobs": {"store": 2, "model": 1, "_owner": 0},
     "media": {"outputs": 3, "inputs": 2, "video": 1, "disk": 0},
     "models": {"machine": 2, "hub": 1, "miniature": 1, "files": 0},
     "rest": {"_serve": 7, "_app": 6, "routes": 5, "responses": 4, "service": 3, "http": 2, "schemas": 1},

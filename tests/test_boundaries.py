@@ -280,11 +280,11 @@ def test_an_action_that_imports_another_is_found(tmp_path: Path) -> None:
     ["import os\nos.environ['A']", "import os\nos.getenv('A')", "from os import environ", "from os import getenv"],
 )
 def test_a_reader_of_the_environment_is_found(tmp_path: Path, text: str) -> None:
-    files = {"process/program.py": text, "settings/_worker.py": text}
+    files = {"process/_program.py": text, "settings/_worker.py": text}
 
     (line,) = boundaries.readers_of_the_environment(tree(tmp_path, files))
 
-    assert line.startswith("src/wanworker/process/program.py:")
+    assert line.startswith("src/wanworker/process/_program.py:")
 
 
 def test_the_handler_may_set_what_the_sdk_reads_and_read_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fakes.engine import ScriptedEngine, write_clip
 from wanworker.engines.base import Readiness
-from wanworker.engines.registry import Roster
+from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import (
     DiskFull,
     EngineFailed,
@@ -22,7 +22,7 @@ from wanworker.errors import (
 )
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.render import Limits, Order, Prepared, Renderer
+from wanworker.render import Limits, PreparedSpec, Renderer, RenderRequest
 from wanworker.spec import RenderSpec, Size
 
 SPEC = RenderSpec(
@@ -52,7 +52,7 @@ def make_renderer(settings, engine, store):
         limits = Limits(**{"heartbeat_s": 0.02, "wait_step_s": 0.01, **changes})
         return Renderer(
             store=store,
-            roster=Roster((engine.row(),), settings),
+            registry=EngineRegistry((engine.row(),), settings),
             out_dir=settings.out_dir,
             models_dir=str(settings.ckpt_dir),
             mini_allowed=True,
@@ -69,9 +69,9 @@ def renderer(make_renderer):
 
 def order(request=REQUEST, *, spec=SPEC, timeout_s=20, engine="auto", warnings=(), prepare=None):
     async def ready(_folder):
-        return Prepared(spec, warnings)
+        return PreparedSpec(spec, warnings)
 
-    return Order(request=request, engine=engine, timeout_s=timeout_s, prepare=prepare or ready)
+    return RenderRequest(request=request, engine=engine, timeout_s=timeout_s, prepare=prepare or ready)
 
 
 def files_in(folder):

@@ -12,9 +12,9 @@ from wanworker.actions.base import Call, Context
 from wanworker.actions.request.envelope import resolve
 from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
-from wanworker.engines.machine.facts import FactKeeper
+from wanworker.engines.machine.facts import MachineFacts
 from wanworker.engines.preload import Preloader
-from wanworker.engines.registry import Roster
+from wanworker.engines.registry import EngineRegistry
 from wanworker.jobs.model import is_request_id
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.inputs.reader import InputReader
@@ -30,18 +30,18 @@ class Worker:
 
     def __init__(self, settings: Settings, *, engines: Sequence[EngineRow] = ENGINES) -> None:
         self.settings = settings
-        self.roster = Roster(engines, settings)
+        self.registry = EngineRegistry(engines, settings)
         self.store = JobStore(settings.jobs_dir)
         self.inputs = InputReader(allow_hosts=settings.allow_hosts, roots=settings.input_roots)
         self.renderer = Renderer(
             store=self.store,
-            roster=self.roster,
+            registry=self.registry,
             out_dir=settings.out_dir,
             models_dir=str(settings.ckpt_dir),
             mini_allowed=settings.mini,
         )
-        self.preloader = Preloader(self.roster, settings.preload, asked=settings.engine, mini_allowed=settings.mini)
-        self.facts = FactKeeper(self.roster, preloads=lambda: self.preloader.preloads)
+        self.preloader = Preloader(self.registry, settings.preload, asked=settings.engine, mini_allowed=settings.mini)
+        self.facts = MachineFacts(self.registry, preloads=lambda: self.preloader.preloads)
         self._has_recovered = False
 
     @classmethod
@@ -78,7 +78,7 @@ class Worker:
             store=self.store,
             inputs=self.inputs,
             facts=self.facts,
-            roster=self.roster,
+            registry=self.registry,
         )
         return await action.run(fields, context)
 
@@ -86,7 +86,7 @@ class Worker:
         """Stop what the engines started, and what still comes up."""
         await self.facts.close()
         await self.preloader.close()
-        await self.roster.close()
+        await self.registry.close()
 
     def recover_once(self) -> None:
         """Mark the jobs that an earlier process of this door left RUNNING; not at import, which FlashBoot freezes."""

@@ -18,7 +18,7 @@ from wanworker.spec import TASKS, GraphSpec, RenderSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OutputPaths:
     """
     Where a job's files go: flat into *out_dir*, their names beginning with the request id.
 
@@ -41,8 +41,14 @@ class Place:
         return self.out_dir / f"{self.request_id}{suffix}"
 
 
-async def produce(
-    engine: Engine, spec: RenderSpec | GraphSpec, place: Place, *, work_dir: Path, report: Report, deadline: Deadline
+async def render_to_files(
+    engine: Engine,
+    spec: RenderSpec | GraphSpec,
+    place: OutputPaths,
+    *,
+    work_dir: Path,
+    report: Report,
+    deadline: Deadline,
 ) -> tuple[Rendered, tuple[Output, ...]]:
     """
     Let *engine* make what *spec* says and return its word with the verified outputs in their places.
@@ -61,7 +67,7 @@ async def produce(
 
 
 async def _run_graph(
-    engine: Engine, spec: GraphSpec, place: Place, work_dir: Path, report: Report, deadline: Deadline
+    engine: Engine, spec: GraphSpec, place: OutputPaths, work_dir: Path, report: Report, deadline: Deadline
 ) -> tuple[Rendered, tuple[Output, ...]]:
     if not isinstance(engine, GraphEngine):
         raise EngineUnavailable("This engine runs no graphs; only ComfyUI does.")
@@ -74,7 +80,7 @@ async def _run_graph(
     return rendered, tuple(outputs)
 
 
-async def _put_graph_file(path: Path, place: Place) -> Output:
+async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
     """Verify a video as far as its container tells; pictures and sounds are what their node saved."""
     facts = await probe(path) if path.suffix.lower() in {".mp4", ".webm", ".mkv", ".mov"} else None
     return await in_thread(_put, path, place.final(f"_{path.name}"), facts)

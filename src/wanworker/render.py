@@ -14,14 +14,14 @@ from pathlib import Path
 from wanworker.deadline import Deadline
 from wanworker.engines.base import Rendered, Report
 from wanworker.engines.choice import Choice, choose
-from wanworker.engines.registry import Roster
+from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import DiskFull, RequestIdReused, UnknownJob
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
-from wanworker.output_files import Place, produce
+from wanworker.output_files import OutputPaths, render_to_files
 from wanworker.progress import Progress
 from wanworker.spec import GraphSpec, RenderSpec
 
@@ -35,7 +35,7 @@ _GRAPH_ENGINE = "comfyui"
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedSpec:
     """A spec whose files are on disk, with a line for everything that was changed on the way."""
 
     spec: RenderSpec | GraphSpec
@@ -43,7 +43,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RenderRequest:
     """
     What a door hands over: the job's names, the engine and deadline asked for, and how to get its spec.
 
@@ -55,7 +55,7 @@ class Order:
     request: JobRequest
     engine: str
     timeout_s: float
-    prepare: Callable[[Path], Awaitable[Prepared]]
+    prepare: Callable[[Path], Awaitable[PreparedSpec]]
     suffix: str = ".mp4"
     queued: Job | None = None
 
@@ -70,7 +70,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _RenderPlan:
     """What will be rendered, by which engine, under which name."""
 
     engine: str
@@ -86,14 +86,14 @@ class Renderer:
         self,
         *,
         store: JobStore,
-        roster: Roster,
+        registry: EngineRegistry,
         out_dir: Path,
         models_dir: str,
         mini_allowed: bool,
         limits: Limits = Limits(),
     ) -> None:
         self._store = store
-        self._roster = roster
+        self._registry = registry
         self._out_dir = out_dir
         self._models_dir = models_dir
         self._mini_allowed = mini_allowed
@@ -105,7 +105,7 @@ class Renderer:
         """Tell in the first video's timings, as `start_s`, how long the worker's own start took."""
         self._untold = {"start_s": start_s}
 
-    async def render(self, order: Order, report: Report) -> Job:
+    async def render(self, order: RenderRequest, report: Report) -> Job:
         """
         Return the COMPLETED job of *order*: rendered now, or found in the store under its request id.
 
@@ -138,7 +138,7 @@ class Renderer:
                 return job if job.status is JobStatus.COMPLETED else None
             await asyncio.sleep(self._limits.wait_step_s)
 
-    async def _render_now(self, order: Order, deadline: Deadline, report: Report) -> Job | None:
+    async def _render_now(self, order: RenderRequest, deadline: Deadline, report: Report) -> Job | None:
         """Prepare, claim and render; None when another worker claimed the job in between."""
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="wanworker-") as scratch:
@@ -153,27 +153,27 @@ class Renderer:
             attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
             return await self._attempt(attempt, plan, work_dir, deadline, time.monotonic() - started)
 
-    def _started(self, order: Order) -> Job | None:
+    def _started(self, order: RenderRequest) -> Job | None:
         if order.queued is not None:
             return self._store.update(order.queued, status=JobStatus.RUNNING)
         claim = self._store.claim(order.request)
         return claim.job if claim.is_ours else None
 
-    async def _plan(self, order: Order, prepared: Prepared, work_dir: Path) -> _Plan:
+    async def _plan(self, order: RenderRequest, prepared: PreparedSpec, work_dir: Path) -> _RenderPlan:
         """Choose the engine and fit the spec to it; a graph names its engine by being one."""
         if isinstance(prepared.spec, GraphSpec):
-            return _Plan(_GRAPH_ENGINE, prepared.spec, prepared.warnings, order.suffix)
+            return _RenderPlan(_GRAPH_ENGINE, prepared.spec, prepared.warnings, order.suffix)
         choice = await asyncio.to_thread(self._choose, prepared.spec, order.engine)
         spec, cropped = await _cropped(choice.spec, work_dir)
-        return _Plan(choice.engine, spec, (*prepared.warnings, *choice.warnings, *cropped), order.suffix)
+        return _RenderPlan(choice.engine, spec, (*prepared.warnings, *choice.warnings, *cropped), order.suffix)
 
     def _choose(self, spec: RenderSpec, asked: str) -> Choice:
         if asked != "auto":
-            self._roster.row(asked)
+            self._registry.row(asked)
         return choose(
             spec,
-            self._roster.rows,
-            self._roster.readiness,
+            self._registry.rows,
+            self._registry.readiness,
             asked=asked,
             searched=self._models_dir,
             mini_allowed=self._mini_allowed,
@@ -190,16 +190,16 @@ class Renderer:
             raise DiskFull(f"Only {free // 1024**2} MiB are free in {self._out_dir}; a render needs {wanted} MiB.")
 
     async def _attempt(
-        self, attempt: Attempt, plan: _Plan, work_dir: Path, deadline: Deadline, prepare_s: float
+        self, attempt: Attempt, plan: _RenderPlan, work_dir: Path, deadline: Deadline, prepare_s: float
     ) -> Job:
         job = attempt.job
-        place = Place(self._out_dir, job.request_id, job.attempt, plan.suffix)
+        place = OutputPaths(self._out_dir, job.request_id, job.attempt, plan.suffix)
         started = time.monotonic()
         async with attempt.recorded():
             async with deadline.scope():
-                await self._roster.free_gpu_for(plan.engine)
-            rendered, outputs = await produce(
-                self._roster.engine(plan.engine),
+                await self._registry.free_gpu_for(plan.engine)
+            rendered, outputs = await render_to_files(
+                self._registry.engine(plan.engine),
                 plan.spec,
                 place,
                 work_dir=work_dir,

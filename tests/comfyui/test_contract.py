@@ -23,9 +23,9 @@ from fakes.comfyui_recordings import slow_graph, video_graph
 from wanworker.comfyui.client.events import Cached, Event, Executed, Executing, NodeStates, Started, Succeeded
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import with_prefix, with_uploads
-from wanworker.comfyui.run.monitor import Finished, Limits, run
+from wanworker.comfyui.run.monitor import Finished, Limits, run_prompt
 from wanworker.comfyui.run.progress import RunProgress
-from wanworker.comfyui.run.validate import admit
+from wanworker.comfyui.run.validate import validate
 from wanworker.errors import EngineFailed, GraphRefused, NoOutput
 
 REAL = os.environ.get("COMFYUI_URL", "")
@@ -51,7 +51,7 @@ def color() -> int:
 
 async def start(client: ComfyClient, graph: dict[str, Any], **more: Any) -> Finished:
     ids = {"prompt_id": str(uuid.uuid4()), "client_id": uuid.uuid4().hex}
-    return await run(client, graph, **{**ids, "limits": Limits(poll_s=0.5), **more})
+    return await run_prompt(client, graph, **{**ids, "limits": Limits(poll_s=0.5), **more})
 
 
 async def test_a_server_says_its_version(client: ComfyClient) -> None:
@@ -60,7 +60,7 @@ async def test_a_server_says_its_version(client: ComfyClient) -> None:
 
 async def test_a_video_is_made_and_brought_here(client: ComfyClient, tmp_path: Path, color: int) -> None:
     request_id = uuid.uuid4().hex
-    admitted = await admit(client, video_graph(color=color, prefix="a b/\u00fcml"))
+    admitted = await validate(client, video_graph(color=color, prefix="a b/\u00fcml"))
     graph = with_prefix(admitted.graph, await client.object_info(), request_id)
 
     finished = await start(client, graph)
@@ -134,7 +134,7 @@ async def test_an_uploaded_picture_reaches_its_node(client: ComfyClient, tmp_pat
 
     uploaded = await client.upload(picture, name="0.png", subfolder=uuid.uuid4().hex)
     graph, used = with_uploads(graph, {"mine.png": uploaded.value})
-    admitted = await admit(client, graph)
+    admitted = await validate(client, graph)
     finished = await start(client, admitted.graph, temp_if_alone=True)
 
     assert {"mine.png"} == used
@@ -170,7 +170,7 @@ async def test_a_bad_graph_is_refused_in_words_by_the_server_and_beforehand(
     with pytest.raises(GraphRefused, match=said):
         await start(client, graph)
     with pytest.raises(GraphRefused, match=rf"node {node} \(\w+\), input '{name}'"):
-        await admit(client, graph)
+        await validate(client, graph)
 
 
 async def test_a_graph_that_saves_nothing_is_refused(client: ComfyClient) -> None:

@@ -20,7 +20,7 @@ from wanworker.app import Worker
 from wanworker.engines.base import EngineRow
 from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.diffusers import DiffusersEngine
-from wanworker.engines.registry import Roster
+from wanworker.engines.registry import EngineRegistry
 from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.wan_cli.engine import WanCli
 from wanworker.errors import EngineFailed, EngineUnavailable
@@ -51,7 +51,7 @@ def on_card(release: Callable[[], None]) -> OnCard:
 
 
 def pid_of(worker: Worker) -> int | None:
-    engine = worker.roster.engine("diffusers")
+    engine = worker.registry.engine("diffusers")
     assert isinstance(engine, DiffusersEngine)
     return engine._supervisor.pid
 
@@ -223,10 +223,10 @@ async def test_an_engine_that_keeps_its_memory_is_a_line_in_the_log(
         "mini": ScriptedEngine(Path("unused.mp4")),
     }
     rows = [EngineRow(name, CAN_DO_ALL, lambda _, engine=engine: engine) for name, engine in engines.items()]
-    roster = Roster(rows, settings)
-    await roster.free_gpu_for("mini")
+    registry = EngineRegistry(rows, settings)
+    await registry.free_gpu_for("mini")
     by_mini = list(released)
-    await roster.free_gpu_for("wan_cli")
+    await registry.free_gpu_for("wan_cli")
 
     assert ([], ["diffusers"]) == (by_mini, released)
     assert "engine comfyui did not give back its GPU memory" in caplog.text
@@ -272,6 +272,6 @@ def test_an_engine_that_cannot_be_built_hinders_no_other(settings: Settings, cap
         EngineRow("diffusers", CAN_DO_ALL, lambda _settings: on_card(lambda: None)),
         EngineRow("comfyui", CAN_DO_ALL, broken),
     ]
-    asyncio.run(Roster(rows, settings).free_gpu_for("diffusers"))
+    asyncio.run(EngineRegistry(rows, settings).free_gpu_for("diffusers"))
 
     assert "no such module" in caplog.text

@@ -9,7 +9,7 @@ from pathlib import Path
 from fakes.engine import CAN_DO_ALL, ScriptedEngine
 from wanworker.engines.base import EngineRow, Readiness
 from wanworker.engines.preload import Preloader
-from wanworker.engines.registry import Roster
+from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import OutOfMemory
 from wanworker.settings import Settings
 
@@ -47,7 +47,7 @@ class Clock:
 
 
 def preloader(settings: Settings, rows: list[EngineRow], *wanted: str, asked: str = "auto") -> Preloader:
-    return Preloader(Roster(rows, settings), wanted, asked=asked, mini_allowed=True)
+    return Preloader(EngineRegistry(rows, settings), wanted, asked=asked, mini_allowed=True)
 
 
 async def states(preloader: Preloader) -> list[tuple[str, str | None, str]]:
@@ -160,7 +160,11 @@ async def test_nothing_wanted_is_nothing_done(settings: Settings) -> None:
 
 async def test_the_seconds_count_from_the_load_and_stand_still_after_it(settings: Settings) -> None:
     made = Preloader(
-        Roster([row(warm(), "diffusers")], settings), ("t2v-A14B",), asked="auto", mini_allowed=True, clock=Clock()
+        EngineRegistry([row(warm(), "diffusers")], settings),
+        ("t2v-A14B",),
+        asked="auto",
+        mini_allowed=True,
+        clock=Clock(),
     )
     await states(made)
     first, second = (made.preloads[0].to_json() for _ in range(2))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wanworker.jobs._owner import Owner
 from wanworker.jobs.store.job_store import JobRequest
-from wanworker.jobs.store.owner import Owner
 from wanworker.settings import child_environment
 
 _tokens = itertools.count(1)

@@ -53,7 +53,7 @@ async def test_without_the_lora_the_plain_model_renders_with_its_own_steps(comfy
 
 async def test_another_engine_that_is_named_renders(fastwan, make_settings, serve_worker, engine):
     settings = make_settings(comfyui_url=fastwan.url)
-    worker = Worker(settings, engines=(engine.row("diffusers"), *Worker(settings).roster.rows[1:]))
+    worker = Worker(settings, engines=(engine.row("diffusers"), *Worker(settings).registry.rows[1:]))
     async with serve_worker(worker) as rest:
         done = await rest.until(await rest.generate(engine="diffusers"))
 

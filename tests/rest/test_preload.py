@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from wanworker.app import Worker
-from wanworker.engines.machine.facts import FactKeeper, Machine
+from wanworker.engines.machine.facts import Machine, MachineFacts
 from wanworker.models.machine.gpu_kernel import KernelRun
 from wanworker.models.machine.hardware import Gpu
 
@@ -35,7 +35,7 @@ async def test_a_kernel_runs_beside_the_start_and_is_told_without_a_refresh(serv
         return KernelRun(True, False, "a kernel ran")
 
     worker = Worker(make_settings(), engines=(engine.row(),))
-    worker.facts = FactKeeper(worker.roster, machine=Machine(gpus=lambda: [CARD], kernel=kernel))
+    worker.facts = MachineFacts(worker.registry, machine=Machine(gpus=lambda: [CARD], kernel=kernel))
     async with serve_worker(worker) as rest, asyncio.timeout(20):
 
         async def kernels():

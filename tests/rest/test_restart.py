@@ -12,12 +12,12 @@ import aiohttp
 import pytest
 
 from fakes.other_workers import Clock
+from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import JobStatus
-from wanworker.jobs.pending_requests import KeptRequests
+from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.jobs.store.owner import Owner
-from wanworker.rest.service.recovery import Aftermath
+from wanworker.rest.service.recovery import JobRecovery
 from wanworker.rest.service.webhooks import Webhooks
 from wanworker.settings import child_environment
 
@@ -39,7 +39,7 @@ def leave(root, request_id, *, status, at, owner=dead, url=None, started=False):
     if status.is_terminal:
         store.update(job, status=status)
     fields = {"task": "ti2v-5B", "prompt": "a cat", "seed": 5, "size": "64*64", "frame_num": 5, "fps": 8}
-    kept = KeptRequests(root / "kept")
+    kept = PendingRequests(root / "kept")
     kept.put(request_id, {"fields": fields, "left_out": [], "warnings": [], "webhook_url": url})
     return kept
 
@@ -78,12 +78,12 @@ async def test_a_job_of_another_living_process_is_left_alone_until_that_ends(set
     kept = leave(settings.jobs_dir, "theirs", status=JobStatus.QUEUED, at=1e9, owner=lambda: HERE)
     clock = Clock(now=1e9)
     store = JobStore(settings.jobs_dir, clock=clock)
-    aftermath = Aftermath(store, kept, Webhooks(secret=None), lambda _request_id, _job: None)
+    recovery = JobRecovery(store, kept, Webhooks(secret=None), lambda _request_id, _job: None)
     runner = Runner(store, _never, limit=1)
-    await aftermath.take_up(runner)
+    await recovery.take_up(runner)
     before = runner.find("theirs")
     clock.now += 31  # their heartbeat is too old now
-    await aftermath.take_up(runner)
+    await recovery.take_up(runner)
 
     assert None is before
     assert runner.find("theirs") is not None
@@ -91,10 +91,10 @@ async def test_a_job_of_another_living_process_is_left_alone_until_that_ends(set
 
 
 async def test_a_request_without_a_record_is_left_to_whoever_writes_it(settings):
-    kept = KeptRequests(settings.jobs_dir / "kept")
+    kept = PendingRequests(settings.jobs_dir / "kept")
     kept.put("young", {"fields": {}})
     store = JobStore(settings.jobs_dir)
-    await Aftermath(store, kept, Webhooks(secret=None), lambda *_: None).take_up(Runner(store, _never, limit=1))
+    await JobRecovery(store, kept, Webhooks(secret=None), lambda *_: None).take_up(Runner(store, _never, limit=1))
 
     assert ["young"] == kept.ids()
 
@@ -199,7 +199,7 @@ async def test_kill_9_in_mid_job_and_restart_loses_nothing(tmp_path):
 
 
 def test_what_is_kept_comes_back_and_goes_whole(tmp_path):
-    kept = KeptRequests(tmp_path / "kept")
+    kept = PendingRequests(tmp_path / "kept")
     kept.put("a", {"fields": {"prompt": "caf\u00e9"}})
     kept.image_path("a").write_bytes(b"png")
     (tmp_path / "kept" / "b.json").write_text("{half")

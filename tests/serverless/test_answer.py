@@ -13,7 +13,7 @@ import pytest
 from runpod.serverless.modules.rp_job import run_job
 
 from wanworker.errors import EngineTimeout, GraphRefused, NoOutput, WorkerError
-from wanworker.serverless.answer import Unprinted, answer_limit_bytes, error_answer, size_bytes, strict, within
+from wanworker.serverless.answer import Unprinted, answer_limit_bytes, error_answer, fit_to_limit, size_bytes, strict
 
 
 def as_the_sdk_writes(value: object) -> bytes:
@@ -122,12 +122,12 @@ def test_the_limit_follows_the_kind_of_job_unless_it_is_set(job_id: str, overrid
 def test_an_answer_within_the_limit_is_given_back_as_it_is() -> None:
     answer = {"a": "b"}
 
-    assert answer is within(answer, size_bytes(answer))
+    assert answer is fit_to_limit(answer, size_bytes(answer))
 
 
 def test_an_answer_above_the_limit_is_an_error_that_says_both_sizes() -> None:
     with pytest.raises(WorkerError, match=r"13 bytes, and at most 11 ") as caught:
-        within({"a": "bcde"}, 11)
+        fit_to_limit({"a": "bcde"}, 11)
 
     assert "return_video" in caught.value.hint
 

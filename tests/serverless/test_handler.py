@@ -18,7 +18,7 @@ import pytest
 from wanworker import logs
 from wanworker.errors import EngineTimeout
 from wanworker.progress import Progress
-from wanworker.serverless.handler import Door, handle
+from wanworker.serverless.handler import JobHandler, handle
 
 JOB_ID = "3933ab49-0000-4000-8000-000000000000-e2"
 
@@ -296,14 +296,14 @@ def test_the_end_of_the_process_is_not_swallowed(end: type[BaseException]) -> No
         asyncio.run(answer_of(raises(end()), job()))
 
 
-def door_of(worker: StandIn) -> Door:
-    return Door(worker, Call, send=Sdk(), in_worker=False)
+def door_of(worker: StandIn) -> JobHandler:
+    return JobHandler(worker, Call, send=Sdk(), in_worker=False)
 
 
 def test_the_worker_is_closed_when_the_sdks_loop_ends() -> None:
     worker = StandIn(echo)
 
-    async def sdk(door: Door) -> list[bool]:
+    async def sdk(door: JobHandler) -> list[bool]:
         await door(job())
         await door(job())
         return [worker.is_closed]
@@ -317,7 +317,7 @@ def test_the_worker_is_closed_when_the_sdks_loop_ends() -> None:
 def test_the_worker_warms_up_once_before_the_first_job_and_is_closed_without_one() -> None:
     worker = StandIn(echo)
 
-    async def sdk(door: Door) -> list[int]:
+    async def sdk(door: JobHandler) -> list[int]:
         return [door.begin(1), door.begin(1)]
 
     concurrency = asyncio.run(sdk(door_of(worker)))
@@ -352,7 +352,7 @@ def test_an_interrupted_local_run_stops_its_work_and_exits_as_a_shell_expects(
 
     worker = StandIn(act)
 
-    async def sdk(door: Door) -> None:
+    async def sdk(door: JobHandler) -> None:
         await door(job(id="local_test"))
 
     with pytest.raises(SystemExit) as caught:
@@ -366,7 +366,7 @@ def test_an_interrupted_local_run_stops_its_work_and_exits_as_a_shell_expects(
 def test_the_worker_is_closed_when_a_local_run_ends_by_exit() -> None:
     worker = StandIn(echo)
 
-    async def sdk(door: Door) -> None:
+    async def sdk(door: JobHandler) -> None:
         await door(job())
         raise SystemExit(0)
 

@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 from runpod.serverless.modules import rp_http, rp_scale
 
 from wanworker.serverless._json_stream import dumps
-from wanworker.serverless.sdk import without_waste
+from wanworker.serverless.sdk import patch_sdk
 
 BASE64 = base64.b64encode(random.Random(0).randbytes(100_000)).decode()
 
@@ -98,7 +98,7 @@ async def test_the_sdk_posts_an_answer_again_and_holds_it_once() -> None:
 def test_the_sdk_writes_json_where_it_posts_an_answer_and_nowhere_else() -> None:
     # The two names that are replaced are the SDK's own; with a later one this fails before a worker does.
     modules = SimpleNamespace(rp_http=SimpleNamespace(json=rp_http.json), rp_scale=SimpleNamespace(**vars(rp_scale)))
-    without_waste(modules)
+    patch_sdk(modules)
 
     assert rp_http.json is json
     assert ["dumps"] == [name for name in rp_http._handle_result.__code__.co_names if hasattr(json, name)]

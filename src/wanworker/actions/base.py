@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wanworker.engines.base import Report
-from wanworker.engines.machine.facts import FactKeeper
-from wanworker.engines.registry import Roster
+from wanworker.engines.machine.facts import MachineFacts
+from wanworker.engines.registry import EngineRegistry
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.outputs.bucket import Bucket
@@ -44,14 +44,14 @@ class Context:
     renderer: Renderer
     store: JobStore
     inputs: InputReader
-    facts: FactKeeper
-    roster: Roster
+    facts: MachineFacts
+    registry: EngineRegistry
 
     def comfyui(self) -> ComfyUI:
         """Return the ComfyUI engine, which the comfyui_* actions always use."""
         from wanworker.engines.comfyui.engine import ComfyUI  # the first graph pays for it, not every worker's start
 
-        engine = self.roster.engine("comfyui")
+        engine = self.registry.engine("comfyui")
         assert isinstance(engine, ComfyUI)
         return engine
 

@@ -7,7 +7,7 @@ refuse, `RunProgress` folds events into one fraction. Import the modules for the
 
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.preflight import check
-from wanworker.comfyui.run.monitor import Finished, Limits, run
+from wanworker.comfyui.run.monitor import Finished, Limits, run_prompt
 from wanworker.comfyui.run.progress import RunProgress
 
-__all__ = ["ComfyClient", "Finished", "Limits", "RunProgress", "check", "run"]
+__all__ = ["ComfyClient", "Finished", "Limits", "RunProgress", "check", "run_prompt"]

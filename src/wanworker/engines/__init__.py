@@ -10,7 +10,7 @@ import importlib
 import operator
 from collections.abc import Callable
 
-from wanworker.engines import capabilities
+from wanworker.engines import _capabilities as capabilities
 from wanworker.engines.base import Engine, EngineRow
 from wanworker.settings import Settings
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from wanworker.engines._capabilities import DIFFUSERS as CAPABILITIES
 from wanworker.engines.base import Readiness, Rendered, Report
-from wanworker.engines.capabilities import DIFFUSERS as CAPABILITIES
 from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor

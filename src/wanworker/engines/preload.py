@@ -10,7 +10,7 @@ from typing import Any
 
 from wanworker.engines.base import PreloadingEngine
 from wanworker.engines.choice import choose
-from wanworker.engines.registry import Roster
+from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import EngineUnavailable, WorkerError
 from wanworker.spec import TASKS, RenderSpec
 
@@ -61,14 +61,14 @@ class Preloader:
 
     def __init__(
         self,
-        roster: Roster,
+        registry: EngineRegistry,
         wanted: Sequence[str],
         *,
         asked: str,
         mini_allowed: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._roster = roster
+        self._registry = registry
         self._wanted = tuple(wanted)
         self._asked = asked
         self._mini_allowed = mini_allowed
@@ -117,13 +117,13 @@ class Preloader:
     async def _choose(self, preload: Preload) -> None:
         is_server = preload.name == _SERVER
         name = _SERVER if is_server else await asyncio.to_thread(self._engine_for, preload.name)
-        engine = await asyncio.to_thread(self._roster.engine, name)
+        engine = await asyncio.to_thread(self._registry.engine, name)
         if not isinstance(engine, PreloadingEngine):
             raise EngineUnavailable(f"{name} loads its weights anew for each job; there is nothing to warm.")
         preload.engine = name
 
     async def _load(self, preload: Preload) -> None:
-        engine = self._roster.engine(preload.engine or _SERVER)
+        engine = self._registry.engine(preload.engine or _SERVER)
         assert isinstance(engine, PreloadingEngine), "seen when it was chosen"
         preload.begun()
         await engine.preload(None if preload.name == _SERVER else preload.name)
@@ -138,9 +138,9 @@ class Preloader:
         )  # fmt: skip
         return choose(
             spec,
-            self._roster.rows,
-            self._roster.readiness,
+            self._registry.rows,
+            self._registry.readiness,
             asked=self._asked,
-            searched=str(self._roster.settings.ckpt_dir),
+            searched=str(self._registry.settings.ckpt_dir),
             mini_allowed=self._mini_allowed,
         ).engine

@@ -14,7 +14,7 @@ from wanworker.settings import Settings
 log = logging.getLogger(__name__)
 
 
-class Roster:
+class EngineRegistry:
     """Hold the rows of the ENGINES table with the one engine of each that this worker runs."""
 
     def __init__(self, rows: Sequence[EngineRow], settings: Settings) -> None:

@@ -11,7 +11,7 @@ from wanworker.progress import Progress
 
 
 @dataclass(eq=False, slots=True)
-class Live:
+class ActiveJob:
     """
     A job that waits or renders here, as memory has it: newer than its record, and without a look at the disk.
 

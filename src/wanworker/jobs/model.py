@@ -14,7 +14,7 @@ from typing import Any, TypedDict, Unpack
 from pydantic import TypeAdapter, ValidationError
 
 from wanworker.errors import Interrupted, InvalidRequest
-from wanworker.jobs.store.owner import Owner
+from wanworker.jobs._owner import Owner
 from wanworker.progress import Progress
 
 #: The record's own version. A reader ignores keys that it does not know, so adding one needs no new number.

@@ -14,7 +14,7 @@ from wanworker.jobs.store.disk import Disk
 _log = logging.getLogger(__name__)
 
 
-class KeptRequests:
+class PendingRequests:
     """
     Keep one JSON file a job in *folder*, and beside it the job's inputs.
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
-from wanworker.jobs._active_job import Live
+from wanworker.jobs._active_job import ActiveJob
 from wanworker.jobs.model import Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
 
-__all__ = ["Live", "QueueFull", "Render", "Runner"]
+__all__ = ["ActiveJob", "QueueFull", "Render", "Runner"]
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Runner:
         self._limit = limit
         self._on_end = on_end
         self._heartbeat_s = heartbeat_s
-        self._live: dict[str, Live] = {}
+        self._live: dict[str, ActiveJob] = {}
         self._coming = 0
         self._news = asyncio.Event()
         self._mean_s = 30.0
@@ -67,7 +67,7 @@ class Runner:
         return sum(not live.is_rendering for live in self._live.values()) + self._coming
 
     @property
-    def running(self) -> Live | None:
+    def running(self) -> ActiveJob | None:
         """The job that renders now."""
         return next((live for live in self._live.values() if live.is_rendering), None)
 
@@ -76,7 +76,7 @@ class Runner:
         """How many jobs may wait."""
         return self._limit
 
-    def find(self, request_id: str) -> Live | None:
+    def find(self, request_id: str) -> ActiveJob | None:
         """Return the job if it waits or renders here."""
         return self._live.get(request_id)
 
@@ -105,7 +105,7 @@ class Runner:
 
     def adopt(self, job: Job) -> None:
         """Let a QUEUED job that this process claimed wait for its turn, however many wait already."""
-        self._live[job.request_id] = Live(job)
+        self._live[job.request_id] = ActiveJob(job)
         self._news.set()
 
     async def cancel(self, request_id: str) -> bool:
@@ -141,7 +141,7 @@ class Runner:
             for live in list(self._live.values()):
                 await self._ended(live.job, JobStatus.CANCELLED, _STOPPED)
 
-    async def _turn(self, live: Live) -> None:
+    async def _turn(self, live: ActiveJob) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         live.is_rendering = True
@@ -183,7 +183,7 @@ class Runner:
             log.warning("the end of job %s (%s) was not recorded: %s", job.request_id, status.value, failure)
             return job.changed(job.heartbeat_at, status=status, error=error)
 
-    def _leave(self, live: Live, job: Job | None) -> None:
+    def _leave(self, live: ActiveJob, job: Job | None) -> None:
         self._live.pop(live.job.request_id, None)
         live.ended.set()
         live.touch()
@@ -201,7 +201,7 @@ class Runner:
             for live in list(self._live.values()):
                 await self._beat_once(live)
 
-    async def _beat_once(self, live: Live) -> None:
+    async def _beat_once(self, live: ActiveJob) -> None:
         try:
             await in_thread(self._store.heartbeat, live.job)
         except Interrupted:

@@ -1,5 +1,5 @@
 """Run a program, read it live, leave nothing behind."""
 
-from wanworker.process.program import Exit, OnLine, run
+from wanworker.process._program import Exit, OnLine, run
 
 __all__ = ["Exit", "OnLine", "run"]

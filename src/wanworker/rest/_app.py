@@ -15,23 +15,23 @@ from starlette.staticfiles import StaticFiles
 import wanworker
 from wanworker.app import Worker
 from wanworker.jobs.model import Job, JobStatus
-from wanworker.jobs.pending_requests import KeptRequests
+from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
 from wanworker.media.disk import in_thread
 from wanworker.rest.http import error_responses
 from wanworker.rest.http.auth import Guard
 from wanworker.rest.http.response_headers import ResponseHeaders
 from wanworker.rest.responses.download import Downloads
-from wanworker.rest.responses.health import HealthDesk
+from wanworker.rest.responses.health import HealthService
 from wanworker.rest.responses.metrics import Metrics
 from wanworker.rest.routes.jobs import job_routes, server_routes
 from wanworker.rest.routes.runpod import RunPodBody, face_routes
 from wanworker.rest.schemas.generate import GenerateBody
-from wanworker.rest.service.executor import Rendering
-from wanworker.rest.service.jobs import Desk
-from wanworker.rest.service.recovery import Aftermath
+from wanworker.rest.service.executor import QueueExecutor
+from wanworker.rest.service.jobs import JobService
+from wanworker.rest.service.recovery import JobRecovery
 from wanworker.rest.service.retention import Sweeper
-from wanworker.rest.service.runpod_jobs import Face
+from wanworker.rest.service.runpod_jobs import RunPodJobs
 from wanworker.rest.service.webhooks import Webhooks
 from wanworker.settings import Settings
 
@@ -43,18 +43,18 @@ class Parts:
 
     def __init__(self, worker: Worker, settings: Settings) -> None:
         self.worker = worker
-        self.kept = KeptRequests(settings.jobs_dir / "kept")
+        self.kept = PendingRequests(settings.jobs_dir / "kept")
         self.metrics = Metrics()
         self.sweeper = Sweeper(worker.store, ttl_s=settings.output_ttl_s, quota_bytes=settings.output_quota_bytes)
         secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
         webhooks = Webhooks(secret=secret, allow_hosts=settings.allow_hosts)
-        self.aftermath = Aftermath(worker.store, self.kept, webhooks, self._heard)
-        rendering = Rendering(worker, self.kept)
-        self.runner = Runner(worker.store, rendering, limit=settings.max_queue, on_end=self.aftermath.ended)
-        self.desk = Desk(worker, self.kept, self.runner)
-        self.downloads = Downloads(self.desk, once=settings.download_once)
-        self.health = HealthDesk(worker, self.runner)
-        self.face = Face(worker, limit=settings.max_queue)
+        self.recovery = JobRecovery(worker.store, self.kept, webhooks, self._heard)
+        rendering = QueueExecutor(worker, self.kept)
+        self.runner = Runner(worker.store, rendering, limit=settings.max_queue, on_end=self.recovery.ended)
+        self.service = JobService(worker, self.kept, self.runner)
+        self.downloads = Downloads(self.service, once=settings.download_once)
+        self.health = HealthService(worker, self.runner)
+        self.runpod_jobs = RunPodJobs(worker, limit=settings.max_queue)
 
     def _heard(self, request_id: str, job: Job | None) -> None:
         was_called_off = job is None or job.status is JobStatus.CANCELLED
@@ -62,17 +62,17 @@ class Parts:
         if job is None:
             self.sweeper.forget(request_id)
         else:
-            self.desk.remember(job)
+            self.service.remember(job)
             self.sweeper.add(job)
 
     @contextlib.asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """Take up what an earlier process left, work while the application serves, and stop everything after it."""
         await in_thread(self.worker.recover_once)
-        await self.aftermath.take_up(self.runner)
+        await self.recovery.take_up(self.runner)
         work: tuple[Coroutine[Any, Any, None], ...] = (
             self.runner.run(),
-            self.aftermath.watch(self.runner),
+            self.recovery.watch(self.runner),
             self.sweeper.watch(),
             self.health.watch(),
         )
@@ -86,7 +86,7 @@ class Parts:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for close in (self.face.close, self.downloads.close, self.aftermath.close, self.worker.close):
+            for close in (self.runpod_jobs.close, self.downloads.close, self.recovery.close, self.worker.close):
                 await close()
 
 
@@ -100,9 +100,9 @@ def create_app(worker: Worker, settings: Settings) -> FastAPI:
         lifespan=parts.running,
     )
     error_responses.install(app)
-    app.include_router(server_routes(parts.desk, parts.health, parts.metrics))
-    app.include_router(job_routes(parts.desk, parts.downloads, parts.metrics))
-    app.include_router(face_routes(parts.face))
+    app.include_router(server_routes(parts.service, parts.health, parts.metrics))
+    app.include_router(job_routes(parts.service, parts.downloads, parts.metrics))
+    app.include_router(face_routes(parts.runpod_jobs))
     if _PAGE.is_dir():
         app.mount("/ui", StaticFiles(directory=_PAGE, html=True), name="ui")
     app.add_middleware(ResponseHeaders)

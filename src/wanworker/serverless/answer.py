@@ -83,7 +83,7 @@ def size_bytes(value: object) -> int:
     return len(json.dumps(value))
 
 
-def within(answer: dict[str, Any], limit_bytes: int) -> dict[str, Any]:
+def fit_to_limit(answer: dict[str, Any], limit_bytes: int) -> dict[str, Any]:
     """Return *answer* if it fits. Raises WorkerError: RunPod shows a larger one as COMPLETED without any output."""
     size = size_bytes(answer)
     if size > limit_bytes:

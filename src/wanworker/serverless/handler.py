@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from wanworker import logs
 from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.serverless._progress import ProgressPosts, Report
-from wanworker.serverless.answer import Unprinted, answer_limit_bytes, error_answer, strict, within
+from wanworker.serverless.answer import Unprinted, answer_limit_bytes, error_answer, fit_to_limit, strict
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Performer(Protocol):
         """Stop whatever still runs."""
 
 
-class Door:
+class JobHandler:
     """
     Be the handler that the SDK calls, for as long as its event loop runs.
 
@@ -145,7 +145,7 @@ async def handle(
     )
     call = make_call(request_id, runpod_id, posts.report, limit_bytes, _s3_config(job))
     try:
-        answer = within(strict(await worker.perform(_payload(job), call)), limit_bytes)
+        answer = fit_to_limit(strict(await worker.perform(_payload(job), call)), limit_bytes)
         return Unprinted(answer) if listening else answer  # a local run shows its answer by printing it
     except WorkerError as error:
         logger.warning("The job failed: %s %s", error.code, error)

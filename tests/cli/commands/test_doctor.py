@@ -16,7 +16,7 @@ from wanworker.cli.commands.doctor import Machine, examine
 from wanworker.engines import ENGINES
 from wanworker.engines.base import Engine, EngineRow
 from wanworker.engines.comfyui.engine import ComfyUI
-from wanworker.engines.registry import Roster
+from wanworker.engines.registry import EngineRegistry
 from wanworker.engines.wan_cli.engine import WanCli
 from wanworker.models.hub.catalogue import PRESETS
 from wanworker.models.machine.doctor import Report, Row
@@ -55,7 +55,7 @@ def rows(gpus: Callable[[], Sequence[Gpu]]) -> tuple[EngineRow, ...]:
 
 
 def examined(settings: Settings, machine: Machine = MACHINE) -> Report:
-    return examine(settings, Roster(rows(machine.gpus), settings), machine)
+    return examine(settings, EngineRegistry(rows(machine.gpus), settings), machine)
 
 
 def row(report: Report, engine: str, task: str) -> Row:

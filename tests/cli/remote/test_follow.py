@@ -13,8 +13,8 @@ import pytest
 
 from wanworker.cli._base import CommandFailed
 from wanworker.cli.remote.follow import follow, save_all
-from wanworker.cli.remote.target import Look, Piece
-from wanworker.cli.terminal.live_progress import Live
+from wanworker.cli.remote.target import JobSnapshot, Piece
+from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.progress_bar import Bar
 
 
@@ -22,7 +22,7 @@ from wanworker.cli.terminal.progress_bar import Bar
 class InMemory:
     """A target whose looks are written down; `starting` and `cancelling` may wait or raise."""
 
-    looks: list[Look] = field(default_factory=list)
+    looks: list[JobSnapshot] = field(default_factory=list)
     starting: Callable[[], Any] | None = None
     cancelling: Callable[[], Any] | None = None
     cancelled: list[str] = field(default_factory=list)
@@ -33,7 +33,7 @@ class InMemory:
             await self.starting()
         return "job-1"
 
-    async def look(self, job_id: str) -> Look:
+    async def look(self, job_id: str) -> JobSnapshot:
         self.looked.set()
         return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
 
@@ -52,9 +52,15 @@ async def at_once(_: float) -> None:
 
 async def test_a_job_is_looked_at_until_it_is_over() -> None:
     log = io.StringIO()
-    target = InMemory([Look({"stage": "in queue"}), Look({"stage": "sampling", "progress": 40}), Look(is_over=True)])
+    target = InMemory(
+        [
+            JobSnapshot({"stage": "in queue"}),
+            JobSnapshot({"stage": "sampling", "progress": 40}),
+            JobSnapshot(is_over=True),
+        ]
+    )
 
-    async with Live(Bar(log, width=80)) as live:
+    async with LiveProgress(Bar(log, width=80)) as live:
         job_id, look = await follow(target, {}, live, sleep=at_once)
 
     assert ("job-1", True) == (job_id, look.is_over)
@@ -65,7 +71,7 @@ async def test_a_job_is_looked_at_until_it_is_over() -> None:
 
 async def stopped(target: InMemory, when: asyncio.Event | None = None) -> None:
     """Follow a job that never ends, and cancel it *when* it is time: at its first look, if nothing else is said."""
-    async with Live(Bar(io.StringIO(), width=80)) as live:
+    async with LiveProgress(Bar(io.StringIO(), width=80)) as live:
         task = asyncio.create_task(follow(target, {}, live, sleep=at_once))
         await (when or target.looked).wait()
         task.cancel()
@@ -74,7 +80,7 @@ async def stopped(target: InMemory, when: asyncio.Event | None = None) -> None:
 
 
 async def test_a_stopped_command_cancels_its_job(capsys: pytest.CaptureFixture[str]) -> None:
-    target = InMemory([Look({"stage": "sampling"})])
+    target = InMemory([JobSnapshot({"stage": "sampling"})])
 
     with pytest.raises(asyncio.CancelledError):
         await stopped(target)
@@ -91,7 +97,7 @@ async def test_a_job_whose_id_is_still_on_its_way_is_cancelled_too() -> None:
         for _ in range(20):
             await asyncio.sleep(0)
 
-    target = InMemory([Look()], starting=starting)
+    target = InMemory([JobSnapshot()], starting=starting)
     with pytest.raises(asyncio.CancelledError):
         await stopped(target, sent)
 
@@ -103,7 +109,7 @@ async def test_a_job_that_could_not_be_cancelled_is_named(capsys: pytest.Capture
         raise CommandFailed("The server is away.")
 
     with pytest.raises(asyncio.CancelledError):
-        await stopped(InMemory([Look()], cancelling=cancelling))
+        await stopped(InMemory([JobSnapshot()], cancelling=cancelling))
 
     assert "may still run; job-1 could not be cancelled: The server is away." in capsys.readouterr().err
 

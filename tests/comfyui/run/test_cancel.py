@@ -7,7 +7,7 @@ import pytest
 from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_recordings import video_graph
 from wanworker.comfyui.client.http import ComfyClient, Queue
-from wanworker.comfyui.run._cancel import withdraw
+from wanworker.comfyui.run._cancel import cancel_prompt
 
 
 @pytest.fixture(autouse=True)
@@ -20,18 +20,18 @@ async def _busy(client: ComfyClient, server: FakeComfyUI) -> None:
 
 
 async def test_a_waiting_prompt_leaves_the_queue(client: ComfyClient) -> None:
-    assert await withdraw(client, "waits", within_s=5, step_s=0.01)
+    assert await cancel_prompt(client, "waits", within_s=5, step_s=0.01)
     assert Queue(("runs",), ()) == await client.queue()
 
 
 async def test_a_running_prompt_is_interrupted_and_waited_for(client: ComfyClient) -> None:
-    assert await withdraw(client, "runs", within_s=5, step_s=0.01)
+    assert await cancel_prompt(client, "runs", within_s=5, step_s=0.01)
     assert "runs" not in (await client.queue()).running
     assert "error" == (await client.history("runs"))["status"]["status_str"]
 
 
 async def test_an_unknown_prompt_is_gone_already(client: ComfyClient) -> None:
-    assert await withdraw(client, "unknown", within_s=5)
+    assert await cancel_prompt(client, "unknown", within_s=5)
     assert Queue(("runs",), ("waits",)) == await client.queue()
 
 
@@ -40,10 +40,10 @@ async def test_a_node_that_cannot_be_interrupted_is_waited_for_so_long_only(
 ) -> None:
     server.heeds_interrupts = False
 
-    assert not await withdraw(client, "runs", within_s=0.05, step_s=0.01)
+    assert not await cancel_prompt(client, "runs", within_s=0.05, step_s=0.01)
 
 
 async def test_a_dead_server_holds_nothing_of_ours(client: ComfyClient, server: FakeComfyUI) -> None:
     await server.die()
 
-    assert not await withdraw(client, "runs", within_s=5)
+    assert not await cancel_prompt(client, "runs", within_s=5)

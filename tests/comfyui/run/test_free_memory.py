@@ -9,7 +9,7 @@ import pytest
 from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_recordings import video_graph
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.comfyui.run.free_memory import unload
+from wanworker.comfyui.run.free_memory import free_memory
 from wanworker.errors import EngineFailed, EngineUnavailable
 
 GIB = 1 << 30
@@ -24,13 +24,13 @@ async def test_a_server_that_holds_models_is_empty_afterwards(client: ComfyClien
     server.held_bytes = 14 * GIB
     server.hide_unloads = 3
 
-    await unload(client, within_s=5, step_s=0.01)
+    await free_memory(client, within_s=5, step_s=0.01)
 
     assert (0, 0) == (server.held_bytes, server.hide_unloads)
 
 
 async def test_an_empty_server_costs_three_questions(client: ComfyClient, server: FakeComfyUI) -> None:
-    await unload(client, within_s=5)
+    await free_memory(client, within_s=5)
 
     assert {"POST /free": 1, "GET /queue": 1, "GET /system_stats": 1} == dict(server.seen)
 
@@ -48,7 +48,7 @@ async def test_a_prompt_of_somebody_else_ends_first(client: ComfyClient, server:
             server.nodes.release.set()
         await asyncio.sleep(0.01)
 
-    await unload(client, within_s=10, sleep=look_again)
+    await free_memory(client, within_s=10, sleep=look_again)
 
     assert looks >= 3
     assert 0 == server.held_bytes
@@ -59,11 +59,11 @@ async def test_memory_that_does_not_come_back_is_told(client: ComfyClient, serve
     server.hide_unloads = 1_000_000
 
     with pytest.raises(EngineFailed, match=r"did not free its GPU memory within 0\.1 s"):
-        await unload(client, within_s=0.1, step_s=0.01)
+        await free_memory(client, within_s=0.1, step_s=0.01)
 
 
 async def test_a_server_that_is_gone_is_unavailable(client: ComfyClient, server: FakeComfyUI) -> None:
     await server.die()
 
     with pytest.raises(EngineUnavailable):
-        await unload(client, within_s=5)
+        await free_memory(client, within_s=5)

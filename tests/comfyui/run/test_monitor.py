@@ -13,7 +13,7 @@ from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_recordings import video_graph
 from wanworker.comfyui.client.events import Event, Executing, NodeStates, QueueStatus, Succeeded
 from wanworker.comfyui.client.http import ComfyClient, Queue
-from wanworker.comfyui.run.monitor import Finished, Limits, run
+from wanworker.comfyui.run.monitor import Finished, Limits, run_prompt
 from wanworker.errors import EngineFailed, EngineUnavailable, GraphRefused, NoOutput, OutOfMemory
 
 QUICK = Limits(poll_s=0.02, stop_s=2.0)
@@ -22,7 +22,7 @@ NEVER = Limits(poll_s=60.0, stop_s=2.0)
 
 async def start(client: ComfyClient, graph: dict[str, Any] | None = None, **more: Any) -> Finished:
     ids = {"prompt_id": str(uuid.uuid4()), "client_id": uuid.uuid4().hex}
-    return await run(client, graph or video_graph(), **{**ids, "limits": QUICK, **more})
+    return await run_prompt(client, graph or video_graph(), **{**ids, "limits": QUICK, **more})
 
 
 def names(finished: Finished) -> list[str]:

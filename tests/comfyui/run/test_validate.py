@@ -7,13 +7,13 @@ import pytest
 from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_recordings import i2v_graph, video_graph
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.comfyui.run.validate import admit
+from wanworker.comfyui.run.validate import validate
 from wanworker.errors import GraphRefused, ModelNotFound
 
 
 async def test_a_good_graph_asks_for_its_own_classes_only(client: ComfyClient, server: FakeComfyUI) -> None:
-    await admit(client, video_graph())
-    await admit(client, video_graph(color=3))
+    await validate(client, video_graph())
+    await validate(client, video_graph(color=3))
 
     assert 0 == server.seen["GET /object_info"]
     assert 1 == server.seen["GET /object_info/SaveVideo"]
@@ -21,11 +21,11 @@ async def test_a_good_graph_asks_for_its_own_classes_only(client: ComfyClient, s
 
 async def test_a_model_that_came_since_is_found(client: ComfyClient, server: FakeComfyUI) -> None:
     graph = i2v_graph()
-    await admit(client, graph)
+    await validate(client, graph)
     graph["90"]["inputs"]["vae_name"] = "new.safetensors"
     server.info["VAELoader"]["input"]["required"]["vae_name"][0].append("new.safetensors")
 
-    found = await admit(client, graph)
+    found = await validate(client, graph)
 
     assert "new.safetensors" == found.graph["90"]["inputs"]["vae_name"]
 
@@ -36,7 +36,7 @@ async def test_a_missing_model_is_the_documented_error(server: FakeComfyUI) -> N
 
     async with ComfyClient(server.url, models_place="/workspace/models/") as client:
         with pytest.raises(ModelNotFound, match=r"^Model 'xyz.safetensors' not found in /workspace/models/$"):
-            await admit(client, graph)
+            await validate(client, graph)
 
     assert 0 == server.seen["POST /prompt"]
 
@@ -48,11 +48,11 @@ async def test_the_documents_own_examples_say_that_nothing_saves(client: ComfyCl
     }
 
     with pytest.raises(GraphRefused, match="no output node: add one that saves, such as SaveVideo, SaveWEBM"):
-        await admit(client, graph)
+        await validate(client, graph)
 
 
 async def test_an_unknown_class_has_near_names_from_the_whole_server(client: ComfyClient) -> None:
     graph = {"1": {"class_type": "SaveVidoe", "inputs": {}}}
 
     with pytest.raises(GraphRefused, match="nearest: 'SaveVideo'"):
-        await admit(client, graph)
+        await validate(client, graph)

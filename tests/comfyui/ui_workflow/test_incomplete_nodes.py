@@ -9,7 +9,7 @@ import pytest
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.graph.object_info import read_class
 from wanworker.comfyui.ui_workflow._incomplete_nodes import lacking, without_broken
-from wanworker.comfyui.ui_workflow._links import From, Nothing
+from wanworker.comfyui.ui_workflow._links import LinkSource, NoLink
 from wanworker.errors import GraphRefused
 
 INFO: dict[str, dict[str, Any]] = {"Save": {"output_node": True}, "Load": {}, "Decode": {}, "Anything Everywhere": {}}
@@ -36,7 +36,7 @@ def test_a_required_link_that_is_missing_is_named_with_its_reason() -> None:
     required = {"vae": ["VAE"], "latent": ["LATENT"], "text": ["STRING"], "images": ["COMFY_AUTOGROW_V3", {}]}
     its_class = read_class("Decode", {"input": {"required": required, "optional": {"mask": ["MASK"]}}})
 
-    found = list(lacking(its_class, {}, {"vae": Nothing("its source is muted"), "latent": From("1", 0)}))
+    found = list(lacking(its_class, {}, {"vae": NoLink("its source is muted"), "latent": LinkSource("1", 0)}))
 
     assert ["input 'vae': its source is muted", "input 'latent': nothing is linked to it"] == found
     assert [] == list(lacking(its_class, {"vae": ["1", 0], "latent": ["2", 0]}, {}))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, Document, Sheet, Slot, UiLink, UiNode
-from wanworker.comfyui.ui_workflow._links import UNLINKED, From, Nothing, Source, Value, source_of
+from wanworker.comfyui.ui_workflow._links import UNLINKED, LinkSource, NoLink, Source, Value, source_of
 from wanworker.comfyui.ui_workflow._subgraphs import unfold
 from wanworker.errors import GraphRefused
 
@@ -44,7 +44,7 @@ LOADER = node("1", "UNETLoader", outputs=("MODEL",))
 
 
 def test_a_plain_link_leads_to_its_node() -> None:
-    assert From("1", 0) == source(sheet(LOADER, node("2", "KSampler", ("MODEL", ("1", 0)))), "2")
+    assert LinkSource("1", 0) == source(sheet(LOADER, node("2", "KSampler", ("MODEL", ("1", 0)))), "2")
 
 
 @pytest.mark.parametrize("feed", [None, ("77", 0)])
@@ -55,7 +55,7 @@ def test_no_link_and_a_link_from_a_node_that_is_gone_feed_nothing(feed: Feed | N
 def test_reroutes_are_followed_however_many() -> None:
     chain = [node(str(at), "Reroute", ("*", (str(at - 1), 0))) for at in range(2, 3000)]
 
-    assert From("1", 0) == source(sheet(LOADER, *chain, node("end", "KSampler", ("MODEL", ("2999", 0)))), "end")
+    assert LinkSource("1", 0) == source(sheet(LOADER, *chain, node("end", "KSampler", ("MODEL", ("2999", 0)))), "end")
 
 
 def test_a_primitive_gives_its_value_even_through_a_reroute_and_muted() -> None:
@@ -70,8 +70,8 @@ def test_a_getter_takes_what_its_setter_was_given() -> None:
     getter = node("3", "GetNode", outputs=("MODEL",), values=("model",))
     top = sheet(LOADER, setter, getter, node("4", "KSampler", ("MODEL", ("3", 0)), ("MODEL", ("2", 0))))
 
-    assert From("1", 0) == source(top, "4")
-    assert From("1", 0) == source(top, "4", 1)
+    assert LinkSource("1", 0) == source(top, "4")
+    assert LinkSource("1", 0) == source(top, "4", 1)
 
 
 def test_a_getter_inside_a_subgraph_finds_the_setter_outside() -> None:
@@ -79,19 +79,19 @@ def test_a_getter_inside_a_subgraph_finds_the_setter_outside() -> None:
     inner = sheet(getter, node("2", "KSampler", ("MODEL", ("1", 0))))
     top = sheet(LOADER, node("2", "SetNode", ("MODEL", ("1", 0)), values=("model",)), node("12", "sub"))
 
-    assert From("1", 0) == source(top, "12:2", sub=inner)
+    assert LinkSource("1", 0) == source(top, "12:2", sub=inner)
 
 
 def test_a_getter_without_a_setter_says_so() -> None:
     top = sheet(node("3", "GetNode", values=("vae",)), node("4", "VAEDecode", ("VAE", ("3", 0))))
 
-    assert Nothing("its source, node 3 (GetNode), has no SetNode named 'vae'") == source(top, "4")
+    assert NoLink("its source, node 3 (GetNode), has no SetNode named 'vae'") == source(top, "4")
 
 
 def test_a_muted_node_feeds_nothing_and_is_named() -> None:
     top = sheet(node("1", "UNETLoader", mode=MUTED), node("2", "KSampler", ("MODEL", ("1", 0))))
 
-    assert Nothing("its source, node 1 (UNETLoader), is muted") == source(top, "2")
+    assert NoLink("its source, node 1 (UNETLoader), is muted") == source(top, "2")
 
 
 def test_a_bypassed_node_passes_its_input_of_the_same_number_where_it_fits() -> None:
@@ -101,21 +101,21 @@ def test_a_bypassed_node_passes_its_input_of_the_same_number_where_it_fits() -> 
         node("1", "Both", outputs=("CONDITIONING",) * 2), bypassed, node("3", "End", ("CONDITIONING", ("2", 1)))
     )
 
-    assert From("1", 1) == source(top, "3")
+    assert LinkSource("1", 1) == source(top, "3")
 
 
 def test_a_bypassed_node_passes_the_first_input_of_exactly_the_type_where_the_number_does_not_fit() -> None:
     feeds = (("CLIP", ("1", 0)), ("*", ("1", 1)), ("MODEL", ("1", 2)))
     bypassed = node("2", "Lora", *feeds, outputs=("MODEL",), mode=BYPASSED)
 
-    assert From("1", 2) == source(sheet(node("1", "Many"), bypassed, node("3", "End", ("MODEL", ("2", 0)))), "3")
+    assert LinkSource("1", 2) == source(sheet(node("1", "Many"), bypassed, node("3", "End", ("MODEL", ("2", 0)))), "3")
 
 
 def test_a_bypassed_node_passes_a_compatible_input_where_none_is_exact() -> None:
     feeds = (("CLIP", ("1", 0)), ("IMAGE,MASK", ("1", 1)))
     bypassed = node("2", "Resize", *feeds, outputs=("*",), mode=BYPASSED)
 
-    assert From("1", 1) == source(sheet(node("1", "Many"), bypassed, node("3", "End", ("MASK", ("2", 0)))), "3")
+    assert LinkSource("1", 1) == source(sheet(node("1", "Many"), bypassed, node("3", "End", ("MASK", ("2", 0)))), "3")
 
 
 def test_a_bypassed_node_passes_the_same_number_to_an_input_of_any_type() -> None:
@@ -123,21 +123,21 @@ def test_a_bypassed_node_passes_the_same_number_to_an_input_of_any_type() -> Non
     bypassed = node("2", "Any", *feeds, outputs=("CLIP", "VAE", "MODEL"), mode=BYPASSED)
     top = sheet(node("1", "Many"), bypassed, node("3", "End", ("*", ("2", 1)), ("*", ("2", 2))))
 
-    assert From("1", 1) == source(top, "3")
-    assert From("1", 0) == source(top, "3", 1)
+    assert LinkSource("1", 1) == source(top, "3")
+    assert LinkSource("1", 0) == source(top, "3", 1)
 
 
 def test_a_bypassed_node_with_nothing_that_fits_feeds_nothing() -> None:
     bypassed = node("2", "VAEEncode", ("IMAGE", ("1", 0)), ("VAE", None), outputs=("LATENT",), mode=BYPASSED)
     found = source(sheet(node("1", "LoadImage"), bypassed, node("3", "KSampler", ("LATENT", ("2", 0)))), "3")
 
-    assert Nothing("its source, node 2 (VAEEncode), is bypassed and has no input of type LATENT to pass on") == found
+    assert NoLink("its source, node 2 (VAEEncode), is bypassed and has no input of type LATENT to pass on") == found
 
 
 def test_an_input_panel_leads_to_what_feeds_the_instance_by_name() -> None:
     inner = sheet(node("2", "KSampler", ("MODEL", ("-10", 1))), inputs=("clip", "in0"))
 
-    assert From("1", 0) == source(sheet(LOADER, node("12", "sub", ("MODEL", ("1", 0)))), "12:2", sub=inner)
+    assert LinkSource("1", 0) == source(sheet(LOADER, node("12", "sub", ("MODEL", ("1", 0)))), "12:2", sub=inner)
 
 
 def test_an_input_panel_without_a_link_gives_the_instances_value_or_nothing() -> None:
@@ -154,14 +154,14 @@ def test_an_output_panel_leads_to_the_node_inside() -> None:
     inner = sheet(node("5", "VAEDecode", outputs=("IMAGE",)), output=("5", 0))
     top = sheet(node("12", "sub"), node("3", "SaveImage", ("IMAGE", ("12", 0))))
 
-    assert From("12:5", 0) == source(top, "3", sub=inner)
+    assert LinkSource("12:5", 0) == source(top, "3", sub=inner)
 
 
 def test_a_subgraph_that_links_its_panels_together_passes_its_input_on() -> None:
     inner = sheet(inputs=("in0",), output=("-10", 0))
     top = sheet(LOADER, node("12", "sub", ("MODEL", ("1", 0))), node("3", "KSampler", ("MODEL", ("12", 0))))
 
-    assert From("1", 0) == source(top, "3", sub=inner)
+    assert LinkSource("1", 0) == source(top, "3", sub=inner)
 
 
 def test_a_bypassed_instance_passes_its_input_like_any_node() -> None:
@@ -169,13 +169,13 @@ def test_a_bypassed_instance_passes_its_input_like_any_node() -> None:
     instance = node("12", "sub", ("MODEL", ("1", 0)), outputs=("MODEL",), mode=BYPASSED)
     top = sheet(LOADER, instance, node("3", "KSampler", ("MODEL", ("12", 0))))
 
-    assert From("1", 0) == source(top, "3", sub=inner)
+    assert LinkSource("1", 0) == source(top, "3", sub=inner)
 
 
 def test_an_output_panel_that_nothing_feeds_says_so() -> None:
     top = sheet(node("12", "sub"), node("3", "SaveImage", ("IMAGE", ("12", 0))))
 
-    assert Nothing("output 0 of the subgraph 'made' is linked to nothing inside") == source(top, "3", sub=sheet())
+    assert NoLink("output 0 of the subgraph 'made' is linked to nothing inside") == source(top, "3", sub=sheet())
 
 
 def test_reroutes_in_a_circle_are_refused() -> None:

@@ -9,15 +9,15 @@ import pytest
 
 from wanworker.comfyui.ui_workflow._document import Sheet, UiLink, UiNode
 from wanworker.comfyui.ui_workflow._missing_nodes import refuse_missing
-from wanworker.comfyui.ui_workflow._subgraphs import Place
+from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath
 from wanworker.errors import GraphRefused
 
 INFO: dict[str, dict[str, Any]] = {"WanImageToVideo": {}, "SaveVideo": {}}
 
 
-def live(*nodes: UiNode, linked: bool = True, path: str = "") -> Sequence[tuple[Place, UiNode]]:
+def live(*nodes: UiNode, linked: bool = True, path: str = "") -> Sequence[tuple[SubgraphPath, UiNode]]:
     links = {node.id: UiLink(node.id, node.id, 0, "save", 0) for node in nodes} if linked else {}
-    place = Place(path, Sheet("made", {node.id: node for node in nodes}, links))
+    place = SubgraphPath(path, Sheet("made", {node.id: node for node in nodes}, links))
     return [(place, node) for node in nodes]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, Document, Sheet, Slot, UiLink, UiNode
-from wanworker.comfyui.ui_workflow._subgraphs import MOST_NODES, Place, unfold
+from wanworker.comfyui.ui_workflow._subgraphs import MOST_NODES, SubgraphPath, unfold
 from wanworker.errors import GraphRefused
 
 
@@ -27,7 +27,7 @@ def promoted(*names: str) -> Sheet:
     return sheet(node("1", "Made", *slots), links=tuple(links), inputs=names)
 
 
-def inside(instance: UiNode, definition: Sheet, **others: Sheet) -> Place:
+def inside(instance: UiNode, definition: Sheet, **others: Sheet) -> SubgraphPath:
     document = Document(sheet(instance), {"sub": definition, **others})
     return unfold(document).places[f"{instance.id}:"]
 

@@ -11,8 +11,8 @@ from door import ask, refused_port
 from fakes.wan.home import write_safetensors
 from wanworker.app import Worker
 from wanworker.comfyui.client.http import ComfyClient
+from wanworker.engines._capabilities import COMFYUI
 from wanworker.engines.base import EngineRow
-from wanworker.engines.capabilities import COMFYUI
 from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.comfyui.graphs import missing_for
 from wanworker.engines.comfyui.weights import FOLDERS, FolderLists
@@ -134,7 +134,7 @@ async def test_a_model_that_came_a_moment_ago_is_found(worker, comfyui, films):
 async def test_lists_that_a_refusal_contradicts_are_dropped(worker, comfyui, films):
     await asked_for(comfyui, worker, i2v(films), "a")
     comfyui.info["VAELoader"]["input"]["required"]["vae_name"] = [["other.safetensors"]]  # the server's word at last
-    worker.roster.engine("comfyui")._client.drop_object_info()
+    worker.registry.engine("comfyui")._client.drop_object_info()
     refused, times = await asked_for(comfyui, worker, i2v(films, seed=5), "b")
     _, times_after = await asked_for(comfyui, worker, i2v(films, seed=6), "c")
 
@@ -144,7 +144,7 @@ async def test_lists_that_a_refusal_contradicts_are_dropped(worker, comfyui, fil
 
 async def test_a_server_that_came_up_again_is_asked_again(worker, comfyui, films):
     await asked_for(comfyui, worker, i2v(films), "a")
-    engine = worker.roster.engine("comfyui")
+    engine = worker.registry.engine("comfyui")
     await comfyui.die()
     await engine._server.probe()
     await comfyui.start()

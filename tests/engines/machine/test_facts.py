@@ -12,8 +12,8 @@ from fakes.comfyui_wan import WanServer
 from fakes.engine import ScriptedEngine
 from wanworker.engines import ENGINES
 from wanworker.engines.base import Readiness
-from wanworker.engines.machine.facts import FactKeeper, Machine
-from wanworker.engines.registry import Roster
+from wanworker.engines.machine.facts import Machine, MachineFacts
+from wanworker.engines.registry import EngineRegistry
 from wanworker.models.machine.gpu_kernel import KernelRun
 from wanworker.models.machine.hardware import Gpu
 
@@ -21,8 +21,8 @@ CARD = Gpu("NVIDIA GeForce RTX 5090", 32_607, "12.0", "580.95")
 
 
 @pytest.fixture
-async def roster(make_settings, comfyui):
-    made = Roster(ENGINES, make_settings(comfyui_url=comfyui.url))
+async def registry(make_settings, comfyui):
+    made = EngineRegistry(ENGINES, make_settings(comfyui_url=comfyui.url))
     yield made
     await made.close()
 
@@ -34,9 +34,9 @@ class Clock:
         return self.now
 
 
-async def test_facts_are_kept_with_their_age_until_they_are_refreshed(roster, comfyui):
+async def test_facts_are_kept_with_their_age_until_they_are_refreshed(registry, comfyui):
     clock = Clock()
-    keeper = FactKeeper(roster, clock=clock)
+    keeper = MachineFacts(registry, clock=clock)
     first, _ = await keeper.current(refresh=False)
     clock.now = 5.0
     kept, age_s = await keeper.current(refresh=False)
@@ -48,20 +48,20 @@ async def test_facts_are_kept_with_their_age_until_they_are_refreshed(roster, co
     assert comfyui.seen["GET /system_stats"] > asked
 
 
-async def test_a_server_with_the_weights_is_online_and_ready(roster):
-    facts, _ = await FactKeeper(roster).current(refresh=False)
+async def test_a_server_with_the_weights_is_online_and_ready(registry):
+    facts, _ = await MachineFacts(registry).current(refresh=False)
 
     assert facts.comfyui_status == "online"
     assert set(facts.engines["comfyui"].values()) == {"ready"}
     assert facts.can_render_real
 
 
-async def test_what_a_job_learns_of_the_server_is_told_at_once(roster, comfyui: WanServer):
-    keeper = FactKeeper(roster)
+async def test_what_a_job_learns_of_the_server_is_told_at_once(registry, comfyui: WanServer):
+    keeper = MachineFacts(registry)
     await comfyui.die()
     before, _ = await keeper.current(refresh=False)
     await comfyui.start()
-    await roster.engine("comfyui").connected(lambda _progress: None)
+    await registry.engine("comfyui").connected(lambda _progress: None)
     after, _ = await keeper.current(refresh=False)
 
     assert (before.comfyui_status, after.comfyui_status) == ("offline", "online")
@@ -70,7 +70,7 @@ async def test_what_a_job_learns_of_the_server_is_told_at_once(roster, comfyui: 
 
 async def test_a_worker_without_the_engine_is_offline(settings, tmp_path):
     engine = ScriptedEngine(tmp_path / "none.mp4", state=Readiness(missing=("weights",), lacking=("a GPU",)))
-    facts, _ = await FactKeeper(Roster((engine.row(),), settings)).current(refresh=False)
+    facts, _ = await MachineFacts(EngineRegistry((engine.row(),), settings)).current(refresh=False)
 
     assert facts.comfyui_status == "offline"
     assert facts.engines["diffusers"]["t2v-A14B"] == "weights; a GPU"
@@ -85,7 +85,7 @@ def keeper_of(settings, tmp_path, kernel, clock=None):
         return kernel(python)
 
     machine = Machine(gpus=lambda: [CARD], kernel=run, free_bytes=lambda _place: 7)
-    return FactKeeper(Roster((engine.row(),), settings), machine=machine, clock=clock or Clock())
+    return MachineFacts(EngineRegistry((engine.row(),), settings), machine=machine, clock=clock or Clock())
 
 
 async def test_a_refresh_runs_a_kernel_and_an_engine_without_one_is_not_ready(settings, tmp_path):
@@ -154,10 +154,10 @@ async def test_no_first_kernel_runs_without_a_card_or_for_the_miniature(settings
         pytest.fail("a kernel")
 
     row = ScriptedEngine(tmp_path / "none.mp4").row()
-    bare = FactKeeper(Roster((row,), settings), machine=Machine(gpus=tuple, kernel=kernel))
+    bare = MachineFacts(EngineRegistry((row,), settings), machine=Machine(gpus=tuple, kernel=kernel))
     bare.begin_kernel()
     await until(lambda: bare._first_kernel.done())
-    small = FactKeeper(Roster((row,), make_settings(engine="mini")), machine=Machine(lambda: [CARD], kernel))
+    small = MachineFacts(EngineRegistry((row,), make_settings(engine="mini")), machine=Machine(lambda: [CARD], kernel))
     small.begin_kernel()
 
     assert bare._first_kernel.exception() is None
@@ -176,7 +176,7 @@ async def test_closing_ends_the_first_kernel(settings, tmp_path):
             ended.append(True)
 
     row = ScriptedEngine(tmp_path / "none.mp4").row()
-    keeper = FactKeeper(Roster((row,), settings), machine=Machine(lambda: [CARD], kernel))
+    keeper = MachineFacts(EngineRegistry((row,), settings), machine=Machine(lambda: [CARD], kernel))
     keeper.begin_kernel()
     await begun.wait()
     await keeper.close()
@@ -207,8 +207,8 @@ async def test_a_first_look_in_the_background_is_looked_at_once(settings, tmp_pa
         go.wait(10)
         return 7
 
-    keeper = FactKeeper(
-        Roster((ScriptedEngine(tmp_path / "none.mp4").row(),), settings), machine=Machine(free_bytes=free_bytes)
+    keeper = MachineFacts(
+        EngineRegistry((ScriptedEngine(tmp_path / "none.mp4").row(),), settings), machine=Machine(free_bytes=free_bytes)
     )
     keeper.begin()
     keeper.begin()
@@ -232,8 +232,8 @@ async def test_a_first_look_that_fails_is_looked_at_again_by_who_asks(settings, 
             raise answer
         return answer
 
-    keeper = FactKeeper(
-        Roster((ScriptedEngine(tmp_path / "none.mp4").row(),), settings), machine=Machine(free_bytes=free_bytes)
+    keeper = MachineFacts(
+        EngineRegistry((ScriptedEngine(tmp_path / "none.mp4").row(),), settings), machine=Machine(free_bytes=free_bytes)
     )
     keeper.begin()
     facts, _ = await keeper.current(refresh=False)

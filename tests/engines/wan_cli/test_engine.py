@@ -16,8 +16,8 @@ import pytest
 
 from fakes.wan.home import make_home
 from fakes.wan.upstream import write_video
+from wanworker.engines._capabilities import WAN_CLI as CAPABILITIES
 from wanworker.engines.base import Rendered
-from wanworker.engines.capabilities import WAN_CLI as CAPABILITIES
 from wanworker.engines.wan_cli.engine import WanCli
 from wanworker.errors import (
     EngineError,

@@ -8,9 +8,9 @@ import pytest
 
 from fakes.other_workers import Clock, claimants, elsewhere, request
 from wanworker.errors import Interrupted, InvalidRequest, RequestIdReused, UnknownJob
+from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import PROMPT_CHARS, Job, JobStatus
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.jobs.store.owner import Owner
 
 ENDINGS = [JobStatus.ERROR, JobStatus.TIMEOUT, JobStatus.NO_OUTPUT, JobStatus.CANCELLED]
 

@@ -17,7 +17,7 @@ from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.picture import picture_size
 from wanworker.media.inputs.reader import InputReader, Source
-from wanworker.render import Order, Prepared
+from wanworker.render import PreparedSpec, RenderRequest
 from wanworker.spec import RenderSpec, size_at_aspect
 
 
@@ -27,7 +27,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     image = request.checked_image()
     spec = request.to_spec(warnings)
     call = context.call
-    order = Order(
+    order = RenderRequest(
         request=JobRequest(
             request_id=check_request_id(request.request_id) if request.request_id else call.request_id,
             runpod_id=call.runpod_id,
@@ -48,7 +48,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
 
 async def _prepare(
     spec: RenderSpec, image: Source, end_image: Source | None, context: Context, warnings: tuple[str, ...], folder: Path
-) -> Prepared:
+) -> PreparedSpec:
     """Read the pictures, then see that the server and the models are there: the documented order of checks."""
     inputs: InputReader = context.inputs
     files: dict[str, Any] = {"image": await inputs.image(image, folder, "reference_image", label="reference image")}
@@ -59,7 +59,7 @@ async def _prepare(
         files["size"] = size_at_aspect(width / height, spec.size.area, 16)
     complete = dataclasses.replace(spec, **files)
     await context.comfyui().check_models(complete, context.call.report)
-    return Prepared(complete, warnings)
+    return PreparedSpec(complete, warnings)
 
 
 ACTION = Action("comfyui_i2v", run)

@@ -18,7 +18,7 @@ from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
-from wanworker.render import Order, Prepared
+from wanworker.render import PreparedSpec, RenderRequest
 from wanworker.spec import GraphSpec
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
                 graph, remarks = await engine.checked_graph(document, call.report, sent=sent)
         return _valid(graph, [*warnings, *remarks], call.request_id)
 
-    async def prepare(folder: Path) -> Prepared:
+    async def prepare(folder: Path) -> PreparedSpec:
         uploads = await read_inputs(sources, context.inputs, folder)
         graph, remarks = await engine.checked_graph(document, call.report, sent=sent)
-        return Prepared(GraphSpec(graph, uploads), (*warnings, *remarks))
+        return PreparedSpec(GraphSpec(graph, uploads), (*warnings, *remarks))
 
-    order = Order(
+    order = RenderRequest(
         request=JobRequest(
             request_id=check_request_id(request.request_id) if request.request_id else call.request_id,
             runpod_id=call.runpod_id,

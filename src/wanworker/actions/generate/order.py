@@ -12,7 +12,7 @@ from wanworker.jobs.model import Job, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.picture import picture_size
 from wanworker.media.inputs.reader import InputReader
-from wanworker.render import Order, Prepared
+from wanworker.render import PreparedSpec, RenderRequest
 from wanworker.spec import RenderSpec, Size, Task, size_at_aspect
 
 
@@ -36,7 +36,7 @@ def generate_order(
     engine: str,
     timeout_s: float,
     queued: Job | None = None,
-) -> Order:
+) -> RenderRequest:
     """
     Return the order for *request*; everything that can be refused before a file is read is refused here.
 
@@ -45,7 +45,7 @@ def generate_order(
     """
     task = request.checked_task()
     spec = _spec(request, task, warnings)
-    return Order(
+    return RenderRequest(
         request=named,
         engine=request.engine or engine,
         timeout_s=request.timeout or timeout_s,
@@ -86,7 +86,7 @@ async def _prepare(
     inputs: InputReader,
     warnings: tuple[str, ...],
     folder: Path,
-) -> Prepared:
+) -> PreparedSpec:
     """Read the request's files into *folder*; a size that was left out takes the picture's aspect."""
     notes = list(warnings)
     files: dict[str, Any] = {}
@@ -105,7 +105,7 @@ async def _prepare(
         files["prepared_dir"] = inputs.directory(request.prepared_path, label="prepared folder", field="prepared_path")
     if not spec.size_given and "image" in files:
         files["size"] = _size_of(files["image"], task)
-    return Prepared(dataclasses.replace(spec, **files), tuple(notes))
+    return PreparedSpec(dataclasses.replace(spec, **files), tuple(notes))
 
 
 def _size_of(picture: Path, task: Task) -> Size:

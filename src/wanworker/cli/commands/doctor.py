@@ -21,7 +21,7 @@ from wanworker.models.machine.hardware import Gpu, available_memory_mib, gpus
 
 if TYPE_CHECKING:
     from wanworker.engines.base import Readiness
-    from wanworker.engines.registry import Roster
+    from wanworker.engines.registry import EngineRegistry
     from wanworker.settings import Settings
 
 _NARROWEST, _WIDEST = 80, 140
@@ -62,11 +62,11 @@ def run(args: Namespace, machine: Machine | None = None) -> int:
     from wanworker.app import Worker
 
     settings = read_settings()
-    roster = Worker.from_settings(settings).roster
+    registry = Worker.from_settings(settings).registry
     try:
-        report = examine(settings, roster, machine or Machine())
+        report = examine(settings, registry, machine or Machine())
     finally:
-        asyncio.run(roster.close())
+        asyncio.run(registry.close())
     if args.json:
         say_json(as_json(report))
     else:
@@ -75,7 +75,7 @@ def run(args: Namespace, machine: Machine | None = None) -> int:
     return 0 if report.can_render else EXIT_FAILED
 
 
-def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
+def examine(settings: Settings, registry: EngineRegistry, machine: Machine) -> Report:
     """Ask the machine and every engine; takes seconds where a kernel runs. The output folder is made if missing."""
     from wanworker.engines.machine.interpreters import interpreters, without_kernel
     from wanworker.engines.machine.weight_folders import weight_folders
@@ -83,7 +83,7 @@ def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
     kernels = {python: machine.kernel(python) for python in interpreters(settings)} if machine.gpus() else {}
     broken = without_kernel(settings, kernels)
     return Report(
-        rows=tuple(_rows(settings, roster, broken)),
+        rows=tuple(_rows(settings, registry, broken)),
         checks=(*_gpu_checks(settings, machine, kernels), *_other_checks(settings, machine)),
         damaged=damaged_in(weight_folders(settings)),
         searched=tuple(str(place) for place in settings.model_dirs),
@@ -91,21 +91,23 @@ def examine(settings: Settings, roster: Roster, machine: Machine) -> Report:
     )
 
 
-def _rows(settings: Settings, roster: Roster, broken: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+def _rows(settings: Settings, registry: EngineRegistry, broken: Mapping[str, Sequence[str]]) -> Iterator[Row]:
     from wanworker.spec import TASKS
 
     for task in TASKS:
-        for row in roster.rows:
+        for row in registry.rows:
             if task not in row.capabilities.tasks or (row.name == "mini" and not settings.mini):
                 continue
-            state = roster.readiness(row.name, task)
-            unfetched = _unfetched(settings, roster, row.name, task, state)
+            state = registry.readiness(row.name, task)
+            unfetched = _unfetched(settings, registry, row.name, task, state)
             missing = tuple(dict.fromkeys((*state.missing, *unfetched)))
             lacking = (*state.lacking, *broken.get(row.name, ()))
             yield Row(row.name, task, missing, lacking, preset_for(row.name, task) if unfetched else None)
 
 
-def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state: Readiness) -> tuple[str, ...]:
+def _unfetched(
+    settings: Settings, registry: EngineRegistry, engine: str, task: str, state: Readiness
+) -> tuple[str, ...]:
     """Return a line for each of the weights that a fetch would bring, however else the engine may be unready."""
     if engine == "wan_cli":
         from wanworker.engines.wan_cli.checkpoint import locate
@@ -115,7 +117,7 @@ def _unfetched(settings: Settings, roster: Roster, engine: str, task: str, state
     if engine == "comfyui" and (settings.comfyui_root or not state.is_ready) and not settings.comfyui_url:
         from wanworker.engines.comfyui.engine import ComfyUI
 
-        comfyui = roster.engine(engine)
+        comfyui = registry.engine(engine)
         return comfyui.missing_on_disk(task) if isinstance(comfyui, ComfyUI) else ()
     return state.missing
 

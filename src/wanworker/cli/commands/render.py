@@ -16,7 +16,7 @@ from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, Command, CommandFailed,
 from wanworker.cli._render_options import Source
 from wanworker.cli.terminal.console import say, say_json, video_facts
 from wanworker.cli.terminal.files import check_output, new_request_id, put_in_place, unfinished_beside
-from wanworker.cli.terminal.live_progress import Live
+from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.progress_bar import Bar
 from wanworker.cli.terminal.signals import run_stoppable
 from wanworker.errors import RequestError, WorkerError
@@ -90,7 +90,7 @@ async def _answer(payload: dict[str, Any], settings: Settings) -> dict[str, Any]
 
     worker = Worker.from_settings(settings)
     try:
-        async with Live(Bar.on_stderr()) as live:
+        async with LiveProgress(Bar.on_stderr()) as live:
             call = Call(payload["request_id"], None, live.report, answer_limit_bytes=sys.maxsize)
             return await worker.perform(payload, call)
     finally:

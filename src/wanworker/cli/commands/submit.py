@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from wanworker.cli import _render_options
 from wanworker.cli._base import EXIT_FAILED, Command, misused, read_settings
-from wanworker.cli.remote.target import Look, Target
+from wanworker.cli.remote.target import JobSnapshot, Target
 from wanworker.cli.terminal.console import complain, say, say_json
 from wanworker.cli.terminal.files import check_output
-from wanworker.cli.terminal.live_progress import Live
+from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.progress_bar import Bar
 from wanworker.cli.terminal.signals import run_stoppable
 
@@ -57,7 +57,7 @@ async def _submit(args: Namespace, body: Mapping[str, Any], settings: Settings) 
 
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as session:
         target = _server(args.url, session, settings) if args.url else _endpoint(args.endpoint, session, settings)
-        async with Live(Bar.on_stderr()) as live:
+        async with LiveProgress(Bar.on_stderr()) as live:
             job_id, look = await follow(target, body, live)
             live.show({"stage": "saving", "progress": 100})
             files = await save_all(target, job_id, look.pieces, args.output, force=args.force)
@@ -103,7 +103,7 @@ def _text(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret else ""
 
 
-def _show(job_id: str, look: Look, files: list[Path], *, as_json: bool) -> None:
+def _show(job_id: str, look: JobSnapshot, files: list[Path], *, as_json: bool) -> None:
     answer = _without_data(look.answer)
     if as_json:
         say_json({"job_id": job_id, "files": [str(file) for file in files], "answer": answer})

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.cli._base import CommandFailed
-from wanworker.cli.remote.target import Look, Piece, Target
+from wanworker.cli.remote.target import JobSnapshot, Piece, Target
 from wanworker.cli.terminal.console import complain
 from wanworker.cli.terminal.files import fit_name, put_in_place, unfinished_beside
-from wanworker.cli.terminal.live_progress import Live
+from wanworker.cli.terminal.live_progress import LiveProgress
 
 #: How often a job is looked at: well within RunPod's limits (2000 in 10 s), and soon enough for a person.
 LOOK_S = 1.0
@@ -23,10 +23,10 @@ _CANCEL_S = 15.0
 async def follow(
     target: Target,
     body: Mapping[str, Any],
-    live: Live,
+    live: LiveProgress,
     *,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> tuple[str, Look]:
+) -> tuple[str, JobSnapshot]:
     """
     Send *body*, wait for the job to be over, and return its id and its last Look.
 

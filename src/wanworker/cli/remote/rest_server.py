@@ -10,7 +10,7 @@ import aiohttp
 
 from wanworker.cli._base import CommandFailed
 from wanworker.cli.remote.http import Remote
-from wanworker.cli.remote.target import Look, Piece, complaint, progress_of
+from wanworker.cli.remote.target import JobSnapshot, Piece, complaint, progress_of
 
 #: A transfer that breaks off leaves the video on the server, so it is asked for again.
 _DOWNLOADS = 3
@@ -26,7 +26,7 @@ class Server:
         """POST the fields; see Target."""
         return await self._remote.post_job("generate", body, id_field="job_id")
 
-    async def look(self, job_id: str) -> Look:
+    async def look(self, job_id: str) -> JobSnapshot:
         """Ask for the status; see Target."""
         reply = await self._remote.ask("GET", f"status/{job_id}", may_miss=True)
         if reply.status == 404 or not isinstance(reply.body, Mapping):
@@ -34,14 +34,14 @@ class Server:
         answer = reply.body
         status = answer.get("status")
         if status == "queued":
-            return Look({"stage": _queued(answer.get("queue_position"))})
+            return JobSnapshot({"stage": _queued(answer.get("queue_position"))})
         if status == "completed":
             return _completed(job_id, answer)
         if status == "error":
             text, hint, code = complaint(answer)
             text = text or "The job failed, and the server does not say why."
             raise CommandFailed(text, hint=hint, code=code, request_id=job_id)
-        return Look(progress_of({"stage": status, **_told(answer)}))
+        return JobSnapshot(progress_of({"stage": status, **_told(answer)}))
 
     async def cancel(self, job_id: str) -> None:
         """Delete the job, which stops it; see Target."""
@@ -60,13 +60,13 @@ class Server:
                 return
 
 
-def _completed(job_id: str, answer: Mapping[str, Any]) -> Look:
+def _completed(job_id: str, answer: Mapping[str, Any]) -> JobSnapshot:
     """Return the answer with its video. Raises CommandFailed where the server has it no longer."""
     if not answer.get("video_ready"):
         text = f"The video of {job_id} is no longer on the server: it was downloaded or has expired."
         raise CommandFailed(text, code="EXPIRED", request_id=job_id)
     # The path by contract, not `download_url`: the key goes to no address that an answer names.
-    return Look(is_over=True, answer=answer, pieces=(Piece(f"{job_id}.mp4", url=f"download/{job_id}"),))
+    return JobSnapshot(is_over=True, answer=answer, pieces=(Piece(f"{job_id}.mp4", url=f"download/{job_id}"),))
 
 
 def _told(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from yarl import URL
 
 from wanworker.cli._base import CommandFailed, misused
 from wanworker.cli.remote.http import Remote
-from wanworker.cli.remote.target import Look, Piece, complaint, progress_of
+from wanworker.cli.remote.target import JobSnapshot, Piece, complaint, progress_of
 
 #: Where RunPod serves its endpoints.
 RUNPOD = URL("https://api.runpod.ai/v2")
@@ -45,7 +45,7 @@ class Endpoint:
             raise misused(text, hint="Put the files where a URL leads to them, and name the URLs.")
         return await self._remote.post_job("run", body, id_field="id")
 
-    async def look(self, job_id: str) -> Look:
+    async def look(self, job_id: str) -> JobSnapshot:
         """Ask /status; see Target."""
         reply = await self._remote.ask("GET", f"status/{job_id}", may_miss=True)
         if reply.status == 404 or not isinstance(reply.body, Mapping):
@@ -53,12 +53,12 @@ class Endpoint:
             raise CommandFailed(text, code="EXPIRED", request_id=job_id, hint=_ASK_AGAIN.format(job_id=job_id))
         status, output = str(reply.body.get("status", "")), reply.body.get("output")
         if status == "IN_QUEUE":
-            return Look({"stage": "in queue"})
+            return JobSnapshot({"stage": "in queue"})
         if status == "COMPLETED":
             return _completed(job_id, output)
         if status in _ENDINGS or reply.body.get("error"):
             raise _failed(job_id, status, reply.body)
-        return Look(progress_of(output))
+        return JobSnapshot(progress_of(output))
 
     async def cancel(self, job_id: str) -> None:
         """Call /cancel; see Target."""
@@ -91,17 +91,17 @@ _ENDING_HINTS = {
 }
 
 
-def _completed(job_id: str, output: object) -> Look:
+def _completed(job_id: str, output: object) -> JobSnapshot:
     """Return the answer with its files. Raises CommandFailed for the COMPLETED that has none: the answer was lost."""
     if output is None:
         text = f"RunPod lost the answer of {job_id}: it shows the job as COMPLETED, without any output."
         raise CommandFailed(text, code="LOST", request_id=job_id, hint=_ASK_AGAIN.format(job_id=job_id))
     if not isinstance(output, Mapping):
-        return Look(is_over=True, answer=output)
+        return JobSnapshot(is_over=True, answer=output)
     result, outputs = output.get("result"), output.get("outputs")
     found = [result] if isinstance(result, Mapping) else []
     found += [entry for entry in outputs if isinstance(entry, Mapping)] if isinstance(outputs, list) else []
-    return Look(is_over=True, answer=output, pieces=tuple(filter(None, map(_piece, found))))
+    return JobSnapshot(is_over=True, answer=output, pieces=tuple(filter(None, map(_piece, found))))
 
 
 def _piece(entry: Mapping[str, Any]) -> Piece | None:

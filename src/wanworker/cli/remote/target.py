@@ -23,7 +23,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class JobSnapshot:
     """Where a job is: its progress in the form that the bar draws, and, once it is over, its answer and its files."""
 
     shown: Mapping[str, Any] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Target(Protocol):
     async def start(self, body: Mapping[str, Any]) -> str:
         """Send a job and return its id."""
 
-    async def look(self, job_id: str) -> Look:
+    async def look(self, job_id: str) -> JobSnapshot:
         """Say where the job is. Raises CommandFailed for one that failed or is lost, too."""
 
     async def cancel(self, job_id: str) -> None:

@@ -14,7 +14,7 @@ from wanworker.progress import Progress
 _DRAW_S = 0.2
 
 
-class Live:
+class LiveProgress:
     """Draw *bar* from entering to leaving."""
 
     def __init__(self, bar: Bar) -> None:
@@ -23,7 +23,7 @@ class Live:
         self._started = time.monotonic()
         self._drawing: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Live:
+    async def __aenter__(self) -> LiveProgress:
         self._drawing = asyncio.create_task(self._draw())
         return self
 

@@ -12,7 +12,7 @@ from wanworker.errors import EngineError
 _log = logging.getLogger(__name__)
 
 
-async def withdraw(
+async def cancel_prompt(
     client: ComfyClient,
     prompt_id: str,
     *,

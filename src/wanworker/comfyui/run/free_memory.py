@@ -12,7 +12,7 @@ from wanworker.errors import EngineFailed
 _LITTLE_BYTES = 1 << 30
 
 
-async def unload(
+async def free_memory(
     client: ComfyClient,
     *,
     within_s: float,

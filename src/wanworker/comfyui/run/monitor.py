@@ -21,7 +21,7 @@ from wanworker.comfyui.client.http import ComfyClient, Submitted
 from wanworker.comfyui.client.websocket import listen
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.graph.problems import Problem
-from wanworker.comfyui.run._cancel import withdraw
+from wanworker.comfyui.run._cancel import cancel_prompt
 from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, RequestError
 
 #: The entry follows the news of the end within milliseconds (1 of 30 runs was too early, by 2 ms): look often, shortly.
@@ -53,7 +53,7 @@ class Finished:
     problems: tuple[Problem, ...] = ()
 
 
-async def run(
+async def run_prompt(
     client: ComfyClient,
     graph: Graph,
     *,
@@ -228,4 +228,4 @@ async def _stop(client: ComfyClient, prompt_id: str, submission: asyncio.Task[Su
     await asyncio.wait({submission}, timeout=stop_s / 2)
     if not submission.cancel():
         submission.exception()
-    await withdraw(client, prompt_id, within_s=until - loop.time())
+    await cancel_prompt(client, prompt_id, within_s=until - loop.time())

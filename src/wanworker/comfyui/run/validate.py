@@ -8,7 +8,7 @@ from wanworker.comfyui.graph.preflight import Preflight, check
 from wanworker.comfyui.graph.problems import as_error
 
 
-async def admit(client: ComfyClient, graph: Graph) -> Preflight:
+async def validate(client: ComfyClient, graph: Graph) -> Preflight:
     """
     Return the preflight of *graph*, without problems: queue its `graph`, tell the caller its `remarks`.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from wanworker.comfyui.graph.api_format import Graph, links, needed, output_nodes
 from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo
-from wanworker.comfyui.ui_workflow._links import UNLINKED, Nothing, Source
+from wanworker.comfyui.ui_workflow._links import UNLINKED, NoLink, Source
 from wanworker.comfyui.ui_workflow._widgets import is_widget
 from wanworker.errors import GraphRefused
 
@@ -21,7 +21,7 @@ def lacking(its_class: NodeClass, inputs: Mapping[str, object], sources: Mapping
     for item in its_class.inputs.values():
         if _must_be_linked(item) and item.name not in inputs:
             source = sources.get(item.name, UNLINKED)
-            yield f"input {item.name!r}: {(source if isinstance(source, Nothing) else UNLINKED).why}"
+            yield f"input {item.name!r}: {(source if isinstance(source, NoLink) else UNLINKED).why}"
 
 
 def _must_be_linked(item: NodeInput) -> bool:

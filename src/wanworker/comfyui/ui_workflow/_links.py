@@ -13,7 +13,7 @@ from typing import Any
 
 from wanworker.comfyui.graph.object_info import types_fit
 from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, UiLink, UiNode
-from wanworker.comfyui.ui_workflow._subgraphs import Place, Unfolded
+from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath, Unfolded
 from wanworker.errors import GraphRefused
 
 PRIMITIVE = "PrimitiveNode"
@@ -41,7 +41,7 @@ FRONTEND_ONLY = _PASS_THROUGH | {
 
 
 @dataclass(frozen=True, slots=True)
-class From:
+class LinkSource:
     """The input is fed by output `slot` of the node with this id in the result."""
 
     node: str
@@ -56,21 +56,21 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
+class NoLink:
     """Nothing feeds the input; `why` says so for the one who drew it."""
 
     why: str
 
 
-Source = From | Value | Nothing
-UNLINKED = Nothing("nothing is linked to it")
+Source = LinkSource | Value | NoLink
+UNLINKED = NoLink("nothing is linked to it")
 
 
 @dataclass(frozen=True, slots=True)
 class _Input:
     """Stop of the walk: input number `at` of a node. `wanted` is the type of the input where the walk began."""
 
-    place: Place
+    place: SubgraphPath
     node: UiNode
     at: int
     wanted: str | None = None
@@ -80,7 +80,7 @@ class _Input:
 class _Output:
     """Stop of the walk: output number `at` of a node."""
 
-    place: Place
+    place: SubgraphPath
     node: UiNode
     at: int
     wanted: str
@@ -89,7 +89,7 @@ class _Output:
 _Step = _Input | _Output | Source
 
 
-def source_of(unfolded: Unfolded, place: Place, node: UiNode, at: int) -> Source:
+def source_of(unfolded: Unfolded, place: SubgraphPath, node: UiNode, at: int) -> Source:
     """
     Return what feeds input number *at* of *node*.
 
@@ -115,14 +115,14 @@ def _before_input(step: _Input) -> _Step:
     return UNLINKED if link is None else _origin(step.place, link, step.wanted or slot.type)
 
 
-def _origin(place: Place, link: UiLink, wanted: str) -> _Step:
+def _origin(place: SubgraphPath, link: UiLink, wanted: str) -> _Step:
     if link.origin == place.sheet.input_panel:
         return _through_panel(place, link.origin_slot)
     origin = place.sheet.nodes.get(link.origin)
     return UNLINKED if origin is None else _Output(place, origin, link.origin_slot, wanted)
 
 
-def _through_panel(place: Place, at: int) -> _Step:
+def _through_panel(place: SubgraphPath, at: int) -> _Step:
     """Leave a subgraph by its input panel: to the instance's link, else to the value that the instance holds."""
     if place.outer is None or place.instance is None or at >= len(place.sheet.inputs):
         return UNLINKED
@@ -139,7 +139,7 @@ def _before_output(unfolded: Unfolded, step: _Output) -> _Step:
     if node.type == PRIMITIVE:
         return Value(node.values[0]) if node.values and isinstance(node.values, tuple) else UNLINKED
     if node.mode == MUTED:
-        return Nothing(f"its source, node {place.id_of(node)} ({node.type}), is muted")
+        return NoLink(f"its source, node {place.id_of(node)} ({node.type}), is muted")
     if node.mode == BYPASSED:
         return _past_bypassed(step)
     inside = unfolded.inside(place, node)
@@ -151,26 +151,26 @@ def _before_output(unfolded: Unfolded, step: _Output) -> _Step:
         return _setter_of(place, node, step.wanted)
     if node.type in FRONTEND_ONLY:
         return UNLINKED
-    return From(place.id_of(node), step.at)
+    return LinkSource(place.id_of(node), step.at)
 
 
-def _into_subgraph(inside: Place, step: _Output) -> _Step:
+def _into_subgraph(inside: SubgraphPath, step: _Output) -> _Step:
     for link in inside.sheet.links.values():
         if link.target == inside.sheet.output_panel and link.target_slot == step.at:
             return _origin(inside, link, step.wanted)
-    return Nothing(f"output {step.at} of the subgraph {inside.sheet.name!r} is linked to nothing inside")
+    return NoLink(f"output {step.at} of the subgraph {inside.sheet.name!r} is linked to nothing inside")
 
 
-def _setter_of(place: Place, getter: UiNode, wanted: str) -> _Step:
+def _setter_of(place: SubgraphPath, getter: UiNode, wanted: str) -> _Step:
     """Find the SetNode with the getter's name, on its sheet or on one around it."""
     name = getter.values[0] if getter.values and isinstance(getter.values, tuple) else getter.title
-    around: Place | None = place
+    around: SubgraphPath | None = place
     while around is not None:
         for node in around.sheet.nodes.values():
             if node.type == _SETTER and isinstance(node.values, tuple) and node.values[:1] == (name,):
                 return _Input(around, node, 0, wanted)
         around = around.outer
-    return Nothing(f"its source, node {place.id_of(getter)} ({_GETTER}), has no {_SETTER} named {name!r}")
+    return NoLink(f"its source, node {place.id_of(getter)} ({_GETTER}), has no {_SETTER} named {name!r}")
 
 
 def _past_bypassed(step: _Output) -> _Step:
@@ -192,7 +192,7 @@ def _past_bypassed(step: _Output) -> _Step:
     if exact or fitting:
         return _Input(step.place, node, (exact or fitting)[0])
     where = f"node {step.place.id_of(node)} ({node.type})"
-    return Nothing(f"its source, {where}, is bypassed and has no input of type {wanted} to pass on")
+    return NoLink(f"its source, {where}, is bypassed and has no input of type {wanted} to pass on")
 
 
 def _fit(left: str, right: str) -> bool:

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 
 from wanworker.comfyui.graph.object_info import ObjectInfo, nearest
 from wanworker.comfyui.ui_workflow._document import UiNode
-from wanworker.comfyui.ui_workflow._subgraphs import Place
+from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath
 from wanworker.errors import GraphRefused
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -24,7 +24,7 @@ _ALIKE = 0.7
 _MOST_NODES, _MOST_CLASSES = 3, 30
 
 
-def refuse_missing(live: Sequence[tuple[Place, UiNode]], info: ObjectInfo) -> tuple[str, ...]:
+def refuse_missing(live: Sequence[tuple[SubgraphPath, UiNode]], info: ObjectInfo) -> tuple[str, ...]:
     """
     Return a warning for every node of unknown class that is linked to nothing: a label, a switch of the browser's.
 
@@ -40,12 +40,12 @@ def refuse_missing(live: Sequence[tuple[Place, UiNode]], info: ObjectInfo) -> tu
     )
 
 
-def _is_linked(place: Place, node: UiNode) -> bool:
+def _is_linked(place: SubgraphPath, node: UiNode) -> bool:
     return any(node.id in {link.origin, link.target} for link in place.sheet.links.values())
 
 
-def _refusal(missing: list[tuple[Place, UiNode]], info: ObjectInfo) -> GraphRefused:
-    by_class: dict[str, list[tuple[Place, UiNode]]] = {}
+def _refusal(missing: list[tuple[SubgraphPath, UiNode]], info: ObjectInfo) -> GraphRefused:
+    by_class: dict[str, list[tuple[SubgraphPath, UiNode]]] = {}
     for place, node in missing:
         by_class.setdefault(node.type, []).append((place, node))
     lines = [_line(name, nodes, info) for name, nodes in list(by_class.items())[:_MOST_CLASSES]]
@@ -55,7 +55,7 @@ def _refusal(missing: list[tuple[Place, UiNode]], info: ObjectInfo) -> GraphRefu
     return GraphRefused(message, hint=_hint(missing), field="workflow")
 
 
-def _line(name: str, nodes: list[tuple[Place, UiNode]], info: ObjectInfo) -> str:
+def _line(name: str, nodes: list[tuple[SubgraphPath, UiNode]], info: ObjectInfo) -> str:
     places = ", ".join(_named(place, node, with_class=False) for place, node in nodes[:_MOST_NODES])
     more = f" and {len(nodes) - _MOST_NODES} more" if len(nodes) > _MOST_NODES else ""
     if name.startswith(_GROUP_NODE):
@@ -78,13 +78,13 @@ def _origin(node: UiNode) -> str:
     return f"; part of ComfyUI itself, saved with {version}" if isinstance(version, str) else "; part of ComfyUI itself"
 
 
-def _named(place: Place, node: UiNode, *, with_class: bool = True) -> str:
+def _named(place: SubgraphPath, node: UiNode, *, with_class: bool = True) -> str:
     name = f"node {place.id_of(node)}"
     name += f" ({node.type})" if with_class else ""
     return f"{name} {node.title!r}" if node.title and node.title != node.type else name
 
 
-def _hint(missing: list[tuple[Place, UiNode]]) -> str:
+def _hint(missing: list[tuple[SubgraphPath, UiNode]]) -> str:
     types = {node.type for _, node in missing}
     if any(name.startswith(_GROUP_NODE) for name in types):
         return "Open the workflow in ComfyUI, convert its group nodes to subgraphs or nodes, and save it again."

@@ -26,7 +26,7 @@ Widget = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class SubgraphPath:
     """
     One sheet where it is used: the workflow, or a subgraph inside one of its instances.
 
@@ -37,7 +37,7 @@ class Place:
     path: str
     sheet: Sheet
     instance: UiNode | None = None
-    outer: Place | None = None
+    outer: SubgraphPath | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[Widget, Any] = field(default_factory=dict)
 
@@ -50,10 +50,10 @@ class Place:
 class Unfolded:
     """Every live place by its path, and every node in it in the file's order; instances are places, not nodes."""
 
-    places: Mapping[str, Place]
-    nodes: tuple[tuple[Place, UiNode], ...]
+    places: Mapping[str, SubgraphPath]
+    nodes: tuple[tuple[SubgraphPath, UiNode], ...]
 
-    def inside(self, place: Place, node: UiNode) -> Place | None:
+    def inside(self, place: SubgraphPath, node: UiNode) -> SubgraphPath | None:
         """Return the place inside *node*, None where it is no live instance of a subgraph."""
         return self.places.get(f"{place.id_of(node)}:")
 
@@ -64,13 +64,15 @@ def unfold(document: Document) -> Unfolded:
 
     Raises GraphRefused where more than 10,000 nodes come out.
     """
-    places: dict[str, Place] = {}
-    nodes: list[tuple[Place, UiNode]] = []
-    _unfold_into(Place("", document.top), document, places, nodes)
+    places: dict[str, SubgraphPath] = {}
+    nodes: list[tuple[SubgraphPath, UiNode]] = []
+    _unfold_into(SubgraphPath("", document.top), document, places, nodes)
     return Unfolded(places, tuple(nodes))
 
 
-def _unfold_into(place: Place, document: Document, places: dict[str, Place], nodes: list[tuple[Place, UiNode]]) -> None:
+def _unfold_into(
+    place: SubgraphPath, document: Document, places: dict[str, SubgraphPath], nodes: list[tuple[SubgraphPath, UiNode]]
+) -> None:
     places[place.path] = place
     for node in place.sheet.nodes.values():
         sheet = document.subgraphs.get(node.type)
@@ -82,10 +84,10 @@ def _unfold_into(place: Place, document: Document, places: dict[str, Place], nod
             raise GraphRefused(f"The workflow has more than {MOST_NODES} nodes once its subgraphs are unfolded.")
 
 
-def _place_inside(place: Place, instance: UiNode, sheet: Sheet, document: Document) -> Place:
+def _place_inside(place: SubgraphPath, instance: UiNode, sheet: Sheet, document: Document) -> SubgraphPath:
     given, overrides = _held_values(instance, sheet, document)
     given |= {widget: value for (node, widget), value in place.overrides.items() if node == instance.id}
-    return Place(f"{place.id_of(instance)}:", sheet, instance, place, given, overrides)
+    return SubgraphPath(f"{place.id_of(instance)}:", sheet, instance, place, given, overrides)
 
 
 def _held_values(instance: UiNode, sheet: Sheet, document: Document) -> tuple[dict[str, Any], dict[Widget, Any]]:

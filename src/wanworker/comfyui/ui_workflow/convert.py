@@ -19,9 +19,9 @@ from wanworker.comfyui.graph.object_info import NodeClass, ObjectInfo, read_clas
 from wanworker.comfyui.graph.problems import shown
 from wanworker.comfyui.ui_workflow._document import UiNode, read_document
 from wanworker.comfyui.ui_workflow._incomplete_nodes import lacking, without_broken
-from wanworker.comfyui.ui_workflow._links import FRONTEND_ONLY, UNLINKED, From, Nothing, Source, Value, source_of
+from wanworker.comfyui.ui_workflow._links import FRONTEND_ONLY, UNLINKED, LinkSource, NoLink, Source, Value, source_of
 from wanworker.comfyui.ui_workflow._missing_nodes import refuse_missing
-from wanworker.comfyui.ui_workflow._subgraphs import Place, Unfolded, unfold
+from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath, Unfolded, unfold
 from wanworker.comfyui.ui_workflow._widgets import is_widget, named_values
 
 #: `{red|blue}`, of which the browser picks one at random before it sends a text.
@@ -74,16 +74,16 @@ def api_graph(ui: Mapping[str, Any], object_info: ObjectInfo) -> Converted:
     return Converted(graph, (*draft.warnings, *warnings))
 
 
-def _live(unfolded: Unfolded) -> Iterator[tuple[Place, UiNode]]:
+def _live(unfolded: Unfolded) -> Iterator[tuple[SubgraphPath, UiNode]]:
     for place, node in unfolded.nodes:
         if node.is_live and node.type not in FRONTEND_ONLY:
             yield place, node
 
 
-def _add(draft: _Draft, unfolded: Unfolded, place: Place, node: UiNode, info: ObjectInfo) -> None:
+def _add(draft: _Draft, unfolded: Unfolded, place: SubgraphPath, node: UiNode, info: ObjectInfo) -> None:
     key, its_class = place.id_of(node), read_class(node.type, info[node.type])
     sources = {slot.widget or slot.name: source_of(unfolded, place, node, at) for at, slot in enumerate(node.inputs)}
-    linked = {name: source for name, source in sources.items() if not isinstance(source, Nothing)}
+    linked = {name: source for name, source in sources.items() if not isinstance(source, NoLink)}
     inputs, warnings = _widget_inputs(place, node, its_class, frozenset(linked))
     inputs |= {name: _as_input(source) for name, source in linked.items()}
     title = node.title or info[node.type].get("display_name") or node.type
@@ -99,7 +99,7 @@ def _cut_off(its_class: NodeClass, sources: Mapping[str, Source]) -> Iterator[st
     """Tell of links that led to a muted or bypassed node where the node runs without them."""
     for name, source in sources.items():
         item = its_class.inputs.get(name)
-        if item is None or not isinstance(source, Nothing) or source == UNLINKED:
+        if item is None or not isinstance(source, NoLink) or source == UNLINKED:
             continue
         if is_widget(item):
             yield f"{name} keeps its own value: {source.why}"
@@ -115,7 +115,7 @@ def _unknown_inputs(its_class: NodeClass, linked: Mapping[str, object]) -> Itera
 
 
 def _widget_inputs(
-    place: Place, node: UiNode, its_class: NodeClass, linked: frozenset[str]
+    place: SubgraphPath, node: UiNode, its_class: NodeClass, linked: frozenset[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the values of the widgets that no link feeds, in the class's order, and what is to be said of them."""
     named = named_values(node, its_class)
@@ -141,8 +141,8 @@ def _wildcards(name: str, value: object, its_class: NodeClass) -> Iterator[str]:
         yield f"{name} has {shown(found[0])}, of which a browser picks one at random: sent as written"
 
 
-def _as_input(source: From | Value) -> Any:
-    return [source.node, source.slot] if isinstance(source, From) else _wrapped(source.value)
+def _as_input(source: LinkSource | Value) -> Any:
+    return [source.node, source.slot] if isinstance(source, LinkSource) else _wrapped(source.value)
 
 
 def _wrapped(value: Any) -> Any:

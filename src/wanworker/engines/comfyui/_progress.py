@@ -8,8 +8,7 @@ from collections.abc import Callable
 from wanworker.comfyui.client.events import Event, Preview
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import Graph
-from wanworker.comfyui.run.monitor import Finished
-from wanworker.comfyui.run.monitor import run as watch
+from wanworker.comfyui.run.monitor import Finished, run_prompt
 from wanworker.comfyui.run.progress import RunProgress
 from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
@@ -17,7 +16,7 @@ from wanworker.progress import Progress
 
 
 async def followed(client: ComfyClient, graph: Graph, report: Report, *, clock: Callable[[], float]) -> Finished:
-    """Run *graph* under ids of its own and return how it finished; see watch.run for what it raises."""
+    """Run *graph* under ids of its own and return how it finished; see run_prompt for what it raises."""
     progress = RunProgress(graph, clock=clock)
     latest = Progress("sampling", 0.0)
 
@@ -30,4 +29,4 @@ async def followed(client: ComfyClient, graph: Graph, report: Report, *, clock: 
             report(now)
 
     prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())
-    return await watch(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear)
+    return await run_prompt(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear)

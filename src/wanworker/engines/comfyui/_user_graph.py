@@ -11,7 +11,7 @@ from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import Graph, is_ui_format, read_graph
 from wanworker.comfyui.graph.preflight import Preflight, check
 from wanworker.comfyui.graph.problems import as_error
-from wanworker.comfyui.run.validate import admit
+from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.ui_workflow.convert import api_graph
 from wanworker.errors import GraphRefused
 from wanworker.spec import Upload
@@ -42,7 +42,7 @@ async def checked_graph(
 
 async def _admitted(client: ComfyClient, graph: Graph, sent: Collection[str]) -> Preflight:
     try:
-        return await admit(client, graph)
+        return await validate(client, graph)
     except GraphRefused:
         if not sent:
             raise

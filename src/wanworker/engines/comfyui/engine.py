@@ -11,9 +11,9 @@ from typing import Any
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import Graph, with_prefix, with_uploads
-from wanworker.comfyui.run.free_memory import unload
+from wanworker.comfyui.run.free_memory import free_memory
 from wanworker.comfyui.run.monitor import Finished
-from wanworker.comfyui.run.validate import admit
+from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.comfyui._inputs import sent_inputs
@@ -105,7 +105,7 @@ class ComfyUI:
         async def run(run_id: str) -> Rendered:
             client = await self.connected(report)
             filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id), run_id)
-            admitted = await admit(client, filled.graph)
+            admitted = await validate(client, filled.graph)
             finished = await followed(client, admitted.graph, report, clock=self._clock)
             await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
             return Rendered(filled.model, (*filled.warnings, *admitted.remarks), self._timings(finished))
@@ -133,7 +133,7 @@ class ComfyUI:
             graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
             unused = [f"{each.name} was sent and no node reads it." for each in spec.uploads if each.name not in used]
             # Checked when it came in; since then the server may be another one.
-            admitted = await admit(client, graph)
+            admitted = await validate(client, graph)
             classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
             graph = with_prefix(admitted.graph, classes, run_id)
             finished = await followed(client, graph, report, clock=self._clock)
@@ -184,7 +184,7 @@ class ComfyUI:
         A start under way goes on: it loads no weights.
         """
         if self.renders_on_gpu() and await self._server.probe() == "online":
-            await unload(self._own_client(), within_s=_UNLOAD_S)
+            await free_memory(self._own_client(), within_s=_UNLOAD_S)
 
     async def close(self) -> None:
         """End our own server and all connections."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from wanworker.engines.machine.interpreters import interpreters, kernel_beside, without_kernel
 from wanworker.engines.machine.weight_folders import weight_folders
 from wanworker.engines.preload import Preload
-from wanworker.engines.registry import Roster
+from wanworker.engines.registry import EngineRegistry
 from wanworker.models.files.damage import Damaged, damaged_in
 from wanworker.models.hub.fetch import free_on_disk
 from wanworker.models.machine.gpu_kernel import KernelRun
@@ -74,18 +74,18 @@ class Facts:
         return any("ready" in tasks.values() for name, tasks in self.engines.items() if name != "mini")
 
 
-class FactKeeper:
+class MachineFacts:
     """Answer from the last look; look again when asked to, or when there was none yet."""
 
     def __init__(
         self,
-        roster: Roster,
+        registry: EngineRegistry,
         *,
         preloads: Callable[[], tuple[Preload, ...]] = tuple,
         machine: Machine = Machine(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._roster = roster
+        self._registry = registry
         self._preloads = preloads
         self._machine = machine
         self._clock = clock
@@ -105,7 +105,7 @@ class FactKeeper:
 
         Never waits, and runs none where there is no GPU or every job goes to the miniature. Wants a running loop.
         """
-        if self._first_kernel is None and self._roster.settings.engine != "mini":
+        if self._first_kernel is None and self._registry.settings.engine != "mini":
             self._first_kernel = asyncio.create_task(self._run_first_kernel())
 
     async def close(self) -> None:
@@ -136,7 +136,7 @@ class FactKeeper:
             await self.look()
         assert self._kept is not None, "a look that does not raise keeps what it saw"
         facts, seen = self._kept
-        engine = _comfyui(self._roster)
+        engine = _comfyui(self._registry)
         status = facts.comfyui_status if engine is None else engine.status
         newest = dataclasses.replace(
             facts, comfyui_status=status, kernels=self._known_kernels(), preloads=self._preloads()
@@ -145,7 +145,7 @@ class FactKeeper:
 
     async def look(self) -> None:
         """Look at everything but the kernels, and keep it."""
-        server = await _asked_comfyui(self._roster)
+        server = await _asked_comfyui(self._registry)
         facts = await asyncio.to_thread(self._looked, server)
         self._kept = (facts, self._clock())
 
@@ -156,10 +156,10 @@ class FactKeeper:
             log.exception("the engines could not be looked at")
 
     def _looked(self, server: Status) -> Facts:
-        settings = self._roster.settings
+        settings = self._registry.settings
         lacks = without_kernel(settings, {python: run for python, (run, _) in self._kernels.items()})
         return Facts(
-            engines=_engine_words(self._roster, lacks),
+            engines=_engine_words(self._registry, lacks),
             gpus=tuple(self._machine.gpus()),
             comfyui_status=server,
             damaged=damaged_in(weight_folders(settings)),
@@ -170,7 +170,7 @@ class FactKeeper:
         """Run one kernel after the other: two at once would be slower, and each wants memory of the card."""
         if not await asyncio.to_thread(self._machine.gpus):
             return
-        for python in interpreters(self._roster.settings):
+        for python in interpreters(self._registry.settings):
             self.note_kernel(python, await self._machine.kernel(python))
 
     async def _run_first_kernel(self) -> None:
@@ -185,25 +185,25 @@ class FactKeeper:
             log.exception("no kernel could be run")
 
     def _known_kernels(self) -> tuple[Kernel, ...]:
-        engines = interpreters(self._roster.settings) if self._kernels else {}
+        engines = interpreters(self._registry.settings) if self._kernels else {}
         return tuple(
             Kernel(python, engines.get(python, ()), run, self._clock() - seen)
             for python, (run, seen) in self._kernels.items()
         )
 
 
-def _comfyui(roster: Roster) -> ComfyUI | None:
+def _comfyui(registry: EngineRegistry) -> ComfyUI | None:
     """Return the ComfyUI engine of this worker; a worker may be built without."""
-    if not any(row.name == "comfyui" for row in roster.rows):
+    if not any(row.name == "comfyui" for row in registry.rows):
         return None
     from wanworker.engines.comfyui.engine import ComfyUI  # not at the worker's start
 
-    engine = roster.engine("comfyui")
+    engine = registry.engine("comfyui")
     return engine if isinstance(engine, ComfyUI) else None
 
 
-async def _asked_comfyui(roster: Roster) -> Status:
-    engine = _comfyui(roster)
+async def _asked_comfyui(registry: EngineRegistry) -> Status:
+    engine = _comfyui(registry)
     if engine is None:
         return "offline"
     try:
@@ -213,10 +213,10 @@ async def _asked_comfyui(roster: Roster) -> Status:
         return engine.status
 
 
-def _engine_words(roster: Roster, lacks: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
+def _engine_words(registry: EngineRegistry, lacks: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
     words: dict[str, dict[str, str]] = {}
-    for row in roster.rows:
-        states = {task: roster.readiness(row.name, task) for task in TASKS if task in row.capabilities.tasks}
+    for row in registry.rows:
+        states = {task: registry.readiness(row.name, task) for task in TASKS if task in row.capabilities.tasks}
         said = {task: (*state.missing, *state.lacking, *lacks.get(row.name, ())) for task, state in states.items()}
         words[row.name] = {task: "; ".join(lines) or "ready" for task, lines in said.items()}
     return words

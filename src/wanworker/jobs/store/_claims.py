@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wanworker.errors import RequestIdReused
+from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import PROMPT_CHARS, Job, JobStatus, check_request_id
 from wanworker.jobs.store._index import Index
 from wanworker.jobs.store._records import Records
-from wanworker.jobs.store.owner import Owner
 
 # A worker that has made its mark writes the record at once. One that takes longer than 5 s died in between.
 _RECORD_STEP_S = 0.02

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from wanworker.errors import Interrupted, InvalidRequest, UnknownJob
+from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import Job, JobChanges, is_request_id
 from wanworker.jobs.store._claims import Claim, Claims, JobRequest
 from wanworker.jobs.store._index import Index
 from wanworker.jobs.store._records import Records
 from wanworker.jobs.store.disk import Disk, Write, write_durably
-from wanworker.jobs.store.owner import Owner
 
 __all__ = ["Claim", "JobRequest", "JobStore", "Page"]
 

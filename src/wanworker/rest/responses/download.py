@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from wanworker.media.disk import in_thread
 from wanworker.rest.http.connection import STATE_KEY, Connection
-from wanworker.rest.service.jobs import Desk, gone
+from wanworker.rest.service.jobs import JobService, gone
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +76,15 @@ async def _until_left(receive: Receive, has_left: asyncio.Event) -> None:
 class Downloads:
     """Hand out videos and, with *once*, remove each after one complete transfer."""
 
-    def __init__(self, desk: Desk, *, once: bool, grace_s: float = GRACE_S) -> None:
-        self._desk = desk
+    def __init__(self, service: JobService, *, once: bool, grace_s: float = GRACE_S) -> None:
+        self._service = service
         self._once = once
         self._grace_s = grace_s
         self._leaving: dict[str, asyncio.Task[None]] = {}
 
     async def respond(self, request: Request, request_id: str) -> FileResponse:
         """Return the response with the video of a job. Raises UnknownJob, NotReady, Gone."""
-        path = await self._desk.video(request_id)
+        path = await self._service.video(request_id)
         connection: Connection | None = getattr(request.state, STATE_KEY, None)
 
         def completed() -> None:
@@ -106,7 +106,7 @@ class Downloads:
     def _let_go(self, request_id: str, path: Path, connection: Connection | None) -> None:
         if request_id in self._leaving:
             return  # a second client took it at the same time
-        self._desk.take(request_id)
+        self._service.take(request_id)
         ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if connection is None:
             ended.set_result(True)
@@ -131,4 +131,4 @@ class Downloads:
             await in_thread(path.unlink, missing_ok=True)
         else:
             log.info("the transfer of job %s broke off: its video stays", request_id)
-            self._desk.untake(request_id)
+            self._service.untake(request_id)

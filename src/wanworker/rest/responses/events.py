@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from wanworker.errors import UnknownJob
-from wanworker.rest.service.jobs import Desk
+from wanworker.rest.service.jobs import JobService
 from wanworker.serverless.answer import strict
 
 #: A comment after so much silence keeps proxies from closing the connection.
@@ -21,7 +21,7 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 async def events(
-    desk: Desk,
+    service: JobService,
     request_id: str,
     *,
     keepalive_s: float = KEEPALIVE_S,
@@ -33,10 +33,10 @@ async def events(
     sent: dict[str, Any] = {}
     silent_s = 0.0
     while True:
-        live = desk.live(request_id)
+        live = service.live(request_id)
         changed = live.changed if live is not None else None
         try:
-            status = await desk.status(request_id)
+            status = await service.status(request_id)
         except UnknownJob:
             yield _event("deleted", {"job_id": request_id, "status": "deleted"})
             return

@@ -39,7 +39,7 @@ class Health(BaseModel):
     queue: Queue
 
 
-class HealthDesk:
+class HealthService:
     """Keep the facts fresh and answer from them at once."""
 
     def __init__(self, worker: Worker, runner: Runner, *, refresh_s: float = _REFRESH_S) -> None:

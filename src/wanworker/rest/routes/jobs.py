@@ -15,11 +15,11 @@ from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_fields
 from wanworker.rest.responses.download import Downloads
 from wanworker.rest.responses.events import events
-from wanworker.rest.responses.health import Health, HealthDesk
+from wanworker.rest.responses.health import Health, HealthService
 from wanworker.rest.responses.metrics import CONTENT_TYPE, Metrics
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.status import Status
-from wanworker.rest.service.jobs import Desk
+from wanworker.rest.service.jobs import JobService
 
 
 class Started(BaseModel):
@@ -90,7 +90,7 @@ def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in field.items() if name not in {"anyOf", "default"}} | kind
 
 
-def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
+def job_routes(service: JobService, downloads: Downloads, metrics: Metrics) -> APIRouter:
     """Return the documented routes of jobs, and their events and previews."""
     router = APIRouter(tags=["jobs"])
 
@@ -101,14 +101,14 @@ def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
     )
     async def generate(request: Request) -> Response:
         """Queue a video."""
-        started = await desk.submit(await read_fields(request))
+        started = await service.submit(await read_fields(request))
         metrics.submitted()
         return answer(started)
 
     @router.get("/status/{job_id}", responses={200: {"model": Status}, **responses(401, 404)})
     async def status(job_id: str) -> Response:
         """Say where a job is."""
-        return answer(await desk.status(job_id))
+        return answer(await service.status(job_id))
 
     @router.head("/download/{job_id}", include_in_schema=False)
     @router.get(
@@ -126,12 +126,12 @@ def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
         cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
     ) -> Response:
         """List jobs, newest first."""
-        return answer(await desk.listing(limit, cursor))
+        return answer(await service.listing(limit, cursor))
 
     @router.delete("/jobs/{job_id}", responses={200: {"model": Deleted}, **responses(401, 404)})
     async def delete(job_id: str) -> Response:
         """Stop a job if it has not ended, and remove it and its video."""
-        await desk.delete(job_id)
+        await service.delete(job_id)
         return answer({"job_id": job_id, "deleted": True})
 
     @router.get(
@@ -141,9 +141,9 @@ def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
     )
     async def job_events(job_id: str) -> Response:
         """Follow a job: `progress` events until `completed`, `error` or `deleted`; data is the JSON of /status."""
-        await desk.find(job_id)
+        await service.find(job_id)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(events(desk, job_id), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(events(service, job_id), media_type="text/event-stream", headers=headers)
 
     @router.get(
         "/preview/{job_id}",
@@ -152,7 +152,7 @@ def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
     )
     async def preview(job_id: str) -> Response:
         """Return a picture of the render so far."""
-        live = desk.live(job_id)
+        live = service.live(job_id)
         if live is None or live.preview is None:
             raise UnknownJob(f"There is no preview of job {job_id[:80]!r} now.")
         return Response(live.preview.image, media_type=live.preview.mime, headers={"Cache-Control": "no-store"})
@@ -160,7 +160,7 @@ def job_routes(desk: Desk, downloads: Downloads, metrics: Metrics) -> APIRouter:
     return router
 
 
-def server_routes(desk: Desk, health: HealthDesk, metrics: Metrics) -> APIRouter:
+def server_routes(service: JobService, health: HealthService, metrics: Metrics) -> APIRouter:
     """Return what tells of the server itself."""
     router = APIRouter(tags=["server"])
 
@@ -187,7 +187,7 @@ def server_routes(desk: Desk, health: HealthDesk, metrics: Metrics) -> APIRouter
     )
     async def exposition() -> Response:
         """Return counters for Prometheus."""
-        runner = desk.runner
+        runner = service.runner
         running = int(runner.running is not None)
         text = metrics.text(waiting=runner.waiting, running=running, limit=runner.limit)
         return Response(text, media_type=CONTENT_TYPE)

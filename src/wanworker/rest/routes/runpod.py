@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_object
-from wanworker.rest.service.runpod_jobs import Face
+from wanworker.rest.service.runpod_jobs import RunPodJobs
 
 #: RunPod's bounds on `?wait=`, in milliseconds.
 _WAIT_MS = Query(ge=1000, le=300_000)
@@ -42,30 +42,30 @@ _BODY = {
 _ANSWER: dict[int | str, dict[str, Any]] = {200: {"model": RunPodJob}}
 
 
-def face_routes(face: Face) -> APIRouter:
+def face_routes(runpod_jobs: RunPodJobs) -> APIRouter:
     """Return the routes over *face*."""
     router = APIRouter(prefix="/v2/{endpoint}", tags=["runpod"])
 
     @router.post("/run", responses={**_ANSWER, **responses(401, 413, 422, 429)}, openapi_extra=_BODY)
     async def run(endpoint: str, request: Request) -> Response:  # noqa: ARG001 - any endpoint's name leads here
         """Start a job."""
-        job_id = face.start(await read_object(request), is_sync=False)
+        job_id = runpod_jobs.start(await read_object(request), is_sync=False)
         return answer({"id": job_id, "status": "IN_QUEUE"})
 
     @router.post("/runsync", responses={**_ANSWER, **responses(401, 413, 422, 429)}, openapi_extra=_BODY)
     async def runsync(endpoint: str, request: Request, wait: Annotated[int, _WAIT_MS] = 90_000) -> Response:  # noqa: ARG001
         """Start a job and wait for its answer; after `wait` milliseconds its status comes instead."""
-        job_id = face.start(await read_object(request), is_sync=True)
-        return answer(await face.wait(job_id, wait / 1000))
+        job_id = runpod_jobs.start(await read_object(request), is_sync=True)
+        return answer(await runpod_jobs.wait(job_id, wait / 1000))
 
     @router.get("/status/{job_id}", responses={**_ANSWER, **responses(401, 404)})
     async def status(endpoint: str, job_id: str) -> Response:  # noqa: ARG001
         """Say where a job is."""
-        return answer(face.status(job_id))
+        return answer(runpod_jobs.status(job_id))
 
     @router.post("/cancel/{job_id}", responses={**_ANSWER, **responses(401, 404)})
     async def cancel(endpoint: str, job_id: str) -> Response:  # noqa: ARG001
         """Stop a job."""
-        return answer(await face.cancel(job_id))
+        return answer(await runpod_jobs.cancel(job_id))
 
     return router

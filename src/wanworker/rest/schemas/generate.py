@@ -95,7 +95,9 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def fitted(fields: dict[str, Any], left_out: list[str], *, is_fastwan: bool) -> tuple[dict[str, Any], list[str]]:
+def with_engine_defaults(
+    fields: dict[str, Any], left_out: list[str], *, is_fastwan: bool
+) -> tuple[dict[str, Any], list[str]]:
     """
     Return *fields* for the engine that renders: FastWAN's graph, or another model with its own steps and guidance.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from wanworker.jobs.model import Job, JobStatus
-from wanworker.jobs.runner import Live
+from wanworker.jobs.runner import ActiveJob
 
 #: The documented words.
 Word = Literal["queued", "processing", "completed", "error"]
@@ -76,7 +76,9 @@ class Status(BaseModel):
     preview_url: str | None = Field(default=None, description="A picture of the render so far, where there is one.")
 
 
-def status_of(job: Job, *, live: Live | None = None, position: int | None = None, has_video: bool) -> dict[str, Any]:
+def status_of(
+    job: Job, *, live: ActiveJob | None = None, position: int | None = None, has_video: bool
+) -> dict[str, Any]:
     """
     Return the JSON of *job*; *live* is its newer state where it waits or renders in this process.
 
@@ -113,14 +115,14 @@ def status_of(job: Job, *, live: Live | None = None, position: int | None = None
     }
 
 
-def _percent(job: Job, live: Live | None) -> float:
+def _percent(job: Job, live: ActiveJob | None) -> float:
     if job.status is JobStatus.COMPLETED:
         return 100.0
     recorded = job.progress.get("progress")
     return max(float(recorded) if isinstance(recorded, int | float) else 0.0, live.percent if live else 0.0)
 
 
-def _activity(job: Job, live: Live | None) -> dict[str, Any]:
+def _activity(job: Job, live: ActiveJob | None) -> dict[str, Any]:
     now = live.progress.to_json() if live is not None and live.progress is not None else job.progress
     return {name: now.get(name) for name in ("stage", "step", "steps", "eta_s")}
 

@@ -16,10 +16,10 @@ from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.comfyui.graphs import missing_for
 from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import Job
-from wanworker.jobs.pending_requests import KeptRequests
+from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import InputReader
-from wanworker.rest.schemas.generate import fitted
+from wanworker.rest.schemas.generate import with_engine_defaults
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ ACTION = "rest"
 _FASTWAN = "ti2v-5B-fastwan"
 
 
-class Rendering:
+class QueueExecutor:
     """Render a kept request with the worker's own renderer; FastWAN on ComfyUI wherever that can be had."""
 
-    def __init__(self, worker: Worker, kept: KeptRequests) -> None:
+    def __init__(self, worker: Worker, kept: PendingRequests) -> None:
         self._worker = worker
         self._kept = kept
         self._inputs = InputReader(allow_hosts=worker.settings.allow_hosts, roots=(kept.folder,))
@@ -46,7 +46,7 @@ class Rendering:
         settings = self._worker.settings
         asked = kept["fields"].get("engine") or settings.engine
         is_fastwan = asked in {"auto", "comfyui"} and await asyncio.to_thread(self.has_fastwan)
-        fields, remarks = fitted(kept["fields"], kept["left_out"], is_fastwan=is_fastwan)
+        fields, remarks = with_engine_defaults(kept["fields"], kept["left_out"], is_fastwan=is_fastwan)
         request, _ = parse(GenerateRequest, fields)
         order = generate_order(
             request,
@@ -61,9 +61,9 @@ class Rendering:
 
     def has_fastwan(self) -> bool:
         """Say whether a ComfyUI server, running or ours to start, has all of FastWAN. Blocks for some seconds."""
-        if not any(row.name == "comfyui" for row in self._worker.roster.rows):
+        if not any(row.name == "comfyui" for row in self._worker.registry.rows):
             return False
-        engine: Any = self._worker.roster.engine("comfyui")
+        engine: Any = self._worker.registry.engine("comfyui")
         if not isinstance(engine, ComfyUI) or not engine.readiness("ti2v-5B").is_ready:
             return False
         lists = engine.lists.from_server_now() or engine.lists.from_folders()

@@ -16,8 +16,8 @@ from wanworker.actions.request.fields import parse
 from wanworker.app import Worker
 from wanworker.errors import InputRefused, UnknownJob
 from wanworker.jobs.model import Job, JobStatus, check_request_id, is_request_id
-from wanworker.jobs.pending_requests import KeptRequests
-from wanworker.jobs.runner import Live, Runner
+from wanworker.jobs.pending_requests import PendingRequests
+from wanworker.jobs.runner import ActiveJob, Runner
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
@@ -37,10 +37,10 @@ _LOOK_HOLDS_S = 2.0
 _ASK_FOR = "Use the job_id that /generate returned; a job that was deleted is not known any more."
 
 
-class Desk:
+class JobService:
     """Serve the routes; everything that touches the disk runs in a thread, everything that is polled in memory."""
 
-    def __init__(self, worker: Worker, kept: KeptRequests, runner: Runner) -> None:
+    def __init__(self, worker: Worker, kept: PendingRequests, runner: Runner) -> None:
         self.worker = worker
         self.kept = kept
         self.runner = runner
@@ -54,7 +54,7 @@ class Desk:
         """Queue what *fields* ask for and return the answer to POST /generate. Raises WorkerError."""
         body, warnings = parse(GenerateBody, fields)
         if body.engine is not None and body.engine != "auto":
-            self.worker.roster.row(body.engine)
+            self.worker.registry.row(body.engine)
         for name in ("webhook_url", "image_url"):
             _check_url(getattr(body, name), name)
         self.runner.check_room()
@@ -106,7 +106,7 @@ class Desk:
             self.remember(job)
         return job
 
-    def live(self, request_id: str) -> Live | None:
+    def live(self, request_id: str) -> ActiveJob | None:
         """Return the job if it waits or renders in this process."""
         return self.runner.find(request_id)
 

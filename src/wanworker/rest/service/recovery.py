@@ -9,7 +9,7 @@ from typing import Any
 
 from wanworker.errors import UnknownJob, WorkerError
 from wanworker.jobs.model import Job, JobStatus
-from wanworker.jobs.pending_requests import KeptRequests
+from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _EVERY_S = 15.0
 
 
-class Aftermath:
+class JobRecovery:
     """
     A kept request stands for work that is left. It goes when the job's webhook was delivered or given up.
 
@@ -32,7 +32,7 @@ class Aftermath:
     def __init__(
         self,
         store: JobStore,
-        kept: KeptRequests,
+        kept: PendingRequests,
         webhooks: Webhooks,
         heard: Callable[[str, Job | None], None],
         *,

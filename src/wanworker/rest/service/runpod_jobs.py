@@ -32,7 +32,7 @@ class _Job:
     is_cancelled: bool = False
 
 
-class Face:
+class RunPodJobs:
     """Hold the jobs that came by these routes; at most *limit* may be unfinished."""
 
     def __init__(self, worker: Worker, *, limit: int) -> None:

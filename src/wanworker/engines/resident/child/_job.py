@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wanworker.engines.resident.child._resampling import Frame, Frames
 
 
-class Outside(Protocol):
+class JobHooks(Protocol):
     """What a job may say and ask while it runs."""
 
     def stage(self, name: str) -> None:
@@ -39,7 +39,7 @@ class Outside(Protocol):
 class _Watch:
     """Say each stage as it begins, time it, and stop the job between two of them."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, outside: JobHooks) -> None:
         self.timings: dict[str, float] = {}
         self._outside = outside
         self._since = time.perf_counter()
@@ -54,7 +54,7 @@ class _Watch:
         self.timings[timing] = time.perf_counter() - self._since
 
 
-def render(loaded: Loaded, request: Render, outside: Outside) -> Done:
+def render(loaded: Loaded, request: Render, outside: JobHooks) -> Done:
     """
     Render *request* into its file and say what it took.
 
@@ -94,7 +94,7 @@ def _encode_text(pipe: Any, request: Render, device: torch.device) -> dict[str, 
 
 
 def _sample(
-    pipe: Any, request: Render, loaded: Loaded, embeddings: dict[str, Any], outside: Outside, warnings: list[str]
+    pipe: Any, request: Render, loaded: Loaded, embeddings: dict[str, Any], outside: JobHooks, warnings: list[str]
 ) -> torch.Tensor:
     noise = torch.Generator("cpu").manual_seed(request.seed)
     if loaded.is_distilled:
@@ -157,7 +157,7 @@ def _decode(pipe: Any, latents: torch.Tensor, device: torch.device) -> torch.Ten
     return decoded[0]
 
 
-def _write(video: torch.Tensor, request: Render, outside: Outside) -> None:
+def _write(video: torch.Tensor, request: Render, outside: JobHooks) -> None:
     with VideoWriter(Path(request.out_path), request.out_width, request.out_height, request.fps) as writer:
         for frame in _frames(video, request):
             if outside.must_stop():

@@ -28,7 +28,7 @@ class Died:
     last_words: str
 
 
-class Link:
+class ChildProcess:
     """Speak the protocol with one child; the child's end arrives as an event like any other."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -38,7 +38,7 @@ class Link:
         self._pumps = [asyncio.create_task(self._pump_events()), asyncio.create_task(self._pump_stderr())]
 
     @classmethod
-    async def start(cls, argv: Sequence[str], environment: Mapping[str, str]) -> Link:
+    async def start(cls, argv: Sequence[str], environment: Mapping[str, str]) -> ChildProcess:
         """Start the child in a process group of its own. Raises OSError when the program cannot be started."""
         process = await asyncio.create_subprocess_exec(
             *argv,

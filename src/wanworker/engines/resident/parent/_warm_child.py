@@ -8,7 +8,7 @@ import logging
 import time
 
 from wanworker.engines.resident import protocol
-from wanworker.engines.resident.parent._process import Died, Link
+from wanworker.engines.resident.parent._process import ChildProcess, Died
 from wanworker.engines.resident.protocol import Failed, Model, Ready
 from wanworker.errors import EngineFailed
 
@@ -27,12 +27,12 @@ class Loaded:
 class WarmChild:
     """A child process, its model, and the load that is under way or over."""
 
-    link: Link
+    link: ChildProcess
     model: Model
     loading: asyncio.Task[Loaded]
 
     @classmethod
-    def begin(cls, link: Link, model: Model, limit_s: float, started: float | None = None) -> WarmChild:
+    def begin(cls, link: ChildProcess, model: Model, limit_s: float, started: float | None = None) -> WarmChild:
         """Have the child behind *link* load *model* within *limit_s*; *started* is when that began, by default now."""
         log.info("render process %d loads %s (%s)", link.pid, model.folder, model.placement)
         since = time.monotonic() if started is None else started
@@ -53,7 +53,7 @@ class WarmChild:
         return self.loading.done() and not self.loading.cancelled() and isinstance(self.loading.result().event, Ready)
 
 
-async def _load(link: Link, model: Model, limit_s: float, started: float) -> Loaded:
+async def _load(link: ChildProcess, model: Model, limit_s: float, started: float) -> Loaded:
     event: protocol.Event | Died
     try:
         async with asyncio.timeout(limit_s):

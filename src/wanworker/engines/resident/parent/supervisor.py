@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._outcome import error_of, leaves_usable
-from wanworker.engines.resident.parent._process import Died, Link
+from wanworker.engines.resident.parent._process import ChildProcess, Died
 from wanworker.engines.resident.parent._warm_child import WarmChild
 from wanworker.engines.resident.protocol import Done, Failed, Model, Ready, Render, Stage, Stopped
 from wanworker.errors import EngineUnavailable
@@ -158,7 +158,7 @@ class Supervisor:
             await self._discard()
             started = time.monotonic()
             try:
-                link = await Link.start(self._argv, self._environment)
+                link = await ChildProcess.start(self._argv, self._environment)
             except OSError as error:
                 raise EngineUnavailable(f"The render process could not be started: {error}") from error
             child = WarmChild.begin(link, model, limit_s, started)
@@ -210,7 +210,7 @@ class Supervisor:
         await child.link.end(self._limits.end_grace_s)
 
 
-async def _end_of(link: Link, job: int, on_event: OnEvent) -> Done | Failed | Stopped | Died:
+async def _end_of(link: ChildProcess, job: int, on_event: OnEvent) -> Done | Failed | Stopped | Died:
     """Pass the job's events on until its last one; those of a job before it are dropped."""
     while True:
         event = await link.event()

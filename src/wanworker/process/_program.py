@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.errors import EngineUnavailable
-from wanworker.process.lines import Lines
-from wanworker.process.tree import MARK_VARIABLE, end_all
+from wanworker.process._lines import Lines
+from wanworker.process._tree import MARK_VARIABLE, end_all
 
 OnLine = Callable[[str, str], None]
 

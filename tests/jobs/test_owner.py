@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakes.other_workers import elsewhere
-from wanworker.jobs.store.owner import Owner
+from wanworker.jobs._owner import Owner
 
 
 def of(pid: int, start: str) -> Owner:
