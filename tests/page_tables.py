@@ -95,7 +95,7 @@ def errors_table() -> str:
     """Return the table of every code, with the first line of what its errors mean."""
     rows = []
     for kind in kinds():
-        meaning = "Nobody foresaw it." if kind is WorkerError else (kind.__doc__ or "").strip().splitlines()[0]
+        meaning = "An unexpected failure." if kind is WorkerError else (kind.__doc__ or "").strip().splitlines()[0]
         rows.append((_explained(kind), f"`{kind.status}`", str(kind.http_status), meaning, kind.default_hint))
     return table("Code|Status|HTTP|Meaning|Hint, unless the error has a better one", rows)
 

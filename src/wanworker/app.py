@@ -1,4 +1,4 @@
-"""The composition root: builds the parts from the settings and wires them. Nothing else wires."""
+"""The composition root: build the parts from the settings and wire them. No other module wires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One point in time for every stage of a job."""
+"""The deadline that all stages of a job share."""
 
 from __future__ import annotations
 

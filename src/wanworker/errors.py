@@ -1,5 +1,5 @@
 """
-Everything that can go wrong, as one tree.
+The tree of all errors.
 
 * WorkerError                    status ERROR, http 500
   x RequestError                 the caller's to fix, http 422
@@ -64,14 +64,14 @@ class InvalidRequest(RequestError):
 
 
 class InputUnavailable(RequestError):
-    """An input file could not be had: the server refused, the text was no base64, the file was no picture."""
+    """An input file could not be read: the server refused, the text is not base64, or the file is not a picture."""
 
     code = "INPUT_UNAVAILABLE"
     default_hint = "Check that the URL, base64 text or path gives the file that you mean."
 
 
 class InputRefused(RequestError):
-    """An input that the worker will not read: a private address, a path outside the allowed folders, a bomb."""
+    """An input that the worker refuses to read: a private address, a path outside its folders, a huge picture."""
 
     code = "INPUT_REFUSED"
     default_hint = "Send a public http(s) URL or base64 text within the documented limits."
@@ -121,7 +121,7 @@ class EngineUnavailable(EngineError):
 
 
 class EngineFailed(EngineError):
-    """The engine ran and failed; the message carries its own last words."""
+    """The engine ran and failed; the message ends with its last output."""
 
     code = "ENGINE_FAILED"
 

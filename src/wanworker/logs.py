@@ -1,4 +1,4 @@
-"""Logging: one line a record on stderr, the request id on every line; never base64, never a secret."""
+"""Logging: one line a record on stderr with the request id, without base64 and secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine makes, believed only when it is whole: verified, put in its place, and described for the record."""
+"""Render to files: run the engine, verify its files, move them into place, and describe them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job from spec to verified file: engine, heartbeat, deadline, cancellation, verification, record. Every door."""
+"""Render one job: choose the engine, keep the heartbeat and the deadline, cancel, verify, record."""
 
 from __future__ import annotations
 

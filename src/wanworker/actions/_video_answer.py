@@ -1,4 +1,4 @@
-"""From a job's record to the documented answers of `generate` and `status`, the video delivered within the limit."""
+"""Turn the record of a job into the documented answer of `generate` or `status`, with its video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every action is, and what it may reach."""
+"""Define what an action is and what it can use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`health`: what this worker can do, at once, from facts that it keeps."""
+"""`health`: report what this worker can do, from facts that are already known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`status`: what became of a job, from whichever worker on the volume is asked."""
+"""`status`: report the state of a job, from any worker that shares the volume."""
 
 from __future__ import annotations
 

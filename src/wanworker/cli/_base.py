@@ -1,4 +1,4 @@
-"""What a command is, how one fails, and the exit codes."""
+"""The base of every command: its interface, its failure and the exit codes."""
 
 from __future__ import annotations
 

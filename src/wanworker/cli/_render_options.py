@@ -1,4 +1,4 @@
-"""The arguments that say what to render, shared by `render` and `submit`, and the fields that they mean."""
+"""The command line's render options, shared by `render` and `submit`, and the request fields that they set."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NUMBERS: dict[str, tuple[str, Callable[[str], float], str]] = {
     "steps": ("steps", int, "denoising steps"),
     "guidance": ("guidance", float, "classifier-free guidance scale"),
     "shift": ("shift", float, "the sampler's flow shift"),
-    "seed": ("seed", int, "-1, the default, draws one and says which"),
+    "seed": ("seed", int, "-1, the default, picks a random seed and prints it"),
     "timeout": ("timeout_s", float, "the job's deadline in seconds"),
 }
 

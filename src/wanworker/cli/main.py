@@ -1,4 +1,4 @@
-"""The command line's table of commands, and what becomes of their failures."""
+"""The table of commands, and the exit code of each failure."""
 
 from __future__ import annotations
 

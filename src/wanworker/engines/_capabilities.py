@@ -1,4 +1,4 @@
-"""What each engine can do, as data: known without importing any of them."""
+"""The capabilities of each engine as data, known without importing the engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every engine is: capabilities as data, readiness as data, and one method that renders."""
+"""The interface of an engine: capabilities and readiness as data, and a method that renders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine takes a spec, and what has to change so that it can. Pure: readiness arrives as a function."""
+"""Choose the engine for a spec, and adapt the spec to it. Pure: readiness is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real Wan 2.2 weights in diffusers' layout, kept in memory between jobs."""
+"""The diffusers engine: Wan 2.2 weights in diffusers' layout, kept in memory between jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded miniature: real Wan pipelines over a few MB of weights, so that everything runs without a GPU."""
+"""The mini engine: real Wan pipelines over 14 MB of weights, which need no GPU."""
 
 from __future__ import annotations
 

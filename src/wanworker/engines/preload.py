@@ -1,4 +1,4 @@
-"""What comes up in the background while the worker takes its first job: WAN_PRELOAD."""
+"""Load what WAN_PRELOAD names in the background while the worker takes its first job."""
 
 from __future__ import annotations
 

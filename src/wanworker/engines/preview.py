@@ -1,4 +1,4 @@
-"""A picture of a render that is not over, on the same path as its progress."""
+"""A preview picture, reported with the progress of a render."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engines of one worker: built when first asked for, closed together."""
+"""The engines of one worker: built on first use, closed together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that has not ended, as the memory of its own process has it."""
+"""A job that has not ended, as its own process holds it in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who renders an attempt of a job: a process on a host; and whether that process is still there."""
+"""The owner of an attempt: a process on a host, and whether it still runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of one attempt at a job: alive while it runs, and an end that is written whatever happens."""
+"""Keep the record of one attempt: a heartbeat while it runs, and an end in every case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job's record holds: statuses, the transitions between them, outputs, and its JSON. Pure."""
+"""The record of a job: statuses, transitions, outputs, and its JSON. Pure."""
 
 from __future__ import annotations
 

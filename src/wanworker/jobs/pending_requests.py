@@ -1,4 +1,4 @@
-"""The requests of jobs that have not ended: kept on the volume, so that a restart can take them up again."""
+"""Keep the requests of jobs that have not ended on the volume, so that a restart can resume them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue of one door: jobs wait in order of arrival, one at a time renders, any of them can be called off."""
+"""The queue of one door: jobs wait in order of arrival, one renders at a time, and each can be cancelled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Render = Callable[[Job, Report], Coroutine[Any, Any, Job]]
 
 
 class QueueFull(RequestError):
-    """As many jobs wait as may; `retry_after_s` is when it may be worth asking again."""
+    """The queue is full; `retry_after_s` says when to try again."""
 
     code = "QUEUE_FULL"
     http_status = 429
@@ -88,7 +88,7 @@ class Runner:
     def check_room(self) -> None:
         """Raise QueueFull when as many jobs wait as may."""
         if self.waiting >= self._limit:
-            message = f"{self.waiting} jobs wait already; {self._limit} may."
+            message = f"The queue is full: {self.waiting} jobs are waiting, and the limit is {self._limit}."
             raise QueueFull(message, retry_after_s=self._retry_after_s())
 
     async def submit(self, request: JobRequest) -> Job:

@@ -1,4 +1,4 @@
-"""Blocking file work beside the event loop: run to its end, named when the disk is full, nothing half-written left."""
+"""Run blocking file work in a thread: report a full disk, and leave no partial file."""
 
 from __future__ import annotations
 

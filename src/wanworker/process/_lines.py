@@ -1,4 +1,4 @@
-"""A program's output, cut into lines while it is written. Pure."""
+"""Split a program's output into lines while it is written. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a program, read it live, leave nothing behind."""
+"""Run a program, read its output live, and end all of its processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All processes of one run, found and ended, wherever they have moved to."""
+"""Find and end all processes of one run."""
 
 from __future__ import annotations
 

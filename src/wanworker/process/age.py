@@ -1,4 +1,4 @@
-"""How old this process is: what its start took, the interpreter's own and every import."""
+"""Measure the age of this process, which is what its start took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The REST door put together: one FastAPI application over one worker."""
+"""Build the FastAPI application of the REST door."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server process: where it listens, and that it does not listen to everybody by accident."""
+"""Run the server process, and refuse to listen beyond loopback without a key."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Answers as the body that is posted.
+Write large answers as JSON in pieces.
 
 runpod 1.12.0 (serverless/modules/rp_http.py) writes an answer with `json.dumps`, which looks at each character of a
 video as base64, and hands the text to aiohttp, which copies it whole for the socket: with the text itself the video is

@@ -1,4 +1,4 @@
-"""Progress to RunPod: the first at once, then throttled, latest wins, never falling, drained before the answer."""
+"""Post progress to RunPod: throttled, latest wins, never falling, and finished before the answer."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The SDK's job loops without their waits.
+The SDK's job loops without their pauses.
 
 runpod 1.12.0 (serverless/modules/rp_scale.py) looks for taken jobs every 0.1 s, rests up to a second after each job
 before it asks for the next one, and drops a job that an open poll hands out after SIGTERM. None of it can be set.

@@ -1,4 +1,4 @@
-"""Answers that reach the caller: strict JSON within RunPod's limits, and failures in one form. Pure."""
+"""Build answers for RunPod: strict JSON within its size limits, and failures in one form. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own fitness check: refuse to serve for what no job survives, and for nothing else."""
+"""The fitness check: refuse to serve only where no job could succeed."""
 
 from __future__ import annotations
 

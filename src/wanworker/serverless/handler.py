@@ -1,4 +1,4 @@
-"""The handler: one RunPod job in, one answer out. A failure is rendered, never raised."""
+"""The handler: one RunPod job in, one answer out. It returns failures and never raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where our code takes the place of the SDK's own: two names in the modules of runpod 1.12.0, which is pinned."""
+"""Patch the SDK: two names in the modules of runpod 1.12.0, which is pinned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The knobs of the REST door; part of Settings, and imported by settings/_worker.py only."""
+"""The settings of the REST door; part of Settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RestSettings(BaseModel):
     api_key: SecretStr | None = Field(
         default=None,
         validation_alias="WAN_API_KEY",
-        description="The bearer token that every REST call must carry, the page's shell and the health checks apart.",
+        description="The bearer token that every REST call needs, except the page itself and the health checks.",
     )
     rest_host: str = Field(
         default="127.0.0.1",
@@ -58,7 +58,7 @@ class RestSettings(BaseModel):
         default=None,
         ge=1,
         validation_alias="OUTPUT_QUOTA_BYTES",
-        description="How much the videos of REST jobs may take together; the oldest go first.",
+        description="The most that the videos of REST jobs take together; above it, the oldest are deleted.",
     )
     webhook_secret: SecretStr | None = Field(
         default=None,

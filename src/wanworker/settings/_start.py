@@ -1,4 +1,4 @@
-"""The knobs of the worker's start; part of Settings, and imported by settings/_worker.py only."""
+"""The settings of the worker's start; part of Settings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def comma_separated(value: Any) -> list[str]:
 
 
 class StartSettings(BaseModel):
-    """What comes up in the background while the worker takes its first job."""
+    """What is loaded in the background while the worker takes its first job."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     preload: tuple[Preloaded, ...] = Field(
         default=(),
         validation_alias="WAN_PRELOAD",
-        description="What comes up in the background at the start: tasks, whose engine is warmed, and `comfyui`, the "
+        description="What is loaded in the background at the start: the engines of the named tasks, and `comfyui`, the "
         "server (comma-separated).",
     )
 

@@ -1,4 +1,4 @@
-"""Every knob of the worker, frozen; the only reader of the environment. docs/configuration.md lists them."""
+"""All settings, frozen, and the only code that reads the environment. docs/configuration.md lists them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Settings(StartSettings, RestSettings):
     mini: bool = Field(
         default=True,
         validation_alias="WAN_MINI",
-        description="Whether the embedded miniature may stand in where no real engine can render.",
+        description="Whether the embedded miniature renders where no real engine can.",
     )
     allow_hosts: tuple[str, ...] = Field(
         default=(),

@@ -286,7 +286,7 @@ async def test_a_dead_worker_thread_is_found_by_its_silence(client: ComfyClient,
 
     now[0] = 101
 
-    with pytest.raises(EngineFailed, match="said nothing of it for 101 s"):
+    with pytest.raises(EngineFailed, match="sent no event for 101 s"):
         await asyncio.wait_for(task, 5)
 
 

@@ -104,7 +104,7 @@ def test_a_prepared_folder_is_used_where_it_lies(reader: InputReader, root: Path
     (root / "prepared").mkdir()
 
     assert reader.directory("prepared") == root / "prepared"
-    with pytest.raises(InputRefused, match=r"^prepared folder: '/etc' lies outside") as caught:
+    with pytest.raises(InputRefused, match=r"^prepared folder: '/etc' is outside") as caught:
         reader.directory("/etc", label="prepared folder", field="prepared_path")
     assert caught.value.field == "prepared_path"
 
@@ -122,7 +122,7 @@ def test_a_prepared_folder_is_used_where_it_lies(reader: InputReader, root: Path
         (Source("path", "large"), InputRefused, "2,001 bytes; at most 2,000"),
         (Source("path", "missing"), InputUnavailable, "does not exist"),
         (Source("path", "../secret"), InputRefused, "climbs up"),
-        (Source("path", "/etc/passwd"), InputRefused, "lies outside"),
+        (Source("path", "/etc/passwd"), InputRefused, "is outside"),
         (Source("url", "{server}/missing?sig=secret"), InputUnavailable, "{server}/missing answered 404."),
         (Source("url", "{server}/html?secret"), InputUnavailable, "it looks like an HTML page, not a picture"),
         (Source("url", "{server}/files/empty"), InputUnavailable, "it looks like an empty file"),

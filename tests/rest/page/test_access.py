@@ -33,7 +33,7 @@ def test_a_key_that_is_not_given_is_asked_for_once(serve: Callable[..., str], op
     page.keyboard.press("Escape")
 
     expect(page.get_by_role("dialog")).to_be_hidden()
-    expect(page.locator("#banner")).to_contain_text("wants its API key")
+    expect(page.locator("#banner")).to_contain_text("needs its API key")
     expect(page.locator("#server-text")).to_have_text("Locked")
 
 

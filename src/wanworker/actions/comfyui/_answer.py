@@ -1,4 +1,4 @@
-"""What the comfyui_* actions share: their documented words, and several outputs within one answer's limit."""
+"""The answer that the comfyui_* actions share: documented statuses, and several outputs within one size limit."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class I2vRequest(PictureRequest):
     end_image_base64: str | None = Field(default=None, description="The last frame's picture as base64.")
     end_image_path: str | None = Field(default=None, description="The last frame's picture, by path.")
     prompt: Prompt = Field(default="", description="What the video shows.")
-    negative_prompt: Prompt | None = Field(default=None, description="What it must not show.")
+    negative_prompt: Prompt | None = Field(default=None, description="What the video must not show.")
     diffusion_model: str = Field(
         default="wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors",
         description="One expert's file; its sibling is inferred.",
@@ -65,7 +65,7 @@ class I2vRequest(PictureRequest):
     steps: Steps = Field(default=20, description="Denoising steps of both experts together.")
     cfg_scale: Guidance = Field(default=7.0, description="Classifier-free guidance scale.")
     sample_shift: Shift | None = Field(default=None, description="The flow shift of the sampler.")
-    seed: Seed = Field(default=-1, description="-1 draws one; the answer says which.")
+    seed: Seed = Field(default=-1, description="-1 picks a random seed; the answer has the one that was used.")
     use_lora: bool = Field(default=False, description="Use lora_name, or the model's own 4-step pair.")
     lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")
     lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")

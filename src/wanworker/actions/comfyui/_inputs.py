@@ -1,4 +1,4 @@
-"""The files that a caller sends along with a graph: named, checked, and read into the job's folder."""
+"""Read the files that a caller sends with a graph: check their names and save them in the job's folder."""
 
 from __future__ import annotations
 

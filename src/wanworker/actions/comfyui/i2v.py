@@ -1,4 +1,4 @@
-"""`comfyui_i2v`: a picture becomes a video by our image-to-video graph on ComfyUI."""
+"""`comfyui_i2v`: make a video from a picture with our image-to-video graph on ComfyUI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`comfyui_models`: which model files ComfyUI can load."""
+"""`comfyui_models`: list the model files that ComfyUI can load."""
 
 from __future__ import annotations
 

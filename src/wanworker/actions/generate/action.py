@@ -1,4 +1,4 @@
-"""`generate`: a prompt (and a picture, a sound, a driving video) becomes a video on whichever engine can."""
+"""`generate`: make a video from a prompt, a picture, a sound or a driving video, on any engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the fields of `generate` to what is rendered: the spec, its files, and the order; for every door."""
+"""Build the render request of `generate` from its fields; every door uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fields of `generate`, and what they mean before any file is read. Pure."""
+"""The fields of `generate`, parsed and checked before any file is read. Pure."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class GenerateRequest(PictureRequest):
 
     task: str = Field(default="i2v-A14B", description="t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B or animate-14B.")
     prompt: Prompt = Field(default="", description="What the video shows.")
-    negative_prompt: Prompt | None = Field(default=None, description="What it must not show.")
+    negative_prompt: Prompt | None = Field(default=None, description="What the video must not show.")
     size: str | None = Field(default=None, description="`1280*720` or `1280x720`; the task's own size if omitted.")
     width: Side | None = Field(default=None, description="Width in pixels, together with height, beside size.")
     height: Side | None = Field(default=None, description="Height in pixels, together with width, beside size.")
@@ -59,7 +59,7 @@ class GenerateRequest(PictureRequest):
     guidance_scale_2: Guidance | None = Field(default=None, description="The same for the low-noise expert alone.")
     sample_shift: Shift | None = Field(default=None, description="The flow shift of the sampler.")
     sample_solver: Literal["unipc", "dpm++"] | None = Field(default=None, description="The sampler.")
-    seed: Seed = Field(default=-1, description="-1 draws one; the answer says which.")
+    seed: Seed = Field(default=-1, description="-1 picks a random seed; the answer has the one that was used.")
     offload_model: bool | None = Field(default=None, description="Keep idle weights in main memory.")
     use_lora: bool = Field(default=False, description="Use the model's 4-step LoRA pair, or lora_name.")
     lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")

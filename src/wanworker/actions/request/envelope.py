@@ -1,4 +1,4 @@
-"""From a job's `input` to an action and its flat fields. Pure."""
+"""Read a job's `input`: find the action and flatten the fields. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a job's fields: typed, ranged, aliased; what is wrong names its field, what is unknown is a warning."""
+"""Parse a job's fields with types, ranges and aliases; errors name the field, unknown fields become warnings."""
 
 from __future__ import annotations
 

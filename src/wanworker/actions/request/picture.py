@@ -1,4 +1,4 @@
-"""What requests that render from pictures share: where a file comes from, and the size."""
+"""The fields that requests with pictures share: the source of a file, and the size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wanworker doctor`: what this machine and its volume can render, what is missing, and the command that gets it."""
+"""`wanworker doctor`: show what this machine can render, what is missing, and the command that gets it."""
 
 from __future__ import annotations
 

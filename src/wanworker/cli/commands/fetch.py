@@ -1,4 +1,4 @@
-"""`wanworker fetch`: the weights of one engine and task, from the hub to where the engine reads them."""
+"""`wanworker fetch`: download the weights of one engine and task to where the engine reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wanworker render`: a prompt becomes a video in this process, by the same worker that serves RunPod and REST."""
+"""`wanworker render`: render a video in this process, with the worker that also serves RunPod and REST."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Run handler.py on one job and show it to a person: a bar while it renders, then the files. What scripts/run starts.
+Run handler.py on one job and show its progress, then its files. scripts/run starts this module.
 
     python -m wanworker.cli.commands.run_handler outputs handler.py test_input.json ["a prompt instead of its own"]
 

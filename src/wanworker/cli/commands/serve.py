@@ -1,4 +1,4 @@
-"""`wanworker serve`: the REST API and its page, in place of this process."""
+"""`wanworker serve`: replace this process by the REST server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wanworker submit`: the same request, rendered elsewhere: on a RunPod endpoint, or by a REST server of ours."""
+"""`wanworker submit`: send a job to a RunPod endpoint or to a REST server, and fetch its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job elsewhere, from being sent to its files being here; stopped, it stops there too."""
+"""Follow a remote job from its submission to its files, and cancel it when the command is cancelled."""
 
 from __future__ import annotations
 

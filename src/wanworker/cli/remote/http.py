@@ -1,4 +1,4 @@
-"""HTTP to the one place that the user named: its key goes nowhere else, and a short silence ends nothing."""
+"""Send HTTP requests to one server. The key goes to no other address, and short outages are retried."""
 
 from __future__ import annotations
 

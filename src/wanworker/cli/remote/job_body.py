@@ -1,4 +1,4 @@
-"""From the command line's arguments to what is sent: RunPod's `{"input": ...}`, or the fields of /generate."""
+"""Build the body of a job from the command line: RunPod's `{"input": ...}`, or the fields of /generate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A REST server of ours, by the FastWAN contract: /generate, /status, /download and DELETE /jobs."""
+"""Submit jobs to a REST server of ours (FastWAN contract): /generate, /status, /download, DELETE /jobs."""
 
 from __future__ import annotations
 

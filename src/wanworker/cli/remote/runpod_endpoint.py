@@ -1,4 +1,4 @@
-"""A RunPod endpoint as RunPod serves it: /run, /status and /cancel, the worker's answer wrapped in `output`."""
+"""Submit jobs to a RunPod endpoint: /run, /status and /cancel, with the answer wrapped in `output`."""
 
 from __future__ import annotations
 

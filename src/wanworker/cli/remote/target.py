@@ -1,4 +1,4 @@
-"""What `submit` asks of whatever renders elsewhere, and what it learns from it."""
+"""The interface of a remote target: what `submit` asks of it, and the snapshot of a job that it returns."""
 
 from __future__ import annotations
 

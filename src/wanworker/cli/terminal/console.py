@@ -1,4 +1,4 @@
-"""What a person reads: results on stdout, troubles on stderr, and nothing that could steer a terminal."""
+"""Print results on stdout and errors on stderr, without control characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of what the command line makes, and files put in their place: never over one that is there, unless told to."""
+"""Name the files that the command line writes, and move them into place without overwriting others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bar that lives while a command waits: it shows the newest progress, and that time passes."""
+"""Show a progress bar that is redrawn while a command waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A progress bar of one line; plain lines where nobody looks at a terminal."""
+"""A progress bar of one line, or plain lines where the output is no terminal."""
 
 from __future__ import annotations
 

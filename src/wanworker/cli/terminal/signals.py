@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin: the command is cancelled, cleans up, and exits as a shell expects."""
+"""Cancel a command on Ctrl-C and other signals, then exit with the code that a shell expects."""
 
 from __future__ import annotations
 

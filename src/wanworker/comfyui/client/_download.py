@@ -1,4 +1,4 @@
-"""Bring one file of a ComfyUI server to the disk, in little memory, whole or not at all."""
+"""Download one file of a ComfyUI server to disk in small pieces; a partial file never stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTTP request to a ComfyUI server, with every foreign exception translated."""
+"""Send one HTTP request to a ComfyUI server and translate foreign exceptions."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-One websocket frame of a ComfyUI server as one value. Pure and total: garbage gives None, never an exception.
+Parse one websocket frame of a ComfyUI server. Pure; an unreadable frame gives None.
 
 Shapes were recorded from ComfyUI 0.3.64 and 0.10.0 (text) and read in its protocol.py (binary). Custom node packs add
 types and event numbers of their own; they are None too.

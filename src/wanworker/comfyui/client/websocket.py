@@ -1,4 +1,4 @@
-"""The websocket of one client id, kept open for as long as somebody listens: events out, reconnects within."""
+"""Listen to the websocket of one client id, and reconnect when it drops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a graph, in words for the person who wrote it. Pure."""
+"""The problems of a graph, as messages for its author. Pure."""
 
 from __future__ import annotations
 

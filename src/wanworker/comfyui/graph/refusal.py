@@ -1,5 +1,5 @@
 """
-A graph that the server refused, in words: the body of a 400 (or of a 200 with `node_errors`) of `POST /prompt`. Pure.
+Read why a server refused a graph: the 400 (or the 200 with `node_errors`) of `POST /prompt`. Pure.
 
 `error.details` is empty whenever the fault lies upstream of an output node, so the text is built from `node_errors`.
 Types and shapes were recorded from ComfyUI 0.10.0; an unknown type keeps the server's own message.

@@ -1,4 +1,4 @@
-"""Take one prompt back from a ComfyUI server, whether it waits or runs, and see it go."""
+"""Cancel one prompt on a ComfyUI server, queued or running, and wait until it is gone."""
 
 from __future__ import annotations
 

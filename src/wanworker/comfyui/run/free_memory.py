@@ -1,4 +1,4 @@
-"""Have a ComfyUI server give back its GPU memory, and see it done."""
+"""Make a ComfyUI server free its GPU memory, and wait until it has."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Run one prompt on a ComfyUI server and see it end, whatever the network and the server do meanwhile.
+Run one prompt on a ComfyUI server until it ends, across dropped connections and server restarts.
 
 The websocket brings news at once and the history the truth: either may end the watching. The history decides how a
 prompt ended, for a socket may drop, miss the end, or be forgotten by the server; a prompt that is neither in the
@@ -191,7 +191,7 @@ class _Watch:
     def _check_silence(self) -> None:
         silence_s = self._clock() - self._heard_at
         if silence_s > self._limits.stall_s:
-            message = f"ComfyUI lists the run as running and has said nothing of it for {silence_s:.0f} s."
+            message = f"ComfyUI lists the run as running but has sent no event for {silence_s:.0f} s."
             raise EngineFailed(message, hint="Its worker thread may be dead: restart the ComfyUI server.")
 
     def _gone(self) -> Outcome:

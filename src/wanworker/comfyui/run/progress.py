@@ -1,5 +1,5 @@
 """
-Per-node events of one prompt folded into one fraction that never falls. Pure: time is an argument.
+Fold the events of the nodes into one fraction that never falls. Pure: time is an argument.
 
 Nodes are weighed by what their class does: a sampler by its steps, a loader, a text encoder, a decoder and a saver by
 a fixed share in steps. Nodes whose results are cached weigh nothing. Counting messages would not do: lazy nodes begin

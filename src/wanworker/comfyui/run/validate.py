@@ -1,4 +1,4 @@
-"""Check a graph with what the server says of its classes now, before it is queued."""
+"""Check a graph against the server's current node classes before it is queued."""
 
 from __future__ import annotations
 

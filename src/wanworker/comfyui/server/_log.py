@@ -1,4 +1,4 @@
-"""What a ComfyUI server writes: a file of bounded size, the last lines for an error, and when it last moved."""
+"""Keep a ComfyUI server's output: a file of bounded size, its last lines, and the time of the last one."""
 
 from __future__ import annotations
 

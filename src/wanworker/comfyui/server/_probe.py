@@ -1,4 +1,4 @@
-"""Whether it is ComfyUI that answers at an address, and what to say when it is not."""
+"""Find out whether ComfyUI answers at an address, and explain it when it does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a local ComfyUI server is started: its command line, its folders, its environment."""
+"""Build the command line, the folders and the environment of a local ComfyUI server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The extra_model_paths.yaml that shows a ComfyUI server every model folder of a volume, in either layout."""
+"""Write the extra_model_paths.yaml that shows a ComfyUI server the model folders of a volume."""
 
 from __future__ import annotations
 

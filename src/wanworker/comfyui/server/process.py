@@ -1,4 +1,4 @@
-"""One run of a local ComfyUI server: started, alive or dead, stopped."""
+"""One process of a local ComfyUI server: start it, watch it, stop it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ComfyUI server that is there when it is needed: our own, kept alive; one that we found; or a remote one."""
+"""Provide a running ComfyUI server: one that we start and restart, one that runs already, or a remote one."""
 
 from __future__ import annotations
 

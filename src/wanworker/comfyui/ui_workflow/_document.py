@@ -1,5 +1,5 @@
 """
-The browser's own save format of a ComfyUI workflow, read into values. Pure.
+Parse a workflow as the browser saves it. Pure.
 
 A workflow is a sheet of nodes and links; a subgraph is another sheet, and a node whose type is the subgraph's id is an
 instance of it. Every id is read as text: the format has whole numbers in some versions and text in others.

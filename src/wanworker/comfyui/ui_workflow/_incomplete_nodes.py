@@ -1,4 +1,4 @@
-"""Take out of a converted graph what lacks a required input, as long as an output is left. Pure."""
+"""Remove nodes without a required input from a converted graph, while an output remains. Pure."""
 
 from __future__ import annotations
 

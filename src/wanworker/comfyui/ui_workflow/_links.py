@@ -1,5 +1,5 @@
 """
-Follow a drawn link to what really feeds an input, through everything that exists in the browser only. Pure.
+Follow a link through nodes that exist in the browser only, to the node that feeds the input. Pure.
 
 The rules are the frontend's (ComfyUI_frontend, ExecutableNodeDTO.ts and graphToPrompt): reroutes and Get/Set pairs are
 followed, a primitive's value is taken, a bypassed node passes the input that fits, a muted one passes nothing, and a

@@ -1,5 +1,5 @@
 """
-Subgraphs unfolded: every node of a workflow with the place where it stands. Pure.
+Expand subgraphs: list every node of a workflow with the path to it. Pure.
 
 A node's id in the result is the path to it: `12:3` is node 3 of the subgraph that node 12 is an instance of, as the
 frontend writes it (ComfyUI_frontend, ExecutableNodeDTO.ts).

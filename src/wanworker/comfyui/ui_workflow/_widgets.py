@@ -1,5 +1,5 @@
 """
-Give the saved widget values of a node their names. Pure.
+Name the saved widget values of a node. Pure.
 
 The browser saves them by place, in the order of the class's widgets (object_info's `input_order`, required before
 optional), with values of its own in between: what to do with a seed after each run, the button of an upload. A widget

@@ -1,4 +1,4 @@
-"""A spec's files on their way to a ComfyUI server: sent under our own names, and measured where a graph must know."""
+"""Upload the files of a spec to a ComfyUI server under our own names, and measure those that a graph must know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run on a ComfyUI server, followed: its events as progress, its previews as pictures."""
+"""Follow one run on a ComfyUI server: report its events as progress and its previews as pictures."""
 
 from __future__ import annotations
 

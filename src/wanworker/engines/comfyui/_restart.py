@@ -1,4 +1,4 @@
-"""A run on a server of our own that may die: told at once, and begun again, once, on a server started anew."""
+"""Repeat a run once on a new server when our own server dies during it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ComfyUI server the settings mean: a remote one, or one of this machine and how it is started."""
+"""Find the ComfyUI server that the settings name: a remote one, or a local one and how to start it."""
 
 from __future__ import annotations
 

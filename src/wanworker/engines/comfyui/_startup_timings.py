@@ -1,4 +1,4 @@
-"""How long ComfyUI took to start, and how long each job waited for it, as timings."""
+"""Measure how long ComfyUI took to start and how long each job waited for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller's own graph: converted, checked with the server's classes, and its outputs brought home."""
+"""Run a caller's own graph: convert it, check it, and fetch its outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ComfyUI server: our own graphs for the Wan tasks, and a caller's graphs as they are."""
+"""The ComfyUI engine: our graphs for the Wan tasks, and callers' own graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model files a ComfyUI server has, by folder: asked of the server, or read from the volume's folders."""
+"""List the model files of a ComfyUI server by folder, from the server or from the volume."""
 
 from __future__ import annotations
 

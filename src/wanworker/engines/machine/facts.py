@@ -1,4 +1,4 @@
-"""What the engines can do on this machine, looked up beside the jobs and kept with its age."""
+"""Keep facts about this machine and its engines, with their age, and refresh them in the background."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Pythons that compute on a GPU here, each for some engines, and whether a kernel runs in one."""
+"""List the Python interpreters that use the GPU, and check that a kernel runs in each."""
 
 from __future__ import annotations
 

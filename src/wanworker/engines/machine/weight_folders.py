@@ -1,4 +1,4 @@
-"""Every folder in which an engine may find weights here: what health and doctor search for damaged files."""
+"""List every folder in which an engine looks for weights; health and doctor search them for damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model's weights go, from their size and the card's. Pure."""
+"""Place a model's weights by their size and the memory of the card. Pure."""
 
 from __future__ import annotations
 

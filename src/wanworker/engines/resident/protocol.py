@@ -1,5 +1,5 @@
 """
-What the worker and the resident child say to each other: one JSON object a line, both ways. Pure.
+The protocol between the worker and the resident child: one JSON object a line, both ways. Pure.
 
 Commands go down: `load`, then `render` and `stop` as often as wanted; the end of the stream means exit at once.
 Events come up: `ready` or `failed` after a load; `stage` and `step` while a job runs, and exactly one of `done`,

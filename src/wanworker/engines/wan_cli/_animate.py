@@ -1,4 +1,4 @@
-"""animate's prepared folder: poses, face and reference picture, made by upstream's own preprocessing or given."""
+"""Prepare the folder that animate reads (poses, face, reference picture), or check the one that was given."""
 
 from __future__ import annotations
 

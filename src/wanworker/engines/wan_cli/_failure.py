@@ -1,4 +1,4 @@
-"""What upstream's failures mean: exit codes and last lines, turned into errors that say what to do. Pure."""
+"""Turn upstream's exit codes and last lines into errors that say what to do. Pure."""
 
 from __future__ import annotations
 

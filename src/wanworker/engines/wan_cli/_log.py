@@ -1,4 +1,4 @@
-"""Upstream's log lines and progress bars, read as they come, turned into stages, steps and seconds."""
+"""Parse upstream's log lines and progress bars into stages, steps and seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine lacks for upstream's generate.py: cards, their memory, Python packages in its interpreter."""
+"""Check that the machine can run generate.py: cards, their memory, and the packages of its interpreter."""
 
 from __future__ import annotations
 

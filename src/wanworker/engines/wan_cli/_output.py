@@ -1,4 +1,4 @@
-"""The file that generate.py leaves: whether it is what it should be, and how it gets to its place."""
+"""Check the file that generate.py leaves, and move it to its place."""
 
 from __future__ import annotations
 

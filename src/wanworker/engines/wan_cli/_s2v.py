@@ -1,4 +1,4 @@
-"""What s2v needs around it: how many clips a sound makes, and an ffmpeg by the name that upstream calls."""
+"""Prepare s2v: the number of clips of a sound, and an ffmpeg under the name that upstream calls."""
 
 from __future__ import annotations
 

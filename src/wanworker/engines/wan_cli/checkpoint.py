@@ -1,4 +1,4 @@
-"""Upstream's own checkpoint folders: what is in one, where it is, what is missing from it. Reads the disk only."""
+"""Find upstream's checkpoint folders, and list what is missing from them. Reads the disk only."""
 
 from __future__ import annotations
 

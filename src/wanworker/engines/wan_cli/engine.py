@@ -1,4 +1,4 @@
-"""Wan's own generate.py, run as it is: every task, upstream's checkpoints, one loading of the weights a job."""
+"""The wan_cli engine: run Wan's own generate.py. It has every task, and loads the weights for each job."""
 
 from __future__ import annotations
 

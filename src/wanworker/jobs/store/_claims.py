@@ -1,4 +1,4 @@
-"""Who renders a job: one attempt at a time, and among all that ask for it at once exactly one."""
+"""Claim a job: one attempt at a time, and exactly one of those that ask at the same moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which jobs came: one append-only file a day, read backwards, so that a page costs what it shows."""
+"""The order in which jobs arrived: one append-only file a day, read backwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a job's files lie: its record, the alias by its RunPod id, and the mark of an attempt at work."""
+"""The paths of a job's files: its record, its alias by RunPod id, and the mark of a running attempt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files on a volume that several hosts share: replaced whole, made once, appended to; errors in our words."""
+"""Write small files on a volume that several hosts share: replace, create once, append; errors are translated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The jobs on the volume: found, claimed, kept alive, listed and deleted by any worker that shares it."""
+"""The jobs on the volume: find, claim, keep alive, list and delete them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths that callers name: only below the folders that the operator has opened, wherever their links lead."""
+"""Resolve paths that callers name: only inside the allowed folders, links included."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _below(value: str, roots: Sequence[Path]) -> Path:
         if os.path.lexists(path) and not path.is_symlink():
             return path
     if not roots or len(inside) < len(resolved):
-        raise InputRefused(f"{value[:200]!r} lies outside of the folders that inputs may come from.", hint=_hint(roots))
+        raise InputRefused(f"{value[:200]!r} is outside the allowed input folders.", hint=_hint(roots))
     raise InputUnavailable(f"{value[:200]!r} does not exist.", hint=_hint(roots))
 
 

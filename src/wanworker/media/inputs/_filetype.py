@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes; names and content types prove nothing. Pure."""
+"""Tell what a file is from its first bytes; names and content types are ignored. Pure."""
 
 from __future__ import annotations
 

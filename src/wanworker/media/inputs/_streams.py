@@ -1,4 +1,4 @@
-"""See whether a sound or a film really holds what it should, by decoding the start of it with ffmpeg."""
+"""Decode the start of a sound or a video with ffmpeg, to see that it holds what it should."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Which internet addresses a caller's URL may lead to. Pure.
+Decide which internet addresses a caller's URL can lead to. Pure.
 
 The networks are those of IANA's IPv4 and IPv6 special-purpose address registries (RFC 6890 and its successors). They
 are listed here because the answers of `ipaddress.is_global` differ between Python releases, and because it calls

@@ -1,4 +1,4 @@
-"""Base64 text and data URIs, both ways. Pure."""
+"""Encode and decode base64 text and data URIs. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Pictures of unknown origin, made clean: upright RGB PNGs without metadata; and the centre crop to a frame's aspect.
+Convert pictures of unknown origin to upright RGB PNGs without metadata, and crop them to an aspect.
 
 All of it blocks: call it in a thread (media/disk.py).
 """

@@ -1,4 +1,4 @@
-"""A caller's pictures, sounds and films: from a URL, base64 text or a path to a checked file in the job's folder."""
+"""Read a caller's pictures, sounds and videos from a URL, base64 text or a path, and check them."""
 
 from __future__ import annotations
 

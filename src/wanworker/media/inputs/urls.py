@@ -1,4 +1,4 @@
-"""A caller's URL: parsed once, shown without its secrets, and led to addresses that may be connected to."""
+"""Parse a caller's URL once, print it without its secrets, and resolve it to allowed addresses."""
 
 from __future__ import annotations
 

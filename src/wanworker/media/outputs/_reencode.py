@@ -1,4 +1,4 @@
-"""The same video in fewer bytes: two passes of x264 at the bitrate that fits, smaller only where that would be mush."""
+"""Re-encode a video to fit a size: two passes of x264, at a smaller frame size where the bitrate is too low."""
 
 from __future__ import annotations
 

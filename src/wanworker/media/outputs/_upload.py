@@ -1,5 +1,5 @@
 """
-A file into an S3 bucket, and a link to it: botocore signs, aiohttp streams.
+Upload a file to an S3 bucket and make a link to it: botocore signs, aiohttp streams.
 
 boto3 would bring its threads, its transfer manager and some 30 MB; the signature is all that we need of it.
 """

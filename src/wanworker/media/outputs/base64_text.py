@@ -1,4 +1,4 @@
-"""A file as base64 text in little memory: the answer's text is the only thing of its size that ever exists."""
+"""Encode a file as base64 text with little extra memory."""
 
 from __future__ import annotations
 

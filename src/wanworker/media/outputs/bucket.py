@@ -1,4 +1,4 @@
-"""Which S3 bucket, from what people write: endpoints with the bucket in their host or path, regions in host names."""
+"""Read the settings of an S3 bucket, in every form in which people write the endpoint and the region."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-How a file reaches its caller: as base64 in the answer, by a bucket's link, smaller, or by its path. Never not at all.
+Deliver a file to its caller: as base64, by a bucket's link, re-encoded to fit, or by path.
 
 RunPod drops an answer that is too large without a word, so what fits is computed before anything is encoded.
 """

@@ -1,4 +1,4 @@
-"""What a job's record says of a file that it made."""
+"""Describe a finished file for the record of its job."""
 
 from __future__ import annotations
 

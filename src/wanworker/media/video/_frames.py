@@ -1,4 +1,4 @@
-"""The frames of a video as pixels, through ffmpeg's PPM: each picture carries its own size, so nothing is probed."""
+"""Read the frames of a video as pixels, through ffmpeg's PPM output, which carries the size."""
 
 from __future__ import annotations
 

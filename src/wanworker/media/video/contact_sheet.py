@@ -1,4 +1,4 @@
-"""A clip as one picture, for people who look rather than read: evenly spaced frames, each with its time."""
+"""Draw a clip as one picture: evenly spaced frames, each with its time."""
 
 from __future__ import annotations
 

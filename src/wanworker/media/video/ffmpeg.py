@@ -1,4 +1,4 @@
-"""The ffmpeg that imageio-ffmpeg brings: where it is, one run of it, and what its failures mean."""
+"""Run the ffmpeg that imageio-ffmpeg brings, and explain its failures."""
 
 from __future__ import annotations
 

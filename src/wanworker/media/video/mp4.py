@@ -1,5 +1,5 @@
 """
-What is in an mp4, read from its boxes alone: a few seeks, no process, and a cut file is found without decoding.
+Read an mp4 from its boxes, without a process; a truncated file is found without decoding.
 
 The layout is ISO/IEC 14496-12; QuickTime's .mov is the same for all that is read here.
 """

@@ -1,4 +1,4 @@
-"""A sound's length, and a silent clip joined with it."""
+"""Measure a sound, and join it to a silent clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Video files: frames to H.264 one by one, what a file holds, and whether it really decodes."""
+"""Write frames as H.264, and check that a video file decodes."""
 
 from __future__ import annotations
 

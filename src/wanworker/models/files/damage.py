@@ -1,4 +1,4 @@
-"""Weight files that are cut short or no weights at all, told from their first and last bytes; no torch, no tensor."""
+"""Find weight files that are truncated or invalid, from their first and last bytes. Loads no torch."""
 
 from __future__ import annotations
 

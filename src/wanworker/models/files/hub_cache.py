@@ -1,4 +1,4 @@
-"""Repositories in Hugging Face's own cache: `models--ORG--NAME/snapshots/COMMIT`, as transformers and RunPod lay it."""
+"""Find repositories in Hugging Face's cache, `models--ORG--NAME/snapshots/COMMIT`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wan 2.2 folders in diffusers' layout: where they are, which task each renders, what is wrong with one. No torch."""
+"""Find Wan 2.2 folders in diffusers' layout, their task and what is wrong with them. Loads no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LoRA files by name: which file a name means, which expert it is for, and where its other half is."""
+"""Find LoRA files by name, with their expert and their sibling."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Whether a safetensors file is whole, told from its header: a few bytes read, no torch, no tensor.
+Check that a safetensors file is complete, from its header. Loads no torch.
 
 The format (the safetensors project's README): 8 bytes of header length (little-endian), that many bytes of JSON,
 then the data of the tensors one after another up to the end of the file. A download that was cut short, the usual

@@ -1,4 +1,4 @@
-"""One file from the hub to its place: into a part beside it, on from where an earlier try ended, hashed as it comes."""
+"""Download one file of the hub, resume where an earlier try ended, and verify its hash."""
 
 from __future__ import annotations
 

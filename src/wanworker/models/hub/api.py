@@ -1,4 +1,4 @@
-"""What a Hugging Face hub has, and its bytes. The one module that knows huggingface_hub, imported when it is needed."""
+"""List the files of a Hugging Face repository and read them. The only module that knows huggingface_hub."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The weight sets that the engines read, and where each comes from and goes. `wanworker fetch` and `doctor` read it.
+The catalogue of weight sets: where each comes from and goes to. `fetch` and `doctor` read it.
 
 ComfyUI's sets are single files with names that our graphs know; upstream's and diffusers' are whole repositories. To
 add one: one row of PRESETS, one test. Sizes of single files are the hub's own; what a repository takes is rounded, or

@@ -1,4 +1,4 @@
-"""What fetching a preset means here: the files that are there, those that come, the room they take; and doing it."""
+"""Plan and run the download of a weight set: the files that are there, those to fetch, and the disk space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What doctor found, as data, as a table for a person and as JSON for a program. Pure."""
+"""The findings of doctor, as a table for people and as JSON for programs. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a GPU computes: a kernel that really runs, in a child of the interpreter whose torch is in question."""
+"""Run a kernel on the GPU in a child of the interpreter that is asked about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine has: NVIDIA GPUs (asked of nvidia-smi, so that no torch is loaded here) and memory."""
+"""Read the GPUs (from nvidia-smi, so that no torch is loaded) and the memory of this machine."""
 
 from __future__ import annotations
 

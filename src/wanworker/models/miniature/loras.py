@@ -1,4 +1,4 @@
-"""Which of the miniature's own LoRAs a request means: its weights fit no other, and Wan's fit none of its."""
+"""Find the miniature's own LoRAs; Wan's LoRAs fit none of its weights, and its own fit no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded miniature's weights: which folder renders which task, the numbers they were trained for, their words."""
+"""Find the miniature's weights for each task, their sampling numbers and their words."""
 
 from __future__ import annotations
 

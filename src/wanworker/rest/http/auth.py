@@ -1,4 +1,4 @@
-"""Who may call, and with how much: the API key, the browser's own sites only, bodies of a bounded size."""
+"""Check who calls: the API key, the browser's origin, and the size of the body."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ class Guard:
             return Forbidden("The request comes from another site's page.")
         if self._is_local and not _is_address(headers.get("host", "")):
             hint = "Use localhost; or set WAN_API_KEY, or REST_ALLOW_OPEN=true where a proxy guards this server."
-            return Forbidden("This server answers to localhost alone.", hint=hint)
+            return Forbidden("This server answers requests to localhost only.", hint=hint)
         is_open = path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
         if self._key is not None and not is_open and not self._has_key(headers):
-            return Unauthorized("This server wants its API key.")
+            return Unauthorized("This server needs its API key.")
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._max_body_bytes:
             return _too_large(self._max_body_bytes)

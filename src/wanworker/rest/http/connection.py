@@ -1,5 +1,5 @@
 """
-What becomes of a connection after its last answer: whether the client had taken everything before it left.
+Find out whether the client has received a whole response before it left.
 
 To a server a transfer is over when the kernel has taken the last byte, and a short video fits into the kernel's
 buffers whole. What tells a client that stopped reading from one that is content is how it leaves: a socket that is

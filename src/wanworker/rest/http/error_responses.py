@@ -1,4 +1,4 @@
-"""Every failure as JSON of one form: `error` for people, `code` for programs, `field` where there is one."""
+"""Render every failure as JSON of one form: `error` for people, `code` for programs, and `field`."""
 
 from __future__ import annotations
 

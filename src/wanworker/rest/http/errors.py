@@ -1,4 +1,4 @@
-"""What only HTTP can refuse, as errors of the one tree; rest/http/error_responses.py renders all of them."""
+"""The errors that only HTTP has; error_responses.py renders them with all others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Gone(RequestError):
 
 
 class TooLarge(RequestError):
-    """The request's body is larger than we take."""
+    """The request's body is too large."""
 
     code = "TOO_LARGE"
     http_status = 413

@@ -1,4 +1,4 @@
-"""A request's body into fields: JSON, or a form with a picture."""
+"""Read a request's body into fields: JSON, or a form with a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the head of an answer says beyond its route: redirects that survive a proxy, and a page that nobody frames."""
+"""Add response headers: redirects that work behind a proxy, and a page that cannot be framed."""
 
 from __future__ import annotations
 

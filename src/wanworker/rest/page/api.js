@@ -18,7 +18,7 @@ export class Offline extends Error {
 /** The server wants a key, or another one. */
 export class KeyWanted extends Error {
   constructor() {
-    super("This server wants its API key.");
+    super("This server needs its API key.");
   }
 }
 

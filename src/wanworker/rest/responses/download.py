@@ -1,4 +1,4 @@
-"""A video to one client: by ranges as often as it likes, whole just once where that is the rule."""
+"""Send a video: by ranges any number of times, whole only once where `DOWNLOAD_ONCE` says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's life as server-sent events: `progress` until `completed`, `error` or `deleted` ends the stream."""
+"""Send a job's progress as server-sent events, until `completed`, `error` or `deleted` ends the stream."""
 
 from __future__ import annotations
 

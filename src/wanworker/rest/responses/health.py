@@ -1,4 +1,4 @@
-"""What the server says of itself, from facts that are looked up beside the requests."""
+"""Answer `GET /` and readiness from facts that are refreshed in the background."""
 
 from __future__ import annotations
 

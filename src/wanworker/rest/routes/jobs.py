@@ -1,4 +1,4 @@
-"""The documented routes, and those beside them."""
+"""The documented routes of the REST API, and our additions."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics) -> A
 
     @router.get("/status/{job_id}", responses={200: {"model": Status}, **responses(401, 404)})
     async def status(job_id: str) -> Response:
-        """Say where a job is."""
+        """Return the state of a job."""
         return answer(await service.status(job_id))
 
     @router.head("/download/{job_id}", include_in_schema=False)

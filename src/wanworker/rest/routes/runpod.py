@@ -60,7 +60,7 @@ def face_routes(runpod_jobs: RunPodJobs) -> APIRouter:
 
     @router.get("/status/{job_id}", responses={**_ANSWER, **responses(401, 404)})
     async def status(endpoint: str, job_id: str) -> Response:  # noqa: ARG001
-        """Say where a job is."""
+        """Return the state of a job."""
         return answer(runpod_jobs.status(job_id))
 
     @router.post("/cancel/{job_id}", responses={**_ANSWER, **responses(401, 404)})

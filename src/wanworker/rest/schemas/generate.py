@@ -39,7 +39,7 @@ class GenerateBody(Request):
     prompt: RestPrompt = Field(description="Text description of the video to generate.")
     negative_prompt: Prompt | None = Field(default=None, description="What to avoid; needs cfg above 1.")
     seed: Seed = Field(default=-1, description="Random seed for reproducible results; left out or -1: random.")
-    steps: Steps = Field(default=8, description="Denoising steps; left out where FastWAN does not render: its own.")
+    steps: Steps = Field(default=8, description="Denoising steps. Default for other models than FastWAN: their own.")
     cfg: Guidance = Field(default=1.0, description="Classifier-free guidance scale; left out: as steps.")
     width: Side = Field(default=1280, description="Video width in pixels.")
     height: Side = Field(default=704, description="Video height in pixels.")

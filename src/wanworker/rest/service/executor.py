@@ -1,4 +1,4 @@
-"""From a kept request to the renderer: what the runner calls when a job's turn has come."""
+"""Render a queued request: the runner calls this when a job's turn has come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front desk: takes requests into the queue, answers for every job on the volume, and lets jobs go."""
+"""Submit, look up, list and delete jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left to do when a job has ended, or when its process has: inputs, webhook, taking it up again."""
+"""Finish a job after its end (inputs, webhook), and resume jobs after a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos of REST jobs that have had their time, or that are more than the quota: removed, oldest first."""
+"""Delete the videos of REST jobs after their time to live, or the oldest ones above the quota."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RunPod's own routes over the same core: what was written for an endpoint runs against this server."""
+"""Answer RunPod's own calls, so that a client of an endpoint works with this server."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-Tell a caller's server that its job has ended: signed, tried again for a while, led to public addresses only.
+Send webhooks when jobs end: signed, retried, and to public addresses only.
 
 The form is Standard Webhooks' (spec 1.0.0): webhook-id stays the same over all attempts, so a receiver can drop a
 second copy; webhook-signature is `v1,` and base64 of HMAC-SHA256 over `{id}.{timestamp}.{body}`.

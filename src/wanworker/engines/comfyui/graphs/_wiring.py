@@ -1,4 +1,4 @@
-"""Change which nodes a graph has and how they are linked, by node title. Pure: every change is a new graph."""
+"""Add, remove and link nodes of a graph by their titles. Pure: every change returns a new graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a row of the table of graphs says, and which row renders a spec. Pure."""
+"""One row of the table of graphs, and the choice of the row that renders a spec. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what to render to the finished graph: choose the graph, the files and the steps, and set every slot. Pure."""
+"""Fill a graph for a spec: choose the graph, its files and its steps, and set every slot. Pure."""
 
 from __future__ import annotations
 

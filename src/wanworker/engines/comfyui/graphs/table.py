@@ -1,5 +1,5 @@
 """
-Our graphs: for each file of workflows/, its settable inputs by node title, its weights and its parts.
+The table of our graphs: for each file of workflows/ its slots by node title, its weights and its parts.
 
 To add one: one file, one row, one test. docs/adding-a-workflow.md walks through it.
 """

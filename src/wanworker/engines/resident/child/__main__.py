@@ -1,5 +1,5 @@
 """
-The resident child: `python -m wanworker.engines.resident.child.__main__`, commands on stdin, events on what was stdout.
+The resident child, `python -m wanworker.engines.resident.child`: commands on stdin, events on stdout.
 
 It belongs to its parent: the end of stdin ends it at once, in the middle of a job too, and so does the parent's death.
 """

@@ -1,4 +1,4 @@
-"""The child's foreign exceptions, told as the worker's own."""
+"""Translate the exceptions of torch and diffusers into the worker's errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job in the child: text, sampling, decoding, and frames into the file."""
+"""Render one job in the child: encode the text, sample, decode, and write the frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder in diffusers' layout, loaded: the pipelines over one set of components, on their device."""
+"""Load a folder in diffusers' layout: pipelines that share their components, on their device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LoRA files in a loaded pipeline: put in for a job, kept while the next one asks for the same, taken out otherwise."""
+"""Load LoRA files into a pipeline, keep them for the next job that names them, and unload them otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small clip stretched in space and time to what was asked for."""
+"""Resample a small clip to the size and the length that were asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which scheduler walks from noise to a clip."""
+"""Choose the scheduler of a job."""
 
 from __future__ import annotations
 

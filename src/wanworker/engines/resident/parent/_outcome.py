@@ -1,4 +1,4 @@
-"""What a child's last word means to the worker: the error that the caller sees, and whether the child can go on."""
+"""Turn the last event of a child into the caller's error, and decide whether the child can go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One resident child seen from the worker: its process, its two channels, its last words."""
+"""The process of one resident child, with its two pipes and its last output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One child and the weights that it holds, loaded or still loading."""
+"""One child and the weights that it holds or loads."""
 
 from __future__ import annotations
 

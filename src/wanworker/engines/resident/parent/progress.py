@@ -1,4 +1,4 @@
-"""The child's events as progress, for both engines that run one."""
+"""Turn the child's events into progress, for both engines that run one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the resident child is started."""
+"""Start the resident child."""
 
 from __future__ import annotations
 

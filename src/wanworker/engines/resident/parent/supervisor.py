@@ -1,4 +1,4 @@
-"""The parent's side: a warm child for one model at a time, one job at a time, replaced when it dies."""
+"""Keep one child warm for one model, give it one job at a time, and replace it when it dies."""
 
 from __future__ import annotations
 

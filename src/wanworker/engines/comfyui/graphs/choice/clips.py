@@ -1,4 +1,4 @@
-"""How a long video is made of clips, where a sound or a driving video decides the length. Pure."""
+"""Split a long video into clips where a sound or a driving video decides the length. Pure."""
 
 from __future__ import annotations
 

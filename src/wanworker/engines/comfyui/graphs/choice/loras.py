@@ -1,4 +1,4 @@
-"""LoRAs in a graph: which file goes to which expert, what a distilled one changes, and where it is linked. Pure."""
+"""Choose the LoRA files of a graph: their experts, recipes and links. Pure."""
 
 from __future__ import annotations
 

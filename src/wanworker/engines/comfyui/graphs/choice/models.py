@@ -1,4 +1,4 @@
-"""Which weight files a graph loads: those that the request names, else the best of what the server has. Pure."""
+"""Choose the weight files of a graph: those that the request names, or the best on the server. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a spec is sampled: steps, guidance, shift and sampler, from the request and the recipe. Pure."""
+"""Choose steps, guidance, shift and sampler from the request and the recipe. Pure."""
 
 from __future__ import annotations
 

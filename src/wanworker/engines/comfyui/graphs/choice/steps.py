@@ -1,4 +1,4 @@
-"""How many steps, with which sampler, and which of the two experts takes which of them. Pure."""
+"""Split the steps between the two experts, and name the sampler. Pure."""
 
 from __future__ import annotations
 
