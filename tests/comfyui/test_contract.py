@@ -2,7 +2,8 @@
 What the client relies on, asked of the fake and, with COMFYUI_URL set, of a real server.
 
 Only nodes of the core and no weights, so that any server will do. Each run has its own prefix: a real server keeps
-its files and its cache.
+its files and its cache. The second half asks with a client that is not ours, so that what ours and the fake agree on
+is not all that is known of the wire.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import asyncio
 import os
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ import pytest
 
 from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_nodes import MEDIA
-from fakes.comfyui_recordings import slow_graph, video_graph
+from fakes.comfyui_recordings import FOLDER, i2v_graph, slow_graph, video_graph
+from fakes.other_client import Message, OtherClient, in_a_thread
 from wanworker.comfyui.client.events import Cached, Event, Executed, Executing, NodeStates, Started, Succeeded
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import with_prefix, with_uploads
@@ -40,6 +43,19 @@ async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             yield client
         return
     async with FakeComfyUI(tmp_path / "comfyui") as server, ComfyClient(server.url) as client:
+        yield client
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=NEEDS_REAL)])
+def other(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OtherClient]:
+    """A client that is not ours, of the same servers; at the fake, ImageScale works until it is interrupted."""
+    if request.param == "real":
+        with closing(OtherClient(REAL.rstrip("/"), token=os.environ.get("COMFYUI_TOKEN"))) as client:
+            yield client
+        return
+    server = FakeComfyUI(tmp_path / "comfyui")
+    server.nodes.holds = frozenset({"ImageScale"})
+    with in_a_thread(server), closing(OtherClient(server.url)) as client:
         yield client
 
 
@@ -288,6 +304,150 @@ def _png() -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(out, "PNG")
     return out.getvalue()
+
+
+# With requests and websocket-client
+
+
+def _of(prompt_id: str, heard: list[Message]) -> list[Message]:
+    return [message for message in heard if message.data.get("prompt_id") == prompt_id]
+
+
+def test_another_client_is_told_its_own_id_first(other: OtherClient) -> None:
+    with other.listening() as socket:
+        (first,) = socket.until("status")
+
+    assert other.client_id == first.data["sid"]
+    assert isinstance(first.data["status"]["exec_info"]["queue_remaining"], int)
+
+
+def test_another_client_without_an_id_is_given_one(other: OtherClient) -> None:
+    sids = []
+    for _ in range(2):
+        with other.listening("") as socket:
+            sids.append(socket.until("status")[0].data["sid"])
+
+    assert 2 == len({*filter(None, sids)})
+
+
+def test_another_client_is_told_what_the_server_can_do(other: OtherClient) -> None:
+    with other.listening() as socket:
+        socket.say("feature_flags", {"supports_preview_metadata": True})
+        flags = socket.until("feature_flags")[-1].data
+
+    assert True is flags["supports_preview_metadata"]
+    assert flags["max_upload_size"] > 0
+
+
+def test_another_client_hears_a_run_from_its_start_to_its_end(other: OtherClient, color: int) -> None:
+    with other.listening() as socket:
+        prompt_id = other.queue(video_graph(color=color, prefix=f"other_{uuid.uuid4().hex}"))
+        heard = _of(prompt_id, socket.until("executing", node=None, prompt_id=prompt_id))
+
+    kinds = list(dict.fromkeys(message.kind for message in heard))
+    (executed,) = [message.data for message in heard if message.kind == "executed"]
+    states = [message.data["nodes"] for message in heard if message.kind == "progress_state"]
+    order = ["execution_start", "execution_cached", "progress_state", "executing", "executed", "execution_success"]
+    assert order == kinds
+    assert ["1", "2", "3", None] == [message.data["node"] for message in heard if message.kind == "executing"]
+    assert ("3", "3") == (executed["node"], executed["display_node"])
+    assert ["running"] == [state["state"] for state in states[0].values()]
+    assert {"1": "finished", "2": "finished", "3": "finished"} == {
+        node: state["state"] for node, state in states[-1].items()
+    }
+
+
+def test_another_client_finds_the_run_in_the_history_and_fetches_its_file(other: OtherClient, color: int) -> None:
+    with other.listening() as socket:
+        prompt_id = other.queue(video_graph(color=color, prefix=f"other_{uuid.uuid4().hex}"))
+        heard = _of(prompt_id, socket.until("executing", node=None, prompt_id=prompt_id))
+    history = other.history(prompt_id)
+    entry = history[prompt_id]
+    (file,) = entry["outputs"]["3"]["images"]
+    answer = other.ask("GET", "/view", params={name: file[name] for name in ("filename", "subfolder", "type")})
+
+    (shown,) = [message.data["output"] for message in heard if message.kind == "executed"]
+    assert [prompt_id] == list(history)
+    assert shown == entry["outputs"]["3"]
+    assert ("success", True) == (entry["status"]["status_str"], entry["status"]["completed"])
+    assert ["execution_start", "execution_cached", "execution_success"] == [
+        kind for kind, _ in entry["status"]["messages"]
+    ]
+    assert (200, b"ftyp") == (answer.status_code, answer.content[4:8])
+
+
+def test_another_client_hears_that_the_same_run_again_is_cached(other: OtherClient, color: int) -> None:
+    graph = video_graph(color=color, prefix=f"other_{uuid.uuid4().hex}")
+    with other.listening() as socket:
+        first = other.queue(graph)
+        socket.until("executing", node=None, prompt_id=first)
+        second = other.queue(graph)
+        heard = _of(second, socket.until("executing", node=None, prompt_id=second))
+
+    (cached,) = [message.data["nodes"] for message in heard if message.kind == "execution_cached"]
+    assert {"1", "2", "3"} == set(cached)
+    assert "execution_success" in {message.kind for message in heard}
+    assert other.history(first)[first]["outputs"] == other.history(second)[second]["outputs"]
+
+
+def test_another_clients_bad_graph_is_400_with_the_node(other: OtherClient) -> None:
+    graph = video_graph()
+    graph["1"]["inputs"]["width"] = 0
+    answer = other.ask("POST", "/prompt", json={"prompt": graph, "client_id": other.client_id})
+
+    assert (400, "prompt_outputs_failed_validation") == (answer.status_code, answer.json()["error"]["type"])
+    assert "value_smaller_than_min" == answer.json()["node_errors"]["1"]["errors"][0]["type"]
+
+
+def test_another_client_that_comes_back_under_its_id_hears_the_rest_of_its_run(other: OtherClient, color: int) -> None:
+    with other.listening() as socket:
+        prompt_id = other.queue(slow_graph(color=color))
+        socket.until("executing", node="2", prompt_id=prompt_id)
+    with other.listening() as socket:
+        first = socket.until("status")[0]
+        running = socket.until("executing")[-1]
+        other.ask("POST", "/interrupt", json={"prompt_id": prompt_id})
+        interrupted = socket.until("execution_interrupted", prompt_id=prompt_id)[-1]
+        socket.until("executing", node=None, prompt_id=prompt_id)
+
+    entry = other.history(prompt_id)[prompt_id]
+    assert other.client_id == first.data["sid"]
+    assert first.data["status"]["exec_info"]["queue_remaining"] >= 1
+    assert running.data["node"]
+    assert "1" in interrupted.data["executed"]
+    assert ("error", False) == (entry["status"]["status_str"], entry["status"]["completed"])
+    assert "execution_interrupted" == entry["status"]["messages"][-1][0]
+
+
+@pytest.mark.parametrize(("asks", "event"), [(False, 1), (True, 4)])
+def test_the_fakes_samplers_show_steps_and_previews_as_recorded(tmp_path: Path, asks: bool, event: int) -> None:
+    """A real server needs weights and --preview-method for this: the frames are held against the recorded ones."""
+    jpeg = (FOLDER / "preview.bin").read_bytes()[8:]
+    with in_a_thread(FakeComfyUI(tmp_path / "comfyui", preview=jpeg)) as server:
+        (server.folder / "input" / "star.png").write_bytes(_png())
+        graph = i2v_graph()
+        for node in graph.values():
+            if node["class_type"] == "LoadImage":
+                node["inputs"]["image"] = "star.png"
+        with closing(OtherClient(server.url)) as other, other.listening() as socket:
+            if asks:
+                socket.say("feature_flags", {"supports_preview_metadata": True})
+                socket.until("feature_flags")
+            prompt_id = other.queue(graph)
+            heard = socket.until("executing", node=None, prompt_id=prompt_id)
+
+    steps = [message for message in heard if message.kind in {"preview", "progress"}]
+    previews, progress = steps[::2], steps[1::2]
+    assert [("86", 1, 2), ("86", 2, 2), ("85", 1, 2), ("85", 2, 2)] == [
+        (step.data["node"], step.data["value"], step.data["max"]) for step in progress
+    ]
+    assert [(event, jpeg)] * 4 == [(preview.data["event"], preview.picture) for preview in previews]
+    if asks:
+        names = {"node_id", "prompt_id", "display_node_id", "parent_node_id", "real_node_id", "image_type"}
+        assert names == previews[0].data.keys() - {"event"}
+        assert ("86", prompt_id) == (previews[0].data["node_id"], previews[0].data["prompt_id"])
+    else:
+        assert {1} == {preview.data["format"] for preview in previews}
 
 
 def test_the_fakes_media_begin_like_real_ones() -> None:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import struct
 import time
 import uuid
 from collections import Counter
@@ -51,7 +52,8 @@ class FakeComfyUI:
     nothing; `gates` keep the answers of a path back until the event is set; `hide_history` answers that many questions
     for a finished prompt as too early; `cut_downloads` breaks off that many files half-way; `token` is demanded;
     `hide_unloads` answers that many questions for the memory as if it were not free yet. What nodes do is in `nodes`.
-    `weights_bytes` are on the card after a prompt, and `held_bytes` are there now. `seen` counts requests.
+    `weights_bytes` are on the card after a prompt, and `held_bytes` are there now. `preview` is a JPEG that each step
+    of a sampler shows, as with --preview-method. `seen` counts requests.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class FakeComfyUI:
     weights_bytes: int = 0
     held_bytes: int = 0
     upload_limit_bytes: int = 100 << 20
+    preview: bytes = b""
     lose_answers: set[str] = field(default_factory=set)
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     port: int = 0
@@ -84,6 +87,7 @@ class FakeComfyUI:
         self.history: dict[str, Any] = {}
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self._requests: dict[str, asyncio.Transport] = {}
+        self._reads_metadata: set[str] = set()
         self._cache: dict[str, dict[str, Any] | None] = {}
         self._last_node: str | None = None
         self._number = 0
@@ -160,12 +164,16 @@ class FakeComfyUI:
             if self.running and self.running.extra.get("client_id") == sid and self._last_node:
                 await self._send("executing", {"node": self._last_node}, sid)
             async for message in ws:
-                if json.loads(message.data).get("type") == "feature_flags":
+                told = json.loads(message.data)
+                if told.get("type") == "feature_flags":
+                    if told["data"].get("supports_preview_metadata"):
+                        self._reads_metadata.add(sid)
                     features = {"supports_preview_metadata": True, "max_upload_size": self.upload_limit_bytes}
                     await self._send("feature_flags", features, sid)
         finally:
             # The real one drops a newer socket of the same id here, and so does this.
             self.sockets.pop(sid, None)
+            self._reads_metadata.discard(sid)
         return ws
 
     async def _send(self, kind: str, data: Mapping[str, Any], sid: str | None = None) -> None:
@@ -177,6 +185,15 @@ class FakeComfyUI:
             if kind == "executing" and data.get("node") and data.get("prompt_id") and self.drop_sockets:
                 self.drop_sockets -= 1
                 self.drop(str(sid))
+
+    async def _send_preview(self, about: Mapping[str, Any], sid: str | None) -> None:
+        """Send the picture of a step: as event 4, after *about*, to a socket that asked for that, else as event 1."""
+        metadata = json.dumps({**about, "image_type": "image/jpeg"}).encode()
+        described = struct.pack(">II", 4, len(metadata)) + metadata + self.preview
+        plain = struct.pack(">II", 1, 1) + self.preview
+        for each in [sid] if sid in self.sockets else [] if sid else list(self.sockets):
+            with contextlib.suppress(ConnectionError):
+                await self.sockets[each].send_bytes(described if each in self._reads_metadata else plain)
 
     def drop(self, sid: str) -> None:
         """Cut the websocket of a client id without a word."""
@@ -375,6 +392,9 @@ class _Run:
     async def step(self, node: str, value: int, steps: int) -> None:
         """Send progress, let others run, and raise Interrupt if it was asked for."""
         await self._state(node, "running", value, steps)
+        if self.server.preview and not self.server.silent:
+            names = {name: told for name, told in self.states[node].items() if name not in {"value", "max", "state"}}
+            await self.server._send_preview(names, self._sid)
         about = {"value": value, "max": steps, "prompt_id": self.prompt.prompt_id, "node": node}
         await self.server._send("progress", about, self._sid)
         await self.pause()
