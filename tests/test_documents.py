@@ -47,7 +47,7 @@ PAGES = pytest.mark.parametrize("path", pages.pages(), ids=lambda path: str(path
 #: Packages that only diffusers imports: for big models, for LoRAs, for clean prompts.
 NEEDED_UNSEEN = {"accelerate", "ftfy", "peft"}
 #: Locked already, for code that is to come: whoever brings it takes its package out of here.
-NEEDED_SOON = {"prometheus-client", "rich", "typer"}
+NEEDED_SOON = {"rich", "typer"}
 DISTRIBUTIONS = {"PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg", "prometheus_client": "prometheus-client",
                  "pydantic_core": "pydantic"}  # fmt: skip
 

@@ -16,18 +16,19 @@ async def test_the_exposition_counts_what_happened(rest):
     await rest.until(await rest.generate())
     async with rest.session.get(f"{rest.url}/metrics") as answer:
         kind, text = answer.headers["Content-Type"], await answer.text()
-    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    samples = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    values = {name: float(value) for name, value in samples}
 
     assert kind.startswith("text/plain; version=0.0.4")
     assert all(LINE.fullmatch(line) for line in text.splitlines() if not line.startswith("#")), text
-    assert ("1", "1", "2") == (
+    assert (1, 1, 2) == (
         values['wanworker_jobs_total{status="completed"}'],
         values['wanworker_jobs_total{status="error"}'],
         values["wanworker_jobs_submitted_total"],
     )
-    assert ("0", "0") == (values["wanworker_queue_length"], values["wanworker_jobs_running"])
-    assert 0.25 == float(values['wanworker_stage_seconds_total{stage="load"}'])
-    assert "0" == values['wanworker_engine_restarts_total{engine="diffusers"}']
+    assert (0, 0) == (values["wanworker_queue_length"], values["wanworker_jobs_running"])
+    assert 0.25 == values['wanworker_stage_seconds_total{stage="load"}']
+    assert 0 == values['wanworker_engine_restarts_total{engine="diffusers"}']
 
 
 async def test_an_engine_that_loads_again_was_restarted(rest):
@@ -35,7 +36,7 @@ async def test_an_engine_that_loads_again_was_restarted(rest):
         await rest.until(await rest.generate())
     _, text = await rest.bytes_of("/metrics")
 
-    assert b'wanworker_engine_restarts_total{engine="diffusers"} 2' in text
+    assert b'wanworker_engine_restarts_total{engine="diffusers"} 2.0\n' in text
 
 
 async def test_each_family_has_its_kind_and_its_words(rest):
