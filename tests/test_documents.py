@@ -46,8 +46,6 @@ PAGES = pytest.mark.parametrize("path", pages.pages(), ids=lambda path: str(path
 
 #: Packages that only diffusers imports: for big models, for LoRAs, for clean prompts.
 NEEDED_UNSEEN = {"accelerate", "ftfy", "peft"}
-#: Locked already, for code that is to come: whoever brings it takes its package out of here.
-NEEDED_SOON = {"rich", "typer"}
 DISTRIBUTIONS = {"PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg", "prometheus_client": "prometheus-client",
                  "pydantic_core": "pydantic"}  # fmt: skip
 
@@ -306,7 +304,7 @@ async def test_the_engine_of_the_walk_through_renders(tmp_path: Path, settings: 
 def test_requirements_are_what_the_source_imports() -> None:
     standard = sys.stdlib_module_names | {"wanworker", ""}
     imported = {item.target.split(".")[0] for module in read_modules(ROOT) for item in module.imports}
-    wanted = {DISTRIBUTIONS.get(name, name) for name in imported - standard} | NEEDED_UNSEEN | NEEDED_SOON
+    wanted = {DISTRIBUTIONS.get(name, name) for name in imported - standard} | NEEDED_UNSEEN
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     listed = {re.split(r"[<>=\[]", line)[0] for line in lines if line and not line.startswith("#")}
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from wanworker.settings import BadSettings, Settings, child_environment, in_runpod_worker, load_settings
-from wanworker.settings._start import Preloaded
+from wanworker.settings._worker import Preloaded
 from wanworker.spec import TASKS
 
 MakeSettings = Callable[..., Settings]

@@ -5,7 +5,7 @@ import pytest
 
 from fakes.recordings import film, sound
 from wanworker.errors import InputUnavailable
-from wanworker.media.inputs._streams import require_stream
+from wanworker.media.inputs.reader import require_stream
 from wanworker.media.video import ffmpeg
 
 

@@ -4,30 +4,52 @@ from __future__ import annotations
 
 import functools
 import time
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wanworker.comfyui.client.events import Event, Preview
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import Graph, with_prefix, with_uploads
 from wanworker.comfyui.run.free_memory import free_memory
-from wanworker.comfyui.run.monitor import Finished
+from wanworker.comfyui.run.monitor import Finished, run_prompt
+from wanworker.comfyui.run.progress import RunProgress
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.comfyui._inputs import sent_inputs
-from wanworker.engines.comfyui._progress import followed
 from wanworker.engines.comfyui._restart import with_one_restart
 from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
 from wanworker.engines.comfyui._startup_timings import Waits
 from wanworker.engines.comfyui._user_graph import checked_graph, fetched, uploaded
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui.weights import FolderLists, Lists
+from wanworker.engines.preview import Previewed
 from wanworker.errors import GraphRefused, ModelNotFound, NoOutput
 from wanworker.models.machine.hardware import Gpu, gpus
+from wanworker.progress import Progress
 from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec
+
+
+async def followed(client: ComfyClient, graph: Graph, report: Report, *, clock: Callable[[], float]) -> Finished:
+    """Run *graph* under ids of its own and return how it finished; see run_prompt for what it raises."""
+    progress = RunProgress(graph, clock=clock)
+    latest = Progress("sampling", 0.0)
+
+    def hear(event: Event) -> None:
+        nonlocal latest
+        if isinstance(event, Preview):
+            report(Previewed.of(latest, event.image, event.mime))
+        elif (now := progress.hear(event)) is not None:
+            latest = now
+            report(now)
+
+    prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())
+    return await run_prompt(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear)
+
 
 #: A job asks twice whether the server is there, when it is checked and when it runs; the second is a moment later.
 _TRUST_S = 1.0

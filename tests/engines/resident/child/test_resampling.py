@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from wanworker.engines.resident.child._resampling import resampled
+from wanworker.engines.resident.child._job import resampled
 
 
 def clip(*levels: int) -> numpy.ndarray[tuple[int, int, int, int], numpy.dtype[numpy.uint8]]:

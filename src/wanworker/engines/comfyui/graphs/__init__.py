@@ -1,7 +1,6 @@
 """Our graphs for Wan 2.2 on ComfyUI: which one renders a spec, and how it is filled. Pure but for reading the files."""
 
-from wanworker.engines.comfyui.graphs._files import read_workflows
-from wanworker.engines.comfyui.graphs._workflow import Slot, Workflow, workflow_for
+from wanworker.engines.comfyui.graphs._workflow import Slot, Workflow, read_workflows, workflow_for
 from wanworker.engines.comfyui.graphs.choice.models import ModelChoice
 from wanworker.engines.comfyui.graphs.fill import Filled, Uploads, graph_for, missing_for
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from wanworker.comfyui.graph.api_format import Graph, read_graph
 from wanworker.engines.comfyui.graphs._wiring import Segment
 from wanworker.engines.comfyui.graphs.choice.models import Weights
 from wanworker.engines.comfyui.graphs.choice.steps import Recipe
 from wanworker.models.files.loras import Expert
 from wanworker.spec import RenderSpec
+
+#: The checkout's own folder: the image and a laptop both run from a checkout.
+FOLDER = Path(__file__).resolve().parents[5] / "workflows"
+
+
+def read_workflows(folder: Path = FOLDER) -> dict[str, Graph]:
+    """Return every graph of *folder* by the name of its file. Raises GraphRefused, OSError, ValueError."""
+    return {
+        path.stem: read_graph(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder.glob("*.json"))
+    }
+
 
 #: What the request may bring as a file.
 Upload = Literal["image", "last_image", "audio", "pose_video", "face_video", "background_video", "mask_video"]

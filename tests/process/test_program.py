@@ -13,7 +13,7 @@ import pytest
 
 from wanworker.errors import EngineUnavailable
 from wanworker.process import Exit, run
-from wanworker.process._lines import MAX_LINE_BYTES, Lines
+from wanworker.process._program import MAX_LINE_BYTES, Lines
 
 ENV = {"PATH": os.defpath}
 
