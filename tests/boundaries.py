@@ -26,17 +26,18 @@ LOG_USERS = {*DOORS, "app", "serverless"}
 PLAIN_VALUES = {"comfyui", "jobs", "media"}
 TORCH = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "safetensors"}
 SLOW = {"PIL", "numpy", "boto3", "botocore", "imageio_ffmpeg", "requests", "websocket", *TORCH}
-CHILD = "wanworker.engines.resident"
+CHILD = "wanworker.engines.resident.child"
 #: What the rows of a table have in common.
 SHARED = {"base", "_capabilities"}
 #: Pages that tell how to extend the worker: a module that one of them names is public.
 EXTENSION_PAGES = "docs/adding-*.md"
 #: The order inside a folder: lower numbers know nothing of higher ones. What is not named here may know all of them.
 ORDER = {
-    "actions": {"request": 1, "base": 0},
+    "actions": {"generate": 3, "comfyui": 3, "status": 3, "health": 3, "_video_answer": 2, "request": 1, "base": 0},
     "cli": {"main": 4, "commands": 3, "remote": 2, "terminal": 1, "_render_options": 1, "_base": 0},
-    "comfyui": {"server": 3, "run": 3, "ui_workflow": 1, "client": 1, "graph": 0},
-    "jobs": {"store": 2, "model": 1, "_owner": 0},
+    "comfyui": {"server": 2, "run": 2, "ui_workflow": 1, "client": 1, "graph": 0},
+    "engines/resident": {"parent": 1, "child": 1, "protocol": 0},
+    "jobs": {"attempt": 3, "runner": 3, "store": 2, "model": 1, "_owner": 0},
     "media": {"outputs": 3, "inputs": 2, "video": 1, "disk": 0},
     "models": {"machine": 2, "hub": 1, "miniature": 1, "files": 0},
     "rest": {"_serve": 7, "_app": 6, "routes": 5, "responses": 4, "service": 3, "http": 2, "schemas": 1},
@@ -87,29 +88,32 @@ def imports_of_logs(modules: Iterable[Module]) -> list[str]:
 
 def rows_that_know_each_other(modules: Iterable[Module], package: str, table: str) -> list[str]:
     """
-    Find a row of *table* (`ACTIONS`, `ENGINES`) that imports another row.
+    Find a module of *package* that imports a row of *table* (`ACTIONS`, `ENGINES`) which it is no part of.
 
-    A row is what the module that assigns *table* imports from its own package or names in the table, SHARED apart;
-    `generate_order` is a part of `generate`, and `wan_cli/` is one row. What no row is called by (`resident/`) may be
-    shared too.
+    A row's parts are what lies below it, `generate_order` beside `generate`, and the folder of a row that has the
+    folder to itself: all of `wan_cli/` belongs to `wan_cli/engine`. Rows that share a folder may share its other
+    modules, which know no row. The module that holds the table, and the package's face, know all rows.
     """
     known = tuple(modules)
     rows = table_rows(known, package, table)
+    holders = {module.name for module in known if _assigned(module.tree, table)}
     found = []
     for module in known:
+        if module.name in holders or not module.name.startswith(f"{package}."):
+            continue
         own = _row_of(module.name, package, rows)
         others = ((item, _row_of(item.target, package, rows)) for item in module.imports)
         found += [
-            module.finding(item.line, f"{own} imports {other}")
+            module.finding(item.line, f"{_short(own or module.name, package)} imports {_short(other, package)}")
             for item, other in others
-            if own and other not in {None, own}
+            if other and other != own and (own or _folder_of(module.name) == _folder_of(other) != package)
         ]
     return found
 
 
 def table_rows(modules: Iterable[Module], package: str, table: str) -> frozenset[str]:
     """
-    Return the names of the rows' modules in *package*, SHARED apart.
+    Return the full dotted names of the rows' modules in *package*, SHARED apart.
 
     A table whose rows are imported when they are first used names their modules in strings: those count too.
     """
@@ -118,10 +122,20 @@ def table_rows(modules: Iterable[Module], package: str, table: str) -> frozenset
     names: set[str] = set()
     for module in known:
         if unit_of(module.name) == unit_of(package) and (assigned := _assigned(module.tree, table)):
-            below = {item.target for item in module.imports if item.is_below(package)}
+            below = {_module_of(item.target, dotted) for item in module.imports if item.is_below(package)}
             below |= dotted.intersection(f"{package}.{text}" for text in _texts(assigned))
-            names |= {target.removeprefix(f"{package}.").split(".")[0] for target in below}
-    return frozenset(names - SHARED)
+            names |= {name for name in below if name != package and _short(name, package) not in SHARED}
+    # A row's own name, such as `comfyui`, may be the name of its folder too: the module in it is the row.
+    return frozenset(name for name in names if not any(other.startswith(f"{name}.") for other in names))
+
+
+def _module_of(target: str, dotted: set[str]) -> str:
+    """Return the module that an imported name is, or is in; the name itself where it is a folder of no module."""
+    return next((name for name in (target, target.rpartition(".")[0]) if name in dotted), target)
+
+
+def _short(name: str, package: str) -> str:
+    return name.removeprefix(f"{package}.")
 
 
 def _assigned(tree: ast.Module, name: str) -> ast.expr | None:
@@ -139,32 +153,47 @@ def _texts(tree: ast.expr) -> Iterator[str]:
 
 
 def _row_of(dotted: str, package: str, rows: frozenset[str]) -> str | None:
-    if not dotted.startswith(f"{package}."):
-        return None
-    first = dotted.removeprefix(f"{package}.").split(".")[0]
-    owners = [row for row in rows if first == row or first.startswith(f"{row}_")]
+    """Return the row that *dotted* is, or is a part of."""
+    owners = [row for row in rows if _is_below(dotted, row) or dotted.startswith(f"{row}_")]
+    folders = [_folder_of(row) for row in rows]
+    for row in rows:
+        folder = _folder_of(row)
+        if (
+            folder != package
+            and folders.count(folder) == 1
+            and (_is_below(dotted, folder) or dotted.startswith(f"{folder}_"))
+        ):
+            owners.append(row)
     return max(owners, key=len, default=None)
+
+
+def _folder_of(dotted: str) -> str:
+    return dotted.rpartition(".")[0]
+
+
+def _is_below(dotted: str, root: str) -> bool:
+    return dotted == root or dotted.startswith(f"{root}.")
 
 
 def readers_of_the_environment(modules: Iterable[Module]) -> list[str]:
     """
-    Find os.environ, os.getenv and their kin outside settings/.
+    Find os.environ, os.getenv and their kin outside settings/_worker.py.
 
     handler.py may call `os.environ.setdefault`: it reads nothing of ours, and the SDK looks while it is imported.
     """
     found = []
     for module in modules:
-        if module.unit == "settings":
+        if module.name == "wanworker.settings._worker":
             continue
         allowed = set(_setdefault_calls(module.tree)) if module.name == "handler" else set()
         found += [
-            module.finding(node.lineno, f"os.{node.attr} is read in settings/ only")
+            module.finding(node.lineno, f"os.{node.attr} is read in settings/_worker.py only")
             for node in ast.walk(module.tree)
             if isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT and ast.unparse(node.value) == "os"
             if node not in allowed
         ]
         found += [
-            module.finding(item.line, f"{item.target} is read in settings/ only")
+            module.finding(item.line, f"{item.target} is read in settings/_worker.py only")
             for item in module.imports
             if item.target in {f"os.{name}" for name in ENVIRONMENT}
         ]
@@ -299,22 +328,24 @@ def folders_too_full(modules: Iterable[Module], most: int) -> list[str]:
 
 
 def imports_against_the_order(modules: Iterable[Module]) -> list[str]:
-    """Find imports inside a folder that point from a lower room of ORDER to a higher one, or to its neighbour."""
+    """Find imports inside a folder of ORDER that point to a higher room, or to another of the same height."""
     found = []
     for module in modules:
-        order = ORDER.get(module.unit, {})
-        own = _room(module.name)
-        for item in module.imports:
-            room = _room(item.target) if unit_of(item.target) == module.unit and item.is_below(PACKAGE) else own
-            if own in order and room in order and room != own and order[room] >= order[own]:
-                found.append(module.finding(item.line, f"{own} imports {room}"))
+        for folder, order in ORDER.items():
+            own = _room(module.name, folder)
+            rooms = ((item, _room(item.target, folder)) for item in module.imports)
+            found += [
+                module.finding(item.line, f"{folder}: {own} imports {room}")
+                for item, room in rooms
+                if own in order and room in order and room != own and order[room] >= order[own]
+            ]
     return found
 
 
-def _room(dotted: str) -> str:
-    """Return `client` for `wanworker.comfyui.client.http`, the empty string for `wanworker.comfyui`."""
-    parts = dotted.split(".")
-    return parts[2] if len(parts) > 2 else ""
+def _room(dotted: str, folder: str) -> str | None:
+    """Return `client` for `wanworker.comfyui.client.http` in `comfyui`, None for what is not in the folder."""
+    root = f"{PACKAGE}.{folder.replace('/', '.')}."
+    return dotted.removeprefix(root).split(".")[0] if dotted.startswith(root) else None
 
 
 def _folder(module: Module) -> str:

@@ -50,7 +50,9 @@ def test_no_row_of_a_table_imports_another(ours: tuple[Module, ...], package: st
 
 
 def test_every_engine_is_known_as_one_though_it_is_imported_when_it_is_first_used(ours: tuple[Module, ...]) -> None:
-    assert {"diffusers", "comfyui", "wan_cli", "mini"} == boundaries.table_rows(ours, *ENGINES)
+    rows = {"diffusers", "comfyui.engine", "wan_cli.engine", "mini"}
+
+    assert {f"wanworker.engines.{row}" for row in rows} == boundaries.table_rows(ours, *ENGINES)
 
 
 def test_only_settings_reads_the_environment(ours: tuple[Module, ...]) -> None:
@@ -81,14 +83,11 @@ def test_modules_stay_short(ours: tuple[Module, ...]) -> None:
     assert [] == boundaries.modules_too_long(ours, most=300, most_in_handler=40)
 
 
-def named_elsewhere() -> frozenset[str]:
-    """Return the modules that are public without an importer: rows of ENGINES, pages that tell how to extend."""
-    rows = (("diffusers",), ("mini",), ("comfyui", "engine"), ("wan_cli", "engine"))
-    engines = {".".join(("wanworker.engines", *row)) for row in rows}
-    actions = {"wanworker.actions.health", "wanworker.actions.status"}
+def named_elsewhere(ours: tuple[Module, ...]) -> frozenset[str]:
+    """Return the modules that are public whoever imports them: rows of ACTIONS, and what pages on extending name."""
     text = "".join(path.read_text() for path in ROOT.glob(boundaries.EXTENSION_PAGES))
     paths = re.findall(r"src/(wanworker/[\w/]+)\.py", text)
-    return frozenset({*engines, *actions, "wanworker.cli.main", *(path.replace("/", ".") for path in paths)})
+    return boundaries.table_rows(ours, *ACTIONS) | {path.replace("/", ".") for path in paths}
 
 
 def test_private_modules_are_used_by_their_own_folder_only(ours: tuple[Module, ...]) -> None:
@@ -96,7 +95,7 @@ def test_private_modules_are_used_by_their_own_folder_only(ours: tuple[Module, .
 
 
 def test_a_module_that_only_its_folder_uses_is_private(ours: tuple[Module, ...]) -> None:
-    assert [] == boundaries.public_modules_used_inside_only(ours, named_elsewhere())
+    assert [] == boundaries.public_modules_used_inside_only(ours, named_elsewhere(ours))
 
 
 def test_no_folder_has_more_than_ten_modules_of_its_own(ours: tuple[Module, ...]) -> None:
@@ -155,6 +154,8 @@ def test_a_folder_that_is_too_full_is_found(tmp_path: Path) -> None:
         ("comfyui/graph/api_format.py", "from wanworker.comfyui.client import http"),
         ("comfyui/client/http.py", "from wanworker.comfyui.ui_workflow.convert import convert"),
         ("media/disk.py", "def f():\n    from wanworker.media.inputs import reader"),
+        ("comfyui/run/monitor.py", "from wanworker.comfyui.server.supervisor import Server"),
+        ("engines/resident/parent/start.py", "from wanworker.engines.resident.child import _job"),
     ],
 )
 def test_an_import_against_the_order_of_its_folder_is_found(tmp_path: Path, path: str, text: str) -> None:
@@ -264,6 +265,19 @@ def test_engines_may_share_the_base_and_what_is_no_engine(tmp_path: Path) -> Non
     assert [] == boundaries.rows_that_know_each_other(tree(tmp_path, files), *ENGINES)
 
 
+@pytest.mark.parametrize("path", ["actions/comfyui/i2v.py", "actions/comfyui/_answer.py"])
+def test_an_action_of_the_same_folder_that_is_imported_is_found(tmp_path: Path, path: str) -> None:
+    files = {
+        "actions/__init__.py": "from wanworker.actions.comfyui import i2v, workflow\nACTIONS = ()",
+        "actions/comfyui/workflow.py": "from wanworker.actions.comfyui import _answer",
+        "actions/comfyui/i2v.py": "",
+        "actions/comfyui/_answer.py": "",
+        path: "from wanworker.actions.comfyui.workflow import run",
+    }
+
+    assert 1 == len(boundaries.rows_that_know_each_other(tree(tmp_path, files), *ACTIONS))
+
+
 def test_an_action_that_imports_another_is_found(tmp_path: Path) -> None:
     files = {
         "actions/table.py": "from wanworker.actions import generate, status\nACTIONS = {}",
@@ -332,8 +346,8 @@ def test_a_slow_import_at_module_level_is_found(tmp_path: Path) -> None:
         "media/video/writer.py": "import numpy as np",
         "media/sheet.py": "def f():\n    from PIL import Image",
         "media/kinds.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy",
-        "engines/resident/pipelines.py": "import numpy, torch",
-        "engines/resident/child/__main__.py": "import numpy\nfrom wanworker.engines.resident.pipelines import load",
+        "engines/resident/child/pipelines.py": "import numpy, torch",
+        "engines/resident/child/job.py": "import numpy\nfrom wanworker.engines.resident.child.pipelines import load",
     }
 
     (line,) = boundaries.slow_imports_at_start(tree(tmp_path, files))
@@ -343,14 +357,14 @@ def test_a_slow_import_at_module_level_is_found(tmp_path: Path) -> None:
 
 def test_a_module_of_the_worker_that_loads_the_childs_is_found(tmp_path: Path) -> None:
     files = {
-        "engines/resident/pipelines.py": "def load():\n    import torch",
-        "engines/mini.py": "from wanworker.engines.resident.pipelines import load",
+        "engines/resident/child/pipelines.py": "def load():\n    import torch",
+        "engines/mini.py": "from wanworker.engines.resident.child.pipelines import load",
         "engines/wan_cli/engine.py": "",
     }
 
     modules = tree(tmp_path, files)
 
-    assert {"wanworker.engines.resident.pipelines", "wanworker.engines.mini"} == boundaries.child_modules(modules)
+    assert {"wanworker.engines.resident.child.pipelines", "wanworker.engines.mini"} == boundaries.child_modules(modules)
     assert ["src/wanworker/engines/mini.py:1: loads what only the child may load"] == boundaries.child_leaks(modules)
 
 

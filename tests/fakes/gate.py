@@ -21,7 +21,7 @@ from typing import Any
 LONGEST_S = 60
 
 _SOURCE = Path(__file__).resolve().parents[2] / "src"
-_RENDERING = "wanworker.engines.resident.child._job"
+_JOB_MODULE = "wanworker.engines.resident.child._job"
 
 
 class Gate:
@@ -68,16 +68,16 @@ def close_at(folder: str) -> None:
     if "wanworker.engines.resident.child" not in sys.orig_argv:
         return
     # The child imports this module with its first job, torch with it, and not before: neither may come sooner here.
-    stand_in: Any = types.ModuleType(_RENDERING)
+    stand_in: Any = types.ModuleType(_JOB_MODULE)
 
     def render(loaded: object, request: object, outside: Any) -> object:
-        sys.modules.pop(_RENDERING, None)
-        real = importlib.import_module(_RENDERING)
-        sys.modules[_RENDERING] = stand_in
+        sys.modules.pop(_JOB_MODULE, None)
+        real = importlib.import_module(_JOB_MODULE)
+        sys.modules[_JOB_MODULE] = stand_in
         return real.render(loaded, request, _Held(outside, Path(folder)))
 
     stand_in.render = render
-    sys.modules[_RENDERING] = stand_in
+    sys.modules[_JOB_MODULE] = stand_in
 
 
 class _Held:

@@ -27,7 +27,8 @@ def main(fields: dict[str, Any]) -> int:
     prompt, request_id = fields["prompt"], fields["request_id"]
     (OUT_DIR / "fields.json").write_text(json.dumps(fields))
     if prompt == "refused":
-        print("2026-01-01 00:00:00 WARNING x wanworker.render: The job failed: INVALID_REQUEST no such size.")
+        where = "2026-01-01 00:00:00 WARNING x wanworker.serverless.handler"
+        print(f"{where}: The job failed: INVALID_REQUEST no such size.")
         print("ERROR  | local_test | Job local_test failed with error: no such size.")
         return 1
     if prompt == "will not start":

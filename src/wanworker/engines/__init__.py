@@ -10,7 +10,7 @@ import importlib
 import operator
 from collections.abc import Callable
 
-from wanworker.engines import _capabilities as capabilities
+from wanworker.engines import _capabilities
 from wanworker.engines.base import Engine, EngineRow
 from wanworker.settings import Settings
 
@@ -26,8 +26,8 @@ def built_by(module: str, name: str) -> Callable[[Settings], Engine]:
 
 
 ENGINES: tuple[EngineRow, ...] = (
-    EngineRow("diffusers", capabilities.DIFFUSERS, built_by("diffusers", "DiffusersEngine")),
-    EngineRow("comfyui", capabilities.COMFYUI, built_by("comfyui.engine", "ComfyUI")),
-    EngineRow("wan_cli", capabilities.WAN_CLI, built_by("wan_cli.engine", "WanCli.from_settings")),
-    EngineRow("mini", capabilities.MINI, built_by("mini", "MiniEngine")),
+    EngineRow("diffusers", _capabilities.DIFFUSERS, built_by("diffusers", "DiffusersEngine")),
+    EngineRow("comfyui", _capabilities.COMFYUI, built_by("comfyui.engine", "ComfyUI")),
+    EngineRow("wan_cli", _capabilities.WAN_CLI, built_by("wan_cli.engine", "WanCli.from_settings")),
+    EngineRow("mini", _capabilities.MINI, built_by("mini", "MiniEngine")),
 )

@@ -76,7 +76,7 @@ async def test_an_unknown_job_is_404_not_a_stream(rest):
 
 
 class _Silent:
-    """A desk with one job whose state never changes."""
+    """A job service with one job whose state never changes."""
 
     def __init__(self):
         self.asked = 0

@@ -33,7 +33,7 @@ async def cancel_prompt(
         _log.warning("ComfyUI still runs prompt %s %g s after it was interrupted", prompt_id, within_s)
         return False
     except EngineError as error:
-        _log.warning("ComfyUI prompt %s could not be withdrawn: %s", prompt_id, error)
+        _log.warning("ComfyUI prompt %s could not be cancelled: %s", prompt_id, error)
         return False
     return True
 

@@ -168,7 +168,7 @@ class ComfyUI:
     async def checked_graph(
         self, document: Mapping[str, Any], report: Report, *, sent: Collection[str] = ()
     ) -> tuple[Graph, tuple[str, ...]]:
-        """Return a caller's *document* as a graph that the server accepts; see callers_graph.py."""
+        """Return a caller's *document* as a graph that the server accepts; see _user_graph.py."""
         return await checked_graph(await self.connected(report), document, sent)
 
     async def server_lists(self) -> Lists:

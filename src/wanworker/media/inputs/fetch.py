@@ -9,7 +9,7 @@ answers that grow.
 
 What it does not stop: a public server that relays to a private one, a port of a public host that is no file server's,
 anything on a host that the operator lists in `allow_hosts`, and a file that is malicious in itself: picture.py
-and _streams.py judge that.
+and reader.py judge that.
 """
 
 from __future__ import annotations

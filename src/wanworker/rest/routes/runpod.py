@@ -43,7 +43,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {200: {"model": RunPodJob}}
 
 
 def face_routes(runpod_jobs: RunPodJobs) -> APIRouter:
-    """Return the routes over *face*."""
+    """Return the routes over *runpod_jobs*."""
     router = APIRouter(prefix="/v2/{endpoint}", tags=["runpod"])
 
     @router.post("/run", responses={**_ANSWER, **responses(401, 413, 422, 429)}, openapi_extra=_BODY)
