@@ -27,6 +27,8 @@ PLAIN_VALUES = {"comfyui", "jobs", "media"}
 TORCH = {"torch", "torchvision", "diffusers", "transformers", "accelerate", "peft", "safetensors"}
 SLOW = {"PIL", "numpy", "boto3", "botocore", "imageio_ffmpeg", "requests", "websocket", *TORCH}
 CHILD = "wanworker.engines.resident.child"
+#: The libraries of the command line; scripts/run and the worker start without them.
+TERMINAL = {"typer", "rich"}
 #: What the rows of a table have in common.
 SHARED = {"base", "_capabilities"}
 #: Pages that tell how to extend the worker: a module that one of them names is public.
@@ -209,14 +211,22 @@ def _setdefault_calls(tree: ast.Module) -> Iterator[ast.expr]:
 
 
 def imports_outside_their_place(modules: Iterable[Module]) -> list[str]:
-    """Find torch and its kin outside the resident engine's child, and runpod outside handler.py."""
+    """Find torch and its kin outside the resident engine's child, runpod outside handler.py, typer outside cli/."""
     found = []
     for module in modules:
         for item in module.imports:
             root = item.target.split(".")[0]
-            if (root in TORCH and not _is_resident(module.name)) or (root == "runpod" and module.name != "handler"):
+            if _is_out_of_place(root, module):
                 found.append(module.finding(item.line, f"{root} is not imported here"))
     return found
+
+
+def _is_out_of_place(root: str, module: Module) -> bool:
+    return (
+        (root in TORCH and not _is_resident(module.name))
+        or (root == "runpod" and module.name != "handler")
+        or (root in TERMINAL and module.unit != "cli")
+    )
 
 
 def _is_resident(name: str) -> bool:

@@ -59,7 +59,7 @@ def test_only_settings_reads_the_environment(ours: tuple[Module, ...]) -> None:
     assert [] == boundaries.readers_of_the_environment(ours)
 
 
-def test_torch_and_runpod_are_imported_in_their_places_only(ours: tuple[Module, ...]) -> None:
+def test_torch_runpod_and_typer_are_imported_in_their_places_only(ours: tuple[Module, ...]) -> None:
     assert [] == boundaries.imports_outside_their_place(ours)
 
 
@@ -316,6 +316,8 @@ def test_the_handler_may_set_what_the_sdk_reads_and_read_nothing(tmp_path: Path)
         ("models/machine/hardware.py", "def f():\n    import torch"),
         ("engines/mini.py", "from diffusers import WanPipeline"),
         ("app.py", "import runpod.serverless"),
+        ("models/machine/doctor.py", "def f():\n    from rich.table import Table"),
+        ("rest/_app.py", "import typer"),
         ("engines/resident/child/__main__.py", "import runpod"),
     ],
 )

@@ -1,42 +1,139 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import pages
 from fakes import command_line
 from wanworker import __version__
+from wanworker.cli._base import Command
 from wanworker.cli.commands import render
 from wanworker.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.parametrize("columns", [40, 100])
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_every_command_explains_itself(command: object, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([command.name, "--help"])  # type: ignore[attr-defined]
+def test_every_command_explains_itself(
+    command: Command, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
 
-    assert 0 == caught.value.code
-    assert command.summary in " ".join(capsys.readouterr().out.split())  # type: ignore[attr-defined]
+    codes = [main([command.name, "--help"]), main([command.name, "-h"])]
+
+    long, short = (page.strip() for page in capsys.readouterr().out.split("Usage: ")[1:])
+    words = " ".join(long.split())
+    assert ([0, 0], long) == (codes, short)
+    assert f"wanworker {command.name}" in words
+    assert command.summary in words
+    assert [] == [name for name in options_of(command) if f" {name} " not in words]
+    assert [] == [line for line in long.splitlines() if len(line) > columns]
 
 
-@pytest.mark.parametrize("argv", [[], ["rendr", "a star"], ["render"], ["render", "a", "star"], ["submit", "a star"]])
-def test_a_command_that_is_none_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(argv)
+def options_of(command: Command) -> list[str]:
+    """Return the options as they are typed, and PROMPT and the like, from the names of the fields."""
+    names = {field.name for field in dataclasses.fields(command.options)}
+    arguments = names & {"prompt", "preset"}
+    return [*(name.upper() for name in arguments), *(f"--{name.replace('_', '-')}" for name in names - arguments)]
 
-    assert 2 == caught.value.code
-    assert "usage: wanworker" in capsys.readouterr().err
+
+def test_the_first_page_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == main(["-h"])
+
+    words = " ".join(capsys.readouterr().out.split())
+    assert [] == [command.name for command in COMMANDS if f"{command.name} {command.summary}" not in words]
+    assert "--install-completion" in words
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        ([], "Missing command."),
+        (["rendr", "a star"], "No such command 'rendr'. Did you mean 'render'?"),
+        (["render"], "Missing argument 'PROMPT'."),
+        (["render", "a", "star"], "Got unexpected extra argument(s) (star)"),
+        (["render", "a star", "--negativ", "x"], "No such option: --negativ (Possible options: --negative)"),
+        (["fetch", "--verif"], "No such option: --verif (Possible options: --verify)"),
+        (["render", "a star", "--steps"], "Option '--steps' requires an argument."),
+        (["render", "a star", "--force=yes"], "Option '--force' does not take a value."),
+        (["render", "a star", "--task", "x"], "Invalid value for '--task': 'x' is not one of 't2v-A14B', 'i2v-A14B'"),
+        (["submit", "a star"], "Give one of --endpoint and --url."),
+        (["submit", "a star", "--url", "http://h", "--endpoint", "abc"], "Give one of --endpoint and --url."),
+    ],
+)
+def test_a_command_that_is_none_exits_with_2_and_a_plain_line(
+    argv: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert 2 == main(argv)
+
+    said, complained = capsys.readouterr()
+    first, hint = complained.splitlines()
+    assert "" == said
+    assert first.startswith(f"failed  {told}")
+    assert hint.startswith("hint    ")
+
+
+def test_the_hint_of_a_misuse_is_a_command_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["serve", "--prt", "80"])
+    main(["render-it"])
+
+    hints = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hint")]
+    assert ["serve --help lists the options.", "--help lists the commands."] == [
+        hint.removeprefix("hint    wanworker ") for hint in hints
+    ]
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--version"])
+    assert 0 == main(["--version"])
 
     assert f"wanworker {__version__}\n" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("wanworker f", ["fetch"]),
+        ("wanworker fetch fast", ["fastwan-5b"]),
+        ("wanworker render x --task s", ["s2v-14B"]),
+        ("wanworker submit x --engine wan", ["wan_cli"]),
+        ("wanworker doctor --js", ["--json"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_names(tmp_path: Path, typed: str, completed: list[str]) -> None:
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+
+    code, said, complained = command_line.run(tmp_path, env={"_WANWORKER_COMPLETE": "complete_bash", **words})
+
+    assert (0, completed) == (code, said.split()), complained
+
+
+#: What a person types at a prompt of bash, and then a press of Tab after `wanworker fe`.
+IN_BASH = """
+eval "$(wanworker --show-completion)"
+COMP_WORDS=(wanworker fe) COMP_CWORD=1
+_wanworker_completion wanworker
+echo "completed: ${COMPREPLY[*]}"
+"""
+
+
+def test_bash_takes_the_completion_that_is_shown_and_the_one_that_is_installed(tmp_path: Path) -> None:
+    (tmp_path / ".bashrc").write_text("# mine")
+    (told,) = (text for text in pages.blocks(pages.read("docs/usage.md"), "sh") if "--install-completion" in text)
+    env = command_line.environment(tmp_path, None)
+    env["PATH"] = f"{ROOT / 'scripts'}:{env['PATH']}"
+
+    done = subprocess.run(["bash", "-c", told + IN_BASH], cwd=tmp_path, capture_output=True, text=True, env=env)
+
+    (installed,) = (tmp_path / ".bash_completions").iterdir()
+    assert "completed: fetch\n" in done.stdout, done.stderr
+    assert f"bash completion installed in {installed}" in done.stdout
+    assert "_wanworker_completion" in installed.read_text()
+    assert ["# mine", f"source '{installed}'"] == (tmp_path / ".bashrc").read_text().splitlines()
 
 
 @pytest.mark.parametrize("argv", [["render", "a star"], ["serve"], ["submit", "a star", "--endpoint", "abc"]])
@@ -64,7 +161,7 @@ def test_the_module_the_entry_point_and_the_script_are_the_same_command(tmp_path
 
 
 def test_help_is_not_kept_waiting_by_what_only_rendering_needs() -> None:
-    code = "import sys, wanworker.cli.main; print({'pydantic', 'aiohttp', 'PIL'} & {*sys.modules})"
+    code = "import sys, wanworker.cli.main; print({'pydantic', 'aiohttp', 'PIL', 'rich'} & {*sys.modules})"
     argv = [sys.executable, "-c", code]
 
     done = subprocess.run(argv, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT / "src")})

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
-import argparse
+import typing
 from pathlib import Path
 
 import pytest
+import typer
 
+from fakes.command_line import parsed
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.cli import _render_options
 from wanworker.cli._base import CommandFailed
+from wanworker.cli.commands.submit import SubmitOptions
+from wanworker.settings import EngineName
+from wanworker.spec import TASKS
 
 EVERYTHING = (
     "a star", "--task", "i2v-A14B", "--size", "832x480", "--frames", "17", "--fps", "8", "--steps", "4", "--guidance",
@@ -17,16 +22,17 @@ EVERYTHING = (
 )  # fmt: skip
 
 
-def args(*argv: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    _render_options.add_arguments(parser, prompt_is_optional=True)
-    return parser.parse_args(argv)
+def args(*argv: str) -> SubmitOptions:
+    return parsed(SubmitOptions, *argv)
+
+
+def fields(*argv: str) -> dict[str, object]:
+    given = args(*argv)
+    return _render_options.fields_of(given, given.prompt)
 
 
 def test_every_argument_is_a_field_that_generate_knows_and_takes() -> None:
-    request, warnings = parse(
-        GenerateRequest, {**_render_options.fields_of(args(*EVERYTHING)), "reference_image_url": "x"}
-    )
+    request, warnings = parse(GenerateRequest, {**fields(*EVERYTHING), "reference_image_url": "x"})
 
     assert [] == warnings
     assert ("i2v-A14B", "832*480", 17, 8.0, 4, 3.5, 5.0, 0, 60.0, "unipc", "rain", True, "x.safetensors", "mini") == (
@@ -37,13 +43,23 @@ def test_every_argument_is_a_field_that_generate_knows_and_takes() -> None:
 
 
 def test_what_is_not_given_is_no_field() -> None:
-    assert {"prompt": "a star"} == _render_options.fields_of(args("a star"))
-    assert {} == _render_options.fields_of(args())
+    assert {"prompt": "a star"} == fields("a star")
+    assert {} == fields()
     assert set() == _render_options.given(args("a star"))
 
 
 def test_a_lora_without_a_name_is_the_models_own() -> None:
-    assert {"prompt": "a star", "use_lora": True} == _render_options.fields_of(args("a star", "--lora"))
+    bare = {"prompt": "a star", "use_lora": True}
+
+    assert bare == fields("a star", "--lora")
+    assert {**bare, "sample_steps": 4} == fields("--lora", "--steps", "4", "a star")
+    assert {**bare, "lora_name": "a star"} == fields("--lora", "a star", "a star")
+    assert {**bare, "prompt": "--lora"} == fields("--lora", "--", "--lora")
+
+
+def test_the_tasks_and_the_engines_are_those_that_there_are() -> None:
+    assert {*TASKS} == {*typing.get_args(_render_options.Task)}
+    assert {*typing.get_args(EngineName)} == {*_render_options.ENGINES}
 
 
 @pytest.mark.parametrize(
@@ -63,23 +79,21 @@ def test_the_files_make_the_task_unless_it_is_named(argv: list[str], expected: s
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["--steps", "900"], "--steps: must be between 1 and 200; got 900"),
-        (["--steps", "x"], "--steps: invalid number value: 'x'"),
-        (["--seed", "18446744073709551616"], "--seed: must be between -1 and 18446744073709551615"),
-        (["--guidance", "nan"], "--guidance: must be between 0 and 50; got nan"),
-        (["--size", "big"], "--size: size must look like"),
-        (["--size", "10x10"], "--size: width must be between 64 and 2048"),
-        (["--task", "t2v"], "--task: invalid choice"),
+        (["--steps", "900"], "'--steps': Input should be less than or equal to 200"),
+        (["--steps", "x"], "'--steps': Input should be a valid integer"),
+        (["--seed", "18446744073709551616"], "'--seed': Input should be less than or equal to 18446744073709551615"),
+        (["--guidance", "nan"], "'--guidance': Input should be less than or equal to 50"),
+        (["--size", "big"], "'--size': size must look like"),
+        (["--size", "10x10"], "'--size': width must be between 64 and 2048"),
+        (["--task", "t2v"], "'t2v' is not one of 't2v-A14B'"),
     ],
 )
-def test_what_is_out_of_range_is_refused_by_the_name_that_was_typed(
-    argv: list[str], expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
+def test_what_is_out_of_range_is_refused_by_the_name_that_was_typed(argv: list[str], expected: str) -> None:
+    with pytest.raises(typer.TyperException) as caught:
         args("a star", *argv)
 
-    assert 2 == caught.value.code
-    assert expected in capsys.readouterr().err
+    assert 2 == caught.value.exit_code
+    assert expected in caught.value.format_message()
 
 
 def test_files_are_paths_or_urls(tmp_path: Path) -> None:

@@ -8,8 +8,24 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
+
+import typer
+
+from wanworker.cli._render_options import with_bare_lora
+
+Options = TypeVar("Options")
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+
+def parsed(options: type[Options], *argv: str) -> Options:
+    """Return what a command is given that takes *options*. Raises typer.TyperException."""
+    app = typer.Typer(add_completion=False)
+    app.command()(options)
+    given = app(args=with_bare_lora(argv), standalone_mode=False)
+    assert isinstance(given, options)
+    return given
 
 
 def start(folder: Path, *argv: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from argparse import ArgumentParser
 
 import pages
+from fakes.command_line import parsed
 from wanworker.cli.commands import doctor, fetch
 from wanworker.models.hub.catalogue import PRESETS, Preset
 from wanworker.models.hub.fetch import in_words
@@ -48,12 +48,10 @@ def test_the_pages_commands_are_understood() -> None:
     lines = [
         line.partition("#")[0].partition("|")[0] for block in pages.blocks(TEXT, "sh") for line in block.splitlines()
     ]
-    parsers = {"fetch": ArgumentParser(), "doctor": ArgumentParser()}
-    fetch.add_arguments(parsers["fetch"])
-    doctor.add_arguments(parsers["doctor"])
+    options = {"fetch": fetch.FetchOptions, "doctor": doctor.DoctorOptions}
 
     for program, command, *argv in (shlex.split(line) for line in lines if line.strip()):
-        args = parsers[command].parse_args(argv)
+        args = parsed(options[command], *argv)
 
         assert "wanworker" == program
         assert getattr(args, "preset", None) in {None, *PRESETS}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wanworker.settings import Settings
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 #: What was asked for failed.
 EXIT_FAILED = 1
 
-#: It cannot be done as asked: an argument, a setting or a field is wrong. argparse exits with the same number.
+#: It cannot be done as asked: an argument, a setting or a field is wrong.
 EXIT_USAGE = 2
 
 #: Ctrl-C; another signal ends a command with 128 and its number too.
@@ -26,14 +25,15 @@ class Command:
     """
     A row of the COMMANDS table (wanworker.cli.main).
 
-    `run` returns the exit code or raises CommandFailed or WorkerError; it imports what it needs itself, since every
+    `options` is a dataclass: typer makes an argument or an option of each of its fields. `run` takes an instance of it
+    and returns the exit code, or raises CommandFailed or WorkerError. It imports what it needs itself, since every
     command's module is loaded for any of them.
     """
 
     name: str
     summary: str
-    add_arguments: Callable[[ArgumentParser], None]
-    run: Callable[[Namespace], int]
+    options: type[Any]
+    run: Callable[[Any], int]
 
 
 class CommandFailed(Exception):

@@ -1,20 +1,26 @@
 """The command line's render options, shared by `render` and `submit`, and the request fields that they set."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: typer reads the annotations of VideoOptions in the modules of the
+# classes that inherit from it, where the names used here are unknown.
 
-import argparse
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import typer
 
 from wanworker.cli._base import misused
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANGES, TASKS, Size
+from wanworker.spec import RANGES, Size
 
-#: Arguments that are one field of `generate` each.
+Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"]
+
+ENGINES = ("auto", "diffusers", "comfyui", "wan_cli", "mini")
+
+#: Options that are one field of `generate` each.
 _FIELDS = {
+    "task": "task",
     "size": "size",
     "frames": "frame_num",
     "fps": "fps",
@@ -28,19 +34,8 @@ _FIELDS = {
     "timeout": "timeout",
 }
 
-#: Arguments that name a file or a URL, and the field whose `_url`, `_path` or `_base64` they become.
+#: Options that name a file or a URL, and the field whose `_url`, `_path` or `_base64` they become.
 _FILES = {"image": "reference_image", "last_image": "last_image", "audio": "audio", "video": "driving_video"}
-
-#: RANGES' row of each number that can be typed.
-_NUMBERS: dict[str, tuple[str, Callable[[str], float], str]] = {
-    "frames": ("frames", int, "frames; the nearest 4n+1 is rendered"),
-    "fps": ("fps", float, "frames per second"),
-    "steps": ("steps", int, "denoising steps"),
-    "guidance": ("guidance", float, "classifier-free guidance scale"),
-    "shift": ("shift", float, "the sampler's flow shift"),
-    "seed": ("seed", int, "-1, the default, picks a random seed and prints it"),
-    "timeout": ("timeout_s", float, "the job's deadline in seconds"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,35 +48,98 @@ class Source:
     path: Path = Path()
 
 
-def add_arguments(parser: ArgumentParser, *, prompt_is_optional: bool = False) -> None:
-    """Add PROMPT and everything that describes a video."""
-    parser.add_argument(
-        "prompt", metavar="PROMPT", nargs="?" if prompt_is_optional else None, help="what the video shows, in quotes"
-    )
-    what = parser.add_argument_group("what to render")
-    what.add_argument("--task", choices=[*TASKS], help="default: what the files given make of it, else t2v-A14B")
-    what.add_argument("--size", type=_size, metavar="WxH", help="such as 832x480; default: the task's own")
-    for name, (row, kind, meaning) in _NUMBERS.items():
-        what.add_argument(f"--{name}", type=_ranged(row, kind), metavar="N", help=meaning)
-    what.add_argument("--solver", choices=["unipc", "dpm++"], help="the sampler")
-    what.add_argument("--negative", metavar="TEXT", help="what it must not show")
-    what.add_argument(
-        "--lora", nargs="?", const="", metavar="NAME", help="use this LoRA; without a name the model's own 4-step pair"
-    )
-    what.add_argument("--image", metavar="FILE|URL", help="the picture to start from")
-    what.add_argument("--last-image", metavar="FILE|URL", help="the picture to end with")
-    what.add_argument("--audio", metavar="FILE|URL", help="the voice of s2v-14B")
-    what.add_argument("--video", metavar="FILE|URL", help="the driving video of animate-14B")
-    what.add_argument("--engine", metavar="NAME", help="auto, diffusers, comfyui, wan_cli or mini")
+def _size(text: str) -> str:
+    try:
+        return str(Size.parse(text))
+    except InvalidRequest as error:
+        raise typer.BadParameter(str(error)) from error
 
 
-def fields_of(args: Namespace) -> dict[str, Any]:
-    """Return the documented fields of `generate` that *args* give, files left out."""
-    fields = {field: getattr(args, name) for name, field in _FIELDS.items() if getattr(args, name) is not None}
-    if args.prompt is not None:
-        fields["prompt"] = args.prompt
-    if args.task:
-        fields["task"] = args.task
+def _option(name: str, metavar: str, meaning: str, **more: Any) -> Any:
+    return typer.Option(f"--{name}", metavar=metavar, help=meaning, rich_help_panel="What to render", **more)
+
+
+def _number(name: str, meaning: str, row: str = "") -> Any:
+    limits = RANGES[row or name]
+    return _option(name, "N", meaning, min=limits.low, max=limits.high)
+
+
+#: What `render` needs and `submit` may leave out.
+PROMPT = typer.Argument(metavar="PROMPT", help="What the video shows. Put it in quotes.", show_default=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoOptions:
+    """Everything that describes a video besides the prompt; None where nothing was given."""
+
+    task: Annotated[
+        Task | None,
+        _option(
+            "task",
+            "TASK",
+            "The kind of video: t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B or animate-14B. By default, the files that you "
+            "give decide. Without files it is t2v-A14B.",
+        ),
+    ] = None
+    size: Annotated[
+        str | None,
+        _option("size", "WxH", "The size in pixels, such as 832x480. By default, the task decides.", parser=_size),
+    ] = None
+    frames: Annotated[
+        int | None,
+        _number("frames", "The number of frames. Wan renders 1, 5, 9 and so on (4n+1): the nearest of them is used."),
+    ] = None
+    fps: Annotated[float | None, _number("fps", "The frames per second.")] = None
+    steps: Annotated[int | None, _number("steps", "The number of denoising steps.")] = None
+    guidance: Annotated[
+        float | None,
+        _number("guidance", "How closely the video follows the prompt: the scale of classifier-free guidance."),
+    ] = None
+    shift: Annotated[float | None, _number("shift", "The flow shift of the sampler.")] = None
+    seed: Annotated[
+        int | None, _number("seed", "The seed of the random numbers. The default, -1, picks one and prints it.")
+    ] = None
+    timeout: Annotated[float | None, _number("timeout", "The job's time limit in seconds.", "timeout_s")] = None
+    solver: Annotated[Literal["unipc", "dpm++"] | None, _option("solver", "NAME", "The sampler: unipc or dpm++.")] = (
+        None
+    )
+    negative: Annotated[str | None, _option("negative", "TEXT", "What the video must not show.")] = None
+    lora: Annotated[
+        str | None,
+        _option("lora", "[NAME]", "The LoRA to use. Without a name, it is the model's own pair for 4 steps."),
+    ] = None
+    image: Annotated[str | None, _option("image", "FILE|URL", "The picture that the video starts with.")] = None
+    last_image: Annotated[str | None, _option("last-image", "FILE|URL", "The picture that the video ends with.")] = None
+    audio: Annotated[str | None, _option("audio", "FILE|URL", "The voice or the song, for s2v-14B.")] = None
+    video: Annotated[
+        str | None, _option("video", "FILE|URL", "The video whose motion is followed, for animate-14B.")
+    ] = None
+    engine: Annotated[
+        str | None,
+        _option(
+            "engine",
+            "NAME",
+            "The engine: auto, diffusers, comfyui, wan_cli or mini.",
+            autocompletion=lambda: [*ENGINES],
+        ),
+    ] = None
+
+
+def with_bare_lora(argv: Iterable[str]) -> list[str]:
+    """Return *argv* with each `--lora` that has no name as `--lora=`: in typer every option but a flag has a value."""
+    words = [*argv]
+    options = words[: words.index("--")] if "--" in words else words
+    for place, word in enumerate(options):
+        if word == "--lora" and (place + 1 == len(options) or options[place + 1].startswith("-")):
+            words[place] = "--lora="
+    return words
+
+
+def fields_of(args: VideoOptions, prompt: str | None) -> dict[str, Any]:
+    """Return the documented fields of `generate` that *args* and *prompt* give, files left out."""
+    fields = {field: value for name, field in _FIELDS.items() if (value := getattr(args, name)) is not None}
+    if prompt is not None:
+        fields["prompt"] = prompt
     if args.lora is not None:
         fields["use_lora"] = True
     if args.lora:
@@ -89,10 +147,10 @@ def fields_of(args: Namespace) -> dict[str, Any]:
     return fields
 
 
-def task_of(args: Namespace) -> str:
+def task_of(args: VideoOptions) -> str:
     """Return the task that was named, else the one that the files given make of it. Pure."""
     if args.task:
-        return str(args.task)
+        return args.task
     if args.video:
         return "animate-14B"
     if args.audio:
@@ -100,14 +158,14 @@ def task_of(args: Namespace) -> str:
     return "i2v-A14B" if args.image else "t2v-A14B"
 
 
-def files_of(args: Namespace) -> list[Source]:
+def files_of(args: VideoOptions) -> list[Source]:
     """Return the files that *args* name. Raises CommandFailed for one that is not there."""
     return [_source(name, getattr(args, name), field) for name, field in _FILES.items() if getattr(args, name)]
 
 
-def given(args: Namespace) -> set[str]:
-    """Return the names of the arguments that were given, as they are typed."""
-    names = [*_FIELDS, *_FILES, "task", "lora"]
+def given(args: VideoOptions) -> set[str]:
+    """Return the names of the options that were given, as they are typed."""
+    names = [*_FIELDS, *_FILES, "lora"]
     return {f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None}
 
 
@@ -119,23 +177,3 @@ def _source(name: str, value: str, field: str) -> Source:
     if not path.is_file():
         raise misused(f"{argument} {value}: there is no such file.", hint="Name a file, or an http(s) URL.")
     return Source(argument, field, path=path.resolve())
-
-
-def _size(text: str) -> str:
-    try:
-        return str(Size.parse(text))
-    except InvalidRequest as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _ranged(row: str, kind: Callable[[str], float]) -> Callable[[str], float]:
-    limits = RANGES[row]
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not limits.low <= value <= limits.high:
-            raise argparse.ArgumentTypeError(f"must be between {limits.low} and {limits.high}; got {text}")
-        return value
-
-    number.__name__ = "number"  # argparse: "invalid number value: 'x'"
-    return number

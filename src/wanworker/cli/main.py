@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
+import shutil
 import sys
 from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
 
 from wanworker import __version__
-from wanworker.cli._base import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Command, CommandFailed
+from wanworker.cli._base import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Command, CommandFailed, misused
+from wanworker.cli._render_options import with_bare_lora
 from wanworker.cli.commands import doctor, fetch, render, serve, submit
 from wanworker.cli.terminal.console import complain, say_json
 from wanworker.errors import RequestError, WorkerError
@@ -24,6 +28,12 @@ COMMANDS: tuple[Command, ...] = (
 #: A command that a signal ended exits with this and the signal's number.
 _SIGNAL_BASE = 128
 
+#: Typer's tables of options cut names off on a narrower terminal; its plain pages do not.
+_WIDE = 80
+
+#: Lines of help that are longer than this are hard to read.
+_WIDEST = 100
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
@@ -34,31 +44,70 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a server's text never ends a command
-    args = _parser().parse_args(argv)
+    words = with_bare_lora(sys.argv[1:] if argv is None else argv)
     try:
-        exit_code = int(args.run(args))
-    except KeyboardInterrupt:
-        exit_code = EXIT_STOPPED
-    except CommandFailed as error:
-        return _failed(error, as_json=getattr(args, "json", False))
-    except WorkerError as error:
-        exit_code = EXIT_USAGE if isinstance(error, RequestError) else EXIT_FAILED
-        failure = CommandFailed(str(error), hint=error.hint, code=error.code, exit_code=exit_code)
-        return _failed(failure, as_json=getattr(args, "json", False))
+        exit_code = int(_app()(args=words, prog_name="wanworker", standalone_mode=False))
+    except typer.TyperException as error:
+        return _failed(_misuse(error, words), as_json=False)
     if exit_code > _SIGNAL_BASE:
         print("Stopped.", file=sys.stderr)
     return exit_code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wanworker", description="Wan 2.2 video on this machine or on another.")
-    parser.add_argument("--version", action="version", version=f"wanworker {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+def _app() -> typer.Typer:
+    columns = shutil.get_terminal_size().columns
+    app = typer.Typer(
+        callback=_about,
+        result_callback=_perform,
+        context_settings={"help_option_names": ["-h", "--help"], "terminal_width": min(columns, _WIDEST)},
+        rich_markup_mode="rich" if sys.stdout.isatty() and columns >= _WIDE else None,
+        pretty_exceptions_enable=False,
+    )
     for command in COMMANDS:
-        its_own = commands.add_parser(command.name, help=command.summary, description=command.summary)
-        command.add_arguments(its_own)
-        its_own.set_defaults(run=command.run)
-    return parser
+        app.command(command.name, help=command.summary, short_help=command.summary)(command.options)
+    return app
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"wanworker {__version__}")
+        raise typer.Exit
+
+
+def _about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, expose_value=False, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Render Wan 2.2 video on this machine or on another one."""
+
+
+def _perform(options: Any) -> int:
+    """Run the command that *options*, typer's result, belong to; print why it failed, and return the exit code."""
+    as_json = getattr(options, "json", False)
+    (command,) = [command for command in COMMANDS if isinstance(options, command.options)]
+    try:
+        return command.run(options)
+    except KeyboardInterrupt:
+        return EXIT_STOPPED
+    except CommandFailed as error:
+        return _failed(error, as_json=as_json)
+    except WorkerError as error:
+        exit_code = EXIT_USAGE if isinstance(error, RequestError) else EXIT_FAILED
+        failure = CommandFailed(str(error), hint=error.hint, code=error.code, exit_code=exit_code)
+        return _failed(failure, as_json=as_json)
+
+
+def _misuse(error: typer.TyperException, words: Sequence[str]) -> CommandFailed:
+    """Return what typer found wrong with *words* in the form of every other failure."""
+    names = [command.name for command in COMMANDS]
+    named = " ".join(["wanworker", *(word for word in words[:1] if word in names)])
+    listed = "options" if " " in named else "commands"
+    text = error.format_message().replace("Value error, ", "")
+    return misused(text, hint=f"{named} --help lists the {listed}.")
 
 
 def _failed(error: CommandFailed, *, as_json: bool) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import signal
 import time
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +62,8 @@ class Shell:
         places = {"HF_ENDPOINT": self.hub.url, "HOME": str(self.folder), "WAN_CKPT_DIR": str(self.folder / "models")}
         for name, value in (places | env).items():
             self.monkeypatch.setenv(name, value)
-        parser = ArgumentParser()
-        fetch.add_arguments(parser)
-        code = fetch.run(parser.parse_args(argv), stdin=stdin or io.StringIO(), free_bytes=lambda _: free_bytes)
+        options = command_line.parsed(fetch.FetchOptions, *argv)
+        code = fetch.run(options, stdin=stdin or io.StringIO(), free_bytes=lambda _: free_bytes)
         return code, self.capsys.readouterr().out
 
 

@@ -61,6 +61,15 @@ def test_a_video_is_named_with_its_contact_sheet_and_log(tmp_path: Path) -> None
     assert "starting" in complained
 
 
+def test_the_handler_does_not_wait_for_the_libraries_of_the_command_line() -> None:
+    code = "import sys, wanworker.cli.commands.run_handler; print({'typer', 'rich', 'pydantic'} & {*sys.modules})"
+    argv = [sys.executable, "-c", code]
+
+    done = subprocess.run(argv, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT / "src")})
+
+    assert "set()\n" == done.stdout, done.stderr
+
+
 def test_the_next_run_renders_again(tmp_path: Path) -> None:
     show(tmp_path / "out", "renders")
     show(tmp_path / "out", "renders")

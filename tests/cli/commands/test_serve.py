@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import socket
@@ -10,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import typer
 
 from fakes import command_line
 from wanworker.cli.commands import serve
@@ -27,23 +27,19 @@ SERVER = [sys.executable, "-m", "wanworker.rest"]
 )
 def test_the_command_becomes_the_server(argv: list[str], expected: list[str]) -> None:
     became: list[tuple[str, list[str]]] = []
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
+    options = command_line.parsed(serve.ServeOptions, *argv)
 
-    serve.run(parser.parse_args(argv), become=lambda program, argv: became.append((program, argv)))
+    serve.run(options, become=lambda program, argv: became.append((program, argv)))
 
     assert [(sys.executable, [*SERVER, *expected])] == became
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http"])
-def test_a_port_that_is_none_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    with pytest.raises(typer.TyperException) as caught:
+        command_line.parsed(serve.ServeOptions, "--port", port)
 
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--port", port])
-
-    assert port in capsys.readouterr().err
+    assert "'--port': Input should be" in caught.value.format_message()
 
 
 def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:

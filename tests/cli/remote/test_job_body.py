@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 from pathlib import Path
@@ -8,15 +7,20 @@ from typing import Any
 
 import pytest
 
+from fakes.command_line import parsed
 from wanworker.cli._base import CommandFailed
 from wanworker.cli.commands import submit
-from wanworker.cli.remote.job_body import job_body, rest_body
+from wanworker.cli.remote import job_body as bodies
 
 
-def args(*argv: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    submit.add_arguments(parser)
-    return parser.parse_args([*argv, "--url", "http://127.0.0.1:1"])
+def job_body(*argv: str) -> dict[str, Any]:
+    given = parsed(submit.SubmitOptions, *argv)
+    return bodies.job_body(given, given.prompt, given.input)
+
+
+def rest_body(*argv: str) -> dict[str, Any]:
+    given = parsed(submit.SubmitOptions, *argv)
+    return bodies.rest_body(given, given.prompt, given.input)
 
 
 @pytest.fixture
@@ -30,13 +34,13 @@ def write(tmp_path: Path) -> Any:
 
 
 def test_a_prompt_is_a_job_of_the_task_that_needs_no_picture() -> None:
-    assert {"input": {"task": "t2v-A14B", "prompt": "a star"}} == job_body(args("a star"))
+    assert {"input": {"task": "t2v-A14B", "prompt": "a star"}} == job_body("a star")
 
 
 def test_a_file_is_sent_as_base64_and_a_url_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"picture")
 
-    body = job_body(args("x", "--image", str(tmp_path / "a.png"), "--last-image", "https://host/b.png"))
+    body = job_body("x", "--image", str(tmp_path / "a.png"), "--last-image", "https://host/b.png")
 
     assert b"picture" == base64.b64decode(body["input"]["reference_image_base64"])
     assert "https://host/b.png" == body["input"]["last_image_url"]
@@ -44,7 +48,7 @@ def test_a_file_is_sent_as_base64_and_a_url_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_timeout_raises_runpods_own_limit_too() -> None:
-    body = job_body(args("a star", "--timeout", "3600"))
+    body = job_body("a star", "--timeout", "3600")
 
     assert 3600 == body["input"]["timeout"]
     assert {"executionTimeout": 3_720_000} == body["policy"]
@@ -57,14 +61,14 @@ def test_a_whole_job_keeps_what_it_says_but_where_an_argument_says_otherwise(wri
         "s3Config": {"bucketName": "b"},
     }
 
-    body = job_body(args("new", "--input", write(job), "--timeout", "60"))
+    body = job_body("new", "--input", write(job), "--timeout", "60")
 
     assert {"prompt": "new", "seed": 1, "task": "ti2v-5B", "timeout": 60} == body["input"]
     assert ({"ttl": 1}, {"bucketName": "b"}) == (body["policy"], body["s3Config"])
 
 
 def test_a_file_may_hold_the_input_alone(write: Any) -> None:
-    assert {"input": {"action": "health"}} == job_body(args("--input", write({"action": "health"})))
+    assert {"input": {"action": "health"}} == job_body("--input", write({"action": "health"}))
 
 
 @pytest.mark.parametrize(
@@ -73,12 +77,12 @@ def test_a_file_may_hold_the_input_alone(write: Any) -> None:
 )
 def test_a_file_that_is_no_job_is_refused(write: Any, text: str, expected: str) -> None:
     with pytest.raises(CommandFailed, match=expected):
-        job_body(args("--input", write(text)))
+        job_body("--input", write(text))
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match="cannot be read"):
-        job_body(args("--input", str(tmp_path / "nowhere.json")))
+        job_body("--input", str(tmp_path / "nowhere.json"))
 
 
 def test_a_rest_server_gets_the_documented_fields(tmp_path: Path) -> None:
@@ -90,13 +94,13 @@ def test_a_rest_server_gets_the_documented_fields(tmp_path: Path) -> None:
         "prompt": "a star", "negative_prompt": "rain", "seed": 0, "steps": 4, "cfg": 0.0, "width": 640, "height": 384,
         "length": 17, "fps": 8.0, "engine": "mini", "image": base64.b64encode(b"picture").decode(),
     }  # fmt: skip
-    assert expected == rest_body(args(*argv))
+    assert expected == rest_body(*argv)
 
 
 def test_a_rest_server_reads_a_picture_by_its_url() -> None:
-    assert {"prompt": "x", "image_url": "https://host/a.png"} == rest_body(args("x", "--image", "https://host/a.png"))
+    assert {"prompt": "x", "image_url": "https://host/a.png"} == rest_body("x", "--image", "https://host/a.png")
 
 
 def test_what_the_contract_has_no_field_for_is_refused_not_dropped() -> None:
     with pytest.raises(CommandFailed, match="does not take --audio, --task"):
-        rest_body(args("a star", "--task", "s2v-14B", "--audio", "x.wav"))
+        rest_body("a star", "--task", "s2v-14B", "--audio", "x.wav")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from wanworker.cli._base import EXIT_FAILED, Command, read_settings
 from wanworker.cli.terminal.console import plain, say_json
@@ -52,12 +53,16 @@ class Machine:
     ffmpeg: Callable[[], str] = _ffmpeg
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add what `doctor` takes."""
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON, and nothing else, on stdout")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorOptions:
+    """What `doctor` takes."""
+
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the findings as JSON on stdout, and nothing else there.")
+    ] = False
 
 
-def run(args: Namespace, machine: Machine | None = None) -> int:
+def run(args: DoctorOptions, machine: Machine | None = None) -> int:
     """Examine and print; return 0 when a real engine can render, else 1. Raises CommandFailed for a bad setting."""
     from wanworker.app import Worker
 
@@ -158,5 +163,8 @@ def _other_checks(settings: Settings, machine: Machine) -> Iterator[Check]:
 
 
 COMMAND = Command(
-    "doctor", "Say what can render here, what is missing, and the command that gets it.", add_arguments, run
+    "doctor",
+    "Show what this machine can render, what is missing, and the command that gets it.",
+    DoctorOptions,
+    run,
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
 
 from wanworker.cli._base import EXIT_STOPPED, Command, CommandFailed, misused, read_settings
 from wanworker.cli.terminal.console import say
@@ -26,18 +28,40 @@ _NAMED_FROM_BYTES = 50_000_000
 _AGAIN = "Run the same command again: it goes on from there. A private or limited repository wants HF_TOKEN."
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add what `fetch` takes."""
-    parser.add_argument("preset", nargs="?", metavar="PRESET", help="a set of weights; --list names them")
-    parser.add_argument("--list", action="store_true", help="list the sets with their sizes, and fetch nothing")
-    parser.add_argument("--dir", type=Path, metavar="FOLDER", help="the models folder to fill; default: WAN_CKPT_DIR")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched, and fetch nothing")
-    parser.add_argument("--verify", action="store_true", help="hash the files that are there too, and mend them")
-    parser.add_argument("-y", "--yes", action="store_true", help="fetch without a question")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOptions:
+    """What `fetch` takes."""
+
+    preset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PRESET",
+            help="The set of weights to download. --list shows all sets.",
+            show_default=False,
+            autocompletion=lambda: [*PRESETS],
+        ),
+    ] = None
+    list: Annotated[
+        bool, typer.Option("--list", help="List the sets of weights with their sizes. Nothing is downloaded.")
+    ] = False
+    dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", metavar="FOLDER", help="The models folder to download to. By default it is WAN_CKPT_DIR."
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be downloaded. Nothing is downloaded.")
+    ] = False
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Check the hashes of the files that exist too, and replace those that differ."),
+    ] = False
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Download without asking first.")] = False
 
 
 def run(
-    args: Namespace,
+    args: FetchOptions,
     *,
     stdin: TextIO | None = None,
     free_bytes: Callable[[Path], int] = free_on_disk,
@@ -164,4 +188,4 @@ def _fetch(wanted: Plan, source: Hub, clock: Callable[[], float]) -> None:
     say("next", "wanworker doctor says what can render here now")
 
 
-COMMAND = Command("fetch", "Get the weights of an engine and a task from the hub.", add_arguments, run)
+COMMAND = Command("fetch", "Download the weights for an engine and a task.", FetchOptions, run)

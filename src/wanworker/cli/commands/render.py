@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
-from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from wanworker.cli import _render_options
 from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, Command, CommandFailed, read_settings
-from wanworker.cli._render_options import Source
+from wanworker.cli._render_options import PROMPT, Source, VideoOptions
 from wanworker.cli.terminal.console import say, say_json, video_facts
 from wanworker.cli.terminal.files import check_output, new_request_id, put_in_place, unfinished_beside
 from wanworker.cli.terminal.live_progress import LiveProgress
@@ -27,17 +29,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add what `render` takes."""
-    _render_options.add_arguments(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="copy the video to FILE")
-    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
-    parser.add_argument(
-        "--json", action="store_true", help="print the answer as JSON on stdout, and nothing else there"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderOptions(VideoOptions):
+    """What `render` takes."""
+
+    prompt: Annotated[str, PROMPT]
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Copy the video to FILE.")] = (
+        None
     )
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else there.")
+    ] = False
 
 
-def run(args: Namespace) -> int:
+def run(args: RenderOptions) -> int:
     """Render, and return the exit code. Raises CommandFailed."""
     if args.output:
         check_output(args.output, force=args.force)
@@ -45,7 +51,7 @@ def run(args: Namespace) -> int:
     settings = _opened_to(files, read_settings())
     request_id = new_request_id("cli")
     payload = {
-        **_render_options.fields_of(args),
+        **_render_options.fields_of(args, args.prompt),
         **{f"{file.field}_{'url' if file.url else 'path'}": file.url or str(file.path) for file in files},
         "action": "generate",
         "task": _render_options.task_of(args),
@@ -56,7 +62,7 @@ def run(args: Namespace) -> int:
         return run_stoppable(lambda: _render(payload, args, settings, log))
 
 
-async def _render(payload: dict[str, Any], args: Namespace, settings: Settings, log: Path) -> int:
+async def _render(payload: dict[str, Any], args: RenderOptions, settings: Settings, log: Path) -> int:
     from wanworker.media.disk import in_thread
     from wanworker.media.video.contact_sheet import contact_sheet
 
@@ -155,4 +161,4 @@ def _told(request_id: str, log: Path) -> Iterator[None]:
         raise CommandFailed(text, hint="The log has it.", code="INTERNAL", request_id=request_id, log=log) from error
 
 
-COMMAND = Command("render", "Render a video on this machine.", add_arguments, run)
+COMMAND = Command("render", "Render a video on this machine.", RenderOptions, run)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 
 from wanworker.cli._base import Command, read_settings
 
@@ -14,13 +16,31 @@ from wanworker.cli._base import Command, read_settings
 Become = Callable[[str, list[str]], object]
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add what `serve` takes."""
-    parser.add_argument("--host", help="the address to listen at; default: REST_HOST, else 127.0.0.1")
-    parser.add_argument("--port", type=_port, metavar="N", help="default: PORT, else REST_PORT, else 8189")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What `serve` takes."""
+
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host",
+            metavar="ADDRESS",
+            help="The address that the server listens at. By default it is REST_HOST, or else 127.0.0.1.",
+        ),
+    ] = None
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            metavar="N",
+            min=1,
+            max=65_535,
+            help="The port that the server listens at. By default it is PORT, or else REST_PORT, or else 8189.",
+        ),
+    ] = None
 
 
-def run(args: Namespace, become: Become = os.execv) -> int:
+def run(args: ServeOptions, become: Become = os.execv) -> int:
     """
     Become `python -m wanworker.rest`, and so never return; signals and exit codes are the server's own.
 
@@ -39,13 +59,4 @@ def run(args: Namespace, become: Become = os.execv) -> int:
     return 0
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= 65_535:
-        raise argparse.ArgumentTypeError(f"must be between 1 and 65535; got {text}")
-    return port
-
-
-_port.__name__ = "port"  # argparse: "invalid port value: 'x'"
-
-COMMAND = Command("serve", "Serve the REST API and its page.", add_arguments, run)
+COMMAND = Command("serve", "Start the REST API and its web page.", ServeOptions, run)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from wanworker.cli import _render_options
+import typer
+
 from wanworker.cli._base import EXIT_FAILED, Command, misused, read_settings
+from wanworker.cli._render_options import PROMPT, VideoOptions
 from wanworker.cli.remote.target import JobSnapshot, Target
 from wanworker.cli.terminal.console import complain, say, say_json
 from wanworker.cli.terminal.files import check_output
@@ -23,40 +25,73 @@ if TYPE_CHECKING:
     from wanworker.settings import Settings
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add what `submit` takes."""
-    _render_options.add_arguments(parser, prompt_is_optional=True)
-    parser.add_argument("--input", type=Path, metavar="FILE.json", help="a whole job, as RunPod or /generate takes it")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--endpoint", metavar="ID|URL", help="a RunPod endpoint; its key comes from RUNPOD_API_KEY")
-    where.add_argument("--url", help="a REST server, as http://127.0.0.1:8189; its key comes from WAN_API_KEY")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the server's own name for it, here")
-    parser.add_argument("--force", action="store_true", help="replace FILE if it is there")
-    parser.add_argument(
-        "--json", action="store_true", help="print the answer as JSON on stdout, and nothing else there"
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitOptions(VideoOptions):
+    """What `submit` takes."""
+
+    prompt: Annotated[str | None, PROMPT] = None
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            metavar="ID|URL",
+            help="The RunPod endpoint that gets the job. Its key comes from RUNPOD_API_KEY.",
+        ),
+    ] = None
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="The REST server that gets the job, such as http://127.0.0.1:8189. Its key comes from WAN_API_KEY.",
+        ),
+    ] = None
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            metavar="FILE.json",
+            help="A file with a whole job, as RunPod or /generate takes it. Other options replace its fields.",
+        ),
+    ] = None
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Save the video as FILE. By default it gets the name that the server gives it.",
+        ),
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else there.")
+    ] = False
 
 
-def run(args: Namespace) -> int:
+def run(args: SubmitOptions) -> int:
     """Send the job, wait for it, save its files, and return the exit code. Raises CommandFailed, WorkerError."""
     from wanworker.cli.remote.job_body import job_body, rest_body
 
+    if (args.endpoint is None) == (args.url is None):
+        raise misused("Give one of --endpoint and --url.", hint="A job goes to a RunPod endpoint or to a REST server.")
     if args.prompt is None and args.input is None:
         raise misused("There is nothing to submit.", hint="Give a prompt, or a whole job with --input.")
     if args.output:
         check_output(args.output, force=args.force)
     settings = read_settings()
-    body = rest_body(args) if args.url else job_body(args)
+    to_body = job_body if args.url is None else rest_body
+    body = to_body(args, args.prompt, args.input)
     return run_stoppable(lambda: _submit(args, body, settings))
 
 
-async def _submit(args: Namespace, body: Mapping[str, Any], settings: Settings) -> int:
+async def _submit(args: SubmitOptions, body: Mapping[str, Any], settings: Settings) -> int:
     import aiohttp
 
     from wanworker.cli.remote.follow import follow, save_all
 
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as session:
-        target = _server(args.url, session, settings) if args.url else _endpoint(args.endpoint, session, settings)
+        target = _target(args, session, settings)
         async with LiveProgress(Bar.on_stderr()) as live:
             job_id, look = await follow(target, body, live)
             live.show({"stage": "saving", "progress": 100})
@@ -66,6 +101,12 @@ async def _submit(args: Namespace, body: Mapping[str, Any], settings: Settings) 
         complain("failed", f"{args.output} was not written: the answer brought no file.")
         return EXIT_FAILED
     return 0
+
+
+def _target(args: SubmitOptions, session: aiohttp.ClientSession, settings: Settings) -> Target:
+    if args.endpoint is not None:
+        return _endpoint(args.endpoint, session, settings)
+    return _server(args.url or "", session, settings)
 
 
 def _endpoint(name: str, session: aiohttp.ClientSession, settings: Settings) -> Target:
@@ -130,4 +171,6 @@ def _without_data(value: Any) -> Any:
     return [_without_data(item) for item in value] if isinstance(value, list) else value
 
 
-COMMAND = Command("submit", "Have a RunPod endpoint or a REST server render, and fetch the video.", add_arguments, run)
+COMMAND = Command(
+    "submit", "Send a job to a RunPod endpoint or to a REST server, and save its video.", SubmitOptions, run
+)

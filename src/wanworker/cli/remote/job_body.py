@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from wanworker.cli import _render_options
 from wanworker.cli._base import misused
-from wanworker.cli._render_options import Source
+from wanworker.cli._render_options import Source, VideoOptions
 from wanworker.spec import Size
 
 #: How much longer than the worker's own deadline RunPod lets the job run: for a start of the engine, and for delivery.
@@ -28,19 +28,19 @@ _REST_FIELDS = {
 _REST_ARGUMENTS = {"--size", "--image", *(f"--{name}" for name in _REST_FIELDS)}
 
 
-def job_body(args: Namespace) -> dict[str, Any]:
+def job_body(args: VideoOptions, prompt: str | None, whole: Path | None) -> dict[str, Any]:
     """
-    Return the body of /run: the job of --input, if there is one, with what the arguments say over it.
+    Return the body of /run: the job in the file *whole*, if there is one, with what the arguments say over it.
 
     A --timeout raises RunPod's own limit too, which is 10 minutes otherwise. Raises CommandFailed.
     """
-    job = _file(args)
+    job = _file(whole)
     if "input" not in job:
         job = {"input": job}
     if not isinstance(job["input"], Mapping):
-        raise misused(f"{args.input}: `input` must be an object.")
-    task = {} if args.input and not args.task else {"task": _render_options.task_of(args)}
-    fields = {**job["input"], **task, **_render_options.fields_of(args)}
+        raise misused(f"{whole}: `input` must be an object.")
+    task = {} if whole and not args.task else {"task": _render_options.task_of(args)}
+    fields = {**job["input"], **task, **_render_options.fields_of(args, prompt)}
     for file in _render_options.files_of(args):
         fields[f"{file.field}_{'url' if file.url else 'base64'}"] = file.url or _base64(file)
     body = {**job, "input": fields}
@@ -49,17 +49,17 @@ def job_body(args: Namespace) -> dict[str, Any]:
     return body
 
 
-def rest_body(args: Namespace) -> dict[str, Any]:
+def rest_body(args: VideoOptions, prompt: str | None, whole: Path | None) -> dict[str, Any]:
     """Return the fields of /generate. Raises CommandFailed for arguments that the FastWAN contract has no field for."""
     if strange := sorted(_render_options.given(args) - _REST_ARGUMENTS):
         raise misused(
             f"A REST server does not take {', '.join(strange)}.",
             hint="It renders with its own model; --endpoint takes every argument.",
         )
-    fields = dict(_file(args))
+    fields = dict(_file(whole))
     fields |= {field: value for name, field in _REST_FIELDS.items() if (value := getattr(args, name)) is not None}
-    if args.prompt is not None:
-        fields["prompt"] = args.prompt
+    if prompt is not None:
+        fields["prompt"] = prompt
     if args.size:
         size = Size.parse(args.size)
         fields |= {"width": size.width, "height": size.height}
@@ -68,18 +68,18 @@ def rest_body(args: Namespace) -> dict[str, Any]:
     return fields
 
 
-def _file(args: Namespace) -> dict[str, Any]:
+def _file(whole: Path | None) -> dict[str, Any]:
     """Return the object in the file of --input, an empty one without it."""
-    if args.input is None:
+    if whole is None:
         return {}
     try:
-        value = json.loads(args.input.read_text(encoding="utf-8"))
+        value = json.loads(whole.read_text(encoding="utf-8"))
     except OSError as error:
-        raise misused(f"{args.input} cannot be read ({error.strerror}).") from error
+        raise misused(f"{whole} cannot be read ({error.strerror}).") from error
     except ValueError as error:
-        raise misused(f"{args.input} is no JSON: {error}.") from error
+        raise misused(f"{whole} is no JSON: {error}.") from error
     if not isinstance(value, dict):
-        raise misused(f"{args.input} must hold a JSON object; it holds a {type(value).__name__}.")
+        raise misused(f"{whole} must hold a JSON object; it holds a {type(value).__name__}.")
     return value
 
 
