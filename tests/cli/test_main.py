@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,49 @@ def test_bash_takes_the_completion_that_is_shown_and_the_one_that_is_installed(t
     assert f"bash completion installed in {installed}" in done.stdout
     assert "_wanworker_completion" in installed.read_text()
     assert ["# mine", f"source '{installed}'"] == (tmp_path / ".bashrc").read_text().splitlines()
+
+
+#: The codes of a terminal that colour text: 30 to 37, 90 to 97, and 38 for the larger palettes.
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|9\d)[;m]")
+CASES = pytest.mark.parametrize("argv", [["--help"], ["render", "--help"], ["fetch", "--list"], ["doctor"], ["rendr"]])
+
+
+@CASES
+def test_a_pipe_gets_no_escape_codes(tmp_path: Path, argv: list[str]) -> None:
+    _, said, complained = command_line.run(tmp_path, *argv, env={"TERM": "xterm-256color", "COLORTERM": "truecolor"})
+
+    assert said + complained
+    assert "\x1b" not in said + complained
+
+
+@CASES
+def test_no_color_leaves_a_terminal_without_colours(tmp_path: Path, argv: list[str]) -> None:
+    env = {"TERM": "xterm-256color", "NO_COLOR": "1"}
+
+    _, shown = command_line.on_terminal(tmp_path, *argv, columns=100, env=env)
+
+    assert shown
+    assert COLOUR.search(shown) is None
+
+
+def test_a_terminal_has_colours_and_its_help_cuts_no_name_off(tmp_path: Path) -> None:
+    _, table = command_line.on_terminal(tmp_path, "doctor", columns=100)
+    _, page = command_line.on_terminal(tmp_path, "submit", "--help", columns=80)
+
+    words = re.sub(r"\x1b\[[\d;]*m", "", page)
+    submit = next(command for command in COMMANDS if command.name == "submit")
+    assert COLOUR.search(table)
+    assert COLOUR.search(page)
+    assert "\u2026" not in words
+    assert [] == [name for name in options_of(submit) if f" {name} " not in words]
+
+
+def test_a_narrow_terminal_gets_the_plain_page(tmp_path: Path) -> None:
+    _, shown = command_line.on_terminal(tmp_path, "render", "--help", columns=40)
+
+    lines = shown.splitlines()
+    assert [] == [line for line in lines if len(line) > 40]
+    assert any(line.startswith("  --last-image FILE|URL ") for line in lines)
 
 
 @pytest.mark.parametrize("argv", [["render", "a star"], ["serve"], ["submit", "a star", "--endpoint", "abc"]])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+import termios
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,6 +48,36 @@ def run(folder: Path, *argv: str, env: Mapping[str, str] | None = None) -> tuple
     process = start(folder, *argv, env=env)
     said, complained = process.communicate(timeout=90)
     return process.returncode, said, complained
+
+
+def on_terminal(
+    folder: Path,
+    *argv: str,
+    columns: int,
+    env: Mapping[str, str] | None = None,
+    at: Callable[[str, subprocess.Popen[bytes]], object] | None = None,
+) -> tuple[int, str]:
+    """Run it on a terminal of *columns*; return the exit code and all that was written. *at* sees what is so far."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    line = [sys.executable, "-m", "wanworker", *argv]
+    env = {"TERM": "xterm", **environment(folder, env)}
+    process = subprocess.Popen(line, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while part := _read(ours):
+        shown += part
+        if at is not None:
+            at(shown.decode(errors="replace"), process)
+    os.close(ours)
+    return process.wait(timeout=30), shown.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # Linux: nobody has the other end open any more
+        return b""
 
 
 async def run_beside(folder: Path, *argv: str, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:

@@ -175,5 +175,5 @@ def _source(name: str, value: str, field: str) -> Source:
         return Source(argument, field, url=value)
     path = Path(value).expanduser()
     if not path.is_file():
-        raise misused(f"{argument} {value}: there is no such file.", hint="Name a file, or an http(s) URL.")
+        raise misused(f"{argument} {value}: there is no such file.", hint="Give the path of a file, or an http(s) URL.")
     return Source(argument, field, path=path.resolve())

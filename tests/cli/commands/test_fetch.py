@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from wanworker.models.hub.catalogue import PRESETS
 
 FASTWAN = PRESETS["fastwan-5b"]
 MODEL = FASTWAN.files[0]
+
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 #: huggingface_hub writes 10 MiB at a time.
 BLOCK = 10 * 1024**2
@@ -89,7 +93,7 @@ def test_upstreams_repository_lies_where_generate_py_reads_it(shell: Shell, tmp_
     code, said = shell("CLI-TI2V-5B", "--yes")
 
     assert 0 == code
-    assert "7 small files, 0 of them there" in said
+    assert "7 small files, 0 of them already there" in said
     assert (tmp_path / "models" / "Wan2.2-TI2V-5B" / "google" / "umt5-xxl" / "tokenizer.json").is_file()
 
 
@@ -110,6 +114,35 @@ def test_the_list_needs_no_hub(tmp_path: Path) -> None:
     assert "18.8 GB" in said.splitlines()[0]
 
 
+@pytest.mark.parametrize("columns", [40, 79, 100])
+def test_the_list_fits_the_terminal_and_names_every_set_whole(tmp_path: Path, columns: int) -> None:
+    code, shown = command_line.on_terminal(tmp_path, "fetch", "--list", columns=columns)
+
+    lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
+    assert 0 == code
+    assert [] == [line for line in lines if len(line) > columns]
+    assert [*PRESETS] == [line.split()[0] for line in lines if line.split()[0] in PRESETS]
+    assert "18.8 GB" in lines[0]
+    assert any("size unknown" in line for line in lines)
+
+
+def test_sigterm_leaves_a_terminal_with_its_cursor(hub: FakeHub, tmp_path: Path) -> None:
+    hub.files[MODEL.repository][MODEL.path] = bytes(BLOCK + 2_000_000)
+    hub.stalls_after[MODEL.path] = BLOCK + 1_000_000
+    told: list[str] = []
+
+    def stop(shown: str, process: subprocess.Popen[bytes]) -> None:
+        if HIDE_CURSOR in shown and not told:
+            told.append(shown)
+            process.send_signal(signal.SIGTERM)
+
+    argv, env = ("fetch", "fastwan-5b", "--yes"), {"HF_ENDPOINT": hub.url}
+    code, shown = command_line.on_terminal(tmp_path, *argv, columns=80, env=env, at=stop)
+
+    assert 143 == code, shown
+    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
+
+
 def test_ctrl_c_keeps_what_came_and_the_next_run_goes_on_from_there(hub: FakeHub, tmp_path: Path) -> None:
     large = bytes(BLOCK + 2_000_000)
     hub.files[MODEL.repository][MODEL.path] = large
@@ -126,8 +159,8 @@ def test_ctrl_c_keeps_what_came_and_the_next_run_goes_on_from_there(hub: FakeHub
     code, said, _ = process(hub, tmp_path, "fastwan-5b", "--yes")
 
     assert (130, [(True, BLOCK)]) == (fetching.returncode, left)
-    assert "what has come is kept" in complained
-    assert "10.5 MB of it are there" in said
+    assert "The data that has arrived is kept" in complained
+    assert "10.5 MB of it are already there" in said
     assert 0 == code
     assert large == (tmp_path / "models" / MODEL.target).read_bytes()
     assert [MODEL.path, f"{MODEL.path} from byte {BLOCK}"] == hub.downloads()[:2]
@@ -166,10 +199,10 @@ def test_nothing_comes_unless_the_person_agrees(shell: Shell, tmp_path: Path, ty
 
 
 def test_a_script_has_to_agree_beforehand(shell: Shell, hub: FakeHub) -> None:
-    with pytest.raises(CommandFailed, match="292 B would be fetched, and nobody is here to be asked") as caught:
+    with pytest.raises(CommandFailed, match="no terminal to ask whether to fetch 292 B") as caught:
         shell("fastwan-5b")
 
-    assert (2, "Agree with --yes.") == (caught.value.exit_code, caught.value.hint)
+    assert (2, "Add --yes to fetch without asking.") == (caught.value.exit_code, caught.value.hint)
     assert [] == hub.downloads()
 
 
@@ -183,8 +216,8 @@ def test_what_lies_in_a_comfyui_on_the_volume_is_not_fetched_again(shell: Shell,
     code, said = shell("fastwan-5b", "--yes", HF_HUB_CACHE=str(tmp_path / "hub"))
 
     assert 0 == code
-    assert f"{MODEL.name}  there: {there}" in said
-    assert f"wan2.2_vae.safetensors  there: {cached}/vae/wan2.2_vae.safetensors" in said
+    assert f"{MODEL.name}  already there: {there}" in said
+    assert f"wan2.2_vae.safetensors  already there: {cached}/vae/wan2.2_vae.safetensors" in said
     assert "146 B of 292 B" in said
     assert 2 == len(shell.hub.downloads())
 
@@ -194,14 +227,14 @@ def test_a_set_that_is_there_is_said_to_be(shell: Shell) -> None:
     code, said = shell("fastwan-5b")
 
     assert 0 == code
-    assert "All 292 B of fastwan-5b are there already." in said
+    assert "All 292 B of fastwan-5b are already there." in said
 
 
 def test_another_folder_is_filled_and_said_not_to_be_searched(shell: Shell, tmp_path: Path) -> None:
     code, said = shell("fastwan-5b", "--yes", "--dir", "elsewhere")
 
     assert 0 == code
-    assert f"The engines do not look in {tmp_path}/elsewhere: set WAN_CKPT_DIR to it." in said
+    assert f"The engines do not search {tmp_path}/elsewhere. Set WAN_CKPT_DIR to this folder." in said
     assert (tmp_path / "elsewhere" / MODEL.target).is_file()
 
 
@@ -213,13 +246,17 @@ def test_a_token_is_sent_and_never_shown(shell: Shell, hub: FakeHub) -> None:
     code, said = shell("fastwan-5b", "--yes", HF_TOKEN="hf_secret")
 
     assert 0 == code
-    assert "wants HF_TOKEN" in caught.value.hint
+    assert "needs HF_TOKEN" in caught.value.hint
     assert "hf_" not in f"{caught.value} {said}"
 
 
 @pytest.mark.parametrize(
     ("argv", "said"),
-    [(["fastwan"], "Nearest: fastwan-5b"), ([], "Name the weights to fetch."), (["xyz"], "no preset 'xyz'")],
+    [
+        (["fastwan"], "Nearest: fastwan-5b"),
+        ([], "Give the name of a set of weights."),
+        (["xyz"], "no set of weights 'xyz'"),
+    ],
 )
 def test_a_name_that_is_none_is_a_misuse(shell: Shell, argv: list[str], said: str) -> None:
     with pytest.raises(CommandFailed) as caught:

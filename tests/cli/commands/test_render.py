@@ -57,7 +57,7 @@ def test_a_file_that_is_there_is_not_overwritten_and_nothing_is_rendered(tmp_pat
     code, _, complained = command_line.run(tmp_path, "render", "a red star", "-o", "my.mp4")
 
     assert 2 == code
-    assert "failed  my.mp4 is there already.\nhint    " in complained
+    assert "failed  my.mp4 already exists.\nhint    " in complained
     assert "mine" == (tmp_path / "my.mp4").read_text()
     assert not (tmp_path / "outputs").exists()
 

@@ -156,7 +156,7 @@ def test_the_last_failure_in_a_log_counts() -> None:
 
 
 def test_a_silent_end_is_called_one() -> None:
-    assert (None, "handler.py ended without a word.") == why("\n")
+    assert (None, "handler.py ended without a message.") == why("\n")
 
 
 def test_request_ids_are_fit_for_the_worker(tmp_path: Path) -> None:

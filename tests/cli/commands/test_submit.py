@@ -107,7 +107,7 @@ def test_a_video_that_stays_there_is_named_and_missed_where_it_was_wanted(plane:
         wanted, _, complained = submit(plane, tmp_path, "a star", "-o", "my.mp4")
 
     assert (0, 1) == (without, wanted)
-    assert "over there     /runpod-volume/outputs/x.mp4" in said
+    assert "on the worker  /runpod-volume/outputs/x.mp4" in said
     assert "failed  my.mp4 was not written" in complained
 
 
@@ -132,9 +132,9 @@ def test_ctrl_c_cancels_the_job_over_there(plane: RunPod, tmp_path: Path, state:
     ("argv", "expected"),
     [
         (["a star", "--endpoint", "abc"], "RUNPOD_API_KEY is not set."),
-        (["a star", "--endpoint", "abc/../x"], "'abc/../x' is no endpoint id."),
+        (["a star", "--endpoint", "abc/../x"], "'abc/../x' is not the id of an endpoint."),
         (["--endpoint", "abc"], "There is nothing to submit."),
-        (["a star", "--url", "localhost:8189"], "is no http(s) address."),
+        (["a star", "--url", "localhost:8189"], "is not an http(s) address."),
         (["a star", "--url", "http://localhost", "--task", "s2v-14B"], "does not take --task"),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_wrong_key_is_named_by_its_variable(plane: RunPod, tmp_path: Path) -> 
     code, _, complained = command_line.run(tmp_path, *argv, env={"RUNPOD_API_KEY": "stale"})
 
     assert 2 == code
-    assert "hint    Set RUNPOD_API_KEY to its key." in complained
+    assert "hint    Set RUNPOD_API_KEY to the key of this server." in complained
     assert "stale" not in complained
 
 

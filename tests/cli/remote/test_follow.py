@@ -15,7 +15,6 @@ from wanworker.cli._base import CommandFailed
 from wanworker.cli.remote.follow import follow, save_all
 from wanworker.cli.remote.target import JobSnapshot, Piece
 from wanworker.cli.terminal.live_progress import LiveProgress
-from wanworker.cli.terminal.progress_bar import Bar
 
 
 @dataclass
@@ -60,7 +59,7 @@ async def test_a_job_is_looked_at_until_it_is_over() -> None:
         ]
     )
 
-    async with LiveProgress(Bar(log, width=80)) as live:
+    with LiveProgress(log) as live:
         job_id, look = await follow(target, {}, live, sleep=at_once)
 
     assert ("job-1", True) == (job_id, look.is_over)
@@ -71,7 +70,7 @@ async def test_a_job_is_looked_at_until_it_is_over() -> None:
 
 async def stopped(target: InMemory, when: asyncio.Event | None = None) -> None:
     """Follow a job that never ends, and cancel it *when* it is time: at its first look, if nothing else is said."""
-    async with LiveProgress(Bar(io.StringIO(), width=80)) as live:
+    with LiveProgress(io.StringIO()) as live:
         task = asyncio.create_task(follow(target, {}, live, sleep=at_once))
         await (when or target.looked).wait()
         task.cancel()
@@ -111,7 +110,7 @@ async def test_a_job_that_could_not_be_cancelled_is_named(capsys: pytest.Capture
     with pytest.raises(asyncio.CancelledError):
         await stopped(InMemory([JobSnapshot()], cancelling=cancelling))
 
-    assert "may still run; job-1 could not be cancelled: The server is away." in capsys.readouterr().err
+    assert "may still be running: job-1 could not be cancelled. The server is away." in capsys.readouterr().err
 
 
 async def test_files_get_the_servers_names_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

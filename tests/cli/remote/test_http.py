@@ -82,14 +82,14 @@ async def test_the_key_goes_to_the_named_address(server: Scripted) -> None:
 async def test_an_answer_without_the_jobs_id_is_told_as_such(server: Scripted, answer: str) -> None:
     server.answers = [(200, answer, {})]
 
-    with pytest.raises(CommandFailed, match="answers without id, the job's id: "):
+    with pytest.raises(CommandFailed, match="has no id, which is the job's id: "):
         await server.remote().post_job("run", {}, id_field="id")
 
 
 async def test_a_redirect_is_not_followed_for_it_would_take_the_key_along(server: Scripted) -> None:
     server.answers = [(302, "", {"Location": f"{server.url}/elsewhere"})]
 
-    with pytest.raises(CommandFailed, match="redirects elsewhere"):
+    with pytest.raises(CommandFailed, match="redirects to another address"):
         await server.remote().ask("GET", "status/1")
 
     assert 1 == len(server.asked)
@@ -113,7 +113,7 @@ async def test_a_question_outlasts_a_restart_of_the_server(server: Scripted) -> 
 async def test_a_server_that_stays_away_is_given_up_on(server: Scripted) -> None:
     server.answers = [None]
 
-    with pytest.raises(CommandFailed, match="has not answered for 300 s: the connection broke off") as caught:
+    with pytest.raises(CommandFailed, match="has given no usable answer for 300 s: the connection broke off") as caught:
         await server.remote().ask("GET", "status/1")
 
     assert EXIT_FAILED == caught.value.exit_code

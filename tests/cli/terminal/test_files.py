@@ -52,7 +52,7 @@ def test_what_is_not_finished_is_gone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("there.mp4", "is there already"), ("folder", "is a folder"), ("no/a.mp4", "does not exist")]
+    ("name", "expected"), [("there.mp4", "already exists"), ("folder", "is a folder"), ("no/a.mp4", "does not exist")]
 )
 def test_an_output_that_cannot_be_is_refused_before_anything_runs(tmp_path: Path, name: str, expected: str) -> None:
     (tmp_path / "there.mp4").touch()

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from wanworker.cli.terminal.signals import run_stoppable
+from wanworker.cli.terminal.signals import exiting_on_signals, holding_signals, run_stoppable
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -39,6 +39,31 @@ def test_a_second_signal_cuts_the_clean_up_short() -> None:
         return 0
 
     assert 130 == run_stoppable(command)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_the_process_by_an_exception_and_only_inside(number: int, expected: int) -> None:
+    before = signal.getsignal(number)
+
+    with pytest.raises(SystemExit) as caught, exiting_on_signals():
+        signal.raise_signal(number)
+
+    assert expected == caught.value.code
+    assert before == signal.getsignal(number)
+
+
+def test_a_signal_that_is_held_comes_when_the_body_is_done() -> None:
+    done = []
+
+    def body() -> None:
+        with holding_signals():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("all of it")
+
+    with pytest.raises(KeyboardInterrupt):
+        body()
+
+    assert ["all of it"] == done
 
 
 def test_a_signal_that_the_shell_ignored_stays_ignored() -> None:

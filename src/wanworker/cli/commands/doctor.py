@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wanworker.cli._base import EXIT_FAILED, Command, read_settings
-from wanworker.cli.terminal.console import plain, say_json
+from wanworker.cli.terminal.console import say_json, show
 from wanworker.models.files.damage import damaged_in
 from wanworker.models.hub.catalogue import preset_for
 from wanworker.models.hub.fetch import SPARE_BYTES, free_on_disk, in_words
-from wanworker.models.machine.doctor import Check, Report, Row, as_json, as_table
+from wanworker.models.machine.doctor import Check, Report, Row, as_json
 from wanworker.models.machine.gpu_kernel import KernelRun
 from wanworker.models.machine.hardware import Gpu, available_memory_mib, gpus
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from wanworker.engines.base import Readiness
     from wanworker.engines.registry import EngineRegistry
     from wanworker.settings import Settings
-
-_NARROWEST, _WIDEST = 80, 140
 
 
 def _ffmpeg() -> str:
@@ -75,8 +72,9 @@ def run(args: DoctorOptions, machine: Machine | None = None) -> int:
     if args.json:
         say_json(as_json(report))
     else:
-        width = min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size().columns))
-        print(plain(as_table(report, width)))
+        from wanworker.cli.commands._doctor_table import doctor_table
+
+        show(doctor_table(report))
     return 0 if report.can_render else EXIT_FAILED
 
 

@@ -13,19 +13,25 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from wanworker.cli._base import EXIT_STOPPED, Command, CommandFailed, misused, read_settings
-from wanworker.cli.terminal.console import say
-from wanworker.cli.terminal.progress_bar import Bar
+from wanworker.cli.terminal.console import say, show, width_of_stdout
+from wanworker.cli.terminal.live_progress import LiveProgress
+from wanworker.cli.terminal.signals import exiting_on_signals
 from wanworker.models.hub.api import FetchFailed, Hub
 from wanworker.models.hub.catalogue import PRESETS, Preset
 from wanworker.models.hub.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from wanworker.settings import Settings
+
+#: On a narrower terminal the list of sets has two lines for each set.
+_WIDE = 80
 
 #: A repository has many small files; those from here on are named one by one.
 _NAMED_FROM_BYTES = 50_000_000
 
-_AGAIN = "Run the same command again: it goes on from there. A private or limited repository wants HF_TOKEN."
+_AGAIN = "Run the same command again to continue. A private repository or a rate limit needs HF_TOKEN."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,7 @@ def run(
 ) -> int:
     """Fetch, and return the exit code. Raises CommandFailed, DiskFull."""
     if args.list:
-        _list(PRESETS.values())
+        show(_listed(PRESETS.values(), width_of_stdout()))
         return 0
     from wanworker.engines.machine.weight_folders import tree_folders
 
@@ -111,61 +117,85 @@ def _elsewhere(settings: Settings) -> Callable[[str], Iterator[Path]]:
 
 def _named(name: str | None) -> Preset:
     if name is None:
-        raise misused("Name the weights to fetch.", hint="wanworker fetch --list says which there are.")
+        raise misused("Give the name of a set of weights.", hint="wanworker fetch --list shows all names.")
     if (preset := PRESETS.get(name.lower())) is None:
         near = difflib.get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.4)
         nearest = f"Nearest: {', '.join(near)}. " if near else ""
         raise misused(
-            f"There is no preset {name[:60]!r}.", hint=f"{nearest}wanworker fetch --list says which there are."
+            f"There is no set of weights {name[:60]!r}.", hint=f"{nearest}wanworker fetch --list shows all names."
         )
     return preset
 
 
-def _list(presets: Iterable[Preset]) -> None:
+def _listed(presets: Iterable[Preset], width: int) -> Table:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
     for preset in presets:
         size = "size unknown" if preset.size_bytes is None else in_words(preset.size_bytes)
-        print(f"{preset.name:<22}{size:>13}  {preset.engine:<10}{preset.task:<13}{preset.meaning}")
+        name = Text(preset.name, "bold")
+        if width >= _WIDE:
+            table.add_row(name, Text(size, justify="right"), preset.engine, preset.task, preset.meaning)
+        else:
+            table.add_row(name.append(f"  {size}", "not bold"))
+            table.add_row(Padding(f"{preset.engine}, {preset.task}: {preset.meaning}", (0, 0, 0, 2)))
+    return table
 
 
 def _show(wanted: Plan, free: int) -> None:
-    small = [step for step in wanted.steps if wanted.preset.tree and step.file.size_bytes < _NAMED_FROM_BYTES]
-    for step in wanted.steps:
-        if step not in small or step.replaces:
-            print(f"{in_words(step.file.size_bytes):>10}  {_named_step(step, wanted)}")
-    if small:
-        total = in_words(sum(step.file.size_bytes for step in small))
-        print(f"{total:>10}  {len(small)} small files, {sum(step.held is not None for step in small)} of them there")
+    show(_files_of(wanted))
     if not wanted.to_fetch:
-        say("there", f"All {in_words(wanted.size_bytes)} of {wanted.preset.name} are there already.")
+        say("there", f"All {in_words(wanted.size_bytes)} of {wanted.preset.name} are already there.")
         return
     left, total = in_words(wanted.left_bytes), in_words(wanted.size_bytes)
     say("to fetch", f"{left} of {total}, into {wanted.models_dir} ({in_words(free)} free)")
 
 
+def _files_of(wanted: Plan) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(min_width=10, justify="right", no_wrap=True)
+    small = [step for step in wanted.steps if wanted.preset.tree and step.file.size_bytes < _NAMED_FROM_BYTES]
+    for step in wanted.steps:
+        if step not in small or step.replaces:
+            table.add_row(in_words(step.file.size_bytes), Text(_named_step(step, wanted), overflow="fold"))
+    if small:
+        total = in_words(sum(step.file.size_bytes for step in small))
+        there = sum(step.held is not None for step in small)
+        table.add_row(total, f"{len(small)} small files, {there} of them already there")
+    return table
+
+
 def _named_step(step: Step, wanted: Plan) -> str:
     name = step.target.name if step.held else str(step.target.relative_to(wanted.models_dir))
     if step.held:
-        return f"{name}  there: {step.held}"
+        return f"{name}  already there: {step.held}"
     if step.replaces:
-        return f"{name}  replaces the one there: {step.replaces}"
-    return f"{name}  {in_words(step.part_bytes)} of it are there" if step.part_bytes else name
+        return f"{name}  replaces the file that is there: {step.replaces}"
+    return f"{name}  {in_words(step.part_bytes)} of it are already there" if step.part_bytes else name
 
 
 def _warn_of_a_folder_nobody_reads(models_dir: Path, settings: Settings) -> None:
     if models_dir.resolve() not in {place.resolve() for place in settings.model_dirs}:
-        say("note", f"The engines do not look in {models_dir}: set WAN_CKPT_DIR to it.")
+        say("note", f"The engines do not search {models_dir}. Set WAN_CKPT_DIR to this folder.")
 
 
 def _agreed(wanted: Plan, stdin: TextIO) -> bool:
     size = in_words(wanted.left_bytes)
     if not stdin.isatty():
-        raise misused(f"{size} would be fetched, and nobody is here to be asked.", hint="Agree with --yes.")
+        raise misused(
+            f"There is no terminal to ask whether to fetch {size}.", hint="Add --yes to fetch without asking."
+        )
     print(f"Fetch {size}? [y/N] ", end="", flush=True)
     return stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _fetch(wanted: Plan, source: Hub, clock: Callable[[], float]) -> None:
-    bar, started, total = Bar.on_stderr(), clock(), max(1, wanted.left_bytes)
+    live, started, total = LiveProgress(sys.stderr, clock=clock), clock(), max(1, wanted.left_bytes)
 
     def draw(step: Step, came: int) -> None:
         elapsed_s = clock() - started
@@ -176,16 +206,17 @@ def _fetch(wanted: Plan, source: Hub, clock: Callable[[], float]) -> None:
             "steps": in_words(total),
             "eta_s": (total - came) * elapsed_s / came if came > 0 else None,
         }
-        bar.draw(shown, elapsed_s)
+        live.show(shown)
 
     try:
-        carry_out(wanted, source, report=draw)
+        with exiting_on_signals(), live:
+            carry_out(wanted, source, report=draw)
     except KeyboardInterrupt as error:
-        raise CommandFailed("Stopped; what has come is kept.", hint=_AGAIN, exit_code=EXIT_STOPPED) from error
-    finally:
-        bar.close()
-    say("fetched", f"{wanted.preset.name}, checked; {wanted.preset.engine} renders {wanted.preset.task} with it")
-    say("next", "wanworker doctor says what can render here now")
+        raise CommandFailed(
+            "The download was stopped. The data that has arrived is kept.", hint=_AGAIN, exit_code=EXIT_STOPPED
+        ) from error
+    say("fetched", f"{wanted.preset.name} is complete. {wanted.preset.engine} renders {wanted.preset.task} with it.")
+    say("next", "Run wanworker doctor to see what this machine can render now.")
 
 
 COMMAND = Command("fetch", "Download the weights for an engine and a task.", FetchOptions, run)

@@ -19,7 +19,6 @@ from wanworker.cli._render_options import PROMPT, Source, VideoOptions
 from wanworker.cli.terminal.console import say, say_json, video_facts
 from wanworker.cli.terminal.files import check_output, new_request_id, put_in_place, unfinished_beside
 from wanworker.cli.terminal.live_progress import LiveProgress
-from wanworker.cli.terminal.progress_bar import Bar
 from wanworker.cli.terminal.signals import run_stoppable
 from wanworker.errors import RequestError, WorkerError
 
@@ -96,7 +95,7 @@ async def _answer(payload: dict[str, Any], settings: Settings) -> dict[str, Any]
 
     worker = Worker.from_settings(settings)
     try:
-        async with LiveProgress(Bar.on_stderr()) as live:
+        with LiveProgress(sys.stderr) as live:
             call = Call(payload["request_id"], None, live.report, answer_limit_bytes=sys.maxsize)
             return await worker.perform(payload, call)
     finally:
@@ -158,7 +157,9 @@ def _told(request_id: str, log: Path) -> Iterator[None]:
     except Exception as error:  # a door's own: the traceback is for the log
         logger.exception("The job failed, and nobody foresaw how.")
         text = f"Internal error ({type(error).__name__})."
-        raise CommandFailed(text, hint="The log has it.", code="INTERNAL", request_id=request_id, log=log) from error
+        raise CommandFailed(
+            text, hint="The log has the details.", code="INTERNAL", request_id=request_id, log=log
+        ) from error
 
 
 COMMAND = Command("render", "Render a video on this machine.", RenderOptions, run)

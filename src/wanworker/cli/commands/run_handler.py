@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from wanworker.cli._base import EXIT_FAILED, EXIT_STOPPED
 from wanworker.cli.terminal.console import complain, say, video_facts
 from wanworker.cli.terminal.files import new_request_id
-from wanworker.cli.terminal.progress_bar import Bar
+from wanworker.cli.terminal.live_progress import LiveProgress
+from wanworker.cli.terminal.signals import exiting_on_signals
 
 if TYPE_CHECKING:
     from wanworker.jobs.model import Job
@@ -47,11 +47,9 @@ def main(argv: list[str]) -> int:
     job = with_fields(json.loads(test_input.read_text(encoding="utf-8")), request_id, *argv[3:])
     out_dir.mkdir(parents=True, exist_ok=True)
     log_path = out_dir / f"{request_id}.log"
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _stop)
+    command = [sys.executable, str(handler), "--test_input", json.dumps(job)]
     try:
-        with _started([sys.executable, str(handler), "--test_input", json.dumps(job)], log_path) as process:
+        with exiting_on_signals(), _started(command, log_path) as process:
             # The handler is loading already; what reads its record loads beside it.
             find = _finder(out_dir / "jobs", request_id)
             _watch(process, find)
@@ -76,7 +74,7 @@ def why(log: str) -> tuple[str | None, str]:
         if found := list(pattern.finditer(log)):
             return found[-1].groupdict().get("code"), found[-1]["text"].strip()
     lines = [line for line in log.splitlines() if line.strip()]
-    return None, lines[-1] if lines else "handler.py ended without a word."
+    return None, lines[-1] if lines else "handler.py ended without a message."
 
 
 @contextmanager
@@ -114,15 +112,11 @@ def _finder(jobs_dir: Path, request_id: str) -> Callable[[], Job | None]:
 
 
 def _watch(process: subprocess.Popen[bytes], find: Callable[[], Job | None]) -> None:
-    started = time.monotonic()
-    bar = Bar.on_stderr()
-    try:
+    with LiveProgress(sys.stderr) as live:
         while process.poll() is None:
-            job = find()
-            bar.draw(job.progress if job else {}, time.monotonic() - started)
+            if job := find():
+                live.show(job.progress)
             time.sleep(_LOOK_S)
-    finally:
-        bar.close()
 
 
 def _show_result(job: Job, log_path: Path) -> int:
@@ -166,10 +160,6 @@ def _hint_of(code: str | None) -> str | None:
             return kind.default_hint
         kinds += kind.__subclasses__()
     return None
-
-
-def _stop(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

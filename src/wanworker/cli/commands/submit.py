@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from wanworker.cli.remote.target import JobSnapshot, Target
 from wanworker.cli.terminal.console import complain, say, say_json
 from wanworker.cli.terminal.files import check_output
 from wanworker.cli.terminal.live_progress import LiveProgress
-from wanworker.cli.terminal.progress_bar import Bar
 from wanworker.cli.terminal.signals import run_stoppable
 
 if TYPE_CHECKING:
@@ -92,13 +92,13 @@ async def _submit(args: SubmitOptions, body: Mapping[str, Any], settings: Settin
 
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=True) as session:
         target = _target(args, session, settings)
-        async with LiveProgress(Bar.on_stderr()) as live:
+        with LiveProgress(sys.stderr) as live:
             job_id, look = await follow(target, body, live)
             live.show({"stage": "saving", "progress": 100})
             files = await save_all(target, job_id, look.pieces, args.output, force=args.force)
     _show(job_id, look, files, as_json=args.json)
     if args.output and not files:
-        complain("failed", f"{args.output} was not written: the answer brought no file.")
+        complain("failed", f"{args.output} was not written, because the answer contains no file.")
         return EXIT_FAILED
     return 0
 
@@ -123,12 +123,16 @@ def _endpoint(name: str, session: aiohttp.ClientSession, settings: Settings) -> 
     elif name.isalnum():
         base = RUNPOD / name
     else:
-        raise misused(f"{name!r} is no endpoint id.", hint="RunPod's console shows it, such as abc123def456.")
+        raise misused(
+            f"{name!r} is not the id of an endpoint.", hint="RunPod's console shows the id, such as abc123def456."
+        )
     key, key_name = _text(settings.runpod_api_key), "RUNPOD_API_KEY"
     if base.host != RUNPOD.host and settings.api_key:
         key, key_name = _text(settings.api_key), "WAN_API_KEY"
     elif base.host == RUNPOD.host and not key:
-        raise misused("RUNPOD_API_KEY is not set.", hint="Make a key in RunPod's console and export it.")
+        raise misused(
+            "RUNPOD_API_KEY is not set.", hint="Make a key in RunPod's console, and set RUNPOD_API_KEY to it."
+        )
     remote = Remote(session, base, key=key, key_name=key_name)
     return Endpoint(remote, allow_hosts=(*settings.allow_hosts, base.host or ""))
 
@@ -158,9 +162,7 @@ def _show(job_id: str, look: JobSnapshot, files: list[Path], *, as_json: bool) -
         say("saved", f"{file}  ({file.stat().st_size:,} bytes)")
     for piece in look.pieces:
         if piece.path and not (piece.data or piece.url):
-            say(
-                "over there", f"{piece.path}  (on the worker's own disk; the job asked for no video, or it did not fit)"
-            )
+            say("on the worker", f"{piece.path}  (the job asked for no video in the answer, or the video did not fit)")
     say("job", job_id)
 
 

@@ -39,7 +39,7 @@ async def follow(
             live.show(look.shown)
             await sleep(LOOK_S)
     except asyncio.CancelledError:
-        await live.end()
+        live.end()
         await _cancel(target, starting)
         raise
     return job_id, look
@@ -53,7 +53,10 @@ async def _cancel(target: Target, starting: asyncio.Future[str]) -> None:
             await target.cancel(job_id)
     except (CommandFailed, TimeoutError) as error:
         name = starting.result() if starting.done() and not starting.cancelled() and not starting.exception() else "it"
-        complain("warning", f"The job may still run; {name} could not be cancelled: {error or 'no answer in time'}")
+        complain(
+            "warning",
+            f"The job may still be running: {name} could not be cancelled. {error or 'No answer came in time.'}",
+        )
     else:
         complain("note", f"The job {job_id} was cancelled.")
 

@@ -49,9 +49,11 @@ def base_url(text: str) -> URL:
     except ValueError:
         host = None
     if not host or url.scheme not in {"http", "https"}:
-        raise misused(f"{text!r} is no http(s) address.", hint="Such as http://127.0.0.1:8189")
+        raise misused(f"{text!r} is not an http(s) address.", hint="An address looks like http://127.0.0.1:8189.")
     if url.user or url.password:
-        raise misused("The address holds a login.", hint="Keys come from the environment, where nobody lists them.")
+        raise misused(
+            "The address contains a login.", hint="Put the key into the environment: others can see arguments."
+        )
     return url
 
 
@@ -90,7 +92,9 @@ class Remote:
     def _job_id(self, answer: object, id_field: str) -> str:
         job_id = answer.get(id_field) if isinstance(answer, Mapping) else None
         if not isinstance(job_id, str) or not job_id:
-            raise CommandFailed(f"{self.base} answers without {id_field}, the job's id: {str(answer)[:200]}")
+            raise CommandFailed(
+                f"The answer of {self.base} has no {id_field}, which is the job's id: {str(answer)[:200]}"
+            )
         return job_id
 
     async def ask(self, method: str, path: str, *, may_miss: bool = False) -> Reply:
@@ -106,7 +110,7 @@ class Remote:
                 return reply if may_miss and reply.status == 404 else self._checked(reply)
             pause_s = max(retry_s, min(15.0, pause_s * 2))
             if self._edges.clock() + pause_s > give_up:
-                text = f"{self.base} has not answered for {_PATIENCE_S:.0f} s: {trouble}."
+                text = f"{self.base} has given no usable answer for {_PATIENCE_S:.0f} s: {trouble}."
                 raise CommandFailed(text, code="UNREACHABLE", hint="The job may still be running there.")
             await self._edges.sleep(pause_s)
 
@@ -138,9 +142,14 @@ class Remote:
             return reply
         text, hint, code = complaint(reply.body)
         if reply.status in {401, 403}:
-            raise misused(f"{self.base} refuses the key ({reply.status}).", hint=f"Set {self._key_name} to its key.")
+            raise misused(
+                f"{self.base} refuses the key ({reply.status}).",
+                hint=f"Set {self._key_name} to the key of this server.",
+            )
         if 300 <= reply.status < 400:
-            raise misused(f"{self.base} redirects elsewhere, which is not followed.", hint="Name the final address.")
+            raise misused(
+                f"{self.base} redirects to another address, which is not followed.", hint="Use the final address."
+            )
         text = f"{self.base} answers {reply.status}{f': {text}' if text else '.'}"[:2000]
         if reply.status in {400, 404, 409, 413, 422}:
             raise misused(text, hint=hint)

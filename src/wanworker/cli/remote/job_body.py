@@ -54,7 +54,7 @@ def rest_body(args: VideoOptions, prompt: str | None, whole: Path | None) -> dic
     if strange := sorted(_render_options.given(args) - _REST_ARGUMENTS):
         raise misused(
             f"A REST server does not take {', '.join(strange)}.",
-            hint="It renders with its own model; --endpoint takes every argument.",
+            hint="It renders with its own model. A RunPod endpoint takes every option.",
         )
     fields = dict(_file(whole))
     fields |= {field: value for name, field in _REST_FIELDS.items() if (value := getattr(args, name)) is not None}
@@ -77,7 +77,7 @@ def _file(whole: Path | None) -> dict[str, Any]:
     except OSError as error:
         raise misused(f"{whole} cannot be read ({error.strerror}).") from error
     except ValueError as error:
-        raise misused(f"{whole} is no JSON: {error}.") from error
+        raise misused(f"{whole} is not JSON: {error}.") from error
     if not isinstance(value, dict):
         raise misused(f"{whole} must hold a JSON object; it holds a {type(value).__name__}.")
     return value

@@ -25,8 +25,8 @@ _MAX_LINKED_BYTES = 16 * 1000**3
 _LINK_TIMEOUT_S = 3600.0
 
 _ASK_AGAIN = (
-    'Where the worker has a volume, its record lies there: {{"action": "status", "request_id": "{job_id}"}}, '
-    "sent with --input, returns it."
+    "If the worker has a volume, the result is recorded there. To get it, put "
+    '{{"action": "status", "request_id": "{job_id}"}} into a file and send the file with --input.'
 )
 
 
@@ -42,7 +42,7 @@ class Endpoint:
         size = len(json.dumps(body).encode())
         if size > MAX_BODY_BYTES:
             text = f"The job has {size / 1e6:.1f} MB; RunPod takes at most {MAX_BODY_BYTES / 1e6:.0f} MB."
-            raise misused(text, hint="Put the files where a URL leads to them, and name the URLs.")
+            raise misused(text, hint="Upload the files to a server, and give their URLs.")
         return await self._remote.post_job("run", body, id_field="id")
 
     async def look(self, job_id: str) -> JobSnapshot:
@@ -87,7 +87,7 @@ _ENDINGS = {
 }
 _ENDING_HINTS = {
     "FAILED": "The endpoint's log has more, under the job's id.",
-    "TIMED_OUT": "--timeout raises RunPod's limit for this job with the worker's own.",
+    "TIMED_OUT": "--timeout raises both limits of this job, RunPod's and the worker's.",
 }
 
 

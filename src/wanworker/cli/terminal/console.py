@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: Longer lines are hard to read; in a pipe or a file nothing is folded, so that programs find whole lines.
+_WIDEST, _UNFOLDED = 140, 100_000
 
 
 def say(label: str, text: str) -> None:
@@ -15,6 +22,21 @@ def say(label: str, text: str) -> None:
 def complain(label: str, text: str) -> None:
     """Print a line of a failure on stderr."""
     print(f"{label:<8}{plain(text)}", file=sys.stderr)
+
+
+def width_of_stdout() -> int:
+    """Return how many characters a line of a table may have."""
+    return min(_WIDEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else _UNFOLDED
+
+
+def show(table: RenderableType) -> None:
+    """Print what rich lays out, folded to the terminal's width, on stdout. Text in it is taken as it is."""
+    from rich.console import Console
+
+    console = Console(width=width_of_stdout(), markup=False, highlight=False, emoji=False)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))  # rich fills lines up with spaces
 
 
 def say_json(value: Any) -> None:

@@ -24,11 +24,13 @@ def new_request_id(prefix: str) -> str:
 def check_output(path: Path, *, force: bool) -> None:
     """Refuse, before anything is rendered, a file that could not be written. Raises CommandFailed."""
     if not path.parent.is_dir():
-        raise misused(f"The folder {path.parent} does not exist.", hint="Make it first, or name another with -o.")
+        raise misused(
+            f"The folder {path.parent} does not exist.", hint="Create it first, or choose another folder with -o."
+        )
     if path.is_dir():
-        raise misused(f"{path} is a folder.", hint="Name a file with -o.")
+        raise misused(f"{path} is a folder.", hint="Give the name of a file with -o.")
     if path.exists() and not force:
-        raise misused(f"{path} is there already.", hint="Name another file with -o, or replace it with --force.")
+        raise misused(f"{path} already exists.", hint="Choose another file with -o, or replace this one with --force.")
 
 
 def fit_name(name: str, default: str) -> str:

@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
-from collections.abc import Callable, Coroutine
-from typing import Any
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Those that end a process at once, where Ctrl-C raises KeyboardInterrupt.
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def exiting_on_signals() -> Iterator[None]:
+    """
+    Let SIGTERM and SIGHUP raise SystemExit with 128 and their number, so that what the body began is cleaned up.
+
+    A signal that the shell had ignored (nohup, a background job) stays ignored.
+    """
+    before = {number: signal.getsignal(number) for number in _ENDINGS}
+    caught = [number for number in _ENDINGS if before[number] is not signal.SIG_IGN]
+    for number in caught:
+        signal.signal(number, _exit)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def holding_signals() -> Iterator[None]:
+    """
+    Let the handlers of signals wait for the end of the body: rich cannot be interrupted by an exception everywhere.
+
+    A mask would not do, since another thread could take the signal. A signal without a handler acts as it always does.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDINGS)}
+    before = {number: handler for number, handler in handlers.items() if callable(handler)}
+    held: list[int] = []
+    for number in before:
+        signal.signal(number, lambda number, _frame: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for caught in held:
+            before[signal.Signals(caught)](caught, None)
 
 
 def run_stoppable(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
@@ -17,10 +58,14 @@ def run_stoppable(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
     The signal arrives as a cancellation, so whatever the command started has ended before this returns; a second one
     cuts the clean-up short. A signal that the shell had ignored (nohup, a background job) stays ignored.
     """
+    import asyncio
+
     return asyncio.run(_guarded(command))
 
 
 async def _guarded(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    import asyncio
+
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     caught: list[int] = []
@@ -29,7 +74,7 @@ async def _guarded(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
         caught.append(number)
         task.cancel()
 
-    for number in _SIGNALS:
+    for number in (signal.SIGINT, *_ENDINGS):
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, stop, number)
     try:
@@ -38,3 +83,7 @@ async def _guarded(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
         if not caught:
             raise
         return 128 + caught[0]
+
+
+def _exit(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)

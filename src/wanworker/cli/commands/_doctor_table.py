@@ -1,0 +1,80 @@
+"""The findings of doctor as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from wanworker.cli.terminal.console import plain
+from wanworker.models.hub.catalogue import Preset
+from wanworker.models.hub.fetch import in_words
+from wanworker.models.machine.doctor import STAND_IN, Check, Report, Row
+
+_STYLES = {"ready": "green", "missing": "yellow", "lacks": "yellow", "get": "bold"}
+
+
+def doctor_table(report: Report) -> Group:
+    """Return the report for console.show: the machine, each task with its engines, damaged files and the verdict."""
+    parts: list[RenderableType] = [_checks(report.checks), "", _rows(report)]
+    if report.damaged:
+        parts += ["", "These files are damaged. A fetch of the set that they belong to replaces them:"]
+        parts += [_text(f"  {file.path}: {file.flaw}") for file in report.damaged]
+    parts += ["", _text(f"Searched: {', '.join(report.searched)}"), "", _text(_verdict(report))]
+    return Group(*parts)
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(plain(text), style, overflow="fold")
+
+
+def _checks(checks: tuple[Check, ...]) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(min_width=3)
+    table.add_column(min_width=11)
+    for check in checks:
+        table.add_row(Text("BAD" if check.is_bad else "", "bold red"), check.name, _text(check.text))
+    return table
+
+
+def _rows(report: Report) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    real = [row for row in report.rows if row.engine != STAND_IN]
+    for task in dict.fromkeys(row.task for row in real):
+        table.add_row(Text(task, "bold"))
+        for row in (row for row in real if row.task == task):
+            first = f"  {row.engine}"
+            for label, text in _said_of(row, report.free_bytes):
+                table.add_row(first, Text(label, _STYLES[label]), _text(text))
+                first = ""
+    return table
+
+
+def _said_of(row: Row, free_bytes: int) -> Iterator[tuple[str, str]]:
+    if row.is_ready:
+        yield "ready", ""
+    if row.missing:
+        yield "missing", "\n".join(row.missing)
+    if row.lacking:
+        yield "lacks", "\n".join(row.lacking)
+    if row.preset:
+        yield "get", f"{row.command}  ({_room_for(row.preset, free_bytes)})"
+
+
+def _room_for(preset: Preset, free_bytes: int) -> str:
+    if preset.size_bytes is None:
+        return "it asks the hub for the size"
+    size = in_words(preset.size_bytes)
+    return size if preset.size_bytes < free_bytes else f"{size}, and {in_words(free_bytes)} are free"
+
+
+def _verdict(report: Report) -> str:
+    if report.can_render:
+        return "This machine can render."
+    stopped = [check.name for check in report.checks if check.stops_all]
+    if stopped:
+        return f"This machine cannot render: see {', '.join(dict.fromkeys(stopped))} above."
+    stands_in = any(row.engine == STAND_IN for row in report.rows)
+    return "No real engine can render here" + ("; the miniature stands in (WAN_MINI)." if stands_in else ".")

@@ -1,0 +1,101 @@
+"""The table of doctor, as a person reads it on a terminal and in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wanworker.cli.commands._doctor_table import doctor_table
+from wanworker.cli.terminal.console import show
+from wanworker.models.files.damage import Damaged
+from wanworker.models.hub.catalogue import PRESETS
+from wanworker.models.machine.doctor import Check, Report, Row
+
+FETCHABLE = Row("comfyui", "ti2v-5B", ("vae/wan2.2_vae.safetensors",), ("no server",), PRESETS["fastwan-5b"])
+READY = Row("wan_cli", "ti2v-5B")
+MINI = Row("mini", "ti2v-5B")
+FULL = Check("videos", "no room", is_bad=True, stops_all=True)
+
+
+class Shown:
+    """Prints a report, as wide as a test says, and returns its lines."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(
+        self, *rows: Row, checks: tuple[Check, ...] = (), free_bytes: int = 10**12, columns: int = 0
+    ) -> list[str]:
+        if columns:
+            for name, value in {"COLUMNS": str(columns), "TERM": "dumb"}.items():
+                self._monkeypatch.setenv(name, value)
+            self._monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        damaged = (Damaged(Path("/models/vae/half\x1b.safetensors"), "12 [b]bytes[/b] are there"),)
+        show(doctor_table(Report(rows, checks, damaged, ("/models", "/runpod-volume"), free_bytes)))
+        return self._capsys.readouterr().out.splitlines()
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shown:
+    return Shown(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("columns", [0, 80])
+def test_a_row_says_what_is_missing_what_the_machine_lacks_and_the_command(shown: Shown, columns: int) -> None:
+    lines = shown(FETCHABLE, READY, columns=columns)
+
+    start = lines.index("ti2v-5B")
+    assert [
+        "  comfyui  missing  vae/wan2.2_vae.safetensors",
+        "           lacks    no server",
+        "           get      wanworker fetch fastwan-5b  (18.8 GB)",
+        "  wan_cli  ready",
+    ] == lines[start + 1 : start + 5]
+
+
+def test_a_set_that_does_not_fit_is_said_to(shown: Shown) -> None:
+    assert "(18.8 GB, and 5.0 GB are free)" in "".join(shown(FETCHABLE, free_bytes=5 * 10**9))
+
+
+def test_a_size_that_is_not_known_is_not_made_up(shown: Shown) -> None:
+    row = Row("comfyui", "animate-14B", ("x",), preset=PRESETS["animate"])
+
+    assert "wanworker fetch animate  (it asks the hub for the size)" in "".join(shown(row))
+
+
+@pytest.mark.parametrize("columns", [40, 100])
+def test_lines_keep_to_the_width_of_the_terminal_and_nothing_is_cut_off(shown: Shown, columns: int) -> None:
+    missing = tuple(f"diffusion_models/part_{number}.safetensors" for number in range(9))
+
+    lines = shown(
+        Row("comfyui", "t2v-A14B", missing), checks=(Check("ffmpeg", "/a/very/long/path" * 9),), columns=columns
+    )
+
+    assert [] == [line for line in lines if len(line) > columns]
+    assert [] == [name for name in (*missing, "/a/very/long/path" * 9) if name not in "".join("".join(lines).split())]
+
+
+def test_a_file_gets_each_name_on_a_line_of_its_own_however_long(shown: Shown) -> None:
+    names = tuple(f"{letter * 200}.safetensors" for letter in "ab")
+
+    lines = shown(Row("comfyui", "t2v-A14B", names))
+
+    assert [*names] == [line.split()[-1] for line in lines if ".safetensors" in line and "half" not in line]
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_a_bad_check_and_a_damaged_file_stand_out(shown: Shown) -> None:
+    lines = shown(READY, checks=(Check("GPU", "none", is_bad=True), Check("memory", "64.0 GB")))
+
+    assert ["BAD GPU         none", "    memory      64.0 GB"] == lines[:2]
+    assert "  /models/vae/half?.safetensors: 12 [b]bytes[/b] are there" in lines
+    assert "Searched: /models, /runpod-volume" in lines
+
+
+def test_the_verdict_is_the_last_line(shown: Shown) -> None:
+    assert "This machine can render." == shown(READY)[-1]
+    assert "This machine cannot render: see videos above." == shown(READY, checks=(FULL,))[-1]
+    assert shown(FETCHABLE, MINI)[-1].endswith("the miniature stands in (WAN_MINI).")
+    assert "No real engine can render here." == shown(FETCHABLE)[-1]
