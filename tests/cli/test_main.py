@@ -82,11 +82,14 @@ def test_a_command_that_is_none_exits_with_2_and_a_plain_line(
 def test_the_hint_of_a_misuse_is_a_command_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
     main(["serve", "--prt", "80"])
     main(["render-it"])
+    main(["render", "a", "red", "star"])
 
     hints = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hint")]
-    assert ["serve --help lists the options.", "--help lists the commands."] == [
-        hint.removeprefix("hint    wanworker ") for hint in hints
-    ]
+    assert [
+        "hint    wanworker serve --help lists the options.",
+        "hint    wanworker --help lists the commands.",
+        "hint    Put a text with spaces in quotes. wanworker render --help lists the options.",
+    ] == hints
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

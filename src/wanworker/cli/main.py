@@ -107,7 +107,8 @@ def _misuse(error: typer.TyperException, words: Sequence[str]) -> CommandFailed:
     named = " ".join(["wanworker", *(word for word in words[:1] if word in names)])
     listed = "options" if " " in named else "commands"
     text = error.format_message().replace("Value error, ", "")
-    return misused(text, hint=f"{named} --help lists the {listed}.")
+    quotes = "Put a text with spaces in quotes. " if "extra argument" in text else ""  # render a red star
+    return misused(text, hint=f"{quotes}{named} --help lists the {listed}.")
 
 
 def _failed(error: CommandFailed, *, as_json: bool) -> int:
