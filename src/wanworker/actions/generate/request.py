@@ -20,7 +20,7 @@ from wanworker.actions.request.fields import (
     Strength,
     Timeout,
 )
-from wanworker.actions.request.lora import LoraField
+from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Task, nearest_frames, task_named
@@ -39,6 +39,9 @@ _ALIASES: Mapping[str, str] = {
     "image_base64": "reference_image_base64",
     "image_path": "reference_image_path",
     "shift": "sample_shift",
+    "lora": "lora_name",
+    "lora_scale": "lora_strength",
+    "lora_weight": "lora_strength",
     "flow_shift": "sample_shift",
 }
 
@@ -119,6 +122,7 @@ class GenerateRequest(PictureRequest):
         pairs = tuple(field.to_lora() for field in self.loras)
         if not self.lora_name:
             return pairs
+        check_lora_name(self.lora_name, "lora_name")
         return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))
 
     def drawn_seed(self) -> int:
