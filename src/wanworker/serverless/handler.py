@@ -37,7 +37,7 @@ class MakeCall(Protocol):
         runpod_id: str | None,
         report: Report,
         answer_limit_bytes: int,
-        s3_config: Mapping[str, Any] | None,
+        s3_config: object,
     ) -> Any:
         """Return the value that `perform` takes."""
 
@@ -143,7 +143,7 @@ async def handle(
     posts = ProgressPosts(
         (lambda shown: send(job, strict(shown))) if listening else None, request_id=logs.request_id.get
     )
-    call = make_call(request_id, runpod_id, posts.report, limit_bytes, _s3_config(job))
+    call = make_call(request_id, runpod_id, posts.report, limit_bytes, job.get("s3Config"))
     try:
         answer = fit_to_limit(strict(await worker.perform(_payload(job), call)), limit_bytes)
         return Unprinted(answer) if listening else answer  # a local run shows its answer by printing it
@@ -200,11 +200,6 @@ def _payload(job: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(payload, Mapping):
         raise InvalidRequest(f"`input` must be a JSON object; got {_json_type(payload)}.", field="input")
     return payload
-
-
-def _s3_config(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    config = job.get("s3Config")
-    return config if isinstance(config, Mapping) else None
 
 
 def _json_type(value: object) -> str:

@@ -47,15 +47,15 @@ class Named:
         return written(place)
 
 
-def named(model: type[Request], fields: Mapping[Any, Any]) -> Named:
+def named(model: type[Request], fields: Mapping[Any, Any], *, within: Path = ()) -> Named:
     """
     Return *fields* by the names of *model*, with a warning for each that it does not know or that was given twice.
 
-    Objects inside are read by the models that *model* has for them; there, as everywhere, null means left out. One
-    object where a list of them is wanted counts as a list of one.
+    *within* is where the object itself stands. Objects inside are read by the models that *model* has for them; there,
+    as everywhere, null means left out. One object where a list of them is wanted counts as a list of one.
     """
     found = Named()
-    found.fields = _named(model, fields, (), (), found)
+    found.fields = _named(model, fields, (), within, found)
     return found
 
 
@@ -76,7 +76,7 @@ def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled:
     for key in sorted(map(str, given), key=lambda key: key in aliases):
         name, value = aliases.get(key, key), given.get(key)
         here = (*spelled, key)
-        if value is None and place:
+        if value is None and spelled:
             continue
         if name not in model.model_fields:
             found.warnings.append(_unknown(here, [*model.model_fields, *aliases]))
