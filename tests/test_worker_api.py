@@ -297,7 +297,7 @@ async def test_an_unknown_field_of_the_bucket_is_a_warning(make_worker, files):
     answer, _ = await ask(make_worker(), {"input": example("generate", files)["input"], "s3Config": config})
 
     assert answer["status"]["status"] == "COMPLETED"
-    assert "unknown field 's3Config.x' was ignored." in answer["warnings"]
+    assert "unknown field 's3Config.acl' was ignored." in answer["warnings"]
     assert "403" in answer["delivery"]["reason"]
 
 

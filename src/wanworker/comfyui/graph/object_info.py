@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from wanworker.weight_names import MODEL_SUFFIXES
+
 #: `GET /object_info`: class name to class, as the server wrote it.
 ObjectInfo = Mapping[str, Mapping[str, Any]]
 
 #: Types whose value is written into the graph. All others come by a link.
 _WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
-
-#: Endings of weight files, in every loader of the core and the common packs.
-MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,22 +129,6 @@ def nearest(value: object, choices: Sequence[Any], most: int = 3) -> tuple[str, 
     by_bare = {_bare(name): name for name in reversed(names)}
     alike = [by_bare[bare] for bare in difflib.get_close_matches(wanted, list(by_bare), n=most, cutoff=0.5)]
     return tuple(dict.fromkeys([*same, *within, *alike]))[:most]
-
-
-def resolve(value: str, choices: Sequence[Any]) -> str | None:
-    """
-    Return the one choice that *value* means, None where there is none or more than one.
-
-    Exact first; then the same file name in another folder or without its ending; then a part of one name only.
-    """
-    names = [choice for choice in choices if isinstance(choice, str)]
-    if value in names:
-        return value
-    wanted = _bare(value)
-    for found in ([n for n in names if _bare(n) == wanted], [n for n in names if wanted and wanted in _bare(n)]):
-        if found:
-            return found[0] if len(found) == 1 else None
-    return None
 
 
 def _is_within(wanted: str, bare: str) -> bool:

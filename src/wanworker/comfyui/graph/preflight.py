@@ -15,8 +15,17 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from wanworker.comfyui.graph.api_format import Graph, as_link, inputs_of, links, needed, orphans, output_nodes
-from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo, nearest, read_class, types_fit
+from wanworker.comfyui.graph.object_info import (
+    NodeClass,
+    NodeInput,
+    ObjectInfo,
+    is_model_name,
+    nearest,
+    read_class,
+    types_fit,
+)
 from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_choice, shown
+from wanworker.weight_names import same_path
 
 #: Savers of the core that most graphs want, named when a graph has none.
 _SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")
@@ -27,8 +36,9 @@ _NUMBERS = {"INT": int, "FLOAT": float}
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """
-    What was found: `graph` with the inputs filled in that were left out and have a default, `problems` that stop it,
-    and `remarks` that do not: what was filled in, and which nodes nothing uses.
+    What was found: `graph` with the inputs filled in that were left out and have a default and its weight files under
+    the server's names, `problems` that stop it, and `remarks` that do not: what was changed, and which nodes nothing
+    uses.
     """
 
     graph: Graph
@@ -46,11 +56,12 @@ def check(graph: Graph, info: ObjectInfo) -> Preflight:
         return Preflight(graph, (_no_output(info),), ())
     used = needed(graph, outputs)
     classes = {node: read_class(graph[node]["class_type"], info[graph[node]["class_type"]]) for node in graph}
-    filled, remarks = _fill_in(graph, {node: classes[node] for node in graph if node in used})
+    located, moved = _with_the_servers_names(graph, {node: classes[node] for node in graph if node in used})
+    filled, remarks = _fill_in(located, {node: classes[node] for node in graph if node in used})
     problems = [problem for node in graph if node in used for problem in _check_node(node, filled, classes)]
     problems += _cycle({node: filled[node] for node in graph if node in used})
     unused = [f"node {node} ({graph[node]['class_type']}) is used by no output node" for node in orphans(graph, info)]
-    return Preflight(filled, tuple(problems), (*remarks, *unused))
+    return Preflight(filled, tuple(problems), (*moved, *remarks, *unused))
 
 
 def _unknown_classes(graph: Graph, info: ObjectInfo) -> Iterator[Problem]:
@@ -64,6 +75,22 @@ def _unknown_classes(graph: Graph, info: ObjectInfo) -> Iterator[Problem]:
 def _no_output(info: ObjectInfo) -> Problem:
     known = [name for name in _SAVERS if info.get(name, {}).get("output_node")] or _SAVERS[:4]
     return Problem(f"no output node: add one that saves, such as {', '.join(known)}")
+
+
+def _with_the_servers_names(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
+    """Write weight files as the server does: a graph saved on Windows has backslashes between their folders."""
+    changed, remarks = copy.deepcopy(graph), []
+    for node, its_class in classes.items():
+        for name, value in inputs_of(graph[node]).items():
+            item = its_class.inputs.get(name)
+            choices = [choice for choice in (item and item.choices) or () if is_model_name(choice)]
+            if not isinstance(value, str) or not choices or (item and value in (item.choices or ())):
+                continue
+            found = same_path(value, choices)
+            if len(found) == 1:
+                changed[node]["inputs"][name] = found[0]
+                remarks.append(f"node {node} ({its_class.name}): {name} {shown(value)} is {found[0]!r} on the server")
+    return changed, tuple(remarks)
 
 
 def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
