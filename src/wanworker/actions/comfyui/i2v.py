@@ -17,6 +17,7 @@ from wanworker.actions.request.picture import sized_by_picture
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader, Source
+from wanworker.output_files import SUFFIXES
 from wanworker.render import PreparedSpec, RenderRequest
 from wanworker.spec import RenderSpec
 
@@ -38,7 +39,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         engine="comfyui",
         timeout_s=request.timeout,
         prepare=functools.partial(_prepare, spec, image, request.source("end_image"), context, tuple(warnings)),
-        suffix="_i2v_output.mp4",
+        suffix=SUFFIXES[ACTION.name],
     )
     with documented_timeout():
         job = await context.renderer.render(order, call.report)
