@@ -71,8 +71,10 @@ async def read_inputs(sources: Sequence[NamedSource], inputs: InputReader, folde
 
 
 def _checked(entry: InputField, field: str, kind: _Kind) -> NamedSource:
-    name = entry.name
-    if not name.strip() or ".." in name or "\\" in name or "/" in name or name.startswith("~"):
+    from wanworker.comfyui.graph.api_format import upload_name  # not at every worker's start
+
+    name = upload_name(entry.name)
+    if name.strip() in {"", ".", ".."} or "\\" in name or "/" in name or name.startswith("~"):
         message = f"{field}[].name must be a plain file name, without a folder; got {name[:80]!r}."
         raise InputRefused(message, hint="Name the file as the graph's node does, for example input.png.", field=field)
     given = {"base64": entry.data, "url": entry.url, "path": entry.path}

@@ -42,10 +42,15 @@ class WorkflowRequest(Request):
         if not self.workflow:
             raise InvalidRequest("Missing workflow: send the ComfyUI graph as an object.", field="workflow")
         document = _parsed(self.workflow) if isinstance(self.workflow, str) else self.workflow
+        from wanworker.comfyui.graph.api_format import (  # not at every worker's start
+            is_ui_format,
+            read_graph,
+            unwrapped,
+        )
+
+        document = unwrapped(document)
         if not isinstance(document, dict):
             raise InvalidRequest("workflow must be an object: a graph in API or browser format.", field="workflow")
-        from wanworker.comfyui.graph.api_format import is_ui_format, read_graph  # not at every worker's start
-
         if not is_ui_format(document):
             read_graph(document)  # its shape can be refused without a server
         return document
