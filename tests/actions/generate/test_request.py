@@ -110,6 +110,14 @@ def test_what_a_task_needs_is_asked_for_before_anything_starts(fields, text):
     assert str(caught.value) == text
 
 
+@pytest.mark.parametrize(("fields", "is_told"), [({"prompt": "a cat"}, True), ({"task": "i2v-A14B"}, False)])
+def test_a_job_without_task_and_picture_is_told_the_task_that_needs_none(fields, is_told):
+    with pytest.raises(InvalidRequest, match=r"^Missing reference image \(url/base64/path\) for i2v task\.$") as caught:
+        request(**fields).checked_task()
+
+    assert ('or "task": "t2v-A14B"' in caught.value.hint) == is_told
+
+
 def test_animate_takes_a_prepared_folder_in_place_of_picture_and_video():
     assert request(task="animate-14B", prepared_path="job1").checked_task() is TASKS["animate-14B"]
 

@@ -97,7 +97,8 @@ class GenerateRequest(PictureRequest):
         has_prepared = task.needs_driving_video and bool(self.prepared_path)
         if task.needs_image and not has_prepared and self.source("reference_image") is None:
             message = f"Missing reference image (url/base64/path) for {task.short_name} task."
-            hint = "Send reference_image_url, reference_image_base64 or reference_image_path."
+            hint = "Send reference_image_url, reference_image_base64 or reference_image_path"
+            hint += "." if "task" in self.model_fields_set else ', or "task": "t2v-A14B" for a video from text alone.'
             raise InvalidRequest(message, hint=hint, field="reference_image_url")
         if task.needs_audio and self.source("audio") is None:
             message = f"Missing audio (url/base64/path) for {task.short_name} task."
