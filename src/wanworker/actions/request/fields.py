@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
+from wanworker.actions.request.complaints import complaints
+from wanworker.actions.request.json_value import check_field_count
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANGES
+from wanworker.text.nearest import nearest_names
 
 Model = TypeVar("Model", bound="Request")
+
+#: So many unknown fields are named in a warning each; the others are counted in one.
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,45 +78,38 @@ class Request(BaseModel):
 
 def parse(model: type[Model], fields: Mapping[str, Any]) -> tuple[Model, list[str]]:
     """
-    Return the request and a warning for each field that it does not know or that was given twice.
+    Return the request and the warnings: fields that it does not know, and fields that were given twice.
 
     Raises InvalidRequest naming every field that is wrong, as the caller spelled it, with what was expected.
     """
+    check_field_count(fields)
     aliases = model.aliases()
     named: dict[str, Any] = {}
     spelled: dict[str, str] = {}
-    warnings = []
+    unknown, warnings = [], []
     for key in sorted(fields, key=lambda key: key in aliases):
         name = aliases.get(key, key)
         if name not in model.model_fields:
-            warnings.append(_unknown(key, [*model.model_fields, *aliases]))
+            unknown.append(key)
         elif name in named:
             warnings.append(f"{key} was ignored: {spelled[name]} means the same and was given too.")
         else:
             named[name], spelled[name] = fields[key], key
+    warnings += _about_unknown(unknown, [*model.model_fields, *aliases])
     try:
         return model.model_validate(named), warnings
     except ValidationError as error:
         details = error.errors(include_url=False)
         first = str(details[0]["loc"][0]) if details[0]["loc"] else None
-        text = "; ".join(_complaint(item, spelled) for item in details)
-        raise InvalidRequest(f"{text}.", field=spelled.get(first or "", first)) from None
+        raise InvalidRequest(complaints(details, spelled), field=spelled.get(first or "", first)) from None
 
 
-def _unknown(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"unknown field {key[:60]!r} was ignored{hint}"
-
-
-def _complaint(item: ErrorDetails, spelled: Mapping[str, str]) -> str:
-    """Say in one clause what is wrong with a field; long values are cut."""
-    path = [spelled.get(str(part), str(part)) if depth == 0 else str(part) for depth, part in enumerate(item["loc"])]
-    name = ".".join(path) or "input"
-    if item["type"] in {"out_of_range", "no_number"}:
-        return f"{name} {item['msg']}"
-    if item["type"] == "string_too_long":
-        return f"{name} must have at most {item['ctx']['max_length']} characters; got {len(item['input'])}"
-    given = item["input"]
-    shown = repr(given)[:60] if isinstance(given, (str, int, float, bool)) else type(given).__name__
-    return f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}; got {shown}"
+def _about_unknown(keys: list[str], known: list[str]) -> list[str]:
+    lines = []
+    for key in keys[:_MOST_NAMED]:
+        near = nearest_names(key, known, most=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        lines.append(f"unknown field {key[:60]!r} was ignored{hint}")
+    if (more := len(keys) - _MOST_NAMED) > 0:
+        lines.append(f"{more} more unknown {'field was' if more == 1 else 'fields were'} ignored.")
+    return lines

@@ -25,6 +25,7 @@ from wanworker.rest.http.errors import Gone, NotReady
 from wanworker.rest.schemas.generate import GenerateBody, checked, generate_fields
 from wanworker.rest.schemas.status import status_of
 from wanworker.rest.service.executor import ACTION
+from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class JobService:
         except BaseException:
             await in_thread(self.kept.remove, request_id)
             raise
-        log.info("job %s waits: %s", job.request_id, ", ".join(sorted(fields)))
+        log.info("job %s waits: %s", job.request_id, listed(sorted(fields)))
         return {
             "job_id": job.request_id,
             "status": "queued",
