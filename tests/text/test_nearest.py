@@ -11,6 +11,7 @@ from wanworker.text.nearest import likeness, nearest_names
 FILES = tuple(
     f"wan2.2_i2v_{half}_noise_{number}_fp8_scaled.safetensors" for half in ("high", "low") for number in range(25_000)
 )
+MISSPELT = "wan2.2_i2v_hihg_noise_17_fp8_scaled.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -21,15 +22,13 @@ def test_the_name_that_was_meant_is_found(wanted, expected):
 
 
 def test_the_name_is_found_among_very_many():
-    assert nearest_names("wan2.2_i2v_hihg_noise_17_fp8_scaled.safetensors", FILES)[0].startswith(
-        "wan2.2_i2v_high_noise_"
-    )
+    assert nearest_names(MISSPELT, FILES)[0].startswith("wan2.2_i2v_high_noise_")
 
 
 @pytest.mark.parametrize(
     ("wanted", "names"),
     [
-        ("wan2.2_i2v_hihg_noise_17_fp8_scaled.safetensors", FILES),
+        (MISSPELT, FILES),
         ("x" * 1_000_000, FILES),
         ("prompt", ["y" * 1_000_000, "z" * 1_000_000]),
         ("ab" * 60, ["ba" * 60] * 50_000),

@@ -37,7 +37,7 @@ class PendingRequests:
             return None
         try:
             request = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             _log.warning("the kept request of job %s is passed over: %s", request_id, error)
             return None
         return request if isinstance(request, dict) else None

@@ -12,15 +12,15 @@ from collections.abc import Iterable
 BLOT = "***"
 
 #: Shorter values are words that occur anywhere.
-_LEAST_CHARS = 6
+_LEAST_CHARS = 8
 
 #: Names of parameters and variables whose value is a secret, as URLs, forms and programs write them.
-_SECRET_NAME = (
+_PARAMETER = (
     r"(?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|hmac"
     r"|(?:[a-z0-9]+[_-])*(?:token|key|secret|password|passwd|apikey|accesskeyid|secretaccesskey)"
     r"|(?:aws)?accesskey(?:id)?|access[_-]?key[_-]?id|key-pair-id|policy|credentials?)"
 )
-_ASSIGNED = re.compile(rf"(?<![\w-])({_SECRET_NAME})=(?!\s|=)[^\s&;,'\"<>)\]}}]+", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"(?<![\w-])({_PARAMETER})=(?!\s|=)[^\s&;,'\"<>)\]}}]+", re.IGNORECASE)
 _URL_LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#@'\"<>]+@", re.IGNORECASE)
 _HEADER = re.compile(
     r"((?:proxy-)?authorization|x-api-key|api-key|cookie)(['\"]?\s*[:=]\s*['\"]?)"

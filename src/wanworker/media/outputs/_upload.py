@@ -22,6 +22,8 @@ from yarl import URL
 
 from wanworker.media.inputs.addresses import is_listed, is_public
 from wanworker.media.outputs.bucket import Bucket
+from wanworker.text.printable import one_line
+from wanworker.text.secrets import BLOT, without_secrets
 
 #: The longest that a presigned link may live (S3's own limit).
 LINK_LIFETIME_S = 7 * 24 * 3600
@@ -162,4 +164,5 @@ def _reason(status: int, body: bytes) -> str:
 
 
 def _without_keys(text: str, bucket: Bucket) -> str:
-    return text.replace(bucket.secret_access_key, "***").replace(bucket.access_key_id, "***")
+    known = text.replace(bucket.secret_access_key, BLOT).replace(bucket.access_key_id, BLOT)
+    return one_line(without_secrets(known))

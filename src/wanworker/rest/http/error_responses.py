@@ -69,7 +69,8 @@ def install(app: FastAPI) -> None:
         item = error.errors()[0]
         name = str(item["loc"][-1])
         # The first part of the place says "query" or "path", which is no part of the name.
-        return failure(InvalidRequest(complaints([{**item, "loc": item["loc"][1:]}]), field=name))
+        detail: Any = {**item, "loc": item["loc"][1:]}
+        return failure(InvalidRequest(complaints([detail]), field=name))
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> Response:
