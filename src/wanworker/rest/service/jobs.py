@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 import logging
 import uuid
 from collections import OrderedDict
@@ -168,7 +167,7 @@ class JobService:
         """Bring a picture that came with the request onto the volume, decoded and clean; a URL is fetched later."""
         if body.image:
             folder, stem = self.kept.folder, self.kept.image_stem(request_id)
-            await in_thread(functools.partial(folder.mkdir, parents=True, exist_ok=True))
+            await in_thread(self.kept.make_folder)
             path = await self.worker.inputs.image(Source("base64", body.image, "image"), folder, stem)
             return {"reference_image_path": str(path.absolute())}
         return {"reference_image_url": body.image_url} if body.image_url else {}
