@@ -20,6 +20,7 @@ LAYERS = {
     "comfyui": 2, "models": 2, "media": 2,
     "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1, "weight_names": 1,
     "errors": 0,
+    "text": -1,
 }  # fmt: skip
 DOORS = {"handler", "rest", "cli"}
 LOG_USERS = {*DOORS, "app", "serverless"}

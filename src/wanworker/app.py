@@ -22,6 +22,7 @@ from wanworker.media.inputs.reader import InputReader
 from wanworker.process.age import age_s
 from wanworker.render import Renderer
 from wanworker.settings import Settings
+from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Worker:
         if isinstance(named, str) and is_request_id(named):
             logs.request_id.set(named)
         self.recover_once()
-        log.info("%s with fields %s", action.name, ", ".join(sorted(fields)) or "none")
+        log.info("%s with fields %s", action.name, listed(sorted(fields)) or "none")
         context = Context(
             call=call,
             settings=self.settings,

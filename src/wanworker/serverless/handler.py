@@ -16,6 +16,7 @@ from wanworker import logs
 from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.serverless._progress import ProgressPosts, Report
 from wanworker.serverless.answer import Unprinted, answer_limit_bytes, error_answer, fit_to_limit, strict
+from wanworker.text.json_words import kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -198,10 +199,5 @@ def _runpod_id(job: Mapping[str, Any]) -> str | None:
 def _payload(job: Mapping[str, Any]) -> Mapping[str, Any]:
     payload = job.get("input")
     if not isinstance(payload, Mapping):
-        raise InvalidRequest(f"`input` must be a JSON object; got {_json_type(payload)}.", field="input")
+        raise InvalidRequest(f"`input` must be a JSON object; got {kind_of(payload)}.", field="input")
     return payload
-
-
-def _json_type(value: object) -> str:
-    names = {type(None): "null", bool: "a boolean", str: "a string", list: "a list"}
-    return names.get(type(value), "a number")

@@ -61,7 +61,7 @@ def test_a_missing_model_names_node_input_value_and_the_nearest_files() -> None:
     assert ("95", "UNETLoader", "unet_name", True) == (
         problem.node, problem.class_type, problem.input, problem.missing_model,
     )  # fmt: skip
-    assert "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors" == problem.nearest[0]
+    assert "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors" == problem.nearest()[0]
     assert "'wan2.2_i2v_high_noise_14B_fp16.safetensors' is none of the 8 files" in str(problem)
 
 
@@ -69,7 +69,7 @@ def test_a_wrong_choice_is_no_missing_model() -> None:
     (problem,) = check(broken("86", sampler_name="eular"), INFO).problems
 
     assert not problem.missing_model
-    assert "euler" == problem.nearest[0]
+    assert "euler" == problem.nearest()[0]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from wanworker.actions.request.json_value import check_field_count
+from wanworker.text.nearest import nearest_names
+
 #: The place of a value in a request: names of fields and numbers in lists.
 Path = tuple[str | int, ...]
 
 _NAME_CHARS = 60
+
+#: So many unknown fields are named in a warning each; the others are counted in one.
+_MOST_NAMED = 5
 
 
 class Request(BaseModel):
@@ -33,18 +38,26 @@ class Request(BaseModel):
 
 @dataclass(slots=True)
 class Named:
-    """A request's fields by their documented names, what was remarked on the way, and how the caller spelled each."""
+    """A request's fields by their documented names, what was given twice or is unknown, and how each was spelled."""
 
     fields: dict[str, Any] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    unknown: list[tuple[Path, list[str]]] = field(default_factory=list)
     spelled: dict[Path, Path] = field(default_factory=dict)
 
-    def written(self, place: Path) -> str:
-        """Return *place* as the caller wrote it: `loras[0].weight` for the strength of the first LoRA."""
+    def as_written(self, place: Path) -> Path:
+        """Return *place* as the caller wrote it: loras, 0, weight for the strength of the first LoRA."""
         for depth in range(len(place), 0, -1):
             if place[:depth] in self.spelled:
-                return written((*self.spelled[place[:depth]], *place[depth:]))
-        return written(place)
+                return (*self.spelled[place[:depth]], *place[depth:])
+        return place
+
+    def warnings(self) -> list[str]:
+        """Return a line for each field that was given twice, and about those that are unknown."""
+        lines = [_unknown(place, known) for place, known in self.unknown[:_MOST_NAMED]]
+        if (more := len(self.unknown) - _MOST_NAMED) > 0:
+            lines.append(f"{more} more unknown {'field was' if more == 1 else 'fields were'} ignored.")
+        return [*self.doubled, *lines]
 
 
 def named(model: type[Request], fields: Mapping[Any, Any], *, within: Path = ()) -> Named:
@@ -70,6 +83,7 @@ def written(place: Path) -> str:
 
 def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled: Path, found: Named) -> dict[str, Any]:
     """Read one object; *place* is where it is by documented names, *spelled* as the caller wrote it."""
+    check_field_count(given)
     aliases = model.aliases()
     fields: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -79,10 +93,10 @@ def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled:
         if value is None and spelled:
             continue
         if name not in model.model_fields:
-            found.warnings.append(_unknown(here, [*model.model_fields, *aliases]))
+            found.unknown.append((here, [*model.model_fields, *aliases]))
         elif name in fields:
             first = written((*spelled, sources[name]))
-            found.warnings.append(f"{written(here)} was ignored: {first} means the same and was given too.")
+            found.doubled.append(f"{written(here)} was ignored: {first} means the same and was given too.")
         else:
             sources[name] = key
             found.spelled[(*place, name)] = here
@@ -117,6 +131,6 @@ def _entry_model(annotation: Any) -> type[Request] | None:
 
 
 def _unknown(place: Path, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.6)
+    near = nearest_names(str(place[-1]), known, most=1, cutoff=0.6)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown field {written(place)!r} was ignored{hint}"

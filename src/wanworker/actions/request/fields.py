@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
-from wanworker.actions.request._names import Named, Request, named
+from wanworker.actions.request._names import Request, named, written
+from wanworker.actions.request.complaints import complaints
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANGES
 
@@ -77,27 +78,16 @@ Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
 def parse(model: type[Model], fields: Mapping[str, Any]) -> tuple[Model, list[str]]:
     """
-    Return the request and a warning for each field that it does not know or that was given twice.
+    Return the request and the warnings: fields that it does not know, and fields that were given twice.
 
     Raises InvalidRequest naming every field that is wrong, as the caller spelled it, with what was expected.
     """
     read = named(model, fields)
     try:
-        return model.model_validate(read.fields), read.warnings
+        return model.model_validate(read.fields), read.warnings()
     except ValidationError as error:
         details = error.errors(include_url=False)
         first = details[0]["loc"][:1]
-        text = "; ".join(_complaint(item, read) for item in details)
-        raise InvalidRequest(f"{text}.", field=read.written(first) if first else None) from None
-
-
-def _complaint(item: ErrorDetails, read: Named) -> str:
-    """Say in one clause what is wrong with a field, by the place where the caller wrote it; long values are cut."""
-    name = read.written(item["loc"]) or "input"
-    if item["type"] in {"out_of_range", "no_number"}:
-        return f"{name} {item['msg']}"
-    if item["type"] == "string_too_long":
-        return f"{name} must have at most {item['ctx']['max_length']} characters; got {len(item['input'])}"
-    given = item["input"]
-    shown = repr(given)[:60] if isinstance(given, (str, int, float, bool)) else type(given).__name__
-    return f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}; got {shown}"
+        raise InvalidRequest(
+            complaints(details, read.as_written), field=written(read.as_written(first)) or None
+        ) from None

@@ -11,9 +11,6 @@ from wanworker.media.outputs.bucket import Bucket
 
 _FIELD = "s3Config"
 
-#: They are added to an answer whose size was reckoned without them.
-_MOST_REMARKS = 8
-
 _ALIASES: Mapping[str, str] = {
     "accessKeyId": "accessId",
     "access_key_id": "accessId",
@@ -52,4 +49,4 @@ def own_bucket(config: object, *, allow_hosts: Sequence[str]) -> tuple[Bucket | 
         known = ", ".join(S3Config.model_fields)
         raise InvalidRequest(f"s3Config must be an object with {known}.", field=_FIELD)
     read = named(S3Config, config, within=(_FIELD,))
-    return Bucket.from_s3_config(read.fields, allow_hosts=allow_hosts), read.warnings[:_MOST_REMARKS]
+    return Bucket.from_s3_config(read.fields, allow_hosts=allow_hosts), read.warnings()

@@ -16,6 +16,7 @@ from typing import Any
 
 from wanworker.comfyui.graph.object_info import ObjectInfo
 from wanworker.errors import GraphRefused
+from wanworker.text.json_words import shown
 
 #: What a graph is sent inside of, the best first, and how often.
 _WRAPPERS = ("output", "prompt", "workflow")
@@ -93,8 +94,7 @@ def read_graph(document: object) -> Graph:
         message = "The workflow is in the browser's own format ('nodes' and 'links'), not in API format."
         raise GraphRefused(message, hint="Export it with 'Workflow > Export (API)'.", field="workflow")
     if not isinstance(inner, dict) or not inner:
-        given = type(inner).__name__ if not isinstance(inner, dict) else "an empty object"
-        raise GraphRefused(f"A workflow is an object of nodes by id; got {given}.", field="workflow")
+        raise GraphRefused(f"A workflow is an object of nodes by id; got {shown(inner)}.", field="workflow")
     for node, body in inner.items():
         _check_node(node, body)
     return copy.deepcopy(inner)

@@ -20,7 +20,6 @@ from wanworker.comfyui.graph.object_info import (
     NodeInput,
     ObjectInfo,
     is_model_name,
-    nearest,
     read_class,
     types_fit,
 )
@@ -55,7 +54,9 @@ def check(graph: Graph, info: ObjectInfo) -> Preflight:
     if not outputs:
         return Preflight(graph, (_no_output(info),), ())
     used = needed(graph, outputs)
-    classes = {node: read_class(graph[node]["class_type"], info[graph[node]["class_type"]]) for node in graph}
+    names = dict.fromkeys(body["class_type"] for body in graph.values())
+    read = {name: read_class(name, info[name]) for name in names}
+    classes = {node: read[body["class_type"]] for node, body in graph.items()}
     located, moved = _with_the_servers_names(graph, {node: classes[node] for node in graph if node in used})
     filled, remarks = _fill_in(located, {node: classes[node] for node in graph if node in used})
     problems = [problem for node in graph if node in used for problem in _check_node(node, filled, classes)]
@@ -65,11 +66,12 @@ def check(graph: Graph, info: ObjectInfo) -> Preflight:
 
 
 def _unknown_classes(graph: Graph, info: ObjectInfo) -> Iterator[Problem]:
+    known = tuple(info)
     for node, body in graph.items():
         name = body["class_type"]
         if name not in info:
             text = f"the server has no node class {shown(name)}; a custom node pack may be missing"
-            yield Problem(text, node, name, value=name, nearest=nearest(name, list(info)))
+            yield Problem(text, node, name, value=name, choices=known)
 
 
 def _no_output(info: ObjectInfo) -> Problem:
@@ -128,8 +130,8 @@ def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> It
 
 def _missing(node: str, its_class: NodeClass, item: NodeInput) -> Problem:
     what = f"a link to a {item.type} output" if not item.is_widget else "a value"
-    near = tuple(str(choice) for choice in (item.choices or ())[:3])
-    return Problem(f"the required input is missing; it takes {what}", node, its_class.name, item.name, nearest=near)
+    some = (item.choices or ())[:3]
+    return Problem(f"the required input is missing; it takes {what}", node, its_class.name, item.name, choices=some)
 
 
 def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mapping[str, NodeClass]) -> Problem | None:
@@ -155,14 +157,14 @@ def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mappin
 def _check_value(item: NodeInput, value: Any) -> Problem | None:
     if item.type in _NUMBERS:
         return _check_number(item, value)
-    if item.choices is None or item.takes_uploads or value in item.choices:
+    if item.choices is None or item.takes_uploads or item.allows(value):
         return None
     # A list that the server fills in on demand is not in object_info.
     if not item.choices and "remote" in item.options:
         return None
-    text, near = not_a_choice(value, item.choices, is_model=item.is_model)
+    text = not_a_choice(value, item.choices, is_model=item.is_model)
     missing_model = looks_like_model(value, choices_are_models=item.is_model)
-    return Problem(text, value=value, nearest=near, missing_model=missing_model)
+    return Problem(text, value=value, choices=item.choices, missing_model=missing_model)
 
 
 def _check_number(item: NodeInput, value: Any) -> Problem | None:
@@ -184,7 +186,7 @@ def _is_wrapped(value: Any) -> bool:
 
 
 def _placed(problem: Problem, node: str, class_type: str, name: str) -> Problem:
-    return Problem(problem.text, node, class_type, name, problem.value, problem.nearest, problem.missing_model)
+    return Problem(problem.text, node, class_type, name, problem.value, problem.choices, problem.missing_model)
 
 
 def _cycle(graph: Graph) -> list[Problem]:

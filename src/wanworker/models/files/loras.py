@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Literal
 
 from wanworker.errors import ModelNotFound
 from wanworker.spec import Lora, RenderSpec
+from wanworker.text.nearest import nearest_names
 from wanworker.weight_names import below, having, meant
 
 Expert = Literal["high", "low"]
@@ -71,7 +71,7 @@ def resolve(name: str, known: Iterable[str]) -> str:
     if found:
         raise ModelNotFound(f"LoRA {name[:120]!r} could be any of: {', '.join(found[:5])}.", field="lora_name")
     wanted = asked.lower().removesuffix(_SUFFIX)
-    near = difflib.get_close_matches(wanted, [candidate.lower() for candidate in names], n=3, cutoff=0.3)
+    near = nearest_names(wanted, [candidate.lower() for candidate in names], cutoff=0.3)
     nearest = [candidate for candidate in names if candidate.lower() in near]
     words = f" Nearest: {', '.join(nearest)}." if nearest else ""
     raise ModelNotFound(f"LoRA {name[:120]!r} was not found.{words}", field="lora_name")
