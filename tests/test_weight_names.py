@@ -21,6 +21,7 @@ FILES = ["a/same.safetensors", "b/same.safetensors", "wan/b/one.safetensors", "T
         ("a/one", []),
         ("c/same", []),
         ("Top", ["Top.safetensors"]),
+        ("y/Top", []),
         ("same.pt", []),
         ("", []),
         ("/", []),

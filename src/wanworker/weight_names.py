@@ -28,8 +28,8 @@ def meant(name: str, files: Iterable[str]) -> list[str]:
     """
     Return the *files* that *name* can mean: one where it is clear, several where it is not, none where none fits.
 
-    The whole path comes first (see `same_path`), then the end of one: `b/style` is `wan/b/style.safetensors` and never
-    `a/style.safetensors`. A folder that is not there still leaves the file of that name that is in no folder at all.
+    The whole path comes first (see `same_path`), then the end of one: `b/style` is `wan/b/style.safetensors`, and never
+    `a/style.safetensors` or `style.safetensors`.
     """
     known = sorted(files)
     wanted = _parts(name)
@@ -39,8 +39,7 @@ def meant(name: str, files: Iterable[str]) -> list[str]:
     if whole == [name] or (whole and all(_fits(wanted, file) for file in whole)):
         return whole
     ends = {*whole, *(file for file in known if _fits(wanted, file, is_end=True))}
-    found = sorted(ends) or [file for file in known if _fits(_lower(wanted), file.lower(), is_end=True)]
-    return found or same_path(wanted[-1], [file for file in known if len(_parts(file)) == 1])
+    return sorted(ends) or [file for file in known if _fits(_lower(wanted), file.lower(), is_end=True)]
 
 
 def having(part: str, files: Iterable[str]) -> list[str]:

@@ -65,7 +65,7 @@ def test_a_document_without_a_graph_gives_the_browsers_workflow() -> None:
     assert UI_FORMAT == unwrapped(texts) == unwrapped({"output": {}, "workflow": UI_FORMAT}) == unwrapped(UI_FORMAT)
 
 
-@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[1]", "7"])
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[1]", "7"], ids=["cut", "deep", "list", "number"])
 def test_a_text_that_holds_no_workflow_is_refused_in_words(text: str) -> None:
     with pytest.raises(GraphRefused, match="A workflow is an object of nodes by id; got "):
         read_graph({"prompt": text})
