@@ -18,8 +18,9 @@ LAYERS = {
     "jobs": 4,
     "engines": 3,
     "comfyui": 2, "models": 2, "media": 2,
-    "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1,
+    "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1, "weight_names": 1,
     "errors": 0,
+    "text": -1,
 }  # fmt: skip
 DOORS = {"handler", "rest", "cli"}
 LOG_USERS = {*DOORS, "app", "serverless"}

@@ -48,3 +48,13 @@ def test_a_hint_and_a_field_of_its_own_win() -> None:
 
 def test_a_deadline_and_a_missing_output_have_statuses_of_their_own() -> None:
     assert ("TIMEOUT", 504, "NO_OUTPUT") == (EngineTimeout.status, EngineTimeout.http_status, NoOutput.status)
+
+
+def test_secrets_in_what_an_error_quotes_reach_nobody() -> None:
+    url, header = "https://me:S3cr3tS3cr3t@host/a?X-Amz-Signature=S3cr3tS3cr3t", "Authorization: Bearer S3cr3tS3cr3t"
+    told = f"exit code 1: GET {url}, {header}"
+
+    error = WorkerError(told, hint=told)
+
+    assert "S3cr3t" not in f"{error} {error.hint}"
+    assert "exit code 1: GET https://***@host/a?X-Amz-Signature=***" in str(error)

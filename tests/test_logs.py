@@ -41,7 +41,7 @@ def test_short_words_and_paths_stay() -> None:
     [
         ("GET https://host/a.png?X-Amz-Signature=abc&b=1 failed", "GET https://host/a.png?... failed"),
         ("'http://host:8080/x?token=secret'", "'http://host:8080/x?...'"),
-        ("https://user:secret@host/a.png", "https://...@host/a.png"),
+        ("https://user:secret@host/a.png", "https://***@host/a.png"),
         ("mail me@host about http://host/@me", "mail me@host about http://host/@me"),
         ("https://host/a.png is fine", "https://host/a.png is fine"),
         ("is it? yes", "is it? yes"),
@@ -101,3 +101,32 @@ def test_libraries_that_talk_too_much_are_kept_to_warnings(stderr: io.StringIO) 
     logging.getLogger("botocore.auth").info("CanonicalRequest: ...")
 
     assert "" == stderr.getvalue()
+
+
+def test_text_from_outside_begins_no_line_and_brings_no_codes(stderr: io.StringIO) -> None:
+    named = logs.request_id.set("id\nforged")
+    logging.getLogger("wanworker").info(
+        "with fields %s", "a\n2026-01-01 INFO - forged\r\x1b[31mred \u2028 \u00e9 \ud800"
+    )
+    logs.request_id.reset(named)
+
+    [line] = stderr.getvalue().splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+    assert line.endswith(
+        r"INFO id\nforged wanworker: with fields a\n2026-01-01 INFO - forged\r\x1b[31mred \u2028 \xe9 \ud800"
+    )
+
+
+def test_the_lines_of_a_traceback_are_indented_whatever_its_error_says(stderr: io.StringIO) -> None:
+    logging.getLogger("wanworker").error("failed", exc_info=ValueError("\n2026-01-01 INFO - forged\r\x1b[2J"))
+
+    first, *others = stderr.getvalue().split("\n")[:-1]
+    assert first.endswith("wanworker: failed")
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
+def test_secrets_are_blotted_out(stderr: io.StringIO) -> None:
+    logging.getLogger("wanworker").warning("%s", "Authorization: Bearer hf_S3cr3tS3cr3tS3cr3t and sig=S3cr3tS3cr3t")
+
+    assert "S3cr3t" not in stderr.getvalue()

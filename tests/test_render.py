@@ -22,6 +22,7 @@ from wanworker.errors import (
 )
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
+from wanworker.output_files import OutputPaths
 from wanworker.render import Limits, PreparedSpec, Renderer, RenderRequest
 from wanworker.spec import RenderSpec, Size
 
@@ -303,3 +304,29 @@ async def test_two_orders_are_rendered_one_after_the_other(renderer, engine):
     done = await asyncio.gather(*(render(renderer, each) for each in orders))
 
     assert [job.status for job, _ in done] == [JobStatus.COMPLETED] * 3
+
+
+@pytest.mark.parametrize("request_id", ["a_i2v_output", "A_I2V_Output"])
+async def test_an_id_that_ends_like_the_files_of_another_action_is_refused(renderer, settings, request_id):
+    with pytest.raises(InvalidRequest, match="may not end in '_i2v_output'"):
+        await render(renderer, order(dataclasses.replace(REQUEST, request_id=request_id)))
+
+    assert not settings.out_dir.exists()
+
+
+async def test_a_file_that_no_record_of_this_id_knows_is_not_written_over(renderer, settings, engine):
+    settings.out_dir.mkdir(parents=True)
+    (settings.out_dir / "job-1.mp4").write_bytes(b"another job's")
+
+    with pytest.raises(RequestIdReused, match="would overwrite"):
+        await render(renderer, order())
+
+    assert (settings.out_dir / "job-1.mp4").read_bytes() == b"another job's"
+    assert engine.seen == []
+
+
+def test_graph_files_of_one_name_are_told_apart_whoever_made_them(tmp_path):
+    one = OutputPaths(tmp_path, "a", 1, ".mp4").reserved("b_c.png")
+    two = OutputPaths(tmp_path, "a_b", 1, ".mp4").reserved("c.png")
+
+    assert [path.name for path in (one, two)] == ["a_b_c.1.png", "a_b_c.2.png"]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANGES, TASKS, Size, nearest_frames, size_at_aspect, task_named
+from wanworker.spec import RANGES, TASKS, Size, Task, nearest_frames, size_at_aspect, task_named
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,17 @@ def test_a_derived_size_keeps_aspect_and_area(aspect: float, task: object) -> No
 def test_a_derived_size_has_the_asked_shape_not_its_inverse() -> None:
     assert Size(1280, 720) == size_at_aspect(16 / 9, 1280 * 720, 16)
     assert Size(720, 1280) == size_at_aspect(9 / 16, 1280 * 720, 16)
+
+
+@pytest.mark.parametrize("aspect", [4.6, 6.0, 10.0, 20.0, 31.0, 32.0])
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_a_derived_size_keeps_its_sides_in_range_and_its_shape(aspect: float, task: Task) -> None:
+    wide, tall = (size_at_aspect(shape, task.size.area, task.size_multiple) for shape in (aspect, 1 / aspect))
+
+    assert (wide.width, wide.height) == (tall.height, tall.width)
+    assert wide == wide.checked()
+    assert (0, 0) == (wide.width % task.size_multiple, wide.height % task.size_multiple)
+    assert abs(wide.aspect / aspect - 1) < 0.05
 
 
 def test_the_five_tasks_are_named_exactly() -> None:

@@ -275,6 +275,40 @@ async def test_a_secret_is_nowhere_in_answer_record_or_log(make_worker, files, s
     assert "very-secret" not in json.dumps(answer) + kept + caplog.text
 
 
+@pytest.mark.parametrize(
+    "config", ["s3://b", {"accessId": "a"}, {"accessId": "a", "accessSecret": "s", "endpointUrl": 1}]
+)
+async def test_a_malformed_bucket_is_refused_before_anything_is_rendered(make_worker, files, settings, config):
+    answer, _ = await ask(make_worker(), {"input": example("generate", files)["input"], "s3Config": config})
+
+    assert (answer["status"], answer["code"]) == ("ERROR", "INVALID_REQUEST")
+    assert answer["error"].startswith("s3Config")
+    assert files_below(settings.out_dir) == []
+
+
+async def test_an_unknown_field_of_the_bucket_is_a_warning(make_worker, files):
+    config = {
+        "accessId": "a",
+        "accessSecret": "s",
+        "bucketName": "b",
+        "endpointUrl": files.url("/status/403"),
+        "acl": 1,
+    }
+    answer, _ = await ask(make_worker(), {"input": example("generate", files)["input"], "s3Config": config})
+
+    assert answer["status"]["status"] == "COMPLETED"
+    assert "unknown field 's3Config.acl' was ignored." in answer["warnings"]
+    assert "403" in answer["delivery"]["reason"]
+
+
+async def test_a_malformed_bucket_of_the_worker_costs_nobody_a_video(make_worker, files):
+    broken = {"bucket_endpoint_url": "https://h:port", "bucket_access_key_id": "a", "bucket_secret_access_key": "s"}
+    answer, _ = await ask(make_worker(**broken), example("generate", files), limit=20_000)
+
+    assert answer["status"]["status"] == "COMPLETED"
+    assert "BUCKET_" in answer["delivery"]["reason"]
+
+
 @pytest.mark.parametrize("limit", [120_000])
 async def test_a_video_too_large_for_the_answer_is_made_to_fit(make_worker, files, limit, tmp_path):
     """The fake's film is noise on purpose: it compresses badly."""

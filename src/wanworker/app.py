@@ -10,6 +10,7 @@ from wanworker import logs
 from wanworker.actions import ACTIONS
 from wanworker.actions.base import Call, Context
 from wanworker.actions.request.envelope import resolve
+from wanworker.actions.request.s3_config import own_bucket
 from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
 from wanworker.engines.machine.facts import MachineFacts
@@ -21,6 +22,7 @@ from wanworker.media.inputs.reader import InputReader
 from wanworker.process.age import age_s
 from wanworker.render import Renderer
 from wanworker.settings import Settings
+from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +68,12 @@ class Worker:
     async def perform(self, payload: object, call: Call) -> dict[str, Any]:
         """Perform the action that *payload* asks for and return its answer. Raises WorkerError."""
         action, fields = resolve(payload, ACTIONS)
+        bucket, remarks = own_bucket(call.s3_config, allow_hosts=self.settings.allow_hosts)
         named = fields.get("request_id")
         if isinstance(named, str) and is_request_id(named):
             logs.request_id.set(named)
         self.recover_once()
-        log.info("%s with fields %s", action.name, ", ".join(sorted(fields)) or "none")
+        log.info("%s with fields %s", action.name, listed(sorted(fields)) or "none")
         context = Context(
             call=call,
             settings=self.settings,
@@ -79,8 +82,10 @@ class Worker:
             inputs=self.inputs,
             facts=self.facts,
             registry=self.registry,
+            own_bucket=bucket,
         )
-        return await action.run(fields, context)
+        answer = await action.run(fields, context)
+        return answer | {"warnings": [*answer.get("warnings", ()), *remarks]} if remarks else answer
 
     async def close(self) -> None:
         """Stop what the engines started, and what still comes up."""

@@ -29,9 +29,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from wanworker.text.secrets import without_secrets
+
 
 class WorkerError(Exception):
-    """Carry a failure to a door, in words for the person who sent the job."""
+    """
+    Carry a failure to a door, in words for the person who sent the job.
+
+    The words may quote a program, a server or a URL. Secrets in them are blotted out here, before any answer, log or
+    record has them.
+    """
 
     code: ClassVar[str] = "INTERNAL"
     status: ClassVar[str] = "ERROR"
@@ -39,8 +46,8 @@ class WorkerError(Exception):
     default_hint: ClassVar[str] = "See the worker's log for this request id."
 
     def __init__(self, message: str, *, hint: str | None = None, field: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint or self.default_hint
+        super().__init__(without_secrets(message))
+        self.hint = without_secrets(hint) if hint else self.default_hint
         self.field = field
 
 

@@ -1,4 +1,9 @@
-"""Logging: one line a record on stderr with the request id, without base64 and secrets."""
+"""
+Logging: one line a record on stderr with the request id, without base64 and secrets.
+
+What a record says may come from a caller, a server or a child process. So it is written as printable ASCII, and a new
+line in it as `\\n`: only a record of ours begins a line. The lines of a traceback are indented.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +12,30 @@ import logging
 import re
 import sys
 
+from wanworker.text.printable import one_line
+from wanworker.text.secrets import without_secrets
+
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/=]{200,}")
-_URL_LOGIN = re.compile(r"(https?://)[^\s/?#@'\"]+@")
 _URL_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
 
 
 def tidy(text: str) -> str:
-    """Shorten base64 runs and drop the logins and queries of URLs, where passwords and signatures live."""
+    """Shorten base64 runs and drop the queries of URLs and every secret that can be recognised."""
     text = _BASE64_RUN.sub(lambda match: f"<{len(match[0])} characters>", text)
-    text = _URL_LOGIN.sub(r"\1...@", text)
-    return _URL_QUERY.sub(r"\1?...", text)
+    return _URL_QUERY.sub(r"\1?...", without_secrets(text))
 
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return tidy(super().format(record))
+        record.message, record.asctime = record.getMessage(), self.formatTime(record)
+        lines = [self.formatMessage(record)]
+        if record.exc_info:
+            lines += [f"    {line}" for line in self.formatException(record.exc_info).split("\n")]
+        if record.stack_info:
+            lines += [f"    {line}" for line in self.formatStack(record.stack_info).split("\n")]
+        return "\n".join(one_line(tidy(line)) for line in lines)
 
 
 class _RequestId(logging.Filter):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wanworker.deadline import Deadline
 from wanworker.engines.base import Engine, GraphEngine, Rendered, Report
-from wanworker.errors import EngineUnavailable, NoOutput
+from wanworker.errors import EngineUnavailable, InvalidRequest, NoOutput
 from wanworker.jobs.model import Output
 from wanworker.media.disk import in_thread
 from wanworker.media.outputs.file_facts import file_facts
@@ -16,14 +19,34 @@ from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import probe
 from wanworker.spec import TASKS, GraphSpec, RenderSpec
 
+#: What follows the request id in the name of a render's one file, by the action that makes it, as documented.
+SUFFIXES: Mapping[str, str] = {"generate": ".mp4", "comfyui_i2v": "_i2v_output.mp4"}
+
+#: How no request id may end, whatever its letters: some volumes do not tell `a` from `A`.
+_RESERVED = tuple(ending for suffix in SUFFIXES.values() if (ending := suffix.removesuffix(".mp4").lower()))
+
+
+def check_own_name(request_id: str) -> None:
+    """Raise InvalidRequest for an id whose files could have the name of another id's."""
+    for ending in _RESERVED:
+        if request_id.lower().endswith(ending):
+            raise InvalidRequest(
+                f"request_id may not end in {ending!r}, which is how the files of another action end; "
+                f"got {request_id[:80]!r}.",
+                hint="Choose another request_id.",
+                field="request_id",
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
     """
     Where a job's files go: flat into *out_dir*, their names beginning with the request id.
 
-    `suffix` completes the name of a render's one file. Until a file is verified it lies beside, hidden, under a name
-    of this attempt.
+    `suffix` completes the name of a render's one file. The files of a graph have a number between dots before their
+    ending (`a_clip.1.png`): a request id has no dot, so that no render's file is called so, and of two graphs' files
+    that would be called the same the second gets another number. Until a file is verified it lies beside, hidden,
+    under a name of this attempt.
     """
 
     out_dir: Path
@@ -39,6 +62,16 @@ class OutputPaths:
     def final(self, suffix: str) -> Path:
         """The name under which a file is found afterwards."""
         return self.out_dir / f"{self.request_id}{suffix}"
+
+    def reserved(self, name: str) -> Path:
+        """Return a name for a graph's file *name* that no other file has, and hold it by an empty file."""
+        stem, suffix = Path(name).stem, Path(name).suffix
+        for number in itertools.count(1):
+            path = self.final(f"_{stem}.{number}{suffix}")
+            with contextlib.suppress(FileExistsError):
+                path.open("xb").close()
+                return path
+        raise AssertionError("there is always another number")
 
 
 async def render_to_files(
@@ -83,7 +116,12 @@ async def _run_graph(
 async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
     """Verify a video as far as its container tells; pictures and sounds are what their node saved."""
     facts = await probe(path) if path.suffix.lower() in {".mp4", ".webm", ".mkv", ".mov"} else None
-    return await in_thread(_put, path, place.final(f"_{path.name}"), facts)
+    final = await in_thread(place.reserved, path.name)
+    try:
+        return await in_thread(_put, path, final, facts)
+    except BaseException:
+        final.unlink(missing_ok=True)
+        raise
 
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:

@@ -21,7 +21,7 @@ from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
-from wanworker.output_files import OutputPaths, render_to_files
+from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
 from wanworker.progress import Progress
 from wanworker.spec import GraphSpec, RenderSpec
 
@@ -56,7 +56,7 @@ class RenderRequest:
     engine: str
     timeout_s: float
     prepare: Callable[[Path], Awaitable[PreparedSpec]]
-    suffix: str = ".mp4"
+    suffix: str = SUFFIXES["generate"]
     queued: Job | None = None
 
 
@@ -112,6 +112,7 @@ class Renderer:
         Checks come before the claim, so a request that cannot run leaves nothing on disk. Raises WorkerError; on
         cancellation the engine has stopped, and the job is CANCELLED, before CancelledError passes.
         """
+        check_own_name(order.request.request_id)
         deadline = Deadline(order.timeout_s)
         report(Progress("preparing", 0.0))
         while True:
@@ -147,6 +148,8 @@ class Renderer:
                 prepared = await order.prepare(work_dir)
                 plan = await self._plan(order, prepared, work_dir)
             self._check_disk()
+            if isinstance(plan.spec, RenderSpec):
+                self._check_name(order)
             job = self._started(order)
             if job is None:
                 return None
@@ -188,6 +191,17 @@ class Renderer:
         if free < self._limits.min_free_bytes:
             wanted = self._limits.min_free_bytes // 1024**2
             raise DiskFull(f"Only {free // 1024**2} MiB are free in {self._out_dir}; a render needs {wanted} MiB.")
+
+    def _check_name(self, order: RenderRequest) -> None:
+        """Refuse to write over a file that no record of this id knows: on some volumes `a.mp4` is `A.mp4`."""
+        final = OutputPaths(self._out_dir, order.request.request_id, 0, order.suffix).final(order.suffix)
+        if order.queued is not None or not final.exists():
+            return
+        try:
+            self._store.find(order.request.request_id)
+        except UnknownJob as error:
+            message = f"request_id {order.request.request_id!r} would overwrite {final}, which another job made."
+            raise RequestIdReused(message) from error
 
     async def _attempt(
         self, attempt: Attempt, plan: _RenderPlan, work_dir: Path, deadline: Deadline, prepare_s: float

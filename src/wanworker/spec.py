@@ -214,7 +214,35 @@ def nearest_frames(asked: int) -> int:
     return max(0, math.floor((asked - 1) / 4 + 0.5)) * 4 + 1
 
 
+def longest_aspect() -> float:
+    """Return how many times as long as its other side a picture may be, so that both sides can be in range."""
+    return RANGES["side_px"].high / RANGES["side_px"].low
+
+
 def size_at_aspect(aspect: float, area: int, multiple: int) -> Size:
-    """Return the size of about *area* pixels with width/height *aspect*, both sides multiples of *multiple*."""
+    """
+    Return the size of about *area* pixels with width/height *aspect*, both sides multiples of *multiple*.
+
+    No side leaves its range: the shape comes first, then the area. *aspect* has at most `longest_aspect` to one.
+    """
     width = math.sqrt(area * aspect)
-    return Size(round(width), round(width / aspect)).snapped(multiple)
+    size = Size(round(width), round(width / aspect)).snapped(multiple)
+    return size if _is_in_range(size) else _largest_at_aspect(aspect, multiple)
+
+
+def _is_in_range(size: Size) -> bool:
+    limits = RANGES["side_px"]
+    return all(limits.low <= side <= limits.high for side in (size.width, size.height))
+
+
+def _largest_at_aspect(aspect: float, multiple: int) -> Size:
+    """Return the size in range with the shape nearest to *aspect*, of two the larger one."""
+    low, high = (int(side) for side in (RANGES["side_px"].low, RANGES["side_px"].high))
+    ratio = max(aspect, 1 / aspect)
+    short = int(high / ratio // multiple) * multiple
+    sizes = [
+        (min(high, round(side * ratio / multiple) * multiple), side)
+        for side in (max(low, short), max(low, short + multiple))
+    ]
+    long, short = min(sizes, key=lambda sides: abs(math.log(sides[0] / sides[1] / ratio)))
+    return Size(long, short) if aspect >= 1 else Size(short, long)

@@ -112,6 +112,18 @@ def test_a_derived_size_takes_the_nearest_shape_without_a_word():
     assert choice.warnings == ()
 
 
+def test_an_engine_that_keeps_the_pictures_shape_gets_an_area_at_which_that_stays_in_range(tmp_path):
+    listed = {"i2v-A14B": LISTED["t2v-A14B"]}
+    engine = row("wan_cli", sizes=listed, keeps_picture_aspect=frozenset(listed))
+    panorama = spec(task="i2v-A14B", size=Size(2016, 336), size_given=False, image=tmp_path / "a.png")
+    ribbon = dataclasses.replace(panorama, size=Size(2048, 64))
+
+    fitted = [chosen(each, rows=(engine,), wan_cli=READY).spec for each in (panorama, ribbon)]
+
+    assert fitted[0].size == Size(832, 480)
+    assert [each.size_given for each in fitted] == [False, True]
+
+
 def test_a_named_engine_is_tried_on_a_machine_that_lacks_something():
     choice = chosen(asked="diffusers", diffusers=NO_GPU, mini=READY)
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from wanworker.settings import BadSettings, Settings, child_environment, in_runpod_worker, load_settings
 from wanworker.settings._worker import Preloaded
 from wanworker.spec import TASKS
+from wanworker.text import secrets
 
 MakeSettings = Callable[..., Settings]
 
@@ -195,3 +196,12 @@ def test_a_child_process_finds_this_package_before_its_own_paths() -> None:
 def test_runpods_control_plane_is_known_by_its_variable() -> None:
     assert in_runpod_worker({"RUNPOD_WEBHOOK_GET_JOB": "https://host/job-take/$ID"})
     assert not in_runpod_worker({"RUNPOD_POD_ID": "a pod, not serverless"})
+
+
+def test_the_secrets_of_the_settings_are_blotted_out_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "_known", set())
+    load_settings(
+        {"COMFYUI_TOKEN": "opensesame1", "HF_TOKEN": "opensesame2", "BUCKET_SECRET_ACCESS_KEY": "opensesame3"}
+    )
+
+    assert "*** *** ***" == secrets.without_secrets("opensesame1 opensesame2 opensesame3")

@@ -67,7 +67,7 @@ async def _deliver_into(answer: dict[str, Any], output: Output, context: Context
             bucket=context.bucket(),
             key=f"{answer['request_id']}/{path.name}",
             work_dir=Path(scratch),
-            always_upload=bool(context.call.s3_config),
+            always_upload=context.own_bucket is not None,
         )
     if delivered.data is not None:
         result["data"] = delivered.data

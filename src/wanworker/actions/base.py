@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from wanworker.engines.base import Report
 from wanworker.engines.machine.facts import MachineFacts
 from wanworker.engines.registry import EngineRegistry
+from wanworker.errors import InvalidRequest
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.inputs.reader import InputReader
-from wanworker.media.outputs.bucket import Bucket
+from wanworker.media.outputs.bucket import Bucket, NoBucket
 from wanworker.render import Renderer
 from wanworker.settings import Settings
 
@@ -25,19 +26,23 @@ class Call:
     What a door knows of one call.
 
     `request_id` is the id to use where the caller names none; `answer_limit_bytes` bounds the whole JSON answer.
-    `s3_config` is the job's own bucket; it is a secret and is neither logged nor stored.
+    `s3_config` is the job's own bucket, as it came; it is a secret and is neither logged nor stored.
     """
 
     request_id: str
     runpod_id: str | None
     report: Report
     answer_limit_bytes: int
-    s3_config: Mapping[str, Any] | None = None
+    s3_config: object = None
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything that an action can reach: the call, and the live parts of the worker."""
+    """
+    Everything that an action can reach: the call, and the live parts of the worker.
+
+    `own_bucket` is the bucket of the call's `s3_config`, which was found good.
+    """
 
     call: Call
     settings: Settings
@@ -46,6 +51,7 @@ class Context:
     inputs: InputReader
     facts: MachineFacts
     registry: EngineRegistry
+    own_bucket: Bucket | None = None
 
     def comfyui(self) -> ComfyUI:
         """Return the ComfyUI engine, which the comfyui_* actions always use."""
@@ -55,19 +61,22 @@ class Context:
         assert isinstance(engine, ComfyUI)
         return engine
 
-    def bucket(self) -> Bucket | None:
+    def bucket(self) -> Bucket | NoBucket | None:
         """Return the bucket for this call's videos: the job's own first, then the worker's, else None."""
-        if self.call.s3_config:
-            return Bucket.from_s3_config(self.call.s3_config, allow_hosts=self.settings.allow_hosts)
+        if self.own_bucket is not None:
+            return self.own_bucket
         settings = self.settings
         if not (settings.bucket_endpoint_url and settings.bucket_access_key_id and settings.bucket_secret_access_key):
             return None
-        return Bucket.from_parts(
-            endpoint_url=settings.bucket_endpoint_url,
-            access_key_id=settings.bucket_access_key_id.get_secret_value(),
-            secret_access_key=settings.bucket_secret_access_key.get_secret_value(),
-            name=settings.bucket_name,
-        )
+        try:
+            return Bucket.from_parts(
+                endpoint_url=settings.bucket_endpoint_url,
+                access_key_id=settings.bucket_access_key_id.get_secret_value(),
+                secret_access_key=settings.bucket_secret_access_key.get_secret_value(),
+                name=settings.bucket_name,
+            )
+        except InvalidRequest as error:
+            return NoBucket(f"The worker's own bucket (BUCKET_...) cannot be used: {error}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wanworker.engines.base import EngineRow, Readiness
 from wanworker.errors import InvalidRequest, ModelNotFound
-from wanworker.spec import TASKS, RenderSpec, Size
+from wanworker.spec import TASKS, RenderSpec, Size, size_at_aspect
 
 #: A size within this share of what was asked, on both sides, is close enough to take instead (1280*720 -> 1280*704).
 _SNAP_WITHIN = 0.10
@@ -131,11 +131,28 @@ def _possible_size(spec: RenderSpec, row: EngineRow) -> Size | None:
     """Return the size that *row* would render for *spec*, None when none is near enough to what was asked."""
     if row.capabilities.any_size:
         return spec.size
-    listed = row.capabilities.sizes.get(spec.task)
+    listed = _shaped(spec, row) or row.capabilities.sizes.get(spec.task)
     nearest = _nearest(spec.size, listed) if listed else spec.size.snapped(TASKS[spec.task].size_multiple)
     if not spec.size_given or _is_close(nearest, spec.size):
         return nearest
     return None
+
+
+def _shaped(spec: RenderSpec, row: EngineRow) -> list[Size]:
+    """
+    Return the listed sizes at whose area the picture's shape keeps both sides in range.
+
+    An engine with a list takes the area of its size and the shape of the picture.
+    """
+    multiple = TASKS[spec.task].size_multiple
+    listed = row.capabilities.sizes.get(spec.task, ())
+    return [size for size in listed if size_at_aspect(spec.size.aspect, size.area, multiple).area > size.area * 0.9]
+
+
+def _leaves_the_range(spec: RenderSpec, row: EngineRow) -> bool:
+    """Say whether *row* would render a picture's shape with a side out of range, whichever size it is told."""
+    keeps = spec.task in row.capabilities.keeps_picture_aspect
+    return keeps and spec.image is not None and not spec.size_given and not _shaped(spec, row)
 
 
 def _nearest(asked: Size, listed: Sequence[Size]) -> Size:
@@ -157,6 +174,8 @@ def _fitted(spec: RenderSpec, chosen: _Candidate, size: Size) -> Choice:
         f"{feature} was ignored: the {name} engine that rendered this cannot use it." for feature in chosen.ignored
     ]
     changes: dict[str, object] = {"size": size} | _dropped(spec, chosen.ignored)
+    if _leaves_the_range(spec, chosen.row):
+        changes["size_given"] = True  # the picture is cropped to it, as if it had been asked for
     if spec.guidance_low is not None and not _has_experts(spec):
         changes["guidance_low"] = None
         warnings.append(f"guidance_scale_2 was ignored: {spec.task} has one expert.")

@@ -19,12 +19,17 @@ class PendingRequests:
     Keep one JSON file a job in *folder*, and beside it the job's inputs.
 
     A request may hold what a record must not (a webhook's address, an input's signed URL): it is removed when nothing
-    is left to do for its job. Methods are short and blocking; they raise DiskFull and EngineUnavailable.
+    is left to do for its job. Only the owner of the folder can read it. Methods are short and
+    blocking; they raise DiskFull and EngineUnavailable.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._disk = Disk(folder)
+
+    def make_folder(self) -> None:
+        """Make the folder, for a job's picture that comes before its request."""
+        self._disk.make_folder()
 
     def put(self, request_id: str, request: Mapping[str, Any]) -> None:
         """Keep *request* (plain JSON values) under its job's id."""
@@ -37,7 +42,7 @@ class PendingRequests:
             return None
         try:
             request = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             _log.warning("the kept request of job %s is passed over: %s", request_id, error)
             return None
         return request if isinstance(request, dict) else None

@@ -16,6 +16,7 @@ from wanworker import logs
 from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.serverless._progress import ProgressPosts, Report
 from wanworker.serverless.answer import Unprinted, answer_limit_bytes, error_answer, fit_to_limit, strict
+from wanworker.text.json_words import kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class MakeCall(Protocol):
         runpod_id: str | None,
         report: Report,
         answer_limit_bytes: int,
-        s3_config: Mapping[str, Any] | None,
+        s3_config: object,
     ) -> Any:
         """Return the value that `perform` takes."""
 
@@ -143,7 +144,7 @@ async def handle(
     posts = ProgressPosts(
         (lambda shown: send(job, strict(shown))) if listening else None, request_id=logs.request_id.get
     )
-    call = make_call(request_id, runpod_id, posts.report, limit_bytes, _s3_config(job))
+    call = make_call(request_id, runpod_id, posts.report, limit_bytes, job.get("s3Config"))
     try:
         answer = fit_to_limit(strict(await worker.perform(_payload(job), call)), limit_bytes)
         return Unprinted(answer) if listening else answer  # a local run shows its answer by printing it
@@ -198,15 +199,5 @@ def _runpod_id(job: Mapping[str, Any]) -> str | None:
 def _payload(job: Mapping[str, Any]) -> Mapping[str, Any]:
     payload = job.get("input")
     if not isinstance(payload, Mapping):
-        raise InvalidRequest(f"`input` must be a JSON object; got {_json_type(payload)}.", field="input")
+        raise InvalidRequest(f"`input` must be a JSON object; got {kind_of(payload)}.", field="input")
     return payload
-
-
-def _s3_config(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    config = job.get("s3Config")
-    return config if isinstance(config, Mapping) else None
-
-
-def _json_type(value: object) -> str:
-    names = {type(None): "null", bool: "a boolean", str: "a string", list: "a list"}
-    return names.get(type(value), "a number")

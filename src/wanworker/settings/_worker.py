@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from wanworker.settings._rest import RestSettings
+from wanworker.text import secrets
 
 #: The tasks of spec.TASKS, which settings cannot see, and the server that serves them all.
 Preloaded = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B", "comfyui"]
@@ -246,15 +247,20 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     Read the environment once; an empty variable counts as not set.
 
+    The secrets among the values are blotted out of errors and logs from then on.
+
     Raises BadSettings naming each variable that is wrong, its value left out. (pydantic-settings costs 5 MB more.)
     """
     source = os.environ if environ is None else environ
     names = [str(field.validation_alias) for field in Settings.model_fields.values()]
     try:
-        return Settings.model_validate({name: source[name] for name in names if source.get(name)})
+        settings = Settings.model_validate({name: source[name] for name in names if source.get(name)})
     except ValidationError as error:
         lines = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
         raise BadSettings("; ".join(lines)) from None
+    values = (getattr(settings, name) for name in Settings.model_fields)
+    secrets.remember(value.get_secret_value() for value in values if isinstance(value, SecretStr))
+    return settings
 
 
 def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:

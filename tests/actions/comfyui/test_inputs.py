@@ -20,20 +20,28 @@ def checked(**fields):
     return checked_inputs(**{"images": (), "audio": (), "videos": (), **fields})
 
 
-@pytest.mark.parametrize("name", ["a.png", "my input (1).png", "a[1].png", "bild-ü.png", "noending", "..png"[1:]])
+@pytest.mark.parametrize(
+    "name", ["a.png", "a (1).png", "a[1].png", "bild-ü.png", "noending", ".png", "my..photo.png", "a..."]
+)
 def test_a_plain_file_name_is_taken(name):
     (named,) = checked(images=[field(name)])
 
     assert (named.name, named.kind, named.source.kind) == (name, "image", "base64")
 
 
-@pytest.mark.parametrize("name", ["", " ", "..", "../a", "a/b.png", "/a.png", "a\\b.png", "C:\\a.png", "~/a", "~root"])
+@pytest.mark.parametrize("name", ["", " ", ".", "..", " .. ", "../a", "a/b.png", "/a.png", "C:\\a.png", "~/a", "~root"])
 @pytest.mark.parametrize("kind", ["images", "audio", "videos"])
 def test_a_name_that_is_a_path_is_refused_with_the_list_that_it_is_in(name, kind):
     with pytest.raises(InputRefused, match=rf"^{kind}\[\]\.name must be a plain file name") as refused:
         checked(**{kind: [field(name)]})
 
     assert refused.value.field == kind
+
+
+def test_a_name_as_a_node_writes_it_is_the_files_name():
+    (named,) = checked(images=[field("in.png [input]")])
+
+    assert named.name == "in.png"
 
 
 def test_content_comes_as_data_url_or_path():

@@ -437,3 +437,27 @@ async def test_progress_tells_the_stages_and_never_falls(comfyui_worker, comfyui
     assert len(shown) > 1
     assert shown == sorted(shown)
     assert all(each["status"] == "RUNNING" for each in progress)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda graph: {"workflow": {"nodes": [], "links": []}, "output": graph},
+        lambda graph: {"prompt": json.dumps(graph), "workflow": "{}"},
+        lambda graph: json.dumps({"prompt": json.dumps(graph)}),
+    ],
+    ids=["console", "metadata", "text"],
+)
+async def test_a_workflow_inside_its_usual_wrappers_runs(comfyui_worker, wrap):
+    answer = await run(comfyui_worker(), wrap(saving("SaveImage")))
+
+    assert [output["type"] for output in answer["outputs"]] == ["image/png"]
+
+
+@pytest.mark.parametrize(("value", "name"), [("my..photo.png", "my..photo.png"), ("in.png [input]", "in.png")])
+async def test_a_node_reads_the_file_that_was_sent_under_its_name(comfyui_worker, comfyui, films, value, name):
+    graph = reading("LoadImage", "image", value)
+    answer = await run(comfyui_worker(), graph, images=[sent(name, films[".png"])])
+
+    assert answer["status"] == "completed"
+    assert not any("no node reads it" in line for line in answer["warnings"])

@@ -72,7 +72,7 @@ def test_a_value_out_of_range_names_the_field_and_the_range(field, value, text):
 
 @pytest.mark.parametrize("value", ["abc", "", "1.5", [1], {"a": 1}, float("nan"), float("inf")])
 def test_a_seed_that_is_no_whole_number_is_refused_by_name(value):
-    with pytest.raises(InvalidRequest, match=r"^seed: ") as caught:
+    with pytest.raises(InvalidRequest, match=r"^seed must be a (whole|finite) number; got ") as caught:
         request(seed=value)
 
     assert caught.value.field == "seed"
@@ -108,6 +108,14 @@ def test_what_a_task_needs_is_asked_for_before_anything_starts(fields, text):
         request(**fields).checked_task()
 
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(("fields", "is_told"), [({"prompt": "a cat"}, True), ({"task": "i2v-A14B"}, False)])
+def test_a_job_without_task_and_picture_is_told_the_task_that_needs_none(fields, is_told):
+    with pytest.raises(InvalidRequest, match=r"^Missing reference image \(url/base64/path\) for i2v task\.$") as caught:
+        request(**fields).checked_task()
+
+    assert ('or "task": "t2v-A14B"' in caught.value.hint) == is_told
 
 
 def test_animate_takes_a_prepared_folder_in_place_of_picture_and_video():

@@ -73,7 +73,11 @@ def test_a_file_may_hold_the_input_alone(write: Any) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("{", "is not JSON"), ("[1]", "must hold a JSON object; it holds a list"), ('{"input": 3}', "must be an object")],
+    [
+        ("{", "is not JSON"),
+        ("[1]", "must hold a JSON object; it holds a list"),
+        ('{"input": 3}', "must be an object"),
+    ],
 )
 def test_a_file_that_is_no_job_is_refused(write: Any, text: str, expected: str) -> None:
     with pytest.raises(CommandFailed, match=expected):

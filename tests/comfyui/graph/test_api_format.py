@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from wanworker.comfyui.graph.api_format import (
     output_nodes,
     read_graph,
     titled,
+    unwrapped,
+    upload_name,
     with_prefix,
     with_slot,
     with_uploads,
@@ -33,7 +36,19 @@ def titled_graph() -> dict[str, Any]:
     return graph
 
 
-@pytest.mark.parametrize("document", [video_graph(), {"prompt": video_graph()}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        video_graph(),
+        {"prompt": video_graph()},
+        {"workflow": UI_FORMAT, "output": video_graph()},
+        {"prompt": json.dumps(video_graph()), "workflow": json.dumps(UI_FORMAT), "parameters": "a cat"},
+        {"prompt": json.dumps({"prompt": video_graph()})},
+        {"workflow": {"prompt": video_graph()}},
+        {"client_id": "x", "prompt": video_graph(), "extra_data": {"extra_pnginfo": {"workflow": UI_FORMAT}}},
+        {"prompt": [3, "id", video_graph(), {}, ["3"]], "outputs": {}, "status": {}},
+    ],
+)
 def test_a_graph_is_read_with_or_without_its_wrapper(document: dict[str, Any]) -> None:
     assert video_graph() == read_graph(document)
 
@@ -42,6 +57,18 @@ def test_a_node_may_be_called_prompt() -> None:
     graph = {"prompt": {"class_type": "EmptyImage", "inputs": {}}}
 
     assert graph == read_graph(graph)
+
+
+def test_a_document_without_a_graph_gives_the_browsers_workflow() -> None:
+    texts = {"prompt": "", "workflow": json.dumps(UI_FORMAT)}
+
+    assert UI_FORMAT == unwrapped(texts) == unwrapped({"output": {}, "workflow": UI_FORMAT}) == unwrapped(UI_FORMAT)
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "[1]", "7"], ids=["cut", "deep", "list", "number"])
+def test_a_text_that_holds_no_workflow_is_refused_in_words(text: str) -> None:
+    with pytest.raises(GraphRefused, match="A workflow is an object of nodes by id; got "):
+        read_graph({"prompt": text})
 
 
 @pytest.mark.parametrize("document", [UI_FORMAT, {"prompt": UI_FORMAT}])
@@ -53,9 +80,9 @@ def test_the_browsers_format_is_named(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ([], "got list"), ({}, "an empty object"), ("x", "got str"), (None, "got NoneType"),
+        ([], "got an empty list"), ({}, "an empty object"), ("x", "got 'x'"), (None, "got null"),
         ({"1": {"inputs": {}}}, "Node '1' of the workflow has no class_type"), ({"1": 3}, "no class_type"),
-        ({"1": {"class_type": "A", "inputs": []}}, "inputs must be an object"), ({"prompt": []}, "got list"),
+        ({"1": {"class_type": "A", "inputs": []}}, "inputs must be an object"), ({"prompt": []}, "got an empty list"),
     ],
 )  # fmt: skip
 def test_what_is_no_graph_is_refused_in_words(document: object, said: str) -> None:
@@ -125,3 +152,18 @@ def test_inputs_that_name_an_upload_are_rewritten() -> None:
 
     assert {"image": "r1/0.png", "n": 3, "l": ["me.png", 0]} == changed["1"]["inputs"]
     assert {"me.png"} == used
+
+
+@pytest.mark.parametrize("value", ["in.png", "in.png [input]", "in.png[input] "])
+def test_an_annotated_name_is_the_upload_of_that_name(value: str) -> None:
+    graph = {"1": {"class_type": "LoadImage", "inputs": {"image": value}}}
+
+    changed, used = with_uploads(graph, {"in.png": "run_0.png"})
+
+    assert ("in.png", "run_0.png", {"in.png"}) == (upload_name(value).strip(), changed["1"]["inputs"]["image"], used)
+
+
+def test_a_file_of_another_folder_is_no_upload() -> None:
+    graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "in.png [output]"}}}
+
+    assert (graph, frozenset()) == with_uploads(graph, {"in.png": "run_0.png"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fakes.comfyui_rules import recorded_object_info
-from wanworker.comfyui.graph.object_info import NodeClass, nearest, read_class, resolve, types_fit
+from wanworker.comfyui.graph.object_info import NodeClass, nearest, read_class, types_fit
 
 INFO = recorded_object_info()
 MODELS = [
@@ -85,18 +85,3 @@ def test_the_nearest_choice_comes_first(value: str, expected: str) -> None:
 def test_nothing_is_near_to_nonsense() -> None:
     assert () == nearest("zzz", MODELS)
     assert () == nearest("", MODELS)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (MODELS[1], MODELS[1]),
-        ("wan2.2_ti2v_5B_fp16", MODELS[3]),
-        ("i2v_high", MODELS[1]),
-        ("i2v", None),
-        ("nope", None),
-        ("", None),
-    ],
-)
-def test_a_name_resolves_when_it_means_one_file_only(value: str, expected: str | None) -> None:
-    assert expected == resolve(value, MODELS)

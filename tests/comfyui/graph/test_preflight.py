@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from fakes.comfyui_rules import recorded_object_info
 from wanworker.comfyui.graph.preflight import check
 
 INFO = recorded_object_info()
+PREVIEW_ANY = {"input": {"required": {"source": ["*", {}]}}, "output": [], "output_node": True}
 
 
 def broken(node: str, **inputs: Any) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def test_a_missing_model_names_node_input_value_and_the_nearest_files() -> None:
     assert ("95", "UNETLoader", "unet_name", True) == (
         problem.node, problem.class_type, problem.input, problem.missing_model,
     )  # fmt: skip
-    assert "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors" == problem.nearest[0]
+    assert "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors" == problem.nearest()[0]
     assert "'wan2.2_i2v_high_noise_14B_fp16.safetensors' is none of the 8 files" in str(problem)
 
 
@@ -67,7 +69,7 @@ def test_a_wrong_choice_is_no_missing_model() -> None:
     (problem,) = check(broken("86", sampler_name="eular"), INFO).problems
 
     assert not problem.missing_model
-    assert "euler" == problem.nearest[0]
+    assert "euler" == problem.nearest()[0]
 
 
 @pytest.mark.parametrize(
@@ -147,3 +149,32 @@ def test_all_problems_are_found_at_once() -> None:
     graph["90"]["inputs"]["vae_name"] = "nope.safetensors"
 
     assert {"86", "90"} == {problem.node for problem in check(graph, INFO).problems}
+
+
+def _with_folder(name: str, *more: str) -> dict[str, Any]:
+    info = copy.deepcopy(dict(INFO))
+    info["UNETLoader"]["input"]["required"]["unet_name"][0] = [f"Wan/{name}", *more]
+    return info
+
+
+@pytest.mark.parametrize("value", ["Wan\\{}", "wan/{}", "WAN\\{}"])
+def test_a_model_of_a_graph_from_windows_gets_the_servers_name_and_a_remark(value: str) -> None:
+    name = i2v_graph()["95"]["inputs"]["unet_name"]
+    graph = {"95": broken("95", unet_name=value.format(name))["95"]}
+    graph["1"] = {"class_type": "PreviewAny", "inputs": {"source": ["95", 0]}}
+
+    found = check(graph, {**_with_folder(name), "PreviewAny": PREVIEW_ANY})
+
+    assert () == found.problems
+    assert f"Wan/{name}" == found.graph["95"]["inputs"]["unet_name"]
+    assert f"is 'Wan/{name}' on the server" in found.remarks[0]
+
+
+def test_a_model_that_two_files_could_be_is_left_to_the_caller() -> None:
+    name = i2v_graph()["95"]["inputs"]["unet_name"]
+    graph = {"95": broken("95", unet_name=f"WAN/{name}")["95"]}
+    graph["1"] = {"class_type": "PreviewAny", "inputs": {"source": ["95", 0]}}
+
+    found = check(graph, {**_with_folder(name, f"wan/{name}"), "PreviewAny": PREVIEW_ANY})
+
+    assert [True] == [problem.missing_model for problem in found.problems]

@@ -48,17 +48,20 @@ def test_a_flood_of_problems_is_counted(count: int) -> None:
 
 
 def test_a_few_choices_are_all_told() -> None:
-    text, near = not_a_choice("avi", ["auto", "mp4"], is_model=False)
-    problem = Problem(text, "3", "SaveVideo", "format", "avi", near)
+    text = not_a_choice("avi", ["auto", "mp4"], is_model=False)
+    problem = Problem(text, "3", "SaveVideo", "format", "avi", ["auto", "mp4"])
 
     assert "node 3 (SaveVideo), input 'format': 'avi' is none of 'auto', 'mp4'" == str(problem)
 
 
 def test_of_many_choices_the_nearest_are_told() -> None:
-    text, near = not_a_choice("lancos", ["area", "bicubic", "bilinear", "lanczos", "nearest", "none"], is_model=False)
+    choices = ["area", "bicubic", "bilinear", "lanczos", "nearest", "none"]
+    text = not_a_choice("lancos", choices, is_model=False)
 
-    assert "'lancos' is none of the 6 choices; nearest: 'lanczos'" == str(Problem(text, value="lancos", nearest=near))
+    assert "'lancos' is none of the 6 choices; nearest: 'lanczos'" == str(
+        Problem(text, value="lancos", choices=choices)
+    )
 
 
 def test_no_choice_at_all_is_said() -> None:
-    assert ("'a.safetensors': the server has no file", ()) == not_a_choice("a.safetensors", [], is_model=True)
+    assert "'a.safetensors': the server has no file" == not_a_choice("a.safetensors", [], is_model=True)

@@ -67,7 +67,7 @@ def test_a_list_that_the_server_cut_short_is_taken_from_object_info() -> None:
     (problem,) = problems_in(body, INFO)
     (blind,) = problems_in(body, {})
 
-    assert "euler" == problem.nearest[0]
+    assert "euler" == problem.nearest()[0]
     assert "'eular' is not in the list" == blind.text
 
 

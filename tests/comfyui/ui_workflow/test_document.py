@@ -81,7 +81,7 @@ def test_subgraphs_that_contain_each_other_are_refused() -> None:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        ({"nodes": {"1": {}}}, "'nodes' must be a list; got dict"),
+        ({"nodes": {"1": {}}}, "'nodes' must be a list; got an object"),
         ({"nodes": ["text"]}, "lacks 'id' or 'type': 'text'"),
         ({"nodes": [{"id": 1, "type": None}]}, "lacks 'id' or 'type'"),
         ({"links": [[1, 2]]}, r"link of the workflow cannot be read: \[1, 2\]"),

@@ -204,7 +204,7 @@ async def test_a_run_whose_server_dies_is_repeated_on_the_next_one(own, settings
     assert "exit code 134" in warning
     assert len(pids(root)) == 2
     assert shown == sorted(shown)
-    assert [path.name for path in settings.out_dir.iterdir() if path.is_file()] == ["cut_x_00001_.png"]
+    assert [path.name for path in settings.out_dir.iterdir() if path.is_file()] == ["cut_x_00001_.1.png"]
     assert [path.name for path in (root / "data" / "output").rglob("*.png")] == ["x_cut-1b_00001_.png"]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,36 @@ def test_a_really_full_device_is_a_full_disk(tmp_path: Path) -> None:
 
     with pytest.raises(DiskFull):
         Disk(tmp_path).append("x", b"line")
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
+    root = tmp_path / "out" / "jobs"
+    disk = Disk(root)
+
+    disk.replace("ab/x.json", b"one")
+    disk.make("running/x.1")
+    disk.append("index", b"x")
+
+    files = {path for path in root.rglob("*") if path.is_file()}
+    assert 3 == len(files)
+    assert {0o600} == {path.stat().st_mode & 0o777 for path in files}
+    assert {0o700} == {path.stat().st_mode & 0o777 for path in (root, root / "ab", root / "running")}
+    assert 0o777 == root.parent.stat().st_mode & 0o777, "the videos' folder stays as it is"
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_folders_of_an_older_version_are_closed_to_others(tmp_path: Path) -> None:
+    root = tmp_path / "kept"
+    root.mkdir(mode=0o777)
+
+    Disk(root).make_folder()
+
+    assert 0o700 == root.stat().st_mode & 0o777

@@ -2,6 +2,7 @@ import base64
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from fakes.clips import noisy_clip
 from fakes.sink import sink
 from wanworker.media.video import mp4
 from wanworker.media.outputs.base64_text import encoded_chars
-from wanworker.media.outputs.bucket import Bucket
+from wanworker.media.outputs.bucket import Bucket, NoBucket
 from wanworker.media.outputs.delivery import ENVELOPE_BYTES, Delivered, deliver
 from wanworker.media.video.writer import decode_check
 
 URI = "data:video/mp4;base64,"
+BUCKET = Bucket.from_parts(endpoint_url="http://127.0.0.1", access_key_id="id", secret_access_key="hush", name="b")
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +189,17 @@ async def test_an_upload_that_failed_is_told_even_where_the_data_fits(video: Pat
 
 def bucket_at(url: str) -> Bucket:
     return Bucket.from_parts(endpoint_url=url, access_key_id="id", secret_access_key="hush-hush", name="b")
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    [NoBucket("It is misspelt."), replace(BUCKET, endpoint_url="http://[broken")],
+    ids=["misspelt", "unforeseen"],
+)
+async def test_whatever_a_bucket_does_the_video_is_delivered_and_the_trouble_told(
+    video: Path, tmp_path: Path, bucket: Bucket | NoBucket
+) -> None:
+    result = await delivered(video, tmp_path, bucket=bucket, always_upload=True)
+
+    assert result.report["how"] == "base64"
+    assert result.report["reason"] in {"It is misspelt.", "The upload to the bucket 'b' failed: ValueError."}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wanworker.errors import ModelNotFound
-from wanworker.models.files.loras import STEP_PAIRS, half_of, lora_files, loras_for, resolve, sibling_of
+from wanworker.models.files.loras import STEP_PAIRS, half_of, lora_files, loras_for, other_half, resolve, sibling_of
 from wanworker.spec import Lora, RenderSpec, Size
 
 T2V_HIGH = "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors"
@@ -141,5 +141,48 @@ def test_files_are_looked_for_below_loras_and_beside_it_and_the_first_place_wins
 
     found = lora_files(places)
 
-    assert {"one.safetensors", "two.safetensors", "three.safetensors"} == set(found)
+    assert {"one.safetensors", "x/y/two.safetensors", "three.safetensors"} == set(found)
     assert tmp_path / "a/loras/one.safetensors" == found["one.safetensors"]
+
+
+TWICE = ["a/same.safetensors", "b/same.safetensors", "b/x_high.safetensors", "b/x_low.safetensors"]
+
+
+def test_a_bare_name_in_two_folders_is_refused_with_both() -> None:
+    with pytest.raises(ModelNotFound, match=r"'same' could be any of: a/same\.safetensors, b/same\.safetensors"):
+        resolve("same", TWICE)
+
+
+@pytest.mark.parametrize("name", ["b/same", "B\\same.safetensors", "/models/loras/b/same.safetensors"])
+def test_a_folder_in_a_name_tells_which_one(name: str) -> None:
+    assert resolve(name, TWICE) == "b/same.safetensors"
+
+
+def test_a_name_in_another_folder_is_not_there() -> None:
+    with pytest.raises(ModelNotFound, match="was not found"):
+        resolve("c/same", TWICE)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("b/x_high.safetensors", "b/x_low.safetensors"),
+        ("high/x.safetensors", "low/x.safetensors"),
+        ("high_noise/x_high.safetensors", "low_noise/x_low.safetensors"),
+        ("high_quality/x_low_noise.safetensors", "high_quality/x_high_noise.safetensors"),
+        ("one/x_high.safetensors", "two/x_low.safetensors"),
+        ("b\\x_high.safetensors", "b\\x_low.safetensors"),
+    ],
+)
+def test_the_other_half_is_beside_or_in_the_sibling_of_the_folder_or_the_only_one(name: str, other: str) -> None:
+    assert other_half(name, [name, other, "y_low.safetensors"]) == other
+    assert half_of(name) != half_of(other)
+
+
+def test_files_are_told_by_their_folders(tmp_path: Path) -> None:
+    for name in TWICE[:2]:
+        path = tmp_path / "loras" / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+
+    assert list(lora_files([tmp_path])) == TWICE[:2]

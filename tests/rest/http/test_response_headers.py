@@ -53,3 +53,8 @@ async def test_the_page_may_not_be_framed_nor_its_files_guessed_at(client: Async
 
 async def test_other_answers_say_nothing_of_frames(client: AsyncClient) -> None:
     assert "content-security-policy" not in (await client.get("/ping")).headers
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs", "/status/none", "/nowhere", "/ui/", "/metrics"])
+async def test_every_answer_is_what_it_says_it_is(client: AsyncClient, path: str) -> None:
+    assert "nosniff" == (await client.get(path)).headers["x-content-type-options"]

@@ -50,6 +50,14 @@ async def test_a_failed_job_is_failed_with_its_error_beside_the_output(rest):
     assert "ENGINE_FAILED" == answer["output"]["code"]
 
 
+async def test_an_unknown_field_beside_the_input_is_a_warning(rest):
+    body = {"input": {"prompt": "a star", "task": "t2v-A14B"}, "s3config": {}, "policy": {"ttl": 1}}
+    _, answer = await rest.ask("POST", "/v2/local/runsync", json=body)
+
+    assert "unknown field 's3config' was ignored; did you mean 's3Config'?" in answer["output"]["warnings"]
+    assert not any("policy" in line for line in answer["output"]["warnings"])
+
+
 async def test_progress_is_the_output_of_a_job_in_progress(rest):
     go_on = asyncio.Event()
 

@@ -74,7 +74,7 @@ async def _deliver_into(
             bucket=context.bucket(),
             key=f"{request_id}/{path.name}",
             work_dir=Path(scratch),
-            always_upload=bool(context.call.s3_config),
+            always_upload=context.own_bucket is not None,
             bare=True,
         )
     entry["delivery"] = delivered.report

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S
 from wanworker.actions.request.fields import Fps, Frames, Guidance, Prompt, Seed, Shift, Side, Steps, Strength, Timeout
-from wanworker.actions.request.lora import LoraField
+from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
@@ -41,6 +41,9 @@ _ALIASES: Mapping[str, str] = {
     "sample_guide_scale": "cfg_scale",
     "cfg": "cfg_scale",
     "shift": "sample_shift",
+    "lora": "lora_name",
+    "lora_scale": "lora_strength",
+    "lora_weight": "lora_strength",
 }
 
 
@@ -138,4 +141,5 @@ class I2vRequest(PictureRequest):
         pairs = tuple(field.to_lora() for field in self.loras)
         if not self.lora_name:
             return pairs
+        check_lora_name(self.lora_name, "lora_name")
         return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))

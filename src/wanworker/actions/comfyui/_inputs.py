@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,9 @@ from wanworker.spec import Upload
 
 _Kind = Literal["image", "audio", "video"]
 
+#: Other spellings that people use, and the documented name of each.
+_ALIASES: Mapping[str, str] = {"filename": "name", "base64": "data", "image": "data"}
+
 
 class InputField(Request):
     """One file: the name by which the graph's nodes know it, and its content."""
@@ -24,6 +27,11 @@ class InputField(Request):
     data: str | None = Field(default=None, description="Base64 or a data URI.")
     url: str | None = Field(default=None, description="Where to fetch it.")
     path: str | None = Field(default=None, description="A file below an input folder.")
+
+    @classmethod
+    def aliases(cls) -> Mapping[str, str]:
+        """Return the other spellings."""
+        return _ALIASES
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +71,10 @@ async def read_inputs(sources: Sequence[NamedSource], inputs: InputReader, folde
 
 
 def _checked(entry: InputField, field: str, kind: _Kind) -> NamedSource:
-    name = entry.name
-    if not name.strip() or ".." in name or "\\" in name or "/" in name or name.startswith("~"):
+    from wanworker.comfyui.graph.api_format import upload_name  # not at every worker's start
+
+    name = upload_name(entry.name)
+    if name.strip() in {"", ".", ".."} or "\\" in name or "/" in name or name.startswith("~"):
         message = f"{field}[].name must be a plain file name, without a folder; got {name[:80]!r}."
         raise InputRefused(message, hint="Name the file as the graph's node does, for example input.png.", field=field)
     given = {"base64": entry.data, "url": entry.url, "path": entry.path}

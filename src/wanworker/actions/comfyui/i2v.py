@@ -13,12 +13,13 @@ from wanworker.actions.base import Action, Context
 from wanworker.actions.comfyui._answer import documented_timeout
 from wanworker.actions.comfyui._i2v_request import I2vRequest
 from wanworker.actions.request.fields import parse
+from wanworker.actions.request.picture import sized_by_picture
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
-from wanworker.media.inputs.picture import picture_size
 from wanworker.media.inputs.reader import InputReader, Source
+from wanworker.output_files import SUFFIXES
 from wanworker.render import PreparedSpec, RenderRequest
-from wanworker.spec import RenderSpec, size_at_aspect
+from wanworker.spec import RenderSpec
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -38,7 +39,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         engine="comfyui",
         timeout_s=request.timeout,
         prepare=functools.partial(_prepare, spec, image, request.source("end_image"), context, tuple(warnings)),
-        suffix="_i2v_output.mp4",
+        suffix=SUFFIXES[ACTION.name],
     )
     with documented_timeout():
         job = await context.renderer.render(order, call.report)
@@ -54,12 +55,14 @@ async def _prepare(
     files: dict[str, Any] = {"image": await inputs.image(image, folder, "reference_image", label="reference image")}
     if end_image is not None:
         files["last_image"] = await inputs.image(end_image, folder, "end_image", label="end image")
+    notes = list(warnings)
     if not spec.size_given:
-        width, height = picture_size(files["image"])
-        files["size"] = size_at_aspect(width / height, spec.size.area, 16)
+        files["size"], files["image"] = await sized_by_picture(
+            files["image"], area=spec.size.area, multiple=16, notes=notes
+        )
     complete = dataclasses.replace(spec, **files)
     await context.comfyui().check_models(complete, context.call.report)
-    return PreparedSpec(complete, warnings)
+    return PreparedSpec(complete, tuple(notes))
 
 
 ACTION = Action("comfyui_i2v", run)

@@ -14,12 +14,14 @@ from wanworker.actions.base import Action, Context
 from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S, delivered_outputs, documented_timeout
 from wanworker.actions.comfyui._inputs import InputField, checked_inputs, read_inputs
 from wanworker.actions.request.fields import Request, Timeout, parse
+from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.render import PreparedSpec, RenderRequest
 from wanworker.spec import GraphSpec
+from wanworker.text.json_words import kind_of
 
 if TYPE_CHECKING:
     from wanworker.comfyui.graph.api_format import Graph
@@ -42,10 +44,16 @@ class WorkflowRequest(Request):
         if not self.workflow:
             raise InvalidRequest("Missing workflow: send the ComfyUI graph as an object.", field="workflow")
         document = _parsed(self.workflow) if isinstance(self.workflow, str) else self.workflow
-        if not isinstance(document, dict):
-            raise InvalidRequest("workflow must be an object: a graph in API or browser format.", field="workflow")
-        from wanworker.comfyui.graph.api_format import is_ui_format, read_graph  # not at every worker's start
+        from wanworker.comfyui.graph.api_format import (  # not at every worker's start
+            is_ui_format,
+            read_graph,
+            unwrapped,
+        )
 
+        document = unwrapped(document)
+        if not isinstance(document, dict):
+            message = f"workflow must be an object, a graph in API or browser format; got {kind_of(document)}."
+            raise InvalidRequest(message, field="workflow")
         if not is_ui_format(document):
             read_graph(document)  # its shape can be refused without a server
         return document
@@ -53,9 +61,14 @@ class WorkflowRequest(Request):
 
 def _parsed(text: str) -> object:
     try:
-        return json.loads(text)
+        document = json.loads(text)
+    except RecursionError as error:
+        message = f"workflow is nested too deeply; at most {MAX_DEPTH} levels are read."
+        raise InvalidRequest(message, field="workflow") from error
     except ValueError as error:
-        raise InvalidRequest(f"workflow is text that is no JSON: {error}.", field="workflow") from error
+        raise InvalidRequest(f"workflow is text that cannot be read as JSON: {error}.", field="workflow") from error
+    check_json({"workflow": document})
+    return document
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.picture import sized_by_picture
 from wanworker.jobs.model import Job, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
-from wanworker.media.inputs.picture import picture_size
 from wanworker.media.inputs.reader import InputReader
 from wanworker.render import PreparedSpec, RenderRequest
-from wanworker.spec import RenderSpec, Size, Task, size_at_aspect
+from wanworker.spec import RenderSpec, Task
 
 
 def job_request(request: GenerateRequest, *, request_id: str, action: str, runpod_id: str | None = None) -> JobRequest:
@@ -104,10 +104,7 @@ async def _prepare(
     if task.needs_driving_video and request.prepared_path:
         files["prepared_dir"] = inputs.directory(request.prepared_path, label="prepared folder", field="prepared_path")
     if not spec.size_given and "image" in files:
-        files["size"] = _size_of(files["image"], task)
+        files["size"], files["image"] = await sized_by_picture(
+            files["image"], area=task.size.area, multiple=task.size_multiple, notes=notes
+        )
     return PreparedSpec(dataclasses.replace(spec, **files), tuple(notes))
-
-
-def _size_of(picture: Path, task: Task) -> Size:
-    width, height = picture_size(picture)
-    return size_at_aspect(width / height, task.size.area, task.size_multiple)

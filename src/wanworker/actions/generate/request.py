@@ -20,7 +20,7 @@ from wanworker.actions.request.fields import (
     Strength,
     Timeout,
 )
-from wanworker.actions.request.lora import LoraField
+from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Task, nearest_frames, task_named
@@ -39,6 +39,9 @@ _ALIASES: Mapping[str, str] = {
     "image_base64": "reference_image_base64",
     "image_path": "reference_image_path",
     "shift": "sample_shift",
+    "lora": "lora_name",
+    "lora_scale": "lora_strength",
+    "lora_weight": "lora_strength",
     "flow_shift": "sample_shift",
 }
 
@@ -94,7 +97,8 @@ class GenerateRequest(PictureRequest):
         has_prepared = task.needs_driving_video and bool(self.prepared_path)
         if task.needs_image and not has_prepared and self.source("reference_image") is None:
             message = f"Missing reference image (url/base64/path) for {task.short_name} task."
-            hint = "Send reference_image_url, reference_image_base64 or reference_image_path."
+            hint = "Send reference_image_url, reference_image_base64 or reference_image_path"
+            hint += "." if "task" in self.model_fields_set else ', or "task": "t2v-A14B" for a video from text alone.'
             raise InvalidRequest(message, hint=hint, field="reference_image_url")
         if task.needs_audio and self.source("audio") is None:
             message = f"Missing audio (url/base64/path) for {task.short_name} task."
@@ -119,6 +123,7 @@ class GenerateRequest(PictureRequest):
         pairs = tuple(field.to_lora() for field in self.loras)
         if not self.lora_name:
             return pairs
+        check_lora_name(self.lora_name, "lora_name")
         return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))
 
     def drawn_seed(self) -> int:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wanworker.actions.base import Action
+from wanworker.actions.request.json_value import check_field_count, check_json
 from wanworker.errors import InvalidRequest, UnknownAction
+from wanworker.text.json_words import kind_of, shown
 
 #: The older wrapped form puts the fields inside one of these.
 _WRAPPERS = ("inputs", "params")
@@ -16,18 +18,21 @@ def flat(payload: object) -> dict[str, Any]:
     """
     Return the job's fields, those of the older wrapped form included; a flat field wins over a wrapped one.
 
-    Fields that are null count as left out. Raises InvalidRequest when the payload is no object.
+    Fields that are null count as left out. Raises InvalidRequest when the payload is no object, and for JSON that no
+    engine could take (see json_value.py).
     """
     if not isinstance(payload, Mapping):
-        kind = "null" if payload is None else type(payload).__name__
         raise InvalidRequest(
-            f"input must be an object with fields such as action and prompt; got {kind}.", field="input"
+            f"input must be an object with fields such as action and prompt; got {kind_of(payload)}.", field="input"
         )
+    check_json(payload)
     fields: dict[str, Any] = {}
     for wrapper in _WRAPPERS:
         inner = payload.get(wrapper)
         if isinstance(inner, Mapping):
+            check_field_count(inner)
             fields.update(_given(inner))
+    check_field_count(payload)
     outer = {key: value for key, value in payload.items() if not (key in _WRAPPERS and isinstance(value, Mapping))}
     return {str(key): value for key, value in (fields | _given(outer)).items()}
 
@@ -49,7 +54,7 @@ def _named(asked: object, actions: Sequence[Action]) -> Action:
     for action in actions:
         if name == action.name or name in action.aliases:
             return action
-    raise UnknownAction(f"Unknown action {str(asked)[:60]!r}; known: {_known(actions)}.")
+    raise UnknownAction(f"Unknown action {shown(asked)}; known: {_known(actions)}.")
 
 
 def _known(actions: Sequence[Action]) -> str:

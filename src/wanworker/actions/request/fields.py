@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
+from wanworker.actions.request._names import Request, named, written
+from wanworker.actions.request.complaints import complaints
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANGES
 
-Model = TypeVar("Model", bound="Request")
+__all__ = [
+    "Fps",
+    "Frames",
+    "Guidance",
+    "Prompt",
+    "Request",
+    "Seed",
+    "Shift",
+    "Side",
+    "Steps",
+    "Strength",
+    "Timeout",
+    "parse",
+]
+
+Model = TypeVar("Model", bound=Request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,58 +76,18 @@ Strength = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("st
 Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
 
-class Request(BaseModel):
-    """The fields of one action. A subclass lists other names of its fields in `aliases`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-    @classmethod
-    def aliases(cls) -> Mapping[str, str]:
-        """Return other name -> documented name."""
-        return {}
-
-
 def parse(model: type[Model], fields: Mapping[str, Any]) -> tuple[Model, list[str]]:
     """
-    Return the request and a warning for each field that it does not know or that was given twice.
+    Return the request and the warnings: fields that it does not know, and fields that were given twice.
 
     Raises InvalidRequest naming every field that is wrong, as the caller spelled it, with what was expected.
     """
-    aliases = model.aliases()
-    named: dict[str, Any] = {}
-    spelled: dict[str, str] = {}
-    warnings = []
-    for key in sorted(fields, key=lambda key: key in aliases):
-        name = aliases.get(key, key)
-        if name not in model.model_fields:
-            warnings.append(_unknown(key, [*model.model_fields, *aliases]))
-        elif name in named:
-            warnings.append(f"{key} was ignored: {spelled[name]} means the same and was given too.")
-        else:
-            named[name], spelled[name] = fields[key], key
+    read = named(model, fields)
     try:
-        return model.model_validate(named), warnings
+        return model.model_validate(read.fields), read.warnings()
     except ValidationError as error:
         details = error.errors(include_url=False)
-        first = str(details[0]["loc"][0]) if details[0]["loc"] else None
-        text = "; ".join(_complaint(item, spelled) for item in details)
-        raise InvalidRequest(f"{text}.", field=spelled.get(first or "", first)) from None
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"unknown field {key[:60]!r} was ignored{hint}"
-
-
-def _complaint(item: ErrorDetails, spelled: Mapping[str, str]) -> str:
-    """Say in one clause what is wrong with a field; long values are cut."""
-    path = [spelled.get(str(part), str(part)) if depth == 0 else str(part) for depth, part in enumerate(item["loc"])]
-    name = ".".join(path) or "input"
-    if item["type"] in {"out_of_range", "no_number"}:
-        return f"{name} {item['msg']}"
-    if item["type"] == "string_too_long":
-        return f"{name} must have at most {item['ctx']['max_length']} characters; got {len(item['input'])}"
-    given = item["input"]
-    shown = repr(given)[:60] if isinstance(given, (str, int, float, bool)) else type(given).__name__
-    return f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}; got {shown}"
+        first = details[0]["loc"][:1]
+        raise InvalidRequest(
+            complaints(details, read.as_written), field=written(read.as_written(first)) or None
+        ) from None

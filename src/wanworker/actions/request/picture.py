@@ -1,13 +1,20 @@
-"""The fields that requests with pictures share: the source of a file, and the size."""
+"""What requests with pictures share: the source of a file, the size, and the size that a picture gives."""
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Literal
 
 from wanworker.actions.request.fields import Request
-from wanworker.errors import InvalidRequest
+from wanworker.errors import InputRefused, InvalidRequest
+from wanworker.media.disk import in_thread
+from wanworker.media.inputs.picture import crop_to_aspect, picture_size
 from wanworker.media.inputs.reader import Source
-from wanworker.spec import Size
+from wanworker.spec import Size, longest_aspect, size_at_aspect
+
+#: A size with less than this part of the area that was wanted was kept within the range of sides.
+_CLAMPED = 0.9
 
 _KINDS: tuple[Literal["url", "base64", "path"], ...] = ("url", "base64", "path")
 
@@ -35,3 +42,35 @@ class PictureRequest(Request):
             missing = "height" if self.height is None else "width"
             raise InvalidRequest(f"{missing} is missing: give width and height together, or size.", field=missing)
         return None if self.width is None or self.height is None else Size(self.width, self.height)
+
+
+async def sized_by_picture(picture: Path, *, area: int, multiple: int, notes: list[str]) -> tuple[Size, Path]:
+    """
+    Return the size of about *area* pixels that *picture* gives a video, and the picture in that size's shape.
+
+    A picture so long that its size would leave the range gets the nearest size within it, and is cropped to that;
+    *notes* say so. Raises InputRefused for a picture that no size can show.
+    """
+    width, height = picture_size(picture)
+    aspect = width / height
+    longest = longest_aspect()
+    if max(aspect, 1 / aspect) > longest:
+        ratio = f"{aspect:.4g}:1" if aspect > 1 else f"1:{1 / aspect:.4g}"
+        raise InputRefused(
+            f"reference image: the picture is {width} x {height}, {ratio}; at most {longest:g}:1 is rendered.",
+            hint="Crop the picture, or give the size: the picture is then cropped to its shape.",
+            field="reference_image",
+        )
+    size = size_at_aspect(aspect, area, multiple)
+    if size.area > area * _CLAMPED:
+        return size, picture
+    side_px = math.sqrt(area * aspect)
+    notes.append(
+        f"size {size} was chosen for the picture of {width} x {height}: its shape at the default area would be "
+        f"{side_px:.0f}*{side_px / aspect:.0f}, and a side has 64 to 2048 pixels."
+    )
+    cropped = picture.with_name(f"{picture.stem}-shaped.png")
+    if not await in_thread(crop_to_aspect, picture, cropped, size):
+        return size, picture
+    notes.append(f"image was cropped (centre) to the shape of {size}.")
+    return size, cropped

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ from wanworker.cli.terminal.signals import exiting_on_signals
 from wanworker.models.hub.api import FetchFailed, Hub
 from wanworker.models.hub.catalogue import PRESETS, Preset
 from wanworker.models.hub.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan
+from wanworker.text.nearest import nearest_names
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -119,7 +119,7 @@ def _named(name: str | None) -> Preset:
     if name is None:
         raise misused("Give the name of a set of weights.", hint="wanworker fetch --list shows all names.")
     if (preset := PRESETS.get(name.lower())) is None:
-        near = difflib.get_close_matches(name.lower(), PRESETS, n=3, cutoff=0.4)
+        near = nearest_names(name.lower(), PRESETS, cutoff=0.4)
         nearest = f"Nearest: {', '.join(near)}. " if near else ""
         raise misused(
             f"There is no set of weights {name[:60]!r}.", hint=f"{nearest}wanworker fetch --list shows all names."

@@ -159,7 +159,7 @@ class Remote:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text[:500]
 
 

@@ -11,6 +11,7 @@ from wanworker.cli import _render_options
 from wanworker.cli._base import misused
 from wanworker.cli._render_options import Source, VideoOptions
 from wanworker.spec import Size
+from wanworker.text.json_words import kind_of
 
 #: How much longer than the worker's own deadline RunPod lets the job run: for a start of the engine, and for delivery.
 _GRACE_S = 120.0
@@ -76,10 +77,10 @@ def _file(whole: Path | None) -> dict[str, Any]:
         value = json.loads(whole.read_text(encoding="utf-8"))
     except OSError as error:
         raise misused(f"{whole} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise misused(f"{whole} is not JSON: {error}.") from error
     if not isinstance(value, dict):
-        raise misused(f"{whole} must hold a JSON object; it holds a {type(value).__name__}.")
+        raise misused(f"{whole} must hold a JSON object; it holds {kind_of(value)}.")
     return value
 
 

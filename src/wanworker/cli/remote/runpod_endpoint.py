@@ -126,6 +126,6 @@ def _unpacked(error: object) -> object:
         return error
     try:
         inside = json.loads(error)
-    except ValueError:
+    except (ValueError, RecursionError):
         return error
     return {"error": inside.get("error_message") or inside.get("error") or error, **inside}

@@ -105,7 +105,7 @@ class Connection:
             text = await response.text()
         try:
             return json.loads(text) if text.strip() else None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = f"The server at {self.place} does not answer like ComfyUI: {path} gave no JSON."
             raise EngineFailed(message, hint="Check the ComfyUI address.") from error
 
@@ -126,7 +126,7 @@ async def _refusal(response: aiohttp.ClientResponse, path: str) -> EngineError |
     text = await response.text(errors="replace")
     try:
         body: object = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = text
     if response.status == 413:
         return InputRefused(f"Larger than the ComfyUI server takes: {text.strip()[:200]}")

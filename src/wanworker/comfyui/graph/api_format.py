@@ -8,12 +8,24 @@ link; a list that is meant as a value is written `{"__value__": [...]}`.
 from __future__ import annotations
 
 import copy
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from wanworker.comfyui.graph.object_info import ObjectInfo
 from wanworker.errors import GraphRefused
+from wanworker.text.json_words import shown
+
+#: What a graph is sent inside of, the best first, and how often.
+_WRAPPERS = ("output", "prompt", "workflow")
+_MOST_WRAPPERS = 4
+#: (number, id, graph, extra data, outputs): how the server's history keeps a prompt.
+_HISTORY_AT = 2
+
+#: How the nodes that load a file may say that it is in the folder of inputs (ComfyUI folder_paths.py).
+_ANNOTATION = re.compile(r"\s*\[input\]\s*$")
 
 Node = dict[str, Any]
 Graph = dict[str, Node]
@@ -34,29 +46,58 @@ def is_ui_format(document: object) -> bool:
     return isinstance(document, dict) and isinstance(document.get("nodes"), list)
 
 
+def unwrapped(document: object) -> object:
+    """
+    Return the workflow that *document* holds, in API or the browser's format: *document* itself where it is no wrapper.
+
+    Taken off are `{"workflow", "output"}` of the browser's console, the texts "prompt" and "workflow" of a picture's
+    metadata, the body of `POST /prompt` and an entry of `/history`. API format comes first: nothing of it is guessed.
+    """
+    for _ in range(_MOST_WRAPPERS):
+        inner = None if is_ui_format(document) else _wrapped(document)
+        if inner is None:
+            break
+        document = inner
+    return document
+
+
+def _wrapped(document: object) -> object:
+    """Return what is inside of *document*, None where that is a graph itself: a node may be called "prompt" too."""
+    if not isinstance(document, dict) or any(
+        isinstance(body, dict) and "class_type" in body for body in document.values()
+    ):
+        return None
+    found = (_object_in(document.get(key)) for key in _WRAPPERS)
+    return next(filter(None, found), document.get("prompt"))
+
+
+def _object_in(value: object) -> dict[str, Any] | None:
+    """Return the object that *value* is, or that its JSON text or a tuple of the server's history holds."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, list) and len(value) > _HISTORY_AT:
+        value = value[_HISTORY_AT]
+    return value if isinstance(value, dict) else None
+
+
 def read_graph(document: object) -> Graph:
     """
-    Return a copy of *document* as a graph; a `{"prompt": {...}}` wrapper is taken off.
+    Return a copy of *document* as a graph; what is wrapped around it is taken off (see `unwrapped`).
 
     Raises GraphRefused for the browser's format and for what is no graph at all.
     """
-    inner = document["prompt"] if _is_wrapper(document) else document
+    inner = unwrapped(document)
     if is_ui_format(inner):
         message = "The workflow is in the browser's own format ('nodes' and 'links'), not in API format."
         raise GraphRefused(message, hint="Export it with 'Workflow > Export (API)'.", field="workflow")
     if not isinstance(inner, dict) or not inner:
-        given = type(inner).__name__ if not isinstance(inner, dict) else "an empty object"
-        raise GraphRefused(f"A workflow is an object of nodes by id; got {given}.", field="workflow")
+        raise GraphRefused(f"A workflow is an object of nodes by id; got {shown(inner)}.", field="workflow")
     for node, body in inner.items():
         _check_node(node, body)
     return copy.deepcopy(inner)
-
-
-def _is_wrapper(document: object) -> TypeGuard[dict[str, Any]]:
-    """A node may be called "prompt" too."""
-    if not isinstance(document, dict) or "prompt" not in document:
-        return False
-    return not (isinstance(document["prompt"], dict) and "class_type" in document["prompt"])
 
 
 def _check_node(node: object, body: object) -> None:
@@ -164,7 +205,7 @@ def with_prefix(graph: Graph, info: ObjectInfo, request_id: str) -> Graph:
 
 def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, frozenset[str]]:
     """
-    Return the graph with every text input that equals a key of *uploaded* set to its value, and the keys used.
+    Return the graph with every text input that names a key of *uploaded* set to its value, and the keys used.
 
     Keys are the names that the caller gave his files, values the names under which the server has them.
     """
@@ -172,7 +213,13 @@ def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, froz
     used: set[str] = set()
     for node, body in graph.items():
         for name, value in inputs_of(body).items():
-            if isinstance(value, str) and value in uploaded:
-                changed[node]["inputs"][name] = uploaded[value]
-                used.add(value)
+            sent = upload_name(value) if isinstance(value, str) else ""
+            if sent in uploaded:
+                changed[node]["inputs"][name] = uploaded[sent]
+                used.add(sent)
     return changed, frozenset(used)
+
+
+def upload_name(value: str) -> str:
+    """Return the file of the input folder that a node's *value* names: `in.png` for `in.png [input]`."""
+    return _ANNOTATION.sub("", value)

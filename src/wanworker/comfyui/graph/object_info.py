@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
+
+from wanworker.text.nearest import nearest_names
+from wanworker.weight_names import MODEL_SUFFIXES
 
 #: `GET /object_info`: class name to class, as the server wrote it.
 ObjectInfo = Mapping[str, Mapping[str, Any]]
@@ -14,8 +16,8 @@ ObjectInfo = Mapping[str, Mapping[str, Any]]
 #: Types whose value is written into the graph. All others come by a link.
 _WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
-#: Endings of weight files, in every loader of the core and the common packs.
-MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx"})
+#: A longer value is no name: nothing is like it.
+_NAME_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,16 @@ class NodeInput:
     required: bool
     choices: tuple[Any, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: The choices that are text: a list of files may be long, and each node of a graph is looked up in it.
+    _texts: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        texts = frozenset(choice for choice in self.choices or () if isinstance(choice, str))
+        object.__setattr__(self, "_texts", texts)
+
+    def allows(self, value: object) -> bool:
+        """Say whether *value* is one of the choices."""
+        return value in self._texts if isinstance(value, str) else value in (self.choices or ())
 
     @property
     def is_widget(self) -> bool:
@@ -123,29 +135,15 @@ def nearest(value: object, choices: Sequence[Any], most: int = 3) -> tuple[str, 
 
     The same file in another folder or without its ending comes first, then what contains it, then what is spelt alike.
     """
-    names = [choice for choice in choices if isinstance(choice, str)]
-    wanted = _bare(str(value))
-    same = [name for name in names if _bare(name) == wanted]
-    within = [name for name in names if wanted and _is_within(wanted, _bare(name))]
-    by_bare = {_bare(name): name for name in reversed(names)}
-    alike = [by_bare[bare] for bare in difflib.get_close_matches(wanted, list(by_bare), n=most, cutoff=0.5)]
-    return tuple(dict.fromkeys([*same, *within, *alike]))[:most]
-
-
-def resolve(value: str, choices: Sequence[Any]) -> str | None:
-    """
-    Return the one choice that *value* means, None where there is none or more than one.
-
-    Exact first; then the same file name in another folder or without its ending; then a part of one name only.
-    """
-    names = [choice for choice in choices if isinstance(choice, str)]
-    if value in names:
-        return value
+    if not isinstance(value, str) or len(value) > _NAME_CHARS:
+        return ()
+    bare_names = [(_bare(choice), choice) for choice in choices if isinstance(choice, str)]
     wanted = _bare(value)
-    for found in ([n for n in names if _bare(n) == wanted], [n for n in names if wanted and wanted in _bare(n)]):
-        if found:
-            return found[0] if len(found) == 1 else None
-    return None
+    same = [name for bare, name in bare_names if bare == wanted]
+    within = [name for bare, name in bare_names if wanted and _is_within(wanted, bare)]
+    by_bare = dict(reversed(bare_names))
+    alike = [by_bare[bare] for bare in nearest_names(wanted, by_bare, most=most)]
+    return tuple(dict.fromkeys([*same, *within, *alike]))[:most]
 
 
 def _is_within(wanted: str, bare: str) -> bool:
@@ -154,6 +152,7 @@ def _is_within(wanted: str, bare: str) -> bool:
 
 
 def _bare(name: str) -> str:
-    """Return the last part of a path in lower case, without a weight file's ending."""
-    path = PurePosixPath(name.replace("\\", "/").lower())
-    return path.stem if path.suffix in MODEL_SUFFIXES else path.name
+    """Return the last part of a path in lower case, without a weight file's ending; a server may list 50,000."""
+    last = name.replace("\\", "/").lower().rstrip("/").rpartition("/")[2]
+    stem, dot, ending = last.rpartition(".")
+    return stem if stem and dot + ending in MODEL_SUFFIXES else last

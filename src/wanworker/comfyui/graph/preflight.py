@@ -15,8 +15,16 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from wanworker.comfyui.graph.api_format import Graph, as_link, inputs_of, links, needed, orphans, output_nodes
-from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo, nearest, read_class, types_fit
+from wanworker.comfyui.graph.object_info import (
+    NodeClass,
+    NodeInput,
+    ObjectInfo,
+    is_model_name,
+    read_class,
+    types_fit,
+)
 from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_choice, shown
+from wanworker.weight_names import same_path
 
 #: Savers of the core that most graphs want, named when a graph has none.
 _SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")
@@ -27,8 +35,9 @@ _NUMBERS = {"INT": int, "FLOAT": float}
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """
-    What was found: `graph` with the inputs filled in that were left out and have a default, `problems` that stop it,
-    and `remarks` that do not: what was filled in, and which nodes nothing uses.
+    What was found: `graph` with the inputs filled in that were left out and have a default and its weight files under
+    the server's names, `problems` that stop it, and `remarks` that do not: what was changed, and which nodes nothing
+    uses.
     """
 
     graph: Graph
@@ -45,25 +54,45 @@ def check(graph: Graph, info: ObjectInfo) -> Preflight:
     if not outputs:
         return Preflight(graph, (_no_output(info),), ())
     used = needed(graph, outputs)
-    classes = {node: read_class(graph[node]["class_type"], info[graph[node]["class_type"]]) for node in graph}
-    filled, remarks = _fill_in(graph, {node: classes[node] for node in graph if node in used})
+    names = dict.fromkeys(body["class_type"] for body in graph.values())
+    read = {name: read_class(name, info[name]) for name in names}
+    classes = {node: read[body["class_type"]] for node, body in graph.items()}
+    located, moved = _with_the_servers_names(graph, {node: classes[node] for node in graph if node in used})
+    filled, remarks = _fill_in(located, {node: classes[node] for node in graph if node in used})
     problems = [problem for node in graph if node in used for problem in _check_node(node, filled, classes)]
     problems += _cycle({node: filled[node] for node in graph if node in used})
     unused = [f"node {node} ({graph[node]['class_type']}) is used by no output node" for node in orphans(graph, info)]
-    return Preflight(filled, tuple(problems), (*remarks, *unused))
+    return Preflight(filled, tuple(problems), (*moved, *remarks, *unused))
 
 
 def _unknown_classes(graph: Graph, info: ObjectInfo) -> Iterator[Problem]:
+    known = tuple(info)
     for node, body in graph.items():
         name = body["class_type"]
         if name not in info:
             text = f"the server has no node class {shown(name)}; a custom node pack may be missing"
-            yield Problem(text, node, name, value=name, nearest=nearest(name, list(info)))
+            yield Problem(text, node, name, value=name, choices=known)
 
 
 def _no_output(info: ObjectInfo) -> Problem:
     known = [name for name in _SAVERS if info.get(name, {}).get("output_node")] or _SAVERS[:4]
     return Problem(f"no output node: add one that saves, such as {', '.join(known)}")
+
+
+def _with_the_servers_names(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
+    """Write weight files as the server does: a graph saved on Windows has backslashes between their folders."""
+    changed, remarks = copy.deepcopy(graph), []
+    for node, its_class in classes.items():
+        for name, value in inputs_of(graph[node]).items():
+            item = its_class.inputs.get(name)
+            choices = [choice for choice in (item and item.choices) or () if is_model_name(choice)]
+            if not isinstance(value, str) or not choices or (item and value in (item.choices or ())):
+                continue
+            found = same_path(value, choices)
+            if len(found) == 1:
+                changed[node]["inputs"][name] = found[0]
+                remarks.append(f"node {node} ({its_class.name}): {name} {shown(value)} is {found[0]!r} on the server")
+    return changed, tuple(remarks)
 
 
 def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
@@ -101,8 +130,8 @@ def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> It
 
 def _missing(node: str, its_class: NodeClass, item: NodeInput) -> Problem:
     what = f"a link to a {item.type} output" if not item.is_widget else "a value"
-    near = tuple(str(choice) for choice in (item.choices or ())[:3])
-    return Problem(f"the required input is missing; it takes {what}", node, its_class.name, item.name, nearest=near)
+    some = (item.choices or ())[:3]
+    return Problem(f"the required input is missing; it takes {what}", node, its_class.name, item.name, choices=some)
 
 
 def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mapping[str, NodeClass]) -> Problem | None:
@@ -128,14 +157,14 @@ def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mappin
 def _check_value(item: NodeInput, value: Any) -> Problem | None:
     if item.type in _NUMBERS:
         return _check_number(item, value)
-    if item.choices is None or item.takes_uploads or value in item.choices:
+    if item.choices is None or item.takes_uploads or item.allows(value):
         return None
     # A list that the server fills in on demand is not in object_info.
     if not item.choices and "remote" in item.options:
         return None
-    text, near = not_a_choice(value, item.choices, is_model=item.is_model)
+    text = not_a_choice(value, item.choices, is_model=item.is_model)
     missing_model = looks_like_model(value, choices_are_models=item.is_model)
-    return Problem(text, value=value, nearest=near, missing_model=missing_model)
+    return Problem(text, value=value, choices=item.choices, missing_model=missing_model)
 
 
 def _check_number(item: NodeInput, value: Any) -> Problem | None:
@@ -157,7 +186,7 @@ def _is_wrapped(value: Any) -> bool:
 
 
 def _placed(problem: Problem, node: str, class_type: str, name: str) -> Problem:
-    return Problem(problem.text, node, class_type, name, problem.value, problem.nearest, problem.missing_model)
+    return Problem(problem.text, node, class_type, name, problem.value, problem.choices, problem.missing_model)
 
 
 def _cycle(graph: Graph) -> list[Problem]:

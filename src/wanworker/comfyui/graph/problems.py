@@ -24,7 +24,7 @@ class Problem:
     One fault of a graph.
 
     `text` says what is wrong without naming the place; `node`, `class_type` and `input` are the place, each empty
-    where the fault has none. `nearest` are valid choices like `value`; `missing_model` marks a weight file that the
+    where the fault has none. `choices` are what `value` is none of; `missing_model` marks a weight file that the
     server does not have.
     """
 
@@ -33,13 +33,18 @@ class Problem:
     class_type: str = ""
     input: str = ""
     value: Any = None
-    nearest: tuple[str, ...] = ()
+    choices: Sequence[Any] = ()
     missing_model: bool = False
+
+    def nearest(self) -> tuple[str, ...]:
+        """Return the choices to name: all of a few, else those like `value`. Costs too much for what is not shown."""
+        few = len(self.choices) <= _FEW_CHOICES
+        return tuple(map(str, self.choices)) if few else nearest(self.value, self.choices)
 
     def __str__(self) -> str:
         node = f"node {self.node} ({self.class_type})" if self.class_type else f"node {self.node}"
         place = ", ".join(filter(None, [node if self.node else "", f"input {self.input!r}" if self.input else ""]))
-        near = ", ".join(repr(name) for name in self.nearest if repr(name) not in self.text)
+        near = ", ".join(repr(name) for name in self.nearest() if repr(name) not in self.text)
         near = f"; nearest: {near}" if near else ""
         return f"{place}: {self.text}{near}" if place else f"{self.text}{near}"
 
@@ -50,14 +55,14 @@ def shown(value: object) -> str:
     return text if len(text) <= _VALUE_CHARS else f"{text[:_VALUE_CHARS]}..."
 
 
-def not_a_choice(value: object, choices: Sequence[Any], *, is_model: bool) -> tuple[str, tuple[str, ...]]:
-    """Write that *value* is none of *choices*; return that and the choices to name: all of a few, else the nearest."""
+def not_a_choice(value: object, choices: Sequence[Any], *, is_model: bool) -> str:
+    """Write that *value* is none of *choices*."""
     what = "file" if is_model else "choice"
     if not choices:
-        return f"{shown(value)}: the server has no {what}", ()
+        return f"{shown(value)}: the server has no {what}"
     if len(choices) <= _FEW_CHOICES:
-        return f"{shown(value)} is none of {', '.join(map(shown, choices))}", tuple(map(str, choices))
-    return f"{shown(value)} is none of the {len(choices)} {what}s", nearest(value, choices)
+        return f"{shown(value)} is none of {', '.join(map(shown, choices))}"
+    return f"{shown(value)} is none of the {len(choices)} {what}s"
 
 
 def looks_like_model(value: object, *, choices_are_models: bool) -> bool:
@@ -84,7 +89,8 @@ def _model_not_found(missing: Sequence[Problem], models_place: str) -> ModelNotF
     names = list(dict.fromkeys(str(problem.value) for problem in missing))
     first, others = missing[0], names[1:]
     also = f" Also missing: {', '.join(map(repr, others[:_MOST_SHOWN]))}." if others else ""
-    near = f" Nearest: {', '.join(map(repr, first.nearest))}." if first.nearest else ""
+    alike = first.nearest()
+    near = f" Nearest: {', '.join(map(repr, alike))}." if alike else ""
     place = f"node {first.node} ({first.class_type}), input {first.input!r}"
     hint = f"Asked for by {place}.{near}{also} Searched: what the server lists there."
     return ModelNotFound(f"Model {names[0]!r} not found in {models_place}", hint=hint, field=first.input)

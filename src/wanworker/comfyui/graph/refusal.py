@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wanworker.comfyui.graph.object_info import NodeInput, ObjectInfo, nearest, read_class
+from wanworker.comfyui.graph.object_info import NodeInput, ObjectInfo, read_class
 from wanworker.comfyui.graph.problems import (
     SERVER_FOLDERS,
     Problem,
@@ -81,11 +81,12 @@ def _inner_text(error: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
 
 
 def _not_in_list(node: str, class_type: str, name: str, value: Any, item: NodeInput | None) -> Problem:
-    text, near = f"{shown(value)} is not in the list", tuple[str, ...]()
+    text, choices = f"{shown(value)} is not in the list", tuple[Any, ...]()
     if item is not None:
-        text, near = not_a_choice(value, item.choices or (), is_model=item.is_model)
+        choices = item.choices or ()
+        text = not_a_choice(value, choices, is_model=item.is_model)
     missing = looks_like_model(value, choices_are_models=item is not None and item.is_model)
-    return Problem(text, node, class_type, name, value, near, missing)
+    return Problem(text, node, class_type, name, value, choices, missing)
 
 
 def _the_input(class_type: str, name: str, extra: Mapping[str, Any], info: ObjectInfo) -> NodeInput | None:
@@ -105,7 +106,7 @@ def _whole_graph(error: object, info: ObjectInfo) -> Problem:
     if unknown:
         name, node = unknown[1], _NODE_IN_DETAILS.search(details)
         text = f"the server has no node class {name!r}; a custom node pack may be missing"
-        return Problem(text, node[1] if node else "", name, value=name, nearest=nearest(name, list(info)))
+        return Problem(text, node[1] if node else "", name, value=name, choices=tuple(info))
     if kind == "prompt_outputs_failed_validation" and not details:
         return Problem("the server refused it without a reason; a circle of links does that")
     return Problem(": ".join(filter(None, [message, details])) or "the server refused it without a reason")

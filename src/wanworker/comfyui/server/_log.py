@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from wanworker.text.printable import one_line
+from wanworker.text.secrets import without_secrets
+
 log = logging.getLogger(__name__)
 
 _TAIL_LINES = 80
@@ -78,7 +81,8 @@ class ServerLog:
     def _write(self, line: str) -> None:
         if self._file is None:
             return
-        data = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}\n".encode()
+        shown = one_line(without_secrets(line))
+        data = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {shown}\n".encode("ascii")
         try:
             if self._size_bytes + len(data) > self._limit_bytes:
                 self._rotate()

@@ -14,6 +14,7 @@ from typing import Any
 
 from wanworker.comfyui.graph.problems import shown
 from wanworker.errors import GraphRefused
+from wanworker.text.json_words import kind_of
 
 #: Modes of a node (LGraphEventMode of the frontend); every other one runs.
 MUTED, BYPASSED = 2, 4
@@ -117,7 +118,7 @@ def _read_sheet(sheet: Mapping[str, Any]) -> Sheet:
     nodes, links = sheet.get("nodes"), sheet.get("links") or []
     name = str(sheet.get("name") or "the workflow")
     if not isinstance(nodes, list):
-        raise GraphRefused(f"{name}: 'nodes' must be a list; got {type(nodes).__name__}.", field="workflow")
+        raise GraphRefused(f"{name}: 'nodes' must be a list; got {kind_of(nodes)}.", field="workflow")
     read = [_read_node(node) for node in nodes]
     found = [_read_link(link) for link in (links.values() if isinstance(links, Mapping) else _listed(links)) if link]
     return Sheet(

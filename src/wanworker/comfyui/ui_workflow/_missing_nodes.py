@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 
 from wanworker.comfyui.graph.object_info import ObjectInfo, nearest
 from wanworker.comfyui.ui_workflow._document import UiNode
 from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath
 from wanworker.errors import GraphRefused
+from wanworker.text.nearest import likeness
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _CORE = "comfy-core"
@@ -62,7 +62,7 @@ def _line(name: str, nodes: list[tuple[SubgraphPath, UiNode]], info: ObjectInfo)
         return f"{places}{more} is a group node ({name!r}), an old kind that only the browser can unfold"
     if _UUID.fullmatch(name):
         return f"{places}{more} is a subgraph whose definition is not in the file"
-    near = [other for other in nearest(name, list(info)) if SequenceMatcher(None, name, other).ratio() >= _ALIKE]
+    near = [other for other in nearest(name, list(info)) if likeness(name, other) >= _ALIKE]
     alike = f"; nearest: {', '.join(map(repr, near))}" if near else ""
     return f"{name!r} ({places}{more}{_origin(nodes[0][1])}{alike})"
 

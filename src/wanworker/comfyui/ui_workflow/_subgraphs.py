@@ -116,7 +116,7 @@ def _proxies(listed: object) -> list[Widget]:
     if isinstance(listed, str):
         try:
             listed = json.loads(listed)
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
     entries = listed if isinstance(listed, list) else []
     return [(str(entry[0]), str(entry[1])) for entry in entries if isinstance(entry, list) and len(entry) > 1]

@@ -8,7 +8,7 @@ from typing import Any
 
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.comfyui.graph.api_format import Graph, is_ui_format, read_graph
+from wanworker.comfyui.graph.api_format import Graph, is_ui_format, read_graph, upload_name
 from wanworker.comfyui.graph.preflight import Preflight, check
 from wanworker.comfyui.graph.problems import as_error
 from wanworker.comfyui.run.validate import validate
@@ -48,10 +48,14 @@ async def _admitted(client: ComfyClient, graph: Graph, sent: Collection[str]) ->
             raise
     # Loaders without an upload flag (VideoHelperSuite's) list the server's files, and ours is not there yet.
     found = check(graph, await client.object_info())
-    problems = [problem for problem in found.problems if problem.value not in sent]
+    problems = [problem for problem in found.problems if not _is_sent(problem.value, sent)]
     if problems:
         raise as_error(problems, models_place=client.models_place)
     return found
+
+
+def _is_sent(value: object, sent: Collection[str]) -> bool:
+    return isinstance(value, str) and upload_name(value) in sent
 
 
 async def uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) -> Mapping[str, str]:

@@ -168,7 +168,9 @@ class WanCli:
             death_signal=death_signal,
         )
         if ended.code != 0:
-            log.error("%s ended with %d; its last lines:\n%s", program, ended.code, "\n".join(ended.tail))
+            log.error("%s ended with %d; its last lines:", program, ended.code)
+            for line in ended.tail:
+                log.error("| %s", line)
             raise failure(ended, Context(program, self._python, reading.stage, reading.told()))
 
     def _ignored(self, spec: RenderSpec) -> tuple[str, ...]:

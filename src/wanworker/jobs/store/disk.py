@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -11,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wanworker.errors import DiskFull, EngineUnavailable
+
+#: Records and requests hold what callers wrote: they are their owner's alone, whatever the umask is.
+FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
 Write = Callable[[Path, bytes], object]
 
@@ -22,7 +26,7 @@ def write_durably(path: Path, data: bytes, *, fsync: Callable[[int], None] = os.
     A rename may reach the disk before the data does, and after a power cut, or on another host of a network volume,
     the name would then show an empty file: hence fsync before any rename.
     """
-    with path.open("xb") as file:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE), "wb") as file:
         file.write(data)
         file.flush()
         fsync(file.fileno())
@@ -30,7 +34,8 @@ def write_durably(path: Path, data: bytes, *, fsync: Callable[[int], None] = os.
 
 class Disk:
     """
-    The files below one folder, named by relative paths; the folder is made when the first file is written.
+    The files below one folder, named by relative paths; the folder is made when the first file is written. Folders and
+    files can be read by their owner alone.
 
     No locks: network volumes keep them badly or not at all. What is relied on instead is that rename replaces, that
     O_EXCL makes a file once, and that O_APPEND writes at the end (over NFS two hosts may still write over one
@@ -41,6 +46,7 @@ class Disk:
         self._root = root
         self._write = write
         self._replacing = threading.Lock()
+        self._private: set[Path] = set()
 
     def read(self, name: str, start: int = 0, size_bytes: int = -1) -> bytes | None:
         """Return the bytes of a file from *start*, all or *size_bytes* of them; None if there is no such file."""
@@ -60,7 +66,7 @@ class Disk:
         rename, between processes some microseconds remain.
         """
         path = self._root / name
-        with self._in_our_words(), _beside(path) as temporary:
+        with self._in_our_words(), self._beside(path) as temporary:
             self._write(temporary, data)
             with self._replacing:
                 replacing = still_right()
@@ -72,9 +78,9 @@ class Disk:
         """Make an empty file; False if it is there already. Among all that try at once exactly one gets True."""
         path = self._root / name
         with self._in_our_words():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make(path.parent)
             try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
             except FileExistsError:
                 return False
             return True
@@ -83,8 +89,8 @@ class Disk:
         """Add *data* at the end of a file with one write."""
         path = self._root / name
         with self._in_our_words():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o644)
+            self._make(path.parent)
+            descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, FILE_MODE)
             try:
                 if os.write(descriptor, data) < len(data):
                     # Only a volume that is full to the brim cuts a short write shorter.
@@ -110,6 +116,32 @@ class Disk:
             except FileNotFoundError:
                 return {}
 
+    def make_folder(self) -> None:
+        """Make the folder itself, for files that others write into it."""
+        with self._in_our_words():
+            self._make(self._root)
+
+    def _make(self, folder: Path) -> None:
+        """Make *folder* and the root; once in a process close those to others that an older version made."""
+        if folder in self._private and folder.is_dir():
+            return
+        for each in dict.fromkeys((self._root, folder)):
+            each.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            with contextlib.suppress(PermissionError):  # another user's, or a volume without permissions
+                if each.stat().st_mode & 0o077:
+                    each.chmod(FOLDER_MODE)
+        self._private.add(folder)
+
+    @contextmanager
+    def _beside(self, path: Path) -> Iterator[Path]:
+        """Give a name in the folder of *path*, which makes a rename of one file system; nothing stays under it."""
+        self._make(path.parent)
+        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+        try:
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
         try:
@@ -121,17 +153,6 @@ class Disk:
                 f"The job records in {self._root} cannot be read or written: {error.strerror or error}.",
                 hint="The folder must be one that the worker may make and write in; check WAN_OUT_DIR and the volume.",
             ) from error
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """Give a name in the folder of *path*, which makes a rename of one file system; nothing stays under it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _size(entry: os.DirEntry[str]) -> Iterator[tuple[str, int]]:

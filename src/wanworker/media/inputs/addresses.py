@@ -8,8 +8,12 @@ are listed here because the answers of `ipaddress.is_global` differ between Pyth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+#: `127.1`, `2130706433`, `0x7f.1`, `0177.0.0.1`: what inet_aton and its likes read.
+_NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}\.?", re.IGNORECASE)
 
 Address = IPv4Address | IPv6Address
 
@@ -76,6 +80,11 @@ def _inner_v4(address: IPv6Address) -> IPv4Address | None:
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped
+
+
+def is_numeric(host: str) -> bool:
+    """Say whether *host* is an address, or one of the spellings that some programs take for one, and no name."""
+    return ":" in host or _NUMERIC.fullmatch(host) is not None
 
 
 def is_listed(host: str, allowed: Iterable[str]) -> bool:

@@ -28,6 +28,7 @@ from yarl import URL
 
 from wanworker.errors import InputRefused, InputUnavailable
 from wanworker.media.disk import in_thread, new_file
+from wanworker.media.inputs.peer import checked_peer
 from wanworker.media.inputs.urls import Resolve, checked_addresses, parse_url, resolve_by_system, shown
 
 _CHUNK_BYTES = 256 * 1024
@@ -141,7 +142,7 @@ async def _answer(
         use_dns_cache=False,
         force_close=True,
         ssl=network.tls or True,
-        socket_factory=network.open_socket,
+        socket_factory=checked_peer(frozenset(addresses).__contains__, network.open_socket),
     )
     session = aiohttp.ClientSession(
         connector=connector,

@@ -7,10 +7,10 @@ boto3 would bring its threads, its transfer manager and some 30 MB; the signatur
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +20,11 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
-from wanworker.media.inputs.addresses import is_listed, is_public
+from wanworker.media.inputs.addresses import is_listed, is_numeric, is_public
+from wanworker.media.inputs.peer import checked_peer
 from wanworker.media.outputs.bucket import Bucket
+from wanworker.text.printable import one_line
+from wanworker.text.secrets import BLOT, without_secrets
 
 #: The longest that a presigned link may live (S3's own limit).
 LINK_LIFETIME_S = 7 * 24 * 3600
@@ -88,29 +91,26 @@ def presigned_url(bucket: Bucket, key: str, *, lifetime_s: int = LINK_LIFETIME_S
 
 def _session(bucket: Bucket, size_bytes: int) -> aiohttp.ClientSession:
     """Open a session that gives up on a line too slow, and that reaches only public hosts where a caller named one."""
-    resolver = None
+    resolver = open_socket = None
     if bucket.is_callers:
         host = URL(bucket.endpoint_url).raw_host or ""
-        if _is_literal(host):  # an address: aiohttp asks no resolver
+        if is_numeric(host):  # an address, or what some take for one: aiohttp asks no resolver
             _check_address(host, bucket.allow_hosts)
         resolver = _PublicOnly(bucket.allow_hosts)
+        open_socket = checked_peer(functools.partial(_may_connect, host, bucket.allow_hosts))
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=resolver),
+        connector=aiohttp.TCPConnector(resolver=resolver, socket_factory=open_socket),
         timeout=aiohttp.ClientTimeout(total=60 + size_bytes / _SLOWEST_BYTES_PER_S, sock_connect=15),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
 
 
-def _is_literal(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+def _may_connect(host: str, allow_hosts: tuple[str, ...], address: str) -> bool:
+    return is_public(address) or is_listed(address, allow_hosts) or is_listed(host, allow_hosts)
 
 
 def _check_address(address: str, allow_hosts: tuple[str, ...]) -> None:
-    if not is_public(address) and not is_listed(address, allow_hosts):
+    if not _may_connect(address, allow_hosts, address):
         raise UploadFailed("The bucket's endpoint leads to a private address, which only WAN_ALLOW_HOSTS can allow.")
 
 
@@ -162,4 +162,5 @@ def _reason(status: int, body: bytes) -> str:
 
 
 def _without_keys(text: str, bucket: Bucket) -> str:
-    return text.replace(bucket.secret_access_key, "***").replace(bucket.access_key_id, "***")
+    known = text.replace(bucket.secret_access_key, BLOT).replace(bucket.access_key_id, BLOT)
+    return one_line(without_secrets(known))

@@ -6,9 +6,25 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from wanworker.errors import InvalidRequest
+
+
+#: What a key may hold: it goes into a header.
+_KEY = re.compile(r"[!-~]{1,512}")
+
+#: More than Amazon takes, which wants lower case and 3 characters: other services have their own rules.
+_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9])?\.?|[0-9a-f:.]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class NoBucket:
+    """Say why the bucket that was configured cannot be used: a finished job must not fail for it."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +61,21 @@ class Bucket:
 
         Raises InvalidRequest, with no secret in it, for a URL that is none or where no bucket is named.
         """
-        url = urlsplit(endpoint_url.strip())
-        if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.query:
-            raise InvalidRequest("The bucket's endpoint must look like 'https://host' or 'https://host/bucket'.")
-        if not access_key_id or not secret_access_key:
-            raise InvalidRequest("The bucket needs an access key id and a secret access key.")
+        url = _endpoint(endpoint_url.strip())
+        for key in (access_key_id, secret_access_key):
+            if not _KEY.fullmatch(key.strip()):
+                raise InvalidRequest("The bucket needs an access key id and a secret access key, each one word in ASCII.")
         host, in_host = _without_bucket(url.netloc.lower(), name)
         base, in_path, path_prefix = _split_path(url.path, None if in_host else name)
         bucket = name or in_host or in_path
         if not bucket:
             raise InvalidRequest("No bucket is named: give its name, or an endpoint such as 'https://host/bucket'.")
+        if not _NAME.fullmatch(bucket):
+            raise InvalidRequest("A bucket's name has letters, digits, dots, dashes and underscores alone.")
         return cls(
             endpoint_url=f"{url.scheme}://{host}{base}",
-            access_key_id=access_key_id,
-            secret_access_key=secret_access_key,
+            access_key_id=access_key_id.strip(),
+            secret_access_key=secret_access_key.strip(),
             name=bucket,
             region=region or region_of(host),
             prefix="/".join(filter(None, (path_prefix, prefix.strip("/")))),
@@ -73,7 +90,7 @@ class Bucket:
         key that is missing or no text; never a value.
         """
         for key in ("accessId", "accessSecret", "endpointUrl"):
-            if not isinstance(config.get(key), str) or not config[key]:
+            if not isinstance(config.get(key), str) or not config[key].strip():
                 raise InvalidRequest(f"s3Config needs {key} as text.", field="s3Config")
         name = config.get("bucketName")
         if name is not None and not isinstance(name, str):
@@ -83,7 +100,7 @@ class Bucket:
                 endpoint_url=config["endpointUrl"],
                 access_key_id=config["accessId"],
                 secret_access_key=config["accessSecret"],
-                name=name or None,
+                name=name.strip() or None if name else None,
             )
         except InvalidRequest as error:
             raise InvalidRequest(f"s3Config: {error}", field="s3Config") from None
@@ -108,6 +125,18 @@ def region_of(host: str) -> str:
         return match[1].upper()
     match = re.match(r"s3(?:-fips)?(?:\.dualstack)?[.-]([a-z]{2,}-[a-z0-9-]+)\.", host)
     return match[1] if match else "us-east-1"
+
+
+def _endpoint(text: str) -> SplitResult:
+    """Return the parts of an endpoint's URL. Raises InvalidRequest, without the URL: people put keys into it."""
+    try:
+        url = urlsplit(text)
+        is_good = url.scheme in {"http", "https"} and bool(_HOST.fullmatch(url.hostname or "")) and url.port != 0
+    except ValueError:  # a broken [address], or a port that is no number
+        is_good = False
+    if not is_good or url.username or url.password or url.query or url.fragment or not text.isprintable():
+        raise InvalidRequest("The bucket's endpoint must look like 'https://host' or 'https://host/bucket'.")
+    return url
 
 
 def _without_bucket(host: str, name: str | None) -> tuple[str, str]:

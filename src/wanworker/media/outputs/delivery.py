@@ -7,13 +7,14 @@ RunPod drops an answer that is too large without a word, so what fits is compute
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wanworker.errors import EngineError
 from wanworker.media.outputs.base64_text import base64_text, encoded_chars, largest_file
-from wanworker.media.outputs.bucket import Bucket
+from wanworker.media.outputs.bucket import Bucket, NoBucket
 from wanworker.media.disk import in_thread
 from wanworker.media.outputs.file_facts import FileFacts, file_facts, mime_of
 from wanworker.media.video.mp4 import VideoFacts
@@ -21,6 +22,8 @@ from wanworker.media.outputs._reencode import reencode
 from wanworker.media.outputs._upload import LINK_LIFETIME_S, Sleep, UploadFailed, upload
 
 __all__ = ["Delivered", "FileFacts", "deliver", "file_facts", "mime_of"]
+
+log = logging.getLogger(__name__)
 
 #: What the answer still gets besides the JSON that was counted: `delivery`, a link, the SDK's own `{"output": ...}`.
 ENVELOPE_BYTES = 4096
@@ -68,7 +71,7 @@ async def deliver(
     want_data: bool,
     answer_bytes: int,
     limit_bytes: int,
-    bucket: Bucket | None,
+    bucket: Bucket | NoBucket | None,
     key: str,
     work_dir: Path,
     always_upload: bool = False,
@@ -88,10 +91,7 @@ async def deliver(
     file = _File(path, path.stat().st_size, mime, bare, room_chars)
     url, trouble = None, ""
     if bucket is not None and (always_upload or (want_data and not file.fits)):
-        try:
-            url = await upload(bucket, path, key, mime=mime, sleep=sleep)
-        except UploadFailed as error:
-            trouble = str(error)
+        url, trouble = await _uploaded(bucket, file, key, sleep)
     if not want_data:
         return _by_reference(file, url, trouble or "No base64 was asked for.")
     if file.fits:
@@ -101,6 +101,19 @@ async def deliver(
     if url is not None:
         return _by_reference(file, url, too_large)
     return await _smaller(file, facts, work_dir, " ".join(filter(None, (too_large, trouble))))
+
+
+async def _uploaded(bucket: Bucket | NoBucket, file: _File, key: str, sleep: Sleep) -> tuple[str | None, str]:
+    """Return the link, or None and why there is none: whatever a bucket does, the video is finished."""
+    if isinstance(bucket, NoBucket):
+        return None, bucket.reason
+    try:
+        return await upload(bucket, file.path, key, mime=file.mime, sleep=sleep), ""
+    except UploadFailed as error:
+        return None, str(error)
+    except Exception as error:  # of the libraries that sign and send; its words may hold a key
+        log.warning("the upload to bucket %s failed by %s", bucket.name, type(error).__name__)
+        return None, f"The upload to the bucket {bucket.name!r} failed: {type(error).__name__}."
 
 
 async def _smaller(file: _File, facts: VideoFacts | None, work_dir: Path, reason: str) -> Delivered:

@@ -206,6 +206,6 @@ def _json(path: Path) -> Mapping[str, Any]:
     """Return the object in a JSON file, empty where there is none that can be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

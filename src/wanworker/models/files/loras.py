@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Literal
 
 from wanworker.errors import ModelNotFound
 from wanworker.spec import Lora, RenderSpec
+from wanworker.text.nearest import nearest_names
+from wanworker.weight_names import below, having, meant
 
 Expert = Literal["high", "low"]
 
@@ -22,6 +23,8 @@ STEP_PAIRS = {
 
 #: "high" or "low" as a word of the name, "highnoise" and "high_noise" among them, but not in "slow" or "highlight".
 _HALF = re.compile(r"(?<![a-z])(high|low)(?=[-_. ]?noise|[-_. ]|$)", re.IGNORECASE)
+_SLASH = re.compile(r"[/\\]")
+_FOLDER = "loras"
 _SUFFIX = ".safetensors"
 _MAX_DEPTH = 3
 
@@ -36,53 +39,83 @@ class LoraFile:
 
 
 def lora_files(places: Iterable[Path]) -> dict[str, Path]:
-    """Return the LoRA files below `loras` of each place and beside it, by file name; the first place wins."""
+    """
+    Return the LoRA files below `loras` of each place and beside it, by their path there (`style/a.safetensors`).
+
+    Of two places that have the same path the first wins.
+    """
     found: dict[str, Path] = {}
     for place in places:
-        folder = place / "loras"
-        below = [path for depth in range(_MAX_DEPTH) for path in folder.glob("/".join(["*"] * depth + [f"*{_SUFFIX}"]))]
-        for path in (*sorted(below), *sorted(place.glob(f"*{_SUFFIX}"))):
+        folder = place / _FOLDER
+        inside = [
+            path for depth in range(_MAX_DEPTH) for path in folder.glob("/".join(["*"] * depth + [f"*{_SUFFIX}"]))
+        ]
+        for path in (*sorted(inside), *sorted(place.glob(f"*{_SUFFIX}"))):
             if path.is_file():
-                found.setdefault(path.name, path)
+                name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+                found.setdefault(name, path)
     return found
 
 
 def resolve(name: str, known: Iterable[str]) -> str:
     """
-    Return the file name that *name* means: itself, itself without extension, or a part that only one file has.
+    Return the file that *name* means: itself, without its folder or ending, or a part that only one file has.
 
-    Raises ModelNotFound naming the nearest files, or those that it could be. Pure.
+    A folder in *name* counts. Raises ModelNotFound naming the nearest files, or those that it could be. Pure.
     """
     names = sorted(known)
-    wanted = name.strip().lower().removesuffix(_SUFFIX)
-    for candidate in names:
-        if candidate.lower().removesuffix(_SUFFIX) == wanted:
-            return candidate
-    parts = [candidate for candidate in names if wanted and wanted in candidate.lower()]
-    if len(parts) == 1:
-        return parts[0]
-    halves = {_HALF.sub("", candidate) for candidate in parts}
-    if len(parts) == 2 and len(halves) == 1:  # the two halves of one pair: either leads to both
-        return parts[0]
-    if parts:
-        raise ModelNotFound(f"LoRA {name[:120]!r} could be any of: {', '.join(parts[:5])}.", field="lora_name")
-    near = difflib.get_close_matches(wanted, [candidate.lower() for candidate in names], n=3, cutoff=0.3)
+    asked = below(_FOLDER, name)
+    found = meant(asked, names) or having(asked, names)
+    if len(found) == 1 or is_pair(found):  # either half leads to both
+        return found[0]
+    if found:
+        raise ModelNotFound(f"LoRA {name[:120]!r} could be any of: {', '.join(found[:5])}.", field="lora_name")
+    wanted = asked.lower().removesuffix(_SUFFIX)
+    near = nearest_names(wanted, [candidate.lower() for candidate in names], cutoff=0.3)
     nearest = [candidate for candidate in names if candidate.lower() in near]
     words = f" Nearest: {', '.join(nearest)}." if nearest else ""
     raise ModelNotFound(f"LoRA {name[:120]!r} was not found.{words}", field="lora_name")
 
 
+def is_pair(names: Sequence[str]) -> bool:
+    """Say whether *names* are the two halves of one pair, in one folder or in two that are called so. Pure."""
+    return len(names) == 2 and half_of(names[0]) is not None and names[1] in _siblings(names[0])
+
+
 def half_of(name: str) -> Expert | None:
-    """Return the expert that a file name says it is for, None when it says neither. Pure."""
-    match = _HALF.search(name)
-    if match is None:
-        return None
-    return "high" if match[1].lower() == "high" else "low"
+    """Return the expert that a file's name, else its folder's, says it is for, None when neither says one. Pure."""
+    for part in reversed(_SLASH.split(name)):
+        if match := _HALF.search(part):
+            return "high" if match[1].lower() == "high" else "low"
+    return None
 
 
 def sibling_of(name: str) -> str:
-    """Return the name of the other half: high for low and low for high, in the same case. Pure."""
-    return _HALF.sub(lambda match: _like(match[1], "low" if match[1].lower() == "high" else "high"), name)
+    """Return the name of the other half: high for low and low for high, in the same case and folder. Pure."""
+    return _siblings(name)[0]
+
+
+def other_half(name: str, known: Iterable[str]) -> str | None:
+    """Return the other half of the pair of *name*: beside it, in the sibling of its folder, or the only one. Pure."""
+    names = list(known)
+    for sibling in _siblings(name):
+        for file in names:
+            if file.lower() == sibling.lower():
+                return file
+    elsewhere = meant(_SLASH.split(sibling_of(name))[-1], names)
+    is_another = half_of(name) is not None and len(elsewhere) == 1 and elsewhere[0] != name
+    return elsewhere[0] if is_another else None
+
+
+def _siblings(name: str) -> tuple[str, ...]:
+    """Return *name* with the last word for a half turned, then with all of them turned."""
+    pieces = re.split(r"([/\\])", name)
+    at = next((at for at in reversed(range(len(pieces))) if _HALF.search(pieces[at])), len(pieces) - 1)
+    return "".join((*pieces[:at], _turned(pieces[at]), *pieces[at + 1 :])), "".join(map(_turned, pieces))
+
+
+def _turned(text: str) -> str:
+    return _HALF.sub(lambda match: _like(match[1], "low" if match[1].lower() == "high" else "high"), text)
 
 
 def loras_for(
@@ -134,10 +167,10 @@ def _both_halves(name: str, known: Iterable[str], warnings: list[str]) -> tuple[
     if half is None:
         warnings.append(f"LoRA {name} says neither high nor low noise in its name; it goes to both experts.")
         return name, name
-    sibling = sibling_of(name)
-    if sibling not in known:
+    sibling = other_half(name, known)
+    if sibling is None:
         raise ModelNotFound(
-            f"LoRA {name} is the {half}-noise half of a pair; the other half, {sibling}, was not found.",
+            f"LoRA {name} is the {half}-noise half of a pair; the other half, {sibling_of(name)}, was not found.",
             field="lora_name",
         )
     warnings.append(f"LoRA {sibling} was added: it is the other half of {name}.")

@@ -48,7 +48,7 @@ def read_header(path: Path) -> dict[str, Any]:
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenSafetensors("the header is no JSON") from error
     if not isinstance(header, dict):
         raise BrokenSafetensors("the header is no JSON object")

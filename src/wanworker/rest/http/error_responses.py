@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from wanworker.actions.request.complaints import complaints
 from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.jobs.runner import QueueFull
 from wanworker.rest.http.errors import Unauthorized
@@ -67,7 +68,9 @@ def install(app: FastAPI) -> None:
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:
         item = error.errors()[0]
         name = str(item["loc"][-1])
-        return failure(InvalidRequest(f"{name}: {item['msg']}.", field=name))
+        # The first part of the place says "query" or "path", which is no part of the name.
+        detail: Any = {**item, "loc": item["loc"][1:]}
+        return failure(InvalidRequest(complaints([detail]), field=name))
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> Response:

@@ -7,11 +7,14 @@ import json
 from typing import Any, NoReturn
 
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.errors import InvalidRequest
 from wanworker.media.disk import in_thread
 from wanworker.rest.http.errors import WrongMediaType
+from wanworker.text.json_words import kind_of
 
 #: A form's parts beside the picture; texts alone.
 _MAX_FIELDS = 64
@@ -35,23 +38,40 @@ async def read_object(request: Request) -> dict[str, Any]:
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"The body is no JSON: {str(error)[:200]}.") from error
+    except RecursionError as error:
+        raise InvalidRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are read.") from error
+    except ValueError as error:
+        raise InvalidRequest(f"The body cannot be read as JSON: {_place_in(error)}.") from error
     if not isinstance(value, dict):
-        raise InvalidRequest(f"The body must be a JSON object; got {type(value).__name__}.")
+        raise InvalidRequest(f"The body must be a JSON object; got {kind_of(value)}.")
+    check_json(value)
     # Null means left out, as everywhere.
     return {key: item for key, item in value.items() if item is not None}
 
 
+def _place_in(error: ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1:,} is not UTF-8"
+    return str(error)[:200]
+
+
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 async def _form(request: Request) -> dict[str, Any]:
-    async with request.form(max_files=1, max_fields=_MAX_FIELDS) as form:
-        parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
+    try:
+        async with request.form(max_files=1, max_fields=_MAX_FIELDS) as form:
+            parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
+    except HTTPException as error:  # What Starlette makes of a body that breaks the rules of multipart.
+        raise InvalidRequest(
+            f"The form cannot be read: {str(error.detail).rstrip('.')}.",
+            hint="Send multipart/form-data as RFC 7578 has it, with its boundary in Content-Type, or application/json.",
+        ) from error
     # Left empty means left out: that is what a browser's form sends.
-    return {name: text for name, text in parts if text}
+    fields = {name: text for name, text in parts if text}
+    check_json(fields)
+    return fields
 
 
 async def _part(name: str, value: UploadFile | str) -> str:

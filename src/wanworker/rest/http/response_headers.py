@@ -1,4 +1,4 @@
-"""Add response headers: redirects that work behind a proxy, and a page that cannot be framed."""
+"""Add response headers: redirects that work behind a proxy, answers that are what they say, no page in a frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 #: The page asks for the API key: no other site may show it under its own buttons. (A meta element cannot say this.)
-_OF_THE_PAGE = {"Content-Security-Policy": "frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
+_OF_THE_PAGE = {"Content-Security-Policy": "frame-ancestors 'none'"}
+#: An answer may quote a caller: no browser may take it for a page.
+_OF_ALL = {"X-Content-Type-Options": "nosniff"}
 
 
 class ResponseHeaders:
@@ -33,6 +35,7 @@ class ResponseHeaders:
         await self._app(scope, receive, completed)
 
     def _complete(self, path: str, status: int, headers: MutableHeaders) -> None:
+        headers.update(_OF_ALL)
         if path == self._page or path.startswith(f"{self._page}/"):
             headers.update(_OF_THE_PAGE)
         if status == HTTPStatus.TEMPORARY_REDIRECT and "location" in headers:

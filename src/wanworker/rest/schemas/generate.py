@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import Fps, Frames, Guidance, Prompt, Request, Seed, Side, Steps
@@ -15,6 +15,15 @@ from wanworker.spec import RANDOM_SEED_LIMIT, RANGES, nearest_frames
 _TASK = "ti2v-5B"
 
 RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_chars"].high))]
+
+
+def _as_sent(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Keep a whole number whole: the answer shows 24 for 24."""
+    number = check(value)
+    return value if isinstance(value, int) else number
+
+
+FpsAsSent = Annotated[Fps, WrapValidator(_as_sent)]
 
 
 class GenerateBody(Request):
@@ -44,7 +53,7 @@ class GenerateBody(Request):
     width: Side = Field(default=1280, description="Video width in pixels.")
     height: Side = Field(default=704, description="Video height in pixels.")
     length: Frames = Field(default=121, description="Video length in frames; the nearest 4n+1 is rendered.")
-    fps: Fps = Field(default=24, description="Frames per second.")
+    fps: FpsAsSent = Field(default=24, description="Frames per second.")
     image: str | None = Field(default=None, description="The first frame: base64 or a data URI.")
     image_url: str | None = Field(default=None, description="The first frame, by URL.")
     engine: EngineName | None = Field(default=None, description="What renders; auto where it is left out.")

@@ -51,7 +51,7 @@ class Status(BaseModel):
     )
 
     status: Word
-    progress: float = Field(ge=0, le=100, description="Percent; never falls.")
+    progress: int = Field(ge=0, le=100, description="Percent; never falls.")
     video_ready: bool = Field(description="Whether /download has the video.")
     download_url: str | None = Field(default=None, description="Only while the video is there.")
     error: str | None = Field(default=None, description="Why the job failed.")
@@ -115,11 +115,12 @@ def status_of(
     }
 
 
-def _percent(job: Job, live: ActiveJob | None) -> float:
+def _percent(job: Job, live: ActiveJob | None) -> int:
+    """Return whole percents, as documented, never more than is done."""
     if job.status is JobStatus.COMPLETED:
-        return 100.0
+        return 100
     recorded = job.progress.get("progress")
-    return max(float(recorded) if isinstance(recorded, int | float) else 0.0, live.percent if live else 0.0)
+    return int(max(float(recorded) if isinstance(recorded, int | float) else 0.0, live.percent if live else 0.0))
 
 
 def _activity(job: Job, live: ActiveJob | None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 import logging
 import uuid
 from collections import OrderedDict
@@ -25,6 +24,7 @@ from wanworker.rest.http.errors import Gone, NotReady
 from wanworker.rest.schemas.generate import GenerateBody, checked, generate_fields
 from wanworker.rest.schemas.status import status_of
 from wanworker.rest.service.executor import ACTION
+from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class JobService:
         except BaseException:
             await in_thread(self.kept.remove, request_id)
             raise
-        log.info("job %s waits: %s", job.request_id, ", ".join(sorted(fields)))
+        log.info("job %s waits: %s", job.request_id, listed(sorted(fields)))
         return {
             "job_id": job.request_id,
             "status": "queued",
@@ -167,7 +167,7 @@ class JobService:
         """Bring a picture that came with the request onto the volume, decoded and clean; a URL is fetched later."""
         if body.image:
             folder, stem = self.kept.folder, self.kept.image_stem(request_id)
-            await in_thread(functools.partial(folder.mkdir, parents=True, exist_ok=True))
+            await in_thread(self.kept.make_folder)
             path = await self.worker.inputs.image(Source("base64", body.image, "image"), folder, stem)
             return {"reference_image_path": str(path.absolute())}
         return {"reference_image_url": body.image_url} if body.image_url else {}

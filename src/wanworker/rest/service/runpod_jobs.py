@@ -14,6 +14,7 @@ from wanworker.actions.base import Call
 from wanworker.app import Worker
 from wanworker.errors import InvalidRequest, UnknownJob
 from wanworker.jobs.runner import QueueFull
+from wanworker.rest.schemas.runpod import remarks_on
 from wanworker.serverless.handler import handle
 
 #: Answers kept for /status; RunPod keeps them for 30 minutes. The oldest go first: each may hold a video.
@@ -103,6 +104,8 @@ class RunPodJobs:
                 in_worker=True,
                 max_answer_bytes=self._worker.settings.max_answer_bytes,
             )
+            if remarks := remarks_on(body):
+                job.answer["warnings"] = [*job.answer.get("warnings", ()), *remarks]
         finally:
             job.ended = time.time()
         return job.answer

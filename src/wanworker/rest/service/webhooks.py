@@ -24,6 +24,7 @@ import aiohttp
 from yarl import URL
 
 from wanworker.errors import RequestError
+from wanworker.media.inputs.peer import checked_peer
 from wanworker.media.inputs.urls import Resolve, checked_addresses, parse_url, resolve_by_system, shown
 from wanworker.serverless.answer import strict
 
@@ -105,8 +106,10 @@ class Webhooks:
         host = url.raw_host or ""
         named = host if url.is_default_port() else f"{host}:{url.port}"
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        connector = aiohttp.TCPConnector(socket_factory=checked_peer({address}.__contains__))
+        jar = aiohttp.DummyCookieJar()
         async with (
-            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session,
+            aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar, trust_env=False) as session,
             session.post(
                 url.with_host(address),
                 data=body,

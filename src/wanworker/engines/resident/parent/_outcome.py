@@ -46,7 +46,9 @@ def error_of(outcome: protocol.Event | Died, when: str) -> WorkerError:
     if isinstance(outcome, Failed):
         return _ERRORS.get(outcome.code, EngineFailed)(outcome.message, hint=outcome.hint)
     if isinstance(outcome, Died):
-        log.warning("the render process ended with %d %s:\n%s", outcome.returncode, when, outcome.last_words)
+        log.warning("the render process ended with %d %s; its last lines:", outcome.returncode, when)
+        for line in outcome.last_words.splitlines():
+            log.warning("| %s", line)
         return _error_of_death(outcome, when)
     return EngineFailed(f"The render process stopped the job unasked {when}.")
 

@@ -117,3 +117,14 @@ def test_the_spec_stays_as_it_was() -> None:
     choose(spec, BOTH, {"loras": [STYLE]}, "/m", [])
 
     assert before == spec
+
+
+@pytest.mark.parametrize("experts", [BOTH, ("high",)])
+def test_a_bare_name_in_two_folders_is_refused_and_a_folder_tells_which(experts: Sequence[Expert]) -> None:
+    have = [f"a/{STYLE}", f"b/{STYLE}"]
+
+    assert {f"b/{STYLE}"} == {each.file for each in chosen(Lora("B\\style", None), have=have, experts=experts)[0]}
+    with pytest.raises(ModelNotFound, match=f"any of a/{STYLE}, b/{STYLE}"):
+        chosen(Lora(STYLE, None), have=have, experts=experts)
+    with pytest.raises(ModelNotFound, match="not found"):
+        chosen(Lora("c/style", None), have=have, experts=experts)

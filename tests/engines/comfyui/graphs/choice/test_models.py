@@ -29,6 +29,13 @@ def pair(*names: str, have: list[str], single_expert: bool = False) -> tuple[str
     return files.get("high_noise_model"), files.get("low_noise_model")
 
 
+def test_a_model_in_another_folder_is_not_there_and_the_one_elsewhere_is_named() -> None:
+    with pytest.raises(ModelNotFound, match=f"'other/{HIGH}' not found") as caught:
+        chosen(f"other/{HIGH}", have=[HIGH, LOW])
+
+    assert f"Nearest in diffusion_models: {HIGH}" in (caught.value.hint or "")
+
+
 def test_the_documents_files_are_taken_first() -> None:
     assert (HIGH, LOW) == pair(have=[HIGH_16, LOW_16, HIGH, LOW])
 
@@ -94,7 +101,9 @@ def test_nothing_at_all_is_said_too() -> None:
     assert "no model file" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", [HIGH, HIGH.removesuffix(".safetensors"), "i2v_high", f"other/{HIGH}", LOW, "i2v"])
+@pytest.mark.parametrize(
+    "name", [HIGH, HIGH.removesuffix(".safetensors"), "i2v_high", f"diffusion_models/{HIGH}", LOW, "i2v"]
+)
 def test_a_name_in_part_and_a_half_lead_to_the_pair(name: str) -> None:
     files, warnings = chosen(name, have=[HIGH, LOW, "wan2.2_t2v_high_noise_14B_fp16.safetensors"])
 

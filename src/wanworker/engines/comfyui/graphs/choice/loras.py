@@ -97,7 +97,7 @@ def _found(lora: Lora, finder: Finder) -> Lora:
 def _require_sibling(lora: Lora, finder: Finder) -> None:
     only = lora.high or lora.low
     if only is not None and (not (lora.high and lora.low) or lora.high == lora.low) and half_of(only) is not None:
-        finder.exactly(FOLDER, sibling_of(only))
+        finder.sibling(FOLDER, only)
 
 
 def _for_one_of_two(lora: Lora, expert: Expert, finder: Finder, warnings: list[str]) -> Chosen | None:
@@ -108,6 +108,6 @@ def _for_one_of_two(lora: Lora, expert: Expert, finder: Finder, warnings: list[s
         return None
     if half_of(named) in {None, expert}:
         return Chosen(named, expert, strength)
-    sibling = finder.exactly(FOLDER, sibling_of(named))
+    sibling = finder.sibling(FOLDER, named)
     warnings.append(f"LoRA {sibling} was used for {named}: the {expert}-noise expert renders alone.")
     return Chosen(sibling, expert, strength)

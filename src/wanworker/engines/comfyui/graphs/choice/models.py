@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wanworker.comfyui.graph.object_info import nearest
-from wanworker.comfyui.graph.object_info import resolve as resolve_name
 from wanworker.errors import InvalidRequest, ModelNotFound
-from wanworker.models.files.loras import Expert, half_of, sibling_of
+from wanworker.models.files.loras import Expert, half_of, is_pair, other_half, sibling_of
+from wanworker.weight_names import below, having, meant
 
 #: ComfyUI's folder of models -> the files in it, as its loaders name them (`sub/name.safetensors`).
 Available = Mapping[str, Sequence[str]]
@@ -128,7 +128,7 @@ def _pair(
         warnings.append(f"single_expert: {names[0]} renders all steps alone, which is not how Wan 2.2 was trained.")
         return {half: names[0]}
     other: Expert = "low" if half == "high" else "high"
-    sibling = finder.exactly("diffusion_models", sibling_of(names[0]))
+    sibling = finder.sibling("diffusion_models", names[0])
     warnings.append(f"diffusion model {sibling} was added: it is the {other}-noise half of {names[0]}.")
     return {half: names[0], other: sibling}
 
@@ -149,8 +149,8 @@ def _unnamed_pair(slots: Mapping[str, Weights], finder: Finder) -> dict[Expert, 
     """Return the best high-noise file that has its sibling, else the best of each half."""
     by_half = {weights.expert: weights for weights in slots.values() if weights.expert}
     for high in finder.family(by_half["high"]):
-        if sibling_of(high) in finder.files("diffusion_models"):
-            return {"high": high, "low": sibling_of(high)}
+        if half_of(high) and (low := other_half(high, finder.files("diffusion_models"))):
+            return {"high": high, "low": low}
     return {"high": finder.best(by_half["high"]), "low": finder.best(by_half["low"])}
 
 
@@ -187,20 +187,18 @@ class Finder:
     def named(self, folder: str, name: str) -> str:
         """Return the file that *name* means: itself, without its folder or ending, or a part of one name only."""
         files = self.files(folder)
-        found = resolve_name(name.strip(), files)
-        if found is not None:
-            return found
-        parts = sorted(file for file in files if name.strip() and name.strip().lower() in file.lower())
-        if len(parts) == 2 and sibling_of(parts[0]) == parts[1]:  # the two halves of one pair: either leads to both
-            return parts[0]
-        raise self.not_found(folder, name, parts)
+        asked = below(folder, name)
+        found = meant(asked, files) or having(asked, files)
+        if len(found) == 1 or is_pair(found):  # either half leads to both
+            return found[0]
+        raise self.not_found(folder, name, found)
 
-    def exactly(self, folder: str, name: str) -> str:
-        """Return *name* if it is there, in any case of letters. Raises ModelNotFound."""
-        for file in self.files(folder):
-            if file.lower() == name.lower():
-                return file
-        raise self.not_found(folder, name)
+    def sibling(self, folder: str, name: str) -> str:
+        """Return the other half of the pair of *name*. Raises ModelNotFound."""
+        found = other_half(name, self.files(folder))
+        if found is None:
+            raise self.not_found(folder, sibling_of(name))
+        return found
 
     def not_found(self, folder: str, name: str, could_be: Iterable[str] = ()) -> ModelNotFound:
         """Return the documented sentence, and as hint what is there and what was searched."""
@@ -214,7 +212,8 @@ class Finder:
         else:
             hint = f"In {folder} there is: {', '.join(files[:8]) or 'no model file'}."
         searched = f"Searched: {folder}, as the ComfyUI server lists it."
-        return ModelNotFound(f"Model '{name[:120]}' not found in {self._models_dir}/", hint=f"{hint} {searched}")
+        could = f": it could be any of {', '.join(parts)}" if parts else ""
+        return ModelNotFound(f"Model '{name[:120]}' not found in {self._models_dir}/{could}", hint=f"{hint} {searched}")
 
 
 def _family(weights: Weights, available: Available) -> list[str]:

@@ -1,0 +1,136 @@
+"""Give the fields of a request their documented names, at every level of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from wanworker.actions.request.json_value import check_field_count
+from wanworker.text.nearest import nearest_names
+
+#: The place of a value in a request: names of fields and numbers in lists.
+Path = tuple[str | int, ...]
+
+_NAME_CHARS = 60
+
+#: So many unknown fields are named in a warning each; the others are counted in one.
+_MOST_NAMED = 5
+
+
+class Request(BaseModel):
+    """The fields of one action, or of an object inside it. A subclass lists other names of its fields in `aliases`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    @classmethod
+    def aliases(cls) -> Mapping[str, str]:
+        """Return other name -> documented name."""
+        return {}
+
+    @classmethod
+    def field_of_text(cls) -> str | None:
+        """Return the field that an entry which is text alone fills, None where an entry must be an object."""
+        return None
+
+
+@dataclass(slots=True)
+class Named:
+    """A request's fields by their documented names, what was given twice or is unknown, and how each was spelled."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    doubled: list[str] = field(default_factory=list)
+    unknown: list[tuple[Path, list[str]]] = field(default_factory=list)
+    spelled: dict[Path, Path] = field(default_factory=dict)
+
+    def as_written(self, place: Path) -> Path:
+        """Return *place* as the caller wrote it: loras, 0, weight for the strength of the first LoRA."""
+        for depth in range(len(place), 0, -1):
+            if place[:depth] in self.spelled:
+                return (*self.spelled[place[:depth]], *place[depth:])
+        return place
+
+    def warnings(self) -> list[str]:
+        """Return a line for each field that was given twice, and about those that are unknown."""
+        lines = [_unknown(place, known) for place, known in self.unknown[:_MOST_NAMED]]
+        if (more := len(self.unknown) - _MOST_NAMED) > 0:
+            lines.append(f"{more} more unknown {'field was' if more == 1 else 'fields were'} ignored.")
+        return [*self.doubled, *lines]
+
+
+def named(model: type[Request], fields: Mapping[Any, Any], *, within: Path = ()) -> Named:
+    """
+    Return *fields* by the names of *model*, with a warning for each that it does not know or that was given twice.
+
+    *within* is where the object itself stands. Objects inside are read by the models that *model* has for them; there,
+    as everywhere, null means left out. One object where a list of them is wanted counts as a list of one.
+    """
+    found = Named()
+    found.fields = _named(model, fields, (), within, found)
+    return found
+
+
+def written(place: Path) -> str:
+    """Write a place as one does in most languages: `loras[0].high`."""
+    text = ""
+    for part in place:
+        shown = str(part)[:_NAME_CHARS]
+        text += f"[{shown}]" if isinstance(part, int) else f".{shown}" if text else shown
+    return text
+
+
+def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled: Path, found: Named) -> dict[str, Any]:
+    """Read one object; *place* is where it is by documented names, *spelled* as the caller wrote it."""
+    check_field_count(given)
+    aliases = model.aliases()
+    fields: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for key in sorted(map(str, given), key=lambda key: key in aliases):
+        name, value = aliases.get(key, key), given.get(key)
+        here = (*spelled, key)
+        if value is None and spelled:
+            continue
+        if name not in model.model_fields:
+            found.unknown.append((here, [*model.model_fields, *aliases]))
+        elif name in fields:
+            first = written((*spelled, sources[name]))
+            found.doubled.append(f"{written(here)} was ignored: {first} means the same and was given too.")
+        else:
+            sources[name] = key
+            found.spelled[(*place, name)] = here
+            fields[name] = _inside(model, name, value, (*place, name), here, found)
+    return fields
+
+
+def _inside(model: type[Request], name: str, value: Any, place: Path, spelled: Path, found: Named) -> Any:
+    """Read the objects that field *name* holds, if it holds any."""
+    entry_model = _entry_model(model.model_fields[name].annotation)
+    if entry_model is None:
+        return value
+    text_field = entry_model.field_of_text()
+    entries = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(entry, Mapping) or (text_field and isinstance(entry, str)) for entry in entries):
+        return value  # the model says what is wrong with it
+    read: list[dict[str, Any]] = []
+    for number, entry in enumerate(entries):
+        if isinstance(entry, str):
+            read.append({str(text_field): entry})
+        else:
+            read.append(_named(entry_model, entry, (*place, number), (*spelled, number), found))
+    return read
+
+
+def _entry_model(annotation: Any) -> type[Request] | None:
+    """Return the model of the objects in a list of them."""
+    for part in get_args(annotation):
+        if isinstance(part, type) and issubclass(part, Request):
+            return part
+    return None
+
+
+def _unknown(place: Path, known: list[str]) -> str:
+    near = nearest_names(str(place[-1]), known, most=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown field {written(place)!r} was ignored{hint}"

@@ -1,0 +1,111 @@
+"""Refuse a request's JSON that no engine could take: nested too deeply, too many fields, NUL, half characters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from wanworker.errors import InvalidRequest
+
+#: A graph with subgraphs in subgraphs has some thirty levels.
+MAX_DEPTH = 100
+#: A graph of 10,000 nodes has some 300,000 values.
+MAX_VALUES = 500_000
+#: The fields that an action has are a few dozen.
+MAX_FIELDS = 1000
+
+_PATH_CHARS = 200
+
+#: The way to a value: the way to what holds it, and its key or index there.
+_Way = tuple[Any, str | int] | None
+
+
+def check_json(value: object) -> None:
+    """
+    Check that every text in *value* (plain JSON values), keys included, can be written and passed on.
+
+    Raises InvalidRequest with the path of the first value that has a NUL character or a lone surrogate, or that lies
+    more than MAX_DEPTH levels deep, and for more than MAX_VALUES values in all. Works without recursion.
+    """
+    left: list[tuple[object, _Way, int]] = [(value, None, 0)]
+    count = 0
+    while left:
+        item, way, depth = left.pop()
+        if isinstance(item, str):
+            _check_text(item, way)
+        elif isinstance(item, dict | list | tuple):
+            count += len(item)
+            _check_measures(way, depth + 1, count)
+            left.extend((inner, (way, key), depth + 1) for key, inner in _inside(item, way))
+
+
+def check_field_count(fields: Mapping[Any, Any]) -> None:
+    """Raise InvalidRequest for more fields than any request has."""
+    if len(fields) > MAX_FIELDS:
+        raise InvalidRequest(
+            f"The request has {len(fields):,} fields; at most {MAX_FIELDS:,} are read.",
+            hint="Send only the fields of the action.",
+        )
+
+
+def _inside(item: dict[Any, Any] | list[Any] | tuple[Any, ...], way: _Way) -> Iterator[tuple[str | int, object]]:
+    """Yield what has to be looked at: numbers and the like are left out."""
+    if not isinstance(item, dict):
+        yield from ((at, inner) for at, inner in enumerate(item) if isinstance(inner, str | dict | list | tuple))
+        return
+    for key, inner in item.items():
+        if isinstance(key, str):
+            _check_text(key, way, is_key=True)
+        if isinstance(inner, str | dict | list | tuple):
+            yield str(key), inner
+
+
+def _check_measures(way: _Way, depth: int, count: int) -> None:
+    if depth > MAX_DEPTH:
+        name = _named(way)
+        raise InvalidRequest(
+            f"{name} is nested more than {MAX_DEPTH} levels deep; lists and objects may lie {MAX_DEPTH} deep.",
+            field=_top(way),
+        )
+    if count > MAX_VALUES:
+        raise InvalidRequest(f"The request has more than {MAX_VALUES:,} values.", hint="Send a smaller request.")
+
+
+def _check_text(text: str, way: _Way, *, is_key: bool = False) -> None:
+    where = f"A key in {_named(way)}" if is_key else _named(way)
+    if "\x00" in text:
+        raise InvalidRequest(
+            f"{where} has a NUL character (U+0000) at position {text.index(chr(0)) + 1:,}, which no engine can read.",
+            hint="Remove the character; files are sent as base64 text.",
+            field=_top(way),
+        )
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = f"U+{ord(text[error.start]):04X}"
+        raise InvalidRequest(
+            f"{where} has half a character (the lone surrogate {code}) at position {error.start + 1:,}.",
+            hint="Send whole characters: a program that cuts text may have cut one in two.",
+            field=_top(way),
+        ) from None
+
+
+def _named(way: _Way) -> str:
+    """Write the way as `workflow.3.inputs.text` or `loras[0].high`; of a long one the beginning and the end."""
+    parts = []
+    while way is not None:
+        way, key = way
+        parts.append(f"[{key}]" if isinstance(key, int) else f".{key}")
+    path = "".join(reversed(parts)).lstrip(".")
+    if len(path) > _PATH_CHARS:
+        path = f"{path[: _PATH_CHARS // 2]}...{path[-_PATH_CHARS // 4 :]}"
+    return path or "input"
+
+
+def _top(way: _Way) -> str:
+    name: str | int = "input"
+    while way is not None:
+        way, name = way
+    return str(name)[:_PATH_CHARS]

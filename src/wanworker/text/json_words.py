@@ -1,0 +1,35 @@
+"""Say in words what a JSON value is, for people who do not know Python. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+_SHOWN_CHARS = 60
+
+
+def kind_of(value: object) -> str:
+    """Return what *value* is in JSON's own words: null, a boolean, a number, a string, a list, an object."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "a string"
+    return "an object" if isinstance(value, Mapping) else "a list"
+
+
+def shown(value: object) -> str:
+    """Return *value* as a message shows it: numbers and short text as they are, of lists and objects only the kind."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return repr(value) if len(value) <= _SHOWN_CHARS else f"{value[:_SHOWN_CHARS]!r}..."
+    if isinstance(value, int | float):
+        return repr(value)[:_SHOWN_CHARS]
+    if isinstance(value, Sequence) and not value:
+        return "an empty list"
+    if isinstance(value, Mapping) and not value:
+        return "an empty object"
+    return kind_of(value)

@@ -1,0 +1,48 @@
+"""Find the names that a misspelt one may mean, in bounded time whatever the names are. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections.abc import Iterable
+
+#: Longer names are nobody's typing error: nothing is looked for.
+_NAME_CHARS = 120
+
+#: To compare two names letter by letter takes up to a millisecond: so many are compared, chosen by their pieces.
+_COMPARED = 150
+_PIECE_CHARS = 3
+_MOST_PIECES = 24
+
+
+def nearest_names(wanted: str, names: Iterable[str], *, most: int = 3, cutoff: float = 0.5) -> list[str]:
+    """
+    Return the *names* spelt most like *wanted*, best first, at most *most*.
+
+    *cutoff* is the least likeness, 0 to 1 (difflib's ratio). Upper and lower case count as different. Of very many
+    names only those that share the most pieces with *wanted* are compared; overlong names are passed over.
+    """
+    if not wanted or len(wanted) > _NAME_CHARS:
+        return []
+    candidates = [name for name in names if 0 < len(name) <= _NAME_CHARS]
+    if len(candidates) > _COMPARED:
+        candidates = _with_shared_pieces(wanted, candidates)
+    return difflib.get_close_matches(wanted, candidates, n=most, cutoff=cutoff)
+
+
+def likeness(one: str, other: str) -> float:
+    """Return how alike two names are, 0 to 1; 0 where one of them is too long to be compared."""
+    if max(len(one), len(other)) > _NAME_CHARS:
+        return 0.0
+    return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _with_shared_pieces(wanted: str, names: list[str]) -> list[str]:
+    step = max(1, len(wanted) // _MOST_PIECES)
+    starts = range(0, max(1, len(wanted) - _PIECE_CHARS + 1), step)
+    pieces = tuple(dict.fromkeys(wanted[start : start + _PIECE_CHARS] for start in starts))
+
+    def score(name: str) -> tuple[int, int]:
+        return sum(piece in name for piece in pieces), -abs(len(name) - len(wanted))
+
+    return heapq.nlargest(_COMPARED, names, key=score)

@@ -1,0 +1,53 @@
+"""
+Blot out secrets in text that people will read: logins and signatures of URLs, keys, tokens.
+
+Two ways find them: by their form, and by their value where the worker knows it (`remember`: the settings' secrets).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+BLOT = "***"
+
+#: Shorter values are words that occur anywhere.
+_LEAST_CHARS = 8
+
+#: Names of parameters and variables whose value is a secret, as URLs, forms and programs write them.
+_PARAMETER = (
+    r"(?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|hmac"
+    r"|(?:[a-z0-9]+[_-])*(?:token|key|secret|password|passwd|apikey|accesskeyid|secretaccesskey)"
+    r"|(?:aws)?accesskey(?:id)?|access[_-]?key[_-]?id|key-pair-id|policy|credentials?)"
+)
+_ASSIGNED = re.compile(rf"(?<![\w-])({_PARAMETER})=(?!\s|=)[^\s&;,'\"<>)\]}}]+", re.IGNORECASE)
+_URL_LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#@'\"<>]+@", re.IGNORECASE)
+_HEADER = re.compile(
+    r"((?:proxy-)?authorization|x-api-key|api-key|cookie)(['\"]?\s*[:=]\s*['\"]?)"
+    r"((?:bearer|basic|token|digest)\s+)?(?!(?:bearer|basic|token|digest)\b)[^\s'\"`,;]{6,}(?:[^'\"`\n]*(?=['\"]))?",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
+#: Hugging Face, RunPod, OpenAI's form, GitHub, Slack, and the key ids of AWS.
+_TOKEN = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{16,}|rp[a-z]?_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}"
+    r"|github_pat_\w{20,}|xox[abprs]-[\w-]{10,}|A[KS]IA[0-9A-Z]{16})"
+)
+
+_known: set[str] = set()
+
+
+def remember(values: Iterable[str]) -> None:
+    """Blot out *values* wherever they stand from now on, in the whole process; very short ones are passed over."""
+    _known.update(value for value in values if len(value) >= _LEAST_CHARS)
+
+
+def without_secrets(text: str) -> str:
+    """Return *text* with every secret that can be recognised replaced by `***`; names of parameters stay."""
+    for value in sorted(_known, key=len, reverse=True):
+        text = text.replace(value, BLOT)
+    text = _URL_LOGIN.sub(rf"\1{BLOT}@", text)
+    text = _HEADER.sub(rf"\1\2\3{BLOT}", text)
+    text = _BEARER.sub(rf"\1 {BLOT}", text)
+    text = _TOKEN.sub(BLOT, text)
+    return _ASSIGNED.sub(rf"\1={BLOT}", text)
