@@ -58,9 +58,18 @@ class OwnPulse:
     taken for a dead process.
     """
 
-    def __init__(self, disk: Disk, *, every_s: float, in_background: InBackground, also: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        every_s: float,
+        elapsed: Callable[[], float],
+        in_background: InBackground,
+        also: Callable[[], None],
+    ) -> None:
         self._disk = disk
         self._every_s = every_s
+        self._elapsed = elapsed
         self._in_background = in_background
         self._also = also
         self._held: dict[str, Owner] = {}
@@ -113,7 +122,7 @@ class OwnPulse:
         self._marked = {}
 
     def _touch(self, owner: Owner) -> None:
-        started = time.monotonic()
+        started = self._elapsed()
         mark = {
             "beat": secrets.token_hex(8),
             "took_s": f"{min(self._took_s, 9e5):010.3f}",
@@ -121,7 +130,7 @@ class OwnPulse:
             "token": "",
         }
         self._disk.overwrite(f"{_FOLDER}/{owner.process}", json.dumps(mark).encode())
-        self._took_s = time.monotonic() - started
+        self._took_s = self._elapsed() - started
         self._marked[owner.process] = owner
 
 
@@ -135,6 +144,9 @@ class _Seen:
     values: dict[str, object] = field(default_factory=dict)
 
     def note(self, source: str, value: object, at: float) -> None:
+        if len(self.values) > _REMEMBERED:
+            self.values.clear()
+            self.changed_at = at
         before = self.values.get(source, value)
         if value is not None and before != value:
             self.changed_at = at
@@ -175,26 +187,28 @@ class Observer:
                 self.bury(owner)
 
     def _is_silent(self, job: Job, since: float) -> bool:
-        process = job.owner.process
         with self._lock:
             if len(self._seen) > _REMEMBERED:
                 self._seen.clear()
-            seen = self._seen.setdefault(process, _Seen(since))
+            seen = self._seen.setdefault(job.owner.process, _Seen(since))
             is_due = since - seen.looked_at >= _LOOK_HOLDS_S
-        mark = self._disk.read(f"{_FOLDER}/{process}") if is_due else None
+        if is_due:
+            self._look(job.owner, seen, since)
         with self._lock:
-            if len(seen.values) > _REMEMBERED:
-                seen.values.clear()
-                seen.changed_at = since
-            if is_due:
-                seen.looked_at = since
-                seen.allowed_s = self._dead_after_s + _SLOW_BEATS * _took_s(mark)
-                seen.note("mark", mark, since)
             seen.note(f"{job.request_id}.{job.attempt}", job.heartbeat_at, since)
-            silent_s = since - seen.changed_at
+        if since - seen.changed_at > seen.allowed_s and not is_due:
+            # Nobody is called dead by an earlier look.
+            self._look(job.owner, seen, since)
+        return since - seen.changed_at > seen.allowed_s
+
+    def _look(self, owner: Owner, seen: _Seen, since: float) -> None:
+        mark = self._disk.read(f"{_FOLDER}/{owner.process}")
+        with self._lock:
+            seen.looked_at = since
+            seen.allowed_s = self._dead_after_s + _SLOW_BEATS * _took_s(mark)
+            seen.note("mark", mark, since)
             took_s = self.elapsed() - since
             seen.changed_at += took_s if took_s > _STALL_S else 0.0
-            return silent_s > seen.allowed_s
 
 
 def _took_s(mark: bytes | None) -> float:

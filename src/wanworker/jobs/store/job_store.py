@@ -66,7 +66,9 @@ class JobStore:
     ) -> None:
         disk = Disk(root, files=files)
         self._observer = Observer(disk, dead_after_s=dead_after_s, elapsed=elapsed)
-        self._pulse = OwnPulse(disk, every_s=beat_s, in_background=in_background, also=self._write_ends)
+        self._pulse = OwnPulse(
+            disk, every_s=beat_s, elapsed=elapsed, in_background=in_background, also=self._write_ends
+        )
         self._records = Records(disk, self._observer, clock=clock)
         self._index = Index(disk)
         self._claims = Claims(self._records, self._index, self._pulse, owner=owner, clock=clock, pause=pause)
