@@ -26,7 +26,10 @@ _DAY_S = 86_400
 #: A day's copy is written anew once so many more of its jobs are deleted, or this share of those that are left: what
 #: it costs grows with those.
 _DELETED = 64
-_SHARE = 16
+_SHARE = 32
+
+#: About as long is a line of the copy.
+_KEPT_BYTES = 48
 _FOLDER = "index"
 _DAY_FILE = re.compile(r"(\d{4}-\d\d-\d\d)\.jsonl")
 _ENTRY = re.compile(rb'\{"created_at":(\d+\.\d+),"request_id":"([A-Za-z0-9_-]{1,64})"\}')
@@ -91,7 +94,7 @@ class Index:
                 self._deleted.setdefault(day, set()).add(entry)
                 days.add(day)
             for day in days:
-                if len(self._deleted[day]) >= self._due.get(day, _DELETED):
+                if len(self._deleted[day]) >= _DELETED and len(self._deleted[day]) >= self._due_of(day):
                     self._compact(day)
 
     def listing(self, cursor: str | None = None) -> tuple[int, Iterator[Entry]]:
@@ -118,8 +121,7 @@ class Index:
         """Yield the entries of a day that begin before *end*: from its file as far as the copy does not reach."""
         # One open file: another process may put a newer copy in its place while we read.
         with self._disk.opened(f"{_FOLDER}/{day}.kept") as copy:
-            header = _HEADER.match(copy(0, ENTRY_BYTES + 1))
-            covered, kept_bytes = (int(header[1]), ENTRY_BYTES + int(header[2])) if header else (0, 0)
+            covered, kept_bytes = _told(copy(0, ENTRY_BYTES + 1))
             for offset, line in self._backwards(self._reading(day), covered, end, chunk_bytes):
                 # Whatever a crash or another host's append left behind a whole entry does not make it less whole.
                 if match := _ENTRY.match(line):
@@ -142,6 +144,14 @@ class Index:
             # What precedes the first newline is the end of a line that begins in the chunk before.
             end = at + max(0, chunk.find(b"\n"))
 
+    def _due_of(self, day: str) -> int:
+        """Return how many deleted jobs make a new copy worth its while."""
+        if day not in self._due:
+            covered, kept_bytes = _told(self._disk.read(f"{_FOLDER}/{day}.kept", 0, ENTRY_BYTES + 1) or b"")
+            added = max(0, self._disk.size(f"{_FOLDER}/{day}.jsonl") - covered) // ENTRY_BYTES
+            self._due[day] = (kept_bytes // _KEPT_BYTES + added) // _SHARE
+        return self._due[day]
+
     def _compact(self, day: str) -> None:
         """Write the day's copy anew without the jobs that are known to be deleted. The lock is held."""
         deleted = self._deleted[day]
@@ -159,9 +169,15 @@ class Index:
             _log.warning("the index of %s could not be made shorter: %s", day, error)
             self._due[day] = 2 * len(deleted)
             return
-        self._due[day] = max(_DELETED, len(entries) // _SHARE)
+        self._due[day] = len(entries) // _SHARE
         # A new set, since a listing may be reading the old one. The last line was not covered.
         self._deleted[day] = {entry for entry in deleted if (match := _ENTRY.match(last[1])) and _is(entry, match)}
+
+
+def _told(header: bytes) -> tuple[int, int]:
+    """Return for how many bytes of the day's file its copy stands, and the copy's own size; zeros without one."""
+    match = _HEADER.match(header)
+    return (int(match[1]), ENTRY_BYTES + int(match[2])) if match else (0, 0)
 
 
 def _kept_line(entry: Entry) -> str:
