@@ -18,6 +18,7 @@ from wanworker.engines.preload import Preloader
 from wanworker.engines.registry import EngineRegistry
 from wanworker.jobs.model import is_request_id
 from wanworker.jobs.store.job_store import JobStore
+from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import InputReader
 from wanworker.process.age import age_s
 from wanworker.render import Renderer
@@ -92,6 +93,7 @@ class Worker:
         await self.facts.close()
         await self.preloader.close()
         await self.registry.close()
+        await in_thread(self.store.close)
 
     def recover_once(self) -> None:
         """Mark the jobs that an earlier process of this door left RUNNING; not at import, which FlashBoot freezes."""

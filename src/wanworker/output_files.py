@@ -13,7 +13,7 @@ from wanworker.deadline import Deadline
 from wanworker.engines.base import Engine, GraphEngine, Rendered, Report
 from wanworker.errors import EngineUnavailable, InvalidRequest, NoOutput
 from wanworker.jobs.model import Output
-from wanworker.media.disk import in_thread
+from wanworker.media.disk import full_disk_reported, in_thread
 from wanworker.media.outputs.file_facts import file_facts
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import probe
@@ -86,17 +86,21 @@ async def render_to_files(
     """
     Let *engine* make what *spec* says and return its word with the verified outputs in their places.
 
-    Raises EngineError, NoOutput among them; whatever happens, nothing half-made stays in the output folder.
+    Raises EngineError, NoOutput and DiskFull among them; whatever happens, nothing half-made stays in the output
+    folder, as far as the disk lets it be removed.
     """
     try:
-        if isinstance(spec, GraphSpec):
-            return await _run_graph(engine, spec, place, work_dir, report, deadline)
-        async with deadline.scope():
-            rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report)
-        facts = await _verified(place.part, spec)
-        return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
+        with full_disk_reported(f"the output in {place.out_dir}"):
+            if isinstance(spec, GraphSpec):
+                return await _run_graph(engine, spec, place, work_dir, report, deadline)
+            async with deadline.scope():
+                rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report)
+            facts = await _verified(place.part, spec)
+            return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
     finally:
-        _remove(place.part)
+        # A disk that is read-only by now keeps the half file; the reason for that is on its way to the caller.
+        with contextlib.suppress(OSError):
+            _remove(place.part)
 
 
 async def _run_graph(

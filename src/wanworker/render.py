@@ -19,7 +19,7 @@ from wanworker.errors import DiskFull, RequestIdReused, UnknownJob
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.media.disk import in_thread
+from wanworker.media.disk import full_disk_reported, in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
 from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
 from wanworker.progress import Progress
@@ -142,7 +142,10 @@ class Renderer:
     async def _render_now(self, order: RenderRequest, deadline: Deadline, report: Report) -> Job | None:
         """Prepare, claim and render; None when another worker claimed the job in between."""
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="wanworker-") as scratch:
+        with (
+            full_disk_reported("the files of this job"),
+            tempfile.TemporaryDirectory(prefix="wanworker-", ignore_cleanup_errors=True) as scratch,
+        ):
             work_dir = Path(scratch)
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)

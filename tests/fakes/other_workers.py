@@ -6,14 +6,14 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wanworker.jobs._owner import Owner
-from wanworker.jobs.store.job_store import JobRequest
+from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.settings import child_environment
 
 _tokens = itertools.count(1)
@@ -35,6 +35,35 @@ class Clock:
 def elsewhere() -> Owner:
     """Describe a process on another machine, of which only the heartbeat can be seen from here."""
     return Owner(f"token-{next(_tokens)}", "another-host another-boot", "pid:[1]", 7, "12345")
+
+
+def killed() -> Owner:
+    """Describe a process of this host that is no more."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    here = Owner.of_this_process()
+    return Owner(f"token-{next(_tokens)}", here.host, here.pid_namespace, process.pid, "1")
+
+
+class Beats:
+    """What a store does in its background, done when a test says so."""
+
+    def __init__(self) -> None:
+        self._beats: list[Callable[[], bool]] = []
+
+    def __call__(self, beat: Callable[[], bool], _every_s: float) -> None:
+        self._beats.append(beat)
+
+    def beat(self) -> bool:
+        """Beat once; False when the store has nothing to beat for any more."""
+        return self._beats[-1]()
+
+
+def on_another_host(root: Path, clock: Clock | None = None, **arguments: Any) -> JobStore:
+    """Return the store of such a process. Its time is *clock*'s, and its mark beats at a claim and never again."""
+    clock = clock or Clock()
+    fixed = {"owner": elsewhere, "clock": clock, "elapsed": clock, "in_background": lambda _beat, _every_s: None}
+    return JobStore(root, **{**fixed, **arguments})
 
 
 def request(request_id: str = "job-1", **fields: Any) -> JobRequest:

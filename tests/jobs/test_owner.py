@@ -22,7 +22,7 @@ def start_of(pid: int) -> str:
 
 
 def test_this_process_lives() -> None:
-    assert not Owner.of_this_process().has_died()
+    assert Owner.of_this_process().lives() is True
 
 
 def test_every_attempt_has_its_own_token() -> None:
@@ -30,30 +30,31 @@ def test_every_attempt_has_its_own_token() -> None:
 
     assert one.token != other.token
     assert dataclasses.replace(one, token=other.token) == other
+    assert one.process == other.process != elsewhere().process
 
 
 def test_a_process_that_ended_has_died() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
 
-    assert of(child.pid, "12345").has_died()
+    assert of(child.pid, "12345").lives() is False
 
 
 def test_nothing_is_known_of_a_process_elsewhere() -> None:
-    assert not elsewhere().has_died()
+    assert elsewhere().lives() is None
 
 
 @pytest.mark.parametrize("field", ["host", "pid_namespace"])
 def test_a_number_of_another_host_or_namespace_says_nothing(field: str) -> None:
     gone = dataclasses.replace(of(2**22 + 1, "1"), **{field: "another"})
 
-    assert not gone.has_died()
+    assert gone.lives() is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when a process started")
 def test_a_pid_that_came_round_again_is_another_process() -> None:
-    assert not of(os.getpid(), start_of(os.getpid())).has_died()
-    assert of(os.getpid(), "1").has_died()
+    assert of(os.getpid(), start_of(os.getpid())).lives() is True
+    assert of(os.getpid(), "1").lives() is False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a zombie from a process")
@@ -63,7 +64,7 @@ def test_a_zombie_has_died() -> None:
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
-        assert of(child.pid, start).has_died()
+        assert of(child.pid, start).lives() is False
 
 
 def test_a_name_with_parentheses_does_not_confuse_the_start_time(tmp_path: Path) -> None:
@@ -80,9 +81,9 @@ def test_without_proc_a_process_is_known_by_its_number_alone(tmp_path: Path) -> 
     child.wait()
 
     assert (owner.process_start, owner.pid_namespace) == ("", "")
-    assert not owner.has_died(tmp_path / "none")
-    assert dataclasses.replace(owner, pid=child.pid).has_died(tmp_path / "none")
+    assert owner.lives(tmp_path / "none") is None
+    assert dataclasses.replace(owner, pid=child.pid).lives(tmp_path / "none") is False
 
 
 def test_a_number_that_no_process_can_have_is_dead() -> None:
-    assert of(2**70, "1").has_died()
+    assert of(2**70, "1").lives() is False

@@ -2,15 +2,19 @@
 
 import asyncio
 import dataclasses
+import threading
 
 import pytest
 
 from fakes.other_workers import request
+from fakes.volumes import Volume
 from wanworker.errors import EngineFailed, EngineTimeout, RequestIdReused, UnknownJob
-from wanworker.jobs.model import JobStatus
+from wanworker.jobs.model import JobError, JobStatus
 from wanworker.jobs.runner import QueueFull, Runner
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.progress import Progress
+
+INTERRUPTED = JobError("INTERRUPTED", "interrupted", "")
 
 
 class Renders:
@@ -57,7 +61,7 @@ def ended():
 
 @pytest.fixture
 async def runner(store, renders, ended):
-    made = Runner(store, renders, limit=3, on_end=lambda *what: ended.append(what), heartbeat_s=0.01)
+    made = Runner(store, renders, limit=3, on_end=lambda *what: ended.append(what), look_s=0.01)
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
@@ -165,14 +169,38 @@ async def test_progress_never_falls_and_wakes_who_waits(runner, renders, store):
     assert (50.0, "decoding") == (live.percent, live.progress.stage)
 
 
-async def test_a_job_that_waits_stays_alive_by_heartbeats(runner, renders, store):
+async def test_a_waiting_job_that_another_host_gave_up_leaves_the_queue_and_is_not_called_deleted(
+    runner, renders, store, ended, settings
+):
     renders.go_on.clear()
     await runner.submit(request("renders"))
     await renders.began.wait()
     await runner.submit(request("waits"))
-    before = store.find("waits").heartbeat_at
+    store.update(store.find("waits"), status=JobStatus.ERROR, error=INTERRUPTED)
+    await until(lambda: runner.find("waits") is None)
 
-    await until(lambda: store.find("waits").heartbeat_at > before)
+    assert [] == ended
+    assert await runner.resume(request("waits"))
+    assert 2 == store.find("waits").attempt
+
+
+async def test_a_submission_that_is_called_off_in_mid_claim_leaves_no_job_that_nobody_ends(settings, renders):
+    claiming, go_on = threading.Event(), threading.Event()
+
+    def hold(call):
+        if call == "append":
+            claiming.set()
+            assert go_on.wait(10)
+
+    store = JobStore(settings.jobs_dir, files=Volume(hold))
+    submitting = asyncio.create_task(Runner(store, renders, limit=3).submit(request("a")))
+    await asyncio.to_thread(claiming.wait, 10)
+    submitting.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await submitting
+
+    assert JobStatus.CANCELLED is store.find("a").status
 
 
 async def test_a_job_that_another_process_deleted_leaves_the_queue(runner, renders, store, ended):

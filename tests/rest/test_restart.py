@@ -1,7 +1,6 @@
 """What a restart finds: finished jobs, jobs that were being rendered, and jobs that waited."""
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -11,8 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from fakes.other_workers import Clock
-from wanworker.jobs._owner import Owner
+from fakes.other_workers import Clock, elsewhere, killed
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
@@ -21,20 +19,11 @@ from wanworker.rest.service.recovery import JobRecovery
 from wanworker.rest.service.webhooks import Webhooks
 from wanworker.settings import child_environment
 
-HERE = Owner.of_this_process()
 
-
-def dead():
-    """Describe a process of this machine that is no more."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    return Owner(os.urandom(8).hex(), HERE.host, HERE.pid_namespace, process.pid, "1")
-
-
-def leave(root, request_id, *, status, at, owner=dead, url=None, started=False):
+def leave(root, request_id, *, status, at, owner=killed, url=None, started=False):
     """Leave a job and its kept request behind, as a process does that was killed."""
     clock = Clock(now=at)
-    store = JobStore(root, clock=clock, owner=owner)
+    store = JobStore(root, clock=clock, owner=owner, in_background=lambda _beat, _every_s: None)
     job = store.claim(JobRequest(request_id, "rest", f"hash-{request_id}", prompt="a cat"), queued=not started).job
     if status.is_terminal:
         store.update(job, status=status)
@@ -75,14 +64,14 @@ async def test_a_job_that_was_being_rendered_is_marked_and_not_rendered_again(se
 
 
 async def test_a_job_of_another_living_process_is_left_alone_until_that_ends(settings):
-    kept = leave(settings.jobs_dir, "theirs", status=JobStatus.QUEUED, at=1e9, owner=lambda: HERE)
+    kept = leave(settings.jobs_dir, "theirs", status=JobStatus.QUEUED, at=1e9, owner=elsewhere)
     clock = Clock(now=1e9)
-    store = JobStore(settings.jobs_dir, clock=clock)
+    store = JobStore(settings.jobs_dir, clock=clock, elapsed=clock)
     recovery = JobRecovery(store, kept, Webhooks(secret=None), lambda _request_id, _job: None)
     runner = Runner(store, _never, limit=1)
     await recovery.take_up(runner)
     before = runner.find("theirs")
-    clock.now += 31  # their heartbeat is too old now
+    clock.now += 31  # their mark has not changed since
     await recovery.take_up(runner)
 
     assert None is before

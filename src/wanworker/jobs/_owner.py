@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import secrets
@@ -38,14 +39,24 @@ class Owner:
         pid = os.getpid()
         return cls(secrets.token_hex(8), _host(proc), _pid_namespace(proc), pid, _process_start(pid, proc))
 
-    def has_died(self, proc: Path = _PROC) -> bool:
-        """Say whether this process is surely gone: it lived where the caller lives, and is there no more."""
+    @property
+    def process(self) -> str:
+        """Name the process, whichever of its attempts this is: 32 hex digits, safe as a file's name."""
+        told = "\n".join((self.host, self.pid_namespace, str(self.pid), self.process_start))
+        return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:32]
+
+    def lives(self, proc: Path = _PROC) -> bool | None:
+        """
+        Ask the system whether this process runs; None where the system cannot tell.
+
+        It cannot for a process of another host or pid namespace, nor for a pid in use where nothing says since when.
+        """
         if (self.host, self.pid_namespace) != (_host(proc), _pid_namespace(proc)):
-            return False
+            return None
         if not _answers_signals(self.pid):
-            return True
+            return False
         start = _process_start(self.pid, proc)
-        return bool(self.process_start and start) and start != self.process_start
+        return start == self.process_start if self.process_start and start else None
 
 
 def _host(proc: Path) -> str:

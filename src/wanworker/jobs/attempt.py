@@ -36,7 +36,11 @@ class Attempt:
         self._report(progress)
 
     def complete(self, **result: Unpack[JobChanges]) -> Job:
-        """Write the job COMPLETED with its *result* and return it. Raises Interrupted when it is no longer ours."""
+        """
+        Write the job COMPLETED with its *result* and return it. Raises Interrupted when it is no longer ours.
+
+        A disk that does not take it changes nothing for the caller: the store keeps it and writes it later.
+        """
         result["status"] = JobStatus.COMPLETED
         result["progress"] = {**self._latest.to_json(), "progress": 100.0, "stage": "done", "eta_s": 0.0}
         return self._store.update(self.job, **result)
@@ -89,5 +93,5 @@ class Attempt:
     def _end(self, status: JobStatus, error: JobError) -> None:
         try:
             self._store.update(self.job, status=status, error=error, progress=self._latest.to_json())
-        except WorkerError as failure:
+        except Interrupted as failure:
             log.warning("the end of the job (%s) was not recorded: %s", status.value, failure)

@@ -23,6 +23,10 @@ SCHEMA = 1
 #: As much of a prompt as is kept; also the longest that a request may have.
 PROMPT_CHARS = 10_000
 
+#: A waiting job's record names a heartbeat so far ahead. Its owner is judged by its mark; workers of before there were
+#: marks judge by the record alone, and would call a long queue dead.
+_WAITING_S = 86_400.0
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -164,7 +168,7 @@ class Job:
             raise ValueError(f"Job {self.request_id} is {self.status.value} and cannot become {after.value}.")
         job = replace(self, **changes)
         if not self.status.is_terminal:
-            job = replace(job, heartbeat_at=now)
+            job = replace(job, heartbeat_at=heartbeat(after, now))
         if after is JobStatus.RUNNING and self.started_at is None:
             job = replace(job, started_at=now)
         if after.is_terminal and not self.status.is_terminal:
@@ -190,6 +194,11 @@ class Job:
         except ValidationError as error:
             places = ", ".join(".".join(str(part) for part in item["loc"]) or item["type"] for item in error.errors())
             raise ValueError(f"No record of a job: {places}.") from error
+
+
+def heartbeat(status: JobStatus, now: float) -> float:
+    """Return the `heartbeat_at` of a record that is written at *now*."""
+    return now + _WAITING_S if status is JobStatus.QUEUED else now
 
 
 @functools.cache

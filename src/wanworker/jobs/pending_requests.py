@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.jobs.model import is_request_id
-from wanworker.jobs.store.disk import Disk
+from wanworker.jobs.store.disk import Disk, FileCalls
 
 _log = logging.getLogger(__name__)
 
@@ -23,9 +23,9 @@ class PendingRequests:
     blocking; they raise DiskFull and EngineUnavailable.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, files: FileCalls | None = None) -> None:
         self.folder = folder
-        self._disk = Disk(folder)
+        self._disk = Disk(folder, files=files)
 
     def make_folder(self) -> None:
         """Make the folder, for a job's picture that comes before its request."""

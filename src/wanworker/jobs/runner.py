@@ -12,7 +12,7 @@ from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
 from wanworker.jobs.model import Job, JobError, JobStatus
-from wanworker.jobs.store.job_store import JobRequest, JobStore
+from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.progress import Progress
 
@@ -73,7 +73,8 @@ class Runner:
     Hold at most *limit* waiting jobs and let *render* have them one by one.
 
     *on_end* hears of every job that ended here, with its last record (None: it was deleted); it must not block.
-    QUEUED records get a heartbeat every *heartbeat_s*, or another host would take them for given up.
+    Those that wait need no heartbeat: the store's mark of this process speaks for them all. Every *look_s* one look
+    tells which of them other processes took away.
     """
 
     def __init__(
@@ -83,13 +84,13 @@ class Runner:
         *,
         limit: int,
         on_end: Callable[[str, Job | None], None] = lambda _request_id, _job: None,
-        heartbeat_s: float = 10.0,
+        look_s: float = 10.0,
     ) -> None:
         self._store = store
         self._render = render
         self._limit = limit
         self._on_end = on_end
-        self._heartbeat_s = heartbeat_s
+        self._look_s = look_s
         self._live: dict[str, ActiveJob] = {}
         self._coming = 0
         self._news = asyncio.Event()
@@ -130,17 +131,28 @@ class Runner:
         self.check_room()
         self._coming += 1
         try:
-            claim = await in_thread(self._store.claim, request, queued=True)
-            if claim.is_ours:
-                self.adopt(claim.job)
+            return (await self._claimed(request, _CANCELLED)).job
         finally:
             self._coming -= 1
-        return claim.job
 
-    def adopt(self, job: Job) -> None:
-        """Let a QUEUED job that this process claimed wait for its turn, however many wait already."""
-        self._live[job.request_id] = ActiveJob(job)
-        self._news.set()
+    async def resume(self, request: JobRequest) -> bool:
+        """Let a job that another process left wait here, however many wait already; False if it is taken."""
+        return (await self._claimed(request, _STOPPED)).is_ours
+
+    async def _claimed(self, request: JobRequest, called_off: JobError) -> Claim:
+        claimed: list[Claim] = []
+        try:
+            await in_thread(lambda: claimed.append(self._store.claim(request, queued=True)))
+        except asyncio.CancelledError:
+            # The thread has ended by now. What it claimed nobody else would end: its owner lives.
+            for claim in claimed:
+                if claim.is_ours:
+                    await self._ended(claim.job, JobStatus.CANCELLED, called_off)
+            raise
+        if claimed[0].is_ours:
+            self._live[request.request_id] = ActiveJob(claimed[0].job)
+            self._news.set()
+        return claimed[0]
 
     async def cancel(self, request_id: str) -> bool:
         """Call a job off and return once nothing of it runs any more; False if it is not here."""
@@ -160,7 +172,7 @@ class Runner:
         Render what is submitted until cancelled. The render in progress is stopped then, and it and those that wait
         are recorded as CANCELLED, so that whoever comes next need not wait for silence to take them up.
         """
-        beating = asyncio.create_task(self._beat())
+        looking = asyncio.create_task(self._look_around())
         try:
             while True:
                 live = next(iter(self._live.values()), None)
@@ -170,8 +182,8 @@ class Runner:
                 else:
                     await self._turn(live)
         finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
             for live in list(self._live.values()):
                 await self._ended(live.job, JobStatus.CANCELLED, _STOPPED)
 
@@ -229,21 +241,33 @@ class Runner:
         for live in self._live.values():
             live.touch()
 
-    async def _beat(self) -> None:
+    async def _look_around(self) -> None:
+        """Drop what other processes took away while it waited. A render hears of that from its own heartbeat."""
         while True:
-            await asyncio.sleep(self._heartbeat_s)
-            for live in list(self._live.values()):
-                await self._beat_once(live)
+            await asyncio.sleep(self._look_s)
+            waiting = [live.job for live in self._live.values() if not live.is_rendering]
+            try:
+                for job in await in_thread(self._store.lost, waiting):
+                    await self._drop(job.request_id)
+            except WorkerError as error:
+                log.warning("the waiting jobs could not be looked at: %s", error)
 
-    async def _beat_once(self, live: ActiveJob) -> None:
+    async def _drop(self, request_id: str) -> None:
+        """Forget a waiting job: for good if it was deleted, else until whoever looks at kept requests takes it up."""
         try:
-            await in_thread(self._store.heartbeat, live.job)
-        except Interrupted:
-            # Another process on the volume deleted it. A render hears of that from its own heartbeat.
-            if not live.is_rendering and live.job.request_id in self._live:
-                self._leave(live, None)
-        except WorkerError as error:
-            log.warning("heartbeat not written: %s", error)
+            await in_thread(self._store.find, request_id)
+            is_deleted = False
+        except UnknownJob:
+            is_deleted = True
+        live = self._live.get(request_id)
+        if live is None or live.is_rendering:
+            return
+        if is_deleted:
+            self._leave(live, None)
+        else:
+            del self._live[request_id]
+            live.ended.set()
+            live.touch()
 
     def _retry_after_s(self) -> int:
         """Return when the job that renders may be done, in whole seconds: a place in the queue is free then."""

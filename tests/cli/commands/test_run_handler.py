@@ -109,7 +109,7 @@ def test_stopping_it_stops_the_handler_first(tmp_path: Path, number: int, expect
     (job,) = JobStore(tmp_path / "out" / "jobs").recent().jobs
     assert expected == process.returncode
     assert JobStatus.CANCELLED is job.status
-    assert job.owner.has_died()
+    assert job.owner.lives() is False
 
 
 def test_what_nohup_and_a_background_job_ignore_stays_ignored_and_sigterm_stops_it_all_the_same(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def ended(*stderr: str, code: int = 1) -> Exit:
             EngineUnavailable,
             "cannot read the weights",
         ),
-        (ended("OSError: [Errno 28] No space left on device"), DiskFull, "could not write while sampling"),
+        (ended("OSError: [Errno 28] No space left on device"), DiskFull, "full: generate.py could not write"),
+        (ended("OSError: [Errno 30] Read-only file system: '/o'"), DiskFull, "The disk is read-only: generate.py"),
         (
             ended("usage: generate.py [-h]", "generate.py: error: argument --size: invalid choice: '1*1'", code=2),
             EngineFailed,

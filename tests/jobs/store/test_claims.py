@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from fakes.other_workers import Clock, claimants, elsewhere, request
+from fakes.other_workers import Clock, claimants, elsewhere, killed, on_another_host, request
 from wanworker.errors import Interrupted, InvalidRequest, RequestIdReused, UnknownJob
 from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import PROMPT_CHARS, Job, JobStatus
@@ -15,8 +14,7 @@ from wanworker.jobs.store.job_store import JobStore
 ENDINGS = [JobStatus.ERROR, JobStatus.TIMEOUT, JobStatus.NO_OUTPUT, JobStatus.CANCELLED]
 
 
-def worker(root: Path, **arguments: object) -> JobStore:
-    return JobStore(root, **{"owner": elsewhere, "clock": Clock(), **arguments})  # type: ignore[arg-type]
+worker = on_another_host
 
 
 def running(root: Path) -> list[str]:
@@ -96,6 +94,7 @@ def test_an_interrupted_job_is_rendered_again_and_the_first_attempt_is_refused(t
     clock = Clock()
     first_worker, second_worker = worker(tmp_path), worker(tmp_path, clock=clock)
     first = first_worker.claim(request()).job
+    second_worker.find("job-1")
     clock.now += 31
     second = second_worker.claim(request())
 
@@ -211,9 +210,9 @@ def test_of_eight_processes_that_claim_at_once_exactly_one_gets_each_job(tmp_pat
 
 def test_of_eight_processes_that_find_a_job_interrupted_exactly_one_renders_it_again(tmp_path: Path) -> None:
     ids = [f"job-{number}" for number in range(25)]
-    long_ago = JobStore(tmp_path, owner=elsewhere, clock=lambda: time.time() - 60)
+    gone = worker(tmp_path, owner=killed)
     for request_id in ids:
-        long_ago.claim(request(request_id))
+        gone.claim(request(request_id))
     with claimants(tmp_path, ids, 8) as processes:
         for process in processes:
             process.go()

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from wanworker.errors import DiskFull, EngineUnavailable
-from wanworker.jobs.store.disk import Disk, write_durably
+from wanworker.jobs.store.disk import Disk, FileCalls
 
 
-def fails_halfway(error_number: int) -> object:
-    def write(path: Path, data: bytes) -> None:
-        path.write_bytes(data[: len(data) // 2])
-        raise OSError(error_number, os.strerror(error_number))
+class FailsHalfway(FileCalls):
+    """A volume on which no file becomes whole."""
 
-    return write
+    def __init__(self, error_number: int) -> None:
+        self._error_number = error_number
+
+    def write(self, path: Path, data: bytes) -> None:
+        super().write(path, data[: len(data) // 2])
+        raise OSError(self._error_number, os.strerror(self._error_number))
 
 
 def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path: Path) -> None:
@@ -38,11 +41,27 @@ def test_a_replacement_that_is_no_longer_right_is_dropped(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_a_file_is_whole_when_it_is_put_on_the_disk(tmp_path: Path) -> None:
-    synced: list[int] = []
-    write_durably(tmp_path / "x", b"x" * 50, fsync=lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+def test_a_file_is_whole_before_it_gets_its_name(tmp_path: Path) -> None:
+    sizes: list[int] = []
 
-    assert synced == [50]
+    class Watched(FileCalls):
+        def rename(self, source: Path, target: Path) -> None:
+            sizes.append(source.stat().st_size)
+            super().rename(source, target)
+
+    Disk(tmp_path, files=Watched()).replace("x", b"x" * 50)
+
+    assert sizes == [50]
+
+
+def test_several_reads_of_an_open_file_are_of_one_file(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.replace("x", b"0123")
+
+    with disk.opened("x") as read, disk.opened("none") as nothing:
+        disk.replace("x", b"abcdefgh")
+
+        assert (read(1, 2), read(0, 99), nothing(0, 9)) == (b"12", b"0123", b"")
 
 
 def test_nothing_comes_between_the_last_look_of_a_thread_and_its_rename(tmp_path: Path) -> None:
@@ -61,12 +80,19 @@ def test_nothing_comes_between_the_last_look_of_a_thread_and_its_rename(tmp_path
     assert disk.read("x.json") == b"other"
 
 
-@pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_one(tmp_path: Path, error_number: int) -> None:
+@pytest.mark.parametrize(
+    ("error_number", "reason"),
+    [
+        (errno.ENOSPC, "No space left for the job records in .*: the disk is full"),
+        (errno.EDQUOT, "No space left for the job records in .*: the disk quota is used up"),
+        (errno.EROFS, "Cannot write the job records in .*: the disk is read-only"),
+    ],
+)
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_one(tmp_path: Path, error_number: int, reason: str) -> None:
     Disk(tmp_path).replace("x.json", b"one")
-    full = Disk(tmp_path, write=fails_halfway(error_number))
+    full = Disk(tmp_path, files=FailsHalfway(error_number))
 
-    with pytest.raises(DiskFull, match="No space is left for the job records"):
+    with pytest.raises(DiskFull, match=reason):
         full.replace("x.json", b"two")
 
     assert full.read("x.json") == b"one"
@@ -74,7 +100,7 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_one(tmp_path: Path, e
 
 
 def test_other_failures_name_the_folder_and_the_reason(tmp_path: Path) -> None:
-    broken = Disk(tmp_path, write=fails_halfway(errno.EIO))
+    broken = Disk(tmp_path, files=FailsHalfway(errno.EIO))
 
     with pytest.raises(EngineUnavailable, match=r"cannot be read or written: Input/output error") as caught:
         broken.replace("x.json", b"two")

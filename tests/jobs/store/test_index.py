@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
 
 import pytest
 
 from fakes.other_workers import MIDNIGHT, elsewhere
+from fakes.volumes import Refusals, Volume
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store._index import ENTRY_BYTES, Index
@@ -173,3 +175,102 @@ def test_a_cursor_beyond_the_end_starts_at_the_end(tmp_path: Path) -> None:
     index.add(dataclasses.replace(job("a")))
 
     assert ids(index, "2026-11-21.999999999") == ["a"]
+
+
+def filled(root: Path, count: int) -> list[Job]:
+    """Enter *count* jobs of one day, and return them."""
+    jobs = [job(f"job-{number}", MIDNIGHT + number) for number in range(count)]
+    for each in jobs:
+        Index(Disk(root)).add(each)
+    return jobs
+
+
+def test_a_day_forgets_its_deleted_jobs_and_cursors_hold(tmp_path: Path) -> None:
+    index = Index(Disk(tmp_path))
+    jobs = filled(tmp_path, 1000)
+    cursors = {entry.request_id: entry.cursor for entry in index.listing()[1]}
+    for each in jobs[:200] + jobs[300:900]:
+        index.forget(each, now=MIDNIGHT)
+    index.add(job("new", MIDNIGHT + 5000))
+    left = ["new", *(f"job-{number}" for number in (*range(999, 899, -1), *range(299, 199, -1)))]
+    fresh = Index(Disk(tmp_path))
+
+    assert ids(index) == left
+    assert (fresh.listing()[0], [name for name in ids(fresh) if name in left]) == (201, left)
+    assert len(ids(fresh)) < len(left) + 64
+    for name in ("job-950", "job-900", "job-899", "job-250", "job-199"):
+        found = ids(index, cursors[name])
+        assert found == [later for later in left[1:] if int(later[4:]) < int(name[4:])]
+
+
+def test_what_two_processes_delete_is_forgotten_by_both(tmp_path: Path) -> None:
+    one, other = Index(Disk(tmp_path)), Index(Disk(tmp_path))
+    jobs = filled(tmp_path, 600)
+    for number, each in enumerate(jobs[:500]):
+        (one if number % 2 else other).forget(each, now=MIDNIGHT)
+    left = [f"job-{number}" for number in range(599, 499, -1)]
+    third = Index(Disk(tmp_path))
+    gone = [entry for entry in third.listing()[1] if entry.request_id not in left]
+    third.pass_over(gone)
+
+    for index in (one, other, third):
+        assert [name for name in ids(index) if name in left] == left
+    assert ids(third) == left
+
+
+def test_an_entry_that_comes_while_the_copy_is_made_is_not_lost(tmp_path: Path) -> None:
+    added: list[str] = []
+
+    def add(call: str) -> None:
+        if call == "rename":
+            added.append(f"new-{len(added)}")
+            Index(Disk(tmp_path)).add(job(added[-1], MIDNIGHT + 5000))
+
+    index = Index(Disk(tmp_path, files=Volume(add)))
+    for each in filled(tmp_path, 300)[:280]:
+        index.forget(each, now=MIDNIGHT)
+
+    assert len(added) > 1
+    assert ids(index) == added[::-1] + [f"job-{number}" for number in range(299, 279, -1)]
+
+
+@pytest.mark.parametrize("call", ["write", "rename"])
+def test_a_copy_that_cannot_be_made_loses_nothing(tmp_path: Path, call: str, caplog: pytest.LogCaptureFixture) -> None:
+    volume = Refusals()
+    volume.refuse(errno.ENOSPC, call)
+    index = Index(Disk(tmp_path, files=Volume(volume)))
+    for each in filled(tmp_path, 300)[:200]:
+        index.forget(each, now=MIDNIGHT)
+
+    assert "could not be made shorter" in caplog.text
+    assert ids(index) == [f"job-{number}" for number in range(299, 199, -1)]
+    assert set(ids(Index(Disk(tmp_path)))) == {f"job-{number}" for number in range(300)}
+
+
+@pytest.mark.parametrize("text", [b"", b"\n12", b"\n99999 bytes\n", b"\0" * 500])
+def test_a_damaged_copy_is_passed_over(tmp_path: Path, text: bytes) -> None:
+    filled(tmp_path, 3)
+    day_file(tmp_path).with_suffix(".kept").write_bytes(text)
+
+    assert ids(Index(Disk(tmp_path))) == ["job-2", "job-1", "job-0"]
+
+
+def test_a_day_that_is_over_takes_its_copy_along(tmp_path: Path) -> None:
+    index = Index(Disk(tmp_path))
+    for each in filled(tmp_path, 200):
+        index.forget(each, now=MIDNIGHT + 3 * DAY_S)
+
+    assert list((tmp_path / "index").iterdir()) == []
+
+
+def test_an_entry_cut_off_at_the_end_of_the_day_stays_out_of_the_copy(tmp_path: Path) -> None:
+    """Its line may still be on its way from another host."""
+    index = Index(Disk(tmp_path))
+    jobs = filled(tmp_path, 100)
+    whole = day_file(tmp_path).read_bytes()
+    day_file(tmp_path).write_bytes(whole[:-100])
+    for each in jobs[:64]:
+        index.forget(each, now=MIDNIGHT)
+    day_file(tmp_path).write_bytes(whole)
+
+    assert ids(index) == [f"job-{number}" for number in range(99, 63, -1)]

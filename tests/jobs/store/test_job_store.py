@@ -1,29 +1,23 @@
 from __future__ import annotations
 
 import errno
-import os
 import runpy
 import threading
 from pathlib import Path
 
 import pytest
 
-from fakes.other_workers import Clock, claimants, elsewhere, request
+from fakes.other_workers import Clock, claimants, elsewhere, on_another_host, request
+from fakes.volumes import Refusals, Volume
 from wanworker.errors import DiskFull, EngineUnavailable, Interrupted, InvalidRequest, UnknownJob
 from wanworker.jobs.model import Job, JobError, JobStatus, Output
-from wanworker.jobs.store.disk import write_durably
 from wanworker.jobs.store.job_store import PAGE_LIMIT, JobStore
 
 OUTPUT = Output("/out/job-1.mp4", "video", "video/mp4", 7, "ab", 64, 48, 16.0, 17, 1.06, "h264")
 BENCH = Path(__file__).parents[3] / "bench" / "store.py"
 
 
-def worker(root: Path, clock: Clock | None = None) -> JobStore:
-    return JobStore(root, owner=elsewhere, clock=clock or Clock())
-
-
-def disk_full(path: Path, data: bytes) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+worker = on_another_host
 
 
 def fill(store: JobStore, clock: Clock, count: int) -> list[str]:
@@ -122,6 +116,7 @@ def test_the_job_of_a_worker_elsewhere_is_interrupted_after_thirty_seconds(tmp_p
     clock = Clock()
     store = worker(tmp_path, clock)
     store.claim(request())
+    store.find("job-1")
     clock.now += 30
     assert store.find("job-1").status is JobStatus.RUNNING
 
@@ -141,11 +136,11 @@ def test_a_heartbeat_keeps_a_job_alive(tmp_path: Path) -> None:
     clock = Clock()
     store = worker(tmp_path, clock)
     job = store.claim(request()).job
+    looks = worker(tmp_path, clock)
     for _ in range(20):
         clock.now += 25
         job = store.heartbeat(job)
-
-    assert worker(tmp_path, clock).find("job-1").status is JobStatus.RUNNING
+        assert looks.find("job-1").status is JobStatus.RUNNING
 
 
 def test_a_heartbeat_without_progress_keeps_the_last_one(tmp_path: Path) -> None:
@@ -170,8 +165,10 @@ def test_a_worker_that_was_given_up_learns_it_at_its_next_write(tmp_path: Path) 
     clock = Clock()
     store = worker(tmp_path, clock)
     job = store.claim(request()).job
+    other = worker(tmp_path, clock)
+    other.find("job-1")
     clock.now += 31
-    interrupted = worker(tmp_path, clock).find("job-1")
+    interrupted = other.find("job-1")
 
     with pytest.raises(Interrupted, match="it had sent no heartbeat for 30 s"):
         store.heartbeat(job)
@@ -259,9 +256,11 @@ def test_an_empty_store_lists_nothing(tmp_path: Path) -> None:
 def test_a_listing_shows_a_dead_job_as_interrupted(tmp_path: Path) -> None:
     clock = Clock()
     worker(tmp_path, clock).claim(request())
+    looks = worker(tmp_path, clock)
+    looks.recent()
     clock.now += 31
 
-    assert [job.status for job in worker(tmp_path, clock).recent().jobs] == [JobStatus.ERROR]
+    assert [job.status for job in looks.recent().jobs] == [JobStatus.ERROR]
 
 
 def test_damaged_records_and_torn_lines_do_not_break_a_listing(tmp_path: Path) -> None:
@@ -322,24 +321,35 @@ def test_an_id_that_is_used_again_after_its_deletion_is_listed_once(tmp_path: Pa
     assert (store.recent().jobs, store.recent().total) == ((again,), 1)
 
 
+def test_a_listing_passes_over_what_another_process_deleted_but_not_over_claims_on_their_way(tmp_path: Path) -> None:
+    """Entries without a record are looked for once; that of a claim on its way has a mark."""
+    clock = Clock()
+    store, other = worker(tmp_path, clock), worker(tmp_path, clock)
+    ids = fill(store, clock, 3)
+    clock.now += 100
+    for number in range(100):
+        store.claim(request(f"gone-{number}"))
+    late = store.claim(request("late")).job
+    [record] = tmp_path.glob("*/late.json")
+    hidden = record.rename(tmp_path / "late")
+    for number in range(100):
+        other.delete(f"gone-{number}")
+    fresh = worker(tmp_path, clock)
+    fresh.recent()
+    hidden.rename(record)
+
+    assert [job.request_id for job in fresh.recent().jobs] == [late.request_id, *ids]
+    assert [entry.request_id for entry in fresh._index.listing()[1]] == [late.request_id, *ids]
+
+
 def test_a_full_disk_refuses_a_claim_and_leaves_the_id_free(tmp_path: Path) -> None:
-    with pytest.raises(DiskFull, match="No space is left for the job records"):
-        JobStore(tmp_path, write=disk_full).claim(request())
+    volume = Refusals()
+    volume.refuse(errno.ENOSPC, "write")
+    with pytest.raises(DiskFull, match="No space left for the job records"):
+        worker(tmp_path, files=Volume(volume)).claim(request())
 
     assert list((tmp_path / "running").iterdir()) == []
     assert (worker(tmp_path).claim(request()).is_ours, worker(tmp_path).find("job-1").attempt) == (True, 1)
-
-
-def test_a_full_disk_during_a_render_keeps_the_record_as_it_was(tmp_path: Path) -> None:
-    writers = [write_durably]
-    store = JobStore(tmp_path, write=lambda path, data: writers[-1](path, data))
-    job = store.claim(request()).job
-    writers.append(disk_full)
-
-    with pytest.raises(DiskFull):
-        store.update(job, status=JobStatus.COMPLETED)
-
-    assert store.find("job-1") == job
 
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:

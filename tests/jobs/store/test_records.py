@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 from fakes.other_workers import Clock, elsewhere
+from fakes.volumes import CALLS, Refusals, Volume
 from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.store._pulse import Observer
 from wanworker.jobs.store._records import Records
-from wanworker.jobs.store.disk import Disk
+from wanworker.jobs.store.disk import Disk, FileCalls
 
 
-def records(root: Path, clock: Clock | None = None) -> Records:
-    return Records(Disk(root), clock=clock or Clock(), dead_after_s=30.0)
+def records(root: Path, clock: Clock | None = None, files: FileCalls | None = None) -> Records:
+    clock = clock or Clock()
+    disk = Disk(root, files=files)
+    return Records(disk, Observer(disk, dead_after_s=30.0, elapsed=clock), clock=clock)
 
 
 def job(request_id: str = "job-1", at: float = Clock.now) -> Job:
@@ -110,12 +114,14 @@ def test_marks_tell_what_runs_and_strange_files_do_not(tmp_path: Path) -> None:
 
 def test_a_heartbeat_counts_for_thirty_seconds(tmp_path: Path) -> None:
     clock = Clock()
-    records(tmp_path).swap(None, job())
+    looks = records(tmp_path, clock)
+    looks.swap(None, job())
+    looks.current("job-1")
     clock.now += 30.0
-    assert getattr(records(tmp_path, clock).current("job-1"), "status", None) is JobStatus.RUNNING
+    assert getattr(looks.current("job-1"), "status", None) is JobStatus.RUNNING
 
     clock.now += 0.5
-    interrupted = records(tmp_path, clock).current("job-1")
+    interrupted = looks.current("job-1")
 
     assert interrupted is not None
     assert interrupted.was_interrupted
@@ -123,13 +129,12 @@ def test_a_heartbeat_counts_for_thirty_seconds(tmp_path: Path) -> None:
 
 
 def test_a_dead_job_is_called_dead_though_the_disk_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def write(path: Path, data: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    clock = Clock()
+    clock, volume = Clock(), Refusals()
     records(tmp_path).swap(None, job())
+    volume.refuse(errno.ENOSPC, *CALLS)
+    full = records(tmp_path, clock, Volume(volume))
+    full.current("job-1")
     clock.now += 31.0
-    full = Records(Disk(tmp_path, write=write), clock=clock, dead_after_s=30.0)
 
     interrupted = full.current("job-1")
 
@@ -145,12 +150,13 @@ def test_an_owner_that_finishes_while_it_is_given_up_wins(tmp_path: Path) -> Non
     assert stored is not None
     finished = stored.changed(clock(), status=JobStatus.COMPLETED)
 
-    def write(path: Path, data: bytes) -> None:
-        records(tmp_path).swap(stored, finished)
-        path.write_bytes(data)
+    def finish(call: str) -> None:
+        if call == "write":
+            records(tmp_path).swap(stored, finished)
 
+    late = records(tmp_path, clock, Volume(finish))
+    late.current("job-1")
     clock.now += 31.0
-    late = Records(Disk(tmp_path, write=write), clock=clock, dead_after_s=30.0)
 
     assert late.current("job-1") == finished
     assert records(tmp_path).read("job-1") == finished

@@ -49,7 +49,7 @@ def test_without_frames_or_video_there_are_no_facts() -> None:
     )
 
 
-@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded"])
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded", "Read-only file system"])
 def test_a_full_disk_and_a_full_volume_are_called_so(words: str) -> None:
     assert isinstance(ffmpeg.failure("encode a.mp4", 1, f"av_interleaved_write_frame(): {words}"), DiskFull)
 

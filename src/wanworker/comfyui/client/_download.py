@@ -52,6 +52,8 @@ async def _once(connection: Connection, file: OutputFile, part: Path) -> int:
         message = f"The ComfyUI server names {file.filename!r} as an output and does not have it."
         raise NoOutput(message, hint="A cached run names files that were deleted since; run it again.") from error
     except OSError as error:
+        if error.errno == errno.EROFS:
+            raise DiskFull(f"Cannot write {file.filename!r}: the disk is read-only.") from error
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
         raise DiskFull(f"No space left on the disk for {file.filename!r}.") from error

@@ -75,8 +75,9 @@ def _weights_broken(where: Context, line: str) -> EngineError:
     return EngineUnavailable(f"{where.program} cannot read the weights: {line}", hint="Fetch the weights again.")
 
 
-def _disk_full(where: Context, _: str) -> EngineError:
-    return DiskFull(f"The disk is full: {where.program} could not write while {where.stage}.")
+def _disk_full(where: Context, line: str) -> EngineError:
+    state = "read-only" if line.startswith("Read-only") else "full"
+    return DiskFull(f"The disk is {state}: {where.program} could not write while {where.stage}.")
 
 
 #: A pattern in what the program wrote on stderr -> the error. The first that is found holds, in this order: running
@@ -85,7 +86,7 @@ _TABLE: Sequence[tuple[str, _Error]] = (
     (r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED", _out_of_gpu_memory),
     (r"(?m)^MemoryError|DefaultCPUAllocator: can't allocate|Cannot allocate memory", _out_of_host_memory),
     (r"exitcode\s*: -9\b", _out_of_host_memory),
-    (r"No space left on device|Disk quota exceeded", _disk_full),
+    (r"No space left on device|Disk quota exceeded|Read-only file system", _disk_full),
     (r"assert FLASH_ATTN_2_AVAILABLE", _flash_attn_missing),
     (r"(?m)^.*(ModuleNotFoundError|ImportError): .*", _module_missing),
     (r"(?m)^.*(SafetensorError|PytorchStreamReader failed|Error no file named|UnpicklingError).*", _weights_broken),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from wanworker.errors import RequestIdReused
 from wanworker.jobs._owner import Owner
-from wanworker.jobs.model import PROMPT_CHARS, Job, JobStatus, check_request_id
+from wanworker.jobs.model import PROMPT_CHARS, Job, JobStatus, check_request_id, heartbeat
 from wanworker.jobs.store._index import Index
+from wanworker.jobs.store._pulse import OwnPulse
 from wanworker.jobs.store._records import Records
 
 # A worker that has made its mark writes the record at once. One that takes longer than 5 s died in between.
@@ -48,6 +49,7 @@ class Claims:
         self,
         records: Records,
         index: Index,
+        pulse: OwnPulse,
         *,
         owner: Callable[[], Owner],
         clock: Callable[[], float],
@@ -55,6 +57,7 @@ class Claims:
     ) -> None:
         self._records = records
         self._index = index
+        self._pulse = pulse
         self._owner = owner
         self._clock = clock
         self._pause = pause
@@ -88,6 +91,7 @@ class Claims:
 
     def _attempt(self, request: JobRequest, attempt: int, before: Job | None, *, queued: bool) -> Job:
         now = self._clock()
+        status = JobStatus.QUEUED if queued else JobStatus.RUNNING
         return Job(
             request_id=request.request_id,
             runpod_id=request.runpod_id,
@@ -95,9 +99,9 @@ class Claims:
             spec_hash=request.spec_hash,
             attempt=attempt,
             owner=self._owner(),
-            status=JobStatus.QUEUED if queued else JobStatus.RUNNING,
+            status=status,
             created_at=before.created_at if before else now,
-            heartbeat_at=now,
+            heartbeat_at=heartbeat(status, now),
             started_at=None if queued else now,
             prompt=request.prompt[:PROMPT_CHARS],
             engine=request.engine,
@@ -115,9 +119,12 @@ class Claims:
             return False
         taken = False
         try:
+            # First: the record of a process without a mark would be judged by its heartbeat alone.
+            self._pulse.hold(job.owner)
             taken = self._write(before, job)
         finally:
             if not taken:
+                self._pulse.let_go(job.owner)
                 self._records.unmark(job.request_id, job.attempt)
         if taken:
             for earlier in range(before.attempt if before else 1, job.attempt):

@@ -1,35 +1,53 @@
-"""The order in which jobs arrived: one append-only file a day, read backwards."""
+"""The order in which jobs arrived: one append-only file a day, read backwards, and a copy without deleted jobs."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from wanworker.errors import InvalidRequest
+from wanworker.errors import DiskFull, EngineUnavailable, InvalidRequest
 from wanworker.jobs.model import Job
 from wanworker.jobs.store.disk import Disk
+
+_log = logging.getLogger(__name__)
 
 #: Every entry has this many bytes, so that a file's size tells how many there are. The longest id leaves 14 spare.
 ENTRY_BYTES = 128
 
 #: Read at once: enough for a page of usual length.
 _CHUNK_BYTES = 64 * ENTRY_BYTES
+_LARGE_CHUNK_BYTES = 8192 * ENTRY_BYTES
 _DAY_S = 86_400
+
+#: A day's copy is written anew once so many more of its jobs are deleted, or this share of those that are left: what
+#: it costs grows with those.
+_DELETED = 64
+_SHARE = 32
+
+#: About as long is a line of the copy.
+_KEPT_BYTES = 48
 _FOLDER = "index"
 _DAY_FILE = re.compile(r"(\d{4}-\d\d-\d\d)\.jsonl")
 _ENTRY = re.compile(rb'\{"created_at":(\d+\.\d+),"request_id":"([A-Za-z0-9_-]{1,64})"\}')
+_KEPT = re.compile(rb"(\d+) (\d+\.\d+) ([A-Za-z0-9_-]{1,64}) *")
+_HEADER = re.compile(rb"\n(\d+) bytes in (\d+) *\n")
 _CURSOR = re.compile(r"(\d{4}-\d\d-\d\d)\.(\d{1,15})")
+
+#: Return at most so many bytes from an offset on.
+Read = Callable[[int, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line: which job came when; `cursor` continues a listing after it."""
+    """One line: which job came when; `cursor` continues a listing after it, and makes no other entry of it."""
 
     request_id: str
     created_at: float
-    cursor: str
+    cursor: str = field(compare=False)
 
 
 class Index:
@@ -38,10 +56,18 @@ class Index:
 
     An entry begins with its newline: whatever a crash left half written, the next entry starts a line of its own. A
     line that is no entry is passed over.
+
+    Where many jobs were deleted, `.kept` holds the entries of the first so many bytes of the day without those. The
+    day's file itself only grows, so that no entry that is just being added can be lost. The copy appears by a rename:
+    after a crash the one before counts, and of two processes that make one the later wins. A deleted job that it
+    still has is found out by the next listing. Entries keep their offsets, and cursors hold.
     """
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
+        self._deleted: dict[str, set[Entry]] = {}
+        self._due: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def add(self, job: Job) -> None:
         """Enter a new job."""
@@ -54,15 +80,29 @@ class Index:
         self._disk.append(f"{_FOLDER}/{day}.gone", b".")
         # Another host's clock may still be before midnight: yesterday is left alone.
         if day < _day(now - _DAY_S) and not _count(self._disk.sizes(_FOLDER), day):
-            self._disk.remove(f"{_FOLDER}/{day}.jsonl")
-            self._disk.remove(f"{_FOLDER}/{day}.gone")
+            for ending in ("kept", "jsonl", "gone"):
+                self._disk.remove(f"{_FOLDER}/{day}.{ending}")
+            return
+        self.pass_over((Entry(job.request_id, float(job.created_at), ""),))
+
+    def pass_over(self, entries: Iterable[Entry]) -> None:
+        """Leave the *entries* of jobs that have no record out of what is listed from now on."""
+        days: set[str] = set()
+        with self._lock:
+            for entry in entries:
+                day = _day(entry.created_at)
+                self._deleted.setdefault(day, set()).add(entry)
+                days.add(day)
+            for day in days:
+                if len(self._deleted[day]) >= _DELETED and len(self._deleted[day]) >= self._due_of(day):
+                    self._compact(day)
 
     def listing(self, cursor: str | None = None) -> tuple[int, Iterator[Entry]]:
         """
         Return how many jobs there are, told from the sizes of the files alone, and the entries, newest first.
 
-        Entries start after *cursor* where there is one, and include those of deleted jobs. Files only grow, so that
-        a cursor (a day and an offset) holds while new jobs come. Raises InvalidRequest.
+        Entries start after *cursor* where there is one; those of deleted jobs may be among them. Files only grow, so
+        that a cursor (a day and an offset) holds while new jobs come. Raises InvalidRequest.
         """
         start = _parsed(cursor) if cursor is not None else None
         sizes = self._disk.sizes(_FOLDER)
@@ -70,23 +110,82 @@ class Index:
 
     def _entries(self, sizes: dict[str, int], start: tuple[str, int] | None) -> Iterator[Entry]:
         for day in sorted(_days(sizes), reverse=True):
-            size_bytes = sizes[f"{day}.jsonl"]
-            if start is None or day < start[0]:
-                yield from self._backwards(day, size_bytes)
-            elif day == start[0]:
-                yield from self._backwards(day, min(start[1], size_bytes))
+            end = sizes[f"{day}.jsonl"]
+            if start is not None and day >= start[0]:
+                end = min(start[1], end) if day == start[0] else 0
+            if end:
+                deleted = self._deleted.get(day, set())
+                yield from (entry for entry in self._of_day(day, end) if entry not in deleted)
 
-    def _backwards(self, day: str, end: int) -> Iterator[Entry]:
-        while end > 0:
-            start = max(0, end - _CHUNK_BYTES)
-            chunk = self._disk.read(f"{_FOLDER}/{day}.jsonl", start, end - start) or b""
-            first = chunk.find(b"\n")
+    def _of_day(self, day: str, end: int, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Entry]:
+        """Yield the entries of a day that begin before *end*: from its file as far as the copy does not reach."""
+        # One open file: another process may put a newer copy in its place while we read.
+        with self._disk.opened(f"{_FOLDER}/{day}.kept") as copy:
+            covered, kept_bytes = _told(copy(0, ENTRY_BYTES + 1))
+            for offset, line in self._backwards(self._reading(day), covered, end, chunk_bytes):
+                # Whatever a crash or another host's append left behind a whole entry does not make it less whole.
+                if match := _ENTRY.match(line):
+                    yield Entry(match[2].decode(), float(match[1]), f"{day}.{offset}")
+            for _, line in self._backwards(copy, ENTRY_BYTES, kept_bytes, chunk_bytes):
+                if (match := _KEPT.match(line)) and int(match[1]) < end:
+                    yield Entry(match[3].decode(), float(match[2]), f"{day}.{int(match[1])}")
+
+    def _reading(self, day: str) -> Read:
+        """Return how the day's file is read."""
+        return lambda start, size_bytes: self._disk.read(f"{_FOLDER}/{day}.jsonl", start, size_bytes) or b""
+
+    def _backwards(self, read: Read, start: int, end: int, chunk_bytes: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (offset of its newline, text) of each line that begins from *start* on and before *end*."""
+        while end > start:
+            at = max(start, end - chunk_bytes)
+            chunk = read(at, end - at)
             for offset, line in _lines(chunk):
-                entry = _entry(line, f"{day}.{start + offset}")
-                if entry is not None:
-                    yield entry
+                yield at + offset, line
             # What precedes the first newline is the end of a line that begins in the chunk before.
-            end = start + max(0, first)
+            end = at + max(0, chunk.find(b"\n"))
+
+    def _due_of(self, day: str) -> int:
+        """Return how many deleted jobs make a new copy worth its while."""
+        if day not in self._due:
+            covered, kept_bytes = _told(self._disk.read(f"{_FOLDER}/{day}.kept", 0, ENTRY_BYTES + 1) or b"")
+            added = max(0, self._disk.size(f"{_FOLDER}/{day}.jsonl") - covered) // ENTRY_BYTES
+            self._due[day] = (kept_bytes // _KEPT_BYTES + added) // _SHARE
+        return self._due[day]
+
+    def _compact(self, day: str) -> None:
+        """Write the day's copy anew without the jobs that are known to be deleted. The lock is held."""
+        deleted = self._deleted[day]
+        try:
+            size_bytes = self._disk.size(f"{_FOLDER}/{day}.jsonl")
+            last = next(self._backwards(self._reading(day), 0, size_bytes, _CHUNK_BYTES), None)
+            if last is None:
+                return
+            # The last line may still be on its way: it stays with the day's file.
+            entries = [entry for entry in self._of_day(day, last[0], _LARGE_CHUNK_BYTES) if entry not in deleted]
+            text = "".join([*map(_kept_line, reversed(entries)), "\n"])
+            header = f"\n{last[0]} bytes in {len(text)}".ljust(ENTRY_BYTES)
+            self._disk.replace(f"{_FOLDER}/{day}.kept", f"{header}{text}".encode())
+        except (DiskFull, EngineUnavailable) as error:
+            _log.warning("the index of %s could not be made shorter: %s", day, error)
+            self._due[day] = 2 * len(deleted)
+            return
+        self._due[day] = len(entries) // _SHARE
+        # A new set, since a listing may be reading the old one. The last line was not covered.
+        self._deleted[day] = {entry for entry in deleted if (match := _ENTRY.match(last[1])) and _is(entry, match)}
+
+
+def _told(header: bytes) -> tuple[int, int]:
+    """Return for how many bytes of the day's file its copy stands, and the copy's own size; zeros without one."""
+    match = _HEADER.match(header)
+    return (int(match[1]), ENTRY_BYTES + int(match[2])) if match else (0, 0)
+
+
+def _kept_line(entry: Entry) -> str:
+    return f"\n{entry.cursor.rpartition('.')[2]} {entry.created_at!r} {entry.request_id}"
+
+
+def _is(entry: Entry, match: re.Match[bytes]) -> bool:
+    return (entry.request_id, entry.created_at) == (match[2].decode(), float(match[1]))
 
 
 def _lines(chunk: bytes) -> Iterator[tuple[int, bytes]]:
@@ -95,12 +194,6 @@ def _lines(chunk: bytes) -> Iterator[tuple[int, bytes]]:
     while (newline := chunk.rfind(b"\n", 0, end)) >= 0:
         yield newline, chunk[newline + 1 : end]
         end = newline
-
-
-def _entry(line: bytes, cursor: str) -> Entry | None:
-    # Whatever a crash or another host's append left behind a whole entry does not make it less whole.
-    match = _ENTRY.match(line)
-    return Entry(match[2].decode(), float(match[1]), cursor) if match else None
 
 
 def _day(at: float) -> str:

@@ -1,13 +1,15 @@
-"""The paths of a job's files: its record, its alias by RunPod id, and the mark of a running attempt."""
+"""The files of a job: its record, its alias by RunPod id, and the mark of a running attempt."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 
 from wanworker.errors import DiskFull, EngineUnavailable
 from wanworker.jobs.model import Job, is_request_id
+from wanworker.jobs.store._pulse import Observer
 from wanworker.jobs.store.disk import Disk
 
 _log = logging.getLogger(__name__)
@@ -20,12 +22,17 @@ class Records:
     both the claim to an attempt and the mark by which a start-up finds what ran, without reading the records.
 
     Ids are built into names here and nowhere else; each has to be a checked request id.
+
+    An end that the volume does not take is kept in memory. This process tells it from then on; `write_ends` tries
+    again.
     """
 
-    def __init__(self, disk: Disk, *, clock: Callable[[], float], dead_after_s: float) -> None:
+    def __init__(self, disk: Disk, observer: Observer, *, clock: Callable[[], float]) -> None:
         self._disk = disk
+        self._observer = observer
         self._clock = clock
-        self._dead_after_s = dead_after_s
+        self._ends: dict[str, Job] = {}
+        self._writing_ends = threading.Lock()
 
     def read(self, request_id: str) -> Job | None:
         """Return a job, None if it has no record or one that cannot be read (which is logged)."""
@@ -40,18 +47,63 @@ class Records:
 
     def current(self, request_id: str) -> Job | None:
         """Read a job; one whose worker died is written back as interrupted, so that it stays so for everyone."""
-        job = self.read(request_id)
-        if job is None or job.status.is_terminal or not self._is_dead(job):
+        since = self._observer.elapsed()
+        job = self.told(request_id)
+        if job is None or job.status.is_terminal or not self._observer.has_died(job, since=since):
             return job
         interrupted = job.interrupted(self._clock())
         try:
             if not self.swap(job, interrupted):
                 return self.current(request_id)
-            self.unmark(job.request_id, job.attempt)
         except (DiskFull, EngineUnavailable) as error:
             # A full or read-only disk is no reason to call a dead job alive.
             _log.warning("job %s was interrupted, and that could not be recorded: %s", request_id, error)
+            return interrupted
+        self.unmark(job.request_id, job.attempt)
+        self._observer.bury(job.owner)
         return interrupted
+
+    def told(self, request_id: str) -> Job | None:
+        """Read a job, or return the end of it that could not be written yet."""
+        end = self._ends.get(request_id)
+        try:
+            stored = self.read(request_id)
+        except (DiskFull, EngineUnavailable):
+            if end is None:
+                raise
+            return end
+        return end if end is not None and stored is not None and _is_open_in(stored, end) else stored
+
+    def keep_end(self, end: Job, *, instead_of: Job | None = None) -> bool:
+        """Keep the end of an attempt until it can be written; False if that is not kept *instead_of* which it is."""
+        if instead_of is not None and self._ends.get(end.request_id) is not instead_of:
+            return False
+        self._ends[end.request_id] = end
+        return True
+
+    def write_ends(self) -> list[Job]:
+        """Try to write the ends that are kept; return those that are over and done with."""
+        if not self._writing_ends.acquire(blocking=False):
+            return []
+        try:
+            return [end for end in list(self._ends.values()) if self._write_end(end)]
+        finally:
+            self._writing_ends.release()
+
+    def _write_end(self, end: Job) -> bool:
+        try:
+            stored = self.read(end.request_id)
+            while stored is not None and _is_open_in(stored, end) and not self.swap(stored, end):
+                stored = self.read(end.request_id)
+        except (DiskFull, EngineUnavailable) as error:
+            _log.warning(
+                "the end of job %s (%s) still waits to be recorded: %s", end.request_id, end.status.value, error
+            )
+            return False
+        if self._ends.get(end.request_id) is end:
+            del self._ends[end.request_id]
+        self.unmark(end.request_id, end.attempt)
+        return True
 
     def swap(self, before: Job | None, after: Job) -> bool:
         """Write *after* if the record is still *before* (None: not there); False if another writer came first."""
@@ -67,6 +119,7 @@ class Records:
     def remove(self, job: Job) -> bool:
         """Remove a job's record, alias and mark; False if the record was gone already."""
         removed = self._disk.remove(_path(job.request_id, "json"))
+        self._ends.pop(job.request_id, None)
         if job.runpod_id is not None and self.aliased(job.runpod_id) == job.request_id:
             self._disk.remove(_path(job.runpod_id, "alias"))
         self.unmark(job.request_id, job.attempt)
@@ -89,18 +142,24 @@ class Records:
         return self._disk.make(f"running/{request_id}.{attempt}")
 
     def unmark(self, request_id: str, attempt: int) -> None:
-        """Take a mark away once the record tells that its attempt ended."""
-        self._disk.remove(f"running/{request_id}.{attempt}")
+        """Take a mark away once the record tells that its attempt ended; what stays goes at the next start."""
+        try:
+            self._disk.remove(f"running/{request_id}.{attempt}")
+        except (DiskFull, EngineUnavailable) as error:
+            _log.warning("the mark of job %s could not be removed: %s", request_id, error)
 
     def marks(self) -> Iterator[tuple[str, int]]:
         """Yield request id and attempt of what is marked as running; other files there are passed over."""
-        for name in self._disk.sizes("running"):
+        for name in self._disk.names("running"):
             request_id, _, attempt = name.rpartition(".")
             if is_request_id(request_id) and attempt.isascii() and attempt.isdigit():
                 yield request_id, int(attempt)
 
-    def _is_dead(self, job: Job) -> bool:
-        return self._clock() - job.heartbeat_at > self._dead_after_s or job.owner.has_died()
+
+def _is_open_in(stored: Job, end: Job) -> bool:
+    """Say whether *stored* is the attempt of *end*, without an end of its own."""
+    same = (stored.attempt, stored.owner.token) == (end.attempt, end.owner.token)
+    return same and not stored.status.is_terminal
 
 
 def _path(any_id: str, ending: str) -> str:

@@ -11,25 +11,62 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wanworker.errors import DiskFull, EngineUnavailable
+from wanworker.errors import EngineUnavailable
+from wanworker.media.disk import disk_full
 
 #: Records and requests hold what callers wrote: they are their owner's alone, whatever the umask is.
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
-Write = Callable[[Path, bytes], object]
 
+class FileCalls:
+    """The calls that change a volume, one method each; tests put a slow or a failing volume in their place."""
 
-def write_durably(path: Path, data: bytes, *, fsync: Callable[[int], None] = os.fsync) -> None:
-    """
-    Write a file and wait until it is on the disk.
+    def write(self, path: Path, data: bytes) -> None:
+        """
+        Write a new file and wait until it is on the disk.
 
-    A rename may reach the disk before the data does, and after a power cut, or on another host of a network volume,
-    the name would then show an empty file: hence fsync before any rename.
-    """
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE), "wb") as file:
-        file.write(data)
-        file.flush()
-        fsync(file.fileno())
+        A rename may reach the disk before the data does, and after a power cut, or on another host of a network
+        volume, the name would then show an empty file: hence fsync before any rename.
+        """
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Put *source* in the place of *target*."""
+        source.replace(target)
+
+    def make(self, path: Path) -> None:
+        """Make an empty file. Raises FileExistsError."""
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Add *data* at the end with one write."""
+        descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, FILE_MODE)
+        try:
+            if os.write(descriptor, data) < len(data):
+                # Only a volume that is full to the brim cuts a short write shorter.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+
+    def overwrite(self, path: Path, data: bytes) -> None:
+        """Put *data*, of one size always, over what the file holds: a full disk has room for that. No fsync."""
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, FILE_MODE)
+        try:
+            os.write(descriptor, data)
+            os.utime(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file. Raises FileNotFoundError."""
+        path.unlink()
+
+    def mkdir(self, path: Path) -> None:
+        """Make a folder and those above it, unless they are there."""
+        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
 
 class Disk:
@@ -42,9 +79,9 @@ class Disk:
     another there: only the index of the listing is at stake). Every method raises DiskFull or EngineUnavailable.
     """
 
-    def __init__(self, root: Path, *, write: Write = write_durably) -> None:
+    def __init__(self, root: Path, *, files: FileCalls | None = None) -> None:
         self._root = root
-        self._write = write
+        self._files = files or FileCalls()
         self._replacing = threading.Lock()
         self._private: set[Path] = set()
 
@@ -67,11 +104,11 @@ class Disk:
         """
         path = self._root / name
         with self._in_our_words(), self._beside(path) as temporary:
-            self._write(temporary, data)
+            self._files.write(temporary, data)
             with self._replacing:
                 replacing = still_right()
                 if replacing:
-                    temporary.replace(path)
+                    self._files.rename(temporary, path)
             return replacing
 
     def make(self, name: str) -> bool:
@@ -80,7 +117,7 @@ class Disk:
         with self._in_our_words():
             self._make(path.parent)
             try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
+                self._files.make(path)
             except FileExistsError:
                 return False
             return True
@@ -90,19 +127,20 @@ class Disk:
         path = self._root / name
         with self._in_our_words():
             self._make(path.parent)
-            descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, FILE_MODE)
-            try:
-                if os.write(descriptor, data) < len(data):
-                    # Only a volume that is full to the brim cuts a short write shorter.
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            finally:
-                os.close(descriptor)
+            self._files.append(path, data)
+
+    def overwrite(self, name: str, data: bytes) -> None:
+        """Put *data* over what the file holds; it has one size always. Neither atomic nor lasting: for marks."""
+        path = self._root / name
+        with self._in_our_words():
+            self._make(path.parent)
+            self._files.overwrite(path, data)
 
     def remove(self, name: str) -> bool:
         """Remove a file; False if it is gone already."""
         with self._in_our_words():
             try:
-                (self._root / name).unlink()
+                self._files.unlink(self._root / name)
             except FileNotFoundError:
                 return False
             return True
@@ -126,7 +164,7 @@ class Disk:
         if folder in self._private and folder.is_dir():
             return
         for each in dict.fromkeys((self._root, folder)):
-            each.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            self._files.mkdir(each)
             with contextlib.suppress(PermissionError):  # another user's, or a volume without permissions
                 if each.stat().st_mode & 0o077:
                     each.chmod(FOLDER_MODE)
@@ -140,15 +178,50 @@ class Disk:
         try:
             yield temporary
         finally:
-            temporary.unlink(missing_ok=True)
+            # What a disk that fails does not let us remove is no news: the failure itself is on its way.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Callable[[int, int], bytes]]:
+        """Enclose several reads, of (start, size in bytes), of one file as it is now; they are empty without one."""
+        with self._in_our_words():
+            try:
+                file = (self._root / name).open("rb")
+            except FileNotFoundError:
+                yield lambda _start, _size_bytes: b""
+                return
+            with file:
+
+                def read(start: int, size_bytes: int) -> bytes:
+                    file.seek(start)
+                    return file.read(size_bytes)
+
+                yield read
+
+    def size(self, name: str) -> int:
+        """Return the size of a file in bytes; 0 if there is no such file."""
+        with self._in_our_words():
+            try:
+                return (self._root / name).stat().st_size
+            except FileNotFoundError:
+                return 0
+
+    def names(self, folder: str) -> frozenset[str]:
+        """Return the names in *folder*; empty if there is no such folder."""
+        with self._in_our_words():
+            try:
+                return frozenset(path.name for path in (self._root / folder).iterdir())
+            except FileNotFoundError:
+                return frozenset()
 
     @contextmanager
     def _in_our_words(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise DiskFull(f"No space is left for the job records in {self._root} ({error.strerror}).") from error
+            if full := disk_full(error, f"the job records in {self._root}"):
+                raise full from error
             raise EngineUnavailable(
                 f"The job records in {self._root} cannot be read or written: {error.strerror or error}.",
                 hint="The folder must be one that the worker may make and write in; check WAN_OUT_DIR and the volume.",

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from wanworker.errors import Interrupted, InvalidRequest, UnknownJob
+from wanworker.errors import DiskFull, EngineUnavailable, Interrupted, InvalidRequest, UnknownJob
 from wanworker.jobs._owner import Owner
-from wanworker.jobs.model import Job, JobChanges, is_request_id
+from wanworker.jobs.model import Job, JobChanges, JobStatus, is_request_id
 from wanworker.jobs.store._claims import Claim, Claims, JobRequest
-from wanworker.jobs.store._index import Index
+from wanworker.jobs.store._index import Entry, Index
+from wanworker.jobs.store._pulse import InBackground, Observer, OwnPulse, in_thread
 from wanworker.jobs.store._records import Records
-from wanworker.jobs.store.disk import Disk, Write, write_durably
+from wanworker.jobs.store.disk import Disk, FileCalls
 
 __all__ = ["Claim", "JobRequest", "JobStore", "Page"]
 
+_log = logging.getLogger(__name__)
+
 #: The most jobs that one page lists.
 PAGE_LIMIT = 1000
+
+#: From so many entries without a record on, a listing asks whether they are on their way or gone for good.
+_MANY_UNRECORDED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,10 @@ class JobStore:
     Keep one record a job below *root*, safely among processes and hosts that share the folder.
 
     Methods are short and blocking, and may be called from several threads. A job is given up when its process is
-    gone (told at once on its own host), or else when its heartbeat is older than *dead_after_s* by this host's
-    clock: the hosts' clocks have to agree to within some seconds. Any method may raise DiskFull or EngineUnavailable.
+    gone, which its own host knows at once. A process elsewhere counts as gone when its mark has not changed for
+    *dead_after_s* of *elapsed* time while this process looked on; no two clocks are compared. While this process has
+    jobs, its own mark is kept fresh every *beat_s*, *in_background*. Any method may raise DiskFull or
+    EngineUnavailable.
 
     *owner* is asked at each claim, so that nothing outlives a freeze and thaw of this process.
     """
@@ -48,16 +57,28 @@ class JobStore:
         *,
         owner: Callable[[], Owner] = Owner.of_this_process,
         clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
         dead_after_s: float = 30.0,
-        write: Write = write_durably,
+        beat_s: float = 5.0,
+        in_background: InBackground = in_thread,
+        files: FileCalls | None = None,
     ) -> None:
-        disk = Disk(root, write=write)
-        self._records = Records(disk, clock=clock, dead_after_s=dead_after_s)
+        disk = Disk(root, files=files)
+        self._observer = Observer(disk, dead_after_s=dead_after_s, elapsed=elapsed)
+        self._pulse = OwnPulse(
+            disk, every_s=beat_s, elapsed=elapsed, in_background=in_background, also=self._write_ends
+        )
+        self._records = Records(disk, self._observer, clock=clock)
         self._index = Index(disk)
-        self._claims = Claims(self._records, self._index, owner=owner, clock=clock, pause=pause)
+        self._claims = Claims(self._records, self._index, self._pulse, owner=owner, clock=clock, pause=pause)
         self._clock = clock
         self._dead_after_s = dead_after_s
+
+    def close(self) -> None:
+        """Take this process's mark off the volume, unless jobs of it are still open. A later claim makes it again."""
+        self._write_ends()
+        self._pulse.close()
 
     def find(self, any_id: str) -> Job:
         """Return the job with this request id or RunPod id; one whose worker died is ERROR. Raises UnknownJob."""
@@ -76,29 +97,46 @@ class JobStore:
         is False: answer from a COMPLETED job, wait for one at work by calling `find`. Among all that claim an id at
         once, on any host, one gets it. Raises InvalidRequest, or RequestIdReused if the id names another request.
         """
+        # An end of ours that waits to be written would have to be written before the next attempt begins.
+        self._write_ends()
         return self._claims.claim(request, queued=queued)
 
     def update(self, job: Job, **changes: Unpack[JobChanges]) -> Job:
         """
         Write *changes* to the record of this attempt, and take its mark away when it ends.
 
-        Raises Interrupted for a stale writer: the attempt was given up, followed by another, or deleted. Raises
-        ValueError for a change of status that the table of transitions does not have.
+        An end is never lost to the disk: one that cannot be written is kept, told by this store from now on, and
+        written when that is possible. Raises Interrupted for a stale writer: the attempt was given up, followed by
+        another, or deleted. Raises ValueError for a change of status that the table of transitions does not have.
         """
-        while True:
-            stored = self._own(job)
-            after = stored.changed(self._clock(), **changes)
-            if self._records.swap(stored, after):
-                break
+        is_end = changes.get("status", JobStatus.RUNNING).is_terminal
+        after = job
+        try:
+            while True:
+                stored = self._own(job)
+                after = stored.changed(self._clock(), **changes)
+                if self._records.keep_end(after, instead_of=stored):
+                    return after
+                if self._records.swap(stored, after):
+                    break
+        except (DiskFull, EngineUnavailable) as error:
+            if not is_end:
+                raise
+            after = after if after.status.is_terminal else job.changed(self._clock(), **changes)
+            _log.warning("the end of job %s (%s) is kept in memory: %s", job.request_id, after.status.value, error)
+            self._records.keep_end(after)
+            return after
         if after.status.is_terminal:
             self._records.unmark(after.request_id, after.attempt)
+            self._pulse.let_go(after.owner)
         return after
 
     def heartbeat(self, job: Job, progress: Mapping[str, Any] | None = None) -> Job:
         """
-        Say that this attempt is alive, and how far it is; due every 5 seconds. Raises Interrupted.
+        Write how far this attempt is; due every 5 seconds while it runs. Raises Interrupted.
 
-        A beat that comes after the attempt's end changes nothing.
+        This process's mark says that it lives; workers of before there were marks read it from this beat. One that
+        comes after the attempt's end changes nothing.
         """
         while True:
             stored = self._own(job)
@@ -107,6 +145,11 @@ class JobStore:
             after = stored.changed(self._clock(), progress=stored.progress if progress is None else progress)
             if self._records.swap(stored, after):
                 return after
+
+    def lost(self, jobs: Iterable[Job]) -> list[Job]:
+        """Return those of our waiting *jobs* that another process deleted or gave up, by one look at the marks."""
+        marked = set(self._records.marks())
+        return [job for job in jobs if (job.request_id, job.attempt) not in marked and not self._is_ours(job)]
 
     def recent(self, limit: int = 50, cursor: str | None = None) -> Page:
         """
@@ -118,18 +161,22 @@ class JobStore:
         if not 1 <= limit <= PAGE_LIMIT:
             raise InvalidRequest(f"limit must be between 1 and {PAGE_LIMIT}; got {limit}.", field="limit")
         jobs: list[Job] = []
+        unrecorded: list[Entry] = []
         last_cursor = next_cursor = None
         total, entries = self._index.listing(cursor)
         for entry in entries:
             job = self._records.current(entry.request_id)
             # An id that was deleted and used again has an old entry too.
             if job is None or job.created_at != entry.created_at:
+                unrecorded.append(entry)
                 continue
             if len(jobs) == limit:
                 next_cursor = last_cursor
                 break
             jobs.append(job)
             last_cursor = entry.cursor
+        if len(unrecorded) >= _MANY_UNRECORDED:
+            self._pass_over(unrecorded)
         return Page(tuple(jobs), next_cursor, total)
 
     def recover(self) -> list[Job]:
@@ -137,7 +184,9 @@ class JobStore:
         Give up the jobs whose worker died, and return them; for the start of a door.
 
         Reads the marks of running jobs, however many have finished. A mark without a record is a claim on its way.
+        The jobs of a process elsewhere are looked at for the first time here; a verdict takes a second look.
         """
+        self._observer.bury_the_dead()
         died = []
         for request_id, attempt in self._records.marks():
             stored = self._records.read(request_id)
@@ -159,7 +208,41 @@ class JobStore:
         job = self._records.read(request_id) if is_request_id(request_id) else None
         if job is None or not self._records.remove(job):
             raise UnknownJob(f"No job {request_id[:80]!r} is known here.")
-        self._index.forget(job, now=self._clock())
+        self._pulse.let_go(job.owner)
+        try:
+            self._index.forget(job, now=self._clock())
+        except (DiskFull, EngineUnavailable) as error:
+            # The job is gone: only the count of the listing is one too high.
+            _log.warning("the index does not know yet that job %s was deleted: %s", request_id, error)
+
+    def _pass_over(self, entries: list[Entry]) -> None:
+        """
+        Let the index pass over what has no record, except for claims on their way.
+
+        A claim makes its mark before its entry and takes it away after its record: an entry whose record was not
+        there, whose mark then was not there, and whose record is still not there, belongs to no claim.
+        """
+        try:
+            marked = {request_id for request_id, _ in self._records.marks()}
+            gone = [entry for entry in entries if entry.request_id not in marked and not self._has_record(entry)]
+            self._index.pass_over(gone)
+        except (DiskFull, EngineUnavailable) as error:
+            _log.warning("the index could not be made shorter: %s", error)
+
+    def _has_record(self, entry: Entry) -> bool:
+        job = self._records.told(entry.request_id)
+        return job is not None and job.created_at == entry.created_at
+
+    def _write_ends(self) -> None:
+        for end in self._records.write_ends():
+            self._pulse.let_go(end.owner)
+
+    def _is_ours(self, job: Job) -> bool:
+        try:
+            self._own(job)
+        except Interrupted:
+            return False
+        return True
 
     def _by_alias(self, runpod_id: str) -> Job | None:
         request_id = self._records.aliased(runpod_id)
@@ -167,12 +250,18 @@ class JobStore:
 
     def _own(self, job: Job) -> Job:
         """Return the record of *job*'s attempt as it is now. Raises Interrupted if it is no longer that attempt's."""
-        stored = self._records.read(job.request_id)
-        name = f"Attempt {job.attempt} of job {job.request_id}"
-        if stored is None:
-            raise Interrupted(f"{name} has no record any more: the job was deleted.")
-        if (stored.attempt, stored.owner.token) != (job.attempt, job.owner.token):
-            raise Interrupted(f"{name} was given up: attempt {stored.attempt} has taken its place.")
-        if stored.was_interrupted:
-            raise Interrupted(f"{name} was given up: it had sent no heartbeat for {self._dead_after_s:g} s.")
+        stored = self._records.told(job.request_id)
+        reason = self._lost_why(job, stored)
+        if stored is None or reason is not None:
+            self._pulse.let_go(job.owner)
+            raise Interrupted(f"Attempt {job.attempt} of job {job.request_id} {reason}")
         return stored
+
+    def _lost_why(self, job: Job, stored: Job | None) -> str | None:
+        if stored is None:
+            return "has no record any more: the job was deleted."
+        if (stored.attempt, stored.owner.token) != (job.attempt, job.owner.token):
+            return f"was given up: attempt {stored.attempt} has taken its place."
+        if stored.was_interrupted:
+            return f"was given up: it had sent no heartbeat for {self._dead_after_s:g} s."
+        return None

@@ -81,6 +81,8 @@ async def run(*arguments: str) -> Run:
 def failure(doing: str, returncode: int, stderr: str) -> EngineError:
     """Return the error for a failed run: DiskFull where ffmpeg says so, else EngineFailed with its last words."""
     said = last_words(stderr)
+    if "Read-only file system" in stderr:
+        return DiskFull(f"The disk is read-only: ffmpeg could not {doing}.")
     if any(text in stderr for text in _FULL):
         return DiskFull(f"The disk is full: ffmpeg could not {doing}.")
     ending = f"was killed by signal {-returncode}" if returncode < 0 else f"ended with code {returncode}"

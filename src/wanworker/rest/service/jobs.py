@@ -17,7 +17,7 @@ from wanworker.errors import InputRefused, UnknownJob
 from wanworker.jobs.model import Job, JobStatus, check_request_id, is_request_id
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import ActiveJob, Runner
-from wanworker.media.disk import in_thread
+from wanworker.media.disk import full_disk_reported, in_thread
 from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
 from wanworker.rest.http.errors import Gone, NotReady
@@ -199,7 +199,8 @@ class JobService:
         except UnknownJob:
             return  # another process on the volume was quicker
         for output in job.outputs:
-            Path(output.path).unlink(missing_ok=True)
+            with full_disk_reported(f"the deletion of {output.path}"):
+                Path(output.path).unlink(missing_ok=True)
         self._store.delete(job.request_id)
 
 

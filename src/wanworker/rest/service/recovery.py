@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from wanworker.errors import UnknownJob, WorkerError
+from wanworker.errors import DiskFull, UnknownJob, WorkerError
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
@@ -44,6 +44,7 @@ class JobRecovery:
         self._heard = heard
         self._every_s = every_s
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._done: set[str] = set()
 
     def ended(self, request_id: str, job: Job | None) -> None:
         """Begin what is left to do for a job that has ended."""
@@ -60,7 +61,9 @@ class JobRecovery:
         """
         found: list[tuple[Job, dict[str, Any]]] = []
         for request_id in await in_thread(self._kept.ids):
-            if runner.find(request_id) is None and request_id not in self._under_way:
+            if request_id in self._done:
+                await self._tidy(request_id)
+            elif runner.find(request_id) is None and request_id not in self._under_way:
                 found += await in_thread(self._ended_elsewhere, request_id)
         for job, kept in sorted(found, key=lambda pair: pair[0].created_at):
             if _waited(job):
@@ -96,20 +99,30 @@ class JobRecovery:
 
     async def _queue_again(self, runner: Runner, job: Job, kept: dict[str, Any]) -> None:
         request = JobRequest(job.request_id, ACTION, job.spec_hash, prompt=job.prompt, seed=kept["fields"].get("seed"))
-        claim = await in_thread(self._store.claim, request, queued=True)
-        if claim.is_ours:
+        if await runner.resume(request):
             log.info("job %s waits again: the process that had it ended", job.request_id)
-            runner.adopt(claim.job)
 
     async def _finish(self, request_id: str, job: Job | None) -> None:
         try:
-            await in_thread(self._kept.remove_image, request_id)
             kept = await in_thread(self._kept.get, request_id)
-            url = kept.get("webhook_url") if kept is not None else None
-            if url and job is not None:
-                await self._webhooks.deliver(url, status_of(job, has_video=job.status is JobStatus.COMPLETED))
-            await in_thread(self._kept.remove, request_id)
+            await in_thread(self._kept.remove_image, request_id)
+        except DiskFull as error:
+            log.warning("the picture of job %s could not be removed yet: %s", request_id, error)
         except WorkerError as error:
+            log.warning("the kept request of job %s could not be read: %s", request_id, error)
+            return
+        url = kept.get("webhook_url") if kept is not None else None
+        if url and job is not None:
+            await self._webhooks.deliver(url, status_of(job, has_video=job.status is JobStatus.COMPLETED))
+        await self._tidy(request_id)
+
+    async def _tidy(self, request_id: str) -> None:
+        """Remove what is kept of a job for which nothing is left to do; what the disk holds fast, the next time."""
+        try:
+            await in_thread(self._kept.remove, request_id)
+            self._done.discard(request_id)
+        except WorkerError as error:
+            self._done.add(request_id)
             log.warning("the kept request of job %s could not be removed: %s", request_id, error)
 
 

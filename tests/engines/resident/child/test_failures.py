@@ -34,8 +34,9 @@ def test_any_other_error_is_the_engines_failure_with_its_name_and_words_on_one_l
     assert "The pipeline failed. RuntimeError: shapes do not match" == failed.message
 
 
-def test_a_full_disk_has_its_own_code() -> None:
-    assert DiskFull.code == failure_of(OSError(errno.ENOSPC, "No space left on device"), 1).code
+@pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_has_its_own_code(error_number: int) -> None:
+    assert DiskFull.code == failure_of(OSError(error_number, "words"), 1).code
 
 
 def test_our_own_errors_keep_their_words_and_hints() -> None:

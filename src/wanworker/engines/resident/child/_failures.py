@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-
 from wanworker.engines.resident.protocol import Failed
-from wanworker.errors import DiskFull, EngineFailed, OutOfMemory, WorkerError
+from wanworker.errors import EngineFailed, OutOfMemory, WorkerError
+from wanworker.media.disk import disk_full
 
 #: What allocators say: CUDA, cuBLAS and cuDNN, and torch's own on the CPU.
 _MEMORY_WORDS = (
@@ -27,8 +26,8 @@ def failure_of(error: Exception, job: int) -> Failed:
     words = f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"
     if is_out_of_memory(error):
         return Failed(job, OutOfMemory.code, f"Out of memory while rendering. {words}")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return Failed(job, DiskFull.code, f"No space is left for the video. {words}")
+    if isinstance(error, OSError) and (full := disk_full(error, "the video")):
+        return Failed(job, full.code, f"{full} {words}")
     return Failed(job, EngineFailed.code, f"The pipeline failed. {words}")
 
 
