@@ -7,14 +7,16 @@ import json
 from typing import Any, NoReturn
 
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from wanworker.errors import InvalidRequest
 from wanworker.media.disk import in_thread
-from wanworker.rest.http.errors import WrongMediaType
+from wanworker.rest.http.errors import BrokenRequest, WrongMediaType
 
 #: A form's parts beside the picture; texts alone.
 _MAX_FIELDS = 64
+
+_BROKE_OFF = "The body broke off."
 
 
 async def read_fields(request: Request) -> dict[str, Any]:
@@ -23,18 +25,31 @@ async def read_fields(request: Request) -> dict[str, Any]:
     if kind in {"multipart/form-data", "application/x-www-form-urlencoded"}:
         return await _form(request)
     if kind == "application/json" or kind.endswith("+json"):
-        return await in_thread(_parsed, await request.body())
+        return await in_thread(_parsed, await _body(request))
     raise WrongMediaType(f"Content-Type is {kind[:60]!r}; expected application/json or multipart/form-data.")
 
 
 async def read_object(request: Request) -> dict[str, Any]:
     """Return the JSON object of a body that can be nothing else."""
-    return await in_thread(_parsed, await request.body())
+    return await in_thread(_parsed, await _body(request))
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+async def _body(request: Request) -> bytearray:
+    """Return the whole body, which nobody else keeps: a picture in it has 44 MB."""
+    body = bytearray()
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        async for chunk in request.stream():
+            body += chunk
+    except ClientDisconnect:
+        raise BrokenRequest(_BROKE_OFF) from None
+    return body
+
+
+def _parsed(body: bytearray) -> dict[str, Any]:
+    try:
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        body.clear()  # as soon as it is not needed: its text is as large
+        value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The body is no JSON: {str(error)[:200]}.") from error
     if not isinstance(value, dict):
@@ -48,8 +63,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 async def _form(request: Request) -> dict[str, Any]:
-    async with request.form(max_files=1, max_fields=_MAX_FIELDS) as form:
-        parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
+    try:
+        async with request.form(max_files=1, max_fields=_MAX_FIELDS) as form:
+            parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
+    except ClientDisconnect:
+        raise BrokenRequest(_BROKE_OFF) from None
     # Left empty means left out: that is what a browser's form sends.
     return {name: text for name, text in parts if text}
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,8 @@ class RunPodJobs:
         self._limit = limit
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
 
-    def start(self, body: Mapping[str, Any], *, is_sync: bool) -> str:
-        """Start a job and return its id. Raises InvalidRequest, QueueFull."""
+    def start(self, body: Mapping[str, Any], *, is_sync: bool, on_end: Callable[[], None] = lambda: None) -> str:
+        """Start a job and return its id; *on_end* hears of its end. Raises InvalidRequest, QueueFull."""
         if not isinstance(body.get("input"), Mapping):
             raise InvalidRequest("`input` must be a JSON object.", field="input")
         self._forget_old()
@@ -52,6 +52,7 @@ class RunPodJobs:
         job = _Job(time.time())
         self._jobs[job_id] = job
         job.task = asyncio.create_task(self._perform(job_id, job, body))
+        job.task.add_done_callback(lambda _task: on_end())
         return job_id
 
     async def wait(self, job_id: str, wait_s: float = _WAIT_S) -> dict[str, Any]:
