@@ -236,5 +236,6 @@ async def test_who_reads_nothing_is_cut_off_and_the_video_stays(serve):
                 while True:  # what is written behind the request tells when the server has gone
                     writer.write(b"\r\n")
                     await writer.drain()
+                    await asyncio.sleep(0.02)
 
         assert (await rest.status(job_id))["video_ready"]
