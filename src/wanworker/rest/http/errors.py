@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wanworker.errors import EngineError, RequestError
+from wanworker.errors import RequestError, WorkerError
 
 
 class NotReady(RequestError):
@@ -77,7 +77,7 @@ class BrokenRequest(RequestError):
     default_hint = "Send HTTP/1.1; this port does not speak HTTPS."
 
 
-class Busy(EngineError):
+class Busy(WorkerError):
     """The server holds as many connections, bodies or streams as it may."""
 
     code = "SERVER_BUSY"

@@ -16,8 +16,6 @@ from wanworker.rest.http.errors import BrokenRequest, WrongMediaType
 #: A form's parts beside the picture; texts alone.
 _MAX_FIELDS = 64
 
-_BROKE_OFF = "The body broke off."
-
 
 async def read_fields(request: Request) -> dict[str, Any]:
     """Return the fields of a JSON object or a form. Raises InvalidRequest, WrongMediaType and TooLarge."""
@@ -41,7 +39,7 @@ async def _body(request: Request) -> bytearray:
         async for chunk in request.stream():
             body += chunk
     except ClientDisconnect:
-        raise BrokenRequest(_BROKE_OFF) from None
+        raise BrokenRequest("The body broke off.") from None
     return body
 
 
@@ -67,7 +65,7 @@ async def _form(request: Request) -> dict[str, Any]:
         async with request.form(max_files=1, max_fields=_MAX_FIELDS) as form:
             parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
     except ClientDisconnect:
-        raise BrokenRequest(_BROKE_OFF) from None
+        raise BrokenRequest("The body broke off.") from None
     # Left empty means left out: that is what a browser's form sends.
     return {name: text for name, text in parts if text}
 
