@@ -1,11 +1,12 @@
 """
 What thousands of jobs leave behind, and how fast the REST API answers meanwhile.
 
-    python bench/endurance.py rest [--jobs 2000] [--clients 20] [--minutes 60]
+    python bench/endurance.py rest [--jobs 2000] [--clients 20] [--minutes 60] [--engine mini | hands_over]
     python bench/endurance.py handler [--jobs 10000] [--minutes 60]
 
 `rest` renders miniature clips through a real server and downloads each, while clients ask `/status`, `/jobs` and an
-empty FastAPI application in turn. `handler` sends jobs through the RunPod door in one process, with an engine that
+empty FastAPI application in turn; with `--engine hands_over` nothing is rendered, and all else is the same, so that a
+thousand jobs take minutes. `handler` sends jobs through the RunPod door in one process, with an engine that
 hands over a file. Both sample memory, open files, threads and temporary files; from a quarter of the jobs on these are
 to stay as they are. They end after `--minutes`, with what was done by then.
 """
@@ -150,16 +151,33 @@ class _Nothing(list[Any]):
         """Forget it."""
 
 
-async def through_rest(jobs: int, until: float, clients: int) -> int:
+def serve_handing_over(folder: Path, port: int) -> int:
+    """Serve the REST API, in the process of its own, with an engine whose every video is one clip."""
+    from fakes.engine import ScriptedEngine, write_clip
+    from wanworker.app import Worker
+    from wanworker.rest._serve import serve
+    from wanworker.settings import load_settings
+
+    engine = ScriptedEngine(write_clip(folder / "clip.mp4"), seen=_Nothing())
+    settings = load_settings()
+    return serve(Worker(settings, engines=(engine.row("diffusers"),)), settings, "127.0.0.1", port)
+
+
+async def through_rest(jobs: int, until: float, clients: int, engine: str) -> int:
     """Render clips through a real server while clients ask."""
     api_port, empty_port = free_port(), free_port()
     api, empty = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{empty_port}"
     with tempfile.TemporaryDirectory(prefix="endurance-") as name:
         temporary = Path(name) / "tmp"
         temporary.mkdir()
-        variables = {"WAN_OUT_DIR": f"{name}/outputs", "REST_PORT": str(api_port), "WAN_ENGINE": "mini"}
+        variables = {
+            "WAN_OUT_DIR": f"{name}/outputs",
+            "REST_PORT": str(api_port),
+            "WAN_ENGINE": "auto" if engine == "hands_over" else engine,
+        }
+        argv = [__file__, "serve", name, str(api_port)] if engine == "hands_over" else ["-m", "wanworker.rest"]
         with (
-            program("-m", "wanworker.rest", **variables, TMPDIR=str(temporary)) as server,
+            program(*argv, **variables, TMPDIR=str(temporary)) as server,
             program("-c", EMPTY, str(empty_port)),
         ):
             connector = aiohttp.TCPConnector(limit=0)
@@ -238,17 +256,20 @@ class _Load:
 
 
 def main() -> int:
-    """Run one of the two."""
+    """Run one of the two, or be the server of one."""
+    if sys.argv[1:2] == ["serve"]:
+        return serve_handing_over(Path(sys.argv[2]), int(sys.argv[3]))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
     parser.add_argument("door", choices=["rest", "handler"])
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--engine", choices=["mini", "hands_over"], default="mini")
     args = parser.parse_args()
     until = time.monotonic() + args.minutes * 60
     print(" ".join(["python bench/endurance.py", *sys.argv[1:]]), f"({os.cpu_count()} cores)")
     if args.door == "rest":
-        return asyncio.run(through_rest(args.jobs or 2000, until, args.clients))
+        return asyncio.run(through_rest(args.jobs or 2000, until, args.clients, args.engine))
     return asyncio.run(through_handler(args.jobs or 10_000, until))
 
 

@@ -202,13 +202,15 @@ class LimitedProtocol(WatchedProtocol):
         self._timers.start("linger", self.limits.linger_s, self._cut_off)
 
     def evict(self) -> None:
-        """Give this connection's place to another."""
-        if self._has_begun or self._head_bytes:
+        """Give this connection's place to another: it is closed at once, whatever the client has not read."""
+        if (self._has_begun or self._head_bytes) and not self._owned.is_closing():
             self._refuse(Busy("The server needs this connection for others: the request took too long."))
+        if self._owned.get_write_buffer_size():
+            self._cut_off()
         else:
-            self._owned.close()
-        self._timers.stop("linger")
-        self._owned.real.close()
+            self._owned.is_hung_up = self._is_deaf = True
+            self._timers.stop("linger")
+            self._owned.real.close()
 
     # The work
 
