@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -16,6 +17,7 @@ from wanworker.rest.http.request_body import read_fields
 from wanworker.rest.responses.download import Downloads
 from wanworker.rest.responses.events import EventStreams
 from wanworker.rest.responses.health import Health, HealthService
+from wanworker.rest.responses.listing import Listings
 from wanworker.rest.responses.metrics import CONTENT_TYPE, Metrics
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.status import Status
@@ -93,6 +95,7 @@ def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
 def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, streams: EventStreams) -> APIRouter:
     """Return the documented routes of jobs, and their events and previews."""
     router = APIRouter(tags=["jobs"])
+    listings = Listings(service, clock=time.monotonic)
 
     @router.post(
         "/generate",
@@ -126,7 +129,7 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
         cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
     ) -> Response:
         """List jobs, newest first."""
-        return answer(await service.listing(limit, cursor))
+        return await listings.respond(limit, cursor)
 
     @router.delete("/jobs/{job_id}", responses={200: {"model": Deleted}, **responses(401, 404)})
     async def delete(job_id: str) -> Response:

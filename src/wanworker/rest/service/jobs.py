@@ -49,6 +49,13 @@ class JobService:
         self._taken: set[str] = set()
         self._deleting: set[str] = set()
         self._looks: dict[str, tuple[float, bool]] = {}
+        self._changes = 0
+
+    @property
+    def state(self) -> tuple[int, str | None, int]:
+        """What differs once a job has come, begun, ended or gone here, or its video; progress alone does not count."""
+        running = self.runner.running
+        return self._changes, running.job.request_id if running else None, self.runner.waiting
 
     async def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Queue what *fields* ask for and return the answer to POST /generate. Raises WorkerError."""
@@ -75,6 +82,7 @@ class JobService:
         except BaseException:
             await in_thread(self.kept.remove, request_id)
             raise
+        self._changes += 1
         log.info("job %s waits: %s", job.request_id, ", ".join(sorted(fields)))
         return {
             "job_id": job.request_id,
@@ -146,18 +154,22 @@ class JobService:
         self._remembered.pop(request_id, None)
         self._taken.discard(request_id)
         self._looks.pop(request_id, None)
+        self._changes += 1
 
     def take(self, request_id: str) -> None:
         """Count the video as downloaded: from here on it is gone, though its file may live on for some seconds."""
+        self._changes += 1
         self._taken.add(request_id)
         self._looks.pop(request_id, None)
 
     def untake(self, request_id: str) -> None:
         """Give the video back: the transfer broke off after all."""
+        self._changes += 1
         self._taken.discard(request_id)
 
     def remember(self, job: Job) -> None:
         """Keep the record of a job that ended in memory."""
+        self._changes += 1
         self._remembered[job.request_id] = job
         self._remembered.move_to_end(job.request_id)
         while len(self._remembered) > _REMEMBERED:
