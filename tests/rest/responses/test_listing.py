@@ -63,3 +63,13 @@ async def test_what_starts_ends_or_goes_is_in_the_next_page(rest):
     assert ("completed", True) == (ended["jobs"][0]["status"], ended["jobs"][0]["video_ready"])
     assert not taken["jobs"][0]["video_ready"]
     assert [] == deleted["jobs"]
+
+
+async def test_a_page_looks_for_its_videos_in_one_go_and_forgets_none_of_them(rest, monkeypatch):
+    monkeypatch.setattr("wanworker.rest.service.jobs._REMEMBERED", 2)
+    for _ in range(5):
+        await rest.until(await rest.generate())
+    _, page = await rest.ask("GET", "/jobs")
+    _, again = await rest.ask("GET", "/jobs?limit=6")
+
+    assert [True] * 5 == [job["video_ready"] for job in page["jobs"]] == [job["video_ready"] for job in again["jobs"]]
