@@ -44,9 +44,9 @@ async def saying(head: bytes, pieces: Callable[[], Iterable[bytes]]) -> AsyncIte
 
 
 def bomb() -> bytes:
-    """Return 200 MB of blanks, compressed; they are never in memory here."""
+    """Return 48 MB of blanks, compressed; they are never in memory here."""
     packer = zlib.compressobj(level=1, wbits=31)
-    return b"".join([packer.compress(b" " * MB) for _ in range(200)]) + packer.flush()
+    return b"".join([packer.compress(b" " * MB) for _ in range(48)]) + packer.flush()
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,8 @@ def bomb() -> bytes:
 async def test_an_answer_without_end(
     head: bytes, pieces: Callable[[], Iterable[bytes]], kind: type[EngineError]
 ) -> None:
-    async with saying(head, pieces) as url, ComfyClient(url, answer_s=2) as client, asyncio.timeout(20):
+    answer_s = 15 if kind is EngineFailed else 2  # the others say nothing that is an answer, and are left after it
+    async with saying(head, pieces) as url, ComfyClient(url, answer_s=answer_s) as client, asyncio.timeout(20):
         tracemalloc.start()
         with pytest.raises(kind):
             await client.system_stats()
