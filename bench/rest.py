@@ -42,12 +42,12 @@ JOB = {"prompt": "a red circle moves to the right", "width": 1280, "height": 704
 
 
 @contextmanager
-def program(*argv: str, **variables: str) -> Iterator[None]:
-    """Run a Python program until the block ends."""
+def program(*argv: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a Python program until the block ends, and hand over its process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **variables}
     process = subprocess.Popen([sys.executable, *argv], env=environment, stderr=subprocess.DEVNULL)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(30)

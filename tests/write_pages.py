@@ -76,7 +76,7 @@ STATUS_MEANINGS = {
 def rest_refusals() -> list[type[WorkerError]]:
     """Return every error that only the REST API answers, by its status."""
     theirs = [kind for kind in vars(rest_errors).values() if isinstance(kind, type) and issubclass(kind, WorkerError)]
-    own = [kind for kind in theirs if kind is not errors.RequestError]
+    own = [kind for kind in theirs if kind not in {errors.RequestError, WorkerError}]
     return sorted([*own, QueueFull], key=lambda kind: kind.http_status)
 
 

@@ -16,6 +16,7 @@ import uvicorn
 from fakes.engine import ScriptedEngine, write_clip
 from wanworker.app import Worker
 from wanworker.rest._serve import config_of
+from wanworker.rest.http.limits import LIMITS, Limits
 from wanworker.settings import Settings
 
 PATIENCE_S = 20.0
@@ -81,9 +82,9 @@ def engine(clip: Path) -> ScriptedEngine:
 
 
 @contextlib.asynccontextmanager
-async def running(worker: Worker, engine: ScriptedEngine) -> AsyncIterator[Rest]:
+async def running(worker: Worker, engine: ScriptedEngine, limits: Limits = LIMITS) -> AsyncIterator[Rest]:
     """Run a server over *worker* until the block ends."""
-    server = uvicorn.Server(config_of(worker, worker.settings, "127.0.0.1", 0))
+    server = uvicorn.Server(config_of(worker, worker.settings, "127.0.0.1", 0, limits=limits))
     serving = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(PATIENCE_S):
@@ -102,8 +103,8 @@ async def running(worker: Worker, engine: ScriptedEngine) -> AsyncIterator[Rest]
 def serve(make_settings: Callable[..., Settings], engine: ScriptedEngine) -> Callable[..., Any]:
     """Return a function that runs a server with these settings over the scripted engine, as a context."""
 
-    def start(*, row: str = "diffusers", **fields: Any) -> Any:
-        return running(Worker(make_settings(**fields), engines=(engine.row(row),)), engine)
+    def start(*, row: str = "diffusers", limits: Limits = LIMITS, **fields: Any) -> Any:
+        return running(Worker(make_settings(**fields), engines=(engine.row(row),)), engine, limits)
 
     return start
 

@@ -20,8 +20,10 @@ from wanworker.jobs.runner import Runner
 from wanworker.media.disk import in_thread
 from wanworker.rest.http import error_responses
 from wanworker.rest.http.auth import Guard
+from wanworker.rest.http.limits import LIMITS, Limits
 from wanworker.rest.http.response_headers import ResponseHeaders
 from wanworker.rest.responses.download import Downloads
+from wanworker.rest.responses.events import EventStreams
 from wanworker.rest.responses.health import HealthService
 from wanworker.rest.responses.metrics import Metrics
 from wanworker.rest.routes.jobs import job_routes, server_routes
@@ -90,7 +92,7 @@ class Parts:
                 await close()
 
 
-def create_app(worker: Worker, settings: Settings) -> FastAPI:
+def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> FastAPI:
     """Return the application; it starts nothing before its lifespan begins, and closes *worker* at its end."""
     parts = Parts(worker, settings)
     app = FastAPI(
@@ -101,14 +103,16 @@ def create_app(worker: Worker, settings: Settings) -> FastAPI:
     )
     error_responses.install(app)
     app.include_router(server_routes(parts.service, parts.health, parts.metrics))
-    app.include_router(job_routes(parts.service, parts.downloads, parts.metrics))
+    app.include_router(
+        job_routes(parts.service, parts.downloads, parts.metrics, EventStreams(parts.service, limits.streams))
+    )
     app.include_router(face_routes(parts.runpod_jobs))
     if _PAGE.is_dir():
         app.mount("/ui", StaticFiles(directory=_PAGE, html=True), name="ui")
     app.add_middleware(ResponseHeaders)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     is_open = settings.rest_allow_open or settings.port is not None
-    app.add_middleware(Guard, key=key, is_local=key is None and not is_open)
+    app.add_middleware(Guard, key=key, is_local=key is None and not is_open, limits=limits)
     app.openapi = functools.partial(_schema, app, app.openapi)  # type: ignore[method-assign]
     return app
 

@@ -9,7 +9,9 @@ import uvicorn
 
 from wanworker.app import Worker
 from wanworker.rest._app import create_app
-from wanworker.rest.http.connection import WatchedProtocol
+from wanworker.rest._descriptors import raise_file_limit
+from wanworker.rest.http.limits import LIMITS, Limits
+from wanworker.rest.http.wire.protocol import protocol_of
 from wanworker.settings import BadSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -44,13 +46,14 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def config_of(worker: Worker, settings: Settings, host: str, port: int) -> uvicorn.Config:
+def config_of(worker: Worker, settings: Settings, host: str, port: int, *, limits: Limits = LIMITS) -> uvicorn.Config:
     """Return how uvicorn runs the application; logging is the caller's, and stays as it set it up."""
     return uvicorn.Config(
-        create_app(worker, settings),
+        create_app(worker, settings, limits),
         host=host,
         port=port,
-        http=WatchedProtocol,
+        http=protocol_of(limits),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -61,6 +64,7 @@ def config_of(worker: Worker, settings: Settings, host: str, port: int) -> uvico
 def serve(worker: Worker, settings: Settings, host: str, port: int) -> int:
     """Serve until a signal ends it, and return the exit code."""
     log.info("serving on http://%s:%d (page: /ui, schema: /docs)", host, port)
-    server = uvicorn.Server(config_of(worker, settings, host, port))
+    limits = LIMITS.within(raise_file_limit())
+    server = uvicorn.Server(config_of(worker, settings, host, port, limits=limits))
     server.run()
     return 0 if server.started else 1

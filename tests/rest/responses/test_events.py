@@ -3,10 +3,9 @@
 import asyncio
 import json
 
-import pytest
-
 from wanworker.progress import Progress
-from wanworker.rest.responses.events import events
+from wanworker.rest.http.limits import Limits
+from wanworker.rest.responses.events import EventStreams, Pace
 
 
 async def _stream(rest, job_id):
@@ -75,28 +74,95 @@ async def test_an_unknown_job_is_404_not_a_stream(rest):
     assert 404 == (await rest.ask("GET", "/events/nothing"))[0]
 
 
-class _Silent:
-    """A job service with one job whose state never changes."""
+class _Service:
+    """A job service with one job of another process, which changes only when the test says so."""
 
     def __init__(self):
-        self.asked = 0
+        self.looks = 0
+        self.shown = {"status": "processing"}
+        self.looked = asyncio.Event()
 
     def live(self, _request_id):
         return None
 
     async def status(self, _request_id):
-        self.asked += 1
-        if self.asked > 5:
-            raise pytest.fail("asked too often")
-        return {"status": "processing"}
+        self.looks += 1
+        self.looked.set()
+        return self.shown
+
+
+async def _at_once(_seconds):
+    await asyncio.sleep(0)
+
+
+async def _for_ever(_seconds):
+    await asyncio.Event().wait()
 
 
 async def test_silence_is_kept_alive_by_comments():
-    async def no_time(_seconds):
-        await asyncio.sleep(0)
-
-    stream = events(_Silent(), "x", keepalive_s=3.0, look_s=1.0, sleep=no_time)
-    heard = [await anext(stream) for _ in range(2)]
+    stream = EventStreams(_Service(), 1, pace=Pace(keepalive_s=0.01, sleep=_for_ever)).follow("x")
+    heard = [await anext(stream) for _ in range(3)]
 
     assert heard[0].startswith("event: progress")
-    assert heard[1].startswith(":")
+    assert [":", ":"] == [text[0] for text in heard[1:]]
+
+
+async def test_a_hundred_who_watch_a_job_cost_one_look():
+    service = _Service()
+    streams = EventStreams(service, 100, pace=Pace(sleep=_for_ever))
+    followed = [streams.follow("x") for _ in range(100)]
+    async with asyncio.timeout(10):
+        heard = await asyncio.gather(*(anext(stream) for stream in followed))
+
+    assert 1 == service.looks
+    assert 1 == len(set(heard))
+    for stream in followed:
+        await stream.aclose()
+
+
+async def test_nobody_looks_at_a_job_that_nobody_watches_any_more():
+    service = _Service()
+    stream = EventStreams(service, 1, pace=Pace(sleep=_at_once)).follow("x")
+    await anext(stream)
+    await stream.aclose()
+    service.looked.clear()
+    looks = service.looks
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    assert looks == service.looks
+
+
+async def test_who_reads_slowly_gets_the_newest_event_alone():
+    service = _Service()
+    stream = EventStreams(service, 1, pace=Pace(sleep=_at_once)).follow("x")
+    await anext(stream)
+    for percent in range(5):
+        service.shown = {"status": "processing", "progress": percent}
+        service.looked.clear()
+        await service.looked.wait()
+    service.shown = {"status": "completed"}
+    async with asyncio.timeout(10):
+        heard = [text async for text in stream]
+
+    assert "event: completed" in heard[-1]
+    assert 2 >= len(heard)
+
+
+async def test_a_stream_too_many_is_refused_and_a_place_comes_free(serve):
+    async def hang(_spec, _path, _report):
+        await asyncio.Event().wait()
+
+    async with serve(limits=Limits(streams=1)) as rest, asyncio.timeout(20):
+        rest.engine.act = hang
+        job_id = await rest.generate()
+        async with rest.session.get(f"{rest.url}/events/{job_id}") as first:
+            await first.content.readline()
+            async with rest.session.get(f"{rest.url}/events/{job_id}") as second:
+                refused = (second.status, second.headers["Retry-After"], (await second.json())["code"])
+        while True:  # until the server has heard that the first one left
+            async with rest.session.get(f"{rest.url}/events/{job_id}") as third:
+                if third.status == 200:
+                    break
+
+        assert (503, "5", "SERVER_BUSY") == refused

@@ -5,7 +5,8 @@ import base64
 
 import pytest
 
-from wanworker.errors import EngineFailed
+from wanworker.errors import EngineFailed, UnknownJob
+from wanworker.rest.service.runpod_jobs import RunPodJobs
 
 INPUT = {"action": "generate", "task": "t2v-A14B", "prompt": "a cat", "size": "64*64", "frame_num": 5, "seed": 3}
 
@@ -131,3 +132,16 @@ async def test_both_faces_share_the_one_engine_and_the_one_store(rest):
 
     assert 1 == most
     assert {job_id, started["id"]} == {job["job_id"] for job in page["jobs"]}
+
+
+async def test_kept_answers_have_a_size_together_and_the_newest_stays(rest, clip):
+    jobs = RunPodJobs(rest.worker, limit=9, kept_characters=clip.stat().st_size)
+    ids = []
+    for number in range(3):
+        ids.append(jobs.start({"input": {**INPUT, "seed": number}}, is_sync=True))
+        await jobs.wait(ids[-1], 20)
+
+    assert "COMPLETED" == jobs.status(ids[2])["status"]
+    for forgotten in ids[:2]:
+        with pytest.raises(UnknownJob):
+            jobs.status(forgotten)

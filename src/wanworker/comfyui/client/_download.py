@@ -9,43 +9,48 @@ from pathlib import Path
 
 from wanworker.comfyui.client.connection import Connection, ServerRefused
 from wanworker.comfyui.client.history import OutputFile
-from wanworker.errors import DiskFull, EngineUnavailable, NoOutput
+from wanworker.errors import DiskFull, EngineFailed, EngineUnavailable, NoOutput
 
 #: Written when so much is there, in a thread: a network volume must not hold up the loop.
 _PIECE_BYTES = 1 << 20
 _ATTEMPTS = 3
 
+#: No video comes near it; a server that never ends is stopped before it has filled a volume of this size.
+_LARGEST_BYTES = 16 * 1024**3
 
-async def download(connection: Connection, file: OutputFile, target: Path) -> int:
+
+async def download(
+    connection: Connection, file: OutputFile, target: Path, *, largest_bytes: int = _LARGEST_BYTES
+) -> int:
     """
     Write *file* to *target* and return its size in bytes; a `.part` beside it is renamed when it is whole.
 
     A broken transfer is tried again, three times in all. Raises NoOutput when the server has no such file (any
-    more), EngineUnavailable, DiskFull.
+    more), EngineUnavailable, DiskFull, EngineFailed for a file over *largest_bytes*.
     """
     part = target.with_name(f"{target.name}.part")
     try:
-        size = await _with_attempts(connection, file, part)
+        size = await _with_attempts(connection, file, part, largest_bytes)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
     return size
 
 
-async def _with_attempts(connection: Connection, file: OutputFile, part: Path) -> int:
+async def _with_attempts(connection: Connection, file: OutputFile, part: Path, largest_bytes: int) -> int:
     for _ in range(_ATTEMPTS - 1):
         try:
-            return await _once(connection, file, part)
+            return await _once(connection, file, part, largest_bytes)
         except EngineUnavailable:
             continue
-    return await _once(connection, file, part)
+    return await _once(connection, file, part, largest_bytes)
 
 
-async def _once(connection: Connection, file: OutputFile, part: Path) -> int:
+async def _once(connection: Connection, file: OutputFile, part: Path, largest_bytes: int) -> int:
     query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
     try:
         async with connection.request("GET", "/view", query=query, timeout=connection.transfer()) as response:
-            return await _write(response.content.iter_any(), part)
+            return await _write(response.content.iter_any(), part, largest_bytes)
     except ServerRefused as error:
         if error.answered not in {400, 403, 404}:
             raise
@@ -59,12 +64,14 @@ async def _once(connection: Connection, file: OutputFile, part: Path) -> int:
         raise DiskFull(f"No space left on the disk for {file.filename!r}.") from error
 
 
-async def _write(chunks: AsyncIterator[bytes], part: Path) -> int:
+async def _write(chunks: AsyncIterator[bytes], part: Path, largest_bytes: int) -> int:
     size = 0
     with part.open("wb") as out:
         async for pieces in _gathered(chunks):
             await asyncio.to_thread(out.writelines, pieces)
             size += sum(map(len, pieces))
+            if size > largest_bytes:
+                raise EngineFailed(f"The ComfyUI server sends an output of more than {largest_bytes:,} bytes.")
     return size
 
 

@@ -19,6 +19,10 @@ NOT_RESPONDING = "ComfyUI server is not responding"
 #: Received bytes that may wait for us before the sender is held back. A larger one saves wake-ups at 60 MB files.
 _READ_BUFFER_BYTES = 1 << 20
 
+#: An answer's JSON and a message of the websocket. The largest real ones (object_info of hundreds of node packs, an
+#: error that carries its prompt's pictures) have some 15 MB. Counted after decompression.
+LARGEST_ANSWER_BYTES = 32 * 1024**2
+
 
 #: What proxies in front of a server answer when nothing answers behind them (52x: Cloudflare, RunPod's proxy).
 _NOBODY_BEHIND = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
@@ -102,7 +106,14 @@ class Connection:
         if body is not None:
             options |= {"data": json.dumps(body).encode(), "headers": {"Content-Type": "application/json"}}
         async with self.request(method, path, query=query, **options) as response:
-            text = await response.text()
+            return await self.parsed(response, path)
+
+    async def parsed(self, response: aiohttp.ClientResponse, path: str) -> Any:
+        """Return the JSON of an answer; None for an empty one. Raises EngineFailed: it is none, or is too large."""
+        text = await _read(response)
+        if text is None:
+            message = f"The server at {self.place} answers {path} with more than {LARGEST_ANSWER_BYTES:,} bytes."
+            raise EngineFailed(message, hint="Check the ComfyUI address.")
         try:
             return json.loads(text) if text.strip() else None
         except (ValueError, RecursionError) as error:
@@ -122,8 +133,19 @@ class Connection:
         return kind(NOT_RESPONDING, hint=f"Is ComfyUI running at {self.place}? {cause}")
 
 
+async def _read(response: aiohttp.ClientResponse) -> bytearray | None:
+    """Return the body, None if it is too large."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > LARGEST_ANSWER_BYTES:
+            response.close()
+            return None
+    return body
+
+
 async def _refusal(response: aiohttp.ClientResponse, path: str) -> EngineError | InputRefused:
-    text = await response.text(errors="replace")
+    text = (await _read(response) or b"").decode(errors="replace")
     try:
         body: object = json.loads(text)
     except (ValueError, RecursionError):

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import aiohttp
 
 from wanworker.comfyui.client._download import download
-from wanworker.comfyui.client.connection import Connection, ServerRefused
+from wanworker.comfyui.client.connection import LARGEST_ANSWER_BYTES, Connection, ServerRefused
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.graph.problems import SERVER_FOLDERS, Problem
@@ -208,7 +208,7 @@ class ComfyClient:
             form.add_field("image", file, filename=name, content_type=mime)
             timeout = self._http.transfer()
             async with self._http.request("POST", "/upload/image", data=form, timeout=timeout) as response:
-                told = _object(await response.json(content_type=None), "/upload/image")
+                told = _object(await self._http.parsed(response, "/upload/image"), "/upload/image")
         return Uploaded(str(told.get("name", name)), str(told.get("subfolder", "")), str(told.get("type", "input")))
 
     async def view(self, file: OutputFile, target: Path) -> int:
@@ -219,11 +219,14 @@ class ComfyClient:
         """
         Open the websocket on which the server tells *client_id* of its prompts, and ask for previews with metadata.
 
-        Raises EngineUnavailable. Messages have no size limit: an error may carry megabytes of a prompt's own text.
+        Raises EngineUnavailable. A message may have 32 MB, since an error may carry a prompt's own text; one that is
+        larger ends the socket.
         """
         try:
             socket = await self._http.session.ws_connect(
-                self._http.at("/ws", {"clientId": client_id}), max_msg_size=0, heartbeat=_HEARTBEAT_S
+                self._http.at("/ws", {"clientId": client_id}),
+                max_msg_size=LARGEST_ANSWER_BYTES,
+                heartbeat=_HEARTBEAT_S,
             )
             # Only the first message of a socket may say this.
             await socket.send_str('{"type": "feature_flags", "data": {"supports_preview_metadata": true}}')

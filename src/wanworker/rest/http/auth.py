@@ -1,4 +1,4 @@
-"""Check who calls: the API key, the browser's origin, and the size of the body."""
+"""Check who calls, before anything of a body is read: the API key, the browser's origin, and the body's size."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wanworker.errors import RequestError
+from wanworker.rest.http.body_limits import BodyLimits, too_large
 from wanworker.rest.http.error_responses import failure
-from wanworker.rest.http.errors import Forbidden, TooLarge, Unauthorized
+from wanworker.rest.http.errors import Forbidden, Unauthorized
+from wanworker.rest.http.limits import LIMITS, Limits
 
 #: What a browser may load without the key: a static shell that asks for the key, and the health checks.
 _OPEN_PATHS = frozenset({"/", "/ui", "/ping", "/ready"})
 _OPEN_FOLDER = "/ui/"
-
-#: A picture of 32 MB (media/inputs/reader.py) as base64, and the other fields.
-MAX_BODY_BYTES = 44_000_000
 
 
 class Guard:
@@ -29,13 +28,12 @@ class Guard:
     machine's, or a page could reach it by a name of its own that leads here (DNS rebinding).
     """
 
-    def __init__(
-        self, app: ASGIApp, *, key: str | None, is_local: bool = False, max_body_bytes: int = MAX_BODY_BYTES
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, key: str | None, is_local: bool = False, limits: Limits = LIMITS) -> None:
         self._app = app
+        self._bounded = BodyLimits(app, limits)
         self._key = key
         self._is_local = is_local
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = limits.body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -47,7 +45,7 @@ class Guard:
         if refusal is not None:
             await failure(refusal)(scope, receive, send)
             return
-        await _Bounded(self._app, self._max_body_bytes)(scope, receive, send)
+        await self._bounded(scope, receive, send)
 
     def _refusal(self, path: str, headers: Headers) -> RequestError | None:
         if _is_foreign(headers):
@@ -60,37 +58,12 @@ class Guard:
             return Unauthorized("This server needs its API key.")
         declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._max_body_bytes:
-            return _too_large(self._max_body_bytes)
+            return too_large(self._max_body_bytes)
         return None
 
     def _has_key(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), (self._key or "").encode())
-
-
-class _Bounded:
-    """Count a body that did not declare its size."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        received = 0
-
-        async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise _too_large(self._max_bytes)
-            return message
-
-        await self._app(scope, bounded, send)
-
-
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {max_bytes:,} bytes.")
 
 
 def _is_address(host: str) -> bool:

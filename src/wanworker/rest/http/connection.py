@@ -16,7 +16,7 @@ import termios
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: The key in a request's state under which its connection is found.
 STATE_KEY = "connection"
@@ -39,7 +39,7 @@ class Connection:
             listener(in_order)
 
 
-class WatchedProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+class WatchedProtocol(HttpToolsProtocol):
     """Uvicorn's own protocol, with its connection's end in the state of each request."""
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], *args: Any, **kwargs: Any) -> None:

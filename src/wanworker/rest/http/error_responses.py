@@ -17,10 +17,13 @@ from starlette.responses import JSONResponse, Response
 from wanworker.actions.request.complaints import complaints
 from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.jobs.runner import QueueFull
-from wanworker.rest.http.errors import Unauthorized
+from wanworker.rest.http.errors import BrokenRequest, Busy, HeadTooLarge, Slow, TooLarge, Unauthorized
 from wanworker.serverless.answer import strict
 
 log = logging.getLogger(__name__)
+
+#: After these nothing that the connection brings can be trusted to be a request, or the server wants it back.
+_CLOSING = BrokenRequest | Busy | HeadTooLarge | Slow | TooLarge
 
 
 class Failure(BaseModel):
@@ -40,8 +43,8 @@ def answer(content: Mapping[str, Any], status_code: int = 200, headers: Mapping[
 
 def failure(error: WorkerError) -> Response:
     """Return *error* as a response, with the headers that its status wants."""
-    headers = {}
-    if isinstance(error, QueueFull):
+    headers = {"Connection": "close"} if isinstance(error, _CLOSING) else {}
+    if isinstance(error, QueueFull | Busy):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"

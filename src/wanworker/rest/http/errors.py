@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wanworker.errors import RequestError
+from wanworker.errors import RequestError, WorkerError
 
 
 class NotReady(RequestError):
@@ -51,3 +51,36 @@ class Forbidden(RequestError):
     code = "FORBIDDEN"
     http_status = 403
     default_hint = "Call the API from a program, or from its own page at /ui."
+
+
+class Slow(RequestError):
+    """The request did not arrive in time."""
+
+    code = "REQUEST_TIMEOUT"
+    http_status = 408
+    default_hint = "Send the whole request at once, over a connection that is fast enough."
+
+
+class HeadTooLarge(RequestError):
+    """The request's address and headers are too large or too many."""
+
+    code = "HEADERS_TOO_LARGE"
+    http_status = 431
+    default_hint = "Send fewer or shorter headers and cookies, and a shorter address."
+
+
+class BrokenRequest(RequestError):
+    """The request is no HTTP, or broke off."""
+
+    code = "BAD_REQUEST"
+    http_status = 400
+    default_hint = "Send HTTP/1.1; this port does not speak HTTPS."
+
+
+class Busy(WorkerError):
+    """The server holds as many connections, bodies or streams as it may."""
+
+    code = "SERVER_BUSY"
+    http_status = 503
+    default_hint = "Send the request again after the time in Retry-After."
+    retry_after_s = 5

@@ -8,12 +8,12 @@ from typing import Any, NoReturn
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.errors import InvalidRequest
 from wanworker.media.disk import in_thread
-from wanworker.rest.http.errors import WrongMediaType
+from wanworker.rest.http.errors import BrokenRequest, WrongMediaType
 from wanworker.text.json_words import kind_of
 
 #: A form's parts beside the picture; texts alone.
@@ -26,18 +26,31 @@ async def read_fields(request: Request) -> dict[str, Any]:
     if kind in {"multipart/form-data", "application/x-www-form-urlencoded"}:
         return await _form(request)
     if kind == "application/json" or kind.endswith("+json"):
-        return await in_thread(_parsed, await request.body())
+        return await in_thread(_parsed, await _body(request))
     raise WrongMediaType(f"Content-Type is {kind[:60]!r}; expected application/json or multipart/form-data.")
 
 
 async def read_object(request: Request) -> dict[str, Any]:
     """Return the JSON object of a body that can be nothing else."""
-    return await in_thread(_parsed, await request.body())
+    return await in_thread(_parsed, await _body(request))
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+async def _body(request: Request) -> bytearray:
+    """Return the whole body, which nobody else keeps: a picture in it has 44 MB."""
+    body = bytearray()
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        async for chunk in request.stream():
+            body += chunk
+    except ClientDisconnect:
+        raise BrokenRequest("The body broke off.") from None
+    return body
+
+
+def _parsed(body: bytearray) -> dict[str, Any]:
+    try:
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        body.clear()  # as soon as it is not needed: its text is as large
+        value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise InvalidRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are read.") from error
     except ValueError as error:
@@ -63,6 +76,8 @@ async def _form(request: Request) -> dict[str, Any]:
     try:
         async with request.form(max_files=1, max_fields=_MAX_FIELDS) as form:
             parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
+    except ClientDisconnect:
+        raise BrokenRequest("The body broke off.") from None
     except HTTPException as error:  # What Starlette makes of a body that breaks the rules of multipart.
         raise InvalidRequest(
             f"The form cannot be read: {str(error.detail).rstrip('.')}.",

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from wanworker.errors import UnknownJob
+from wanworker.rest.http.errors import Busy
 from wanworker.rest.service.jobs import JobService
 from wanworker.serverless.answer import strict
 
@@ -20,41 +25,151 @@ _LOOK_S = 1.0
 Sleep = Callable[[float], Awaitable[object]]
 
 
-async def events(
-    service: JobService,
-    request_id: str,
-    *,
-    keepalive_s: float = KEEPALIVE_S,
-    pace_s: float = _PACE_S,
-    look_s: float = _LOOK_S,
-    sleep: Sleep = asyncio.sleep,
-) -> AsyncIterator[str]:
-    """Yield the stream's text; each event carries the JSON of /status, the newest there is."""
-    sent: dict[str, Any] = {}
-    silent_s = 0.0
-    while True:
-        live = service.live(request_id)
-        changed = live.changed if live is not None else None
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often clients hear of a job, in seconds, and what waits."""
+
+    keepalive_s: float = KEEPALIVE_S
+    pace_s: float = _PACE_S
+    look_s: float = _LOOK_S
+    sleep: Sleep = asyncio.sleep
+
+
+@dataclass(eq=False, slots=True)
+class _Watch:
+    """One watched job: the newest event, and who waits for the next."""
+
+    text: str = ""
+    is_last: bool = False
+    number: int = 0
+    error: BaseException | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    watchers: int = 0
+    task: asyncio.Task[None] | None = None
+
+    def tell(self, name: str, data: dict[str, Any]) -> None:
+        """Take the newest event; it is written as text once for all who watch."""
+        self.text = f"event: {name}\ndata: {json.dumps(strict(data))}\n\n"
+        self.is_last = name != "progress"
+        self.number += 1
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake all who wait."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class EventStreams:
+    """
+    Hold at most *limit* streams; all that follow one job share one look at it.
+
+    A client that reads slowly gets the newest event when it reads again, and none of those between.
+    """
+
+    def __init__(self, service: JobService, limit: int, *, pace: Pace = Pace()) -> None:
+        self._service = service
+        self._limit = limit
+        self._pace = pace
+        self._watched: dict[str, _Watch] = {}
+        self._open = 0
+
+    def respond(self, request_id: str) -> StreamingResponse:
+        """Return the response that follows a job. Raises Busy."""
+        if self._open >= self._limit:
+            raise Busy(f"{self._limit} streams of events are open, which is the limit.")
+        self._open += 1
+        return _Stream(self.follow(request_id), self._closed)
+
+    async def follow(self, request_id: str) -> AsyncIterator[str]:
+        """Yield the stream's text; each event carries the JSON of /status, the newest there is."""
+        watch = self._join(request_id)
+        seen = 0
         try:
-            status = await service.status(request_id)
-        except UnknownJob:
-            yield _event("deleted", {"job_id": request_id, "status": "deleted"})
-            return
-        if status != sent:
-            sent, silent_s = status, 0.0
-            name = status["status"] if status["status"] in {"completed", "error"} else "progress"
-            yield _event(name, status)
-            if name != "progress":
+            while True:
+                if watch.number == seen and not await self._news(watch):
+                    yield ": still here\n\n"
+                    continue
+                seen = watch.number
+                yield watch.text
+                if watch.is_last:
+                    return
+        finally:
+            self._leave(request_id, watch)
+
+    async def _news(self, watch: _Watch) -> bool:
+        """Wait for the next event; False after a silence."""
+        if not await _came(watch.changed, self._pace.keepalive_s):
+            return False
+        if watch.error is not None:
+            raise watch.error
+        return True
+
+    def _join(self, request_id: str) -> _Watch:
+        watch = self._watched.get(request_id)
+        if watch is None:
+            self._watched[request_id] = watch = _Watch()
+            watch.task = asyncio.create_task(self._watch(request_id, watch))
+        watch.watchers += 1
+        return watch
+
+    def _closed(self) -> None:
+        self._open -= 1
+
+    def _leave(self, request_id: str, watch: _Watch) -> None:
+        watch.watchers -= 1
+        if watch.watchers == 0:
+            if watch.task is not None:
+                watch.task.cancel()
+            if self._watched.get(request_id) is watch:
+                del self._watched[request_id]
+
+    async def _watch(self, request_id: str, watch: _Watch) -> None:
+        """Look at a job until its end, for all who follow it."""
+        try:
+            await self._look(request_id, watch)
+        except Exception as error:  # noqa: BLE001 - whoever follows the job raises it
+            watch.error = error
+            watch.wake()
+        # Whoever comes from now on starts anew: a job that was deleted may be known again.
+        if self._watched.get(request_id) is watch:
+            del self._watched[request_id]
+
+    async def _look(self, request_id: str, watch: _Watch) -> None:
+        sent: dict[str, Any] = {}
+        while not watch.is_last:
+            live = self._service.live(request_id)
+            changed = live.changed if live is not None else None
+            try:
+                status = await self._service.status(request_id)
+            except UnknownJob:
+                watch.tell("deleted", {"job_id": request_id, "status": "deleted"})
                 return
-            await sleep(pace_s)
-        if changed is None:
-            await sleep(look_s)
-            silent_s += look_s
-        elif not await _came(changed, keepalive_s):
-            silent_s = keepalive_s
-        if silent_s >= keepalive_s:
-            silent_s = 0.0
-            yield ": still here\n\n"
+            if status != sent:
+                sent = status
+                watch.tell(status["status"] if status["status"] in {"completed", "error"} else "progress", status)
+                await self._pace.sleep(self._pace.pace_s)
+            elif changed is None:
+                await self._pace.sleep(self._pace.look_s)
+            else:
+                await _came(changed, self._pace.keepalive_s)
+
+
+class _Stream(StreamingResponse):
+    """A stream of events that says when it is over, however it ends."""
+
+    def __init__(self, content: AsyncIterator[str], on_end: Callable[[], None]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+        self._content, self._on_end = content, on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+            await cast("AsyncGenerator[str, None]", self._content).aclose()
 
 
 async def _came(changed: asyncio.Event, timeout_s: float) -> bool:
@@ -64,7 +179,3 @@ async def _came(changed: asyncio.Event, timeout_s: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _event(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(strict(data))}\n\n"

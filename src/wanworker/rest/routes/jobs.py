@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -14,8 +15,9 @@ from wanworker.jobs.store.job_store import PAGE_LIMIT
 from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_fields
 from wanworker.rest.responses.download import Downloads
-from wanworker.rest.responses.events import events
+from wanworker.rest.responses.events import EventStreams
 from wanworker.rest.responses.health import Health, HealthService
+from wanworker.rest.responses.listing import Listings
 from wanworker.rest.responses.metrics import CONTENT_TYPE, Metrics
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.status import Status
@@ -90,13 +92,14 @@ def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in field.items() if name not in {"anyOf", "default"}} | kind
 
 
-def job_routes(service: JobService, downloads: Downloads, metrics: Metrics) -> APIRouter:
+def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, streams: EventStreams) -> APIRouter:
     """Return the documented routes of jobs, and their events and previews."""
     router = APIRouter(tags=["jobs"])
+    listings = Listings(service, clock=time.monotonic)
 
     @router.post(
         "/generate",
-        responses={200: {"model": Started}, **responses(401, 413, 415, 422, 429, 507)},
+        responses={200: {"model": Started}, **responses(401, 408, 413, 415, 422, 429, 503, 507)},
         openapi_extra=documented_body(),
     )
     async def generate(request: Request) -> Response:
@@ -126,7 +129,7 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics) -> A
         cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
     ) -> Response:
         """List jobs, newest first."""
-        return answer(await service.listing(limit, cursor))
+        return await listings.respond(limit, cursor)
 
     @router.delete("/jobs/{job_id}", responses={200: {"model": Deleted}, **responses(401, 404)})
     async def delete(job_id: str) -> Response:
@@ -137,13 +140,12 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics) -> A
     @router.get(
         "/events/{job_id}",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 404)},
+        responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 404, 503)},
     )
     async def job_events(job_id: str) -> Response:
         """Follow a job: `progress` events until `completed`, `error` or `deleted`; data is the JSON of /status."""
         await service.find(job_id)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(events(service, job_id), media_type="text/event-stream", headers=headers)
+        return streams.respond(job_id)
 
     @router.get(
         "/preview/{job_id}",

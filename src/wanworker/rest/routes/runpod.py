@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from wanworker.rest.http.body_limits import CHARGE_KEY, Charge
 from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_object
 from wanworker.rest.service.runpod_jobs import RunPodJobs
@@ -46,16 +47,16 @@ def face_routes(runpod_jobs: RunPodJobs) -> APIRouter:
     """Return the routes over *runpod_jobs*."""
     router = APIRouter(prefix="/v2/{endpoint}", tags=["runpod"])
 
-    @router.post("/run", responses={**_ANSWER, **responses(401, 413, 422, 429)}, openapi_extra=_BODY)
+    @router.post("/run", responses={**_ANSWER, **responses(401, 408, 413, 422, 429, 503)}, openapi_extra=_BODY)
     async def run(endpoint: str, request: Request) -> Response:  # noqa: ARG001 - any endpoint's name leads here
         """Start a job."""
-        job_id = runpod_jobs.start(await read_object(request), is_sync=False)
+        job_id = await _started(runpod_jobs, request, is_sync=False)
         return answer({"id": job_id, "status": "IN_QUEUE"})
 
-    @router.post("/runsync", responses={**_ANSWER, **responses(401, 413, 422, 429)}, openapi_extra=_BODY)
+    @router.post("/runsync", responses={**_ANSWER, **responses(401, 408, 413, 422, 429, 503)}, openapi_extra=_BODY)
     async def runsync(endpoint: str, request: Request, wait: Annotated[int, _WAIT_MS] = 90_000) -> Response:  # noqa: ARG001
         """Start a job and wait for its answer; after `wait` milliseconds its status comes instead."""
-        job_id = runpod_jobs.start(await read_object(request), is_sync=True)
+        job_id = await _started(runpod_jobs, request, is_sync=True)
         return answer(await runpod_jobs.wait(job_id, wait / 1000))
 
     @router.get("/status/{job_id}", responses={**_ANSWER, **responses(401, 404)})
@@ -69,3 +70,12 @@ def face_routes(runpod_jobs: RunPodJobs) -> APIRouter:
         return answer(await runpod_jobs.cancel(job_id))
 
     return router
+
+
+async def _started(runpod_jobs: RunPodJobs, request: Request, *, is_sync: bool) -> str:
+    """Start the job of *request*; its body counts as held until the job has ended, since its input does."""
+    body = await read_object(request)
+    charge: Charge = getattr(request.state, CHARGE_KEY)
+    job_id = runpod_jobs.start(body, is_sync=is_sync, on_end=charge.release)
+    charge.keep()
+    return job_id

@@ -46,9 +46,16 @@ class JobService:
         self.runner = runner
         self._store = worker.store
         self._remembered: OrderedDict[str, Job] = OrderedDict()
-        self._taken: set[str] = set()
+        self._taken: OrderedDict[str, None] = OrderedDict()
         self._deleting: set[str] = set()
         self._looks: dict[str, tuple[float, bool]] = {}
+        self._changes = 0
+
+    @property
+    def state(self) -> tuple[int, str | None, int]:
+        """What differs once a job has come, begun, ended or gone here, or its video; progress alone does not count."""
+        running = self.runner.running
+        return self._changes, running.job.request_id if running else None, self.runner.waiting
 
     async def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Queue what *fields* ask for and return the answer to POST /generate. Raises WorkerError."""
@@ -75,6 +82,7 @@ class JobService:
         except BaseException:
             await in_thread(self.kept.remove, request_id)
             raise
+        self._changes += 1
         log.info("job %s waits: %s", job.request_id, listed(sorted(fields)))
         return {
             "job_id": job.request_id,
@@ -119,8 +127,8 @@ class JobService:
         page = await in_thread(self._store.recent, limit, cursor)
         live = [self.runner.find(job.request_id) for job in page.jobs]
         jobs = [known.job if known else job for known, job in zip(live, page.jobs, strict=True)]
-        shown = await asyncio.gather(*(self._shown(job) for job in jobs))
-        return {"jobs": shown, "total": page.total, "next_cursor": page.next_cursor}
+        await self._look_at(jobs)
+        return {"jobs": [self._as_seen(job) for job in jobs], "total": page.total, "next_cursor": page.next_cursor}
 
     async def video(self, request_id: str) -> Path:
         """Return the file of a finished job. Raises UnknownJob, NotReady, Gone."""
@@ -144,20 +152,26 @@ class JobService:
         finally:
             self._deleting.discard(request_id)
         self._remembered.pop(request_id, None)
-        self._taken.discard(request_id)
+        self._taken.pop(request_id, None)
         self._looks.pop(request_id, None)
+        self._changes += 1
 
     def take(self, request_id: str) -> None:
         """Count the video as downloaded: from here on it is gone, though its file may live on for some seconds."""
-        self._taken.add(request_id)
+        self._changes += 1
+        self._taken[request_id] = None
         self._looks.pop(request_id, None)
+        while len(self._taken) > _REMEMBERED:
+            self._taken.popitem(last=False)  # its file is gone by now, and the disk says so
 
     def untake(self, request_id: str) -> None:
         """Give the video back: the transfer broke off after all."""
-        self._taken.discard(request_id)
+        self._changes += 1
+        self._taken.pop(request_id, None)
 
     def remember(self, job: Job) -> None:
         """Keep the record of a job that ended in memory."""
+        self._changes += 1
         self._remembered[job.request_id] = job
         self._remembered.move_to_end(job.request_id)
         while len(self._remembered) > _REMEMBERED:
@@ -173,21 +187,39 @@ class JobService:
         return {"reference_image_url": body.image_url} if body.image_url else {}
 
     async def _shown(self, job: Job) -> dict[str, Any]:
+        await self._look_at([job])
+        return self._as_seen(job)
+
+    def _as_seen(self, job: Job) -> dict[str, Any]:
         live = self.runner.find(job.request_id)
-        has_video = job.status is JobStatus.COMPLETED and await self._has_video(job)
+        has_video = job.status is JobStatus.COMPLETED and self._has_seen_video(job)
         return status_of(job, live=live, position=self._position(job.request_id), has_video=has_video)
 
     async def _has_video(self, job: Job) -> bool:
-        if not job.outputs or job.request_id in self._taken:
-            return False
+        await self._look_at([job])
+        return self._has_seen_video(job)
+
+    def _has_seen_video(self, job: Job) -> bool:
+        return job.request_id not in self._taken and self._looks.get(job.request_id, (0.0, False))[1]
+
+    async def _look_at(self, jobs: list[Job]) -> None:
+        """Look, in one thread for all, whether the videos are there of those that nobody has looked at just now."""
         now = asyncio.get_running_loop().time()
-        looked_at, is_there = self._looks.get(job.request_id, (-_LOOK_HOLDS_S, False))
-        if now - looked_at >= _LOOK_HOLDS_S:
-            is_there = await in_thread(Path(job.outputs[0].path).is_file)
-            if len(self._looks) > _REMEMBERED:
-                self._looks.clear()
-            self._looks[job.request_id] = (now, is_there)
-        return is_there
+        known = {job.request_id: self._looks[job.request_id] for job in jobs if job.request_id in self._looks}
+        files = {
+            job.request_id: Path(job.outputs[0].path)
+            for job in jobs
+            if job.outputs
+            and job.request_id not in self._taken
+            and now - known.get(job.request_id, (-_LOOK_HOLDS_S, False))[0] >= _LOOK_HOLDS_S
+        }
+        if not files:
+            return
+        seen = await in_thread(lambda: [path.is_file() for path in files.values()])
+        if len(self._looks) > _REMEMBERED:
+            self._looks.clear()
+        new = {request_id: (now, is_there) for request_id, is_there in zip(files, seen, strict=True)}
+        self._looks.update(known | new)
 
     def _position(self, request_id: str) -> int | None:
         live = self.runner.find(request_id)

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from wanworker.serverless.handler import handle
 #: Answers kept for /status; RunPod keeps them for 30 minutes. The oldest go first: each may hold a video.
 _KEPT = 32
 _KEPT_S = 1800.0
+#: Characters in all kept answers; the newest one stays, however large.
+_KEPT_CHARACTERS = 128 * 1024**2
 _WAIT_S = 90.0
 
 
@@ -30,19 +32,21 @@ class _Job:
     progress: dict[str, Any] | None = None
     ended: float | None = None
     answer: dict[str, Any] | None = None
+    size: int = 0
     is_cancelled: bool = False
 
 
 class RunPodJobs:
     """Hold the jobs that came by these routes; at most *limit* may be unfinished."""
 
-    def __init__(self, worker: Worker, *, limit: int) -> None:
+    def __init__(self, worker: Worker, *, limit: int, kept_characters: int = _KEPT_CHARACTERS) -> None:
         self._worker = worker
+        self._kept_characters = kept_characters
         self._limit = limit
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
 
-    def start(self, body: Mapping[str, Any], *, is_sync: bool) -> str:
-        """Start a job and return its id. Raises InvalidRequest, QueueFull."""
+    def start(self, body: Mapping[str, Any], *, is_sync: bool, on_end: Callable[[], None] = lambda: None) -> str:
+        """Start a job and return its id; *on_end* hears of its end. Raises InvalidRequest, QueueFull."""
         if not isinstance(body.get("input"), Mapping):
             raise InvalidRequest("`input` must be a JSON object.", field="input")
         self._forget_old()
@@ -53,6 +57,7 @@ class RunPodJobs:
         job = _Job(time.time())
         self._jobs[job_id] = job
         job.task = asyncio.create_task(self._perform(job_id, job, body))
+        job.task.add_done_callback(lambda _task: on_end())
         return job_id
 
     async def wait(self, job_id: str, wait_s: float = _WAIT_S) -> dict[str, Any]:
@@ -108,6 +113,7 @@ class RunPodJobs:
                 job.answer["warnings"] = [*job.answer.get("warnings", ()), *remarks]
         finally:
             job.ended = time.time()
+        job.size = _characters(job.answer)
         return job.answer
 
     def _known(self, job_id: str) -> _Job:
@@ -122,6 +128,11 @@ class RunPodJobs:
         old = {job_id for job_id in ended if time.time() - (self._jobs[job_id].ended or 0) > _KEPT_S}
         for job_id in (*old, *ended[: max(0, len(ended) - _KEPT)]):
             self._jobs.pop(job_id, None)
+        kept = [job_id for job_id in ended if job_id in self._jobs]
+        for job_id in kept[:-1]:
+            if sum(job.size for job in self._jobs.values()) <= self._kept_characters:
+                break
+            del self._jobs[job_id]
 
 
 def _word(job: _Job) -> str:
@@ -140,3 +151,12 @@ def _finished(answer: Mapping[str, Any]) -> dict[str, Any]:
         return {"output": dict(answer)}
     rest = {name: value for name, value in answer.items() if name != "error"}
     return {"error": answer["error"], "output": rest}
+
+
+def _characters(value: object) -> int:
+    """Return the length of all texts in *value*: a video in an answer is one."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list) else 0

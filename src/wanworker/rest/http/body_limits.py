@@ -1,0 +1,109 @@
+"""Bound the bodies of requests: each one's size and time, and the memory of all together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from wanworker.rest.http.errors import Busy, Slow, TooLarge
+from wanworker.rest.http.limits import Limits
+
+#: The key in a request's state under which the charge for its body is found.
+CHARGE_KEY = "body_charge"
+
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Charge:
+    """What one body takes of the budget: given back when its request ends, or later by whoever keeps the body."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self._size_bytes = 0
+        self._is_kept = False
+
+    def add(self, size_bytes: int) -> None:
+        """Charge for more. Raises Busy when all bodies together are too large."""
+        self._budget.take(size_bytes)
+        self._size_bytes += size_bytes
+
+    def keep(self) -> None:
+        """Let the charge outlive its request; call `release` later."""
+        self._is_kept = True
+
+    def request_ended(self) -> None:
+        """Give it back unless somebody keeps the body."""
+        if not self._is_kept:
+            self.release()
+
+    def release(self) -> None:
+        """Give it back."""
+        self._budget.used_bytes -= self._size_bytes
+        self._size_bytes = 0
+
+
+class BodyBudget:
+    """The bytes of all bodies that a server holds, at most *max_bytes*: what has come counts, not what was said."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.used_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Count *size_bytes*. Raises Busy where that is too much."""
+        if self.used_bytes + size_bytes > self.max_bytes:
+            raise Busy(f"The requests under way have bodies of {self.max_bytes:,} bytes together already.")
+        self.used_bytes += size_bytes
+
+
+class BodyLimits:
+    """Let *app* receive a body within *limits*: 413, 408 and 503 otherwise. A request without one passes as it is."""
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+        self._budget = BodyBudget(limits.bodies_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a charge in its state."""
+        if scope["method"] not in _WITH_BODY:
+            await self._app(scope, receive, send)
+            return
+        charge = Charge(self._budget)
+        scope.setdefault("state", {})[CHARGE_KEY] = charge
+        try:
+            await self._app(scope, self._bounded(receive, charge), send)
+        finally:
+            charge.request_ended()
+
+    def _bounded(self, receive: Receive, charge: Charge) -> Receive:
+        limits = self._limits
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limits.body_s
+        received, is_whole = 0, False
+
+        async def bounded() -> Message:
+            nonlocal received, is_whole
+            if is_whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline + received / limits.body_rate):
+                    message = await receive()
+            except TimeoutError:
+                text = f"The body did not come within {limits.body_s:g} s, and one more for each"
+                raise Slow(f"{text} {limits.body_rate:,} bytes.") from None
+            is_whole = not message.get("more_body", False)
+            size = len(message.get("body", b""))
+            received += size
+            if received > limits.body_bytes:
+                raise too_large(limits.body_bytes)
+            charge.add(size)
+            return message
+
+        return bounded
+
+
+def too_large(max_bytes: int) -> TooLarge:
+    """Return the refusal of a body over *max_bytes*."""
+    return TooLarge(f"The body is larger than {max_bytes:,} bytes.")

@@ -1,0 +1,1 @@
+"""One connection as bytes: what may come, how long it may take, and how it is closed."""

@@ -1,0 +1,296 @@
+"""HTTP/1.1 within limits: uvicorn's httptools protocol has none on heads, on pipelining and on clients that stall."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, cast
+
+import httptools
+
+from wanworker.errors import WorkerError
+from wanworker.rest.http.connection import WatchedProtocol
+from wanworker.rest.http.errors import BrokenRequest, Busy, HeadTooLarge, Slow
+from wanworker.rest.http.limits import Limits
+from wanworker.rest.http.wire._answers import as_bytes, closing
+from wanworker.rest.http.wire._crowd import Crowd
+from wanworker.rest.http.wire._timers import Timers
+from wanworker.rest.http.wire._transport import OwnedTransport
+
+#: So much is parsed at a time: what a limit is overstepped by at most.
+_PIECE_BYTES = 16 * 1024
+
+#: What a balancer asks; answered however many connections there are.
+_PROBES = frozenset({b"/ping", b"/ready"})
+
+#: No route reads the body of such a request, so none is kept.
+_BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+
+
+class _NoMore(Exception):
+    """Stop the parser; what follows on this connection is not read."""
+
+
+def protocol_of(limits: Limits) -> type[LimitedProtocol]:
+    """Return the protocol of one server: its connections share one crowd."""
+    return cast("type[LimitedProtocol]", type("ServersProtocol", (LimitedProtocol,), {
+        "limits": limits, "crowd": Crowd(limits),
+    }))  # fmt: skip
+
+
+class LimitedProtocol(WatchedProtocol):
+    """
+    Refuse what is too much with an answer of the usual form, and close such a connection so that it can be read.
+
+    A request's head has a size, a number of headers and a time; a body that comes after its answer is thrown away for
+    a moment; a client that does not read is cut off. Bodies on their way to a route are bounded by body_limits.py.
+    """
+
+    limits: Limits
+    crowd: Crowd
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app = closing(self.app, lambda scope: scope is self.scope and not self._in_head)
+        self._owned: OwnedTransport = cast("OwnedTransport", None)
+        self._received: deque[memoryview] = deque()
+        self._in_head = True
+        self._has_begun = False
+        self._head_bytes = 0
+        self._field_bytes = 0
+        self._unread_bytes = 0
+        self._is_deaf = False
+        self._is_stopping = False
+        self._is_extra = False
+        self._refusal: WorkerError | None = None
+        self._timers = Timers(self.loop)
+
+    # What the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection in, unless there is no place for it."""
+        self._owned = OwnedTransport(cast("asyncio.Transport", transport), self)
+        super().connection_made(cast("asyncio.Transport", self._owned))
+        if not self.crowd.join(self):
+            self._owned.real.abort()
+            return
+        self._is_extra = self.crowd.is_full
+        self._timers.start("head", self.limits.head_s, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._is_deaf = True
+        self._received.clear()
+        self.crowd.leave(self)
+        self._timers.stop()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, in small pieces, as far as nobody waits before it."""
+        self._unset_keepalive_if_required()
+        if self._is_deaf:
+            self._throw_away(len(data))
+            return
+        self._received.append(memoryview(data))
+        self._parse()
+
+    def pause_writing(self) -> None:
+        """Give the client its time to read."""
+        super().pause_writing()
+        self._timers.start("send", self.limits.send_s, self._cut_off)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        super().resume_writing()
+        self._timers.stop("send")
+
+    def shutdown(self) -> None:
+        """End what has no answer under way: an idle connection, and a request that is still not whole."""
+        self._is_stopping = True
+        if self._owned.is_hung_up:
+            self._owned.real.close()
+        elif not self._in_head and not self.cycle.response_started:
+            self._refuse(Busy("The server is stopping."))
+        super().shutdown()
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        """Begin to count a head."""
+        self._has_begun = True
+        self._field_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the address."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header; those that follow a body are dropped."""
+        self._count_head(len(name) + len(value) + 4)
+        if not self._in_head:
+            return
+        if len(self.headers) >= self.limits.headers:
+            self._fail(HeadTooLarge(f"The request has more than {self.limits.headers} headers."))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Pass the request on, unless there are too many already."""
+        self._timers.stop("head")
+        is_probe = self.url.partition(b"?")[0] in _PROBES
+        if self._is_extra and self.crowd.is_full and not is_probe:
+            self._fail(Busy("The server has as many connections as it may."))
+        if len(self.pipeline) >= self.limits.pipelined:
+            self._fail(Busy("Too many requests wait on this connection."))
+        super().on_headers_complete()
+        self.crowd.works(self)
+        self._in_head, self._has_begun = False, False
+        self._head_bytes = self._unread_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        """Keep what a route may read."""
+        self._head_bytes = 0
+        if self.cycle.response_complete or self.scope["method"] in _BODILESS:
+            self._throw_away(len(body))
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Expect the next head."""
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    # What uvicorn calls
+
+    def on_response_complete(self) -> None:
+        """Go on with what has come meanwhile."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self._owned.is_closing():
+            self.crowd.waits(self)
+            self._time_head()
+        self.loop.call_soon(self._parse)
+
+    # What the transport and the crowd ask
+
+    def reading_resumed(self) -> None:
+        """Parse what was held, after whoever asked for it."""
+        if self._received:
+            self.loop.call_soon(self._parse)
+
+    def hang_up(self) -> None:
+        """
+        Close the connection; what of the request is still on its way is thrown away first.
+
+        A socket that is closed with bytes unread sends a reset, and that can reach the client before the answer.
+        """
+        transport = self._owned
+        transport.is_hung_up = True
+        self._is_deaf = True
+        is_whole = self._in_head and not (self._refusal or self._received or self._has_begun)
+        self._received.clear()
+        self.crowd.waits(self)
+        if is_whole or self._is_stopping or not transport.real.can_write_eof():
+            transport.real.close()
+            self._timers.start("send", self.limits.send_s, self._cut_off)
+            return
+        transport.real.write_eof()
+        transport.is_paused = False
+        transport.hold(False)
+        self._timers.start("linger", self.limits.linger_s, self._cut_off)
+
+    def evict(self) -> None:
+        """Give this connection's place to another: it is closed at once, whatever the client has not read."""
+        if (self._has_begun or self._head_bytes) and not self._owned.is_closing():
+            self._refuse(Busy("The server needs this connection for others: the request took too long."))
+        if self._owned.get_write_buffer_size():
+            self._cut_off()
+        else:
+            self._owned.is_hung_up = self._is_deaf = True
+            self._timers.stop("linger")
+            self._owned.real.close()
+
+    # The work
+
+    def _parse(self) -> None:
+        while self._received and not (self._is_deaf or self._owned.is_paused or self.pipeline):
+            data = self._received.popleft()
+            if len(data) > _PIECE_BYTES:
+                self._received.appendleft(data[_PIECE_BYTES:])
+            self._parse_piece(data[:_PIECE_BYTES])
+        if not self._is_deaf:
+            self._owned.hold(bool(self._received))
+            self._time_head()
+
+    def _parse_piece(self, piece: memoryview) -> None:
+        self._head_bytes += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            # Nobody speaks another protocol here. The request is answered; what follows it is not HTTP.
+            self._end_after_answer()
+            return
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or BrokenRequest("This is no HTTP request."))
+            return
+        if self._head_bytes > self.limits.head_bytes:
+            self._refuse(self._too_large())
+
+    def _count_head(self, size: int) -> None:
+        self._field_bytes += size
+        if self._field_bytes > self.limits.head_bytes:
+            self._fail(self._too_large())
+
+    def _too_large(self) -> HeadTooLarge:
+        return HeadTooLarge(f"The request's address and headers are larger than {self.limits.head_bytes:,} bytes.")
+
+    def _fail(self, error: WorkerError) -> None:
+        self._refusal = error
+        raise _NoMore
+
+    def _refuse(self, error: WorkerError) -> None:
+        """Answer *error* and hang up; behind an answer that is under way, only end the connection after it."""
+        self._refusal = error
+        if self._in_head and self.cycle is not None and not self.cycle.response_complete:
+            self._end_after_answer()
+        elif not self._in_head and self.pipeline:
+            self._cut_off()  # the answer's turn has not come, and will not come before the body has
+        else:
+            self._answer(error)
+
+    def _answer(self, error: WorkerError) -> None:
+        is_begun = False
+        if not self._in_head:
+            is_begun = self.cycle.response_started
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if not is_begun and not self._owned.is_closing():
+            self._owned.write(as_bytes(error))
+        self._owned.close()
+
+    def _end_after_answer(self) -> None:
+        self._is_deaf = True
+        self._received.clear()
+        self.cycle.keep_alive = False
+
+    def _throw_away(self, size: int) -> None:
+        self._unread_bytes += size
+        if self._unread_bytes > self.limits.body_bytes:
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        self._left_unread = True
+        self._owned.is_hung_up = True
+        self._owned.real.abort()
+
+    def _time_head(self) -> None:
+        if self._in_head and (self._has_begun or self._head_bytes) and "head" not in self._timers:
+            self._timers.start("head", self.limits.head_s, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        if self._has_begun or self._head_bytes:
+            self._refuse(Slow(f"The request's head did not come within {self.limits.head_s:g} s."))
+        elif not self._is_deaf:
+            self._owned.close()

@@ -1,0 +1,45 @@
+"""Answer /jobs: many clients that ask for the same page within a moment share one reading of the records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+from starlette.responses import Response
+
+from wanworker.media.disk import in_thread
+from wanworker.rest.http.error_responses import answer
+from wanworker.rest.service.jobs import JobService
+
+#: How long a page holds while nothing starts or ends here; what other processes do is seen that much later.
+_HOLDS_S = 0.5
+_PAGES = 8
+
+
+class Listings:
+    """Hand out pages of jobs; *clock* gives seconds."""
+
+    def __init__(self, service: JobService, *, holds_s: float = _HOLDS_S, clock: Callable[[], float]) -> None:
+        self._service = service
+        self._holds_s = holds_s
+        self._clock = clock
+        self._pages: OrderedDict[Hashable, tuple[float, asyncio.Task[bytes]]] = OrderedDict()
+
+    async def respond(self, limit: int, cursor: str | None) -> Response:
+        """Return the page as JSON. Raises InvalidRequest."""
+        key = (limit, cursor, self._service.state)
+        made_at, page = self._pages.get(key, (0.0, None))
+        if page is None or self._clock() - made_at >= self._holds_s:
+            page = asyncio.create_task(self._page(limit, cursor))
+            self._pages[key] = (self._clock(), page)
+            self._pages.move_to_end(key)
+            while len(self._pages) > _PAGES:
+                self._pages.popitem(last=False)
+        # A client that leaves takes the page from nobody else.
+        return Response(await asyncio.shield(page), media_type="application/json")
+
+    async def _page(self, limit: int, cursor: str | None) -> bytes:
+        page = await self._service.listing(limit, cursor)
+        # A thousand jobs take a tenth of a second to write.
+        return bytes((await in_thread(answer, page)).body)
