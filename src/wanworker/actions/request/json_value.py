@@ -62,9 +62,8 @@ def _inside(item: dict[Any, Any] | list[Any] | tuple[Any, ...], way: _Way) -> It
 
 def _check_measures(way: _Way, depth: int, count: int) -> None:
     if depth > MAX_DEPTH:
-        name = _named(way)
         raise InvalidRequest(
-            f"{name} is nested more than {MAX_DEPTH} levels deep; lists and objects may lie {MAX_DEPTH} deep.",
+            f"{_top(way)} is nested too deeply: lists and objects may lie at most {MAX_DEPTH} levels deep.",
             field=_top(way),
         )
     if count > MAX_VALUES:

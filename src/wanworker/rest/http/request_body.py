@@ -36,6 +36,8 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        raise InvalidRequest("The body is empty; send a JSON object with the fields of the request.")
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
     except RecursionError as error:
