@@ -142,7 +142,10 @@ def _said(request: str, answer: Mapping[str, Any]) -> Said:
 async def everything(settings: Settings) -> list[Said]:
     """Return all messages; *settings* should have its folders somewhere that may be written to."""
     worker = Worker(settings, engines=[row for row in ENGINES if row.name == "comfyui"])
-    jobs = [said async for said in of_jobs(worker)]
+    try:
+        jobs = [said async for said in of_jobs(worker)]
+    finally:
+        await worker.close()
     return [*jobs, *[said async for said in of_rest(settings)]]
 
 

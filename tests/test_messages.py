@@ -44,7 +44,7 @@ def test_every_message_is_short_and_printable_and_says_what_to_do(messages: list
 @pytest.mark.parametrize(
     ("request_", "text"),
     [
-        ("comfyui_i2v: end_image_path = a URL", "a URL was given where a path is expected."),
+        ("generate: last_image_path = a URL", "a URL was given where a path is expected."),
         ("comfyui_i2v: reference_image_url = base64", "base64 text was given where a URL is expected."),
         ("comfyui_i2v: reference_image_base64 = a path", "a path was given where base64 text is expected."),
         ("comfyui_i2v: reference_image_base64 = HEIC", "it looks like a HEIC picture, a kind that cannot be read."),
