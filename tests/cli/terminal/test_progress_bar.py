@@ -61,3 +61,7 @@ def test_the_bar_never_falls() -> None:
     bar.draw(Progress("decoding", 0.2).to_json(), 1)
 
     assert " 50 %  decoding" in log.getvalue().splitlines()[1]
+
+
+def test_a_servers_stage_stays_on_its_line() -> None:
+    assert r"\x1b[2J\nforged" in bar_text({"progress": 1, "stage": "\x1b[2J\nforged"}, 1.0)

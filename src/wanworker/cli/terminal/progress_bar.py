@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from wanworker.text.printable import one_line
+
 _CELLS = 30
 
 #: Without a terminal, a line for each stage and for each so many points of percentage.
@@ -23,7 +25,7 @@ def bar_text(shown: Mapping[str, Any], elapsed_s: float) -> str:
     text += f"  {elapsed_s:.0f} s"
     if shown.get("eta_s"):
         text += f", about {shown['eta_s']:.0f} s left"
-    return text
+    return one_line(text)
 
 
 class Bar:
