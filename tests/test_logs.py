@@ -4,6 +4,7 @@ import asyncio
 import io
 import logging
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -130,3 +131,13 @@ def test_secrets_are_blotted_out(stderr: io.StringIO) -> None:
     logging.getLogger("wanworker").warning("%s", "Authorization: Bearer hf_S3cr3tS3cr3tS3cr3t and sig=S3cr3tS3cr3t")
 
     assert "S3cr3t" not in stderr.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text", ["https://" * 20_000, "https://a" * 20_000 + "?", "Authorization: " * 20_000, "key=" * 50_000]
+)
+def test_no_text_takes_long_to_tidy(text: str) -> None:
+    started = time.process_time()
+
+    assert len(logs.tidy(text)) < 30_000
+    assert time.process_time() - started < 3
