@@ -66,7 +66,9 @@ class Said:
 
 def _fields(model: type[Request]) -> Iterator[tuple[str, str, Any]]:
     """Yield (field, kind of value, value) for every field, and for every field of the entries of its lists."""
-    for name in (*model.model_fields, *model.aliases()):
+    for alias in model.aliases():
+        yield alias, "an object", WRONG["an object"]
+    for name in model.model_fields:
         for kind, value in WRONG.items():
             yield name, kind, value
             if name in _NESTED:
