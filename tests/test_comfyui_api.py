@@ -183,7 +183,7 @@ EARLIER = {
     "bad picture": ({"action": "comfyui_i2v", "image_base64": "@@@"}, "base64"),
     "bad steps": ({"action": "comfyui_i2v", "steps": 0}, "steps must be between 1 and 200; got 0."),
     "no workflow": ({"action": "comfyui_workflow"}, "Missing workflow"),
-    "text that is no JSON": ({"workflow": "{nodes"}, "no JSON"),
+    "text that is no JSON": ({"workflow": "{nodes"}, "cannot be read as JSON"),
     "a list": ({"action": "comfyui_workflow", "workflow": [1]}, "workflow"),
     "no graph": ({"workflow": {"1": {"inputs": {}}}}, "Node '1' of the workflow has no class_type"),
     "bad input": (

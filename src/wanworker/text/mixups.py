@@ -8,8 +8,9 @@ from typing import Literal
 Kind = Literal["url", "base64", "path"]
 
 _URL = re.compile(r"\s*(?:https?:/|[a-z][a-z0-9+.-]{1,20}://)", re.IGNORECASE)
-#: Base64 of a picture begins with "/9j/" or "iVBOR"; no path is that long without a dot or a space in it.
-_BASE64 = re.compile(r"\s*[A-Za-z0-9+/_-]{100,}={0,2}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{100,}={0,2}\s*")
+#: Base64 of a JPEG picture begins with "/9j/", as a path may, but is longer than paths without any dot are.
+_LONG_PATH_CHARS = 300
 _PATH = re.compile(
     r"\s*(?:(?:/|\.\.?/|~/|[a-z]:\\)[^\n]{1,300}"
     r"|[^\n/:]{1,100}(?:/[^\n/:]{1,100}){0,8}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic|wav|mp3|flac|ogg|m4a|aac"
@@ -29,8 +30,8 @@ def kind_of_source(text: str) -> Kind | None:
     """Return what *text* looks like, None where that cannot be said."""
     if _URL.match(text):
         return "url"
-    head = text[:2000]
-    if _BASE64.match(head):
+    may_be_path = text.startswith("/") and len(text) < _LONG_PATH_CHARS
+    if not may_be_path and _BASE64.fullmatch(text[:2000]):
         return "base64"
     return "path" if len(text) < 1000 and _PATH.fullmatch(text) else None
 

@@ -53,9 +53,9 @@ def test_the_browsers_format_is_named(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ([], "got list"), ({}, "an empty object"), ("x", "got str"), (None, "got NoneType"),
+        ([], "got an empty list"), ({}, "an empty object"), ("x", "got 'x'"), (None, "got null"),
         ({"1": {"inputs": {}}}, "Node '1' of the workflow has no class_type"), ({"1": 3}, "no class_type"),
-        ({"1": {"class_type": "A", "inputs": []}}, "inputs must be an object"), ({"prompt": []}, "got list"),
+        ({"1": {"class_type": "A", "inputs": []}}, "inputs must be an object"), ({"prompt": []}, "got an empty list"),
     ],
 )  # fmt: skip
 def test_what_is_no_graph_is_refused_in_words(document: object, said: str) -> None:
