@@ -17,13 +17,18 @@ from wanworker.text.secrets import without_secrets
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
+#: What is longer is cut: nobody reads it, and to search it for secrets takes time.
+_MOST_CHARS = 20_000
+
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/=]{200,}")
-_URL_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
+_URL_QUERY = re.compile(r"(https?://[^\s?'\"]{1,2000})\?[^\s'\"]+")
 
 
 def tidy(text: str) -> str:
-    """Shorten base64 runs and drop the queries of URLs and every secret that can be recognised."""
+    """Shorten base64 and what is very long; drop the queries of URLs and every secret that can be recognised."""
     text = _BASE64_RUN.sub(lambda match: f"<{len(match[0])} characters>", text)
+    if len(text) > _MOST_CHARS:
+        text = f"{text[:_MOST_CHARS]}... ({len(text):,} characters)"
     return _URL_QUERY.sub(r"\1?...", without_secrets(text))
 
 

@@ -110,7 +110,7 @@ def test_the_next_job_is_taken_when_the_last_one_has_ended(plane: RunPod, worker
     [
         ({"action": "dance"}, "UNKNOWN_ACTION", "Unknown action 'dance'; known: "),
         ("a text", "INVALID_REQUEST", "`input` must be a JSON object; got a string."),
-        ({"action": "\ud800"}, "UNKNOWN_ACTION", "Unknown action "),
+        ({"action": "\ud800"}, "INVALID_REQUEST", "action has half a character (the lone surrogate U+D800)"),
         ({"action": "status", "request_id": "never-seen"}, "UNKNOWN_JOB", "never-seen"),
     ],
     ids=["unknown action", "no object", "lone surrogate", "unknown job"],

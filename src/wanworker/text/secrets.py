@@ -21,10 +21,10 @@ _PARAMETER = (
     r"|(?:aws)?accesskey(?:id)?|access[_-]?key[_-]?id|key-pair-id|policy|credentials?)"
 )
 _ASSIGNED = re.compile(rf"(?<![\w-])({_PARAMETER})=(?!\s|=)[^\s&;,'\"<>)\]}}]+", re.IGNORECASE)
-_URL_LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#@'\"<>]+@", re.IGNORECASE)
+_URL_LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#@'\"<>]{1,500}@", re.IGNORECASE)
 _HEADER = re.compile(
     r"((?:proxy-)?authorization|x-api-key|api-key|cookie)(['\"]?\s*[:=]\s*['\"]?)"
-    r"((?:bearer|basic|token|digest)\s+)?(?!(?:bearer|basic|token|digest)\b)[^\s'\"`,;]{6,}(?:[^'\"`\n]*(?=['\"]))?",
+    r"((?:bearer|basic|token|digest)\s+)?(?!(?:bearer|basic|token|digest)\b)[^\s'\"`,;]{6,}(?:[^'\"`\n]{0,300}(?=['\"]))?",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)

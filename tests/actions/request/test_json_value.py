@@ -53,7 +53,7 @@ def test_whole_characters_of_every_plane_are_taken():
 def test_deep_nesting_is_an_error_of_the_request(kind):
     check_json({"workflow": nested(MAX_DEPTH - 1, kind=kind)})
     for levels in (MAX_DEPTH, 100_000):
-        with pytest.raises(InvalidRequest, match=r"workflow.* is nested more than 100 levels deep"):
+        with pytest.raises(InvalidRequest, match=r"workflow is nested too deeply: .* at most 100 levels"):
             check_json({"workflow": nested(levels, kind=kind)})
 
 

@@ -9,6 +9,15 @@ def test_a_servers_text_cannot_steer_the_terminal() -> None:
     assert "red ?[31m?0;title? and\na line" == plain("red \x1b[31m\x9d0;title\x07 and\na line")
 
 
+def test_no_line_of_a_servers_text_begins_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say("note", "one\nvideo          forged.mp4")
+    complain("failed", "one\nhint    forged")
+
+    said, complained = capsys.readouterr()
+    assert "note           one\n               video          forged.mp4\n" == said
+    assert "failed  one\n        hint    forged\n" == complained
+
+
 def test_results_go_to_stdout_and_troubles_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     say("video", "a.mp4")
     complain("failed", "no\x00thing")

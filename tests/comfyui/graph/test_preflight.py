@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from fakes.comfyui_recordings import i2v_graph, video_graph
 from fakes.comfyui_rules import recorded_object_info
 from wanworker.comfyui.graph.preflight import check
+from wanworker.comfyui.graph.problems import as_error
 
 INFO = recorded_object_info()
 PREVIEW_ANY = {"input": {"required": {"source": ["*", {}]}}, "output": [], "output_node": True}
@@ -178,3 +180,22 @@ def test_a_model_that_two_files_could_be_is_left_to_the_caller() -> None:
     found = check(graph, {**_with_folder(name, f"wan/{name}"), "PreviewAny": PREVIEW_ANY})
 
     assert [True] == [problem.missing_model for problem in found.problems]
+
+
+def test_a_large_graph_of_unknown_nodes_and_files_is_checked_soon() -> None:
+    files = [f"wan2.2_i2v_high_noise_{number}_fp8_scaled.safetensors" for number in range(50_000)]
+    info = {
+        "UNETLoader": {"input": {"required": {"unet_name": [files]}}, "output": ["MODEL"]},
+        "Save": {"input": {"required": {"model": ["MODEL"]}}, "output_node": True},
+    }
+    wrong = {"class_type": "UNETLoader", "inputs": {"unet_name": "wan2.2_i2v_hihg_noise_7_fp8_scaled.safetensors"}}
+    loaders = {f"{number}": wrong for number in range(5000)}
+    savers = {f"s{number}": {"class_type": "Save", "inputs": {"model": [f"{number}", 0]}} for number in range(5000)}
+    started = time.process_time()
+
+    known = check({**loaders, **savers}, info)
+    unknown = check({f"{number}": {"class_type": f"Lost{number}", "inputs": {}} for number in range(10_000)}, info)
+
+    assert "high_noise" in str(as_error(known.problems).hint)
+    assert "9992 more" in str(as_error(unknown.problems))
+    assert time.process_time() - started < 15

@@ -121,7 +121,7 @@ def test_a_prepared_folder_is_used_where_it_lies(reader: InputReader, root: Path
         (Source("path", "empty"), InputUnavailable, "it looks like an empty file"),
         (Source("path", "large"), InputRefused, "2,001 bytes; at most 2,000"),
         (Source("path", "missing"), InputUnavailable, "does not exist"),
-        (Source("path", "../secret"), InputRefused, "climbs up"),
+        (Source("path", "../secret"), InputRefused, "it is empty or has '..' in it"),
         (Source("path", "/etc/passwd"), InputRefused, "is outside"),
         (Source("url", "{server}/missing?sig=secret"), InputUnavailable, "{server}/missing answered 404."),
         (Source("url", "{server}/html?secret"), InputUnavailable, "it looks like an HTML page, not a picture"),

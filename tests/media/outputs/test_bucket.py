@@ -82,6 +82,8 @@ def test_a_jobs_own_s3_config_is_understood() -> None:
             {"accessId": "AKIDSECRET", "accessSecret": "hush-hush", "endpointUrl": "https://h", "bucketName": 5},
             "bucketN",
         ),
+        ({"accessId": "AKID\nHost: x", "accessSecret": "hush-hush", "endpointUrl": "https://h/b"}, "s3Config.accessId"),
+        ({"accessId": "AKIDSECRET", "accessSecret": "hush-hush", "endpointUrl": "https://h\x00/b"}, "endpointUrl"),
     ],
 )
 def test_a_broken_s3_config_is_refused_without_its_secrets(config: dict[str, object], words: str) -> None:

@@ -54,6 +54,8 @@ def _named(asked: object, actions: Sequence[Action]) -> Action:
     for action in actions:
         if name == action.name or name in action.aliases:
             return action
+    if not isinstance(asked, str):
+        raise UnknownAction(f"action must be text; got {shown(asked)}; known: {_known(actions)}.")
     raise UnknownAction(f"Unknown action {shown(asked)}; known: {_known(actions)}.")
 
 

@@ -42,7 +42,8 @@ class _Within:
         limits = RANGES[self.name]
         if limits.low <= value <= limits.high:
             return value
-        text = f"must be between {limits.low:.15g} and {_upper(self.name)}; got {value}"
+        given = f"{value:.15g}" if isinstance(value, float) else value
+        text = f"must be between {limits.low:.15g} and {_upper(self.name)}; got {given}"
         raise PydanticCustomError("out_of_range", "{text}", {"text": text})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wanworker.errors import InvalidRequest
@@ -16,8 +16,8 @@ MAX_FIELDS = 1000
 
 _PATH_CHARS = 200
 
-#: The way to a value: the way to what holds it, and its key or index there.
-_Way = tuple[Any, str | int] | None
+#: The keys and indexes that lead to a value.
+_Way = Sequence[str | int]
 
 
 def check_json(value: object) -> None:
@@ -27,16 +27,20 @@ def check_json(value: object) -> None:
     Raises InvalidRequest with the path of the first value that has a NUL character or a lone surrogate, or that lies
     more than MAX_DEPTH levels deep, and for more than MAX_VALUES values in all. Works without recursion.
     """
-    left: list[tuple[object, _Way, int]] = [(value, None, 0)]
+    way: list[str | int] = []
+    levels: list[Iterator[tuple[str | int, Any]]] = [iter([("input", value)])]
     count = 0
-    while left:
-        item, way, depth = left.pop()
-        if isinstance(item, str):
-            _check_text(item, way)
-        elif isinstance(item, dict | list | tuple):
-            count += len(item)
-            _check_measures(way, depth + 1, count)
-            left.extend((inner, (way, key), depth + 1) for key, inner in _inside(item, way))
+    while levels:
+        found = _next_holder(levels[-1], way)
+        if found is None:
+            levels.pop()
+            del way[len(levels) - 1 :]
+            continue
+        key, holder = found
+        way = [*way[: len(levels) - 1], key]
+        count += len(holder)
+        _check_measures(way[1:], len(levels), count)
+        levels.append(_entries(holder, way[1:]))
 
 
 def check_field_count(fields: Mapping[Any, Any]) -> None:
@@ -48,23 +52,30 @@ def check_field_count(fields: Mapping[Any, Any]) -> None:
         )
 
 
-def _inside(item: dict[Any, Any] | list[Any] | tuple[Any, ...], way: _Way) -> Iterator[tuple[str | int, object]]:
-    """Yield what has to be looked at: numbers and the like are left out."""
-    if not isinstance(item, dict):
-        yield from ((at, inner) for at, inner in enumerate(item) if isinstance(inner, str | dict | list | tuple))
-        return
-    for key, inner in item.items():
-        if isinstance(key, str):
+def _next_holder(entries: Iterator[tuple[str | int, Any]], way: _Way) -> tuple[str | int, Any] | None:
+    """Check the texts of *entries* up to the next list or object that is not empty, and return that with its key."""
+    for key, item in entries:
+        if isinstance(item, str):
+            if "\x00" in item or not item.isascii():
+                _check_text(item, [*way[1:], key])
+        elif item and isinstance(item, dict | list | tuple):
+            return key, item
+    return None
+
+
+def _entries(holder: Any, way: _Way) -> Iterator[tuple[str | int, Any]]:
+    if not isinstance(holder, dict):
+        return enumerate(holder)
+    for key in holder:
+        if isinstance(key, str) and ("\x00" in key or not key.isascii()):
             _check_text(key, way, is_key=True)
-        if isinstance(inner, str | dict | list | tuple):
-            yield str(key), inner
+    return iter(holder.items())
 
 
 def _check_measures(way: _Way, depth: int, count: int) -> None:
     if depth > MAX_DEPTH:
-        name = _named(way)
         raise InvalidRequest(
-            f"{name} is nested more than {MAX_DEPTH} levels deep; lists and objects may lie {MAX_DEPTH} deep.",
+            f"{_top(way)} is nested too deeply: lists and objects may lie at most {MAX_DEPTH} levels deep.",
             field=_top(way),
         )
     if count > MAX_VALUES:
@@ -94,18 +105,12 @@ def _check_text(text: str, way: _Way, *, is_key: bool = False) -> None:
 
 def _named(way: _Way) -> str:
     """Write the way as `workflow.3.inputs.text` or `loras[0].high`; of a long one the beginning and the end."""
-    parts = []
-    while way is not None:
-        way, key = way
-        parts.append(f"[{key}]" if isinstance(key, int) else f".{key}")
-    path = "".join(reversed(parts)).lstrip(".")
+    parts = [f"[{key}]" if isinstance(key, int) else f".{key}" for key in way]
+    path = "".join(parts).lstrip(".")
     if len(path) > _PATH_CHARS:
         path = f"{path[: _PATH_CHARS // 2]}...{path[-_PATH_CHARS // 4 :]}"
     return path or "input"
 
 
 def _top(way: _Way) -> str:
-    name: str | int = "input"
-    while way is not None:
-        way, name = way
-    return str(name)[:_PATH_CHARS]
+    return str(way[0])[:_PATH_CHARS] if way else "input"

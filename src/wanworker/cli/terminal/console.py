@@ -16,12 +16,12 @@ _WIDEST, _UNFOLDED = 140, 100_000
 
 def say(label: str, text: str) -> None:
     """Print a line of a result."""
-    print(f"{label:<15}{plain(text)}")
+    print(f"{label:<15}{_indented(text, 15)}")
 
 
 def complain(label: str, text: str) -> None:
     """Print a line of a failure on stderr."""
-    print(f"{label:<8}{plain(text)}", file=sys.stderr)
+    print(f"{label:<8}{_indented(text, 8)}", file=sys.stderr)
 
 
 def width_of_stdout() -> int:
@@ -47,6 +47,11 @@ def say_json(value: Any) -> None:
 def video_facts(width: int | None, height: int | None, frames: int | None, fps: float | None) -> str:
     """Return `1280x704, 121 frames, 24 fps`. Pure."""
     return f"{width}x{height}, {frames} frames, {fps or 0:g} fps"
+
+
+def _indented(text: str, width: int) -> str:
+    """Keep every line of *text* below its first: none of them can pass for a line of ours."""
+    return plain(text).replace("\n", f"\n{'':<{width}}")
 
 
 def plain(text: str) -> str:

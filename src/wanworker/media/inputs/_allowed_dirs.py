@@ -61,7 +61,9 @@ def copy_file(source: Path, target: Path, *, max_bytes: int) -> None:
 def _below(value: str, roots: Sequence[Path]) -> Path:
     """Resolve *value* and refuse what ends up outside of every root."""
     if not value or "\x00" in value or ".." in Path(value).parts:
-        raise InputRefused(f"{value[:200]!r} is no path that is read: it is empty or climbs up.", hint=_hint(roots))
+        raise InputRefused(
+            f"{value[:200]!r} is not a path that is read: it is empty or has '..' in it.", hint=_hint(roots)
+        )
     real_roots = [root.resolve() for root in roots]
     candidates = [Path(value)] if Path(value).is_absolute() else [root / value for root in real_roots]
     resolved = [_resolved(candidate) for candidate in candidates]

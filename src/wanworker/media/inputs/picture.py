@@ -102,7 +102,9 @@ def _decoded(path: Path, max_pixels: int) -> Image:
         head = file.read(HEAD_BYTES)
     file_type = sniff(head)
     if file_type is None or not serves_as(file_type, "picture"):
-        raise InputUnavailable(f"it looks like {describe(head)}, not a picture.", hint=_SEND_ANOTHER)
+        found = describe(head)
+        fault = "a kind that cannot be read" if found.endswith(" picture") else "not a picture"
+        raise InputUnavailable(f"it looks like {found}, {fault}.", hint=_SEND_ANOTHER)
     # Pillow's own guard warns of some pictures that we take and knows nothing of our limit; ours is below.
     Image.MAX_IMAGE_PIXELS = None
     try:

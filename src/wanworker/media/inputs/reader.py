@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from wanworker.errors import InputUnavailable, RequestError
+from wanworker.errors import InputRefused, InputUnavailable, RequestError
 from wanworker.media.disk import in_thread, new_file
 from wanworker.media.inputs import data_uri
 from wanworker.media.inputs._allowed_dirs import copy_file, directory_below, file_below
@@ -17,6 +17,7 @@ from wanworker.media.inputs._filetype import HEAD_BYTES, FileType, describe, ser
 from wanworker.media.inputs.fetch import FetchLimits, Network, fetch
 from wanworker.media.inputs.picture import write_clean_png
 from wanworker.media.video import ffmpeg
+from wanworker.text.mixups import mixed_up
 
 #: Larger frames are refused by the decoder before it allocates them (8K is 33 megapixels).
 _MAX_FRAME_PIXELS = 40_000_000
@@ -142,7 +143,11 @@ class InputReader:
 
     async def _bring(self, source: Source, part: Path, max_bytes: int) -> None:
         """Write what *source* names to *part*. A data URI is taken in any field: people put it where the URL goes."""
-        if source.kind == "base64" or data_uri.is_data_url(source.value):
+        is_data = data_uri.is_data_url(source.value)
+        if not is_data and (found := mixed_up(source.value, source.kind)):
+            kind = InputUnavailable if source.kind == "base64" else InputRefused
+            raise kind(found[0], hint=found[1])
+        if source.kind == "base64" or is_data:
             await in_thread(_write_decoded, source.value, part, max_bytes)
         elif source.kind == "url":
             limits = FetchLimits(max_bytes, self._limits.fetch_timeout_s)

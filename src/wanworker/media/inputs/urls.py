@@ -28,8 +28,11 @@ def parse_url(text: str, base: URL | None = None) -> URL:
     One parser serves the check and the connection, so the two cannot disagree about the host. ASCII text is taken as
     it is written: to encode it anew would break the signatures of some storage services.
     """
-    if len(text) > _URL_CHARS or re.search(r"[\x00-\x1f\x7f\\]", text):
-        raise InputRefused("the URL is too long or holds control characters or backslashes.", hint=_SEND_OTHERWISE)
+    if len(text) > _URL_CHARS:
+        message = f"the URL is too long: it has {len(text):,} characters, and at most {_URL_CHARS:,} are read."
+        raise InputRefused(message, hint=_SEND_OTHERWISE)
+    if re.search(r"[\x00-\x1f\x7f\\]", text):
+        raise InputRefused("the URL has control characters or backslashes in it.", hint=_SEND_OTHERWISE)
     try:
         url = URL(text, encoded=text.isascii() and " " not in text)
         url = base.join(url) if base is not None else url
@@ -37,8 +40,8 @@ def parse_url(text: str, base: URL | None = None) -> URL:
     except ValueError as error:
         raise InputRefused("the URL cannot be parsed.", hint=_SEND_OTHERWISE) from error
     if url.scheme not in {"http", "https"}:
-        given = f"scheme {url.scheme[:20]!r}" if url.scheme else "no scheme"
-        raise InputRefused(f"the URL has {given}; only http and https are fetched.", hint=_SEND_OTHERWISE)
+        given = f"has the scheme {url.scheme[:20]!r}" if url.scheme else f"{text[:60]!r} has no scheme"
+        raise InputRefused(f"the URL {given}; only http and https are fetched.", hint=_SEND_OTHERWISE)
     if "@" in url.raw_authority:
         raise InputRefused(
             f"the URL of {host[:80]!r} holds a user name; such URLs are not fetched.", hint=_SEND_OTHERWISE

@@ -19,6 +19,7 @@ from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.jobs.runner import QueueFull
 from wanworker.rest.http.errors import BrokenRequest, Busy, HeadTooLarge, Slow, TooLarge, Unauthorized
 from wanworker.serverless.answer import strict
+from wanworker.text.printable import one_line
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,16 @@ def failure(error: WorkerError) -> Response:
     return answer(body | ({"field": error.field} if error.field else {}), error.http_status, headers)
 
 
+def _in_words(request: Request, error: HTTPException) -> str:
+    """Say what FastAPI means by its two-word answers."""
+    place = one_line(request.url.path)[:120]
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return f"This server has nothing at {place}."
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"{place} does not take {one_line(request.method)[:20]}."
+    return str(error.detail)
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what the schema says of a route's failures."""
     return {status: {"model": Failure, "description": HTTPStatus(status).phrase} for status in statuses}
@@ -76,8 +87,8 @@ def install(app: FastAPI) -> None:
         return failure(InvalidRequest(complaints([detail]), field=name))
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> Response:
-        text = str(error.detail)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        text = _in_words(request, error)
         code = HTTPStatus(error.status_code).name
         body = {"error": text, "detail": text, "code": code, "hint": "See /docs for what this server answers."}
         return answer(body, error.status_code, error.headers)

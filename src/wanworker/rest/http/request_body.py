@@ -47,6 +47,8 @@ async def _body(request: Request) -> bytearray:
 
 
 def _parsed(body: bytearray) -> dict[str, Any]:
+    if not body.strip():
+        raise InvalidRequest("The body is empty; send a JSON object with the fields of the request.")
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
         body.clear()  # as soon as it is not needed: its text is as large

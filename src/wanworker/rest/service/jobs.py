@@ -24,6 +24,7 @@ from wanworker.rest.http.errors import Gone, NotReady
 from wanworker.rest.schemas.generate import GenerateBody, checked, generate_fields
 from wanworker.rest.schemas.status import status_of
 from wanworker.rest.service.executor import ACTION
+from wanworker.text.mixups import mixed_up
 from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,11 @@ _REMEMBERED = 1000
 
 #: How long a look at a file holds, in seconds: many clients poll one finished job.
 _LOOK_HOLDS_S = 2.0
+
+_URL_HINTS = {
+    "image_url": "Send a public http(s) URL, or the picture itself in `image`: base64 text, or a file in a form.",
+    "webhook_url": "Send a public http(s) URL.",
+}
 
 _ASK_FOR = "Use the job_id that /generate returned; a job that was deleted is not known any more."
 
@@ -245,7 +251,9 @@ def _check_url(url: str | None, field: str) -> None:
     """Refuse at once what no fetch will ever take; where the name leads is asked when it is fetched."""
     if not url or (field == "image_url" and url.lstrip().lower().startswith("data:")):
         return
+    if found := mixed_up(url, "url"):
+        raise InputRefused(f"{field}: {found[0]}", hint=_URL_HINTS[field], field=field)
     try:
         parse_url(url.strip())
     except InputRefused as error:
-        raise InputRefused(f"{field}: {error}", hint=error.hint, field=field) from error
+        raise InputRefused(f"{field}: {error}", hint=_URL_HINTS[field], field=field) from error

@@ -16,6 +16,7 @@ from wanworker.errors import InvalidRequest, UnknownJob
 from wanworker.jobs.runner import QueueFull
 from wanworker.rest.schemas.runpod import remarks_on
 from wanworker.serverless.handler import handle
+from wanworker.text.json_words import kind_of
 
 #: Answers kept for /status; RunPod keeps them for 30 minutes. The oldest go first: each may hold a video.
 _KEPT = 32
@@ -48,7 +49,7 @@ class RunPodJobs:
     def start(self, body: Mapping[str, Any], *, is_sync: bool, on_end: Callable[[], None] = lambda: None) -> str:
         """Start a job and return its id; *on_end* hears of its end. Raises InvalidRequest, QueueFull."""
         if not isinstance(body.get("input"), Mapping):
-            raise InvalidRequest("`input` must be a JSON object.", field="input")
+            raise InvalidRequest(f"`input` must be a JSON object; got {kind_of(body.get('input'))}.", field="input")
         self._forget_old()
         if sum(job.ended is None for job in self._jobs.values()) >= self._limit:
             raise QueueFull(f"{self._limit} jobs are unfinished already.", retry_after_s=30)
