@@ -23,8 +23,7 @@ from wanworker.models.hub.catalogue import PRESETS
 FASTWAN = PRESETS["fastwan-5b"]
 MODEL = FASTWAN.files[0]
 
-#: huggingface_hub writes 10 MiB at a time.
-BLOCK = 10 * 1024**2
+MIB = 1024**2
 
 
 @pytest.fixture
@@ -112,27 +111,43 @@ def test_the_list_needs_no_hub(tmp_path: Path) -> None:
     assert "18.8 GB" in said.splitlines()[0]
 
 
-def test_ctrl_c_keeps_what_came_and_the_next_run_goes_on_from_there(hub: FakeHub, tmp_path: Path) -> None:
-    large = bytes(BLOCK + 2_000_000)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_keeps_what_came_and_the_next_run_goes_on_from_there(
+    hub: FakeHub, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    large = bytes(17 * MIB)
     hub.files[MODEL.repository][MODEL.path] = large
-    hub.stalls_after[MODEL.path] = BLOCK + 1_000_000
+    hub.stalls_after[MODEL.path] = 9 * MIB
     fetching = command_line.start(tmp_path, "fetch", "fastwan-5b", "--yes", env={"HF_ENDPOINT": hub.url})
     folder = tmp_path / "models" / "diffusion_models"
     deadline = time.monotonic() + 20
-    while not any(part.stat().st_size >= BLOCK for part in folder.glob("*.part")) and time.monotonic() < deadline:
+    while not any(part.stat().st_size >= 8 * MIB for part in folder.glob("*.part")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    fetching.send_signal(signal.SIGINT)
+    fetching.send_signal(number)
     _, complained = fetching.communicate(timeout=20)
     left = [(part.name.endswith(".part"), part.stat().st_size) for part in folder.iterdir()]
+    hub.asked.clear()
 
-    code, said, _ = process(hub, tmp_path, "fastwan-5b", "--yes")
+    again, said, _ = process(hub, tmp_path, "fastwan-5b", "--yes")
 
-    assert (130, [(True, BLOCK)]) == (fetching.returncode, left)
-    assert "what has come is kept" in complained
-    assert "10.5 MB of it are there" in said
-    assert 0 == code
+    assert (code, [(True, 8 * MIB)]) == (fetching.returncode, left)
+    assert ("what has come is kept" in complained) == (number == signal.SIGINT)
+    assert "8.4 MB of it are there" in said
+    assert 0 == again
     assert large == (tmp_path / "models" / MODEL.target).read_bytes()
-    assert [MODEL.path, f"{MODEL.path} from byte {BLOCK}"] == hub.downloads()[:2]
+    asked = sorted(line for line in hub.downloads() if line.startswith(MODEL.path))
+    assert sorted(f"{MODEL.path} from byte {start * MIB}" for start in (8, 12, 16)) == asked
+
+
+def test_offline_mode_is_named(hub: FakeHub, tmp_path: Path) -> None:
+    env = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "1"}
+
+    code, _, complained = command_line.run(tmp_path, "fetch", "fastwan-5b", "--yes", env=env)
+
+    assert 1 == code
+    assert "did not list" in complained
+    assert "HF_HUB_OFFLINE" in complained
+    assert [] == hub.asked
 
 
 def test_a_corrupt_file_is_refused_and_removed(shell: Shell, hub: FakeHub, tmp_path: Path) -> None:
