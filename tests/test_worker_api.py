@@ -196,7 +196,7 @@ def files_below(folder):
 
 BAD_INPUTS = {
     "no object": ("a cat", "INVALID_REQUEST", "object"),
-    "unknown action": ({"action": "dance"}, "UNKNOWN_ACTION", "generate, health, status"),
+    "unknown action": ({"action": "dance"}, "UNKNOWN_ACTION", "known: comfyui_i2v, "),
     "nothing asked": ({}, "UNKNOWN_ACTION", "names no action"),
     "unknown task": ({"prompt": "x", "task": "t2v"}, "INVALID_REQUEST", "known: t2v-A14B"),
     "impossible size": ({"prompt": "x", "task": "t2v-A14B", "size": "640*640"}, "INVALID_REQUEST", "1280*720"),

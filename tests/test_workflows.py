@@ -22,6 +22,7 @@ from wanworker.engines.comfyui.graphs import (
     Workflow,
     graph_for,
     read_workflows,
+    table,
     workflow_for,
 )
 from wanworker.engines.diffusers import DEFAULT_NEGATIVE_PROMPT
@@ -181,7 +182,9 @@ def test_every_title_is_given_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_request_that_says_everything_reaches_every_slot(name: str) -> None:
-    assert [] == slots_left(WORKFLOWS[name], GRAPHS[name])
+    row = WORKFLOWS[name]
+
+    assert [] == slots_left(row, GRAPHS[name], rows=(row,))
 
 
 #: Inputs that no request sets, by name; and those that one node keeps although others of the same name are slots.
@@ -218,9 +221,10 @@ def slots_left(row: Workflow, graph: Graph, **options: Any) -> list[tuple[str, s
     """Return (slot, title) of what still has the file's own value after a request that says something else."""
     others = {folder: tuple(name for name in names if not is_default(name)) for folder, names in FILES.items()}
     others["loras"] = FILES["loras"]
-    filled = fill(
-        maximal(row), uploads_for(row, optional=True), available=others | options.pop("available", {}), **options
-    )
+    for weights in row.weights.values():
+        kept = (name for name in others.get(weights.folder, ()) if name != weights.default or weights.folder == "loras")
+        others[weights.folder] = (*kept, f"other/{weights.default}")
+    filled = fill(maximal(row), uploads_for(row, optional=True), available=others, **options)
     assert row.name == filled.workflow
     return [
         (slot, title)
@@ -263,7 +267,7 @@ def test_no_parameter_does_nothing_in_silence(task: str, field: str) -> None:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_graph_has_the_values_that_a_request_without_wishes_renders_with(name: str) -> None:
     row, graph = WORKFLOWS[name], GRAPHS[name]
-    filled = fill(minimal(row)).graph
+    filled = fill(minimal(row), rows=(row,)).graph
     clip_lengths = {"frames", "frames_after_hold"} if row.segment else set()
     of_the_request = {"prompt", "seed", "filename_prefix", *ALL_UPLOADS.given(), *clip_lengths}
     values = {
@@ -281,12 +285,10 @@ def test_all_graphs_and_the_resident_engine_avoid_the_same() -> None:
 
 
 def walk_through() -> tuple[Workflow, Graph]:
-    """Do what docs/adding-a-workflow.md says: save its JSON, run its Python."""
+    """Do what docs/adding-a-workflow.md says: save its JSON, add its row to the table."""
     page = (ROOT / "docs" / "adding-a-workflow.md").read_text()
     (file,), (code,) = blocks(page, "json"), blocks(page, "python")
-    namespace: dict[str, Any] = {"__name__": "adding-a-workflow"}
-    exec(compile(code, "docs/adding-a-workflow.md", "exec"), namespace)
-    return namespace["ROW"], json.loads(file)
+    return eval(code, dict(vars(table))), json.loads(file)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -306,9 +308,8 @@ def test_the_workflow_of_the_walk_through_is_accepted(version: str) -> None:
 def test_every_slot_of_the_walk_through_is_reached() -> None:
     row, graph = walk_through()
     options = {"rows": (*ROWS, row), "graphs": GRAPHS | {row.name: graph}}
-    other = {"diffusion_models": ("other/FastWan2.2-TI2V-5B-FullAttn_bf16.safetensors",)}
 
-    assert [] == slots_left(row, graph, available=other, **options)
+    assert [] == slots_left(row, graph, **options)
 
 
 def test_a_graph_with_a_wrong_link_is_found() -> None:

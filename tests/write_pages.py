@@ -107,6 +107,7 @@ def _parts() -> dict[str, Callable[[], str]]:
         "statuses": lambda: tables.words_table("Status|Meaning", [each.value for each in JobStatus], STATUS_MEANINGS),
         "actions": lambda: tables.actions_table(ACTIONS, ACTION_MEANINGS),
         "engines": lambda: tables.engines_table(ENGINES),
+        "weight files": tables.weights_table,
         "variables": tables.settings_table,
         "errors": tables.errors_table,
         "miniature: words": mini.words_table,

@@ -2,8 +2,8 @@
 A Hugging Face hub on loopback, of the routes that a download uses, which breaks off and lies when told to.
 
 * `GET /api/models/ORG/NAME?blobs=true`: the files with size, blob id, and the sha256 of those kept by LFS
-* `HEAD /ORG/NAME/resolve/COMMIT/PATH`: X-Repo-Commit, ETag, and for LFS a redirect to /cdn with X-Linked-Size and -Etag
-* `GET /cdn/...` and small files themselves: the bytes, by Range too
+* `GET /ORG/NAME/resolve/COMMIT/PATH`: the bytes of a small file, and for LFS a redirect to /cdn
+* `GET /cdn/...`: the bytes, by Range too
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class FakeHub:
     """
     What it holds (`files`: repository -> path -> bytes), how it misbehaves, and what it was asked.
 
-    `breaks_after` breaks a download of a path off after so many bytes, once each; with `stays_down` every download is
-    answered 503 from the break on (`is_down`). `stalls_after` stops sending after so many bytes until `goes_on` is set.
+    `breaks_after` breaks off the first download that reaches so many bytes into a file, `stalls_after` stops sending
+    there until `goes_on` is set, and `refuses_from` answers every download that reaches them with 403.
     `serves` are other bytes than the listing speaks of; `ignores_ranges` sends the whole file for a part; `token`, when
-    set, must be sent to the hub.
+    set, must be sent to the hub, and `gated` repositories want an accepted licence as well.
     """
 
     url: str = ""
@@ -41,12 +41,13 @@ class FakeHub:
     breaks_after: dict[str, int] = field(default_factory=dict)
     stalls_after: dict[str, int] = field(default_factory=dict)
     goes_on: threading.Event = field(default_factory=threading.Event)
-    stays_down: bool = False
-    is_down: bool = False
+    refuses_from: dict[str, int] = field(default_factory=dict)
     ignores_ranges: bool = False
     serves: dict[str, bytes] = field(default_factory=dict)
     token: str | None = None
+    gated: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
     tokens_at_cdn: list[str | None] = field(default_factory=list)
 
     def add(self, repository: str, folder: Path) -> None:
@@ -108,24 +109,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_listing(path.removeprefix("/api/models/"))
         else:
             repository, _, rest = path.removeprefix("/").partition("/resolve/")
-            self._send_file(repository, rest.partition("/")[2])
+            self._resolve(repository, rest.partition("/")[2])
 
-    def do_HEAD(self) -> None:
-        repository, _, rest = unquote(urlsplit(self.path).path).removeprefix("/").partition("/resolve/")
-        name = rest.partition("/")[2]
-        data = self.hub.files.get(repository, {}).get(name)
-        if data is None or not self._may():
-            self._send_headers(404 if data is None else 401, {"Content-Length": "0"})
-            return
-        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{blob_id(data)}"', "Content-Length": str(len(data))}
-        if is_lfs(name):
-            headers |= {
-                "Location": f"{self.hub.cdn_url}/cdn/{repository}/resolve/{quote(name)}",
-                "X-Linked-Size": str(len(data)),
-                "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"',
-                "Content-Length": "0",
-            }
-        self._send_headers(302 if is_lfs(name) else 200, headers)
+    def _resolve(self, repository: str, name: str) -> None:
+        """Send a small file, and for a large one the address of its bytes, as the hub does."""
+        if repository in self.hub.gated:
+            self._send(403, {"error": "Access is restricted"}, **{"X-Error-Code": "GatedRepo"})
+        elif is_lfs(name):
+            place = f"{self.hub.cdn_url}/cdn/{repository}/resolve/{quote(name)}"
+            self._send_headers(302, {"Location": place, "Content-Length": "0"})
+        else:
+            self._send_file(repository, name)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -149,29 +143,37 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, repository: str, name: str) -> None:
         data = self.hub.serves.get(name, self.hub.files.get(repository, {}).get(name))
-        if data is None or self.hub.is_down:
-            self._send(404 if data is None else 503, {"error": "not now"})
+        if data is None:
+            self._send(404, {"error": "no such file"})
             return
-        wanted = self.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
-        start = int(wanted or 0)
+        start, end = self._range(len(data))
+        if self.hub.refuses_from.get(name, end) < end:
+            self._send(403, {"error": "not now"})
+            return
         self.hub.asked.append(f"download {name}" + (f" from byte {start}" if start else ""))
-        whole = start == 0 or self.hub.ignores_ranges
-        body = data if whole else data[start:]
-        headers = {"Content-Length": str(len(body)), "ETag": "x", "Accept-Ranges": "bytes"}
-        if not whole:
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self._send_headers(200 if whole else 206, headers)
-        broken, stalled = self.hub.breaks_after.pop(name, None), self.hub.stalls_after.pop(name, None)
-        if stalled is not None:
-            self.wfile.write(body[:stalled])
+        headers = {"Content-Length": str(end - start), "ETag": "x", "Accept-Ranges": "bytes"}
+        if (start, end) != (0, len(data)):
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
+        self._send_headers(206 if "Content-Range" in headers else 200, headers)
+        broken, stalled = (
+            self._reached(faults, name, start, end) for faults in (self.hub.breaks_after, self.hub.stalls_after)
+        )
+        self.wfile.write(data[start : min(broken, stalled)])
+        if stalled < end:
             self.hub.goes_on.wait(30)
-            self.close_connection = True
-            return
-        self.wfile.write(body[:broken])
-        if broken is not None:
-            self.hub.is_down = self.hub.stays_down
-            self.wfile.flush()
-            self.close_connection = True
+        self.close_connection = min(broken, stalled) < end
+
+    def _range(self, size: int) -> tuple[int, int]:
+        wanted = self.headers.get("Range", "").removeprefix("bytes=")
+        if not wanted or self.hub.ignores_ranges:
+            return 0, size
+        start, _, last = wanted.partition("-")
+        return int(start), int(last) + 1 if last else size
+
+    def _reached(self, faults: dict[str, int], name: str, start: int, end: int) -> int:
+        """Return where this download has to end: at *end*, unless it reaches the fault, which is used up."""
+        with self.hub.lock:
+            return faults.pop(name) if start <= faults.get(name, end) < end else end
 
     def _send(self, status: int, value: object, **headers: str) -> None:
         body = json.dumps(value).encode()

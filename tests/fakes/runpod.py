@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from fakes.runpod_wire import Server
 
-Fault = int | Literal["reset"]
+Fault = int | Literal["reset", "reset after"]
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 
 
@@ -36,7 +36,10 @@ class Knobs:
     long_poll_s: float = 0.5  # how long an empty job-take or job-stop is held; RunPod: under 90 s
     empty_status: int = 204  # 400 also means "no job", under FlashBoot
     take_faults: deque[int] = field(default_factory=deque)  # statuses of the next job-takes
-    result_faults: deque[Fault] = field(default_factory=deque)  # of the next results; "reset" cuts the connection
+    result_faults: deque[Fault] = field(
+        default_factory=deque
+    )  # of the next results; "reset" cuts the connection, "reset after" once it counts
+    retry_after: str = ""  # the header of a result's 429
     progress_faults: deque[Fault] = field(default_factory=deque)
     progress_delay_s: float = 0.0  # how long a progress post is on its way before it counts
     result_overtakes_progress: bool = False  # whether it is on its way until the result has come
@@ -110,6 +113,7 @@ class RunPod:
         self.jobs: dict[str, Job] = {}
         self.events: list[Event] = []
         self._queue: deque[str] = deque()
+        self._raw: deque[str] = deque()
         self._stops: dict[str, list[str]] = {}
         self._changed = threading.Condition()
         self._server = Server(self)
@@ -153,6 +157,13 @@ class RunPod:
             self._queue.append(job_id)
             self.note("submit", job_id)
         return job_id
+
+    def hand_out(self, body: str, *, job_id: str = "") -> None:
+        """Have the next job-take answered with *body* as it is; a job of the id *job_id* can be answered."""
+        with self._changed:
+            if job_id:
+                self.jobs[job_id] = Job(job_id, None, status="IN_PROGRESS")
+            self._raw.append(body)
 
     def cancel(self, job_id: str, *, status: str = "CANCELLED") -> None:
         """Stop a job as a client's /cancel does, or with TIMED_OUT as RunPod does at the execution timeout."""
@@ -222,6 +233,15 @@ class RunPod:
         with self._changed:
             self.events.append(Event(time.monotonic() if at_s is None else at_s, kind, job_id, worker_id, detail))
             self._changed.notify_all()
+
+    def next_body(self, worker_id: str) -> str | None:
+        """Return what job-take answers *worker_id*: a body to be handed out as it is, or the oldest queued job."""
+        with self._changed:
+            if self._raw:
+                self.note("take", None, worker_id)
+                return self._raw.popleft()
+            job = self.next_job(worker_id)
+            return json.dumps(job.for_worker()) if job else None
 
     def next_job(self, worker_id: str) -> Job | None:
         """Hand the oldest queued job to *worker_id*, if there is one."""

@@ -114,8 +114,10 @@ class Server:
         self._plane.note("take_poll", worker_id=worker, detail=request.query.get("job_in_progress"))
         if knobs.take_faults:
             return web.Response(status=knobs.take_faults.popleft())
-        job = await self._held(request, lambda: self._plane.next_job(worker), knobs.long_poll_s)
-        return web.json_response(job.for_worker()) if job else web.Response(status=knobs.empty_status)
+        body = await self._held(request, lambda: self._plane.next_body(worker), knobs.long_poll_s)
+        if body is None:
+            return web.Response(status=knobs.empty_status)
+        return web.Response(text=body, content_type="application/json")
 
     async def _stop_channel(self, request: web.Request) -> web.Response:
         self._check_key(request, self._plane.api_key)
@@ -138,7 +140,10 @@ class Server:
         is_progress = posted.get("status") == "IN_PROGRESS"
         faults = knobs.progress_faults if is_progress else knobs.result_faults
         if faults:
-            return self._fault(request, job.job_id, worker, faults.popleft())
+            fault = faults.popleft()
+            if fault == "reset after":
+                self._plane.take_result(job, worker, body, at_s=arrived_s)
+            return self._fault(request, job.job_id, worker, fault)
         if is_progress:
             await asyncio.sleep(knobs.progress_delay_s)
             while knobs.result_overtakes_progress and not job.is_over:
@@ -153,11 +158,12 @@ class Server:
 
     def _fault(self, request: web.Request, job_id: str, worker: str, fault: Fault) -> web.Response:
         self._plane.note("fault", job_id, worker, fault)
-        if fault == "reset":
+        if isinstance(fault, str):
             assert request.transport is not None
             request.transport.close()
             return web.Response(status=500)
-        return web.Response(status=int(fault))
+        after = self._plane.knobs.retry_after
+        return web.Response(status=fault, headers={"Retry-After": after} if after else None)
 
     async def _ping(self, request: web.Request) -> web.Response:
         self._check_key(request, self._plane.api_key)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
-from runpod.serverless.modules import rp_http, rp_scale
+from runpod.serverless.modules import rp_http, rp_job, rp_scale
 
 from wanworker.serverless._json_stream import dumps
 from wanworker.serverless.sdk import patch_sdk
@@ -96,11 +96,17 @@ async def test_the_sdk_posts_an_answer_again_and_holds_it_once() -> None:
 
 
 def test_the_sdk_writes_json_where_it_posts_an_answer_and_nowhere_else() -> None:
-    # The two names that are replaced are the SDK's own; with a later one this fails before a worker does.
-    modules = SimpleNamespace(rp_http=SimpleNamespace(json=rp_http.json), rp_scale=SimpleNamespace(**vars(rp_scale)))
+    # The names that are replaced are the SDK's own; with a later one this fails before a worker does.
+    modules = SimpleNamespace(
+        rp_http=SimpleNamespace(**vars(rp_http)),
+        rp_job=SimpleNamespace(send_result=rp_job.send_result),
+        rp_scale=SimpleNamespace(**vars(rp_scale)),
+    )
     patch_sdk(modules)
 
     assert rp_http.json is json
     assert ["dumps"] == [name for name in rp_http._handle_result.__code__.co_names if hasattr(json, name)]
     assert issubclass(modules.rp_scale.JobScaler, rp_scale.JobScaler)
+    assert "_transmit" in rp_http._handle_result.__code__.co_names
+    assert "send_result" in rp_job.handle_job.__code__.co_names
     assert dumps is modules.rp_http.json.dumps

@@ -58,7 +58,7 @@ class Plane:
         self.left -= 1
         await asyncio.sleep(0.05)  # as a poll does; the SDK's loop beside it has begun to wait by then
         self.taken_at = asyncio.get_running_loop().time()
-        return [{"id": f"job {self.left}", "input": {}}]
+        return [{"id": f"job-{self.left}", "input": {}}]
 
     async def run(self, _session: Any, _config: Any, job: dict[str, Any]) -> None:
         self.waited_s.append(asyncio.get_running_loop().time() - self.taken_at)
@@ -84,7 +84,7 @@ def test_a_job_begins_when_it_is_taken_and_the_next_one_is_asked_for_when_it_end
     plane = Plane(10)
     plane.serve_to_the_end()
 
-    each = [[f"job {number} begins", f"job {number} ends", "take 1"] for number in range(9, -1, -1)]
+    each = [[f"job-{number} begins", f"job-{number} ends", "take 1"] for number in range(9, -1, -1)]
     assert ["take 1", *(line for lines in each for line in lines)] == plane.log
     assert [0.0] * 10 == plane.waited_s
 
@@ -106,7 +106,7 @@ def test_nothing_is_asked_for_while_a_job_runs() -> None:
     plane = Plane(1, work)
     plane.serve_to_the_end()
 
-    assert ["take 1", "job 0 begins", "works", "job 0 ends", "take 1"] == plane.log
+    assert ["take 1", "job-0 begins", "works", "job-0 ends", "take 1"] == plane.log
 
 
 def test_a_worker_that_is_to_end_finishes_its_job_and_asks_for_no_other() -> None:
@@ -117,7 +117,7 @@ def test_a_worker_that_is_to_end_finishes_its_job_and_asks_for_no_other() -> Non
     plane = Plane(2, work)
     plane.serve_to_the_end()
 
-    assert ["take 1", "job 1 begins", "job 1 ends"] == plane.log
+    assert ["take 1", "job-1 begins", "job-1 ends"] == plane.log
 
 
 def test_a_job_that_an_open_poll_brings_after_the_signal_to_end_is_run() -> None:
@@ -132,10 +132,10 @@ def test_a_job_that_an_open_poll_brings_after_the_signal_to_end_is_run() -> None
     plane.scaler.jobs_fetcher = takes_late
     plane.serve_to_the_end()
 
-    assert ["take 1", "job 0 begins", "job 0 ends"] == plane.log
+    assert ["take 1", "job-0 begins", "job-0 ends"] == plane.log
 
 
-@pytest.mark.parametrize("stopped", ["job 1", "job 0"])
+@pytest.mark.parametrize("stopped", ["job-1", "job-0"])
 def test_after_a_job_that_was_stopped_the_worker_goes_on(stopped: str) -> None:
     async def work(plane: Plane) -> None:
         if plane.log[-1].startswith(stopped):
@@ -146,6 +146,6 @@ def test_after_a_job_that_was_stopped_the_worker_goes_on(stopped: str) -> None:
     plane.serve_to_the_end()
 
     begun = [line for line in plane.log if "begins" in line]
-    assert ["job 1 begins", "job 0 begins"] == begun
+    assert ["job-1 begins", "job-0 begins"] == begun
     assert f"{stopped} ends" not in plane.log
     assert "take 1" == plane.log[-1]

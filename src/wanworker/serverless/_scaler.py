@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from wanworker.serverless._sound_jobs import Fetch, sound_jobs
+
 #: How often an idle loop looks whether the worker is to end.
 _LOOK_S = 0.2
 
@@ -21,9 +23,11 @@ def without_waits(scaler: Any) -> Any:
         """Begin a job when it is taken, ask for the next one when one has ended, finish all that were taken."""
 
         current_concurrency: int
+        jobs_fetcher: Fetch
 
         def __init__(self, config: dict[str, Any]) -> None:
             super().__init__(config)
+            self.jobs_fetcher = sound_jobs(self.jobs_fetcher)
             self._takes_jobs = True
             self._has_ended = asyncio.Event()
 

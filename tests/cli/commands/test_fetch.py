@@ -26,8 +26,7 @@ MODEL = FASTWAN.files[0]
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
-#: huggingface_hub writes 10 MiB at a time.
-BLOCK = 10 * 1024**2
+MIB = 1024**2
 
 
 @pytest.fixture
@@ -127,8 +126,8 @@ def test_the_list_fits_the_terminal_and_names_every_set_whole(tmp_path: Path, co
 
 
 def test_sigterm_leaves_a_terminal_with_its_cursor(hub: FakeHub, tmp_path: Path) -> None:
-    hub.files[MODEL.repository][MODEL.path] = bytes(BLOCK + 2_000_000)
-    hub.stalls_after[MODEL.path] = BLOCK + 1_000_000
+    hub.files[MODEL.repository][MODEL.path] = bytes(17 * MIB)
+    hub.stalls_after[MODEL.path] = 9 * MIB
     told: list[str] = []
 
     def stop(shown: str, process: subprocess.Popen[bytes]) -> None:
@@ -143,27 +142,43 @@ def test_sigterm_leaves_a_terminal_with_its_cursor(hub: FakeHub, tmp_path: Path)
     assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
 
 
-def test_ctrl_c_keeps_what_came_and_the_next_run_goes_on_from_there(hub: FakeHub, tmp_path: Path) -> None:
-    large = bytes(BLOCK + 2_000_000)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_came_and_the_next_run_goes_on_from_there(
+    hub: FakeHub, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    large = bytes(17 * MIB)
     hub.files[MODEL.repository][MODEL.path] = large
-    hub.stalls_after[MODEL.path] = BLOCK + 1_000_000
+    hub.stalls_after[MODEL.path] = 9 * MIB
     fetching = command_line.start(tmp_path, "fetch", "fastwan-5b", "--yes", env={"HF_ENDPOINT": hub.url})
     folder = tmp_path / "models" / "diffusion_models"
     deadline = time.monotonic() + 20
-    while not any(part.stat().st_size >= BLOCK for part in folder.glob("*.part")) and time.monotonic() < deadline:
+    while not any(part.stat().st_size >= 8 * MIB for part in folder.glob("*.part")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    fetching.send_signal(signal.SIGINT)
+    fetching.send_signal(number)
     _, complained = fetching.communicate(timeout=20)
     left = [(part.name.endswith(".part"), part.stat().st_size) for part in folder.iterdir()]
+    hub.asked.clear()
 
-    code, said, _ = process(hub, tmp_path, "fastwan-5b", "--yes")
+    again, said, _ = process(hub, tmp_path, "fastwan-5b", "--yes")
 
-    assert (130, [(True, BLOCK)]) == (fetching.returncode, left)
-    assert "The data that has arrived is kept" in complained
-    assert "10.5 MB of it are already there" in said
-    assert 0 == code
+    assert (code, [(True, 8 * MIB)]) == (fetching.returncode, left)
+    assert ("The data that has arrived is kept" in complained) == (number == signal.SIGINT)
+    assert "8.4 MB of it are already there" in said
+    assert 0 == again
     assert large == (tmp_path / "models" / MODEL.target).read_bytes()
-    assert [MODEL.path, f"{MODEL.path} from byte {BLOCK}"] == hub.downloads()[:2]
+    asked = sorted(line for line in hub.downloads() if line.startswith(MODEL.path))
+    assert sorted(f"{MODEL.path} from byte {start * MIB}" for start in (8, 12, 16)) == asked
+
+
+def test_offline_mode_is_named(hub: FakeHub, tmp_path: Path) -> None:
+    env = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "1"}
+
+    code, _, complained = command_line.run(tmp_path, "fetch", "fastwan-5b", "--yes", env=env)
+
+    assert 1 == code
+    assert "did not list" in complained
+    assert "HF_HUB_OFFLINE" in complained
+    assert [] == hub.asked
 
 
 def test_a_corrupt_file_is_refused_and_removed(shell: Shell, hub: FakeHub, tmp_path: Path) -> None:

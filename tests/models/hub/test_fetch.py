@@ -80,10 +80,10 @@ def test_a_second_fetch_has_nothing_to_do(hub: FakeHub, tmp_path: Path) -> None:
 
 def test_a_fetch_that_broke_off_leaves_finished_files_for_the_next(hub: FakeHub, tmp_path: Path) -> None:
     broken = FASTWAN.files[2].path
-    hub.breaks_after[broken], hub.stays_down = 0, True
+    hub.refuses_from[broken] = 0
     with pytest.raises(FetchFailed, match="did not come"):
         fetch(hub, planned(hub, tmp_path / "models"))
-    hub.is_down = False
+    hub.refuses_from.clear()
 
     again = planned(hub, tmp_path / "models")
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
 from fakes.hub import FakeHub, fake_hub
 from wanworker.errors import DiskFull
 from wanworker.models.hub._transfer import digest_of, part_bytes, part_of, transfer
-from wanworker.models.hub.api import Count, FetchFailed, Hub, HubFile
+from wanworker.models.hub.api import FetchFailed, Hub, HubFile
 
 REPOSITORY = "Some-Org/Weights"
-#: huggingface_hub hands over 10 MiB at a time: what is less when a connection breaks, is lost.
-BLOCK = 10 * 1024**2
-DATA = os.urandom(BLOCK + 2_000_000)
+MIB = 1024**2
+#: Larger than what comes in one answer: it comes in blocks of 4 MiB, and what is left.
+DATA = os.urandom(17 * MIB)
+BLOCKS = [0, 4 * MIB, 8 * MIB, 12 * MIB, 16 * MIB]
 NAME = "vae/model.safetensors"
 
 
@@ -40,69 +39,128 @@ def listed(hub: FakeHub, name: str = NAME, token: str | None = None) -> HubFile:
     return Hub(hub.url, token=token).files(REPOSITORY)[name]
 
 
-def nobody(number: int) -> None:
+def fetch(hub: FakeHub, file: HubFile, target: Path, *, token: str | None = None) -> int:
+    """Have *file* at *target*, and return how many bytes came."""
+    came: list[int] = []
+    waits: list[float] = []
+    transfer(Hub(hub.url, token=token, pause=waits.append), [(file, target)], lambda _, number: came.append(number))
+    return sum(came)
+
+
+def nobody(target: Path, number: int) -> None:
     """Count nothing."""
 
 
-def test_a_large_file_comes_whole_and_leaves_no_part(hub: FakeHub, target: Path) -> None:
-    came: list[int] = []
+def asked(*starts: int) -> list[str]:
+    """Return how the hub notes downloads from these bytes on."""
+    return sorted(f"{NAME} from byte {start}" if start else NAME for start in starts)
 
-    transfer(Hub(hub.url), listed(hub), target, came.append)
+
+def test_a_large_file_comes_in_blocks_and_leaves_no_part(hub: FakeHub, target: Path) -> None:
+    came = fetch(hub, listed(hub), target)
 
     assert DATA == target.read_bytes()
     assert [target] == list(target.parent.iterdir())
-    assert len(DATA) == sum(came)
+    assert len(DATA) == came
+    assert asked(*BLOCKS) == sorted(hub.downloads())
+
+
+def test_blocks_of_one_file_come_at_once(hub: FakeHub, target: Path) -> None:
+    # The first does not come before the last has.
+    class Held(Hub):
+        def read(self, file: HubFile, start: int, end: int) -> bytes:
+            if end == file.size_bytes:
+                last_came.set()
+            assert last_came.wait(30)
+            return super().read(file, start, end)
+
+    last_came = threading.Event()
+
+    transfer(Held(hub.url), [(listed(hub), target)], nobody)
+
+    assert DATA == target.read_bytes()
+
+
+def test_several_files_come_at_once_and_an_empty_one_is_made(hub: FakeHub, tmp_path: Path) -> None:
+    hub.files[REPOSITORY] |= {"a.safetensors": b"a", "none.json": b"", "b.safetensors": b"b"}
+    names = ["a.safetensors", "none.json", "b.safetensors"]
+    together = threading.Barrier(2, timeout=30)
+
+    class Held(Hub):
+        def read(self, file: HubFile, start: int, end: int) -> bytes:
+            together.wait()
+            return super().read(file, start, end)
+
+    wanted = [(listed(hub, name), tmp_path / name) for name in names]
+    transfer(Held(hub.url), wanted, nobody)
+
+    assert [b"a", b"", b"b"] == [(tmp_path / name).read_bytes() for name in names]
 
 
 def test_a_small_file_is_checked_against_gits_own_hash(hub: FakeHub, tmp_path: Path) -> None:
     file = listed(hub, "config.json")
 
-    transfer(Hub(hub.url), file, tmp_path / "config.json", nobody)
+    fetch(hub, file, tmp_path / "config.json")
 
     assert 40 == len(file.digest)
     assert file.digest == digest_of(tmp_path / "config.json", file.digest)
 
 
-def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: FakeHub, target: Path) -> None:
-    hub.breaks_after[NAME] = BLOCK + 1_000_000
-    came: list[int] = []
+def test_a_block_whose_connection_breaks_is_asked_for_again(hub: FakeHub, target: Path) -> None:
+    hub.breaks_after[NAME] = 9 * MIB
 
-    transfer(Hub(hub.url), listed(hub), target, came.append)
+    came = fetch(hub, listed(hub), target)
 
     assert DATA == target.read_bytes()
-    assert [NAME, f"{NAME} from byte {BLOCK}"] == hub.downloads()
-    assert len(DATA) == sum(came)
+    assert asked(*BLOCKS, 8 * MIB) == sorted(hub.downloads())
+    assert len(DATA) == came
 
 
 def test_a_fetch_that_failed_is_gone_on_with_by_the_next(hub: FakeHub, target: Path) -> None:
-    hub.breaks_after[NAME], hub.stays_down = BLOCK + 1_000_000, True
-    with pytest.raises(FetchFailed, match=r"model\.safetensors of Some-Org/Weights did not come: .*503"):
-        transfer(Hub(hub.url), listed(hub), target, nobody)
+    hub.refuses_from[NAME] = 9 * MIB
+    with pytest.raises(FetchFailed, match=r"model\.safetensors of Some-Org/Weights did not come: .*403"):
+        fetch(hub, listed(hub), target)
     left = part_bytes(target, listed(hub))
-    hub.is_down = False
-    came: list[int] = []
+    hub.refuses_from.clear()
+    hub.asked.clear()
 
-    transfer(Hub(hub.url), listed(hub), target, came.append)
-
-    assert DATA == target.read_bytes()
-    assert BLOCK == left
-    assert [NAME, f"{NAME} from byte {BLOCK}"] == hub.downloads()
-    assert len(DATA) - BLOCK == sum(came)
-
-
-def test_a_server_that_sends_the_whole_for_the_rest_is_begun_anew(hub: FakeHub, target: Path) -> None:
-    hub.breaks_after[NAME], hub.ignores_ranges = BLOCK + 1_000_000, True
-
-    transfer(Hub(hub.url), listed(hub), target, nobody)
+    came = fetch(hub, listed(hub), target)
 
     assert DATA == target.read_bytes()
+    assert 8 * MIB == left
+    assert asked(*BLOCKS[2:]) == sorted(hub.downloads())
+    assert len(DATA) - left == came
+
+
+def test_a_hub_that_never_answers_is_given_up(hub: FakeHub, target: Path) -> None:
+    waits: list[float] = []
+    gone = Hub("http://127.0.0.1:1", pause=waits.append)
+
+    with pytest.raises(FetchFailed, match=r"config\.json of Some-Org/Weights did not come"):
+        transfer(gone, [(listed(hub, "config.json"), target)], nobody)
+
+    assert [1.0] * 5 == waits
+
+
+def test_a_server_that_sends_the_whole_for_a_part_is_named(hub: FakeHub, target: Path) -> None:
+    hub.ignores_ranges = True
+
+    with pytest.raises(FetchFailed, match=r"is asked for in parts, and .* sends only the whole file"):
+        fetch(hub, listed(hub), target)
+
+
+def test_a_gated_repository_is_told_what_to_accept(hub: FakeHub, target: Path) -> None:
+    hub.gated.add(REPOSITORY)
+
+    with pytest.raises(FetchFailed, match=rf"Some-Org/Weights is gated\. Accept its terms at {hub.url}/Some-Org/W"):
+        fetch(hub, listed(hub), target)
 
 
 def test_other_bytes_than_the_hub_says_are_refused_and_removed(hub: FakeHub, target: Path) -> None:
     hub.serves[NAME] = DATA[:-1] + bytes([DATA[-1] ^ 1])
 
     with pytest.raises(FetchFailed, match="other bytes than the hub says"):
-        transfer(Hub(hub.url), listed(hub), target, nobody)
+        fetch(hub, listed(hub), target)
 
     assert [] == list(target.parent.iterdir())
 
@@ -112,8 +170,8 @@ def test_wrong_bytes_in_a_part_are_found_at_the_end_and_removed(hub: FakeHub, ta
     part_of(target, listed(hub)).write_bytes(bytes(500_000))
 
     with pytest.raises(FetchFailed, match="Run the command again"):
-        transfer(Hub(hub.url), listed(hub), target, nobody)
-    transfer(Hub(hub.url), listed(hub), target, nobody)
+        fetch(hub, listed(hub), target)
+    fetch(hub, listed(hub), target)
 
     assert DATA == target.read_bytes()
 
@@ -122,7 +180,7 @@ def test_a_part_that_is_whole_is_not_fetched_again(hub: FakeHub, target: Path) -
     target.parent.mkdir(parents=True)
     part_of(target, listed(hub)).write_bytes(DATA)
 
-    transfer(Hub(hub.url), listed(hub), target, nobody)
+    fetch(hub, listed(hub), target)
 
     assert DATA == target.read_bytes()
     assert [] == hub.downloads()
@@ -132,7 +190,7 @@ def test_a_part_longer_than_the_file_is_begun_anew(hub: FakeHub, target: Path) -
     target.parent.mkdir(parents=True)
     part_of(target, listed(hub)).write_bytes(DATA + b"more")
 
-    transfer(Hub(hub.url), listed(hub), target, nobody)
+    fetch(hub, listed(hub), target)
 
     assert DATA == target.read_bytes()
 
@@ -143,7 +201,7 @@ def test_a_file_that_changed_on_the_hub_does_not_go_on_from_the_old_part(hub: Fa
     old.write_bytes(DATA[:1000])
     hub.files[REPOSITORY][NAME] = DATA[::-1]
 
-    transfer(Hub(hub.url), listed(hub), target, nobody)
+    fetch(hub, listed(hub), target)
 
     assert DATA[::-1] == target.read_bytes()
     assert not old.exists()
@@ -156,26 +214,18 @@ def test_two_fetches_of_one_file_do_not_mix(hub: FakeHub, target: Path) -> None:
     with part.open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(FetchFailed, match="Another fetch is writing"):
-            transfer(Hub(hub.url), listed(hub), target, nobody)
+            fetch(hub, listed(hub), target)
 
     assert part.exists()
 
 
-class FullDisk:
-    """A source whose bytes find no room after the first megabyte."""
-
-    def download(self, file: HubFile, stream: BinaryIO, *, from_byte: int, count: Count) -> None:
-        stream.write(DATA[:1_000_000])
-        raise OSError(errno.EDQUOT, "Disk quota exceeded")
-
-
-def test_a_disk_that_fills_up_is_named_and_what_came_is_kept(target: Path) -> None:
-    file = HubFile(REPOSITORY, "main", NAME, len(DATA), hashlib.sha256(DATA).hexdigest())
+def test_a_disk_that_fills_up_is_named(hub: FakeHub, target: Path) -> None:
+    target.parent.mkdir(parents=True)
+    part_of(target, listed(hub)).symlink_to("/dev/full")
 
     with pytest.raises(DiskFull, match=r"No space left for model\.safetensors") as caught:
-        transfer(FullDisk(), file, target, nobody)
+        fetch(hub, listed(hub), target)
 
-    assert 1_000_000 == part_bytes(target, file)
     assert "goes on from there" in (caught.value.hint or "")
 
 
@@ -183,16 +233,16 @@ def test_a_folder_that_cannot_be_made_is_named(hub: FakeHub, tmp_path: Path) -> 
     (tmp_path / "models").touch()
 
     with pytest.raises(FetchFailed, match="cannot be written"):
-        transfer(Hub(hub.url), listed(hub), tmp_path / "models" / "a.safetensors", nobody)
+        fetch(hub, listed(hub), tmp_path / "models" / "a.safetensors")
 
 
 def test_the_token_goes_to_the_hub_and_to_nobody_else(hub: FakeHub, target: Path) -> None:
     hub.token = "hf_secret"
     file = listed(hub, token="hf_secret")
 
-    transfer(Hub(hub.url, token="hf_secret"), file, target, nobody)
+    fetch(hub, file, target, token="hf_secret")
 
-    assert [None] == hub.tokens_at_cdn
+    assert {None} == set(hub.tokens_at_cdn)
     with pytest.raises(FetchFailed, match=r"did not list Some-Org/Weights: .*401") as caught:
         listed(hub, token="hf_wrong")
     assert "hf_wrong" not in str(caught.value)

@@ -1,4 +1,9 @@
-"""Download one file of the hub, resume where an earlier try ended, and verify its hash."""
+"""
+Download files of the hub in blocks over several connections, go on where an earlier try ended, and verify each hash.
+
+huggingface_hub's own `hf_hub_download` is not used for this: since 1.12 it throws away what came of a file when it is
+interrupted (its issue 4196), and a file here may have 16 GB.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +12,33 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 from wanworker.errors import DiskFull
-from wanworker.models.hub.api import Count, FetchFailed, HubFile
+from wanworker.models.hub.api import FetchFailed, HubFile
 
-_READ_BYTES = 8 * 1024**2
+#: So many blocks are asked for at once, of one file or of several, and held in memory until those before have come.
+CONNECTIONS = 6
+
+_MIB = 1024**2
+_READ_BYTES = 8 * _MIB
 _SHA256_DIGITS = 64
+
+#: Up to here a file comes in one answer: small text is sent compressed, and then there are no parts of it.
+_WHOLE_BYTES = 16 * _MIB
+
+#: Blocks grow with the file: small ones first, so that a slow line shows progress; then few, since the hub counts them.
+_FIRST_BLOCK_BYTES, _LARGEST_BLOCK_BYTES = 4 * _MIB, 32 * _MIB
 
 
 class Source(Protocol):
     """Where the bytes of a file come from: a Hub."""
 
-    def download(self, file: HubFile, stream: BinaryIO, *, from_byte: int, count: Count) -> None:
-        """Append the bytes from *from_byte* on to *stream*."""
+    def read(self, file: HubFile, start: int, end: int) -> bytes:
+        """Return the bytes of *file* from *start* up to *end*; several threads ask at once."""
 
 
 def part_of(target: Path, file: HubFile) -> Path:
@@ -38,32 +54,23 @@ def part_bytes(target: Path, file: HubFile) -> int:
         return 0
 
 
-def transfer(source: Source, file: HubFile, target: Path, count: Count) -> None:
+def transfer(source: Source, wanted: Iterable[tuple[HubFile, Path]], count: Callable[[Path, int], None]) -> None:
     """
-    Have *file* at *target*, whole and checked, or not at all; what is there is replaced.
+    Have each file of *wanted* at its target, whole and checked, or not at all; what is there is replaced.
 
     Raises FetchFailed: the part stays when the connection broke, so that the next try goes on, and goes when its
-    bytes are wrong. Raises DiskFull. *count* gets the bytes that come, those of the part not.
+    bytes are wrong. Raises DiskFull. *count* gets the target and the bytes that came for it, those of the part not.
     """
-    part = part_of(target, file)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _drop_older_parts(target, part)
-        with _opened(part) as opened:
-            stream = _Hashed(opened, file)
-            source.download(file, cast(BinaryIO, stream), from_byte=stream.tell(), count=count)
-            opened.flush()
-            os.fsync(opened.fileno())
-            is_right = stream.digest() == file.digest
-        if not is_right:
-            part.unlink()
-            raise FetchFailed(
-                f"{file.path} of {file.repository} came with other bytes than the hub says ({file.digest[:12]}...); "
-                "it was removed. Run the command again."
-            )
-        part.replace(target)
-    except OSError as error:
-        raise _told(error, target) from error
+    from multiprocessing.pool import ThreadPool  # its threads end with the process, even one whose connection stalls
+
+    with contextlib.ExitStack() as opened, ThreadPool(CONNECTIONS) as pool:
+        asked: deque[tuple[_Block, Any]] = deque()
+        for block in _blocks(wanted, opened):
+            asked.append((block, pool.apply_async(_read, (source, block))))
+            if len(asked) == CONNECTIONS:
+                _take(*asked.popleft(), count)
+        while asked:
+            _take(*asked.popleft(), count)
 
 
 def digest_of(path: Path, digest: str) -> str:
@@ -71,45 +78,109 @@ def digest_of(path: Path, digest: str) -> str:
     size = path.stat().st_size
     hashed = _new_hash(digest, size)
     with path.open("rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            hashed.update(block)
+        _feed(hashed, stream, size)
     return str(hashed.hexdigest())
 
 
-class _Hashed:
-    """A file that hashes what is written to it; what huggingface_hub asks of a file, and no more."""
+class _Part:
+    """The bytes of one file that have come, from its first on; hashed as they come, and this process's alone."""
 
-    def __init__(self, stream: BinaryIO, file: HubFile) -> None:
-        self._stream = stream
-        self._file = file
+    def __init__(self, file: HubFile, target: Path) -> None:
+        self.file = file
+        self.target = target
+        self._path = part_of(target, file)
         self._hash = _new_hash(file.digest, file.size_bytes)
-        if os.fstat(stream.fileno()).st_size > file.size_bytes:
-            stream.truncate(0)
-        stream.seek(0)
-        while block := stream.read(_READ_BYTES):
-            self._hash.update(block)
+        with _told(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _drop_older_parts(target, self._path)
+            self._stream = self._path.open("r+b" if self._path.exists() else "x+b")
+            self.size_bytes = self._locked_size()
 
-    def write(self, data: bytes) -> int:
-        """Append *data*."""
-        self._hash.update(data)
-        return self._stream.write(data)
+    def append(self, data: bytes) -> None:
+        """Write *data* behind what is there. Raises DiskFull, FetchFailed."""
+        with _told(self.target):
+            self._hash.update(data)
+            self._stream.write(data)
+            self._stream.flush()
+        self.size_bytes += len(data)
 
-    def tell(self) -> int:
-        """Return how many bytes are there."""
-        return self._stream.tell()
+    def finish(self) -> None:
+        """Give the file its name if its bytes are the hub's, else remove it. Raises FetchFailed."""
+        file = self.file
+        with _told(self.target):
+            os.fsync(self._stream.fileno())
+            self.close()
+            if self._hash.hexdigest() == file.digest:
+                self._path.replace(self.target)
+                return
+            self._path.unlink()
+        raise FetchFailed(
+            f"{file.path} of {file.repository} came with other bytes than the hub says ({file.digest[:12]}...); "
+            "it was removed. Run the command again."
+        )
 
-    def seek(self, offset: int) -> int:
-        """Go to *offset*; only 0 is asked, before `truncate`."""
-        return self._stream.seek(offset)
+    def close(self) -> None:
+        """Leave what has come to the next try."""
+        with contextlib.suppress(OSError):  # a full disk, which the write has told of
+            self._stream.close()
 
-    def truncate(self) -> int:
-        """Begin again: the server answered a request for the rest with the whole."""
-        self._hash = _new_hash(self._file.digest, self._file.size_bytes)
-        return self._stream.truncate(0)
+    def _locked_size(self) -> int:
+        """Return what an earlier try left, hashed. Two processes that append to one file would make rubbish of it."""
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise FetchFailed(f"Another fetch is writing {self._path}. Wait for it, or end it.") from error
+        except OSError:  # a volume without locks: the hash finds what two of them do
+            pass
+        size = os.fstat(self._stream.fileno()).st_size
+        if size > self.file.size_bytes:
+            self._stream.truncate(0)
+            return 0
+        _feed(self._hash, self._stream, size)
+        return size
 
-    def digest(self) -> str:
-        """Return the hash of everything written."""
-        return str(self._hash.hexdigest())
+
+class _Block(NamedTuple):
+    """The bytes of a part from `start` up to `end`; none, where an earlier try left them all."""
+
+    part: _Part
+    start: int
+    end: int
+
+
+def _blocks(wanted: Iterable[tuple[HubFile, Path]], opened: contextlib.ExitStack) -> Iterator[_Block]:
+    """Yield what is left of each file, in order, and at least one block of each; *opened* closes the parts."""
+    for file, target in wanted:
+        part = _Part(file, target)
+        opened.callback(part.close)
+        start = part.size_bytes
+        while True:
+            end = min(file.size_bytes, start + _block_bytes(file, start))
+            yield _Block(part, start, end)
+            if end == file.size_bytes:
+                break
+            start = end
+
+
+def _block_bytes(file: HubFile, start: int) -> int:
+    if file.size_bytes <= _WHOLE_BYTES:
+        return _WHOLE_BYTES
+    return min(_LARGEST_BLOCK_BYTES, max(_FIRST_BLOCK_BYTES, start // 4))
+
+
+def _read(source: Source, block: _Block) -> bytes:
+    return source.read(block.part.file, block.start, block.end) if block.end > block.start else b""
+
+
+def _take(block: _Block, answer: Any, count: Callable[[Path, int], None]) -> None:
+    """Wait for the bytes of *block*, the next of its file, and write them."""
+    count(block.part.target, 0)
+    data: bytes = answer.get()
+    block.part.append(data)
+    count(block.part.target, len(data))
+    if block.end == block.part.file.size_bytes:
+        block.part.finish()
 
 
 def _new_hash(digest: str, size_bytes: int) -> Any:
@@ -119,17 +190,10 @@ def _new_hash(digest: str, size_bytes: int) -> Any:
     return hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
 
 
-@contextlib.contextmanager
-def _opened(part: Path) -> Iterator[BinaryIO]:
-    """Open *part* for this process alone: two that append to one file make rubbish of it. Raises FetchFailed."""
-    with part.open("r+b" if part.exists() else "x+b") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FetchFailed(f"Another fetch is writing {part}. Wait for it, or end it.") from error
-        except OSError:  # a volume without locks: the hash finds what two of them do
-            pass
-        yield cast(BinaryIO, stream)
+def _feed(hashed: Any, stream: Any, size_bytes: int) -> None:
+    while size_bytes > 0 and (block := stream.read(min(_READ_BYTES, size_bytes))):
+        hashed.update(block)
+        size_bytes -= len(block)
 
 
 def _drop_older_parts(target: Path, part: Path) -> None:
@@ -138,10 +202,15 @@ def _drop_older_parts(target: Path, part: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _told(error: OSError, target: Path) -> Exception:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DiskFull(
+@contextlib.contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Say what a failure of the disk means for *target*. Raises DiskFull, FetchFailed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise FetchFailed(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise DiskFull(
             f"No space left for {target.name} in {target.parent}; what has come is kept.",
             hint="Make room and run the command again: it goes on from there.",
-        )
-    return FetchFailed(f"{target} cannot be written: {error.strerror or error}.")
+        ) from error

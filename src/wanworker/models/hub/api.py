@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
+from typing import Any
 
-#: Called with the number of bytes that came since the last call; negative when they were thrown away.
-Count = Callable[[int], None]
+#: How often a block is asked for again when its connection breaks, and the wait before each.
+_RETRIES, _PAUSE_S = 5, 1.0
 
-#: Failures of this machine and not of the hub: its disk is full or broken, the folder is not ours to write.
-_LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+_PIECE_BYTES = 1024**2
 
 
 class FetchFailed(Exception):
     """The hub refused, or what came from it is not what it says; the text names the file and what to do."""
+
+
+class _ConnectionBroke(FetchFailed):
+    """No answer, or half of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,47 +41,91 @@ class HubFile:
 
 
 class Hub:
-    """One hub: its address, and the token that it is sent (none: what `hf auth login` left on this machine)."""
+    """
+    One hub: its address, and the token that it is sent (none: what `hf auth login` left on this machine).
 
-    def __init__(self, endpoint: str, *, token: str | None = None) -> None:
+    *pause* waits so many seconds before a block is asked for again.
+    """
+
+    def __init__(self, endpoint: str, *, token: str | None = None, pause: Callable[[float], None] = time.sleep) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._token = token
+        self._pause = pause
 
     def files(self, repository: str) -> Mapping[str, HubFile]:
         """Return the files of *repository* at its newest commit, by path. Raises FetchFailed."""
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=self._endpoint, token=self._token, library_name="wanworker")
-        with _translated(f"The hub at {self._endpoint} did not list {repository}"):
+        with self._translated(f"The hub at {self._endpoint} did not list {repository}", repository):
             info = api.model_info(repository, files_metadata=True)
         commit, siblings = info.sha or "main", info.siblings or []
         found = (_file(repository, commit, sibling) for sibling in siblings)
         return {file.path: file for file in found}
 
-    def download(self, file: HubFile, stream: BinaryIO, *, from_byte: int, count: Count) -> None:
+    def read(self, file: HubFile, start: int, end: int) -> bytes:
         """
-        Append to *stream* the bytes of *file* from *from_byte* on. Raises FetchFailed, and OSError for a full disk.
+        Return the bytes of *file* from *start* up to *end*. Raises FetchFailed.
 
-        A connection that breaks is taken up again where it broke, five times without a byte between; what has come
-        by then stays in *stream*. The bytes are asked of plain HTTP and not of xet, which cannot go on from a part.
+        A connection that breaks is made again, five times at most; a busy hub is waited for as it asks.
         """
-        from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
-        from huggingface_hub.file_download import http_get
+        for _ in range(_RETRIES):
+            with contextlib.suppress(_ConnectionBroke):
+                return self._ask(file, start, end)
+            self._pause(_PAUSE_S)
+        return self._ask(file, start, end)
+
+    def _ask(self, file: HubFile, start: int, end: int) -> bytes:
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.constants import HF_HUB_DOWNLOAD_TIMEOUT
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # they are in its __all__, built as it loads
+            build_hf_headers,
+            hf_raise_for_status,
+            http_stream_backoff,
+        )
 
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its lines would run through the bar
+        headers = build_hf_headers(token=self._token, library_name="wanworker")
+        is_part = (start, end) != (0, file.size_bytes)
+        if is_part:
+            headers |= {"range": f"bytes={start}-{end - 1}", "accept-encoding": "identity"}
         url = hf_hub_url(file.repository, file.path, revision=file.commit, endpoint=self._endpoint)
-        with _translated(f"{file.path} of {file.repository} did not come"):
-            where = get_hf_file_metadata(url, token=self._token, endpoint=self._endpoint, library_name="wanworker")
-            token = self._token or get_token()
-            is_at_hub = urlsplit(where.location).netloc == urlsplit(url).netloc  # else a signed address: no token there
-            http_get(
-                where.location,
-                stream,
-                resume_size=from_byte,
-                headers={"authorization": f"Bearer {token}"} if token and is_at_hub else {},
-                expected_size=file.size_bytes,
-                tqdm_class=cast(Any, _counting(count)),
-            )
+        options: dict[str, Any] = {"headers": headers, "timeout": HF_HUB_DOWNLOAD_TIMEOUT, "retry_on_exceptions": ()}
+        with (
+            self._translated(f"{file.path} of {file.repository} did not come", file.repository),
+            http_stream_backoff("GET", url, **options) as response,
+        ):
+            hf_raise_for_status(response)
+            if is_part and response.status_code != HTTPStatus.PARTIAL_CONTENT:
+                raise FetchFailed(f"{file.path} is asked for in parts, and {self._endpoint} sends only the whole file.")
+            return _first(response.iter_bytes(_PIECE_BYTES), end - start)
+
+    @contextlib.contextmanager
+    def _translated(self, what: str, repository: str) -> Iterator[None]:
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+        try:
+            yield
+        except FetchFailed:
+            raise
+        except GatedRepoError as error:
+            raise FetchFailed(
+                f"{what}: {repository} is gated. Accept its terms at {self._endpoint}/{repository}, and set HF_TOKEN "
+                "to a token of that account."
+            ) from error
+        except Exception as error:  # huggingface_hub changes its transport, and with it what a broken connection raises
+            kind = FetchFailed if isinstance(error, HfHubHTTPError) else _ConnectionBroke
+            raise kind(f"{what}: {_said(error)}.") from error
+
+
+def _first(pieces: Iterator[bytes], size_bytes: int) -> bytes:
+    """Return the first *size_bytes*, or all where there are fewer: the hash finds that, the memory does not grow."""
+    data = bytearray()
+    for piece in pieces:
+        data += piece
+        if len(data) >= size_bytes:
+            break
+    return bytes(data[:size_bytes])
 
 
 def _file(repository: str, commit: str, sibling: Any) -> HubFile:
@@ -91,37 +138,7 @@ def _file(repository: str, commit: str, sibling: Any) -> HubFile:
     return HubFile(repository, commit, path, size, sibling.lfs.sha256 if sibling.lfs else blob)
 
 
-@contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in _LOCAL:
-            raise
-        # All else: huggingface_hub changes its transport (requests, httpx, httpx2), and with it what is raised.
-        raise FetchFailed(f"{what}: {_said(error)}.") from error
-
-
 def _said(error: Exception) -> str:
     """Return the first line of *error* that says something, without the full stop at its end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")
-
-
-def _counting(count: Count) -> type:
-    """Return a class that huggingface_hub can use for its progress bar, and that only counts."""
-
-    class Counting:
-        def __init__(self, **_: Any) -> None:
-            """Take what a bar is told; none of it is shown."""
-
-        def __enter__(self) -> Counting:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            """Close nothing."""
-
-        def update(self, number: float | None = 1) -> None:
-            count(int(number or 0))
-
-    return Counting

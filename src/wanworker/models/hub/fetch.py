@@ -11,7 +11,7 @@ from typing import Protocol
 from wanworker.errors import DiskFull
 from wanworker.models.files.safetensors import BrokenSafetensors, check_header
 from wanworker.models.hub._transfer import Source, digest_of, part_bytes, transfer
-from wanworker.models.hub.api import Count, FetchFailed, HubFile
+from wanworker.models.hub.api import FetchFailed, HubFile
 from wanworker.models.hub.catalogue import Preset
 
 #: Left free beside what is fetched: a volume that is full to the last byte has no room for a video.
@@ -119,23 +119,18 @@ def free_on_disk(folder: Path) -> int:
 
 def carry_out(wanted: Plan, source: Source, *, report: Callable[[Step, int], None]) -> None:
     """
-    Fetch what is not there, one file after the other; *report* gets each step and the bytes that came of all.
+    Fetch what is not there, several blocks at a time; *report* gets each step and the bytes that came of all.
 
     Raises FetchFailed and DiskFull; files that are finished by then stay, and the next plan counts them as there.
     """
-    came = 0
+    came, step_of = 0, {step.target: step for step in wanted.to_fetch}
 
-    def counting(step: Step) -> Count:
-        def count(number: int) -> None:
-            nonlocal came
-            came += number
-            report(step, came)
+    def count(target: Path, number: int) -> None:
+        nonlocal came
+        came += number
+        report(step_of[target], came)
 
-        return count
-
-    for step in wanted.to_fetch:
-        report(step, came)
-        transfer(source, step.file, step.target, counting(step))
+    transfer(source, [(step.file, step.target) for step in wanted.to_fetch], count)
 
 
 def in_words(size_bytes: int) -> str:

@@ -1,0 +1,85 @@
+"""
+Post a result again that RunPod did not take.
+
+runpod 1.12.0 (serverless/modules/rp_http.py) gives a result up at the first 429 and the first connection that breaks,
+and after three 5xx: the video is lost. A second post of the same result does no harm, so it may have arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import ClientError, ClientResponseError
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[..., Awaitable[None]]
+
+#: The waits before each further post, and how long it is tried in all; the worker takes no other job meanwhile.
+_WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_PATIENCE_S = 120.0
+
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+
+#: Progress goes through the same function, and is not worth a second post.
+_is_result: contextvars.ContextVar[bool] = contextvars.ContextVar("is_result", default=False)
+
+
+def marked_as_result(send_result: Send) -> Send:
+    """Return *send_result*, the SDK's, for the results of jobs alone."""
+
+    async def send(*args: Any, **options: Any) -> None:
+        token = _is_result.set(True)
+        try:
+            await send_result(*args, **options)
+        finally:
+            _is_result.reset(token)
+
+    return send
+
+
+def patient(
+    transmit: Send,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> Send:
+    """Return *transmit*, the SDK's post, which posts a result again while it may help. Raises what the last raised."""
+
+    async def post(*args: Any) -> None:
+        give_up = clock() + _PATIENCE_S
+        for least_s in _WAITS_S if _is_result.get() else ():
+            try:
+                return await transmit(*args)
+            except (ClientError, TimeoutError, OSError) as error:
+                wait_s = max(least_s, _asked_wait_s(error))
+                if not _may_pass(error) or clock() + wait_s > give_up:
+                    raise
+                logger.warning("RunPod did not take the result (%s); it is posted again in %g s.", _said(error), wait_s)
+            await sleep(wait_s)
+        return await transmit(*args)
+
+    return post
+
+
+def _may_pass(error: Exception) -> bool:
+    if not isinstance(error, ClientResponseError):
+        return True  # the connection, before or after the result arrived
+    return error.status in _PASSING or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def _asked_wait_s(error: Exception) -> float:
+    """Return the seconds of a Retry-After, 0 where there is none, or a date."""
+    headers = getattr(error, "headers", None) or {}
+    text = str(headers.get("Retry-After", ""))
+    return float(text) if text.isascii() and text.isdigit() else 0.0
+
+
+def _said(error: Exception) -> str:
+    return f"HTTP {error.status}" if isinstance(error, ClientResponseError) else type(error).__name__
