@@ -1,5 +1,5 @@
 """
-A resident child without torch: it speaks the real protocol and misbehaves on request.
+A resident child without torch: it speaks the protocol by the real child's own threads, and misbehaves on request.
 
 `python resident_child.py MODE`: what the process does. The prompt of a job says what that job does.
 """
@@ -13,22 +13,18 @@ import sys
 import time
 from pathlib import Path
 
-from wanworker.engines.resident import protocol
-from wanworker.engines.resident.protocol import Done, Failed, Load, Ready, Render, Stage, Step, Stop, Stopped
+from wanworker.engines.resident.child.__main__ import Inbox, Outbox
+from wanworker.engines.resident.protocol import Done, Failed, Load, Pong, Ready, Render, Stage, Step, Stopped
+
+OUTBOX = Outbox(sys.stdout.buffer)
+INBOX = Inbox(sys.stdin.buffer, at_ping=lambda: OUTBOX.send(Pong()), at_end=lambda: os._exit(0))
+send = OUTBOX.send
 
 
-def send(event: protocol.Event) -> None:
-    """Send one event."""
-    sys.stdout.buffer.write(protocol.encode(event))
-    sys.stdout.buffer.flush()
-
-
-def wait_for_stop() -> None:
-    """Read until the parent says stop; its end ends this process."""
-    for line in sys.stdin.buffer:
-        if isinstance(protocol.decode_command(line), Stop):
-            return
-    sys.exit(0)
+def wait_for_stop(job: int) -> None:
+    """Return when the parent says stop."""
+    while not INBOX.must_stop(job):
+        time.sleep(0.01)
 
 
 def load(mode: str, folder: str) -> None:
@@ -63,20 +59,20 @@ def render(job: Render) -> None:
         hand_over(job.prompt, out_path)
         send(Done(job.job, {"denoise_s": 1.5}, ("a warning",)))
     elif job.prompt == "stop at once":
-        wait_for_stop()
+        wait_for_stop(job.job)
         send(Stopped(job.job))
     elif job.prompt == "stop late":
-        wait_for_stop()
+        wait_for_stop(job.job)
         while not out_path.with_name("go").exists():
             time.sleep(0.01)
         send(Stopped(job.job))
     elif job.prompt == "finish all the same":
-        wait_for_stop()
+        wait_for_stop(job.job)
         out_path.write_text("video")
         send(Done(job.job, {}))
     elif job.prompt == "never stop":
         out_path.with_name(f"{out_path.name}.part").write_text("half a video")
-        wait_for_stop()
+        wait_for_stop(job.job)
         signal.pause()
     elif job.prompt in {"run out of memory", "run out of memory for good"}:
         send(Failed(job.job, "OUT_OF_MEMORY", "CUDA out of memory.", usable=job.prompt == "run out of memory"))
@@ -97,11 +93,10 @@ def main() -> None:
         print("Loading pipeline components...: 100%\r" * 3)
         print('{"type": "stage"}')
         print("x" * 3_000_000, flush=True)
-    for line in sys.stdin.buffer:
-        command = protocol.decode_command(line)
+    for command in INBOX:
         if isinstance(command, Load):
             load(mode, command.model.folder)
-        elif isinstance(command, Render):
+        else:
             render(command)
 
 
