@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -36,6 +37,9 @@ def load(mode: str, folder: str) -> None:
         send(Failed(0, "MODEL_NOT_FOUND", "no model_index.json", usable=False))
         return
     if mode == "loads_for_ever":
+        signal.pause()
+    if mode == "hangs_once" and not (Path(folder) / "hung").exists():
+        (Path(folder) / "hung").touch()
         signal.pause()
     while mode == "loads_slowly" and not (Path(folder) / "go").exists():
         time.sleep(0.01)
@@ -76,11 +80,22 @@ def render(job: Render) -> None:
         signal.pause()
     elif job.prompt in {"run out of memory", "run out of memory for good"}:
         send(Failed(job.job, "OUT_OF_MEMORY", "CUDA out of memory.", usable=job.prompt == "run out of memory"))
-    elif job.prompt.startswith("exit "):
+    else:
+        die(job.prompt)
+
+
+def die(prompt: str) -> None:
+    """End as the prompt says: `exit CODE`, `signal NUMBER`, or `leave behind FILE`, which gets a process's number."""
+    how, _, what = prompt.rpartition(" ")
+    if how == "exit":
         print("the last words", file=sys.stderr, flush=True)
-        os._exit(int(job.prompt.removeprefix("exit ")))
-    elif job.prompt.startswith("signal "):
-        os.kill(os.getpid(), int(job.prompt.removeprefix("signal ")))
+        os._exit(int(what))
+    elif how == "leave behind":
+        left = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        Path(what).write_text(str(left.pid))
+        os._exit(3)
+    elif how == "signal":
+        os.kill(os.getpid(), int(what))
 
 
 def main() -> None:
@@ -92,7 +107,8 @@ def main() -> None:
     if mode == "prints":
         print("Loading pipeline components...: 100%\r" * 3)
         print('{"type": "stage"}')
-        print("x" * 3_000_000, flush=True)
+        print("x" * 3_000_000)
+        print("\n".join("[" * 100_000 for _ in range(100)), flush=True)
     for command in INBOX:
         if isinstance(command, Load):
             load(mode, command.model.folder)

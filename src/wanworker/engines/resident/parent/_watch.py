@@ -18,16 +18,18 @@ _PING_S = 5.0
 Beat = Callable[[], Awaitable[float]]
 
 
-async def beat() -> float:
+async def beat(
+    clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> float:
     """
     Wait from one ping to the next, and return the seconds that may be counted.
 
     A worker that was frozen (FlashBoot) or had no turn for minutes must not blame the child, which stood still with it:
     what is longer than two pings does not count.
     """
-    before = time.monotonic()
-    await asyncio.sleep(_PING_S)
-    return min(time.monotonic() - before, 2 * _PING_S)
+    before = clock()
+    await sleep(_PING_S)
+    return min(clock() - before, 2 * _PING_S)
 
 
 async def watched(link: ChildProcess, vigil: Vigil, beat: Beat, work: Coroutine[Any, Any, T]) -> T | Hung:
