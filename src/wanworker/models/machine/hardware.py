@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from wanworker import process
+from wanworker.errors import EngineUnavailable
+from wanworker.settings import child_environment
 
 _QUERY = "name,memory.total,compute_cap,driver_version"
 
@@ -40,10 +43,10 @@ def gpus() -> tuple[Gpu, ...]:
         return ()
     argv = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
+        answer = process.ask(argv, env=child_environment(), timeout_s=20)
+    except (TimeoutError, EngineUnavailable):
         return ()
-    return gpus_in(answer.stdout)
+    return gpus_in("\n".join(answer.stdout)) if answer.code == 0 else ()
 
 
 def available_memory_mib(root: Path = Path("/")) -> int | None:
