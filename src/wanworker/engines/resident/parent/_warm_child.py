@@ -12,7 +12,6 @@ from wanworker.engines.resident.parent._process import ChildProcess, Died
 from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
 from wanworker.engines.resident.parent._watch import Beat, watched
 from wanworker.engines.resident.protocol import Failed, Model, Ready
-from wanworker.errors import EngineFailed
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ async def _load(link: ChildProcess, model: Model, care: Care, started: float) ->
         async with asyncio.timeout(care.limit_s):
             event = await watched(link, Vigil(care.patience, stage="loading"), care.beat, _loaded(link, model))
     except TimeoutError:
-        event = Failed(0, EngineFailed.code, f"The model was not loaded within {care.limit_s:g} s.", usable=False)
+        event = Hung(f"The model was not loaded within {care.limit_s:g} s.")
     return Loaded(event, time.monotonic() - started)
 
 
