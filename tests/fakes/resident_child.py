@@ -32,7 +32,7 @@ def load(mode: str, folder: str) -> None:
     """Answer a load."""
     if mode == "cannot_load":
         send(Failed(0, "OUT_OF_MEMORY", "CUDA out of memory.", usable=False))
-        sys.exit(1)
+        os._exit(1)
     if folder == "/models/broken":
         send(Failed(0, "MODEL_NOT_FOUND", "no model_index.json", usable=False))
         return
@@ -102,8 +102,8 @@ def main() -> None:
     """Serve as the real child does."""
     mode = sys.argv[1]
     if mode == "exits_at_start":
-        print("no module named torch", file=sys.stderr)
-        sys.exit(3)
+        print("no module named torch", file=sys.stderr, flush=True)
+        os._exit(3)  # a plain exit would wait for the thread that reads
     if mode == "prints":
         print("Loading pipeline components...: 100%\r" * 3)
         print('{"type": "stage"}')
