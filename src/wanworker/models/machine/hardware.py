@@ -10,7 +10,6 @@ from pathlib import Path
 
 from wanworker import process
 from wanworker.errors import EngineUnavailable
-from wanworker.settings import child_environment
 
 _QUERY = "name,memory.total,compute_cap,driver_version"
 
@@ -38,6 +37,8 @@ def gpus_in(csv: str) -> tuple[Gpu, ...]:
 @functools.cache
 def gpus() -> tuple[Gpu, ...]:
     """Return the visible GPUs; none where there is no driver. Asked once a process: cards do not come and go."""
+    from wanworker.settings import child_environment  # pydantic: --help need not wait for it
+
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()

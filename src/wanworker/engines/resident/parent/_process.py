@@ -59,6 +59,7 @@ class ChildProcess:
         self._transport, self._streams = transport, streams
         self._process = asyncio.subprocess.Process(transport, streams, asyncio.get_running_loop())
         self.heard = 0
+        self._unanswered = 0
         self._foreign_lines = 0
         self._answered = asyncio.Event()
         self._events: asyncio.Queue[protocol.Event | Died] = asyncio.Queue()
@@ -106,6 +107,7 @@ class ChildProcess:
             return
         if stdin.transport.get_write_buffer_size() < _UNREAD_BYTES:
             stdin.write(protocol.encode(protocol.Ping()))
+            self._unanswered += 1
 
     async def answers(self, within_s: float) -> bool:
         """Say whether the child answers a ping in time."""
@@ -178,7 +180,9 @@ class ChildProcess:
             return
         self.heard += 1
         if isinstance(event, protocol.Pong):
-            self._answered.set()
+            self._unanswered -= 1
+            if not self._unanswered:  # an answer to an earlier ping may have come late
+                self._answered.set()
         else:
             self._events.put_nowait(event)
 
