@@ -23,7 +23,7 @@ from typing import Any, Self, cast
 
 from aiohttp import web
 
-from fakes.comfyui_nodes import Interrupt, NodeRaised, Nodes
+from fakes.comfyui_nodes import Interrupt, NodeRaised, Nodes, WorkerDied
 from fakes.comfyui_rules import Judge, recorded_object_info
 
 
@@ -342,7 +342,10 @@ class FakeComfyUI:
             self.interrupted = False
             await self._send("status", {"status": self._queue_info()})
             run = _Run(self, self.running)
-            entry = await run.run()
+            try:
+                entry = await run.run()
+            except WorkerDied:
+                return  # it stays listed as running, and what comes later stays pending
             prompt, self.running = self.running, None
             self.history[prompt.prompt_id] = entry
             self._last_node = None

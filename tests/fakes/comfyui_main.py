@@ -3,10 +3,11 @@ ComfyUI's main.py as a process: its flags, the lines that it prints, its routes 
 
 Link it as main.py into a folder and put a knobs.json beside it to make it misbehave:
 `delay_s` before it listens, or `waits` until there is a file `go`, with a line each tenth of a second unless `silent`;
-`holds`, the classes of nodes at which a run stays; `fails` at once: "module" (one is
-missing), "crash" (a segmentation fault), "exit"; `hangs` without listening; `ignores_sigterm`; `leaves_a_child` that
-outlives it if nobody ends it. While it serves, a file named `die` ends it with the exit code inside, and the words
-behind that as its last ones; the process id of each start is a line in `pids`.
+`holds`, the classes of nodes at which a run stays; `stuck` and `exits`, those that never return, and that end its
+worker thread, with a file `held` once one has; `deaf`, to hold the port meanwhile and answer nothing;
+`fails` at once: "module" (one is missing), "crash" (a segmentation fault), "exit"; `hangs` without listening;
+`ignores_sigterm`; `leaves_a_child` that outlives it if nobody ends it. While it serves, a file named `die` ends it
+with the exit code inside, and the words behind that as its last ones; the process id of each start is a line in `pids`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -72,12 +74,15 @@ def _import_the_slow_parts() -> None:
     import fakes.comfyui  # noqa: F401 - here, as torch in the real one: what follows is told from time to time
 
 
-def _wait(knobs: dict[str, Any]) -> None:
+def _wait(knobs: dict[str, Any], port: int) -> None:
+    taken = socket.create_server(("127.0.0.1", port)) if knobs.get("deaf") else None
     until = time.monotonic() + knobs.get("delay_s", 0)
     while knobs.get("hangs") or time.monotonic() < until or (knobs.get("waits") and not (HERE / "go").exists()):
         time.sleep(0.1)
         if not knobs.get("silent"):
             _say("Import of a custom node")
+    if taken:
+        taken.close()
 
 
 def _note_pid(pid: int) -> None:
@@ -94,12 +99,15 @@ async def _serve(args: argparse.Namespace, knobs: dict[str, Any]) -> None:
 
     async with FakeComfyUI(HERE / "data", port=args.port) as server:
         server.nodes.holds = frozenset(knobs.get("holds", ()))
+        server.nodes.hangs, server.nodes.exits = frozenset(knobs.get("stuck", ())), frozenset(knobs.get("exits", ()))
         _say("Starting server\n")
         _say(f"To see the GUI go to: {server.url}")
         if knobs.get("leaves_a_child"):
             _leave_a_child()
         die = HERE / "die"
         while not die.exists():
+            if server.nodes.held.is_set():
+                (HERE / "held").touch()
             await asyncio.sleep(0.02)
     code, _, words = die.read_text().partition(" ")
     die.unlink()
@@ -122,7 +130,7 @@ def main() -> None:
         _fail(knobs["fails"])
     _import_the_slow_parts()
     _say("ComfyUI version: 0.10.0")
-    _wait(knobs)
+    _wait(knobs, args.port)
     asyncio.run(_serve(args, knobs))
 
 

@@ -61,19 +61,26 @@ OOM = (
 )
 
 
+class WorkerDied(Exception):
+    """A node raised SystemExit or KeyboardInterrupt: the thread that runs nodes is gone, and the server lives on."""
+
+
 @dataclass
 class Nodes:
     """
     Run nodes by class; files go below `folder`/output and `folder`/temp.
 
     `media` gives the bytes of each kind of file; `fails` a class's exception and message; a class in `holds` sets
-    `held` and waits for `release` or an interrupt; `pauses` is how many milliseconds a class takes.
+    `held` and waits for `release` or an interrupt; one in `hangs` sets `held` and returns never, whatever is asked;
+    one in `exits` sets `held` and ends the worker thread. `pauses` is how many milliseconds a class takes.
     """
 
     folder: Path
     media: Mapping[str, bytes] = field(default_factory=dict)
     fails: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     holds: frozenset[str] = frozenset()
+    hangs: frozenset[str] = frozenset()
+    exits: frozenset[str] = frozenset()
     pauses: Mapping[str, int] = field(default_factory=lambda: {"ImageScale": 15})
     held: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,6 +89,11 @@ class Nodes:
         """Return what the node shows; None for one that shows nothing."""
         if class_type in self.fails:
             raise NodeRaised(*self.fails[class_type])
+        if class_type in self.hangs | self.exits:
+            self.held.set()
+            if class_type in self.exits:
+                raise WorkerDied
+            await asyncio.Event().wait()
         if class_type in self.holds:
             self.held.set()
             while not self.release.is_set():

@@ -1,5 +1,5 @@
 """
-A gate for the real resident child: it waits after its first step until the test lets it go on.
+A gate for the real resident child: it waits there, or hangs, until the test lets it go on.
 
 Python imports a `sitecustomize` from PYTHONPATH, which every program of ours hands on to the child. So the gate works
 for a worker, a server, a command and an engine alike: only the environment differs, and the child is the real one.
@@ -8,13 +8,14 @@ for a worker, a server, a command and an engine alike: only the environment diff
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import subprocess
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,25 @@ LONGEST_S = 60
 
 _SOURCE = Path(__file__).resolve().parents[2] / "src"
 _JOB_MODULE = "wanworker.engines.resident.child._job"
+_LOADING_MODULE = "wanworker.engines.resident.child._loading"
 
 
 class Gate:
-    """Hold each job of the children that are started with `environment`, until it is opened."""
+    """
+    Hold each job of the children that are started with `environment`, until it is opened.
 
-    def __init__(self, folder: Path) -> None:
+    *at* is where: `sampling` (after the first step), `answering` (the file is written, and nothing is said yet) or
+    `loading` (a child's first load). *deed* is what the child does there: `wait`, as a step that heeds a stop; `deaf`,
+    as one that heeds nothing; `lock`, as native code that keeps Python's lock for ever; `print`, as a library that
+    writes a million lines and binary to both of its outputs, and then waits.
+    """
+
+    def __init__(self, folder: Path, *, at: str = "sampling", deed: str = "wait") -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         (folder / "sitecustomize.py").write_text(
             f"import sys\nsys.path.append({str(Path(__file__).parents[1])!r})\n"
-            f"from fakes import gate\ngate.close_at({str(folder)!r})\n"
+            f"from fakes import gate\ngate.close_at({str(folder)!r}, {at!r}, {deed!r})\n"
         )
 
     @property
@@ -54,6 +63,11 @@ class Gate:
         finally:
             self.open()
 
+    @property
+    def is_reached(self) -> bool:
+        """Say whether a job is at the gate, or has been."""
+        return (self.folder / "reached").exists()
+
     def wait_for_a_job(self, process: subprocess.Popen[Any], timeout_s: float = LONGEST_S) -> None:
         """Return once a job waits at the gate; *process* is what it was given to."""
         give_up = time.monotonic() + timeout_s
@@ -63,40 +77,80 @@ class Gate:
             time.sleep(0.01)
 
 
-def close_at(folder: str) -> None:
-    """In the child alone, have each job wait for the file *folder*/go once it has told its first step."""
+def close_at(folder: str, at: str, deed: str) -> None:
+    """In the child alone, do *deed* at the place *at*, unless there is the file *folder*/go."""
     if "wanworker.engines.resident.child" not in sys.orig_argv:
         return
-    # The child imports this module with its first job, torch with it, and not before: neither may come sooner here.
-    stand_in: Any = types.ModuleType(_JOB_MODULE)
+    barrier = _Barrier(Path(folder), deed)
+    # The child imports these modules with its first command, torch with them, and not before: none may come sooner.
+    if at == "loading":
+        _stand_in(_LOADING_MODULE, "load", lambda load, *given: (barrier.reach(), load(*given))[1], once=True)
+    elif at == "answering":
+        _stand_in(_JOB_MODULE, "render", lambda render, *given: (render(*given), barrier.reach())[0])
+    else:
+        _stand_in(_JOB_MODULE, "render", lambda render, *given: render(*given[:2], _Held(given[2], barrier)))
 
-    def render(loaded: object, request: object, outside: Any) -> object:
-        sys.modules.pop(_JOB_MODULE, None)
-        real = importlib.import_module(_JOB_MODULE)
-        sys.modules[_JOB_MODULE] = stand_in
-        return real.render(loaded, request, _Held(outside, Path(folder)))
 
-    stand_in.render = render
-    sys.modules[_JOB_MODULE] = stand_in
+def _stand_in(module: str, name: str, instead: Callable[..., Any], *, once: bool = False) -> None:
+    """Have the function *name* of *module* be called through *instead*, the real one imported when it is called."""
+    stand_in: Any = types.ModuleType(module)
+
+    def called(*given: Any) -> Any:
+        sys.modules.pop(module, None)
+        real = importlib.import_module(module)
+        if not once:
+            sys.modules[module] = stand_in
+        return instead(getattr(real, name), *given)
+
+    setattr(stand_in, name, called)
+    sys.modules[module] = stand_in
+
+
+class _Barrier:
+    """What the child does at the gate."""
+
+    def __init__(self, folder: Path, deed: str) -> None:
+        self._folder, self._deed = folder, deed
+
+    def reach(self, must_stop: Callable[[], bool] = lambda: False) -> None:
+        """Say that the gate is reached, and do the deed."""
+        if self._is_open():
+            return
+        if self._deed == "print":
+            _print_without_end()
+        (self._folder / "reached").touch()
+        if self._deed == "lock":
+            ctypes.PyDLL(None).pause()
+        self._wait(must_stop if self._deed == "wait" else lambda: False)
+
+    def _is_open(self) -> bool:
+        return (self._folder / "go").exists()
+
+    def _wait(self, must_stop: Callable[[], bool]) -> None:
+        until = time.monotonic() + LONGEST_S
+        while not self._is_open() and not must_stop():
+            if time.monotonic() > until:
+                raise TimeoutError(f"Nobody opened the gate {self._folder} in {LONGEST_S} s.")
+            time.sleep(0.01)
+
+
+def _print_without_end() -> None:
+    for output in (1, 2):
+        with open(output, "wb", closefd=False) as file:
+            for _ in range(1000):
+                file.write(b"Loading: \x1b[A\n" * 1000)
+            file.write(bytes(range(256)) * 20_000 + b'\n{"type": "done", "job": 1, "timings": {}}\n' + b"no line end")
 
 
 class _Held:
-    """What a job may say and ask, with a wait after its first step. A job that is to stop waits no longer."""
+    """What a job may say and ask, with the gate after its first step. A job that is to stop waits no longer."""
 
-    def __init__(self, outside: Any, folder: Path) -> None:
-        self._outside, self._folder = outside, folder
+    def __init__(self, outside: Any, barrier: _Barrier) -> None:
+        self._outside, self._barrier = outside, barrier
         self.stage = outside.stage
         self.must_stop = outside.must_stop
 
     def step(self, stage: str, step: int, steps: int) -> None:
         self._outside.step(stage, step, steps)
         if (stage, step) == ("sampling", 1):
-            (self._folder / "reached").touch()
-            self._wait()
-
-    def _wait(self) -> None:
-        until = time.monotonic() + LONGEST_S
-        while not (self._folder / "go").exists() and not self.must_stop():
-            if time.monotonic() > until:
-                raise TimeoutError(f"Nobody opened the gate {self._folder} in {LONGEST_S} s.")
-            time.sleep(0.01)
+            self._barrier.reach(self.must_stop)

@@ -1,5 +1,6 @@
 """Run a program, read it live, leave nothing behind."""
 
+from wanworker.process._ask import Answer, ask
 from wanworker.process._program import Exit, OnLine, run
 
-__all__ = ["Exit", "OnLine", "run"]
+__all__ = ["Answer", "Exit", "OnLine", "ask", "run"]

@@ -65,7 +65,7 @@ def _texts(lines: Sequence[bytes]) -> list[str]:
 
 OnLine = Callable[[str, str], None]
 
-_TAIL_LINES = 80
+TAIL_LINES = 80
 #: How long pipes may stay open after the program's end, held by something that it left running.
 _DRAIN_S = 1.0
 #: A dead program is collected at once, save when the kernel will not let go of it (see tree.py).
@@ -177,8 +177,8 @@ class _Watch(asyncio.SubprocessProtocol):
         self.drained = asyncio.Event()
         self.error: BaseException | None = None
         self.closed = False
-        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self.stderr_tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.stderr_tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._on_line = on_line
         self._open = {1: Lines(), 2: Lines()}
 

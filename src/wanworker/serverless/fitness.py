@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from wanworker import process
 from wanworker.engines.machine.interpreters import kernel_in
 from wanworker.errors import EngineUnavailable
 from wanworker.media.video import ffmpeg
@@ -53,13 +53,13 @@ def check_writable(out_dir: Path) -> None:
             raise Unfit(f"The output folder {out_dir} cannot be written: {error.strerror}. Set WAN_OUT_DIR.") from error
 
 
-def check_ffmpeg(find: Callable[[], str]) -> None:
+def check_ffmpeg(find: Callable[[], str], *, timeout_s: float = FFMPEG_TIMEOUT_S) -> None:
     """Run the ffmpeg that *find* names. Raises Unfit."""
     try:
         program = find()
     except EngineUnavailable as error:
         raise Unfit(str(error)) from error
-    if failure := _failure([program, "-version"], FFMPEG_TIMEOUT_S):
+    if failure := _failure([program, "-version"], timeout_s):
         raise Unfit(f"ffmpeg does not run: {failure}")
 
 
@@ -73,12 +73,7 @@ def check_gpu(run: KernelRun) -> KernelRun:
 def _failure(argv: Sequence[str], timeout_s: float) -> str | None:
     """Return what went wrong in one line, None if all is well."""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, env=child_environment())
-    except subprocess.TimeoutExpired:
-        return f"no answer within {timeout_s:g} s"
-    except OSError as error:
-        return f"{argv[0]}: {error.strerror}"
-    if done.returncode == 0:
-        return None
-    last_line = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
-    return f"exit code {done.returncode}: {last_line}"
+        done = process.ask(argv, env=child_environment(), timeout_s=timeout_s)
+    except (TimeoutError, EngineUnavailable) as error:
+        return str(error)
+    return f"exit code {done.code}: {(done.stderr or ('nothing was said',))[-1]}" if done.code else None

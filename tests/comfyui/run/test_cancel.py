@@ -7,7 +7,7 @@ import pytest
 from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_recordings import video_graph
 from wanworker.comfyui.client.http import ComfyClient, Queue
-from wanworker.comfyui.run._cancel import cancel_prompt
+from wanworker.comfyui.run.cancel import cancel_prompt
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,8 @@ from wanworker.errors import EngineUnavailable
 
 FAKE_MAIN = Path(__file__).resolve().parents[2] / "fakes" / "comfyui_main.py"
 SOURCE = Path(__file__).resolve().parents[3] / "src"
-QUICK = Limits(poll_s=0.02, connect_s=1, answer_s=2, stop_grace_s=0.3)
+#: A healthy server may take long to answer on a busy machine: the tests that wait for silence say how long.
+QUICK = Limits(poll_s=0.02, connect_s=30, answer_s=30, stop_grace_s=0.3)
 
 
 @dataclass
@@ -277,6 +278,20 @@ async def test_a_start_that_never_ends_is_ended_and_said(checkout: Checkout) -> 
     assert [False] == [lives(pid) for pid in checkout.pids]
 
 
+async def test_a_start_that_holds_the_port_and_answers_nothing_is_ended_and_said(checkout: Checkout) -> None:
+    checkout.knobs(hangs=True, deaf=True, silent=True)
+    server = checkout.server(
+        replace(QUICK, answer_s=0.2), clock=lambda: time.monotonic() + 301 * min(1, checkout.lines("ComfyUI version"))
+    )
+
+    with pytest.raises(EngineUnavailable, match=r"hangs in its start"):
+        await server.ensure()
+    checkout.knobs()
+    await server.ensure()
+
+    assert [False, True] == [lives(pid) for pid in checkout.pids]
+
+
 # Death at the start
 
 
@@ -449,6 +464,23 @@ async def test_a_server_that_hangs_is_stopped_by_its_caller_and_comes_back(check
     assert [False, True] == [lives(pid) for pid in checkout.pids]
     assert 2 == server.generation
     assert server.last_end is None
+
+
+async def test_a_server_that_froze_between_jobs_is_replaced_and_costs_no_job(checkout: Checkout) -> None:
+    now = [0.0]
+    server = checkout.server(replace(QUICK, answer_s=0.2, hung_s=60), clock=lambda: now[0])
+    await server.ensure()
+    os.kill(checkout.pids[0], signal.SIGSTOP)
+    waiting = asyncio.create_task(server.ensure())
+    await asyncio.wait({waiting}, timeout=0.5)
+    patient = not waiting.done()
+    now[0] = 61
+
+    await waiting
+
+    assert patient
+    assert [False, True] == [lives(pid) for pid in checkout.pids]
+    assert ("online", 2) == (server.status, server.generation)
 
 
 # Adopt

@@ -219,16 +219,6 @@ async def test_a_run_that_ran_out_of_memory_is_not_repeated(own):
     assert len(pids(root)) == 1
 
 
-async def test_a_deadline_bounds_both_runs_together(own):
-    worker, root = own
-    job = await started(worker, root, timeout=5)
-    (root / "knobs.json").write_text('{"delay_s": 60}')
-    (root / "die").write_text("134")
-    answer, _ = await job
-
-    assert (answer["status"], answer["error"]) == ("timeout", "Execution did not complete within 5s")
-
-
 async def test_a_server_killed_in_mid_run_is_told_at_once_and_restarted_for_the_next_job(own, settings):
     worker, root = own
     job = await started(worker, root)

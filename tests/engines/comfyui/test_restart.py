@@ -92,6 +92,19 @@ async def test_a_second_death_is_the_error():
     assert (caught.value.code, runs.left) == ("ENGINE_UNAVAILABLE", 2)
 
 
+async def test_a_deadline_bounds_both_runs_together():
+    async def outlasts_the_deadline(_server):
+        deadline.reschedule(0)  # long past, by the loop's clock
+        await asyncio.Event().wait()
+
+    runs = Runs(Mortal(), sees_it_die, outlasts_the_deadline)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(None) as deadline:
+            await with_one_restart(runs.server, "a-1", runs)
+
+    assert (runs.names, runs.left) == (["a-1", "a-1b"], 2)
+
+
 async def test_what_ran_out_of_memory_is_not_begun_again():
     runs = Runs(Mortal(), sees_it_die_of_memory)
     with pytest.raises(OutOfMemory, match=r"in the middle of the run for want of memory\. It ended with exit code 134"):

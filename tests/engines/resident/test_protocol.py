@@ -13,6 +13,8 @@ from wanworker.engines.resident.protocol import (
     Failed,
     Load,
     Model,
+    Ping,
+    Pong,
     Ready,
     Render,
     Stage,
@@ -41,7 +43,7 @@ RENDER = Render(
 )
 
 
-@pytest.mark.parametrize("command", [Load(Model("/models/a", "offload")), RENDER, Stop(3)])
+@pytest.mark.parametrize("command", [Load(Model("/models/a", "offload")), RENDER, Stop(3), Ping()])
 def test_a_command_arrives_as_it_was_sent(command: Command) -> None:
     line = protocol.encode(command)
 
@@ -59,6 +61,7 @@ def test_a_command_arrives_as_it_was_sent(command: Command) -> None:
         Done(3, {"text_s": 0.25}, ("a warning",)),
         Failed(3, "OUT_OF_MEMORY", "no memory", "buy some", usable=False),
         Stopped(3),
+        Pong(),
     ],
 )
 def test_an_event_arrives_as_it_was_sent(event: Event) -> None:
@@ -71,7 +74,9 @@ def test_a_lone_surrogate_in_a_prompt_does_not_break_the_line() -> None:
     assert sent == protocol.decode_command(protocol.encode(sent))
 
 
-@pytest.mark.parametrize("line", [b"Loading weights: 100%", b"17", b'{"type": "stage"}', b'{"type": "load"}', b"\xff"])
+@pytest.mark.parametrize(
+    "line", [b"Loading weights: 100%", b"17", b'{"type": "stage"}', b'{"type": "load"}', b"\xff", b"[" * 10**5]
+)
 def test_what_is_no_event_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         protocol.decode_event(line)

@@ -331,6 +331,17 @@ async def test_a_cancelled_render_leaves_no_process_and_no_half_file(tmp_path: P
     assert bench.is_clean
 
 
+async def test_a_program_that_writes_nothing_for_ever_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "hangs", stall_s=3)
+
+    with pytest.raises(EngineFailed, match=r"generate\.py hung: it wrote nothing for 3 s while \w+, and was ended"):
+        await bench.render(make_spec())
+
+    assert bench.is_clean
+    pids = bench.home / "pids"  # where the machine was too slow for it to come that far, it was silent earlier
+    assert not [pid for pid in (pids.read_text().split() if pids.exists() else ()) if is_running(int(pid))]
+
+
 async def test_a_deadline_stops_a_render(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "hangs")
 

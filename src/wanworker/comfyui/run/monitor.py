@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,16 @@ from wanworker.comfyui.client.http import ComfyClient, Submitted
 from wanworker.comfyui.client.websocket import listen
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.graph.problems import Problem
-from wanworker.comfyui.run._cancel import cancel_prompt
+from wanworker.comfyui.run.cancel import cancel_prompt
 from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, RequestError
 
 #: The entry follows the news of the end within milliseconds (1 of 30 runs was too early, by 2 ms): look often, shortly.
 _SETTLE_STEP_S = 0.005
 _SETTLE_LOOKS = 100
+
+_STALL_HINT = (
+    "A node hangs, or the server's worker thread is dead. The worker restarts its own server; restart another."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ async def run_prompt(
     extra: Mapping[str, Any] | None = None,
     limits: Limits = Limits(),
     temp_if_alone: bool = False,
+    on_left: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finished:
     """
@@ -73,7 +78,8 @@ async def run_prompt(
 
     Raises GraphRefused, ModelNotFound, OutOfMemory, EngineFailed (a node raised; interrupted by others; lost; stalled),
     EngineUnavailable, NoOutput. When it ends otherwise than by the prompt's own end, cancellation above all, the prompt
-    is dequeued or interrupted and gone from the server first, for at most `limits.stop_s`. Deadlines are the caller's.
+    is dequeued or interrupted and gone from the server first, for at most `limits.stop_s`; *on_left* is told the id of
+    one that is not. Deadlines are the caller's.
     """
     watch = _Watch(client, graph, prompt_id, on_event, limits, temp_if_alone, clock)
     opened = asyncio.Event()
@@ -90,7 +96,7 @@ async def run_prompt(
         has_ended = True
     finally:
         if submission is not None and not has_ended and not _was_refused(submission):
-            await _stop_for_sure(client, prompt_id, submission, limits.stop_s)
+            await _stop_for_sure(_stop(client, prompt_id, submission, limits.stop_s, on_left))
         feed.cancel()
         await asyncio.gather(feed, return_exceptions=True)
     return Finished(outcome.checked(), submitted.problems)
@@ -192,7 +198,7 @@ class _Watch:
         silence_s = self._clock() - self._heard_at
         if silence_s > self._limits.stall_s:
             message = f"ComfyUI lists the run as running but has sent no event for {silence_s:.0f} s."
-            raise EngineFailed(message, hint="Its worker thread may be dead: restart the ComfyUI server.")
+            raise EngineFailed(message, hint=_STALL_HINT)
 
     def _gone(self) -> Outcome:
         """Judge a prompt that the server knows nothing of; our own notes count if we heard that it succeeded."""
@@ -209,11 +215,9 @@ def _was_refused(submission: asyncio.Task[Submitted]) -> bool:
     return isinstance(submission.exception(), RequestError | Unreachable)
 
 
-async def _stop_for_sure(
-    client: ComfyClient, prompt_id: str, submission: asyncio.Task[Submitted], stop_s: float
-) -> None:
+async def _stop_for_sure(stop: Coroutine[Any, Any, None]) -> None:
     """Withdraw our prompt even if the caller is cancelled again meanwhile: twice cancelled is no reason to leave it."""
-    stopping = asyncio.create_task(_stop(client, prompt_id, submission, stop_s))
+    stopping = asyncio.create_task(stop)
     try:
         await asyncio.shield(stopping)
     except asyncio.CancelledError:
@@ -221,11 +225,18 @@ async def _stop_for_sure(
         raise
 
 
-async def _stop(client: ComfyClient, prompt_id: str, submission: asyncio.Task[Submitted], stop_s: float) -> None:
+async def _stop(
+    client: ComfyClient,
+    prompt_id: str,
+    submission: asyncio.Task[Submitted],
+    stop_s: float,
+    on_left: Callable[[str], None],
+) -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + stop_s
     # A prompt that is still on its way would be queued after we looked.
     await asyncio.wait({submission}, timeout=stop_s / 2)
     if not submission.cancel():
         submission.exception()
-    await cancel_prompt(client, prompt_id, within_s=until - loop.time())
+    if not await cancel_prompt(client, prompt_id, within_s=until - loop.time()):
+        on_left(prompt_id)

@@ -40,6 +40,7 @@ class Limits:
 
     `start_s` for a start as a whole, `quiet_s` for the next line of its log meanwhile: torch alone may take minutes to
     import from a network volume, without a word. `connect_s` and `answer_s` for one question, together at most 10.
+    `hung_s` for an answer of a server that was up: a node may keep Python's lock for that long, and hardly longer.
     `stop_grace_s` between SIGTERM and SIGKILL. `longest_pause_s` before another start after many that failed.
     """
 
@@ -48,6 +49,7 @@ class Limits:
     poll_s: float = 0.2
     connect_s: float = 4
     answer_s: float = 8
+    hung_s: float = 60
     stop_grace_s: float = 3
     longest_pause_s: float = 30
 

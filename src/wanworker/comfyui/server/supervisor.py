@@ -81,6 +81,11 @@ class Server:
         return self._launch is not None
 
     @property
+    def is_ours(self) -> bool:
+        """Say whether we have started the server that there is now, and may end it."""
+        return self._process is not None
+
+    @property
     def last_end(self) -> End | None:
         """How our own server last ended by itself; None if it never did."""
         return self._last_end
@@ -145,15 +150,26 @@ class Server:
         await self._probe.close()
 
     async def _ours_answers(self) -> bool:
-        """Say whether our own server is up; one that no longer listens is seen to its end."""
+        """Say whether our own server is up; one that no longer listens, or hangs, is seen to its end."""
         process = self._process
         if process is None or not self._online:
             return False
         if await self._probe.listens():
-            return True
-        if not await process.end_within(self._limits.stop_grace_s) and self._process is process:
+            if await self._answers(process):
+                return True
+            log.warning("the ComfyUI server listens and has not answered for %g s; it is ended", self._limits.hung_s)
+            await self.stop()
+        elif not await process.end_within(self._limits.stop_grace_s) and self._process is process:
             await self.stop()
         return False
+
+    async def _answers(self, process: ServerProcess) -> bool:
+        """Wait for an answer of a server that may be busy, while it lives, for `hung_s` at most."""
+        until = self._clock() + self._limits.hung_s
+        while not await self._probe.is_up():
+            if self._clock() >= until or await process.end_within(self._limits.poll_s):
+                return False
+        return True
 
     def _searching(self) -> asyncio.Task[None]:
         if self._closed:

@@ -15,11 +15,13 @@ from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import Graph, with_prefix, with_uploads
 from wanworker.comfyui.run.free_memory import free_memory
 from wanworker.comfyui.run.monitor import Finished, run_prompt
+from wanworker.comfyui.run.monitor import Limits as RunLimits
 from wanworker.comfyui.run.progress import RunProgress
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.comfyui._inputs import sent_inputs
+from wanworker.engines.comfyui._left_runs import LeftLimits, LeftRuns
 from wanworker.engines.comfyui._restart import with_one_restart
 from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
 from wanworker.engines.comfyui._startup_timings import Waits
@@ -34,8 +36,16 @@ from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec
 
 
-async def followed(client: ComfyClient, graph: Graph, report: Report, *, clock: Callable[[], float]) -> Finished:
-    """Run *graph* under ids of its own and return how it finished; see run_prompt for what it raises."""
+async def followed(
+    client: ComfyClient,
+    graph: Graph,
+    report: Report,
+    *,
+    limits: RunLimits,
+    on_left: Callable[[str], None],
+    clock: Callable[[], float],
+) -> Finished:
+    """Run *graph* under ids of its own and return how it finished; see run_prompt for *on_left* and what it raises."""
     progress = RunProgress(graph, clock=clock)
     latest = Progress("sampling", 0.0)
 
@@ -48,7 +58,9 @@ async def followed(client: ComfyClient, graph: Graph, report: Report, *, clock: 
             report(now)
 
     prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())
-    return await run_prompt(client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear)
+    return await run_prompt(
+        client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear, limits=limits, on_left=on_left
+    )
 
 
 #: A job asks twice whether the server is there, when it is checked and when it runs; the second is a moment later.
@@ -71,6 +83,7 @@ class ComfyUI:
         *,
         gpus: Callable[[], Sequence[Gpu]] = gpus,
         clock: Callable[[], float] = time.monotonic,
+        left_limits: LeftLimits | None = None,
     ) -> None:
         self._models_dir = f"{str(settings.ckpt_dir).rstrip('/')}/"
         self._gpus = gpus
@@ -89,6 +102,8 @@ class ComfyUI:
         self._generation = -1
         self._answered_at = 0.0
         self._waits = Waits(clock)
+        self._left_limits = left_limits or LeftLimits()
+        self._left = LeftRuns(self._server, self._own_client, url, limits=self._left_limits, clock=clock)
         self._launch = where if isinstance(where, Launch) else None
         # Its own first, as it looks for them itself.
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
@@ -128,7 +143,7 @@ class ComfyUI:
             client = await self.connected(report)
             filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id), run_id)
             admitted = await validate(client, filled.graph)
-            finished = await followed(client, admitted.graph, report, clock=self._clock)
+            finished = await self._followed(client, admitted.graph, report)
             await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
             return Rendered(filled.model, (*filled.warnings, *admitted.remarks), self._timings(finished))
 
@@ -158,7 +173,7 @@ class ComfyUI:
             admitted = await validate(client, graph)
             classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
             graph = with_prefix(admitted.graph, classes, run_id)
-            finished = await followed(client, graph, report, clock=self._clock)
+            finished = await self._followed(client, graph, report)
             files = await fetched(client, finished.outcome.outputs, out_dir, run_id)
             left_out = [str(problem) for problem in finished.problems]
             return Rendered("comfyui", (*unused, *left_out), self._timings(finished), files)
@@ -173,12 +188,22 @@ class ComfyUI:
 
     async def server_lists(self) -> Lists:
         """Return the server's own lists of model files, as they are now. Raises EngineUnavailable."""
-        client = await self.connected(lambda _progress: None)
+        client = await self._answering(lambda _progress: None)
         self.lists.forget(answers=True)
         return await self.lists.from_server(client)
 
     async def connected(self, report: Report) -> ComfyClient:
+        """
+        Return a client of a server that answers, having started it if need be, and that can take a run.
+
+        Raises EngineUnavailable, also where the server has not stopped a run before and is not ours to restart.
+        """
+        await self._left.check()
+        return await self._answering(report)
+
+    async def _answering(self, report: Report) -> ComfyClient:
         """Return a client of a server that answers, having started it if need be. Raises EngineUnavailable."""
+        await self._left.settled()
         if self._client is not None and self.status == "online" and self._clock() - self._answered_at < _TRUST_S:
             return self._client
         with self._waits.measured(report) as hear:
@@ -193,7 +218,7 @@ class ComfyUI:
 
     async def preload(self, task: str | None) -> None:  # noqa: ARG002 - the contract's; one server serves them all
         """Have the server up; see PreloadingEngine. It loads weights when a graph first wants them."""
-        await self.connected(lambda _progress: None)
+        await self._answering(lambda _progress: None)
 
     def renders_on_gpu(self) -> bool:
         """Say whether the server is on this machine and has its GPU; see GpuEngine."""
@@ -205,14 +230,20 @@ class ComfyUI:
 
         A start under way goes on: it loads no weights.
         """
+        await self._left.settled()  # a server that hangs has been ended then, and its memory is free
         if self.renders_on_gpu() and await self._server.probe() == "online":
             await free_memory(self._own_client(), within_s=_UNLOAD_S)
 
     async def close(self) -> None:
         """End our own server and all connections."""
+        await self._left.close()
         if self._client is not None:
             await self._client.close()
         await self._server.close()
+
+    async def _followed(self, client: ComfyClient, graph: Graph, report: Report) -> Finished:
+        limits = RunLimits(stop_s=self._left_limits.stop_s)
+        return await followed(client, graph, report, limits=limits, on_left=self._left.add, clock=self._clock)
 
     def _own_client(self) -> ComfyClient:
         if self._client is None:

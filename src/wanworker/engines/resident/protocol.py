@@ -1,9 +1,10 @@
 """
 The protocol between the worker and the resident child: one JSON object a line, both ways. Pure.
 
-Commands go down: `load`, then `render` and `stop` as often as wanted; the end of the stream means exit at once.
-Events come up: `ready` or `failed` after a load; `stage` and `step` while a job runs, and exactly one of `done`,
-`failed` and `stopped` at its end. Every event of a job carries its number, so that none is taken for another's.
+Commands go down: `load`, then `render` and `stop` as often as wanted, and `ping` at any time; the end of the stream
+means exit at once. Events come up: `ready` or `failed` after a load; `stage` and `step` while a job runs, and exactly
+one of `done`, `failed` and `stopped` at its end; `pong` for each ping, from a thread that no job holds up. Every event
+of a job carries its number, so that none is taken for another's.
 """
 
 from __future__ import annotations
@@ -92,6 +93,20 @@ class Stop:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Ping:
+    """Say that you live, whatever you do now."""
+
+    type: Literal["ping"] = "ping"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pong:
+    """The child lives, and its Python runs."""
+
+    type: Literal["pong"] = "pong"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
     """The weights are loaded."""
 
@@ -152,8 +167,8 @@ class Stopped:
     type: Literal["stopped"] = "stopped"
 
 
-Command = Load | Render | Stop
-Event = Ready | Stage | Step | Done | Failed | Stopped
+Command = Load | Render | Stop | Ping
+Event = Ready | Stage | Step | Done | Failed | Stopped | Pong
 
 
 # Built when first needed: they cost the worker's start 30 ms, and many workers never start a child.
@@ -179,4 +194,7 @@ def decode_command(line: bytes) -> Command:
 
 def decode_event(line: bytes) -> Event:
     """Read a line from the child. Raises ValueError when it is no event, such as a library's print."""
-    return _events().validate_python(json.loads(line))
+    try:
+        return _events().validate_python(json.loads(line))
+    except RecursionError as error:  # thousands of open brackets
+        raise ValueError("the line is nested too deeply") from error

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import wanworker
+from wanworker import process
+from wanworker.errors import EngineUnavailable
 from wanworker.models.machine.hardware import Gpu
 
 #: The least memory of all cards together, in MiB. A14B: 41.3 GB at 480p with offloading, upstream's comp_effic table
@@ -58,13 +59,15 @@ def gpu_lacks(task: str, gpus: Sequence[Gpu]) -> tuple[str, ...]:
     return (f"{task} needs about {least / 1024:.0f} GiB of GPU memory; {there / 1024:.0f} GiB are here",)
 
 
-def python_lacks(python: str, home: Path, env: Mapping[str, str]) -> tuple[str, ...]:
+def python_lacks(
+    python: str, home: Path, env: Mapping[str, str], *, timeout_s: float = _ASK_TIMEOUT_S
+) -> tuple[str, ...]:
     """Ask *python*, without importing any, which packages of upstream it does not have; takes about 0.1 s."""
     argv = [python, "-c", _ASK, *_MODULES, *_ATTENTION]
     try:
-        answer = subprocess.run(argv, cwd=home, env=env, capture_output=True, timeout=_ASK_TIMEOUT_S, check=True)
-        absent = set(json.loads(answer.stdout))
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        answer = process.ask(argv, cwd=home, env=env, timeout_s=timeout_s)
+        absent = set(json.loads("".join(answer.stdout)))
+    except (TimeoutError, ValueError, EngineUnavailable) as error:
         return (f"{python} does not answer: {type(error).__name__}",)
     names = [name for name in _MODULES if name in absent]
     if absent.issuperset(_ATTENTION):

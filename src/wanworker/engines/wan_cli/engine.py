@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import tempfile
@@ -25,13 +26,19 @@ from wanworker.engines.wan_cli._machine import (
 from wanworker.engines.wan_cli._output import Verify, check, move
 from wanworker.engines.wan_cli.argv import Places, argv_for, processes_for
 from wanworker.engines.wan_cli.checkpoint import locate
-from wanworker.errors import EngineUnavailable
+from wanworker.errors import EngineFailed, EngineUnavailable
 from wanworker.media.video.writer import decode_check
 from wanworker.models.machine.hardware import Gpu, gpus
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RenderSpec, task_named
 
 log = logging.getLogger(__name__)
+
+#: The longest that upstream's programs may write nothing. They write a bar for each shard and each step; decoding a
+#: long video is silent for minutes.
+_STALL_S = 1800.0
+
+_STALL_HINT = "Send the request again. If that hangs too, the GPU's driver or the volume may be at fault."
 
 _GENERATE, _PREPROCESS = "generate.py", "preprocess_data.py"
 
@@ -50,6 +57,7 @@ class WanCli:
         verify: Verify = decode_check,
         clock: Callable[[], float] = time.monotonic,
         stop_grace_s: float = 2.0,
+        stall_s: float = _STALL_S,
     ) -> None:
         """*home* is upstream's checkout, *python* its interpreter (a path or a name on PATH), *env* what it may see."""
         self._home = home.absolute()
@@ -59,7 +67,7 @@ class WanCli:
         self._gpus = gpus
         self._verify = verify
         self._clock = clock
-        self._stop_grace_s = stop_grace_s
+        self._stop_grace_s, self._stall_s = stop_grace_s, stall_s
         self._python_lacks: tuple[str, ...] | None = None
 
     @classmethod
@@ -159,14 +167,27 @@ class WanCli:
         reading: Reading,
         death_signal: signal.Signals = signal.SIGKILL,
     ) -> None:
-        ended = await process.run(
-            argv,
-            cwd=self._home,
-            env=env,
-            on_line=reading.line,
-            stop_grace_s=self._stop_grace_s,
-            death_signal=death_signal,
-        )
+        loop = asyncio.get_running_loop()
+
+        def hear(stream: str, line: str) -> None:
+            patience.reschedule(loop.time() + self._stall_s)
+            reading.line(stream, line)
+
+        try:
+            async with asyncio.timeout(self._stall_s) as patience:
+                ended = await process.run(
+                    argv,
+                    cwd=self._home,
+                    env=env,
+                    on_line=hear,
+                    stop_grace_s=self._stop_grace_s,
+                    death_signal=death_signal,
+                )
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            message = f"{program} hung: it wrote nothing for {self._stall_s:g} s while {reading.stage}, and was ended."
+            raise EngineFailed(message, hint=_STALL_HINT) from error
         if ended.code != 0:
             log.error("%s ended with %d; its last lines:", program, ended.code)
             for line in ended.tail:

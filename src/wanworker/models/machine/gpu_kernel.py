@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +45,12 @@ class KernelRun:
 def run_kernel(argv: Sequence[str], env: Mapping[str, str], *, timeout_s: float) -> KernelRun:
     """Run *argv*, an interpreter with GPU_PROGRAM, as a child; its CUDA context goes with it. Blocks, never raises."""
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, env=dict(env))
-    except subprocess.TimeoutExpired:
+        ended = process.ask(argv, env=env, timeout_s=timeout_s)
+    except TimeoutError:
         return _silent(timeout_s)
-    except OSError as error:
-        return KernelRun(ran=False, failed=True, text=f"{argv[0]}: {error.strerror}")
-    return _ended(done.returncode, _last_line(done.stdout), _last_line(done.stderr))
+    except EngineUnavailable as error:
+        return KernelRun(ran=False, failed=True, text=str(error))
+    return _ended(ended.code, _last(ended.stdout), _last(ended.stderr))
 
 
 async def run_kernel_beside(argv: Sequence[str], env: Mapping[str, str], *, timeout_s: float) -> KernelRun:
@@ -81,5 +80,5 @@ def _ended(code: int, last_output: str, last_error: str) -> KernelRun:
     return KernelRun(ran=last_output.startswith("a kernel ran"), failed=False, text=last_output)
 
 
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[-1]
+def _last(lines: Sequence[str]) -> str:
+    return lines[-1] if lines else ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from wanworker import process
+from wanworker.errors import EngineUnavailable
 
 _QUERY = "name,memory.total,compute_cap,driver_version"
 
@@ -35,15 +37,17 @@ def gpus_in(csv: str) -> tuple[Gpu, ...]:
 @functools.cache
 def gpus() -> tuple[Gpu, ...]:
     """Return the visible GPUs; none where there is no driver. Asked once a process: cards do not come and go."""
+    from wanworker.settings import child_environment  # pydantic: --help need not wait for it
+
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
     argv = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
+        answer = process.ask(argv, env=child_environment(), timeout_s=20)
+    except (TimeoutError, EngineUnavailable):
         return ()
-    return gpus_in(answer.stdout)
+    return gpus_in("\n".join(answer.stdout)) if answer.code == 0 else ()
 
 
 def available_memory_mib(root: Path = Path("/")) -> int | None:

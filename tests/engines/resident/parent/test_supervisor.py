@@ -9,10 +9,11 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from wanworker.engines.resident.parent.supervisor import Limits, Supervisor
+from wanworker.engines.resident.parent.supervisor import Limits, Patience, Supervisor
 from wanworker.engines.resident.protocol import Event, Model, Placement, Render, Stage, Step
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, OutOfMemory, WorkerError
 from wanworker.settings import child_environment
@@ -22,8 +23,8 @@ MODEL = Model("/models/a", "cpu")
 
 
 @contextlib.asynccontextmanager
-async def supervised(mode: str = "well", limits: Limits | None = None) -> AsyncIterator[Supervisor]:
-    supervisor = Supervisor((sys.executable, str(FAKE), mode), child_environment(), limits)
+async def supervised(mode: str = "well", limits: Limits | None = None, **more: Any) -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor((sys.executable, str(FAKE), mode), child_environment(), limits, **more)
     try:
         yield supervisor
     finally:
@@ -115,11 +116,14 @@ async def test_a_change_that_fails_takes_the_process_with_it(tmp_path: Path) -> 
         await supervisor.render(MODEL, job("succeed", tmp_path / "c"), lambda _: None)
 
 
-async def test_what_a_library_prints_is_no_event(tmp_path: Path) -> None:
+async def test_what_a_library_prints_is_no_event_and_is_told_a_few_times(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with supervised("prints") as supervisor:
         done = await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
 
     assert 1.5 == done.timings["denoise_s"]
+    assert 5 == caplog.text.count("something that is no event")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +172,71 @@ async def test_a_child_that_was_killed_between_jobs_is_replaced(tmp_path: Path) 
         done = await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
 
     assert done.timings["load_s"] > 0
+
+
+async def test_a_child_that_hung_between_jobs_is_replaced_and_costs_no_job(tmp_path: Path) -> None:
+    async with supervised(limits=Limits(end_grace_s=0.1, patience=Patience(quiet_stopping_s=0.2))) as supervisor:
+        await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+        pid = supervisor.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+
+        done = await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
+
+        assert not is_running(pid)
+    assert done.timings["load_s"] > 0
+
+
+async def test_a_child_whose_own_child_holds_its_pipes_is_seen_to_have_died(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    try:
+        async with asyncio.timeout(30), supervised() as supervisor:
+            with pytest.raises(EngineFailed, match=r"ended while rendering \(exit code 3\)"):
+                await supervisor.render(MODEL, job(f"leave behind {left}", tmp_path / "a"), lambda _: None)
+            await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
+    finally:
+        os.kill(int(left.read_text()), signal.SIGKILL)
+
+
+async def test_a_load_that_hung_for_a_preload_is_begun_again_for_the_job(tmp_path: Path) -> None:
+    model = Model(str(tmp_path), "cpu")
+
+    async def beat() -> float:
+        await asyncio.sleep(0.01)
+        return 30.0 if stopped else 0.0
+
+    stopped = False
+    async with supervised("hangs_once", Limits(end_grace_s=0.1), beat=beat) as supervisor:
+        preloading = asyncio.create_task(supervisor.preload(model))
+        while not (tmp_path / "hung").exists():
+            await asyncio.sleep(0.01)
+        pid = supervisor.pid
+        assert pid is not None
+        seen: list[Event] = []
+        running = asyncio.create_task(supervisor.render(model, job("succeed", tmp_path / "a"), seen.append))
+        while not seen:
+            await asyncio.sleep(0)
+        os.kill(pid, signal.SIGSTOP)
+        stopped = True
+        while is_running(pid):
+            await asyncio.sleep(0.01)
+        stopped = False
+        await running
+        with pytest.raises(EngineFailed, match=r"hung while loading the model .* no sign of life for 300 s"):
+            await preloading
+
+
+async def test_a_listener_that_raises_ends_its_job_and_the_next_works(tmp_path: Path) -> None:
+    def listener(event: Event) -> None:
+        if isinstance(event, Step):
+            raise ConnectionError("the door is gone")
+
+    async with supervised(limits=Limits(end_grace_s=0.1)) as supervisor:
+        with pytest.raises(ConnectionError, match="the door is gone"):
+            await supervisor.render(MODEL, job("never stop", tmp_path / "a"), listener)
+        await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
+
+    assert [tmp_path / "b"] == list(tmp_path.iterdir())
 
 
 async def test_a_child_that_ends_at_its_start_tells_why(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.child._failures import StoppedByParent, failure_of, is_out_of_memory
-from wanworker.engines.resident.protocol import Failed, Load, Ready, Render, Stage, Step, Stop, Stopped
+from wanworker.engines.resident.protocol import Failed, Load, Ping, Pong, Ready, Render, Stage, Step, Stop, Stopped
 
 if TYPE_CHECKING:
     from wanworker.engines.resident.child._loading import Loaded
@@ -34,11 +34,11 @@ _WORKSPACE_BYTES = 256 * 2**20
 
 
 class Inbox:
-    """Read commands in a thread of their own, so that `stop` arrives while a job runs."""
+    """Read commands in a thread of their own, so that `stop` arrives and `ping` is answered while a job runs."""
 
-    def __init__(self, lines: Iterable[bytes], *, at_end: Callable[[], None]) -> None:
+    def __init__(self, lines: Iterable[bytes], *, at_ping: Callable[[], None], at_end: Callable[[], None]) -> None:
         self._lines = lines
-        self._at_end = at_end
+        self._at_ping, self._at_end = at_ping, at_end
         self._commands: queue.SimpleQueue[Load | Render] = queue.SimpleQueue()
         self._stopped: set[int] = set()
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
@@ -56,7 +56,9 @@ class Inbox:
         try:
             for line in self._lines:
                 command = protocol.decode_command(line)
-                if isinstance(command, Stop):
+                if isinstance(command, Ping):
+                    self._at_ping()
+                elif isinstance(command, Stop):
                     self._stopped.add(command.job)
                 else:
                     self._commands.put(command)
@@ -65,14 +67,15 @@ class Inbox:
 
 
 class Outbox:
-    """Write events; a parent that is gone is no reason to fail, the inbox ends the process then."""
+    """Write events, from any thread; a parent that is gone is no reason to fail, the inbox ends the process then."""
 
     def __init__(self, channel: IO[bytes]) -> None:
         self._channel = channel
+        self._turn = threading.Lock()
 
     def send(self, event: protocol.Event) -> None:
         """Send one event at once."""
-        with contextlib.suppress(BrokenPipeError):
+        with self._turn, contextlib.suppress(BrokenPipeError):
             self._channel.write(protocol.encode(event))
             self._channel.flush()
 
@@ -101,7 +104,8 @@ def main() -> None:
     outbox = Outbox(_private_channel())
     _die_with_parent()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    serve(Inbox(sys.stdin.buffer, at_end=lambda: os._exit(0)), outbox)
+    inbox = Inbox(sys.stdin.buffer, at_ping=lambda: outbox.send(Pong()), at_end=lambda: os._exit(0))
+    serve(inbox, outbox)
 
 
 def serve(inbox: Inbox, outbox: Outbox) -> None:

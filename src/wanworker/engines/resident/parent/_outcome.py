@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._process import Died
+from wanworker.engines.resident.parent._vigil import Hung
 from wanworker.engines.resident.protocol import Done, Failed, Stopped
 from wanworker.errors import (
     DiskFull,
@@ -32,16 +33,18 @@ _ERRORS: Mapping[str, type[WorkerError]] = {
     )
 }  # fmt: skip
 
+_HUNG_HINT = "Send the request again. If that hangs too, the GPU's driver or the volume may be at fault."
+
 #: 137 is how a shell (a wrapper around the interpreter) tells of SIGKILL.
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
-def leaves_usable(outcome: protocol.Event | Died | None) -> bool:
+def leaves_usable(outcome: protocol.Event | Died | Hung | None) -> bool:
     """Say whether the child can take another job after this."""
     return isinstance(outcome, Done | Stopped) or (isinstance(outcome, Failed) and outcome.usable)
 
 
-def error_of(outcome: protocol.Event | Died, when: str) -> WorkerError:
+def error_of(outcome: protocol.Event | Died | Hung, when: str) -> WorkerError:
     """Return the error that *outcome*, which is no success, is to the caller; *when* says what was going on."""
     if isinstance(outcome, Failed):
         return _ERRORS.get(outcome.code, EngineFailed)(outcome.message, hint=outcome.hint)
@@ -50,6 +53,9 @@ def error_of(outcome: protocol.Event | Died, when: str) -> WorkerError:
         for line in outcome.last_words.splitlines():
             log.warning("| %s", line)
         return _error_of_death(outcome, when)
+    if isinstance(outcome, Hung):
+        message = f"The render process hung {when} and was ended; the next job gets a new one. {outcome.how}"
+        return EngineFailed(message, hint=_HUNG_HINT)
     return EngineFailed(f"The render process stopped the job unasked {when}.")
 
 

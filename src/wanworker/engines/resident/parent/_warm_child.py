@@ -9,8 +9,9 @@ import time
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._process import ChildProcess, Died
+from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
+from wanworker.engines.resident.parent._watch import Beat, watched
 from wanworker.engines.resident.protocol import Failed, Model, Ready
-from wanworker.errors import EngineFailed
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +20,17 @@ log = logging.getLogger(__name__)
 class Loaded:
     """How a load ended: the child's last event of it, and the seconds that it took."""
 
-    event: protocol.Event | Died
+    event: protocol.Event | Died | Hung
     load_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Care:
+    """How a load is watched: its limit as a whole in seconds, how patient, and what counts the time."""
+
+    limit_s: float
+    patience: Patience
+    beat: Beat
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,11 +42,11 @@ class WarmChild:
     loading: asyncio.Task[Loaded]
 
     @classmethod
-    def begin(cls, link: ChildProcess, model: Model, limit_s: float, started: float | None = None) -> WarmChild:
-        """Have the child behind *link* load *model* within *limit_s*; *started* is when that began, by default now."""
+    def begin(cls, link: ChildProcess, model: Model, care: Care, started: float | None = None) -> WarmChild:
+        """Have the child behind *link* load *model*; *started* is when that began, by default now."""
         log.info("render process %d loads %s (%s)", link.pid, model.folder, model.placement)
         since = time.monotonic() if started is None else started
-        return cls(link, model, asyncio.create_task(_load(link, model, limit_s, since)))
+        return cls(link, model, asyncio.create_task(_load(link, model, care, since)))
 
     def holds(self, model: Model) -> bool:
         """Say whether it lives with exactly this model, loaded or still loading."""
@@ -53,13 +63,18 @@ class WarmChild:
         return self.loading.done() and not self.loading.cancelled() and isinstance(self.loading.result().event, Ready)
 
 
-async def _load(link: ChildProcess, model: Model, limit_s: float, started: float) -> Loaded:
-    event: protocol.Event | Died
+async def _load(link: ChildProcess, model: Model, care: Care, started: float) -> Loaded:
+    event: protocol.Event | Died | Hung
     try:
-        async with asyncio.timeout(limit_s):
-            await link.send(protocol.Load(model))
-            while not isinstance(event := await link.event(), Ready | Failed | Died):
-                pass
+        async with asyncio.timeout(care.limit_s):
+            event = await watched(link, Vigil(care.patience, stage="loading"), care.beat, _loaded(link, model))
     except TimeoutError:
-        event = Failed(0, EngineFailed.code, f"The model was not loaded within {limit_s:g} s.", usable=False)
+        event = Hung(f"The model was not loaded within {care.limit_s:g} s.")
     return Loaded(event, time.monotonic() - started)
+
+
+async def _loaded(link: ChildProcess, model: Model) -> protocol.Event | Died:
+    await link.send(protocol.Load(model))
+    while not isinstance(event := await link.event(), Ready | Failed | Died):
+        pass
+    return event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -12,13 +13,18 @@ from pathlib import Path
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._outcome import error_of, leaves_usable
 from wanworker.engines.resident.parent._process import ChildProcess, Died
-from wanworker.engines.resident.parent._warm_child import WarmChild
+from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
+from wanworker.engines.resident.parent._warm_child import Care, WarmChild
+from wanworker.engines.resident.parent._watch import Beat, beat, watched
 from wanworker.engines.resident.protocol import Done, Failed, Model, Ready, Render, Stage, Stopped
 from wanworker.errors import EngineUnavailable
 
 log = logging.getLogger(__name__)
 
+__all__ = ["Limits", "OnEvent", "Patience", "Supervisor"]
+
 OnEvent = Callable[[protocol.Event], None]
+_Outcome = protocol.Event | Died | Hung
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,13 +33,15 @@ class Limits:
     How long to wait for a child, in seconds.
 
     `stop_grace_s` for a stopped job before its caller is let go; `drain_limit_s` for its step to end before the child
-    is killed after all; `load_limit_s` for the weights; `end_grace_s` between SIGTERM and SIGKILL.
+    is killed after all; `load_limit_s` for the weights; `end_grace_s` between SIGTERM and SIGKILL. `patience` is for
+    what hangs sooner than that.
     """
 
     stop_grace_s: float = 4
     drain_limit_s: float = 120
     load_limit_s: float = 1800
     end_grace_s: float = 3
+    patience: Patience = dataclasses.field(default_factory=Patience)
 
 
 class Supervisor:
@@ -41,13 +49,22 @@ class Supervisor:
     Run jobs in a child that stays warm between them.
 
     Another model takes another process where a GPU is in play: its end is the one sure way to give all of that memory
-    back. On the CPU the same process changes to it.
+    back. On the CPU the same process changes to it. A child that hangs costs its job, and is replaced for the next.
     """
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        limits: Limits | None = None,
+        *,
+        beat: Beat = beat,
+    ) -> None:
         self._argv = tuple(argv)
         self._environment = dict(environment)
         self._limits = limits or Limits()
+        self._beat = beat
+        self._care = Care(self._limits.load_limit_s, self._limits.patience, beat)
         self._lock = asyncio.Lock()
         self._child: WarmChild | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -135,25 +152,46 @@ class Supervisor:
 
     async def _warm(self, model: Model, on_event: OnEvent) -> float:
         """Have a child with *model* loaded; return the seconds that this job waited for it."""
-        if self.is_warm(model):
+        if await self._answers(model):
             return 0.0
         started = time.monotonic()
         on_event(Stage(0, "loading"))
+        before = self._child
+        outcome = await self._loaded(model)
+        if isinstance(outcome, Hung) and before is not None:
+            # Somebody else's load hung, a preload's for one: this job has lost nothing yet but time.
+            log.warning("the model is loaded once more, for the load before hung. %s", outcome.how)
+            outcome = await self._loaded(model)
+        if not isinstance(outcome, Ready):
+            raise error_of(outcome, "while loading the model")
+        return time.monotonic() - started
+
+    async def _answers(self, model: Model) -> bool:
+        """Say whether there is a warm child that answers; one that does not is ended here, and costs no job."""
+        child = self._child
+        if child is None or not self.is_warm(model):
+            return False
+        if await child.link.answers(self._limits.patience.quiet_stopping_s):
+            return True
+        log.warning("render process %d was idle and did not answer; it is replaced", child.link.pid)
+        await self._discard()
+        return False
+
+    async def _loaded(self, model: Model) -> _Outcome:
+        """Wait for the load, begun now or before, and return how it ended; after a failure no child is left."""
         child = await self._child_with(model)
         await asyncio.wait({child.loading})
         outcome = child.loading.result().event
         if not isinstance(outcome, Ready):
             await self._discard()
-            raise error_of(outcome, "while loading the model")
-        return time.monotonic() - started
+        return outcome
 
     async def _child_with(self, model: Model) -> WarmChild:
         child = self._child
         if child is not None and child.holds(model):
             return child  # still loading: a job that was cancelled began it, or a preload
-        limit_s = self._limits.load_limit_s
         if child is not None and child.can_change_to(model):
-            child = WarmChild.begin(child.link, model, limit_s)
+            child = WarmChild.begin(child.link, model, self._care)
         else:
             await self._discard()
             started = time.monotonic()
@@ -161,7 +199,7 @@ class Supervisor:
                 link = await ChildProcess.start(self._argv, self._environment)
             except OSError as error:
                 raise EngineUnavailable(f"The render process could not be started: {error}") from error
-            child = WarmChild.begin(link, model, limit_s, started)
+            child = WarmChild.begin(link, model, self._care, started)
         self._child = child
         return child
 
@@ -175,11 +213,15 @@ class Supervisor:
         child = self._child
         if child is None:  # closed in the meantime
             raise EngineUnavailable("The render process was closed.")
+        vigil = Vigil(self._limits.patience)
+        listener = _Listener(vigil, on_event)
+        work = _through(child.link, request, listener)
+        ending = asyncio.create_task(watched(child.link, vigil, self._beat, work))
         try:
-            await child.link.send(request)
-            outcome = await _end_of(child.link, request.job, on_event)
-        except asyncio.CancelledError:
-            self._draining = asyncio.create_task(self._drain(child, request))
+            outcome = await asyncio.shield(ending)
+        except BaseException:  # cancelled, above all; and what the caller's listener raises, which ends the job too
+            listener.is_deaf = True
+            self._draining = asyncio.create_task(self._drain(child, request, vigil, ending))
             await asyncio.wait({self._draining}, timeout=self._limits.stop_grace_s)
             raise
         if isinstance(outcome, Done):
@@ -189,16 +231,18 @@ class Supervisor:
             _remove_output(request)
         raise error_of(outcome, "while rendering")
 
-    async def _drain(self, child: WarmChild, request: Render) -> None:
+    async def _drain(self, child: WarmChild, request: Render, vigil: Vigil, ending: asyncio.Task[_Outcome]) -> None:
         """Bring a cancelled job to its end, keep the weights if that succeeds, and leave no file of it."""
-        outcome: protocol.Event | Died | None = None
-        try:
+        vigil.stop()
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.drain_limit_s):
                 await child.link.send(protocol.Stop(request.job))
-                outcome = await _end_of(child.link, request.job, lambda _event: None)
-        except TimeoutError:
-            log.warning("render process %d did not stop; it is killed", child.link.pid)
+                await asyncio.wait({ending})
+        # It has no end where the time was up, and an exception where the caller's listener raised one.
+        has_ended = ending.done() and not ending.cancelled() and ending.exception() is None
+        outcome = ending.result() if has_ended else None
         if not leaves_usable(outcome):
+            log.warning("render process %d did not stop when its job was cancelled; it is killed", child.link.pid)
             await self._discard()
         _remove_output(request)
 
@@ -210,17 +254,31 @@ class Supervisor:
         await child.link.end(self._limits.end_grace_s)
 
 
-async def _end_of(link: ChildProcess, job: int, on_event: OnEvent) -> Done | Failed | Stopped | Died:
-    """Pass the job's events on until its last one; those of a job before it are dropped."""
+class _Listener:
+    """Hand a job's events on, until its caller is gone, and have the vigil know of each."""
+
+    def __init__(self, vigil: Vigil, on_event: OnEvent) -> None:
+        self._vigil, self._on_event = vigil, on_event
+        self.is_deaf = False
+
+    def take(self, event: protocol.Event) -> None:
+        self._vigil.take(event)
+        if not self.is_deaf:
+            self._on_event(event)
+
+
+async def _through(link: ChildProcess, request: Render, listener: _Listener) -> _Outcome:
+    """Send the job and pass its events on until its last one; those of a job before it are dropped."""
+    await link.send(request)
     while True:
         event = await link.event()
         if isinstance(event, Died):
             return event
-        if isinstance(event, Ready) or event.job != job:
+        if isinstance(event, Ready | protocol.Pong) or event.job != request.job:
             continue
         if isinstance(event, Done | Failed | Stopped):
             return event
-        on_event(event)
+        listener.take(event)
 
 
 def _remove_output(request: Render) -> None:

@@ -23,8 +23,8 @@ async def cancel_prompt(
     """
     Dequeue *prompt_id*, or interrupt it, until it is neither waiting nor running; return False after *within_s*.
 
-    Nobody else's prompt is touched. A node that cannot be interrupted (a VAE, a model being loaded) ends first. A
-    server that does not answer counts as gone: its queue lives in its memory.
+    Nobody else's prompt is touched. A node that cannot be interrupted (a VAE, a model being loaded) ends first; one
+    that hangs, or a worker thread that is dead, stays for ever. False too where the server does not answer.
     """
     try:
         async with asyncio.timeout(within_s):
@@ -42,13 +42,18 @@ async def _until_gone(
     client: ComfyClient, prompt_id: str, step_s: float, sleep: Callable[[float], Awaitable[None]]
 ) -> None:
     await client.dequeue(prompt_id)
-    while True:
-        queue = await client.queue()
-        if prompt_id in queue.running:
-            # Asked again each time: an interrupt that comes before the first node has begun is forgotten.
-            await client.interrupt(prompt_id)
-        elif prompt_id in queue.pending:
-            await client.dequeue(prompt_id)
-        else:
-            return
+    while not await withdrawn(client, prompt_id):
         await sleep(step_s)
+
+
+async def withdrawn(client: ComfyClient, prompt_id: str) -> bool:
+    """Ask the server once to end *prompt_id*; say whether it is gone already. Raises EngineError without an answer."""
+    queue = await client.queue()
+    if prompt_id in queue.running:
+        # Asked again each time: an interrupt that comes before the first node has begun is forgotten.
+        await client.interrupt(prompt_id)
+    elif prompt_id in queue.pending:
+        await client.dequeue(prompt_id)
+    else:
+        return True
+    return False
