@@ -38,7 +38,6 @@ class RenderRequest:
     steps: int = 4
 
 
-
 def until(is_true: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
     """Return the first true value of *is_true*. Raises AssertionError after *timeout_s* seconds."""
     give_up = time.monotonic() + timeout_s

@@ -16,7 +16,7 @@ from faults.doors import End
 from faults.injections import Injection, Place
 
 COMPLETED: End = ("COMPLETED", None)
-CANCELLED: End = ("CANCELLED", None)
+CANCELLED: End = ("CANCELLED", "CANCELLED")
 FAILED: End = ("ERROR", "ENGINE_FAILED")
 INTERRUPTED: End = ("ERROR", "INTERRUPTED")
 NO_OUTPUT: End = ("NO_OUTPUT", "NO_OUTPUT")
