@@ -8,14 +8,11 @@ there is no process, no temporary file, no half output, no mark and no queued jo
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from fakes.gate import Gate

@@ -7,6 +7,7 @@ It prints a line for each target, and what broke it, as small as Hypothesis can 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 import traceback
@@ -15,7 +16,6 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 
 from fuzz.targets import SLOWEST_S, TARGETS, Target
-import contextlib
 
 _ROUND = 500
 
