@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import page_tables as tables
+import page_tables_faults as faults
 import page_tables_mini as mini
 import pages
 from wanworker import errors
@@ -110,6 +111,7 @@ def _parts() -> dict[str, Callable[[], str]]:
         "weight files": tables.weights_table,
         "variables": tables.settings_table,
         "errors": tables.errors_table,
+        "fault matrix": faults.matrix_table,
         "miniature: words": mini.words_table,
         "miniature: measured": mini.measured_table,
         "errors of REST": lambda: tables.refusals_table(rest_refusals()),

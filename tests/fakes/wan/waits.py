@@ -1,4 +1,4 @@
-"""A generate.py that renders, but stays in its second step until there is a file WAN_HOME/go."""
+"""A generate.py that renders, but stays in its second step, with a file WAN_HOME/waiting, until there is a file go."""
 
 import sys
 import time
@@ -11,6 +11,8 @@ LONGEST_S = 60
 
 def wait(step: int) -> None:
     """Return at once but in the second step; fail when nobody lets it go on."""
+    if step == 2:
+        Path("waiting").touch()
     until = time.monotonic() + LONGEST_S
     while step == 2 and not Path("go").exists():
         if time.monotonic() > until:
