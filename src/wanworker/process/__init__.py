@@ -1,5 +1,6 @@
 """Run a program, read it live, leave nothing behind."""
 
 from wanworker.process._program import Exit, OnLine, run
+from wanworker.process._start import started
 
-__all__ = ["Exit", "OnLine", "run"]
+__all__ = ["Exit", "OnLine", "run", "started"]

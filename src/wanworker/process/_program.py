@@ -11,12 +11,12 @@ import signal
 import sys
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wanworker.errors import EngineUnavailable
+from wanworker.process._start import started, to_the_end
 from wanworker.process._tree import MARK_VARIABLE, end_all
 
 #: Longer lines are cut: a program that writes no line end must not fill our memory.
@@ -118,11 +118,11 @@ async def run(
     before the error passes; so is whatever the program leaves behind when it ends by itself. *death_signal* is what
     the program gets when this process dies (Linux only). Raises EngineUnavailable when it cannot be started.
     """
-    _check_program(argv[0], cwd, env)
+    _check_program(argv, cwd, env)
     mark = uuid.uuid4().hex
     watch = _Watch(on_line)
     try:
-        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+        starting = asyncio.get_running_loop().subprocess_exec(
             lambda: watch,
             *_tied(argv, death_signal),
             cwd=cwd,
@@ -130,6 +130,7 @@ async def run(
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
+        transport, _ = await started(starting, lambda start: _stop(start[0], watch, mark, stop_grace_s))
     except (OSError, ValueError) as error:
         raise EngineUnavailable(f"{argv[0]} cannot be started in {cwd}: {error}.") from error
     try:
@@ -141,7 +142,7 @@ async def run(
             raise watch.error
         return Exit(_code_of(transport), tuple(watch.tail), tuple(watch.stderr_tail))
     finally:
-        await _to_the_end(_stop(transport, watch, mark, stop_grace_s))
+        await to_the_end(_stop(transport, watch, mark, stop_grace_s))
 
 
 def _code_of(transport: asyncio.SubprocessTransport) -> int:
@@ -150,8 +151,11 @@ def _code_of(transport: asyncio.SubprocessTransport) -> int:
     return code
 
 
-def _check_program(program: str, cwd: Path, env: Mapping[str, str]) -> None:
-    """Raise EngineUnavailable unless *program*, a path or a name on PATH, is there and may be run."""
+def _check_program(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
+    """Raise EngineUnavailable unless the program, a path or a name on PATH, is there and may be run with *argv*."""
+    program = argv[0]
+    if any("\0" in argument for argument in argv):  # uvloop would cut the argument there
+        raise EngineUnavailable(f"{program} cannot be started: an argument holds a zero byte.")
     place = str(cwd / program) if os.sep in program else program
     if shutil.which(place, path=env.get("PATH", os.defpath)) is None:
         what = "is not executable" if Path(place).exists() else "was not found"
@@ -220,18 +224,3 @@ async def _stop(transport: asyncio.SubprocessTransport, watch: _Watch, mark: str
     transport.close()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(watch.reaped.wait(), _REAP_S)
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Finish *work* even when this task is cancelled meanwhile; then let the cancellation through."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None and not task.cancelled():
-        task.result()
-        raise cancelled
-    task.result()

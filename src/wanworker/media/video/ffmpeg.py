@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import re
 import shutil
@@ -14,6 +15,7 @@ from types import MappingProxyType
 
 from wanworker.errors import DiskFull, EngineError, EngineFailed, EngineUnavailable
 from wanworker.media.video.mp4 import VideoFacts
+from wanworker.process import started
 
 #: ffmpeg reads files that strangers send: it sees no environment of ours.
 ENVIRONMENT: Mapping[str, str] = MappingProxyType({"LC_ALL": "C"})
@@ -59,7 +61,7 @@ async def run(*arguments: str) -> Run:
 
     On cancellation the process is dead before CancelledError goes on. Raises EngineUnavailable without an ffmpeg.
     """
-    process = await asyncio.create_subprocess_exec(
+    starting = asyncio.create_subprocess_exec(
         program(),
         "-hide_banner",
         "-nostdin",
@@ -67,15 +69,21 @@ async def run(*arguments: str) -> Run:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=dict(ENVIRONMENT),  # uvloop takes nothing but a dict
     )
+    process = await started(starting, _end)
     try:
         stdout, stderr = await process.communicate()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await _end(process)
     return Run(process.returncode or 0, stdout, stderr.decode("utf-8", "replace"))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def failure(doing: str, returncode: int, stderr: str) -> EngineError:
