@@ -87,6 +87,7 @@ class Worker:
         await self.facts.close()
         await self.preloader.close()
         await self.registry.close()
+        self.inputs.close()
 
     def recover_once(self) -> None:
         """Mark the jobs that an earlier process of this door left RUNNING; not at import, which FlashBoot freezes."""

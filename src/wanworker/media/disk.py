@@ -1,15 +1,11 @@
-"""Run blocking file work in a thread: report a full disk, and leave no partial file."""
+"""Run blocking file work in a thread that is waited for."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import ParamSpec, TypeVar
-
-from wanworker.errors import DiskFull
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,16 +26,4 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
                 await asyncio.wait([running])
         if not running.cancelled():
             running.exception()  # Fetched, or asyncio reports it as never retrieved.
-        raise
-
-
-@contextlib.contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Enclose the writing of *path*: it is gone unless the block ends well. Raises DiskFull when space runs out."""
-    try:
-        yield path
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise DiskFull(f"No space left for {path.name} in {path.parent}.") from error
         raise

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from wanworker.errors import EngineFailed, NoOutput
-from wanworker.media.disk import in_thread, new_file
+from wanworker.media.disk import in_thread
+from wanworker.media.new_file import new_file
 
 
 class Verified(Protocol):

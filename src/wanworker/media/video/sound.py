@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from wanworker.errors import InputUnavailable
-from wanworker.media.disk import new_file
+from wanworker.media.new_file import new_file
 from wanworker.media.video import ffmpeg
 from wanworker.media.video.writer import MP4_CONTAINER
 
