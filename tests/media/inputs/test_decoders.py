@@ -101,7 +101,7 @@ async def test_a_child_that_has_ended_is_replaced(picture: Path, tmp_path: Path)
 
 
 async def test_a_picture_that_takes_too_long_is_refused_and_its_process_gone(picture: Path, tmp_path: Path) -> None:
-    decoders = PictureDecoders(argv=decoder("hangs"), timeout_s=1.5)
+    decoders = PictureDecoders(argv=decoder("hangs"), patience_s=1.5)
     job = asyncio.create_task(decoders.clean_png(picture, tmp_path / "pid", max_pixels=LIMIT))
     pid = await written(tmp_path / "pid")
 
@@ -110,6 +110,16 @@ async def test_a_picture_that_takes_too_long_is_refused_and_its_process_gone(pic
 
     assert not is_alive(pid)
     assert not (tmp_path / "pid").exists()
+
+
+async def test_a_picture_that_takes_too_much_processor_time_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "slow.jpg").write_bytes(progressive(100, side=2000))
+    decoders = PictureDecoders(limit_s=0.1)
+
+    with pytest.raises(InputRefused, match=r"^the picture took longer than 0.1 s to decode\.$"):
+        await decoders.clean_png(tmp_path / "slow.jpg", tmp_path / "clean.png", max_pixels=LIMIT)
+
+    assert not (tmp_path / "clean.png").exists()
 
 
 async def test_cancellation_ends_the_decoding_at_once_and_frees_its_turn(picture: Path, tmp_path: Path) -> None:
@@ -163,10 +173,10 @@ async def test_the_child_sees_no_secret(picture: Path, tmp_path: Path, monkeypat
     decoders.close()
 
 
-def progressive(scans: int) -> bytes:
+def progressive(scans: int, side: int = 256) -> bytes:
     """Return a progressive JPEG whose last scan comes again until there are *scans*."""
     buffer = io.BytesIO()
-    Image.effect_noise((256, 256), 60).save(buffer, "JPEG", progressive=True, quality=90)
+    Image.effect_noise((side, side), 60).save(buffer, "JPEG", progressive=True, quality=90)
     content = buffer.getvalue()
     last = content.rindex(b"\xff\xda")
     return content[:last] + content[last:-2] * (scans - content[:last].count(b"\xff\xda")) + b"\xff\xd9"

@@ -3,7 +3,7 @@ Decode callers' pictures, one after another, in a process that may be killed: `p
 
 Stdin and stdout are one socket. A request is a line of JSON (`source`, `target`, `max_pixels`, `limit_s`), and so is
 its answer: `{}`, or the name of the `error` with its `text` and `hint`. It imports Pillow and little else, to be there
-at once. It ends with its stream, and by an alarm where its owner is gone while a picture is decoded.
+at once. It ends with its stream, and by a signal when a picture takes more processor time than `limit_s`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from wanworker.media.inputs.decoding._clean_png import write_clean_png
 
 #: All of the process: the picture, its copies on the way to RGB, Python and Pillow.
 ADDRESS_SPACE_BYTES = 2 * 1024**3
-#: The owner counts the time itself and kills; the alarm is for when it cannot.
-_ALARM_AFTER_S = 2.0
 #: A PNG of RGB is at most a little larger than its pixels.
 _BYTES_PER_PIXEL = 4
 _TEXT_CHARS = 2000
@@ -41,7 +39,8 @@ def main() -> None:
 def _answer(request: dict[str, Any]) -> dict[str, str]:
     max_pixels = int(request["max_pixels"])
     _limit(resource.RLIMIT_FSIZE, _BYTES_PER_PIXEL * max_pixels + 2**20)
-    signal.setitimer(signal.ITIMER_REAL, request["limit_s"] + _ALARM_AFTER_S)
+    # Processor time, which a busy machine does not lengthen; SIGPROF ends the process, also in the middle of C.
+    signal.setitimer(signal.ITIMER_PROF, request["limit_s"])
     try:
         write_clean_png(Path(request["source"]), Path(request["target"]), max_pixels=max_pixels)
     except (InputRefused, InputUnavailable, DiskFull) as error:
@@ -52,7 +51,7 @@ def _answer(request: dict[str, Any]) -> dict[str, str]:
     except Exception as error:  # noqa: BLE001 - a door: whatever a decoder raises is the picture's doing
         return _refusal(f"the picture cannot be decoded ({type(error).__name__}).", "Save it again as a plain PNG.")
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -27,7 +28,9 @@ _SAVE_AGAIN = "Open it in any program and save it again as a plain PNG or JPEG."
 
 class PictureDecoders:
     """
-    Decode pictures in at most *most* child processes, a picture in at most *timeout_s* seconds.
+    Decode pictures in at most *most* child processes, a picture in *limit_s* seconds of processor time at most.
+
+    A busy machine refuses no good picture: the seconds by the clock, *patience_s*, are more.
 
     A child is started when there is a picture for it, serves the next ones too, and is ended by `close`, or with this
     object. It needs no thread and no child watcher of the event loop: it is heard by a socket.
@@ -38,13 +41,15 @@ class PictureDecoders:
         *,
         argv: Sequence[str] = CHILD,
         environment: Callable[[], Mapping[str, str]] = child_environment,
-        timeout_s: float = 15.0,
+        limit_s: float = 15.0,
+        patience_s: float = 60.0,
         most: int = 2,
     ) -> None:
         """*argv* is the program that decodes; the tests have others."""
         self._argv = tuple(argv)
         self._environment = environment
-        self._timeout_s = timeout_s
+        self._limit_s = limit_s
+        self._patience_s = patience_s
         self._turns = asyncio.Semaphore(most)
         self._idle: list[_Child] = []
         self._children: set[_Child] = set()
@@ -61,7 +66,7 @@ class PictureDecoders:
             "source": str(source.absolute()),
             "target": str(target.absolute()),
             "max_pixels": max_pixels,
-            "limit_s": self._timeout_s,
+            "limit_s": self._limit_s,
         }
         async with self._turns:
             child = self._child()
@@ -82,12 +87,14 @@ class PictureDecoders:
 
     async def _asked(self, child: _Child, request: Mapping[str, Any]) -> dict[str, str]:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._patience_s):
                 return await child.ask(request)
         except TimeoutError as error:
-            message = f"the picture took longer than {self._timeout_s:g} s to decode."
-            raise InputRefused(message, hint=_SAVE_AGAIN) from error
+            raise _too_slow(self._patience_s) from error
         except (OSError, ValueError) as error:
+            await self._end(child)
+            if child.died_of == signal.SIGPROF:
+                raise _too_slow(self._limit_s) from error
             raise InputRefused("the picture broke its decoder, which ended.", hint=_SAVE_AGAIN) from error
 
     def _child(self) -> _Child:
@@ -113,6 +120,10 @@ class PictureDecoders:
         child.end()
 
 
+def _too_slow(limit_s: float) -> InputRefused:
+    return InputRefused(f"the picture took longer than {limit_s:g} s to decode.", hint=_SAVE_AGAIN)
+
+
 class _Child:
     """One process that decodes, and the socket that it is asked by."""
 
@@ -120,7 +131,6 @@ class _Child:
         self._ours, theirs = socket.socketpair()
         self._ours.setblocking(False)
         with theirs:
-            descriptor = theirs.fileno()
             try:
                 self._process = subprocess.Popen(
                     argv,
@@ -136,6 +146,12 @@ class _Child:
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def died_of(self) -> int | None:
+        """The number of the signal that ended it, None for another end."""
+        code = self._process.poll()
+        return -code if code is not None and code < 0 else None
 
     async def ask(self, request: Mapping[str, Any]) -> dict[str, str]:
         """Send *request* and return the answer. Raises OSError when the child ends, ValueError for nonsense."""
