@@ -82,18 +82,26 @@ async def _run_graph(
 
 async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
     """Verify a video as far as its container tells; pictures and sounds are what their node saved."""
+    _check_is_no_link(path)
     facts = await probe(path) if path.suffix.lower() in {".mp4", ".webm", ".mkv", ".mov"} else None
     return await in_thread(_put, path, place.final(f"_{path.name}"), facts)
 
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:
     """Return the facts of a file that is whole. Raises NoOutput: an engine's own word is not success."""
+    _check_is_no_link(path)
     if not path.is_file():
         raise NoOutput("The engine reported success and wrote no file.")
     facts = await probe(path)
     if TASKS[spec.task].needs_audio and not facts.has_audio:
         raise NoOutput(f"The video of {spec.task} has no sound: it could not be joined with the audio.")
     return facts
+
+
+def _check_is_no_link(path: Path) -> None:
+    """Raise NoOutput for a link, which may lead to any file of this machine."""
+    if path.is_symlink():
+        raise NoOutput("The engine left a link in place of a file.")
 
 
 def _put(part: Path, final: Path, facts: VideoFacts | None) -> Output:

@@ -30,6 +30,8 @@ async def check(made: Path, verify: Verify, *, needs_sound: bool, told: str) -> 
 
     *told* is what it logged of that. Raises NoOutput.
     """
+    if made.is_symlink():  # it may lead to any file of this machine
+        raise NoOutput(f"generate.py ended with code 0 and left a link in place of its video.{told}")
     if not made.is_file() or not made.stat().st_size:
         raise NoOutput(f"generate.py ended with code 0 and wrote no video.{told}")
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from wanworker.errors import DiskFull, EngineError, EngineFailed, EngineUnavailable
+from wanworker.media._filetype import type_of
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.process import started
 
@@ -51,8 +52,16 @@ def program() -> str:
 
 
 def reading(path: Path) -> tuple[str, ...]:
-    """Return the arguments that open *path* as an input: as a local file, in a known container, and nothing else."""
-    return ("-protocol_whitelist", "file", "-format_whitelist", _DEMUXERS, "-i", f"file:{path}")
+    """
+    Return the arguments that open *path* as an input: as a local file, by the reader of its type, and nothing else.
+
+    ffmpeg guesses no type, for a guess may be a playlist that names other files. A type that no caller may send (an
+    engine's own output) is one of the known containers.
+    """
+    file_type = type_of(path)
+    demuxer = file_type.demuxer if file_type else None
+    only = ("-f", demuxer) if demuxer else ("-format_whitelist", _DEMUXERS)
+    return ("-protocol_whitelist", "file", *only, "-i", f"file:{path}")
 
 
 async def run(*arguments: str) -> Run:
