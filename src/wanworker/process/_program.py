@@ -73,23 +73,10 @@ _REAP_S = 5.0
 
 _BAR = re.compile(r"\d+%\|")
 
-#: Ties the program to us: when this worker dies, however it dies, the kernel sends the program the death signal.
-#: A `preexec_fn` would do the same between fork and exec of this process, which forbids the fast vfork and can
-#: deadlock in a process with threads; this runs in the child's own interpreter instead, 20 ms once a run, and then
-#: becomes the program (same process id). SIGPIPE and SIGXFSZ are given back what Python takes from them.
-_TIED_START = """
-import ctypes, os, signal, sys
-parent, death_signal, *argv = sys.argv[1:]
-ctypes.CDLL(None).prctl(1, int(death_signal))
-if os.getppid() != int(parent):
-    sys.exit("the worker has ended")
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-try:
-    os.execvp(argv[0], argv)
-except OSError as error:
-    sys.exit(f"{argv[0]}: {error.strerror}")
-"""
+#: Starts the program below a process of its own, which ends all of its descendants with it, and when this worker dies.
+#: A `preexec_fn` would have to run between fork and exec of this process, which forbids the fast vfork and can deadlock
+#: in a process with threads; this takes 20 ms once a run.
+_GUARDIAN = Path(__file__).with_name("_guardian.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +111,7 @@ async def run(
     try:
         starting = asyncio.get_running_loop().subprocess_exec(
             lambda: watch,
-            *_tied(argv, death_signal),
+            *_guarded(argv, death_signal, stop_grace_s),
             cwd=cwd,
             env={**env, MARK_VARIABLE: mark},
             stdin=asyncio.subprocess.DEVNULL,
@@ -162,10 +149,11 @@ def _check_program(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> No
         raise EngineUnavailable(f"The program {program} {what}.")
 
 
-def _tied(argv: Sequence[str], death_signal: signal.Signals) -> Sequence[str]:
+def _guarded(argv: Sequence[str], death_signal: signal.Signals, grace_s: float) -> Sequence[str]:
     if sys.platform != "linux":
         return argv
-    return [sys.executable, "-I", "-S", "-c", _TIED_START, str(os.getpid()), str(int(death_signal)), *argv]
+    ours = (sys.executable, "-I", "-S", str(_GUARDIAN), str(os.getpid()), str(int(death_signal)), str(grace_s))
+    return [*ours, *argv]
 
 
 class _Watch(asyncio.SubprocessProtocol):
