@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wanworker.engines.resident import protocol
+from wanworker.process import started
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class ChildProcess:
     @classmethod
     async def start(cls, argv: Sequence[str], environment: Mapping[str, str]) -> ChildProcess:
         """Start the child in a process group of its own. Raises OSError when the program cannot be started."""
-        process = await asyncio.create_subprocess_exec(
+        starting = asyncio.create_subprocess_exec(
             *argv,
             env=dict(environment),
             stdin=asyncio.subprocess.PIPE,
@@ -48,7 +49,7 @@ class ChildProcess:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
-        return cls(process)
+        return cls(await started(starting, _killed))
 
     @property
     def pid(self) -> int:
@@ -138,3 +139,9 @@ async def _each_line(stream: asyncio.StreamReader, take: Callable[[bytes], None]
             rest = b""
     if rest:
         take(rest)
+
+
+async def _killed(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
