@@ -17,6 +17,12 @@ from wanworker.media.new_file import disk_full
 #: Records and requests hold what callers wrote: they are their owner's alone, whatever the umask is.
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
+#: Where a file is written before it is renamed. One folder for all, so that a start sees what a killed process left.
+UNFINISHED = "unfinished"
+
+#: A claim takes seconds, on a slow disk too. What is this old and still half done was left by a process that died.
+LEFTOVER_AFTER_S = 600.0
+
 
 class FileCalls:
     """The calls that change a volume, one method each; tests put a slow or a failing volume in their place."""
@@ -154,6 +160,16 @@ class Disk:
             except FileNotFoundError:
                 return {}
 
+    def ages_s(self, folder: str) -> dict[str, float]:
+        """Return name and age in seconds of the files of *folder*, by the clock that gave a new file its time."""
+        if not (self._root / folder).is_dir():
+            return {}
+        with self._in_our_words(), self._beside(self._root / "clock") as just_written:
+            self._files.write(just_written, b"")
+            now = just_written.stat().st_mtime
+            with os.scandir(self._root / folder) as entries:
+                return {entry.name: now - mtime for entry in entries for mtime in _mtime(entry)}
+
     def make_folder(self) -> None:
         """Make the folder itself, for files that others write into it."""
         with self._in_our_words():
@@ -172,9 +188,10 @@ class Disk:
 
     @contextmanager
     def _beside(self, path: Path) -> Iterator[Path]:
-        """Give a name in the folder of *path*, which makes a rename of one file system; nothing stays under it."""
+        """Give a name in the same file system as *path*, so that it can be renamed; nothing stays under it."""
         self._make(path.parent)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+        self._make(self._root / UNFINISHED)
+        temporary = self._root / UNFINISHED / f"{path.name}.{secrets.token_hex(8)}.tmp"
         try:
             yield temporary
         finally:
@@ -226,6 +243,14 @@ class Disk:
                 f"The job records in {self._root} cannot be read or written: {error.strerror or error}.",
                 hint="The folder must be one that the worker may make and write in; check WAN_OUT_DIR and the volume.",
             ) from error
+
+
+def _mtime(entry: os.DirEntry[str]) -> Iterator[float]:
+    """Yield nothing for a file that another process removed between the listing and the look."""
+    try:
+        yield entry.stat().st_mtime
+    except FileNotFoundError:
+        return
 
 
 def _size(entry: os.DirEntry[str]) -> Iterator[tuple[str, int]]:

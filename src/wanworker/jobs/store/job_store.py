@@ -183,7 +183,8 @@ class JobStore:
         """
         Give up the jobs whose worker died, and return them; for the start of a door.
 
-        Reads the marks of running jobs, however many have finished. A mark without a record is a claim on its way.
+        Reads the marks of running jobs, however many have finished. A mark without a record is a claim on its way, or
+        was left by a process that was killed in the middle of one: old ones are removed, and so are half-written files.
         The jobs of a process elsewhere are looked at for the first time here; a verdict takes a second look.
         """
         self._observer.bury_the_dead()
@@ -197,6 +198,10 @@ class JobStore:
                 died.append(job)
             elif job.status.is_terminal or job.attempt > attempt:
                 self._records.unmark(request_id, attempt)
+        try:
+            self._records.remove_leftovers()
+        except (DiskFull, EngineUnavailable) as error:
+            _log.warning("what killed processes left could not be removed: %s", error)
         return died
 
     def delete(self, request_id: str) -> None:

@@ -93,7 +93,10 @@ class JobRecovery:
         try:
             job = self._store.find(request_id)
         except UnknownJob:
-            # A request is kept a moment before its job is recorded: it may belong to a live process.
+            # A request is kept a moment before its job is recorded: it may belong to a live process. Nobody was given
+            # the id of one that was left in between.
+            if self._kept.is_left(request_id):
+                self._kept.remove(request_id)
             return []
         return [(job, kept)] if kept is not None and job.status.is_terminal else []
 
