@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fakes.gate import Gate
 from fakes.wan.home import make_home
-from faults.doors import DOORS, Door, End, RenderRequest, RunPodDoor, processes_of, until
+from faults.doors import DOORS, PATIENCE_S, Door, End, RenderRequest, RunPodDoor, processes_of, until
 from faults.injections import Injection
 from faults.matrix import Fault
 from wanworker.errors import UnknownJob
@@ -126,6 +126,8 @@ class Scene:
         """Take the fault away, so that the next job meets a healthy world: volume, program and door's process."""
         self.volume.mend()
         self.open_the_gate()
+        if isinstance(self.door, RunPodDoor):
+            self.door.plane.knobs.result_faults.clear()
         if self.fault.program not in {"waits", "ok"}:
             for pids in self.home.glob("pids*"):
                 pids.unlink()
@@ -164,7 +166,7 @@ def _walk(scene: Scene) -> None:
     request_id = door.submit(scene.request(1))
     if fault.held:
         scene.wait_for_the_gate()
-    elif request_id is not None and (not fault.inject or not fault.inject.kill_at):
+    elif request_id is not None and not _ends_by_itself(fault):
         until(lambda: door.told(request_id), "the job to end")
     if request_id is not None:
         _DEEDS[fault.deed](scene, request_id)
@@ -177,6 +179,11 @@ def _walk(scene: Scene) -> None:
     if fault.inject and fault.inject.kill_at:
         _let_an_hour_pass(scene)
     _check_leftovers(scene)
+
+
+def _ends_by_itself(fault: Fault) -> bool:
+    """Say whether the door's process goes away before it has told the job's end."""
+    return bool(fault.inject and fault.inject.kill_at) or fault.deed == "kill the door at the result"
 
 
 def _after(scene: Scene, request_id: str | None) -> str:
@@ -273,6 +280,16 @@ def _signal_the_child(scene: Scene, request_id: str) -> None:
         scene.door.cancel(request_id)
 
 
+def _deliver_again(scene: Scene, request_id: str) -> None:
+    scene.door.repeat(request_id)
+
+
+def _kill_at_the_result(scene: Scene, request_id: str) -> None:
+    assert isinstance(scene.door, RunPodDoor)
+    scene.door.plane.wait_for_event("fault", job_id=request_id, timeout_s=PATIENCE_S)
+    os.kill(scene.door.pid, signal.SIGKILL)
+
+
 def _fill(scene: Scene, request_id: str) -> None:
     scene.volume.fill()
 
@@ -292,6 +309,8 @@ _DEEDS = {
     "cancel": _cancel,
     "signal the door": _signal_the_door,
     "signal the child": _signal_the_child,
+    "deliver again": _deliver_again,
+    "kill the door at the result": _kill_at_the_result,
     "fill the volume": _fill,
     "make the volume read-only": _set_read_only,
     "ask from a second worker": _ask_from_a_second_worker,

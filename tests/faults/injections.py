@@ -20,6 +20,7 @@ from typing import Any
 
 _TESTS = Path(__file__).resolve().parents[1]
 _DOORS = ("handler.py", "wanworker.rest")
+_CHILD = "wanworker.engines.resident.child"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,14 @@ class Injection:
     What happens to a door's process.
 
     It is killed just before the last of *kill_at*, once the others have happened in their order. Its clock is
-    *clock_ahead_s* ahead; each fsync takes *fsync_s* longer.
+    *clock_ahead_s* ahead; each fsync takes *fsync_s* longer. The resident child that it starts begins by writing
+    *garbage_bytes* of no protocol and no encoding to both of its outputs.
     """
 
     kill_at: tuple[Place, ...] = ()
     clock_ahead_s: float = 0.0
     fsync_s: float = 0.0
+    garbage_bytes: int = 0
 
     def install(self, folder: Path) -> str:
         """Write the sitecustomize into *folder* and return the folder, which belongs on PYTHONPATH."""
@@ -62,9 +65,13 @@ class Injection:
 def begin(folder: str) -> None:
     """Do in this process what the plan of *folder* says, if it is a door's process and there is a plan."""
     plan = Path(folder) / "plan.json"
-    if not any(word.endswith(_DOORS) for word in sys.orig_argv[1:3]) or not plan.exists():
+    if not plan.exists():
         return
     wanted = json.loads(plan.read_text())
+    if _CHILD in sys.orig_argv:
+        _write_garbage(wanted["garbage_bytes"])
+    if not any(word.endswith(_DOORS) for word in sys.orig_argv[1:3]):
+        return
     if wanted["kill_at"]:
         sys.addaudithook(_Killer([Place(**each) for each in wanted["kill_at"]]))
     if wanted["clock_ahead_s"]:
@@ -107,3 +114,11 @@ def _slow_down(seconds: float) -> None:
         real(descriptor)
 
     os.fsync = slow
+
+
+def _write_garbage(size_bytes: int) -> None:
+    whole = bytes(range(256)) * (size_bytes // 256)
+    for descriptor in (1, 2):
+        left = whole
+        while left:
+            left = left[os.write(descriptor, left) :]

@@ -26,7 +26,8 @@ TIMEOUT: End = ("TIMEOUT", "ENGINE_TIMEOUT")
 Engine = Literal["wan_cli", "mini"]
 Deed = Literal[
     "nothing", "cancel", "signal the door", "signal the child", "fill the volume", "make the volume read-only",
-    "take the volume away", "ask from a second worker"
+    "ask from a second worker",
+    "deliver again", "kill the door at the result"
 ]  # fmt: skip
 
 
@@ -102,12 +103,18 @@ FAULTS: tuple[Fault, ...] = (
           signals=(signal.SIGKILL,), is_quick=True),
     Fault("Resident child: SIGSTOP, then cancelled", "in a step", CANCELLED, engine="mini", deed="signal the child",
           signals=(signal.SIGSTOP,), opens=False),
+    Fault("Resident child: writes a megabyte of garbage to both outputs", "at its start", COMPLETED, engine="mini",
+          held=False, inject=Injection(garbage_bytes=1024**2)),
     Fault("Result refused with 500 twice", "at the result", COMPLETED, held=False, program="ok",
           plane={"result_faults": [500, 500]}, doors=("RunPod",)),
     Fault("Result refused with 429", "at the result", COMPLETED, held=False, program="ok",
           plane={"result_faults": [429]}, doors=("RunPod",)),
     Fault("Result's connection cut", "at the result", COMPLETED, held=False, program="ok",
           plane={"result_faults": ["reset"]}, doors=("RunPod",)),
+    Fault("Job delivered again", "after its end", COMPLETED, held=False, program="ok", deed="deliver again",
+          doors=("RunPod",)),
+    Fault("SIGKILL of the worker", "while its result is refused", COMPLETED, held=False, program="ok",
+          deed="kill the door at the result", plane={"result_faults": [500] * 40}, ends_door=True, doors=("RunPod",)),
     Fault("Progress refused and cut", "in a step", COMPLETED, held=False, program="ok",
           plane={"progress_faults": [500, "reset", 404, 500]}, doors=("RunPod",)),
     Fault("Progress takes 0.5 s a post", "in a step", COMPLETED, held=False, program="ok",
