@@ -2,7 +2,7 @@
 
 import pytest
 
-from wanworker.weight_names import below, having, meant, same_path
+from wanworker.weight_names import below, having, meant, path_in_one_spelling, same_path
 
 FILES = ["a/same.safetensors", "b/same.safetensors", "wan/b/one.safetensors", "Top.safetensors", "x/Top.safetensors"]
 
@@ -57,3 +57,13 @@ def test_a_part_is_looked_for_in_the_whole_path():
 @pytest.mark.parametrize("name", ["/work/models/loras/b/a.pt", "loras\\b\\a.pt", "b/a.pt"])
 def test_what_leads_to_the_models_folder_says_nothing(name):
     assert below("loras", name) == "b/a.pt"
+
+
+@pytest.mark.parametrize("name", ["Wan\\Sub.safetensors", "./wan//SUB.safetensors", "wan/sub", " wan/sub.pt "])
+def test_every_spelling_of_a_path_is_one(name):
+    assert path_in_one_spelling(name) == "wan/sub"
+
+
+@pytest.mark.parametrize("name", ["wan/sub2.2", ".safetensors.d/sub2.2", "Wan/sub2.2.safetensors"])
+def test_what_is_no_ending_of_a_weight_file_belongs_to_the_name(name):
+    assert path_in_one_spelling(name).endswith("/sub2.2")

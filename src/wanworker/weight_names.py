@@ -24,6 +24,13 @@ def same_path(name: str, files: Iterable[str]) -> list[str]:
     return exact or [file for file in known if wanted and _fits(_lower(wanted), file.lower())]
 
 
+def path_in_one_spelling(name: str) -> str:
+    """Return a path as all that `same_path` takes for it have it: small letters, slashes, and without the ending."""
+    whole = "/".join(_parts(name)).lower()
+    stem, dot, ending = whole.rpartition(".")
+    return stem if dot + ending in MODEL_SUFFIXES else whole
+
+
 def meant(name: str, files: Iterable[str]) -> list[str]:
     """
     Return the *files* that *name* can mean: one where it is clear, several where it is not, none where none fits.

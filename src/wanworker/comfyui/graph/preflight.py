@@ -9,7 +9,7 @@ input of a graph that is not an object. Like the server, inputs are checked only
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -24,7 +24,7 @@ from wanworker.comfyui.graph.object_info import (
     types_fit,
 )
 from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_choice, shown
-from wanworker.weight_names import same_path
+from wanworker.weight_names import path_in_one_spelling, same_path
 
 #: Savers of the core that most graphs want, named when a graph has none.
 _SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")
@@ -57,12 +57,12 @@ def check(graph: Graph, info: ObjectInfo) -> Preflight:
     names = dict.fromkeys(body["class_type"] for body in graph.values())
     read = {name: read_class(name, info[name]) for name in names}
     classes = {node: read[body["class_type"]] for node, body in graph.items()}
-    located, moved = _with_the_servers_names(graph, {node: classes[node] for node in graph if node in used})
-    filled, remarks = _fill_in(located, {node: classes[node] for node in graph if node in used})
-    problems = [problem for node in graph if node in used for problem in _check_node(node, filled, classes)]
-    problems += _cycle({node: filled[node] for node in graph if node in used})
+    complete, moved = _with_the_servers_names(graph, {node: classes[node] for node in graph if node in used})
+    remarks = _fill_in(complete, {node: classes[node] for node in graph if node in used})
+    problems = [problem for node in graph if node in used for problem in _check_node(node, complete, classes)]
+    problems += _cycle({node: complete[node] for node in graph if node in used})
     unused = [f"node {node} ({graph[node]['class_type']}) is used by no output node" for node in orphans(graph, info)]
-    return Preflight(filled, tuple(problems), (*moved, *remarks, *unused))
+    return Preflight(complete, tuple(problems), (*moved, *remarks, *unused))
 
 
 def _unknown_classes(graph: Graph, info: ObjectInfo) -> Iterator[Problem]:
@@ -82,26 +82,37 @@ def _no_output(info: ObjectInfo) -> Problem:
 def _with_the_servers_names(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
     """Write weight files as the server does: a graph saved on Windows has backslashes between their folders."""
     changed, remarks = copy.deepcopy(graph), []
+    folders: dict[tuple[str, str], Mapping[str, Sequence[str]]] = {}
     for node, its_class in classes.items():
         for name, value in inputs_of(graph[node]).items():
             item = its_class.inputs.get(name)
-            choices = [choice for choice in (item and item.choices) or () if is_model_name(choice)]
-            if not isinstance(value, str) or not choices or (item and value in (item.choices or ())):
+            if item is None or not isinstance(value, str) or item.allows(value):
                 continue
-            found = same_path(value, choices)
+            if (its_class.name, name) not in folders:
+                folders[its_class.name, name] = _files_by_path(item)
+            found = same_path(value, folders[its_class.name, name].get(path_in_one_spelling(value), ()))
             if len(found) == 1:
                 changed[node]["inputs"][name] = found[0]
                 remarks.append(f"node {node} ({its_class.name}): {name} {shown(value)} is {found[0]!r} on the server")
     return changed, tuple(remarks)
 
 
-def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
-    filled, remarks = copy.deepcopy(graph), []
+def _files_by_path(item: NodeInput) -> Mapping[str, Sequence[str]]:
+    """Sort the weight files once: a list may be long, and a graph may ask it for many names."""
+    files: dict[str, list[str]] = {}
+    for choice in filter(is_model_name, item.choices or ()):
+        files.setdefault(path_in_one_spelling(choice), []).append(choice)
+    return files
+
+
+def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[str, ...]:
+    """Add to *graph* itself the inputs that were left out and have a default; return a remark for each."""
+    remarks = []
     for node, its_class in classes.items():
-        for item in _left_out(its_class, inputs_of(graph[node])):
-            filled[node].setdefault("inputs", {})[item.name] = item.default
+        for item in tuple(_left_out(its_class, inputs_of(graph[node]))):
+            graph[node].setdefault("inputs", {})[item.name] = item.default
             remarks.append(f"node {node} ({its_class.name}): {item.name} was missing; set to {item.default!r}")
-    return filled, tuple(remarks)
+    return tuple(remarks)
 
 
 def _left_out(its_class: NodeClass, given: Mapping[str, Any]) -> Iterator[NodeInput]:
@@ -138,19 +149,19 @@ def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mappin
     link = as_link(value)
     if link is None:
         text = f'{shown(value)} is no link; a link is ["node id", output number], a list value {{"__value__": [...]}}'
-        return Problem(text, value=value)
+        return Problem(text)
     source, slot = link
     if source not in graph:
-        return Problem(f"linked to node {source!r}, which is not in the graph", value=value)
+        return Problem(f"linked to node {source!r}, which is not in the graph")
     outputs = classes[source].outputs
     if not 0 <= slot < len(outputs):
         text = f"linked to output {slot} of node {source} ({classes[source].name}), which has {len(outputs)}"
-        return Problem(text, value=value)
+        return Problem(text)
     if not types_fit(outputs[slot], item.type):
         text = (
             f"takes {item.type}; linked to output {slot} of node {source} ({classes[source].name}), a {outputs[slot]}"
         )
-        return Problem(text, value=value)
+        return Problem(text)
     return None
 
 
@@ -172,12 +183,12 @@ def _check_number(item: NodeInput, value: Any) -> Problem | None:
     try:
         number = _NUMBERS[item.type](value)
     except (TypeError, ValueError, OverflowError):
-        return Problem(f"takes {kind}; got {shown(value)}", value=value)
+        return Problem(f"takes {kind}; got {shown(value)}")
     low, high = item.options.get("min"), item.options.get("max")
     if isinstance(low, int | float) and number < low:
-        return Problem(f"must be at least {low}; got {number}", value=value)
+        return Problem(f"must be at least {low}; got {number}")
     if isinstance(high, int | float) and number > high:
-        return Problem(f"must be at most {high}; got {number}", value=value)
+        return Problem(f"must be at most {high}; got {number}")
     return None
 
 
@@ -190,7 +201,7 @@ def _placed(problem: Problem, node: str, class_type: str, name: str) -> Problem:
 
 
 def _cycle(graph: Graph) -> list[Problem]:
-    sorter: TopologicalSorter[str] = TopologicalSorter({node: set() for node in graph})
+    sorter: TopologicalSorter[str] = TopologicalSorter()
     for link in links(graph):
         if link.source in graph:
             sorter.add(link.node, link.source)
