@@ -185,3 +185,10 @@ def test_a_bad_request_id_is_refused(bad: str) -> None:
         check_request_id(bad)
 
     assert caught.value.field == "request_id"
+
+
+def test_the_spec_hash_is_that_of_earlier_versions() -> None:
+    """Records live on the volume: a request sent again after an update must still be the same request."""
+    known = spec_hash({"prompt": "a caf\u00e9", "size": {"width": 1280, "height": 720}, "loras": []})
+
+    assert known == "73e48697c06bec97fc630814089441adb017e331e20d0129a78a66d7e7a22f71"

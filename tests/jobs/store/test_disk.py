@@ -137,6 +137,7 @@ def test_what_is_not_there_is_none_or_empty(tmp_path: Path) -> None:
 
     assert disk.read("x") is None
     assert disk.sizes("running") == {}
+    assert (disk.size("x"), disk.names("running"), disk.remove("x")) == (0, frozenset(), False)
     assert not (tmp_path / "none").exists()
 
 

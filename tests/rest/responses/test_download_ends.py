@@ -88,7 +88,7 @@ async def ends_of(response: WatchedFile, client: Client, ends: list[int], **aske
 def watched(path: Path, client: Client) -> tuple[WatchedFile, list[int]]:
     """Return the response, and a list that gets the number of messages sent when it calls itself complete."""
     ends: list[int] = []
-    return WatchedFile(path, filename="video.mp4", on_complete=lambda: ends.append(len(client.sent))), ends
+    return WatchedFile(path, filename="video", on_complete=lambda: ends.append(len(client.sent))), ends
 
 
 @pytest.mark.parametrize("size_bytes", [1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
@@ -104,7 +104,7 @@ async def test_the_answer_is_a_video_to_be_saved_and_not_to_be_kept_by_a_proxy(t
     response, _ = watched(video(tmp_path), Client())
 
     assert response.headers["content-type"] == "video/mp4"
-    assert response.headers["content-disposition"] == 'attachment; filename="video.mp4"'
+    assert response.headers["content-disposition"] == 'attachment; filename="video"'
     assert response.headers["cache-control"] == "no-store"
 
 
@@ -167,8 +167,8 @@ class Shelf:
         self.path = path
         self.said: list[str] = []
 
-    async def video(self, _request_id: str) -> Path:
-        return self.path
+    async def video(self, request_id: str) -> Path:
+        return self.path.with_name(f"{request_id}.mp4")
 
     def take(self, request_id: str) -> None:
         self.said.append(f"take {request_id}")
@@ -182,8 +182,8 @@ def shelf(tmp_path: Path) -> Shelf:
     return Shelf(video(tmp_path))
 
 
-def over(shelf: Shelf, grace_s: float = 1e6) -> Downloads:
-    return Downloads(shelf, once=True, grace_s=grace_s)  # type: ignore[arg-type]
+def over(shelf: Shelf, grace_s: float = 1e6, *, once: bool = True) -> Downloads:
+    return Downloads(shelf, once=once, grace_s=grace_s)  # type: ignore[arg-type]
 
 
 async def fetch(downloads: Downloads, connection: Connection | None = None) -> WatchedFile:
@@ -230,6 +230,13 @@ async def test_without_a_connection_to_ask_the_file_is_removed_at_once(shelf: Sh
     await settled()
 
     assert (shelf.path.exists(), shelf.said) == (False, ["take job-1"])
+
+
+async def test_a_video_that_may_be_fetched_often_stays(shelf: Shelf) -> None:
+    await fetch(over(shelf, once=False))
+    await settled()
+
+    assert (shelf.path.exists(), shelf.said) == (True, [])
 
 
 async def test_a_connection_that_stays_open_past_the_grace_counts_as_content(shelf: Shelf) -> None:
