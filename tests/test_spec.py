@@ -112,10 +112,11 @@ def test_a_derived_size_keeps_its_sides_in_range_and_its_shape(aspect: float, ta
     [
         (1.0, 64 * 64, Size(64, 64)),
         (2041 / 999, 2041 * 999, Size(2048, 992)),
-        # Too large: 2048*1360 is nearer to 3:2 than 2048*1376, and 2048*448 nearer to 4.55 than 1968*432.
+        # Too large: the shape decides, so that 2048*1360 wins over 2048*1376, and 2048*208 over 1888*192.
         (1.5, 2048 * 2048, Size(2048, 1360)),
         (1 / 1.5, 2048 * 2048, Size(1360, 2048)),
-        (4.57, 2048 * 2048, Size(2048, 448)),
+        (9.85, 2048 * 2048, Size(2048, 208)),
+        (1 / 9.85, 2048 * 2048, Size(208, 2048)),
         (1.0, 32 * 32, Size(2048, 2048)),
     ],
 )

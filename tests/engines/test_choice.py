@@ -65,9 +65,9 @@ def test_without_the_miniature_a_missing_model_is_the_documented_sentence():
 def test_a_missing_model_tells_of_each_engine_all_that_is_missing_and_where_it_looked():
     some = Readiness(missing=("no T5", "no VAE"), searched=("/a", "/b"), lacking=("no NVIDIA GPU",))
     with pytest.raises(ModelNotFound) as caught:
-        chosen(diffusers=some, wan_cli=NO_GPU, searched="/workspace/models/")
+        chosen(diffusers=some, wan_cli=NO_GPU, searched="/volumes/X/")
 
-    assert str(caught.value) == "Model 'Wan2.2-T2V-A14B' not found in /workspace/models/"
+    assert str(caught.value) == "Model 'Wan2.2-T2V-A14B' not found in /volumes/X/"
     assert caught.value.hint == "diffusers: no T5; no VAE; no NVIDIA GPU (searched /a, /b) | wan_cli: no NVIDIA GPU"
 
 
@@ -296,3 +296,10 @@ def test_a_size_within_ten_percent_of_a_listed_one_is_snapped_to_it(asked):
 
     assert choice.spec.size == Size(1280, 720)
     assert choice.warnings == (f"size {asked} is not possible with wan_cli; rendered at 1280*720.",)
+
+
+def test_a_size_within_ten_percent_wins_over_one_of_a_nearer_shape():
+    listed = {"t2v-A14B": (Size(1024, 704), Size(1280, 720))}
+    choice = chosen(spec(size=Size(1168, 800)), rows=(row("wan_cli", sizes=listed),), wan_cli=READY)
+
+    assert choice.spec.size == Size(1280, 720)

@@ -128,6 +128,10 @@ def test_a_wrong_choice_is_no_missing_model() -> None:
     assert "euler" == problem.nearest()[0]
 
 
+def test_only_file_names_may_come_in_other_letters() -> None:
+    assert "'EULER' is none of the" in only_problem(broken("86", sampler_name="EULER"))
+
+
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
