@@ -89,6 +89,11 @@ def test_start_beat_and_end_are_stamped() -> None:
     assert amended == dataclasses.replace(ended, delivery={"how": "bucket"})
 
 
+def test_a_waiting_job_names_a_heartbeat_a_day_ahead() -> None:
+    """Workers of before there were marks judge by it alone, and a queue may be long."""
+    assert job(JobStatus.QUEUED).changed(200.0).heartbeat_at == 200.0 + 24 * 3600
+
+
 def test_an_interrupted_job_says_so_with_its_code() -> None:
     interrupted = job().interrupted(300.0)
 
@@ -138,6 +143,17 @@ def test_a_record_of_wrong_types_is_refused_with_the_key(key: str, value: object
     record = {**json.loads(full_job().to_json()), key: value}
 
     with pytest.raises(ValueError, match=key):
+        Job.from_json(json.dumps(record).encode())
+
+
+def test_every_wrong_place_of_a_record_is_named() -> None:
+    record = {
+        **json.loads(full_job().to_json()),
+        "attempt": "1",
+        "outputs": [{**dataclasses.asdict(full_job().outputs[0]), "mime": 3}],
+    }
+
+    with pytest.raises(ValueError, match=r"^No record of a job: attempt, outputs\.0\.mime\.$"):
         Job.from_json(json.dumps(record).encode())
 
 

@@ -346,7 +346,8 @@ def test_a_deleted_job_is_gone_from_everywhere(tmp_path: Path) -> None:
             store.find(any_id)
     assert (store.recent().jobs, store.recent().total) == ((kept,), 1)
     assert [path.name for path in (tmp_path / "running").iterdir()] == ["kept.1"]
-    with pytest.raises(Interrupted, match="the job was deleted"):
+    why = r"^Attempt 1 of job job-1 has no record any more: the job was deleted\.$"
+    with pytest.raises(Interrupted, match=why):
         store.update(job, status=JobStatus.COMPLETED)
 
 

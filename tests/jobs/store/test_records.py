@@ -224,3 +224,12 @@ def test_an_end_that_still_waits_is_named_in_the_log(tmp_path: Path, caplog: pyt
     assert caplog.messages[0].startswith(
         "the end of job job-1 (COMPLETED) still waits to be recorded: No space left for the job records in "
     )
+
+
+def test_a_mark_that_cannot_be_removed_is_named_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    volume = Refusals()
+    volume.refuse(errno.EROFS, "unlink")
+
+    records(tmp_path, files=Volume(volume)).unmark("job-1", 1)
+
+    assert caplog.messages[0].startswith("the mark of job job-1 could not be removed: Cannot write the job records in ")
