@@ -301,3 +301,31 @@ def test_entries_of_a_day_without_a_file_are_passed_over(tmp_path: Path) -> None
     index.pass_over(Entry(f"job-{number}", MIDNIGHT, "") for number in range(64))
 
     assert (index.listing()[0], ids(index)) == (0, [])
+
+
+def test_a_deleted_job_whose_line_is_the_last_of_the_day_stays_forgotten(tmp_path: Path) -> None:
+    """The copy leaves the last line to the day's file."""
+    index = Index(Disk(tmp_path))
+    for each in filled(tmp_path, 100)[36:]:
+        index.forget(each, now=MIDNIGHT)
+
+    assert day_file(tmp_path).with_suffix(".kept").exists()
+    assert ids(index) == [f"job-{number}" for number in range(35, -1, -1)]
+
+
+def test_a_process_that_starts_later_makes_the_next_copy_at_a_share_of_what_the_first_one_holds(tmp_path: Path) -> None:
+    jobs = [job(f"{number:064}", MIDNIGHT + number) for number in range(2100)]
+    first, later = Index(Disk(tmp_path)), Index(Disk(tmp_path))
+    for each in jobs:
+        first.add(each)
+    for each in jobs[:65]:
+        first.forget(each, now=MIDNIGHT)
+    copy = day_file(tmp_path).with_suffix(".kept")
+    made = copy.stat().st_ino
+    count = 0
+    while copy.stat().st_ino == made:
+        later.forget(jobs[65 + count], now=MIDNIGHT)
+        count += 1
+
+    # Lines of the longest ids count for nearly two.
+    assert 65 < count < 2 * 65

@@ -351,3 +351,14 @@ def test_a_process_with_more_jobs_than_are_remembered_is_judged_all_the_same(tmp
 
     assert not any(died)
     assert observer.has_died(jobs[0], since=clock())
+
+
+def test_a_mark_that_cannot_be_removed_fails_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    volume = Refusals()
+    store = on_another_host(tmp_path, files=Volume(volume))
+    store.update(store.claim(request()).job, status=JobStatus.COMPLETED)
+    volume.refuse(errno.EROFS, "unlink")
+
+    store.close()
+
+    assert caplog.messages[0].startswith("the mark of a process could not be removed: Cannot write the job records in ")
