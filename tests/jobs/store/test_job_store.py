@@ -433,3 +433,38 @@ def test_records_of_the_benchmark_are_those_of_the_store(tmp_path: Path) -> None
     assert [job.request_id for job in jobs] == [f"job-{number}" for number in reversed(range(12))]
     assert page.total == 12
     assert store.find("job-11") == jobs[0]
+
+
+def test_a_record_that_arrives_during_a_listing_is_in_the_next_one(tmp_path: Path) -> None:
+    clock = Clock()
+    store, other = worker(tmp_path, clock), worker(tmp_path, clock)
+    for number in range(20):
+        store.claim(request(f"gone-{number}"))
+        other.delete(f"gone-{number}")
+    [late] = fill(store, clock, 1)
+    [record] = tmp_path.glob(f"*/{late}.json")
+    hidden = record.rename(tmp_path / "hidden")
+    looks = 0
+
+    def elapsed() -> float:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            hidden.rename(record)
+        return 0.0
+
+    fresh = worker(tmp_path, clock, elapsed=elapsed)
+
+    assert fresh.recent().jobs == ()
+    assert [job.request_id for job in fresh.recent().jobs] == [late]
+
+
+def test_a_job_that_is_deleted_while_a_door_starts_is_passed_over(tmp_path: Path) -> None:
+    worker(tmp_path).claim(request())
+    [record] = tmp_path.glob("*/job-1.json")
+
+    def elapsed() -> float:
+        record.unlink(missing_ok=True)
+        return 0.0
+
+    assert worker(tmp_path, elapsed=elapsed).recover() == []
