@@ -195,11 +195,14 @@ def test_a_good_request_id_passes(good: str) -> None:
     assert check_request_id(good) == good
 
 
-@pytest.mark.parametrize("bad", ["", "x" * 65, "../x", "a/b", "a.b", "a b", "a\n", "\u00e9", "\u0661", "a\0", 7, None])
+@pytest.mark.parametrize(
+    "bad", ["", "x" * 65, "x" * 100, "../x", "a/b", "a.b", "a b", "a\n", "\u00e9", "\u0661", "a\0", 7, None]
+)
 def test_a_bad_request_id_is_refused(bad: str) -> None:
-    with pytest.raises(InvalidRequest, match="1 to 64 of A-Z a-z 0-9 _ and -") as caught:
+    with pytest.raises(InvalidRequest) as caught:
         check_request_id(bad)
 
+    assert str(caught.value) == f"request_id must be 1 to 64 of A-Z a-z 0-9 _ and -; got {str(bad)[:80]!r}."
     assert caught.value.field == "request_id"
 
 

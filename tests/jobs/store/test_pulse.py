@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import itertools
+import json
 import threading
 import time
 from dataclasses import replace
@@ -362,3 +363,14 @@ def test_a_mark_that_cannot_be_removed_fails_no_end(tmp_path: Path, caplog: pyte
     store.close()
 
     assert caplog.messages[0].startswith("the mark of a process could not be removed: Cannot write the job records in ")
+
+
+def test_a_process_beats_once_for_all_its_jobs_and_its_mark_holds_no_token(tmp_path: Path) -> None:
+    beats = Beats()
+    store = on_another_host(tmp_path, in_background=beats)
+    for number in range(3):
+        store.claim(request(f"job-{number}"))
+    [mark] = (tmp_path / "owners").iterdir()
+
+    assert beats.started == 1
+    assert json.loads(mark.read_bytes())["token"] == ""

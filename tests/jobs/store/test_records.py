@@ -54,7 +54,7 @@ def test_a_damaged_record_counts_as_none_and_is_logged(
     place(tmp_path, "job-1", "json").write_bytes(data)
 
     assert records(tmp_path).read("job-1") is None
-    assert "the record of job job-1 is passed over" in caplog.text
+    assert caplog.messages[0].startswith("the record of job job-1 is passed over: No record of a job: ")
     assert records(tmp_path).swap(None, job())
 
 
@@ -149,7 +149,9 @@ def test_a_dead_job_is_called_dead_though_the_disk_is_full(tmp_path: Path, caplo
 
     assert interrupted is not None
     assert interrupted.was_interrupted
-    assert "could not be recorded" in caplog.text
+    assert caplog.messages[0].startswith(
+        "job job-1 was interrupted, and that could not be recorded: No space left for the job records in "
+    )
 
 
 def test_an_owner_that_finishes_while_it_is_given_up_wins(tmp_path: Path) -> None:
