@@ -57,3 +57,13 @@ def test_a_part_is_looked_for_in_the_whole_path():
 @pytest.mark.parametrize("name", ["/work/models/loras/b/a.pt", "loras\\b\\a.pt", "b/a.pt"])
 def test_what_leads_to_the_models_folder_says_nothing(name):
     assert below("loras", name) == "b/a.pt"
+
+
+@pytest.mark.parametrize("name", ["Wan\\Sub.safetensors", "./wan//SUB.safetensors", "wan/sub", " wan/sub.safetensors "])
+def test_every_spelling_of_a_path_finds_its_file(name):
+    assert WeightPaths(["wan/sub.safetensors"]).same(name) == ["wan/sub.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["wan/sub2", "wan/sub2.2.pt"])
+def test_what_is_no_ending_of_a_weight_file_belongs_to_the_name(name):
+    assert WeightPaths(["wan/sub2.2.safetensors"]).same(name) == []

@@ -1,6 +1,7 @@
 """Which engine takes a spec: `auto`, a named engine, sizes, features and the miniature's last place."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -29,11 +30,11 @@ SPEC = RenderSpec(
 )
 
 
-def chosen(spec=SPEC, *, asked="auto", mini_allowed=True, rows=ROWS, **states):
+def chosen(spec=SPEC, *, asked="auto", mini_allowed=True, rows=ROWS, searched="/workspace/models", **states):
     def readiness(name, task):
         return states.get(name, NO_WEIGHTS)
 
-    return choose(spec, rows, readiness, asked=asked, searched="/workspace/models", mini_allowed=mini_allowed)
+    return choose(spec, rows, readiness, asked=asked, searched=searched, mini_allowed=mini_allowed)
 
 
 def spec(**changes):
@@ -55,8 +56,30 @@ def test_without_the_miniature_a_missing_model_is_the_documented_sentence():
         chosen(mini=READY, mini_allowed=False)
 
     assert str(caught.value) == "Model 'Wan2.2-T2V-A14B' not found in /workspace/models/"
-    assert "wan_cli: no folder Wan2.2-T2V-A14B (searched /models)" in caught.value.hint
-    assert "mini" not in caught.value.hint
+    assert caught.value.hint == (
+        "diffusers: no folder Wan2.2-T2V-A14B (searched /models) | "
+        "wan_cli: no folder Wan2.2-T2V-A14B (searched /models)"
+    )
+
+
+def test_a_missing_model_tells_of_each_engine_all_that_is_missing_and_where_it_looked():
+    some = Readiness(missing=("no T5", "no VAE"), searched=("/a", "/b"), lacking=("no NVIDIA GPU",))
+    with pytest.raises(ModelNotFound) as caught:
+        chosen(diffusers=some, wan_cli=NO_GPU, searched="/volumes/X/")
+
+    assert str(caught.value) == "Model 'Wan2.2-T2V-A14B' not found in /volumes/X/"
+    assert caught.value.hint == "diffusers: no T5; no VAE; no NVIDIA GPU (searched /a, /b) | wan_cli: no NVIDIA GPU"
+
+
+@pytest.mark.parametrize("asked", ["auto", "wan_cli"])
+def test_an_engine_is_asked_about_the_task_of_the_request(asked):
+    choice = choose(
+        spec(task="ti2v-5B", size=Size(1280, 704)), (row("wan_cli"),),
+        lambda _name, task: READY if task == "ti2v-5B" else NO_WEIGHTS,
+        asked=asked, searched="/models", mini_allowed=False,
+    )  # fmt: skip
+
+    assert choice.engine == "wan_cli"
 
 
 def test_a_feature_that_only_a_later_engine_has_moves_the_job_there():
@@ -87,6 +110,14 @@ def test_a_size_that_one_engine_cannot_do_goes_to_one_that_can():
     assert chosen(square, rows=(WAN_CLI, DIFFUSERS), diffusers=READY, wan_cli=READY).engine == "diffusers"
 
 
+def test_a_size_that_a_later_engine_renders_as_asked_goes_there():
+    rows = (row("diffusers", sizes=LISTED), row("comfyui", any_size=True))
+
+    choice = chosen(spec(size=Size(1280, 704)), rows=rows, diffusers=READY, comfyui=READY)
+
+    assert (choice.engine, choice.spec.size, choice.warnings) == ("comfyui", Size(1280, 704), ())
+
+
 def test_a_size_within_ten_percent_is_snapped_and_reported():
     choice = chosen(spec(task="ti2v-5B", size=Size(1280, 720)), diffusers=READY)
 
@@ -95,8 +126,20 @@ def test_a_size_within_ten_percent_is_snapped_and_reported():
 
 
 def test_an_impossible_size_names_the_possible_ones():
-    with pytest.raises(InvalidRequest, match=r"1280\*720, 720\*1280, 832\*480, 480\*832"):
+    with pytest.raises(InvalidRequest) as caught:
         chosen(spec(size=Size(512, 512)), wan_cli=READY)
+
+    assert str(caught.value) == (
+        "size 512*512 is not possible for t2v-A14B with wan_cli; possible: 1280*720, 720*1280, 832*480, 480*832."
+    )
+    assert caught.value.field == "size"
+
+
+def test_an_impossible_size_of_an_engine_without_a_list_names_the_multiple():
+    with pytest.raises(InvalidRequest) as caught:
+        chosen(spec(task="ti2v-5B", size=Size(80, 80)), diffusers=READY)
+
+    assert str(caught.value) == "size 80*80 is not possible for ti2v-5B: both sides must be near a multiple of 32."
 
 
 def test_an_impossible_size_never_falls_to_the_miniature():
@@ -122,6 +165,7 @@ def test_an_engine_that_keeps_the_pictures_shape_gets_an_area_at_which_that_stay
 
     assert fitted[0].size == Size(832, 480)
     assert [each.size_given for each in fitted] == [False, True]
+    assert fitted[1].size == Size(832, 480)
 
 
 def test_a_named_engine_is_tried_on_a_machine_that_lacks_something():
@@ -137,9 +181,12 @@ def test_a_named_engine_without_weights_falls_over_to_no_other():
 
 
 def test_a_named_engine_that_does_not_know_the_task_says_what_it_renders():
-    rows = (row("diffusers", tasks=frozenset({"ti2v-5B"})),)
-    with pytest.raises(InvalidRequest, match=r"does not render t2v-A14B; it renders ti2v-5B"):
+    rows = (row("diffusers", tasks=frozenset({"ti2v-5B", "i2v-A14B"})),)
+    with pytest.raises(InvalidRequest) as caught:
         chosen(asked="diffusers", rows=rows, diffusers=READY)
+
+    assert str(caught.value) == "Engine 'diffusers' does not render t2v-A14B; it renders i2v-A14B, ti2v-5B."
+    assert caught.value.field == "engine"
 
 
 def test_use_lora_without_steps_and_guidance_means_four_and_one():
@@ -161,8 +208,54 @@ def test_a_raw_driving_video_goes_to_an_engine_that_prepares_it(tmp_path):
     rows = (row("comfyui"), row("wan_cli", prepares_motion=True))
 
     assert chosen(animate, rows=rows, comfyui=READY, wan_cli=READY).engine == "wan_cli"
-    with pytest.raises(InvalidRequest, match="comfyui renders animate-14B from a prepared folder only"):
+    with pytest.raises(InvalidRequest, match=r"^comfyui renders animate-14B from a prepared folder only") as caught:
         chosen(animate, rows=rows, asked="comfyui", comfyui=READY)
+
+    assert caught.value.field == "driving_video_url"
+    assert caught.value.hint.startswith("Send prepared_path, a folder made by Wan's preprocess_data.py")
+    assert caught.value.hint.endswith("or use the wan_cli engine.")
+
+
+def test_the_size_is_snapped_though_use_lora_sets_the_steps():
+    choice = chosen(spec(task="ti2v-5B", size=Size(1280, 720), use_lora=True), diffusers=READY)
+
+    assert (choice.spec.size, choice.spec.steps) == (Size(1280, 704), 4)
+
+
+FEATURES = [
+    ("negative_prompt", {"negative_prompt": "blurry"}, {"negative_prompt": None}),
+    ("use_lora", {"use_lora": True}, {"use_lora": False}),
+    ("use_lora", {"loras": (Lora("x.safetensors", None),)}, {"loras": ()}),
+    ("fps", {"fps": 24.0, "fps_given": True}, {"fps": 16.0, "fps_given": False}),
+    ("last_image", {"last_image": Path("z.png")}, {"last_image": None}),
+    ("guidance_scale_2", {"guidance_low": 3.0}, {"guidance_low": None}),
+]
+
+
+@pytest.mark.parametrize(("feature", "wanted", "left"), FEATURES)
+def test_what_an_engine_cannot_use_is_taken_out_with_a_warning(feature, wanted, left):
+    choice = chosen(spec(**wanted), wan_cli=READY)
+
+    assert choice.spec == spec(**{**wanted, **left})
+    assert choice.warnings == (f"{feature} was ignored: the wan_cli engine that rendered this cannot use it.",)
+
+
+@pytest.mark.parametrize(("feature", "wanted", "_left"), FEATURES)
+def test_what_an_engine_can_use_stays(feature, wanted, _left):
+    able = row(
+        "comfyui", negative_prompt=True, lora=True, lora_sets_steps=True, fps=True, guidance_per_expert=True,
+        last_image=frozenset({"t2v-A14B"}),
+    )  # fmt: skip
+    choice = chosen(spec(**wanted), rows=(WAN_CLI, able), wan_cli=READY, comfyui=READY)
+
+    assert (choice.engine, choice.spec, choice.warnings) == ("comfyui", spec(**wanted), ())
+
+
+def test_the_tasks_own_fps_is_no_feature_to_any_engine():
+    choice = chosen(spec(fps=16.0, fps_given=True), wan_cli=READY)
+
+    assert choice.spec.fps_given
+    assert choice.warnings == ()
 
 
 def test_use_lora_leaves_given_steps_and_guidance_alone():
@@ -176,3 +269,37 @@ def test_an_engine_without_lora_does_not_render_four_blurred_steps():
     choice = chosen(spec(use_lora=True, loras=(Lora("x.safetensors", None),)), wan_cli=READY)
 
     assert (choice.spec.steps, choice.spec.use_lora, choice.spec.loras) == (None, False, ())
+
+
+LISTED_ENGINE = row("wan_cli", sizes=LISTED)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        # 16:9 and 26:15 are one shape to a picture: of both, its area decides.
+        (Size(1056, 880), Size(1280, 720)),
+        (Size(880, 1056), Size(720, 1280)),
+        (Size(1104, 832), Size(1280, 720)),
+        (Size(640, 352), Size(832, 480)),
+        (Size(352, 640), Size(480, 832)),
+        (Size(960, 960), Size(1280, 720)),
+    ],
+)
+def test_a_derived_size_goes_to_the_listed_one_of_its_own_area_and_is_not_turned(asked, expected):
+    assert chosen(spec(size=asked, size_given=False), rows=(LISTED_ENGINE,), wan_cli=READY).spec.size == expected
+
+
+@pytest.mark.parametrize("asked", [Size(1200, 704), Size(1280, 800), Size(1344, 672), Size(1184, 768)])
+def test_a_size_within_ten_percent_of_a_listed_one_is_snapped_to_it(asked):
+    choice = chosen(spec(size=asked), rows=(LISTED_ENGINE,), wan_cli=READY)
+
+    assert choice.spec.size == Size(1280, 720)
+    assert choice.warnings == (f"size {asked} is not possible with wan_cli; rendered at 1280*720.",)
+
+
+def test_a_size_within_ten_percent_wins_over_one_of_a_nearer_shape():
+    listed = {"t2v-A14B": (Size(1024, 704), Size(1280, 720))}
+    choice = chosen(spec(size=Size(1168, 800)), rows=(row("wan_cli", sizes=listed),), wan_cli=READY)
+
+    assert choice.spec.size == Size(1280, 720)

@@ -54,6 +54,11 @@ class Beats:
     def __call__(self, beat: Callable[[], bool], _every_s: float) -> None:
         self._beats.append(beat)
 
+    @property
+    def started(self) -> int:
+        """How many times beating was begun."""
+        return len(self._beats)
+
     def beat(self) -> bool:
         """Beat once; False when the store has nothing to beat for any more."""
         return self._beats[-1]()

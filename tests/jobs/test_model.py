@@ -89,6 +89,11 @@ def test_start_beat_and_end_are_stamped() -> None:
     assert amended == dataclasses.replace(ended, delivery={"how": "bucket"})
 
 
+def test_a_waiting_job_names_a_heartbeat_a_day_ahead() -> None:
+    """Workers of before there were marks judge by it alone, and a queue may be long."""
+    assert job(JobStatus.QUEUED).changed(200.0).heartbeat_at == 200.0 + 24 * 3600
+
+
 def test_an_interrupted_job_says_so_with_its_code() -> None:
     interrupted = job().interrupted(300.0)
 
@@ -141,6 +146,17 @@ def test_a_record_of_wrong_types_is_refused_with_the_key(key: str, value: object
         Job.from_json(json.dumps(record).encode())
 
 
+def test_every_wrong_place_of_a_record_is_named() -> None:
+    record = {
+        **json.loads(full_job().to_json()),
+        "attempt": "1",
+        "outputs": [{**dataclasses.asdict(full_job().outputs[0]), "mime": 3}],
+    }
+
+    with pytest.raises(ValueError, match=r"^No record of a job: attempt, outputs\.0\.mime\.$"):
+        Job.from_json(json.dumps(record).encode())
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"\0" * 100])
 def test_what_is_no_record_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="No record of a job"):
@@ -179,9 +195,19 @@ def test_a_good_request_id_passes(good: str) -> None:
     assert check_request_id(good) == good
 
 
-@pytest.mark.parametrize("bad", ["", "x" * 65, "../x", "a/b", "a.b", "a b", "a\n", "\u00e9", "\u0661", "a\0", 7, None])
+@pytest.mark.parametrize(
+    "bad", ["", "x" * 65, "x" * 100, "../x", "a/b", "a.b", "a b", "a\n", "\u00e9", "\u0661", "a\0", 7, None]
+)
 def test_a_bad_request_id_is_refused(bad: str) -> None:
-    with pytest.raises(InvalidRequest, match="1 to 64 of A-Z a-z 0-9 _ and -") as caught:
+    with pytest.raises(InvalidRequest) as caught:
         check_request_id(bad)
 
+    assert str(caught.value) == f"request_id must be 1 to 64 of A-Z a-z 0-9 _ and -; got {str(bad)[:80]!r}."
     assert caught.value.field == "request_id"
+
+
+def test_the_spec_hash_is_that_of_earlier_versions() -> None:
+    """Records live on the volume: a request sent again after an update must still be the same request."""
+    known = spec_hash({"prompt": "a caf\u00e9", "size": {"width": 1280, "height": 720}, "loras": []})
+
+    assert known == "73e48697c06bec97fc630814089441adb017e331e20d0129a78a66d7e7a22f71"

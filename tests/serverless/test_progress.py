@@ -41,17 +41,23 @@ class Pauses:
     def __init__(self, interval_s: float) -> None:
         self.interval_s = interval_s
         self.now = 0.0
+        self.asked: list[float] = []
         self._ends = asyncio.Semaphore(0)
 
     def clock(self) -> float:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
         if seconds == self.interval_s:
             await self._ends.acquire()
         else:
             await asyncio.sleep(0)
         self.now += seconds
+
+    def long_ones(self) -> list[float]:
+        """Return what was slept beside the looks at a post under way."""
+        return [seconds for seconds in self.asked if seconds > 0.01]
 
     def end_one(self) -> None:
         self._ends.release()
@@ -117,7 +123,7 @@ async def test_of_many_reports_in_one_interval_the_latest_goes() -> None:
     await until(lambda: len(sdk.arrived) == 2)
     await posts.drain()
 
-    assert [None, 9] == [shown["step"] for shown in sdk.arrived]
+    assert [(None, 0.0), (9, 90.0)] == [(shown["step"], shown["progress"]) for shown in sdk.arrived]
 
 
 async def test_progress_never_falls() -> None:
@@ -199,6 +205,69 @@ async def test_nothing_is_posted_after_the_drain() -> None:
     assert [10.0] == [shown["progress"] for shown in sdk.started]
 
 
+async def test_a_report_after_the_drain_of_a_job_that_had_none_posts_nothing() -> None:
+    sdk, pauses = Sdk(), Pauses(1.0)
+    posts = posts_to(sdk, pauses)
+    before = asyncio.all_tasks()
+
+    await posts.drain()
+    posts.report(Progress("sampling", 0.1))
+
+    assert before == asyncio.all_tasks()
+
+
+async def test_the_next_post_waits_for_a_second_to_pass() -> None:
+    """The first one waits for 0.05 s: a job that is over sooner posts nothing."""
+    sdk, pauses = Sdk(), Pauses(1.0)
+    posts = ProgressPosts(sdk, request_id=lambda: "job-1", clock=pauses.clock, sleep=pauses.sleep)
+    posts.report(Progress("sampling", 0.1))
+    await until(lambda: len(pauses.long_ones()) == 2)
+    posts.report(Progress("sampling", 0.2))
+    early = len(sdk.started)
+    pauses.end_one()
+    await until(lambda: len(sdk.arrived) == 2)
+    await posts.drain()
+
+    assert [0.05, 1.0] == pauses.long_ones()[:2]
+    assert 1 == early
+
+
+async def test_a_post_that_hangs_is_given_ten_seconds() -> None:
+    sdk, pauses = Sdk(), Pauses(1.0)
+    sdk.road.clear()
+    posts = ProgressPosts(sdk, request_id=lambda: "job-1", clock=pauses.clock, sleep=pauses.sleep)
+    posts.report(Progress("sampling", 0.1))
+    await until(lambda: sdk.started)
+    started_at = pauses.now
+
+    await posts.drain()
+    sdk.road.set()
+
+    assert 10.0 <= pauses.now - started_at < 10.9
+
+
+async def test_threads_that_are_no_posts_are_not_waited_for() -> None:
+    """A daemon that was there before, and an executor's thread that starts together with the post."""
+    sdk, pauses, gate = Sdk(), Pauses(1.0), threading.Event()
+    others = [threading.Thread(target=gate.wait, daemon=is_daemon) for is_daemon in (True, False)]
+
+    def send(shown: dict[str, Any]) -> None:
+        others[1].start()
+        sdk(shown)
+
+    others[0].start()
+    posts = ProgressPosts(send, request_id=lambda: "job-1", patience_s=1e9, clock=pauses.clock, sleep=pauses.sleep)
+    posts.report(Progress("sampling", 0.1))
+    try:
+        await until(lambda: sdk.arrived)
+        async with asyncio.timeout(20):
+            await posts.drain()
+    finally:
+        gate.set()
+        for other in others:
+            other.join()
+
+
 async def test_where_nobody_listens_nothing_is_started() -> None:
     posts = ProgressPosts(None, request_id=lambda: "job-1")
     before = len(asyncio.all_tasks())
@@ -223,4 +292,4 @@ async def test_a_post_that_cannot_start_is_logged_and_fails_no_job(caplog: pytes
     with caplog.at_level(logging.WARNING):
         await posts.drain()
 
-    assert "can't start new thread" in caplog.text
+    assert ["Progress could not be posted: can't start new thread"] == caplog.messages

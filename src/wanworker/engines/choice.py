@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from wanworker.spec import TASKS, RenderSpec, Size, size_at_aspect
 
 #: A size within this share of what was asked, on both sides, is close enough to take instead (1280*720 -> 1280*704).
 _SNAP_WITHIN = 0.10
+
+#: Shapes that differ by less than this share are one to a picture: 1280*720 and 832*480.
+_ONE_SHAPE = 0.05
 
 #: The distilled 4-step LoRAs are made for these (lightx2v's model cards); any other guidance doubles the work.
 _LORA_STEPS, _LORA_GUIDANCE = 4, 1.0
@@ -156,8 +160,13 @@ def _leaves_the_range(spec: RenderSpec, row: EngineRow) -> bool:
 
 
 def _nearest(asked: Size, listed: Sequence[Size]) -> Size:
-    """Return the listed size with the nearest shape, then the nearest area: a picture must not be turned."""
-    return min(listed, key=lambda size: (round(abs(size.aspect - asked.aspect), 1), abs(size.area - asked.area)))
+    """Return the listed size that is close to *asked*, else of the nearest shape, then the one of the nearest area."""
+    alike = [size for size in listed if _is_close(size, asked)]
+    if not alike:
+        # The shape first: a picture must not be turned.
+        off = {size: abs(math.log(size.aspect / asked.aspect)) for size in listed}
+        alike = [size for size in listed if off[size] <= min(off.values()) + _ONE_SHAPE]
+    return min(alike, key=lambda size: abs(size.area - asked.area))
 
 
 def _is_close(size: Size, asked: Size) -> bool:
@@ -220,7 +229,7 @@ def _model_not_found(spec: RenderSpec, states: dict[str, Readiness], searched: s
     folder = TASKS[spec.task].folder
     lines = []
     for name, state in states.items():
-        why = "; ".join((*state.missing, *state.lacking)) or "not ready"
+        why = "; ".join((*state.missing, *state.lacking))
         where = f" (searched {', '.join(state.searched)})" if state.searched else ""
         lines.append(f"{name}: {why}{where}")
     return ModelNotFound(f"Model '{folder}' not found in {searched.rstrip('/')}/", hint=" | ".join(lines) or None)

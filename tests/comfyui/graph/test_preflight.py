@@ -52,8 +52,62 @@ def test_a_graph_that_saves_nothing_names_nodes_that_do() -> None:
 
     said = only_problem(graph)
 
-    assert said.startswith("no output node")
-    assert "SaveVideo" in said
+    assert said.startswith("no output node: add one that saves, such as SaveVideo, SaveWEBM, ")
+
+
+@pytest.mark.parametrize(
+    ("savers", "named"),
+    [
+        (("SaveImage", "VHS_VideoCombine"), "SaveImage, VHS_VideoCombine"),
+        ((), "SaveVideo, SaveWEBM, SaveAnimatedWEBP, SaveImage"),
+    ],
+)
+def test_the_nodes_named_are_those_of_the_server_or_else_of_the_core(savers: tuple[str, ...], named: str) -> None:
+    info = {"ImageInvert": INFO["ImageInvert"], "SaveWEBM": {}, **{name: {"output_node": True} for name in savers}}
+    graph = {"1": {"class_type": "ImageInvert", "inputs": {}}}
+
+    found = check(graph, info)
+
+    assert [f"no output node: add one that saves, such as {named}"] == [str(problem) for problem in found.problems]
+    assert (graph, ()) == (found.graph, found.remarks)
+
+
+def test_a_graph_of_unknown_classes_comes_back_as_it_is() -> None:
+    graph = {"1": {"class_type": "Lost", "inputs": {}}}
+
+    found = check(graph, INFO)
+
+    assert (graph, (), 1) == (found.graph, found.remarks, len(found.problems))
+
+
+def test_a_name_that_is_no_file_name_is_a_missing_model_where_models_are_chosen() -> None:
+    (problem,) = check(broken("95", unet_name="wan high"), INFO).problems
+
+    assert problem.missing_model
+
+
+def made(*inputs: tuple[str, list[Any]], **given: Any) -> list[str]:
+    """Return the problems of a graph of one node whose class has these inputs, all required."""
+    info = {"Made": {"input": {"required": dict(inputs)}, "output": [], "output_node": True}}
+    return [str(problem) for problem in check({"1": {"class_type": "Made", "inputs": given}}, info).problems]
+
+
+def test_a_list_that_the_server_fills_on_demand_takes_anything() -> None:
+    remote = {"remote": {"route": "/models"}}
+
+    assert [] == made(("name", ["COMBO", {"options": [], **remote}]), name="x")
+    assert ["node 1 (Made), input 'name': 'x': the server has no choice"] == made(("name", [[], {}]), name="x")
+    assert ["node 1 (Made), input 'name': 'x' is none of 'a'"] == made(("name", [["a"], remote]), name="x")
+
+
+def test_what_cannot_be_checked_or_was_left_out_stops_no_other_check() -> None:
+    optional = {"Made": {"input": {"required": {"codec": ["COMFY_DYNAMICCOMBO_V3", {}]}, "optional": {"a": ["INT"]}}}}
+    optional["Made"]["input"]["optional"]["b"] = ["INT"]
+    graph = {"1": {"class_type": "Made", "inputs": {"codec": "h264", "b": "x"}}}
+
+    (problem,) = check(graph, {"Made": {**optional["Made"], "output_node": True}}).problems
+
+    assert "node 1 (Made), input 'b': takes a whole number; got 'x'" == str(problem)
 
 
 def test_a_missing_model_names_node_input_value_and_the_nearest_files() -> None:
@@ -74,6 +128,10 @@ def test_a_wrong_choice_is_no_missing_model() -> None:
     assert "euler" == problem.nearest()[0]
 
 
+def test_only_file_names_may_come_in_other_letters() -> None:
+    assert "'EULER' is none of the" in only_problem(broken("86", sampler_name="EULER"))
+
+
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
@@ -85,15 +143,18 @@ def test_a_wrong_choice_is_no_missing_model() -> None:
         ({"model": ["84", 0]}, r"takes MODEL; linked to output 0 of node 84 (CLIPLoader), a CLIP"),
         ({"model": ["84", 7]}, "linked to output 7 of node 84 (CLIPLoader), which has 1"),
         ({"model": ["999", 0]}, "linked to node '999', which is not in the graph"),
+        ({"model": ["84", 1]}, "linked to output 1 of node 84 (CLIPLoader), which has 1"),
+        ({"model": ["84", -1]}, "linked to output -1 of node 84 (CLIPLoader), which has 1"),
         ({"model": [84, 0]}, "[84, 0] is no link"),
         ({"model": ["84", 0, 1]}, "is no link"),
     ],
 )
 def test_a_bad_input_says_what_was_given_and_what_is_taken(inputs: dict[str, Any], said: str) -> None:
-    problem = only_problem(broken("86", **inputs))
+    (problem,) = check(broken("86", **inputs), INFO).problems
 
-    assert problem.startswith(f"node 86 (KSamplerAdvanced), input '{next(iter(inputs))}': ")
-    assert said in problem
+    assert str(problem).startswith(f"node 86 (KSamplerAdvanced), input '{next(iter(inputs))}': ")
+    assert said in str(problem)
+    assert problem.value is None, "a value belongs to a choice; a number that is named like an upload is still wrong"
 
 
 def test_left_out_inputs_with_a_default_are_filled_in_and_told() -> None:
@@ -115,7 +176,12 @@ def test_a_node_without_any_inputs_is_filled_in() -> None:
 
 
 def test_a_model_is_never_filled_in() -> None:
-    assert "unet_name" in only_problem(broken("95", unet_name=None))
+    first_three = ", ".join(map(repr, INFO["UNETLoader"]["input"]["required"]["unet_name"][0][:3]))
+
+    assert (
+        "node 95 (UNETLoader), input 'unet_name': the required input is missing; it takes a value; "
+        f"nearest: {first_three}"
+    ) == only_problem(broken("95", unet_name=None))
 
 
 def test_a_circle_is_named() -> None:
@@ -143,7 +209,7 @@ def test_an_uploaded_file_need_not_be_in_the_list(node: str, name: str) -> None:
 
 
 def test_a_wrapped_list_is_a_value() -> None:
-    assert "takes a whole number" in only_problem(broken("86", steps={"__value__": [1, 2]}))
+    assert "takes a whole number; got [1, 2]" in only_problem(broken("86", steps={"__value__": [1, 2]}))
 
 
 def test_all_problems_are_found_at_once() -> None:
@@ -162,14 +228,16 @@ def _with_folder(name: str, *more: str) -> dict[str, Any]:
 @pytest.mark.parametrize("value", ["Wan\\{}", "wan/{}", "WAN\\{}"])
 def test_a_model_of_a_graph_from_windows_gets_the_servers_name_and_a_remark(value: str) -> None:
     name = i2v_graph()["95"]["inputs"]["unet_name"]
-    graph = {"95": broken("95", unet_name=value.format(name))["95"]}
+    asked = value.format(name)
+    graph = {"95": {"class_type": "UNETLoader", "inputs": {"weight_dtype": "default", "unet_name": asked}}}
     graph["1"] = {"class_type": "PreviewAny", "inputs": {"source": ["95", 0]}}
 
     found = check(graph, {**_with_folder(name), "PreviewAny": PREVIEW_ANY})
 
     assert () == found.problems
     assert f"Wan/{name}" == found.graph["95"]["inputs"]["unet_name"]
-    assert f"is 'Wan/{name}' on the server" in found.remarks[0]
+    assert (f"node 95 (UNETLoader): unet_name {asked!r} is 'Wan/{name}' on the server",) == found.remarks
+    assert asked == graph["95"]["inputs"]["unet_name"], "the caller's own graph stays as it is"
 
 
 def test_a_model_that_two_files_could_be_is_left_to_the_caller() -> None:
@@ -188,8 +256,11 @@ def test_a_large_graph_of_unknown_nodes_and_files_is_checked_soon() -> None:
         "UNETLoader": {"input": {"required": {"unet_name": [files]}}, "output": ["MODEL"]},
         "Save": {"input": {"required": {"model": ["MODEL"]}}, "output_node": True},
     }
-    wrong = {"class_type": "UNETLoader", "inputs": {"unet_name": "wan2.2_i2v_hihg_noise_7_fp8_scaled.safetensors"}}
-    loaders = {f"{number}": wrong for number in range(1000)}
+    wrong = "wan2.2_i2v_hihg_noise_{}_fp8_scaled.safetensors"
+    loaders = {
+        f"{number}": {"class_type": "UNETLoader", "inputs": {"unet_name": wrong.format(number)}}
+        for number in range(1000)
+    }
     savers = {f"s{number}": {"class_type": "Save", "inputs": {"model": [f"{number}", 0]}} for number in range(1000)}
     started = time.process_time()
 

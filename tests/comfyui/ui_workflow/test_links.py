@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -183,3 +184,61 @@ def test_reroutes_in_a_circle_are_refused() -> None:
 
     with pytest.raises(GraphRefused, match=r"in a circle through node [12] \(Reroute\)"):
         source(sheet(*circle, node("3", "KSampler", ("MODEL", ("1", 0)))), "3")
+
+
+@pytest.mark.parametrize("values", [(), {"name": "model"}])
+def test_a_getter_without_a_value_goes_by_its_title(values: Any) -> None:
+    getter, _ = node("3", "GetNode", outputs=("MODEL",), values=values)
+    setter = node("2", "SetNode", ("MODEL", ("1", 0)), values=("model", "kept"))
+    end = node("4", "KSampler", ("MODEL", ("3", 0)))
+
+    assert LinkSource("1", 0) == source(sheet(LOADER, setter, (replace(getter, title="model"), []), end), "4")
+
+
+@pytest.mark.parametrize("values", [(), {"value": 49}])
+def test_a_primitive_without_a_value_feeds_nothing(values: Any) -> None:
+    top = sheet(node("1", "PrimitiveNode", outputs=("INT",), values=values), node("3", "KSampler", ("INT", ("1", 0))))
+
+    assert UNLINKED == source(top, "3")
+
+
+BYPASSED_LORA = node("2", "Lora", ("CLIP", ("1", 0)), ("MODEL", ("1", 1)), outputs=("MODEL",), mode=BYPASSED)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [node("3", "Reroute", ("*", ("2", 0)))],
+        [node("5", "SetNode", ("*", ("2", 0)), values=("m",)), node("3", "GetNode", values=("m",))],
+    ],
+    ids=["reroute", "getter"],
+)
+def test_what_is_wanted_at_the_end_decides_what_a_bypassed_node_before_a_reroute_passes(between: list[Any]) -> None:
+    top = sheet(node("1", "Many"), BYPASSED_LORA, *between, node("4", "KSampler", ("MODEL", ("3", 0))))
+
+    assert LinkSource("1", 1) == source(top, "4")
+
+
+def test_what_is_wanted_outside_decides_what_a_bypassed_node_in_a_subgraph_passes() -> None:
+    inner = sheet(node("1", "Many"), BYPASSED_LORA, output=("2", 0))
+    top = sheet(node("12", "sub"), node("3", "KSampler", ("MODEL", ("12", 0))))
+
+    assert LinkSource("12:1", 1) == source(top, "3", sub=inner)
+
+
+def test_a_bypassed_node_passes_an_input_that_fits_its_own_output_too() -> None:
+    feeds = (("IMAGE", ("1", 0)), ("MASK", ("1", 1)))
+    bypassed = node("2", "Invert", *feeds, outputs=("MASK",), mode=BYPASSED)
+    top = sheet(node("1", "Many"), bypassed, node("3", "End", ("IMAGE,MASK", ("2", 0))))
+
+    assert LinkSource("1", 1) == source(top, "3")
+
+
+def test_a_bypassed_node_that_names_no_outputs_passes_what_is_wanted() -> None:
+    bypassed = node("2", "Lora", ("CLIP", ("1", 0)), ("MODEL", ("1", 1)), mode=BYPASSED)
+
+    assert LinkSource("1", 1) == source(sheet(node("1", "Many"), bypassed, node("3", "End", ("MODEL", ("2", 0)))), "3")
+
+
+def test_a_bypassed_node_without_inputs_feeds_nothing() -> None:
+    assert UNLINKED == source(sheet(node("2", "Make", mode=BYPASSED), node("3", "End", ("*", ("2", 0)))), "3")

@@ -51,6 +51,7 @@ def test_a_queued_job_starts_later(tmp_path: Path) -> None:
     started = store.update(queued, status=JobStatus.RUNNING)
 
     assert (queued.status, queued.started_at) == (JobStatus.QUEUED, None)
+    assert queued.heartbeat_at == Clock.now + 24 * 3600, "workers of before there were marks judge by it alone"
     assert (started.status, started.started_at, started.created_at) == (JobStatus.RUNNING, clock.now, Clock.now)
 
 

@@ -137,6 +137,7 @@ def test_what_is_not_there_is_none_or_empty(tmp_path: Path) -> None:
 
     assert disk.read("x") is None
     assert disk.sizes("running") == {}
+    assert (disk.size("x"), disk.names("running"), disk.remove("x")) == (0, frozenset(), False)
     assert not (tmp_path / "none").exists()
 
 
@@ -185,9 +186,10 @@ def test_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
     disk.replace("ab/x.json", b"one")
     disk.make("running/x.1")
     disk.append("index", b"x")
+    disk.overwrite("owners/p", b"x")
 
     files = {path for path in root.rglob("*") if path.is_file()}
-    assert 3 == len(files)
+    assert 4 == len(files)
     assert {0o600} == {path.stat().st_mode & 0o777 for path in files}
     assert {0o700} == {path.stat().st_mode & 0o777 for path in (root, root / "ab", root / "running")}
     assert 0o777 == root.parent.stat().st_mode & 0o777, "the videos' folder stays as it is"

@@ -40,6 +40,8 @@ def test_the_end_is_known_here_at_once_and_everywhere_later(
     assert (ended.status, ended.warnings, ended.completed_at) == (JobStatus.COMPLETED, ("w",), told[0].completed_at)
     assert told == [ended] * 3
     assert elsewhere.find("job-1") == ended
+    # What cannot be unmarked while the disk is read-only goes at the next start.
+    assert [path.name for path in (tmp_path / "running").iterdir()] == (["job-1.1"] if call == "unlink" else [])
     assert not beats.beat()
 
 
@@ -127,7 +129,9 @@ def test_an_end_that_waits_gives_way_to_a_deletion_and_to_another_attempt(tmp_pa
         store.update(jobs[1], status=JobStatus.COMPLETED)
 
 
-def test_a_job_is_deleted_though_the_index_cannot_be_told(tmp_path: Path, volume: Refusals) -> None:
+def test_a_job_is_deleted_though_the_index_cannot_be_told(
+    tmp_path: Path, volume: Refusals, caplog: pytest.LogCaptureFixture
+) -> None:
     """Deleting is what frees a full disk."""
     store = on_another_host(tmp_path, files=Volume(volume))
     store.claim(request())
@@ -138,3 +142,39 @@ def test_a_job_is_deleted_though_the_index_cannot_be_told(tmp_path: Path, volume
     with pytest.raises(UnknownJob):
         store.find("job-1")
     assert store.recent().jobs == ()
+    assert caplog.messages[-1].startswith("the index does not know yet that job job-1 was deleted: No space left")
+
+
+def test_an_end_that_waits_has_what_was_recorded_before_and_its_process_shows_that_it_lives(
+    tmp_path: Path, volume: Refusals, caplog: pytest.LogCaptureFixture
+) -> None:
+    beats = Beats()
+    store = on_another_host(tmp_path, files=Volume(volume), in_background=beats)
+    job = store.claim(request()).job
+    store.update(job, warnings=("w",))
+    volume.refuse(errno.ENOSPC, "write")
+
+    ended = store.update(job, status=JobStatus.COMPLETED)
+
+    assert (ended.status, ended.warnings, store.find("job-1")) == (JobStatus.COMPLETED, ("w",), ended)
+    assert caplog.messages[0].startswith("the end of job job-1 (COMPLETED) is kept in memory: No space left")
+    assert beats.beat()
+    assert beats.beat()
+
+
+def test_an_end_is_kept_though_the_volume_cannot_even_be_read(tmp_path: Path) -> None:
+    clock, beats = Clock(), Beats()
+    root, away = tmp_path / "jobs", tmp_path / "away"
+    store = on_another_host(root, clock, in_background=beats)
+    job = store.claim(request()).job
+    clock.now += 7
+    root.rename(away)
+    root.write_text("in the way")
+
+    ended = store.update(job, status=JobStatus.ERROR, error=FAILED)
+    root.unlink()
+    away.rename(root)
+    beats.beat()
+
+    assert (ended.status, ended.error, ended.completed_at) == (JobStatus.ERROR, FAILED, clock.now)
+    assert on_another_host(root).find("job-1") == ended

@@ -10,7 +10,7 @@ from fakes.other_workers import MIDNIGHT, elsewhere
 from fakes.volumes import Refusals, Volume
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import Job, JobStatus
-from wanworker.jobs.store._index import ENTRY_BYTES, Index
+from wanworker.jobs.store._index import ENTRY_BYTES, Entry, Index
 from wanworker.jobs.store.disk import Disk
 
 DAY_S = 86_400
@@ -164,9 +164,10 @@ def test_a_cursor_into_a_day_that_is_gone_goes_on_with_the_day_before(tmp_path: 
 
 @pytest.mark.parametrize("cursor", ["", "x", "2026-11-21", "../../x.1", "2026-11-21.-1", "2026-11-21.1\n", "9" * 500])
 def test_a_cursor_that_we_did_not_make_is_refused(tmp_path: Path, cursor: str) -> None:
-    with pytest.raises(InvalidRequest, match="next_cursor of an earlier listing") as caught:
+    with pytest.raises(InvalidRequest) as caught:
         Index(Disk(tmp_path)).listing(cursor)
 
+    assert str(caught.value) == f"cursor must be the next_cursor of an earlier listing; got {cursor[:40]!r}."
     assert caught.value.field == "cursor"
 
 
@@ -239,11 +240,14 @@ def test_a_copy_that_cannot_be_made_loses_nothing(tmp_path: Path, call: str, cap
     volume = Refusals()
     volume.refuse(errno.ENOSPC, call)
     index = Index(Disk(tmp_path, files=Volume(volume)))
-    for each in filled(tmp_path, 300)[:200]:
+    for each in filled(tmp_path, 300)[:190]:
         index.forget(each, now=MIDNIGHT)
 
-    assert "could not be made shorter" in caplog.text
-    assert ids(index) == [f"job-{number}" for number in range(299, 199, -1)]
+    # At 64 deleted jobs, and again at twice as many.
+    assert [text.partition(": No space left")[0] for text in caplog.messages] == [
+        "the index of 2026-11-21 could not be made shorter"
+    ] * 2
+    assert ids(index) == [f"job-{number}" for number in range(299, 189, -1)]
     assert set(ids(Index(Disk(tmp_path)))) == {f"job-{number}" for number in range(300)}
 
 
@@ -274,3 +278,54 @@ def test_an_entry_cut_off_at_the_end_of_the_day_stays_out_of_the_copy(tmp_path: 
     day_file(tmp_path).write_bytes(whole)
 
     assert ids(index) == [f"job-{number}" for number in range(99, 63, -1)]
+
+
+def deleted_at_the_first_copy(root: Path, count: int) -> int:
+    """Delete jobs of a day of *count* one by one, and return how many were gone when its copy appeared."""
+    index = Index(Disk(root))
+    copy = day_file(root).with_suffix(".kept")
+    jobs = filled(root, count)
+    return next(at for at, each in enumerate(jobs, 1) if index.forget(each, now=MIDNIGHT) is None and copy.exists())
+
+
+@pytest.mark.parametrize(("count", "expected"), [(100, 64), (32 * 64, 64), (32 * 65 + 20, 65)])
+def test_a_copy_is_made_at_sixty_four_deleted_jobs_or_at_a_share_of_a_long_day(
+    tmp_path: Path, count: int, expected: int
+) -> None:
+    assert deleted_at_the_first_copy(tmp_path, count) == expected
+
+
+def test_entries_of_a_day_without_a_file_are_passed_over(tmp_path: Path) -> None:
+    index = Index(Disk(tmp_path))
+
+    index.pass_over(Entry(f"job-{number}", MIDNIGHT, "") for number in range(64))
+
+    assert (index.listing()[0], ids(index)) == (0, [])
+
+
+def test_a_deleted_job_whose_line_is_the_last_of_the_day_stays_forgotten(tmp_path: Path) -> None:
+    """The copy leaves the last line to the day's file."""
+    index = Index(Disk(tmp_path))
+    for each in filled(tmp_path, 100)[36:]:
+        index.forget(each, now=MIDNIGHT)
+
+    assert day_file(tmp_path).with_suffix(".kept").exists()
+    assert ids(index) == [f"job-{number}" for number in range(35, -1, -1)]
+
+
+def test_a_process_that_starts_later_makes_the_next_copy_at_a_share_of_what_the_first_one_holds(tmp_path: Path) -> None:
+    jobs = [job(f"{number:064}", MIDNIGHT + number) for number in range(2100)]
+    first, later = Index(Disk(tmp_path)), Index(Disk(tmp_path))
+    for each in jobs:
+        first.add(each)
+    for each in jobs[:65]:
+        first.forget(each, now=MIDNIGHT)
+    copy = day_file(tmp_path).with_suffix(".kept")
+    made = copy.stat().st_ino
+    count = 0
+    while copy.stat().st_ino == made:
+        later.forget(jobs[65 + count], now=MIDNIGHT)
+        count += 1
+
+    # Lines of the longest ids count for nearly two.
+    assert 65 < count < 2 * 65

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import runpy
 import threading
 from pathlib import Path
@@ -64,9 +65,21 @@ def test_an_id_with_dots_reads_no_file_outside(tmp_path: Path) -> None:
     store = worker(tmp_path / "jobs")
     job = store.claim(request("x")).job
     (tmp_path / "x.json").write_bytes(job.to_json())
+    folder = hashlib.sha256(b"../../x").hexdigest()[:2]
+    (tmp_path / "jobs" / folder).mkdir(exist_ok=True)
 
-    with pytest.raises(UnknownJob):
-        store.find("../../x")
+    for ask in (store.find, store.delete):
+        with pytest.raises(UnknownJob):
+            ask("../../x")
+    assert (tmp_path / "x.json").exists()
+
+
+def test_an_unknown_id_is_quoted_up_to_its_eightieth_character(tmp_path: Path) -> None:
+    store = worker(tmp_path)
+
+    for ask in (store.find, store.delete):
+        with pytest.raises(UnknownJob, match=f"^No job '{'x' * 80}' is known here.$"):
+            ask("x" * 100)
 
 
 def test_the_job_of_a_killed_process_is_interrupted_at_once_on_its_host(tmp_path: Path) -> None:
@@ -106,10 +119,12 @@ def test_a_start_takes_marks_away_that_a_crash_left_behind(tmp_path: Path) -> No
     store = worker(tmp_path)
     store.update(store.claim(request()).job, status=JobStatus.COMPLETED)
     (tmp_path / "running/job-1.1").touch()
-    (tmp_path / "running/claimed-just-now.1").touch()
+    claimed = {f"claimed-just-now-{number}.1" for number in range(20)}
+    for name in claimed:
+        (tmp_path / "running" / name).touch()
 
     assert store.recover() == []
-    assert [path.name for path in (tmp_path / "running").iterdir()] == ["claimed-just-now.1"]
+    assert {path.name for path in (tmp_path / "running").iterdir()} == claimed
 
 
 def test_the_job_of_a_worker_elsewhere_is_interrupted_after_thirty_seconds(tmp_path: Path) -> None:
@@ -245,6 +260,42 @@ def test_the_last_page_has_no_cursor_even_when_it_is_full(tmp_path: Path) -> Non
     assert store.recent(3).next_cursor is not None
 
 
+def test_a_page_has_fifty_jobs_unless_another_number_is_asked_for(tmp_path: Path) -> None:
+    clock = Clock()
+    store = worker(tmp_path, clock)
+    ids = fill(store, clock, 52)
+
+    assert [job.request_id for job in store.recent().jobs] == ids[:50]
+    assert [job.request_id for job in store.recent(1).jobs] == ids[:1]
+    assert len(store.recent(PAGE_LIMIT).jobs) == 52
+
+
+def test_the_waiting_jobs_that_another_process_deleted_or_took_are_lost(tmp_path: Path) -> None:
+    store, other = worker(tmp_path), worker(tmp_path)
+    waiting = {name: store.claim(request(name), queued=True).job for name in ("kept", "unmarked", "deleted", "again")}
+    (tmp_path / "running/unmarked.1").unlink()
+    for name in ("deleted", "again"):
+        other.delete(name)
+    other.update(other.claim(request("again")).job, status=JobStatus.COMPLETED)
+
+    assert store.lost(waiting.values()) == [waiting["deleted"], waiting["again"]]
+
+
+def test_a_listing_tells_though_what_is_on_its_way_cannot_be_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, other = worker(tmp_path), worker(tmp_path)
+    kept = store.claim(request("kept")).job
+    for number in range(20):
+        store.claim(request(f"gone-{number}"))
+        other.delete(f"gone-{number}")
+    (tmp_path / "running").rename(tmp_path / "away")
+    (tmp_path / "running").write_text("in the way")
+
+    assert worker(tmp_path).recent().jobs == (kept,)
+    assert caplog.messages[0].startswith("the index could not be made shorter: The job records in ")
+
+
 def test_an_empty_store_lists_nothing(tmp_path: Path) -> None:
     page = worker(tmp_path / "jobs").recent()
 
@@ -295,7 +346,8 @@ def test_a_deleted_job_is_gone_from_everywhere(tmp_path: Path) -> None:
             store.find(any_id)
     assert (store.recent().jobs, store.recent().total) == ((kept,), 1)
     assert [path.name for path in (tmp_path / "running").iterdir()] == ["kept.1"]
-    with pytest.raises(Interrupted, match="the job was deleted"):
+    why = r"^Attempt 1 of job job-1 has no record any more: the job was deleted\.$"
+    with pytest.raises(Interrupted, match=why):
         store.update(job, status=JobStatus.COMPLETED)
 
 
@@ -381,3 +433,38 @@ def test_records_of_the_benchmark_are_those_of_the_store(tmp_path: Path) -> None
     assert [job.request_id for job in jobs] == [f"job-{number}" for number in reversed(range(12))]
     assert page.total == 12
     assert store.find("job-11") == jobs[0]
+
+
+def test_a_record_that_arrives_during_a_listing_is_in_the_next_one(tmp_path: Path) -> None:
+    clock = Clock()
+    store, other = worker(tmp_path, clock), worker(tmp_path, clock)
+    for number in range(20):
+        store.claim(request(f"gone-{number}"))
+        other.delete(f"gone-{number}")
+    [late] = fill(store, clock, 1)
+    [record] = tmp_path.glob(f"*/{late}.json")
+    hidden = record.rename(tmp_path / "hidden")
+    looks = 0
+
+    def elapsed() -> float:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            hidden.rename(record)
+        return 0.0
+
+    fresh = worker(tmp_path, clock, elapsed=elapsed)
+
+    assert fresh.recent().jobs == ()
+    assert [job.request_id for job in fresh.recent().jobs] == [late]
+
+
+def test_a_job_that_is_deleted_while_a_door_starts_is_passed_over(tmp_path: Path) -> None:
+    worker(tmp_path).claim(request())
+    [record] = tmp_path.glob("*/job-1.json")
+
+    def elapsed() -> float:
+        record.unlink(missing_ok=True)
+        return 0.0
+
+    assert worker(tmp_path, elapsed=elapsed).recover() == []

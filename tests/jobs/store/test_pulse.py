@@ -5,16 +5,20 @@ from __future__ import annotations
 import errno
 import gc
 import itertools
+import json
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fakes.other_workers import Beats, Clock, killed, on_another_host, request
+from fakes.other_workers import Beats, Clock, elsewhere, killed, on_another_host, request
 from fakes.volumes import Refusals, Volume
 from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import Job, JobStatus
-from wanworker.jobs.store._pulse import in_thread
+from wanworker.jobs.store._pulse import Observer, in_thread
+from wanworker.jobs.store.disk import Disk
 from wanworker.jobs.store.job_store import JobStore
 
 HERE = Owner.of_this_process()
@@ -50,10 +54,14 @@ def test_the_marks_that_killed_processes_left_without_a_job_go_at_the_next_start
     gone = on_another_host(tmp_path, owner=killed)
     gone.update(gone.claim(request()).job, status=JobStatus.COMPLETED)
     assert len(list((tmp_path / "owners").iterdir())) == 1
+    (tmp_path / "owners/half-written").write_bytes(b'{"beat": "0')
+    on_another_host(tmp_path, owner=lambda: HERE).claim(request("lives"))
+    on_another_host(tmp_path).claim(request("elsewhere"))
 
     JobStore(tmp_path).recover()
 
-    assert list((tmp_path / "owners").iterdir()) == []
+    left = {path.name for path in (tmp_path / "owners").iterdir()}
+    assert left == {"half-written", HERE.process, elsewhere().process}
 
 
 def test_a_worker_whose_clock_is_ahead_kills_no_render_by_asking_for_it(tmp_path: Path) -> None:
@@ -183,6 +191,7 @@ def test_a_mark_that_cannot_be_written_ends_no_beating(tmp_path: Path, caplog: p
     volume.refuse(errno.EROFS, "overwrite")
 
     assert beats.beat()
+    assert caplog.messages[0].startswith("the mark of this process was not written: ")
     assert "the disk is read-only" in caplog.text
 
 
@@ -217,6 +226,7 @@ def test_a_process_that_holds_nothing_takes_its_mark_away_and_stops_beating(tmp_
     assert list((tmp_path / "owners").iterdir()) == []
     store.claim(request("job-2"))
     assert beats.beat()
+    assert beats.started == 2
 
 
 def test_a_store_that_is_closed_leaves_no_mark_unless_it_has_jobs(tmp_path: Path) -> None:
@@ -239,3 +249,128 @@ def test_the_thread_ends_with_its_store(tmp_path: Path) -> None:
     gc.collect()
 
     assert not beats.beat()
+
+
+def test_a_thread_works_until_it_is_told_to_stop_and_keeps_no_process_alive() -> None:
+    worked: list[threading.Thread] = []
+    is_over = threading.Event()
+
+    def work() -> bool:
+        worked.append(threading.current_thread())
+        if len(worked) == 3:
+            is_over.set()
+        return len(worked) < 3
+
+    in_thread(work, 0.001)
+    assert is_over.wait(10)
+    worked[0].join(10)
+
+    assert (len(worked), worked[0].name, worked[0].daemon, worked[0].is_alive()) == (3, "job-marks", True, False)
+
+
+def test_of_two_processes_elsewhere_each_is_judged_by_its_own_mark(tmp_path: Path) -> None:
+    clock, beats = Clock(), Beats()
+    on_another_host(tmp_path, in_background=beats).claim(request("beats"))
+    other = on_another_host(tmp_path, owner=lambda: replace(elsewhere(), pid=8))
+    other.claim(request("silent"))
+    looks = JobStore(tmp_path, elapsed=clock)
+    for _ in range(2):
+        assert statuses(looks) == {JobStatus.RUNNING}
+        clock.now += 16
+        beats.beat()
+
+    assert [looks.find(name).status for name in ("beats", "silent")] == [JobStatus.RUNNING, JobStatus.ERROR]
+
+
+def test_a_job_that_is_seen_for_the_first_time_is_no_sign_of_life(tmp_path: Path) -> None:
+    clock = Clock()
+    for name in ("job-1", "job-2"):
+        on_another_host(tmp_path).claim(request(name))
+    looks = JobStore(tmp_path, elapsed=clock)
+    looks.find("job-1")
+    clock.now += 31
+
+    assert looks.find("job-2").status is JobStatus.ERROR
+
+
+@pytest.mark.parametrize("is_there_at_first", [True, False])
+def test_a_mark_that_appears_is_a_sign_of_life_and_one_that_comes_back_as_it_was_is_none(
+    tmp_path: Path, is_there_at_first: bool
+) -> None:
+    """Another host's view of a network volume may miss a file for a moment."""
+    clock = Clock()
+    on_another_host(tmp_path).claim(request())
+    [mark] = (tmp_path / "owners").iterdir()
+    away = tmp_path / "away"
+    looks = JobStore(tmp_path, elapsed=clock)
+    if is_there_at_first:
+        looks.find("job-1")
+    mark.rename(away)
+    clock.now += 10
+    looks.find("job-1")
+    away.rename(mark)
+    clock.now += 10
+    looks.find("job-1")
+    clock.now += 15
+
+    assert looks.find("job-1").was_interrupted is is_there_at_first
+
+
+@pytest.mark.parametrize("mark", [b"", b"{", b"[]", b'{"took_s": "x"}', b'{"took_s": null}', b"{}"])
+def test_a_mark_that_cannot_be_read_asks_for_no_patience(tmp_path: Path, mark: bytes) -> None:
+    clock = Clock()
+    on_another_host(tmp_path).claim(request())
+    [path] = (tmp_path / "owners").iterdir()
+    path.write_bytes(mark)
+    looks = JobStore(tmp_path, elapsed=clock)
+    looks.find("job-1")
+    clock.now += 31
+
+    assert looks.find("job-1").status is JobStatus.ERROR
+
+
+def test_a_volume_that_answers_within_a_second_puts_no_verdict_off(tmp_path: Path) -> None:
+    times = iter([0.0, 0.9, 10.0, 10.9, 20.0, 20.9, 31.0, 31.9])
+    on_another_host(tmp_path).claim(request())
+    looks = JobStore(tmp_path, elapsed=lambda: next(times))
+
+    seen = [looks.find("job-1").status for _ in range(4)]
+
+    assert seen == [*[JobStatus.RUNNING] * 3, JobStatus.ERROR]
+
+
+def test_a_process_with_more_jobs_than_are_remembered_is_judged_all_the_same(tmp_path: Path) -> None:
+    clock = Clock()
+    job = on_another_host(tmp_path).claim(request()).job
+    observer = Observer(Disk(tmp_path), dead_after_s=30.0, elapsed=clock)
+    jobs = [replace(job, request_id=f"job-{number}") for number in range(10_050)]
+
+    died = [observer.has_died(each, since=clock()) for each in jobs]
+    clock.now += 29
+    died += [observer.has_died(each, since=clock()) for each in jobs[:100]]
+    clock.now += 31
+
+    assert not any(died)
+    assert observer.has_died(jobs[0], since=clock())
+
+
+def test_a_mark_that_cannot_be_removed_fails_no_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    volume = Refusals()
+    store = on_another_host(tmp_path, files=Volume(volume))
+    store.update(store.claim(request()).job, status=JobStatus.COMPLETED)
+    volume.refuse(errno.EROFS, "unlink")
+
+    store.close()
+
+    assert caplog.messages[0].startswith("the mark of a process could not be removed: Cannot write the job records in ")
+
+
+def test_a_process_beats_once_for_all_its_jobs_and_its_mark_holds_no_token(tmp_path: Path) -> None:
+    beats = Beats()
+    store = on_another_host(tmp_path, in_background=beats)
+    for number in range(3):
+        store.claim(request(f"job-{number}"))
+    [mark] = (tmp_path / "owners").iterdir()
+
+    assert beats.started == 1
+    assert json.loads(mark.read_bytes())["token"] == ""

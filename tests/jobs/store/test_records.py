@@ -55,7 +55,7 @@ def test_a_damaged_record_counts_as_none_and_is_logged(
     place(tmp_path, "job-1", "json").write_bytes(data)
 
     assert records(tmp_path).read("job-1") is None
-    assert "the record of job job-1 is passed over" in caplog.text
+    assert caplog.messages[0].startswith("the record of job job-1 is passed over: No record of a job: ")
     assert records(tmp_path).swap(None, job())
 
 
@@ -104,6 +104,15 @@ def test_a_runpod_id_that_is_no_file_name_makes_no_alias(tmp_path: Path) -> None
     assert records(tmp_path).aliased("../../x") is None
 
 
+def test_an_id_with_dots_reads_no_alias_outside(tmp_path: Path) -> None:
+    root = tmp_path / "jobs"
+    outside = place(root, "../../x", "alias")
+    outside.parents[2].mkdir(parents=True)
+    outside.write_text("job-1")
+
+    assert records(root).aliased("../../x") is None
+
+
 def test_marks_tell_what_runs_and_strange_files_do_not(tmp_path: Path) -> None:
     assert records(tmp_path).mark("job-1", 2)
     assert not records(tmp_path).mark("job-1", 2)
@@ -141,7 +150,9 @@ def test_a_dead_job_is_called_dead_though_the_disk_is_full(tmp_path: Path, caplo
 
     assert interrupted is not None
     assert interrupted.was_interrupted
-    assert "could not be recorded" in caplog.text
+    assert caplog.messages[0].startswith(
+        "job job-1 was interrupted, and that could not be recorded: No space left for the job records in "
+    )
 
 
 def test_an_owner_that_finishes_while_it_is_given_up_wins(tmp_path: Path) -> None:
@@ -179,3 +190,67 @@ def test_what_was_left_half_done_goes_when_it_is_old_and_a_claim_on_its_way_stay
 
     assert {("with-record", 1), ("on-its-way", 1)} == set(kept.marks())
     assert ["young.tmp"] == [path.name for path in unfinished.iterdir()]
+
+
+def ended(request_id: str = "job-1") -> tuple[Job, Job]:
+    """Return a running job and its end."""
+    running = job(request_id)
+    return running, running.changed(Clock.now, status=JobStatus.COMPLETED)
+
+
+def test_an_end_that_was_written_is_kept_no_longer(tmp_path: Path) -> None:
+    kept, (running, end) = records(tmp_path), ended()
+    kept.swap(None, running)
+    kept.mark("job-1", 1)
+    kept.keep_end(end)
+
+    assert kept.write_ends() == [end]
+    assert kept.write_ends() == []
+    assert (kept.read("job-1"), list(kept.marks())) == (end, [])
+
+
+def test_the_end_of_a_job_that_is_removed_is_kept_no_longer(tmp_path: Path) -> None:
+    kept, (running, end) = records(tmp_path), ended()
+    kept.swap(None, running)
+    kept.keep_end(end)
+    kept.remove(running)
+
+    assert kept.write_ends() == []
+
+
+def test_an_end_is_written_though_another_thread_writes_progress_meanwhile(tmp_path: Path) -> None:
+    running, end = ended()
+    records(tmp_path).swap(None, running)
+    later = running.changed(Clock.now + 5, progress={"progress": 7.0})
+
+    def beat(call: str) -> None:
+        if call == "write":
+            records(tmp_path).swap(running, later)
+
+    kept = records(tmp_path, files=Volume(beat))
+    kept.keep_end(end)
+
+    assert kept.write_ends() == [end]
+    assert records(tmp_path).read("job-1") == end
+
+
+def test_an_end_that_still_waits_is_named_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    volume, (running, end) = Refusals(), ended()
+    records(tmp_path).swap(None, running)
+    volume.refuse(errno.ENOSPC, "write")
+    kept = records(tmp_path, files=Volume(volume))
+    kept.keep_end(end)
+
+    assert kept.write_ends() == []
+    assert caplog.messages[0].startswith(
+        "the end of job job-1 (COMPLETED) still waits to be recorded: No space left for the job records in "
+    )
+
+
+def test_a_mark_that_cannot_be_removed_is_named_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    volume = Refusals()
+    volume.refuse(errno.EROFS, "unlink")
+
+    records(tmp_path, files=Volume(volume)).unmark("job-1", 1)
+
+    assert caplog.messages[0].startswith("the mark of job job-1 could not be removed: Cannot write the job records in ")

@@ -57,12 +57,12 @@ def check(graph: Graph, info: ObjectInfo) -> Preflight:
     names = dict.fromkeys(body["class_type"] for body in graph.values())
     read = {name: read_class(name, info[name]) for name in names}
     classes = {node: read[body["class_type"]] for node, body in graph.items()}
-    located, moved = _with_the_servers_names(graph, {node: classes[node] for node in graph if node in used})
-    filled, remarks = _fill_in(located, {node: classes[node] for node in graph if node in used})
-    problems = [problem for node in graph if node in used for problem in _check_node(node, filled, classes)]
-    problems += _cycle({node: filled[node] for node in graph if node in used})
+    complete, moved = _with_the_servers_names(graph, {node: classes[node] for node in graph if node in used})
+    remarks = _fill_in(complete, {node: classes[node] for node in graph if node in used})
+    problems = [problem for node in graph if node in used for problem in _check_node(node, complete, classes)]
+    problems += _cycle({node: complete[node] for node in graph if node in used})
     unused = [f"node {node} ({graph[node]['class_type']}) is used by no output node" for node in orphans(graph, info)]
-    return Preflight(filled, tuple(problems), (*moved, *remarks, *unused))
+    return Preflight(complete, tuple(problems), (*moved, *remarks, *unused))
 
 
 def _unknown_classes(graph: Graph, info: ObjectInfo) -> Iterator[Problem]:
@@ -98,13 +98,14 @@ def _with_the_servers_names(graph: Graph, classes: Mapping[str, NodeClass]) -> t
     return changed, tuple(remarks)
 
 
-def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
-    filled, remarks = copy.deepcopy(graph), []
+def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[str, ...]:
+    """Add to *graph* itself the inputs that were left out and have a default; return a remark for each."""
+    remarks = []
     for node, its_class in classes.items():
-        for item in _left_out(its_class, inputs_of(graph[node])):
-            filled[node].setdefault("inputs", {})[item.name] = item.default
+        for item in tuple(_left_out(its_class, inputs_of(graph[node]))):
+            graph[node].setdefault("inputs", {})[item.name] = item.default
             remarks.append(f"node {node} ({its_class.name}): {item.name} was missing; set to {item.default!r}")
-    return filled, tuple(remarks)
+    return tuple(remarks)
 
 
 def _left_out(its_class: NodeClass, given: Mapping[str, Any]) -> Iterator[NodeInput]:
@@ -141,19 +142,19 @@ def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mappin
     link = as_link(value)
     if link is None:
         text = f'{shown(value)} is no link; a link is ["node id", output number], a list value {{"__value__": [...]}}'
-        return Problem(text, value=value)
+        return Problem(text)
     source, slot = link
     if source not in graph:
-        return Problem(f"linked to node {source!r}, which is not in the graph", value=value)
+        return Problem(f"linked to node {source!r}, which is not in the graph")
     outputs = classes[source].outputs
     if not 0 <= slot < len(outputs):
         text = f"linked to output {slot} of node {source} ({classes[source].name}), which has {len(outputs)}"
-        return Problem(text, value=value)
+        return Problem(text)
     if not types_fit(outputs[slot], item.type):
         text = (
             f"takes {item.type}; linked to output {slot} of node {source} ({classes[source].name}), a {outputs[slot]}"
         )
-        return Problem(text, value=value)
+        return Problem(text)
     return None
 
 
@@ -175,12 +176,12 @@ def _check_number(item: NodeInput, value: Any) -> Problem | None:
     try:
         number = _NUMBERS[item.type](value)
     except (TypeError, ValueError, OverflowError):
-        return Problem(f"takes {kind}; got {shown(value)}", value=value)
+        return Problem(f"takes {kind}; got {shown(value)}")
     low, high = item.options.get("min"), item.options.get("max")
     if isinstance(low, int | float) and number < low:
-        return Problem(f"must be at least {low}; got {number}", value=value)
+        return Problem(f"must be at least {low}; got {number}")
     if isinstance(high, int | float) and number > high:
-        return Problem(f"must be at most {high}; got {number}", value=value)
+        return Problem(f"must be at most {high}; got {number}")
     return None
 
 
@@ -193,7 +194,7 @@ def _placed(problem: Problem, node: str, class_type: str, name: str) -> Problem:
 
 
 def _cycle(graph: Graph) -> list[Problem]:
-    sorter: TopologicalSorter[str] = TopologicalSorter({node: set() for node in graph})
+    sorter: TopologicalSorter[str] = TopologicalSorter()
     for link in links(graph):
         if link.source in graph:
             sorter.add(link.node, link.source)
