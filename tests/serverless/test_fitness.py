@@ -80,7 +80,7 @@ def test_a_gpu_that_fails_says_its_last_line() -> None:
 
 
 def test_a_gpu_that_crashes_its_process_says_the_signal() -> None:
-    with pytest.raises(Unfit, match="exit code -6: nothing was said"):
+    with pytest.raises(Unfit, match="exit code -6: it wrote no message"):
         gpu_checked("import os; os.abort()")
 
 

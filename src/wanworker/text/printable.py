@@ -8,7 +8,7 @@ from collections.abc import Iterable
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-#: How many names a log line has, and how many characters of each.
+#: How many names a log line lists, and how many characters of each.
 _MOST_NAMES, _NAME_CHARS = 30, 60
 
 
@@ -24,7 +24,9 @@ def one_line(text: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return *names* in their order for a log line: the first thirty, long ones cut, the others counted."""
+    """
+    Return *names* in their order for a log line: the first thirty, each cut to a length, and a count of the others.
+    """
     known = list(names)
     shown = ", ".join(name if len(name) <= _NAME_CHARS else f"{name[:_NAME_CHARS]}..." for name in known[:_MOST_NAMES])
     return f"{shown} and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else shown

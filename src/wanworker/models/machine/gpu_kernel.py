@@ -76,7 +76,7 @@ def _silent(timeout_s: float) -> KernelRun:
 
 def _ended(code: int, last_output: str, last_error: str) -> KernelRun:
     if code != 0:
-        return KernelRun(ran=False, failed=True, text=f"exit code {code}: {last_error or 'nothing was said'}")
+        return KernelRun(ran=False, failed=True, text=f"exit code {code}: {last_error or 'it wrote no message'}")
     return KernelRun(ran=last_output.startswith("a kernel ran"), failed=False, text=last_output)
 
 

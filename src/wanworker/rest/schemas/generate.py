@@ -80,7 +80,7 @@ class GenerateBody(Request):
         if (frames := nearest_frames(self.length)) != self.length:
             lines.append(f"length {self.length} was changed to {frames}: Wan renders 4n+1 frames.")
         if self.negative_prompt and self.cfg <= 1:
-            lines.append("negative_prompt does nothing at cfg <= 1: no guidance is computed there.")
+            lines.append("negative_prompt has no effect at cfg <= 1, where no guidance is computed.")
         if self.image and self.image_url:
             lines.append("image_url was ignored: image was given too.")
         return lines
