@@ -150,7 +150,7 @@ def test_a_truncated_file_is_found_before_an_engine_opens_it(make_settings: Make
     report = examined(settings)
 
     found = row(report, "comfyui", "ti2v-5B")
-    flaw = "71 bytes are there, the header speaks of 73"
+    flaw = "71 bytes are there, but the header promises 73"
     assert (f"diffusion_models/wan2.2_ti2v_5B_fp16.safetensors is damaged ({flaw})",) == found.missing
     assert "wanworker fetch fastwan-5b" == found.command
     assert [(cut, flaw)] == [(file.path, file.flaw) for file in report.damaged]

@@ -321,7 +321,7 @@ def test_a_file_that_is_cut_short_is_not_ready_and_is_named(make_settings, check
     state = ComfyUI(make_settings(comfyui_root=checkout), gpus=one_card).readiness("t2v-A14B")
 
     name = f"{weights.parent.name}/{weights.name}"
-    assert state.missing == (f"{name} is damaged (72 bytes are there, the header speaks of 73)",)
+    assert state.missing == (f"{name} is damaged (72 bytes are there, but the header promises 73)",)
 
 
 def test_without_a_card_a_server_of_our_own_is_not_ready_and_why_is_said(make_settings, checkout, weights):

@@ -54,7 +54,7 @@ def test_a_damaged_record_counts_as_none_and_is_logged(
     place(tmp_path, "job-1", "json").write_bytes(data)
 
     assert records(tmp_path).read("job-1") is None
-    assert "the record of job job-1 is passed over" in caplog.text
+    assert "the record of job job-1 is ignored" in caplog.text
     assert records(tmp_path).swap(None, job())
 
 

@@ -59,7 +59,7 @@ def test_other_loras_are_ignored_and_named() -> None:
     files, warnings = own_loras(asked(Lora(high="film_grain.safetensors", low=None)), OWN)
 
     assert () == files
-    assert ("LoRA film_grain.safetensors was ignored: it is made for Wan, not for its miniature.",) == warnings
+    assert ("LoRA film_grain.safetensors was ignored: it is made for Wan, not for the miniature.",) == warnings
 
 
 @pytest.mark.parametrize(
