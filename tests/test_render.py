@@ -177,6 +177,15 @@ async def test_a_file_cut_in_half_is_no_output(renderer, engine, store, clip):
     assert JobStatus.NO_OUTPUT is store.find("job-1").status
 
 
+async def test_a_link_in_place_of_the_file_is_no_output(renderer, settings, engine, store, clip):
+    engine.act = lambda _spec, path, _report: path.symlink_to(clip)
+    with pytest.raises(NoOutput, match="left a link in place of a file"):
+        await render(renderer, order())
+
+    assert JobStatus.NO_OUTPUT is store.find("job-1").status
+    assert clip.exists()
+
+
 async def test_an_unforeseen_failure_is_recorded_without_its_text(renderer, engine, store):
     engine.act = lambda *_: (_ for _ in ()).throw(ValueError("secret path"))
     with pytest.raises(ValueError, match="secret path"):

@@ -20,6 +20,7 @@ from wanworker.jobs.model import is_request_id
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import InputReader
+from wanworker.media.scratch import remove_abandoned
 from wanworker.process.age import age_s
 from wanworker.render import Renderer
 from wanworker.settings import Settings
@@ -94,15 +95,17 @@ class Worker:
         await self.preloader.close()
         await self.registry.close()
         await in_thread(self.store.close)
+        self.inputs.close()
 
     def recover_once(self) -> None:
         """
-        Mark the jobs that an earlier process of this door left RUNNING.
+        Mark the jobs and remove the folders that an earlier process of this door left.
 
         This must not happen at import, whose state FlashBoot freezes.
         """
         if self._has_recovered:
             return
         self._has_recovered = True
+        remove_abandoned()
         for job in self.store.recover():
             log.warning("job %s was interrupted: the worker that rendered it is gone", job.request_id)

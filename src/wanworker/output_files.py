@@ -13,7 +13,8 @@ from wanworker.deadline import Deadline
 from wanworker.engines.base import Engine, GraphEngine, Rendered, Report
 from wanworker.errors import EngineUnavailable, InvalidRequest, NoOutput
 from wanworker.jobs.model import Output
-from wanworker.media.disk import full_disk_reported, in_thread
+from wanworker.media.disk import in_thread
+from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.file_facts import file_facts
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import probe
@@ -118,6 +119,7 @@ async def _run_graph(
 
 async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
     """Move a graph's file into place. A video's container is checked; pictures and sounds are taken as they are."""
+    _check_is_no_link(path)
     facts = await probe(path) if path.suffix.lower() in {".mp4", ".webm", ".mkv", ".mov"} else None
     final = await in_thread(place.reserved, path.name)
     try:
@@ -129,12 +131,19 @@ async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:
     """Return the facts of a video that is whole. Raises NoOutput, also when the engine reported success."""
+    _check_is_no_link(path)
     if not path.is_file():
         raise NoOutput("The engine reported success and wrote no file.")
     facts = await probe(path)
     if TASKS[spec.task].needs_audio and not facts.has_audio:
         raise NoOutput(f"The video of {spec.task} has no sound: it could not be joined with the audio.")
     return facts
+
+
+def _check_is_no_link(path: Path) -> None:
+    """Raise NoOutput for a link, which may lead to any file of this machine."""
+    if path.is_symlink():
+        raise NoOutput("The engine left a link in place of a file.")
 
 
 def _put(part: Path, final: Path, facts: VideoFacts | None) -> Output:

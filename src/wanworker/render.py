@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import shutil
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,8 +18,10 @@ from wanworker.errors import DiskFull, RequestIdReused, UnknownJob
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.media.disk import full_disk_reported, in_thread
+from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
+from wanworker.media.new_file import full_disk_reported
+from wanworker.media.scratch import scratch_folder
 from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
 from wanworker.progress import Progress
 from wanworker.spec import GraphSpec, RenderSpec
@@ -142,11 +143,7 @@ class Renderer:
     async def _render_now(self, order: RenderRequest, deadline: Deadline, report: Report) -> Job | None:
         """Prepare, claim and render. Return None if another worker claimed the job in between."""
         started = time.monotonic()
-        with (
-            full_disk_reported("the files of this job"),
-            tempfile.TemporaryDirectory(prefix="wanworker-", ignore_cleanup_errors=True) as scratch,
-        ):
-            work_dir = Path(scratch)
+        with full_disk_reported("the files of this job"), scratch_folder() as work_dir:
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
                 plan = await self._plan(order, prepared, work_dir)

@@ -21,8 +21,12 @@ _LOOK_S = 0.2
 
 
 @contextlib.contextmanager
-def serving(folder: Path, variables: Mapping[str, str]) -> Iterator[str]:
-    """Run `python -m wanworker.rest` with *variables* in its environment and give its address once it can render."""
+def serving(folder: Path, variables: Mapping[str, str], *, answers: str = "ready") -> Iterator[str]:
+    """
+    Run `python -m wanworker.rest` with *variables* in its environment and give its address once it can render.
+
+    A server without a GPU is never ready for Wan itself; such a one *answers* "ping".
+    """
     port = _free_port()
     environment = {**child_environment(), "OMP_NUM_THREADS": "1", "WAN_ENGINE": "mini", "WAN_OUT_DIR": str(folder)}
     with (folder / "server.log").open("wb") as log:
@@ -34,7 +38,7 @@ def serving(folder: Path, variables: Mapping[str, str]) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_ready(address, server, folder / "server.log")
+        _wait_until_ready(f"{address}/{answers}", server, folder / "server.log")
         yield address
     finally:
         server.send_signal(signal.SIGTERM)
@@ -47,11 +51,11 @@ def _free_port() -> int:
         return int(probing.getsockname()[1])
 
 
-def _wait_until_ready(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + _START_S
     while time.monotonic() < end and server.poll() is None:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{address}/ready", trust_env=False).is_success:
+            if httpx.get(url, trust_env=False).is_success:
                 return
         time.sleep(_LOOK_S)
     raise AssertionError(f"The server was not ready within {_START_S} s:\n{log.read_text()[-2000:]}")

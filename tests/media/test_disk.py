@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from wanworker.errors import DiskFull
-from wanworker.media.disk import in_thread, new_file
+from wanworker.media.disk import in_thread
+from wanworker.media.new_file import new_file
 
 
 async def test_a_threads_answer_and_its_exception_come_back() -> None:

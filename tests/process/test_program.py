@@ -290,6 +290,44 @@ async def test_the_program_sees_only_the_environment_that_it_was_given(tmp_path:
     assert program.lines == [("stdout", "['PATH', 'WANWORKER_RUN']")]
 
 
+#: A grandchild in a session and with an environment of its own, whose parent has ended.
+STRAY = """
+    import os, subprocess, sys, time
+    code = ("import os, subprocess, sys; "
+            "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
+            "env={}, start_new_session=True, stdout=subprocess.DEVNULL); print(child.pid)")
+    stray = int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, env={}).stdout)
+    print("pids", os.getpid(), stray, flush=True)
+    if "stay" in sys.argv:
+        time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
+async def test_a_stray_grandchild_without_our_mark_ends_with_a_cancelled_program(tmp_path: Path) -> None:
+    program = Program(tmp_path, STRAY)
+    task = asyncio.create_task(program.run("stay"))
+    await program.told.wait()
+    assert len(program.pids) == 2
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert [pid for pid in program.pids if alive(pid)] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers are Linux's")
+async def test_a_stray_grandchild_ends_with_a_program_that_ends_by_itself(tmp_path: Path) -> None:
+    program = Program(tmp_path, STRAY)
+
+    ended = await program.run()
+
+    assert ended.code == 0
+    assert len(program.pids) == 2
+    assert [pid for pid in program.pids if alive(pid)] == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the death signal is Linux's")
 def test_a_killed_worker_takes_its_program_along(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
@@ -300,7 +338,9 @@ def test_a_killed_worker_takes_its_program_along(tmp_path: Path) -> None:
             from pathlib import Path
             sys.path[:0] = {[path for path in sys.path if path]!r}
             from wanworker.process import run
-            code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+            stray = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+            code = ("import subprocess, sys; "
+                    f"subprocess.run([sys.executable, '-c', {{stray!r}}], env={{{{}}}}, start_new_session=True)")
             show = lambda _, line: print(line, flush=True)
             asyncio.run(run([sys.executable, "-c", code], cwd=Path.cwd(), env={ENV!r}, on_line=show))
             """

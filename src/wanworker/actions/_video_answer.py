@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from wanworker.actions.base import Context
 from wanworker.errors import NoOutput
 from wanworker.jobs.model import Job, JobStatus, Output
 from wanworker.media.outputs.delivery import deliver
+from wanworker.media.scratch import scratch_folder
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import probe
 
@@ -61,7 +61,7 @@ async def _deliver_into(answer: dict[str, Any], output: Output, context: Context
     if not path.is_file():
         answer["delivery"] = {"how": "none", "reason": f"{output.path} is no longer on the volume."}
         return
-    with tempfile.TemporaryDirectory(prefix="wanworker-") as scratch:
+    with scratch_folder() as work_dir:
         delivered = await deliver(
             path,
             mime=output.mime,
@@ -71,7 +71,7 @@ async def _deliver_into(answer: dict[str, Any], output: Output, context: Context
             limit_bytes=context.call.answer_limit_bytes,
             bucket=context.bucket(),
             key=f"{answer['request_id']}/{path.name}",
-            work_dir=Path(scratch),
+            work_dir=work_dir,
             always_upload=context.own_bucket is not None,
         )
     if delivered.data is not None:

@@ -11,12 +11,12 @@ import signal
 import sys
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wanworker.errors import EngineUnavailable
+from wanworker.process._start import started, to_the_end
 from wanworker.process._tree import MARK_VARIABLE, end_all
 
 #: Longer lines are cut: a program that writes no line end must not fill our memory.
@@ -73,23 +73,10 @@ _REAP_S = 5.0
 
 _BAR = re.compile(r"\d+%\|")
 
-#: Ties the program to us: when this worker dies, however it dies, the kernel sends the program the death signal.
-#: A `preexec_fn` would do the same between fork and exec of this process, which forbids the fast vfork and can
-#: deadlock in a process with threads; this runs in the child's own interpreter instead, 20 ms once a run, and then
-#: becomes the program (same process id). SIGPIPE and SIGXFSZ are given back what Python takes from them.
-_TIED_START = """
-import ctypes, os, signal, sys
-parent, death_signal, *argv = sys.argv[1:]
-ctypes.CDLL(None).prctl(1, int(death_signal))
-if os.getppid() != int(parent):
-    sys.exit("the worker has ended")
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-try:
-    os.execvp(argv[0], argv)
-except OSError as error:
-    sys.exit(f"{argv[0]}: {error.strerror}")
-"""
+#: Starts the program below a process of its own, which ends all of its descendants with it, and when this worker dies.
+#: A `preexec_fn` would have to run between fork and exec of this process, which forbids the fast vfork and can deadlock
+#: in a process with threads; this takes 20 ms once a run.
+_GUARDIAN = Path(__file__).with_name("_guardian.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +105,19 @@ async def run(
     before the error passes; so is whatever the program leaves behind when it ends by itself. *death_signal* is what
     the program gets when this process dies (Linux only). Raises EngineUnavailable when it cannot be started.
     """
-    _check_program(argv[0], cwd, env)
+    _check_program(argv, cwd, env)
     mark = uuid.uuid4().hex
     watch = _Watch(on_line)
     try:
-        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+        starting = asyncio.get_running_loop().subprocess_exec(
             lambda: watch,
-            *_tied(argv, death_signal),
+            *_guarded(argv, death_signal, stop_grace_s),
             cwd=cwd,
             env={**env, MARK_VARIABLE: mark},
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
+        transport, _ = await started(starting, lambda start: _stop(start[0], watch, mark, stop_grace_s))
     except (OSError, ValueError) as error:
         raise EngineUnavailable(f"{argv[0]} cannot be started in {cwd}: {error}.") from error
     try:
@@ -141,7 +129,7 @@ async def run(
             raise watch.error
         return Exit(_code_of(transport), tuple(watch.tail), tuple(watch.stderr_tail))
     finally:
-        await _to_the_end(_stop(transport, watch, mark, stop_grace_s))
+        await to_the_end(_stop(transport, watch, mark, stop_grace_s))
 
 
 def _code_of(transport: asyncio.SubprocessTransport) -> int:
@@ -150,18 +138,22 @@ def _code_of(transport: asyncio.SubprocessTransport) -> int:
     return code
 
 
-def _check_program(program: str, cwd: Path, env: Mapping[str, str]) -> None:
-    """Raise EngineUnavailable unless *program*, a path or a name on PATH, is there and may be run."""
+def _check_program(argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> None:
+    """Raise EngineUnavailable unless the program, a path or a name on PATH, is there and may be run with *argv*."""
+    program = argv[0]
+    if any("\0" in argument for argument in argv):  # uvloop would cut the argument there
+        raise EngineUnavailable(f"{program} cannot be started: an argument holds a zero byte.")
     place = str(cwd / program) if os.sep in program else program
     if shutil.which(place, path=env.get("PATH", os.defpath)) is None:
         what = "is not executable" if Path(place).exists() else "was not found"
         raise EngineUnavailable(f"The program {program} {what}.")
 
 
-def _tied(argv: Sequence[str], death_signal: signal.Signals) -> Sequence[str]:
+def _guarded(argv: Sequence[str], death_signal: signal.Signals, grace_s: float) -> Sequence[str]:
     if sys.platform != "linux":
         return argv
-    return [sys.executable, "-I", "-S", "-c", _TIED_START, str(os.getpid()), str(int(death_signal)), *argv]
+    ours = (sys.executable, "-I", "-S", str(_GUARDIAN), str(os.getpid()), str(int(death_signal)), str(grace_s))
+    return [*ours, *argv]
 
 
 class _Watch(asyncio.SubprocessProtocol):
@@ -220,18 +212,3 @@ async def _stop(transport: asyncio.SubprocessTransport, watch: _Watch, mark: str
     transport.close()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(watch.reaped.wait(), _REAP_S)
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Finish *work* even when this task is cancelled meanwhile; then let the cancellation through."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None and not task.cancelled():
-        task.result()
-        raise cancelled
-    task.result()

@@ -34,10 +34,12 @@ async def end_all(leader: int, mark: str, *, grace_s: float) -> None:
             log.error("processes %s do not end, not even by SIGKILL; a driver may hold them", sorted(left))
             break
         killing = clock() >= kill_at
-        for pid in left if killing else left - told:
+        # The guardian goes last, by itself: while it lives, what loses its parent becomes its child.
+        others = left - {leader} or left
+        for pid in others if killing else others - told:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL if killing else signal.SIGTERM)
-        told |= left
+        told |= others
         await asyncio.sleep(_POLL_S)
     _collect(told - {leader})
 
@@ -51,25 +53,35 @@ def _collect(pids: set[int]) -> None:
 
 def members(leader: int, mark: str) -> set[int]:
     """
-    Return the living processes of the run: those of its group, and those that carry its mark in their environment.
+    Return the living processes of the run: the leader's descendants, its group, and those that carry its mark.
 
-    The mark finds what started a session of its own, as torchrun does with its ranks, and orphans whose parents are
-    gone. Zombies do not count: they hold nothing, and in a container without an init nobody may ever collect them.
+    The mark is found in the environment where the leader was killed and others have its orphans. Zombies do not count:
+    they hold nothing, and in a container without an init nobody may ever collect them.
     """
     if sys.platform != "linux":
         return _group(leader)
     wanted = f"{MARK_VARIABLE}={mark}".encode()
-    found = (proc for proc in Path("/proc").iterdir() if proc.name.isdigit() and _belongs(proc, leader, wanted))
-    return {int(proc.name) for proc in found}
+    living = {int(proc.name): stat for proc in Path("/proc").iterdir() if proc.name.isdigit() and (stat := _stat(proc))}
+    found = {pid for pid, (_, group) in living.items() if group == leader or _is_marked(pid, wanted)}
+    fresh = {leader}
+    while fresh := {pid for pid, (parent, _) in living.items() if parent in fresh}:
+        found |= fresh
+    return found
 
 
-def _belongs(proc: Path, leader: int, wanted: bytes) -> bool:
+def _stat(proc: Path) -> tuple[int, int] | None:
+    """Return the parent and the group of a living process."""
     try:
         # After the name in parentheses, which may hold anything: state, parent, group (proc_pid_stat(5)).
-        state, _, group = (proc / "stat").read_bytes().rpartition(b")")[2].split()[:3]
-        if state in {b"Z", b"X"}:
-            return False
-        return int(group) == leader or wanted in (proc / "environ").read_bytes().split(b"\0")
+        state, parent, group = (proc / "stat").read_bytes().rpartition(b")")[2].split()[:3]
+    except (OSError, ValueError):
+        return None  # it ended meanwhile
+    return None if state in {b"Z", b"X"} else (int(parent), int(group))
+
+
+def _is_marked(pid: int, wanted: bytes) -> bool:
+    try:
+        return wanted in Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
     except OSError:
         return False  # it ended meanwhile, or is another user's
 

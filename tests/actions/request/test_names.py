@@ -77,7 +77,7 @@ def test_a_name_given_twice_inside_a_list_says_which_one_counts():
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"high": "a", "weight": 11}, "loras[0].weight must be between -10 and 10; got 11.0."),
+        ({"high": "a", "weight": 11}, "loras[0].weight must be between -10 and 10; got 11."),
         ({"high": "a", "weight": True}, "loras[0].weight must be a number; got true."),
     ],
 )

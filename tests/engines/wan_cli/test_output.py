@@ -32,6 +32,15 @@ async def test_a_whole_file_passes(tmp_path: Path) -> None:
     await check(made, silent, needs_sound=False, told="")
 
 
+async def test_a_link_is_no_output_wherever_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "other.mp4").write_bytes(b"of somebody else")
+    made = tmp_path / "video.mp4"
+    made.symlink_to(tmp_path / "other.mp4")
+
+    with pytest.raises(NoOutput, match="left a link in place of its video"):
+        await check(made, silent, needs_sound=False, told="")
+
+
 @pytest.mark.parametrize("content", [None, b""])
 async def test_a_missing_or_empty_file_is_no_output(tmp_path: Path, content: bytes | None) -> None:
     made = tmp_path / "video.mp4"

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import math
 import os
+import stat
 import subprocess
 import sys
 import termios
@@ -112,8 +113,10 @@ def settle() -> None:
         stream.flush()
         for _ in range(5000):
             try:
-                fcntl.ioctl(stream.fileno(), termios.FIONREAD, unread)
-            except OSError:  # no pipe
+                # uvloop makes sockets of a program's streams; those tell of what is unread by another question.
+                is_socket = stat.S_ISSOCK(os.fstat(stream.fileno()).st_mode)
+                fcntl.ioctl(stream.fileno(), termios.TIOCOUTQ if is_socket else termios.FIONREAD, unread)
+            except OSError:  # neither
                 break
             if not unread[0]:
                 break

@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 
 from fakes.pictures import png_bomb
 from wanworker.errors import DiskFull, InputRefused, InputUnavailable
-from wanworker.media.inputs.picture import centre_box, crop_to_aspect, picture_size, write_clean_png
+from wanworker.media.inputs.decoding._clean_png import write_clean_png
+from wanworker.media.inputs.picture import centre_box, crop_to_aspect, picture_size
 from wanworker.settings import child_environment
 from wanworker.spec import Size
 
@@ -243,7 +244,7 @@ def test_a_png_bomb_is_refused_from_its_header_in_little_memory(tmp_path: Path) 
         "import sys\n"
         "from pathlib import Path\n"
         "from wanworker.errors import InputRefused\n"
-        "from wanworker.media.inputs.picture import write_clean_png\n"
+        "from wanworker.media.inputs.decoding._clean_png import write_clean_png\n"
         "try:\n"
         "    write_clean_png(Path(sys.argv[1]), Path(sys.argv[2]), max_pixels=64_000_000)\n"
         "except InputRefused as error:\n"

@@ -1,5 +1,6 @@
 import struct
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,74 @@ def test_reading_takes_milliseconds(made: Path) -> None:
         mp4.facts(made)
 
     assert (time.thread_time() - started) / 20 < 0.01
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+def many_samples(entries: int) -> bytes:
+    """Return an mp4 whose video track names *entries* samples of one byte, a chunk for each."""
+    table = struct.pack(">II", 0, entries)
+    tables = (
+        box(b"stsd", bytes(4) + struct.pack(">I", 1) + struct.pack(">I4s", 86, b"avc1") + bytes(24) + b"\0\x40\0\x30"),
+        box(b"stts", struct.pack(">IIII", 0, 1, entries, 1)),
+        box(b"stsc", struct.pack(">IIIII", 0, 1, 1, 1, 1)),
+        box(b"stsz", struct.pack(">III", 0, 0, entries) + b"\0\0\0\x01" * entries),
+        box(b"stco", table + b"\0\0\0\x08" * entries),
+    )
+    matrix = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 0)
+    head = box(b"tkhd", bytes(40) + matrix), box(b"mdhd", bytes(12) + struct.pack(">II", 25, entries))
+    media = box(b"mdia", head[1] + box(b"hdlr", bytes(8) + b"vide") + box(b"minf", box(b"stbl", b"".join(tables))))
+    return box(b"ftyp", b"isom") + box(b"moov", box(b"trak", head[0] + media))
+
+
+def test_an_index_of_many_samples_is_read_in_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "long.mp4").write_bytes(many_samples(1_000_000))
+
+    tracemalloc.start()
+    found = mp4.facts(tmp_path / "long.mp4")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert 1_000_000 == found.frames
+    assert peak_bytes < 40_000_000
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (many_samples(3_000_000), "its tables have more than 16 MiB"),
+        (box(b"ftyp", b"isom") + box(b"free", b"") * 100_001, "it has more than 100,000 boxes"),
+    ],
+    ids=["tables", "boxes"],
+)
+def test_an_index_larger_than_any_films_is_damage(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "large.mp4").write_bytes(content)
+
+    tracemalloc.start()
+    with pytest.raises(NoOutput, match=said):
+        mp4.facts(tmp_path / "large.mp4")
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak_bytes < 40_000_000
+
+
+def test_boxes_nested_as_deep_as_the_file_is_long_are_no_recursion(tmp_path: Path) -> None:
+    inner = b""
+    for _ in range(5000):
+        inner = box(b"mdia", inner)
+    (tmp_path / "deep.mp4").write_bytes(box(b"ftyp", b"isom") + box(b"moov", box(b"trak", inner)))
+
+    with pytest.raises(NoOutput, match="a track has no"):
+        mp4.facts(tmp_path / "deep.mp4")
+
+
+def test_a_table_that_ends_in_the_middle_is_damage(tmp_path: Path) -> None:
+    whole = many_samples(10)
+    at = whole.index(b"stco") + 8
+    (tmp_path / "short.mp4").write_bytes(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+
+    with pytest.raises(NoOutput, match=r"4,294,967,295 entries ends in the middle"):
+        mp4.facts(tmp_path / "short.mp4")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from wanworker.actions.base import Context
 from wanworker.errors import EngineTimeout, GraphTimeout, NoOutput
 from wanworker.jobs.model import Job, Output
 from wanworker.media.outputs.delivery import deliver
+from wanworker.media.scratch import scratch_folder
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import probe
 
@@ -64,7 +64,7 @@ async def _deliver_into(
     if not path.is_file():
         entry["delivery"] = {"how": "none", "reason": f"{output.path} is no longer on the volume."}
         return 0
-    with tempfile.TemporaryDirectory(prefix="wanworker-") as scratch:
+    with scratch_folder() as work_dir:
         delivered = await deliver(
             path,
             mime=output.mime,
@@ -74,7 +74,7 @@ async def _deliver_into(
             limit_bytes=context.call.answer_limit_bytes,
             bucket=context.bucket(),
             key=f"{request_id}/{path.name}",
-            work_dir=Path(scratch),
+            work_dir=work_dir,
             always_upload=context.own_bucket is not None,
             bare=True,
         )

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from wanworker.errors import EngineFailed, NoOutput
-from wanworker.media.disk import in_thread, new_file
+from wanworker.media.disk import in_thread
+from wanworker.media.new_file import new_file
 
 
 class Verified(Protocol):
@@ -29,6 +30,8 @@ async def check(made: Path, verify: Verify, *, needs_sound: bool, told: str) -> 
 
     *told* is what it logged of that. Raises NoOutput.
     """
+    if made.is_symlink():  # it may lead to any file of this machine
+        raise NoOutput(f"generate.py ended with code 0 and left a link in place of its video.{told}")
     if not made.is_file() or not made.stat().st_size:
         raise NoOutput(f"generate.py ended with code 0 and wrote no video.{told}")
     try:

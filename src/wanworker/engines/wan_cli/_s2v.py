@@ -26,7 +26,7 @@ def clips_of(sound_s: float, frames: int | None) -> int:
 
 async def duration_s(sound: Path) -> float | None:
     """Return the length of *sound* in seconds, None where ffmpeg does not know it."""
-    said = await ffmpeg.run("-protocol_whitelist", "file", "-i", f"file:{sound}")
+    said = await ffmpeg.run(*ffmpeg.reading(sound))
     match = _DURATION.search(said.stderr)
     return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wanworker.errors import EngineUnavailable
-from wanworker.media.disk import disk_full
+from wanworker.media.new_file import disk_full
 
 #: Records and requests hold what callers wrote, so only their owner may read them, whatever the umask is.
 FILE_MODE, FOLDER_MODE = 0o600, 0o700

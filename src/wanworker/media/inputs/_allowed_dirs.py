@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wanworker.errors import InputRefused, InputUnavailable
-from wanworker.media.disk import new_file
+from wanworker.media.new_file import new_file
 
 _CHUNK_BYTES = 1 << 20
 

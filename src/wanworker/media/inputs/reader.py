@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from wanworker.errors import InputRefused, InputUnavailable, RequestError
-from wanworker.media.disk import in_thread, new_file
+from wanworker.media._filetype import HEAD_BYTES, FileType, describe, serves_as, sniff
+from wanworker.media.disk import in_thread
 from wanworker.media.inputs import data_uri
 from wanworker.media.inputs._allowed_dirs import copy_file, directory_below, file_below
-from wanworker.media.inputs._filetype import HEAD_BYTES, FileType, describe, serves_as, sniff
+from wanworker.media.inputs.decoding.decoders import PictureDecoders
 from wanworker.media.inputs.fetch import FetchLimits, Network, fetch
-from wanworker.media.inputs.picture import write_clean_png
+from wanworker.media.new_file import new_file
 from wanworker.media.video import ffmpeg
 from wanworker.text.mixups import mixed_up
 
@@ -96,18 +97,24 @@ class InputReader:
         roots: Sequence[Path] = (),
         limits: InputLimits | None = None,
         network: Network | None = None,
+        decoders: PictureDecoders | None = None,
     ) -> None:
         self._allow_hosts = tuple(allow_hosts)
         self._roots = tuple(roots)
         self._limits = limits or InputLimits()
         self._network = network or Network()
+        self._decoders = decoders or PictureDecoders()
+
+    def close(self) -> None:
+        """End the processes that decode pictures."""
+        self._decoders.close()
 
     async def image(self, source: Source, folder: Path, name: str, *, label: str = "image") -> Path:
-        """Return `{name}.png`: the picture, upright, RGB, fully decoded once (see media/inputs/picture.py)."""
+        """Return `{name}.png`: the picture, upright, RGB, fully decoded once, as write_clean_png does it."""
         target = folder / f"{name}.png"
         with _labelled(label, source.field), _temporary(folder / f"{name}.part") as part:
             await self._bring(source, part, self._limits.image_bytes)
-            await in_thread(write_clean_png, part, target, max_pixels=self._limits.image_pixels)
+            await self._decoders.clean_png(part, target, max_pixels=self._limits.image_pixels)
         return target
 
     async def picture(self, source: Source, folder: Path, name: str, *, label: str = "image") -> Path:
@@ -115,8 +122,8 @@ class InputReader:
         decoded = folder / f"{name}-decoded.png"
         with _labelled(label, source.field), _temporary(folder / f"{name}.part") as part, _temporary(decoded):
             await self._bring(source, part, self._limits.image_bytes)
-            await in_thread(write_clean_png, part, decoded, max_pixels=self._limits.image_pixels)
-            file_type = sniff(part.read_bytes()[:HEAD_BYTES])
+            await self._decoders.clean_png(part, decoded, max_pixels=self._limits.image_pixels)
+            file_type = sniff(_head(part))
             return part.replace(folder / f"{name}{file_type.suffix if file_type else '.png'}")
 
     async def audio(self, source: Source, folder: Path, name: str, *, label: str = "audio") -> Path:
@@ -181,8 +188,7 @@ def _write_decoded(text: str, part: Path, max_bytes: int) -> None:
 
 def _type_of(path: Path, kind: Literal["sound", "film"]) -> FileType:
     """Tell the type by content, if it can serve as *kind*."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+    head = _head(path)
     file_type = sniff(head)
     if file_type is None or not serves_as(file_type, kind):
         wanted = (
@@ -190,3 +196,8 @@ def _type_of(path: Path, kind: Literal["sound", "film"]) -> FileType:
         )
         raise InputUnavailable(f"it looks like {describe(head)}, not {wanted}.")
     return file_type
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)

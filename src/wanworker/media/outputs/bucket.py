@@ -93,7 +93,7 @@ class Bucket:
             if not isinstance(config.get(key), str) or not config[key].strip():
                 raise InvalidRequest(f"s3Config needs {key} as text.", field="s3Config")
         for key, value in config.items():
-            if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            if isinstance(value, str) and not (value.strip().isascii() and value.strip().isprintable()):
                 raise InvalidRequest(f"s3Config.{str(key)[:40]} must be printable ASCII text.", field="s3Config")
         name = config.get("bucketName")
         if name is not None and not isinstance(name, str):

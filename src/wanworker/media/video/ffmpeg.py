@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import re
 import shutil
@@ -13,7 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from wanworker.errors import DiskFull, EngineError, EngineFailed, EngineUnavailable
+from wanworker.media._filetype import type_of
 from wanworker.media.video.mp4 import VideoFacts
+from wanworker.process import started
 
 #: ffmpeg reads files that strangers send: it sees no environment of ours.
 ENVIRONMENT: Mapping[str, str] = MappingProxyType({"LC_ALL": "C"})
@@ -49,8 +52,16 @@ def program() -> str:
 
 
 def reading(path: Path) -> tuple[str, ...]:
-    """Return the arguments that open *path* as an input: as a local file, in a known container, and nothing else."""
-    return ("-protocol_whitelist", "file", "-format_whitelist", _DEMUXERS, "-i", f"file:{path}")
+    """
+    Return the arguments that open *path* as an input: as a local file, by the reader of its type, and nothing else.
+
+    ffmpeg guesses no type, for a guess may be a playlist that names other files. A type that no caller may send (an
+    engine's own output) is one of the known containers.
+    """
+    file_type = type_of(path)
+    demuxer = file_type.demuxer if file_type else None
+    only = ("-f", demuxer) if demuxer else ("-format_whitelist", _DEMUXERS)
+    return ("-protocol_whitelist", "file", *only, "-i", f"file:{path}")
 
 
 async def run(*arguments: str) -> Run:
@@ -59,7 +70,7 @@ async def run(*arguments: str) -> Run:
 
     On cancellation the process is dead before CancelledError goes on. Raises EngineUnavailable without an ffmpeg.
     """
-    process = await asyncio.create_subprocess_exec(
+    starting = asyncio.create_subprocess_exec(
         program(),
         "-hide_banner",
         "-nostdin",
@@ -67,15 +78,21 @@ async def run(*arguments: str) -> Run:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=dict(ENVIRONMENT),  # uvloop takes nothing but a dict
     )
+    process = await started(starting, _end)
     try:
         stdout, stderr = await process.communicate()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await _end(process)
     return Run(process.returncode or 0, stdout, stderr.decode("utf-8", "replace"))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def failure(doing: str, returncode: int, stderr: str) -> EngineError:

@@ -6,10 +6,12 @@ The layout is ISO/IEC 14496-12; QuickTime's .mov is the same for all that is rea
 
 from __future__ import annotations
 
+import operator
 import struct
+import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,9 +20,16 @@ from wanworker.errors import NoOutput
 #: What a file of this family starts with.
 _FIRST_BOXES = frozenset((b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"))
 _CODECS = {b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"av01": "av1", b"vp09": "vp9"}
-#: An index of a two-hour film is a few MB; one that claims more is damage, and would be read into memory.
-_LARGEST_TABLE_BYTES = 64 * 1024 * 1024
-_WANTED = frozenset((b"tkhd", b"mdhd", b"hdlr", b"stsd", b"stts", b"stsz", b"stsc", b"stco", b"co64"))
+#: The tables of a two-hour film have a few MB; what claims more is damage, and would be read into memory.
+_MOST_TABLE_BYTES = 16 * 1024 * 1024
+#: Boxes that are walked in one file; a two-hour film in fragments of a second has 15,000.
+_MOST_BOXES = 100_000
+#: As much of each other box as is read of it.
+_HEAD_BYTES = 256
+_TABLES = frozenset((b"stts", b"stsz", b"stsc", b"stco", b"co64"))
+_WANTED = _TABLES | {b"tkhd", b"mdhd", b"hdlr", b"stsd"}
+#: The way down to the tables; any other nesting is damage, and may be as deep as the file is long.
+_INSIDE = {b"trak": b"mdia", b"mdia": b"minf", b"minf": b"stbl"}
 #: QuickTime has a second `hdlr` in the media information, which says nothing of the track's kind.
 _DATA_HANDLER = (b"minf", b"hdlr")
 
@@ -80,7 +89,8 @@ def facts(path: Path) -> VideoFacts:
     size_bytes = existing_size(path)
     if not looks_like_mp4(path):
         raise NoOutput(f"{path.name} is not an mp4 file: it does not start with a known box.")
-    with path.open("rb") as file:
+    with path.open("rb") as opened:
+        file = _Bounded(opened)
         try:
             tracks = [_track(file, box) for box in _boxes_of_index(file, size_bytes) if box.kind == b"trak"]
         except (struct.error, _Damaged) as error:
@@ -100,6 +110,35 @@ def existing_size(path: Path) -> int:
 
 class _Damaged(Exception):
     """A box that cannot be; the text says which."""
+
+
+class _Bounded:
+    """Read boxes and tables of a file, not more of either than a film has. Raises _Damaged."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._boxes_left = _MOST_BOXES
+        self._bytes_left = _MOST_TABLE_BYTES
+
+    def head(self, start: int, size: int) -> bytes:
+        """Return the head of a box."""
+        self._boxes_left -= 1
+        if self._boxes_left < 0:
+            raise _Damaged(f"it has more than {_MOST_BOXES:,} boxes")
+        self._file.seek(start)
+        return self._file.read(size)
+
+    def body(self, box: _Box) -> bytes:
+        """Return the whole of a table, and the beginning of another box."""
+        size = box.end - box.start
+        if box.kind in _TABLES:
+            self._bytes_left -= size
+        else:
+            size = min(size, _HEAD_BYTES)
+        if self._bytes_left < 0:
+            raise _Damaged(f"its tables have more than {_MOST_TABLE_BYTES // 1024**2} MiB")
+        self._file.seek(box.start)
+        return self._file.read(size)
 
 
 def _facts_of(path: Path, tracks: list[_Track], size_bytes: int) -> VideoFacts:
@@ -124,7 +163,7 @@ def _facts_of(path: Path, tracks: list[_Track], size_bytes: int) -> VideoFacts:
     )
 
 
-def _boxes_of_index(file: BinaryIO, size_bytes: int) -> list[_Box]:
+def _boxes_of_index(file: _Bounded, size_bytes: int) -> list[_Box]:
     # Every box is walked, not only up to moov: an mdat that runs beyond the end is how a cut file shows.
     indexes = [box for box in _boxes(file, 0, size_bytes) if box.kind == b"moov"]
     if not indexes:
@@ -135,13 +174,13 @@ def _boxes_of_index(file: BinaryIO, size_bytes: int) -> list[_Box]:
     return inner
 
 
-def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[_Box]:
+def _boxes(file: _Bounded, start: int, end: int) -> Iterator[_Box]:
     while end - start >= 8:
-        file.seek(start)
-        size, kind = struct.unpack(">I4s", file.read(8))
+        head = file.head(start, 16)
+        size, kind = struct.unpack_from(">I4s", head)
         body = start + 8
         if size == 1:
-            size, body = struct.unpack(">Q", file.read(8))[0], start + 16
+            size, body = struct.unpack_from(">Q", head, 8)[0], start + 16
         elif size == 0:
             size = end - start
         if start + size < body or start + size > end:
@@ -151,7 +190,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[_Box]:
         start += size
 
 
-def _track(file: BinaryIO, trak: _Box) -> _Track:
+def _track(file: _Bounded, trak: _Box) -> _Track:
     leaves = _leaves(file, trak)
     kind = bytes(leaves[b"hdlr"][8:12])
     stsd, tkhd = leaves[b"stsd"], leaves[b"tkhd"]
@@ -159,30 +198,28 @@ def _track(file: BinaryIO, trak: _Box) -> _Track:
     scale_x, scale_y = _matrix_diagonal(tkhd)
     if scale_x == scale_y == 0:  # a quarter turn: players show it with the sides exchanged
         width, height = height, width
-    runs = _pairs(leaves[b"stts"])
-    ticks = sum(count * delta for count, delta in runs)
+    runs = _numbers(leaves[b"stts"], 4, per_entry=2)
+    counts, deltas = runs[::2], runs[1::2]
+    ticks = sum(map(operator.mul, counts, deltas))
     return _Track(
         kind=kind,
         codec=_CODECS.get(stsd[12:16], stsd[12:16].decode("ascii", "replace").strip()),
         width=width,
         height=height,
-        samples=sum(count for count, _ in runs),
+        samples=sum(counts),
         duration_s=ticks / max(1, _timescale(leaves[b"mdhd"])),
         last_byte=_last_byte(leaves),
     )
 
 
-def _leaves(file: BinaryIO, box: _Box) -> dict[bytes, bytes]:
+def _leaves(file: _Bounded, box: _Box) -> dict[bytes, bytes]:
     """Return the bodies of the boxes that matter, from all levels below *box*, by their names."""
     found: dict[bytes, bytes] = {}
     for inner in _boxes(file, box.start, box.end):
-        if inner.kind in {b"mdia", b"minf", b"stbl"}:
+        if inner.kind == _INSIDE.get(box.kind):
             found |= _leaves(file, inner)
         elif inner.kind in _WANTED and (box.kind, inner.kind) != _DATA_HANDLER:
-            if inner.end - inner.start > _LARGEST_TABLE_BYTES:
-                raise _Damaged(f"its {inner.kind.decode()!r} box is larger than any index")
-            file.seek(inner.start)
-            found[inner.kind] = file.read(inner.end - inner.start)
+            found[inner.kind] = file.body(inner)
     missing = {b"tkhd", b"mdhd", b"hdlr", b"stsd", b"stts"} - found.keys() if box.kind == b"trak" else None
     if missing:
         raise _Damaged(f"a track has no {min(missing).decode()!r} box")
@@ -200,44 +237,50 @@ def _timescale(mdhd: bytes) -> int:
     return int(timescale)
 
 
-def _pairs(table: bytes) -> list[tuple[int, int]]:
-    (count,) = struct.unpack_from(">I", table, 4)
-    numbers = struct.unpack_from(f">{2 * count}I", table, 8)
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
+def _numbers(table: bytes, at: int, *, per_entry: int = 1, code: str = "I") -> array[int]:
+    """Return the numbers of the entries, whose count lies at byte *at*, packed: a list would take ten times more."""
+    (count,) = struct.unpack_from(">I", table, at)
+    numbers = array(code)
+    start, size = at + 4, count * per_entry * numbers.itemsize
+    if start + size > len(table):
+        raise _Damaged(f"a table of {count:,} entries ends in the middle")
+    numbers.frombytes(table[start : start + size])
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
 
 
 def _last_byte(leaves: dict[bytes, bytes]) -> int:
-    """Return where the last sample of the track ends; 0 where there is no table of sizes to tell."""
+    """Return where the last sample of the track's last chunk ends; 0 where there is no table of sizes to tell."""
     offsets = _chunk_offsets(leaves)
     if b"stsz" not in leaves or b"stsc" not in leaves or not offsets:
         return 0
-    same_size, count = struct.unpack_from(">II", leaves[b"stsz"], 4)
+    last = max(offsets)
+    (same_size,) = struct.unpack_from(">I", leaves[b"stsz"], 4)
     if same_size:  # QuickTime counts sound in units that are no bytes: only the chunk's start is certain
-        return max(offsets) + 1
-    ends = (0, *accumulate(struct.unpack_from(f">{count}I", leaves[b"stsz"], 12)))
-    last, done = 0, 0
-    for offset, samples in zip(offsets, _samples_per_chunk(leaves[b"stsc"], len(offsets)), strict=True):
-        after = min(count, done + samples)
-        last, done = max(last, offset + ends[after] - ends[done]), after
-    return last
+        return last + 1
+    before, inside = _samples_around(_numbers(leaves[b"stsc"], 4, per_entry=3), offsets.index(last), len(offsets))
+    sizes = _numbers(leaves[b"stsz"], 8)
+    return last + sum(sizes[before : before + inside])
 
 
-def _chunk_offsets(leaves: dict[bytes, bytes]) -> tuple[int, ...]:
-    kind, letter = (b"co64", "Q") if b"co64" in leaves else (b"stco", "I")
-    if kind not in leaves:
-        return ()
-    (count,) = struct.unpack_from(">I", leaves[kind], 4)
-    return struct.unpack_from(f">{count}{letter}", leaves[kind], 8)
+def _chunk_offsets(leaves: dict[bytes, bytes]) -> array[int]:
+    if b"co64" in leaves:
+        return _numbers(leaves[b"co64"], 4, code="Q")
+    return _numbers(leaves[b"stco"], 4) if b"stco" in leaves else array("I")
 
 
-def _samples_per_chunk(stsc: bytes, chunks: int) -> list[int]:
-    (count,) = struct.unpack_from(">I", stsc, 4)
-    numbers = struct.unpack_from(f">{3 * count}I", stsc, 8)
-    firsts = (*numbers[::3], chunks + 1)
-    samples: list[int] = []
-    for index, per_chunk in enumerate(numbers[1::3]):
-        # min: a damaged table must not make a list of four thousand million
-        samples += [per_chunk] * (min(firsts[index + 1], chunks + 1) - min(firsts[index], chunks + 1))
-    if len(samples) != chunks:
+def _samples_around(runs: array[int], chunk: int, chunks: int) -> tuple[int, int]:
+    """Return how many samples lie before *chunk* (from 0) of *chunks*, and in it. Pure."""
+    firsts, per_chunk = runs[::3], runs[1::3]
+    if not firsts or firsts[0] != 1:
         raise _Damaged("its table of chunks does not match the chunks")
-    return samples
+    before = 0
+    for index, samples in enumerate(per_chunk):
+        end = firsts[index + 1] if index + 1 < len(firsts) else chunks + 1
+        if end <= firsts[index]:
+            raise _Damaged("its table of chunks does not match the chunks")
+        if chunk + 1 < end:
+            return before + (chunk + 1 - firsts[index]) * samples, samples
+        before += (end - firsts[index]) * samples
+    raise _Damaged("its table of chunks does not match the chunks")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from wanworker.errors import InputUnavailable
-from wanworker.media.disk import new_file
+from wanworker.media.new_file import new_file
 from wanworker.media.video import ffmpeg
 from wanworker.media.video.writer import MP4_CONTAINER
 
@@ -16,7 +16,7 @@ _AAC = ("-c:a", "aac", "-b:a", "128k", "-ac", "2", "-flags:a", "+bitexact")
 
 async def sound_duration_s(audio: Path) -> float:
     """Return how long *audio* plays, by decoding it: headers lie. Raises InputUnavailable when it does not decode."""
-    arguments = (*_opening(audio), "-map", "0:a:0", "-nostats", "-progress", "pipe:1", "-f", "null", "-")
+    arguments = (*ffmpeg.reading(audio), "-map", "0:a:0", "-nostats", "-progress", "pipe:1", "-f", "null", "-")
     finished = await ffmpeg.run(*arguments)
     times = _OUT_TIME.findall(finished.stdout)
     if finished.returncode != 0 or not times:
@@ -35,12 +35,14 @@ async def add_sound(silent: Path, audio: Path, target: Path, *, duration_s: floa
     mapping = ("-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", *_AAC, "-af", "apad", "-t", f"{duration_s:.6f}")
     with new_file(target) as path:
         finished = await ffmpeg.run(
-            "-loglevel", "error", "-y", *_opening(silent), *_opening(audio), *mapping, *MP4_CONTAINER, f"file:{path}"
+            "-loglevel",
+            "error",
+            "-y",
+            *ffmpeg.reading(silent),
+            *ffmpeg.reading(audio),
+            *mapping,
+            *MP4_CONTAINER,
+            f"file:{path}",
         )
         if finished.returncode != 0:
             raise ffmpeg.failure(f"join {audio.name} with the video", finished.returncode, finished.stderr)
-
-
-def _opening(path: Path) -> tuple[str, ...]:
-    """Open a local file and nothing that it may point to: its kind was checked when it came in."""
-    return ("-protocol_whitelist", "file", "-i", f"file:{path}")

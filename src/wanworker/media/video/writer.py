@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO, TypeAlias
 
 from wanworker.errors import EngineFailed, EngineUnavailable, NoOutput
+from wanworker.media.disk import in_thread
 from wanworker.media.video import ffmpeg, mp4
 from wanworker.media.video.mp4 import VideoFacts
 
@@ -135,7 +136,7 @@ async def probe(path: Path) -> VideoFacts:
 
     Raises NoOutput when the file is missing, empty, cut short or no video.
     """
-    facts = _indexed_facts(path)
+    facts = await in_thread(_indexed_facts, path)
     if facts is not None:
         return facts
     return _facts_or_raise(path, await ffmpeg.run(*ffmpeg.reading(path), *_TO_NOWHERE, "-c", "copy", *_SINK))
@@ -148,7 +149,7 @@ async def decode_check(path: Path) -> VideoFacts:
     Raises NoOutput when anything in it does not decode, when frames that the index promises are not there, or when
     there is no frame at all. Cancelled, it leaves no process.
     """
-    facts = _indexed_facts(path)
+    facts = await in_thread(_indexed_facts, path)
     # Without its edit list an mp4 gives every frame that its index names, so that the two can be compared.
     lists = ("-ignore_editlist", "1") if facts else ()
     arguments = ("-xerror", "-err_detect", "explode", *lists, *ffmpeg.reading(path), *_TO_NOWHERE, "-map", "0:a?")

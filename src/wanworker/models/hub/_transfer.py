@@ -116,7 +116,7 @@ class _Part:
                 return
             self._path.unlink()
         raise FetchFailed(
-            f"{file.path} of {file.repository} did not arrive intact: its hash is not the hub's ({file.digest[:12]}...); "
+            f"{file.path} of {file.repository} did not arrive intact (the hub's hash: {file.digest[:12]}...); "
             "it was removed. Run the command again."
         )
 

@@ -17,9 +17,10 @@ from wanworker.errors import InputRefused, UnknownJob
 from wanworker.jobs.model import Job, JobStatus, check_request_id, is_request_id
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import ActiveJob, Runner
-from wanworker.media.disk import full_disk_reported, in_thread
+from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
+from wanworker.media.new_file import full_disk_reported
 from wanworker.rest.http.errors import Gone, NotReady
 from wanworker.rest.schemas.generate import GenerateBody, checked, generate_fields
 from wanworker.rest.schemas.status import status_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wanworker.engines.resident.protocol import Failed
 from wanworker.errors import EngineFailed, OutOfMemory, WorkerError
-from wanworker.media.disk import disk_full
+from wanworker.media.new_file import disk_full
 
 #: What allocators say: CUDA, cuBLAS and cuDNN, and torch's own on the CPU.
 _MEMORY_WORDS = (

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wanworker.engines.resident import protocol
+from wanworker.process import started
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class ChildProcess:
     @classmethod
     async def start(cls, argv: Sequence[str], environment: Mapping[str, str]) -> ChildProcess:
         """Start the child in a process group of its own. Raises OSError when the program cannot be started."""
-        transport, streams = await asyncio.get_running_loop().subprocess_exec(
+        starting = asyncio.get_running_loop().subprocess_exec(
             _Streams,
             *argv,
             env=dict(environment),
@@ -79,7 +80,7 @@ class ChildProcess:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
-        return cls(transport, streams)
+        return cls(*await started(starting, _killed))
 
     @property
     def pid(self) -> int:
@@ -206,3 +207,11 @@ async def _each_line(stream: asyncio.StreamReader, take: Callable[[bytes], None]
             rest = b""
     if rest:
         take(rest)
+
+
+async def _killed(child: tuple[asyncio.SubprocessTransport, _Streams]) -> None:
+    transport, streams = child
+    with contextlib.suppress(ProcessLookupError):
+        transport.kill()
+    await streams.ended.wait()
+    transport.close()

@@ -1,8 +1,9 @@
-"""Tell what a file is from its first bytes; names and content types are ignored. Pure."""
+"""Tell what a file is from its first bytes; names and content types are ignored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 #: As many bytes from the start as any answer here depends on.
@@ -23,6 +24,14 @@ class FileType:
     suffix: str
     reader: str
 
+    @property
+    def demuxer(self) -> str | None:
+        """The name under which ffmpeg reads it: of pictures only those that move."""
+        return _MOVING.get(self.reader) if self.kind == "picture" else self.reader
+
+
+#: Pillow's name of a picture that may move -> ffmpeg's.
+_MOVING = {"GIF": "gif", "PNG": "apng", "WEBP": "webp_anim"}
 
 _PNG = FileType("a PNG picture", "picture", ".png", "PNG")
 _JPEG = FileType("a JPEG picture", "picture", ".jpg", "JPEG")
@@ -92,6 +101,15 @@ def sniff(head: bytes) -> FileType | None:
     if head[4:8] in _OLD_MOV_ATOMS:
         return _MOV
     return _by_sync_word(head)
+
+
+def type_of(path: Path) -> FileType | None:
+    """Return the type of the file *path*, None when it is unknown or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(HEAD_BYTES))
+    except OSError:
+        return None
 
 
 def serves_as(file_type: FileType, kind: Literal["picture", "sound", "film"]) -> bool:

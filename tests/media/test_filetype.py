@@ -1,6 +1,6 @@
 import pytest
 
-from wanworker.media.inputs._filetype import describe, serves_as, sniff
+from wanworker.media._filetype import describe, serves_as, sniff
 
 FTYP = b"\x00\x00\x00\x20ftyp"
 

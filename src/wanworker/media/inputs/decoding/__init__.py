@@ -1,0 +1,1 @@
+"""Decode pictures of unknown origin in processes of their own."""
