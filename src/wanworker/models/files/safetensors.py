@@ -49,7 +49,7 @@ def _parsed(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BrokenSafetensors("the header is no JSON") from error
+        raise BrokenSafetensors("the header is not JSON") from error
     if not isinstance(header, dict):
         raise BrokenSafetensors("the header is not a JSON object")
     return header
