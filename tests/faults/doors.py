@@ -63,8 +63,8 @@ class Door(Protocol):
     def is_running(self) -> bool:
         """Whether the process is still there."""
 
-    def submit(self, request: RenderRequest) -> str:
-        """Send a job and return its request id."""
+    def submit(self, request: RenderRequest) -> str | None:
+        """Send a job and return its request id; None where the door went away before it gave one."""
 
     def repeat(self, request_id: str) -> None:
         """Deliver a job again under its id, where the door's world does that."""
@@ -203,9 +203,12 @@ class RestDoor:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def submit(self, request: RenderRequest) -> str:
+    def submit(self, request: RenderRequest) -> str | None:
         fields = {"prompt": PROMPT, "seed": request.seed, "width": request.width, "height": request.height}
-        answer = self._client.post("/generate", json={**fields, "length": request.frames, "steps": request.steps})
+        try:
+            answer = self._client.post("/generate", json={**fields, "length": request.frames, "steps": request.steps})
+        except httpx.TransportError:
+            return None
         assert answer.is_success, answer.text
         return str(answer.json()["job_id"])
 

@@ -164,32 +164,44 @@ def _walk(scene: Scene) -> None:
     request_id = door.submit(scene.request(1))
     if fault.held:
         scene.wait_for_the_gate()
-    elif not fault.inject or not fault.inject.kill_at:
+    elif request_id is not None and (not fault.inject or not fault.inject.kill_at):
         until(lambda: door.told(request_id), "the job to end")
-    _DEEDS[fault.deed](scene, request_id)
+    if request_id is not None:
+        _DEEDS[fault.deed](scene, request_id)
     if fault.opens and fault.held:
         scene.open_the_gate()
-    _after(scene, request_id)
+    request_id = _after(scene, request_id)
     _check_end(scene, request_id)
     _check_next_job(scene)
     door.end()
+    if fault.inject and fault.inject.kill_at:
+        _let_an_hour_pass(scene)
     _check_leftovers(scene)
 
 
-def _after(scene: Scene, request_id: str) -> None:
-    """Wait for the fault to have done its work, take it away, and bring the door back where it is gone."""
+def _after(scene: Scene, request_id: str | None) -> str:
+    """
+    Wait for the fault to have done its work, take it away, and bring the door back where it is gone.
+
+    Return the job's id: a client that was given none sends its job again.
+    """
     fault, door = scene.fault, scene.door
     if not fault.ends_door:
+        assert request_id is not None
         until(lambda: door.told(request_id), "the job to end")
         scene.heal()
-        return
+        return request_id
     until(lambda: not door.is_running, "the door's process to end")
-    told = isinstance(door, RunPodDoor) and door.told(request_id)
+    told = isinstance(door, RunPodDoor) and request_id is not None and door.told(request_id)
     scene.heal()
     door.start()
-    if not told:
+    if request_id is None:
+        request_id = door.submit(scene.request(1))
+        assert request_id is not None
+    elif not told:
         door.repeat(request_id)
     until(lambda: door.told(request_id), "the job to end after a new start")
+    return request_id
 
 
 def _check_end(scene: Scene, request_id: str) -> None:
@@ -208,9 +220,20 @@ def _check_end(scene: Scene, request_id: str) -> None:
 
 def _check_next_job(scene: Scene) -> None:
     request_id = scene.door.submit(scene.request(2))
+    assert request_id is not None, "the next job was not taken"
     told = until(lambda: scene.door.told(request_id), "the next job to end")
     assert told == ("COMPLETED", None), f"the next job ended as {told}"
     assert scene.door.waiting() == 0
+
+
+def _let_an_hour_pass(scene: Scene) -> None:
+    """Make everything an hour older and start once more: what is young might belong to a worker that lives."""
+    for path in (scene.volume.folder / "outputs").rglob("*"):
+        before = path.stat().st_mtime - 3600
+        os.utime(path, (before, before))
+    scene.door.start()
+    _check_next_job(scene)
+    scene.door.end()
 
 
 def _check_leftovers(scene: Scene) -> None:
@@ -223,6 +246,8 @@ def _check_leftovers(scene: Scene) -> None:
     assert half == [], f"half-made files: {half}"
     marks = [path.name for path in outputs.glob("jobs/running/*")]
     assert marks == [], f"marks of attempts: {marks}"
+    kept = [path.name for path in outputs.glob("jobs/kept/*") if path.is_file()]
+    assert kept == [], f"requests that nobody will take up: {kept}"
 
 
 def _nothing(scene: Scene, request_id: str) -> None:

@@ -60,7 +60,7 @@ class Rest:
         """Return once no request is kept any more: clients hear of an end before its webhook and tidying are done."""
         kept = self.worker.settings.jobs_dir / "kept"
         async with asyncio.timeout(PATIENCE_S):
-            while list(kept.iterdir()):
+            while any(path.is_file() for path in kept.iterdir()):
                 await asyncio.sleep(0.02)
 
     async def bytes_of(self, path: str, **headers: str) -> tuple[int, bytes]:

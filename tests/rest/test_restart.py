@@ -1,6 +1,7 @@
 """What a restart finds: finished jobs, jobs that were being rendered, and jobs that waited."""
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from fakes.other_workers import Clock, elsewhere, killed
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
+from wanworker.jobs.store.disk import LEFTOVER_AFTER_S
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.rest.service.recovery import JobRecovery
 from wanworker.rest.service.webhooks import Webhooks
@@ -86,6 +88,18 @@ async def test_a_request_without_a_record_is_left_to_whoever_writes_it(settings)
     await JobRecovery(store, kept, Webhooks(secret=None), lambda *_: None).take_up(Runner(store, _never, limit=1))
 
     assert ["young"] == kept.ids()
+
+
+async def test_a_request_that_was_left_without_a_record_goes_when_it_is_old(settings):
+    kept = PendingRequests(settings.jobs_dir / "kept")
+    kept.put("old", {"fields": {}})
+    path = settings.jobs_dir / "kept" / "old.json"
+    os.utime(path, (path.stat().st_mtime - LEFTOVER_AFTER_S - 1,) * 2)
+    store = JobStore(settings.jobs_dir)
+
+    await JobRecovery(store, kept, Webhooks(secret=None), lambda *_: None).take_up(Runner(store, _never, limit=1))
+
+    assert [] == kept.ids()
 
 
 async def _never(_job, _report):
@@ -197,4 +211,4 @@ def test_what_is_kept_comes_back_and_goes_whole(tmp_path):
 
     assert {"fields": {"prompt": "caf\u00e9"}} == found
     assert (None, None) == (kept.get("a"), kept.get("b"))
-    assert ["b.json"] == [path.name for path in (tmp_path / "kept").iterdir()]
+    assert ["b.json"] == [path.name for path in (tmp_path / "kept").iterdir() if path.is_file()]

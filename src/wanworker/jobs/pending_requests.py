@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.jobs.model import is_request_id
-from wanworker.jobs.store.disk import Disk, FileCalls
+from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, Disk, FileCalls
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +51,10 @@ class PendingRequests:
         """Return the ids of all kept requests, in no order."""
         stems = (name.removesuffix(".json") for name in self._disk.sizes(".") if name.endswith(".json"))
         return [stem for stem in stems if is_request_id(stem)]
+
+    def is_left(self, request_id: str) -> bool:
+        """Say whether a request without a record is so old that the process that kept it must have died."""
+        return self._disk.ages_s(".").get(f"{request_id}.json", 0.0) > LEFTOVER_AFTER_S
 
     def image_stem(self, request_id: str) -> str:
         """Return the name, without its ending, of the job's picture in the folder."""

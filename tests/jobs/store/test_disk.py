@@ -38,7 +38,7 @@ def test_a_replacement_that_is_no_longer_right_is_dropped(tmp_path: Path) -> Non
 
     assert not disk.replace("x.json", b"two", still_right=lambda: False)
     assert disk.read("x.json") == b"one"
-    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["x.json"]
 
 
 def test_a_file_is_whole_before_it_gets_its_name(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_half_one(tmp_path: Path, e
         full.replace("x.json", b"two")
 
     assert full.read("x.json") == b"one"
-    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["x.json"]
 
 
 def test_other_failures_name_the_folder_and_the_reason(tmp_path: Path) -> None:
@@ -201,3 +201,21 @@ def test_folders_of_an_older_version_are_closed_to_others(tmp_path: Path) -> Non
     Disk(root).make_folder()
 
     assert 0o700 == root.stat().st_mode & 0o777
+
+
+def test_ages_are_told_by_the_volumes_own_clock(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.make("running/old")
+    disk.make("running/new")
+    age_by(tmp_path / "running" / "old", 100)
+
+    ages_s = disk.ages_s("running")
+
+    assert 99 < ages_s["old"] < 160
+    assert ages_s["new"] < 60
+    assert disk.ages_s("no-such-folder") == {}
+
+
+def age_by(path: Path, seconds: float) -> None:
+    at = path.stat().st_mtime - seconds
+    os.utime(path, (at, at))

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from fakes.volumes import CALLS, Refusals, Volume
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store._pulse import Observer
 from wanworker.jobs.store._records import Records
-from wanworker.jobs.store.disk import Disk, FileCalls
+from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, Disk, FileCalls
 
 
 def records(root: Path, clock: Clock | None = None, files: FileCalls | None = None) -> Records:
@@ -160,3 +161,21 @@ def test_an_owner_that_finishes_while_it_is_given_up_wins(tmp_path: Path) -> Non
 
     assert late.current("job-1") == finished
     assert records(tmp_path).read("job-1") == finished
+
+
+def test_what_was_left_half_done_goes_when_it_is_old_and_a_claim_on_its_way_stays(tmp_path: Path) -> None:
+    kept = records(tmp_path)
+    kept.swap(None, job("with-record"))
+    for request_id in ("with-record", "left", "on-its-way"):
+        kept.mark(request_id, 1)
+    unfinished = tmp_path / "unfinished"
+    for name in ("old.tmp", "young.tmp"):
+        (unfinished / name).touch()
+    for path in (tmp_path / "running" / "left.1", tmp_path / "running" / "with-record.1", unfinished / "old.tmp"):
+        at = path.stat().st_mtime - LEFTOVER_AFTER_S - 1
+        os.utime(path, (at, at))
+
+    kept.remove_leftovers()
+
+    assert {("with-record", 1), ("on-its-way", 1)} == set(kept.marks())
+    assert ["young.tmp"] == [path.name for path in unfinished.iterdir()]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from wanworker.errors import DiskFull, EngineUnavailable
 from wanworker.jobs.model import Job, is_request_id
 from wanworker.jobs.store._pulse import Observer
-from wanworker.jobs.store.disk import Disk
+from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, UNFINISHED, Disk
 
 _log = logging.getLogger(__name__)
 
@@ -160,6 +160,17 @@ class Records:
             request_id, _, attempt = name.rpartition(".")
             if is_request_id(request_id) and attempt.isascii() and attempt.isdigit():
                 yield request_id, int(attempt)
+
+    def remove_leftovers(self) -> None:
+        """Remove what processes left that were killed between two steps: files half written, marks without a record."""
+        for name, age_s in self._disk.ages_s(UNFINISHED).items():
+            if age_s > LEFTOVER_AFTER_S:
+                self._disk.remove(f"{UNFINISHED}/{name}")
+        ages_s = self._disk.ages_s("running")
+        for request_id, attempt in self.marks():
+            is_old = ages_s.get(f"{request_id}.{attempt}", 0.0) > LEFTOVER_AFTER_S
+            if is_old and self.read(request_id) is None:
+                self.unmark(request_id, attempt)
 
 
 def _is_open_in(stored: Job, end: Job) -> bool:

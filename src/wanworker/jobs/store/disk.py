@@ -17,6 +17,12 @@ from wanworker.media.new_file import disk_full
 #: Records and requests hold what callers wrote, so only their owner may read them, whatever the umask is.
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
+#: The folder in which files are written before they are renamed. A start finds there what a killed process left.
+UNFINISHED = "unfinished"
+
+#: A claim takes seconds, even on a slow disk. One that is this old and not complete was left by a process that died.
+LEFTOVER_AFTER_S = 600.0
+
 
 class FileCalls:
     """Make the calls that change a volume, one method each. Tests replace them by a slow or a failing volume."""
@@ -158,6 +164,16 @@ class Disk:
             except FileNotFoundError:
                 return {}
 
+    def ages_s(self, folder: str) -> dict[str, float]:
+        """Return name and age in seconds of the files of *folder*, by the clock that gave a new file its time."""
+        if not (self._root / folder).is_dir():
+            return {}
+        with self._in_our_words(), self._beside(self._root / "clock") as just_written:
+            self._files.write(just_written, b"")
+            now = just_written.stat().st_mtime
+            with os.scandir(self._root / folder) as entries:
+                return {entry.name: now - mtime for entry in entries for mtime in _mtime(entry)}
+
     def make_folder(self) -> None:
         """Make the folder itself, for files that others write into it."""
         with self._in_our_words():
@@ -178,12 +194,10 @@ class Disk:
 
     @contextmanager
     def _beside(self, path: Path) -> Iterator[Path]:
-        """
-        Give a temporary name in the folder of *path*, so that the rename stays in one file system. Remove it in the
-        end.
-        """
+        """Give a temporary name in the same file system as *path*. Nothing stays under it in the end."""
         self._make(path.parent)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+        self._make(self._root / UNFINISHED)
+        temporary = self._root / UNFINISHED / f"{path.name}.{secrets.token_hex(8)}.tmp"
         try:
             yield temporary
         finally:
@@ -235,6 +249,14 @@ class Disk:
                 f"The job records in {self._root} cannot be read or written: {error.strerror or error}.",
                 hint="The worker must be able to make this folder and write in it; check WAN_OUT_DIR and the volume.",
             ) from error
+
+
+def _mtime(entry: os.DirEntry[str]) -> Iterator[float]:
+    """Yield when the file was last written, or nothing if another process removed it after the listing."""
+    try:
+        yield entry.stat().st_mtime
+    except FileNotFoundError:
+        return
 
 
 def _size(entry: os.DirEntry[str]) -> Iterator[tuple[str, int]]:

@@ -187,8 +187,9 @@ class JobStore:
         Give up the jobs whose worker died, and return them. Call it at the start of a door.
 
         Reads only the marks of running jobs, however many have finished. A mark without a record belongs to a claim
-        that is not complete yet. Jobs of a process elsewhere are seen here for the first time, so they are judged only
-        later.
+        that is not complete yet, or was left by a process that was killed in the middle of one: old ones are removed,
+        and so are half-written files. Jobs of a process elsewhere are seen here for the first time, so they are judged
+        only later.
         """
         self._observer.bury_the_dead()
         died = []
@@ -201,6 +202,10 @@ class JobStore:
                 died.append(job)
             elif job.status.is_terminal or job.attempt > attempt:
                 self._records.unmark(request_id, attempt)
+        try:
+            self._records.remove_leftovers()
+        except (DiskFull, EngineUnavailable) as error:
+            _log.warning("what killed processes left could not be removed: %s", error)
         return died
 
     def delete(self, request_id: str) -> None:

@@ -96,7 +96,10 @@ class JobRecovery:
         try:
             job = self._store.find(request_id)
         except UnknownJob:
-            # A request is kept a moment before its job is recorded, so it may belong to a living process.
+            # A request is kept a moment before its job is recorded, so it may belong to a living process. If it was
+            # left in between, nobody was given its id.
+            if self._kept.is_left(request_id):
+                self._kept.remove(request_id)
             return []
         return [(job, kept)] if kept is not None and job.status.is_terminal else []
 
