@@ -70,7 +70,7 @@ def _below(value: str, roots: Sequence[Path]) -> Path:
     resolved = [_resolved(candidate) for candidate in candidates]
     inside = [path for path in resolved if any(path.is_relative_to(root) for root in real_roots)]
     for path in inside:
-        # A link that is still one after resolving runs in a circle. Since Python 3.13, resolve() does not raise for that.
+        # A link that stays one after resolving runs in a circle. Since Python 3.13, resolve() does not raise for that.
         if os.path.lexists(path) and not path.is_symlink():
             return path
     if not roots or len(inside) < len(resolved):
