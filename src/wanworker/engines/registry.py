@@ -63,7 +63,7 @@ class EngineRegistry:
         except WorkerError as error:
             log.warning("engine %s did not free its GPU memory: %s", name, error)
         except Exception:  # no failure here may end the job of another engine
-            log.exception("engine %s failed with an unexpected error while freeing its GPU memory", name)
+            log.exception("engine %s did not free its GPU memory, because of an unexpected error", name)
 
     async def close(self) -> None:
         """Stop every engine that was started. A failure is logged, and the others are still stopped."""

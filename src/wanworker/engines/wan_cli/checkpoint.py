@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wanworker.models.files.hub_cache import snapshots
 from wanworker.models.files.safetensors import check_header
+from wanworker.models.files.weight_index import json_object, weight_files
 from wanworker.spec import Task
 
-_INDEX = "diffusion_pytorch_model.safetensors.index.json"
-_SINGLE = "diffusion_pytorch_model.safetensors"
+_STEM = "diffusion_pytorch_model"
 
 #: The owner of upstream's checkpoints on the hub.
 _PUBLISHER = "Wan-AI"
@@ -96,30 +94,15 @@ def _is_filled(path: Path) -> bool:
 
 
 def _weight_flaws(folder: Path, in_channels: int | None) -> Iterator[str]:
-    config = _json(folder / "config.json")
+    config = json_object(folder / "config.json")
     if not config:
         yield "config.json is missing"
     elif in_channels is not None and config.get("in_dim", in_channels) != in_channels:
         yield f"config.json is another model's (in_dim {config['in_dim']}, not {in_channels})"
-    for name in _weight_files(folder):
+    for name in weight_files(folder, _STEM):
         try:
             check_header(folder / name)
         except FileNotFoundError:
             yield f"{name} is missing"
         except (OSError, ValueError) as error:
             yield f"{name} is damaged: {error}"
-
-
-def _weight_files(folder: Path) -> list[str]:
-    """Return the files that the index names, or the one file of weights that were not split."""
-    named = _json(folder / _INDEX).get("weight_map")
-    return sorted(set(named.values())) if isinstance(named, dict) and named else [_SINGLE]
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    """Return the object in a JSON file, or an empty one if it cannot be read."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from wanworker.models.files.safetensors import BrokenSafetensors, read_header
+from wanworker.models.files.weight_index import json_object, weight_files
 from wanworker.spec import TASKS
 
 #: How many levels below a models folder a model may lie: `models/Wan-AI/Wan2.2-T2V-A14B-Diffusers` is two.
@@ -79,7 +79,7 @@ class Layouts:
 
 def read_folder(path: Path) -> WanFolder | None:
     """Return what the folder *path* holds, or None if it is not a Wan 2.2 pipeline that we can render with."""
-    index = _json(path / _INDEX)
+    index = json_object(path / _INDEX)
     if index.get("_class_name") not in _PIPELINES:
         return None
     task = _task_of(path, index)
@@ -120,7 +120,7 @@ def task_of_config(config: Mapping[str, Any], *, experts: int, expand_timesteps:
 
 
 def _task_of(path: Path, index: Mapping[str, Any]) -> str | None:
-    config = _json(path / "transformer" / "config.json")
+    config = json_object(path / "transformer" / "config.json")
     if not config:  # an unfinished download: its name says what it will be
         return _task_named(str(path))
     experts = 2 if _is_component(index.get("transformer_2")) else 1
@@ -145,7 +145,7 @@ def _read_weights(folder: Path, stem: str, faults: list[str]) -> int:
     if not (folder / "config.json").is_file():
         faults.append(f"{where}/config.json is missing")
     numbers = 0
-    for name in _weight_files(folder, stem):
+    for name in weight_files(folder, stem):
         try:
             numbers += _numbers_in(read_header(folder / name))
         except FileNotFoundError:
@@ -161,12 +161,6 @@ def _numbers_in(header: Mapping[str, Any]) -> int:
 
 def _bytes_of_a_number(component: str) -> int:
     return _LOADED_VAE_BYTES if component == "vae" else _LOADED_BYTES
-
-
-def _weight_files(folder: Path, stem: str) -> list[str]:
-    """Return the files that should hold the weights: those that the index names, else the one with the plain name."""
-    named = _json(folder / f"{stem}.safetensors.index.json").get("weight_map")
-    return sorted(set(named.values())) if isinstance(named, dict) and named else [f"{stem}.safetensors"]
 
 
 def _model_folders(place: Path, depth: int) -> Iterator[Path]:
@@ -202,12 +196,3 @@ def _stamp(path: Path) -> _Stamp:
                 facts = file.stat()
                 stamps.append((str(file), facts.st_mtime_ns, facts.st_size))
     return tuple(stamps)
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    """Return the object in a JSON file, or an empty one if it cannot be read."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
