@@ -2,7 +2,7 @@
 
 import pytest
 
-from wanworker.weight_names import below, having, meant, same_path
+from wanworker.weight_names import WeightPaths, below, having, meant
 
 FILES = ["a/same.safetensors", "b/same.safetensors", "wan/b/one.safetensors", "Top.safetensors", "x/Top.safetensors"]
 
@@ -45,8 +45,8 @@ def test_a_server_on_windows_has_backslashes():
 
 
 def test_a_graphs_file_is_the_whole_path_only():
-    assert same_path("Wan\\sub.safetensors", ["wan/sub.safetensors"]) == ["wan/sub.safetensors"]
-    assert same_path("sub.safetensors", ["wan/sub.safetensors"]) == []
+    assert WeightPaths(["wan/sub.safetensors"]).same("Wan\\sub.safetensors") == ["wan/sub.safetensors"]
+    assert WeightPaths(["wan/sub.safetensors"]).same("sub.safetensors") == []
 
 
 def test_a_part_is_looked_for_in_the_whole_path():

@@ -9,33 +9,44 @@ from pathlib import PurePosixPath
 MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx"})
 
 
-def same_path(name: str, files: Iterable[str]) -> list[str]:
-    """
-    Return the *files* whose whole path is *name*, or is *name* with other slashes or in other letter case.
+class WeightPaths:
+    """Look up names among the paths of many files. A look-up takes the same time however many files there are."""
 
-    *name* may leave out the ending of a weight file. Several files are returned where only letter case tells them apart
-    and none has the case of *name*.
-    """
-    known = list(files)
-    if name in known:
-        return [name]
-    wanted = _parts(name)
-    exact = [file for file in known if wanted and _fits(wanted, file)]
-    return exact or [file for file in known if wanted and _fits(_lower(wanted), file.lower())]
+    def __init__(self, files: Iterable[str]) -> None:
+        self._files = frozenset(files)
+        self._exact: dict[tuple[str, ...], list[str]] = {}
+        self._lower: dict[tuple[str, ...], list[str]] = {}
+        for file in sorted(self._files):
+            parts = _parts(file)
+            for key in {parts, _without_ending(parts)}:
+                self._exact.setdefault(key, []).append(file)
+                self._lower.setdefault(_lower(key), []).append(file)
+
+    def same(self, name: str) -> list[str]:
+        """
+        Return the files whose whole path is *name*, or is *name* with other slashes or in other letter case.
+
+        *name* may leave out the ending of a weight file. Several files are returned where only letter case tells them
+        apart and none has the case of *name*.
+        """
+        if name in self._files:
+            return [name]
+        wanted = _parts(name)
+        return self._exact.get(wanted) or self._lower.get(_lower(wanted)) or []
 
 
 def meant(name: str, files: Iterable[str]) -> list[str]:
     """
     Return the *files* that *name* can mean: one if it is clear, several if it is ambiguous, none if none fits.
 
-    A match of the whole path comes first (see `same_path`), then a match of its end: `b/style` means
+    A match of the whole path comes first (see `WeightPaths.same`), then a match of its end: `b/style` means
     `wan/b/style.safetensors`, and never `a/style.safetensors` or `style.safetensors`.
     """
     known = sorted(files)
     wanted = _parts(name)
     if not wanted:
         return []
-    whole = same_path(name, known)
+    whole = WeightPaths(known).same(name)
     if whole == [name] or (whole and all(_fits(wanted, file) for file in whole)):
         return whole
     ends = {*whole, *(file for file in known if _fits(wanted, file, is_end=True))}
@@ -64,9 +75,13 @@ def _lower(parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(part.lower() for part in parts)
 
 
+def _without_ending(parts: tuple[str, ...]) -> tuple[str, ...]:
+    last = PurePosixPath(parts[-1]) if parts else PurePosixPath()
+    return (*parts[:-1], last.stem) if last.suffix.lower() in MODEL_SUFFIXES else parts
+
+
 def _fits(wanted: tuple[str, ...], file: str, *, is_end: bool = False) -> bool:
     parts = _parts(file)
     if PurePosixPath(wanted[-1]).suffix.lower() not in MODEL_SUFFIXES:
-        last = PurePosixPath(parts[-1])
-        parts = (*parts[:-1], last.stem if last.suffix.lower() in MODEL_SUFFIXES else last.name)
+        parts = _without_ending(parts)
     return (parts[-len(wanted) :] if is_end else parts) == wanted

@@ -76,14 +76,13 @@ def _killed_at(moment: str, *places: Place, end: End | None = None) -> Fault:
     by_rest = end or INTERRUPTED
     return Fault(
         "SIGKILL of the worker", moment, {"RunPod": COMPLETED, "REST": by_rest}, held=False, opens=True,
-        inject=Injection(kill_at=places), ends_door=True,
+        program="ok", inject=Injection(kill_at=places), ends_door=True,
     )  # fmt: skip
 
 
 _CLAIM = Place("open", "/running/")
 _RECORD_WRITE = Place("open", ".json.")
 _RECORD_RENAME = Place("os.rename", ".json")
-_HANDED_OVER = Place("os.rename", ".part.mp4")
 _OUTPUT_RENAME = Place("os.rename", ".mp4")
 
 FAULTS: tuple[Fault, ...] = (
@@ -126,9 +125,9 @@ FAULTS: tuple[Fault, ...] = (
     _killed_at("before the claim", _CLAIM, end=COMPLETED),
     _killed_at("between claim and record", _CLAIM, _RECORD_WRITE, end=COMPLETED),
     _killed_at("at the rename of the record", _CLAIM, _RECORD_RENAME, end=COMPLETED),
-    _killed_at("before the video is moved into place", _HANDED_OVER, _OUTPUT_RENAME),
-    _killed_at("between the video's move and the record's", _HANDED_OVER, _OUTPUT_RENAME, _RECORD_WRITE),
-    _killed_at("at the rename of the last record", _HANDED_OVER, _OUTPUT_RENAME, _RECORD_RENAME),
+    _killed_at("before the video is moved into place", _OUTPUT_RENAME),
+    _killed_at("between the video's move and the record's", _OUTPUT_RENAME, _RECORD_WRITE),
+    _killed_at("at the rename of the last record", _OUTPUT_RENAME, _RECORD_RENAME),
     Fault("Volume full", "in a step", DISK_FULL, deed="fill the volume", needs_mount=True),
     Fault("Volume read-only", "in a step", DISK_FULL, deed="make the volume read-only", needs_mount=True),
     Fault("Volume slow, 0.3 s a write", "all along", COMPLETED, held=False, program="ok",

@@ -24,7 +24,7 @@ from wanworker.comfyui.graph.object_info import (
     types_fit,
 )
 from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_choice, shown
-from wanworker.weight_names import same_path
+from wanworker.weight_names import WeightPaths
 
 #: Usual nodes of the core that save, named in the message if a graph has none.
 _SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")
@@ -83,14 +83,17 @@ def _no_output(info: ObjectInfo) -> Problem:
 def _with_the_servers_names(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
     """Write weight files as the server does. A graph saved on Windows has backslashes in their paths."""
     changed, remarks = copy.deepcopy(graph), []
+    listed: dict[tuple[str, str], WeightPaths] = {}
     for node, its_class in classes.items():
         for name, value in inputs_of(graph[node]).items():
             item = its_class.inputs.get(name)
-            choices = [choice for choice in (item and item.choices) or () if is_model_name(choice)]
-            if not isinstance(value, str) or not choices or (item and value in (item.choices or ())):
+            if item is None or not item.choices or not isinstance(value, str):
                 continue
-            found = same_path(value, choices)
-            if len(found) == 1:
+            place = (its_class.name, name)
+            if place not in listed:
+                listed[place] = WeightPaths(choice for choice in item.choices if isinstance(choice, str))
+            found = listed[place].same(value)
+            if len(found) == 1 and found != [value] and is_model_name(found[0]):
                 changed[node]["inputs"][name] = found[0]
                 remarks.append(f"node {node} ({its_class.name}): {name} {shown(value)} is {found[0]!r} on the server")
     return changed, tuple(remarks)
