@@ -107,9 +107,7 @@ class LimitedProtocol(WatchedProtocol):
         self._timers.stop("send")
 
     def shutdown(self) -> None:
-        """
-        End an idle connection, and a request that has not arrived completely. A request that is being answered goes on.
-        """
+        """End an idle connection or an incomplete request. A request that is being answered goes on."""
         self._is_stopping = True
         if self._owned.is_hung_up:
             self._owned.real.close()
@@ -187,7 +185,7 @@ class LimitedProtocol(WatchedProtocol):
         """
         Close the connection after discarding the rest of the request.
 
-        A socket that is closed with unread bytes sends a reset, which can reach the client before the answer.
+        A close with unread bytes sends a reset, which can reach the client before the answer.
         """
         transport = self._owned
         transport.is_hung_up = True
@@ -254,9 +252,7 @@ class LimitedProtocol(WatchedProtocol):
         raise _NoMore
 
     def _refuse(self, error: WorkerError) -> None:
-        """
-        Answer with *error* and hang up. If an earlier answer is still being sent, only close the connection after it.
-        """
+        """Answer with *error* and hang up. If an earlier answer is under way, close the connection after it."""
         self._refusal = error
         if self._in_head and self.cycle is not None and not self.cycle.response_complete:
             self._end_after_answer()
