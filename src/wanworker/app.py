@@ -50,19 +50,19 @@ class Worker:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Worker:
-        """Build a worker with every engine of the table; starts nothing and touches no disk."""
+        """Build a worker with every engine of the table. Starts nothing and touches no disk."""
         return cls(settings)
 
     def note_ready(self) -> None:
-        """Note that jobs can be taken from now on: the first video tells in its timings what the start took."""
+        """Note that jobs can be taken from now on. The timings of the first video say how long the start took."""
         if (start_s := age_s()) is not None:
             self.renderer.note_start(start_s)
 
     def warm_up(self) -> None:
         """
-        Begin, beside the jobs and once, what they would wait for: WAN_PRELOAD's engines, and health's first look.
+        Begin once, in the background, what jobs would wait for: WAN_PRELOAD's engines, and health's first probe.
 
-        Never waits and never raises; wants a running loop, the one that `close` is called in.
+        Never waits and never raises. Must be called on the event loop that `close` is called on.
         """
         self.preloader.begin()
         self.facts.begin()
@@ -90,7 +90,7 @@ class Worker:
         return answer | {"warnings": [*answer.get("warnings", ()), *remarks]} if remarks else answer
 
     async def close(self) -> None:
-        """Stop what the engines started, and what still comes up."""
+        """Stop what the engines started, and what is still starting."""
         await self.facts.close()
         await self.preloader.close()
         await self.registry.close()
@@ -98,7 +98,11 @@ class Worker:
         self.inputs.close()
 
     def recover_once(self) -> None:
-        """Mark the jobs and remove the folders that an earlier process left; not at import, which FlashBoot freezes."""
+        """
+        Mark the jobs and remove the folders that an earlier process of this door left.
+
+        This must not happen at import, whose state FlashBoot freezes.
+        """
         if self._has_recovered:
             return
         self._has_recovered = True

@@ -10,7 +10,7 @@ from wanworker.errors import EngineTimeout
 
 
 class Deadline:
-    """Count from now; whichever stage is under way when *timeout_s* has passed is cancelled."""
+    """Count from now. When *timeout_s* has passed, the stage that runs then is cancelled."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s

@@ -36,8 +36,8 @@ class WorkerError(Exception):
     """
     Carry a failure to a door, in words for the person who sent the job.
 
-    The words may quote a program, a server or a URL. Secrets in them are blotted out here, before any answer, log or
-    record has them.
+    The words may quote a program, a server or a URL. Secrets in them are blotted out here, before an answer, log or
+    record can hold them.
     """
 
     code: ClassVar[str] = "INTERNAL"
@@ -52,7 +52,7 @@ class WorkerError(Exception):
 
 
 class RequestError(WorkerError):
-    """The caller can mend this by sending something else."""
+    """The caller can fix this by sending something else."""
 
     code = "INVALID_REQUEST"
     http_status = 422
@@ -67,7 +67,7 @@ class UnknownAction(RequestError):
 
 
 class InvalidRequest(RequestError):
-    """A field is missing, of the wrong type, or out of range; `field` names it where there is one."""
+    """A field is missing, has the wrong type or is out of range. `field` names it where there is one."""
 
 
 class InputUnavailable(RequestError):
@@ -78,7 +78,9 @@ class InputUnavailable(RequestError):
 
 
 class InputRefused(RequestError):
-    """An input that the worker refuses to read: a private address, a path outside its folders, a huge picture."""
+    """
+    The worker refuses to read an input, for example a private address, a path outside its folders or a huge picture.
+    """
 
     code = "INPUT_REFUSED"
     default_hint = "Send a public http(s) URL or base64 text within the documented limits."
@@ -101,20 +103,20 @@ class RequestIdReused(RequestError):
 
 
 class ModelNotFound(RequestError):
-    """No weights for what was asked; the hint says where they were looked for."""
+    """The weights for the request are missing. The hint says where they were looked for."""
 
     code = "MODEL_NOT_FOUND"
     default_hint = "Put the weights below the models folder, or choose a task or engine whose weights are there."
 
 
 class GraphRefused(RequestError):
-    """A ComfyUI graph that cannot run."""
+    """A ComfyUI graph cannot run."""
 
     code = "GRAPH_REFUSED"
 
 
 class EngineError(WorkerError):
-    """The request was good and the engine could not do it."""
+    """The request was good, but the engine could not carry it out."""
 
     code = "ENGINE_ERROR"
 
@@ -141,7 +143,7 @@ class OutOfMemory(EngineError):
 
 
 class EngineTimeout(EngineError):
-    """The job's deadline passed; the engine was stopped."""
+    """The job's deadline passed, and the engine was stopped."""
 
     code = "ENGINE_TIMEOUT"
     status = "TIMEOUT"
@@ -150,13 +152,13 @@ class EngineTimeout(EngineError):
 
 
 class GraphTimeout(EngineTimeout):
-    """The same for the comfyui_* actions, whose documented word is lower-case."""
+    """The deadline of a comfyui_* job passed. Its documented status is lower-case."""
 
     status = "timeout"
 
 
 class NoOutput(EngineError):
-    """The engine reported success and left no usable file."""
+    """The engine reported success but left no usable file."""
 
     code = "NO_OUTPUT"
     status = "NO_OUTPUT"

@@ -1,8 +1,8 @@
 """
-Logging: one line a record on stderr with the request id, without base64 and secrets.
+Log one line for each record to stderr, with the request id and without base64 or secrets.
 
-What a record says may come from a caller, a server or a child process. So it is written as printable ASCII, and a new
-line in it as `\\n`: only a record of ours begins a line. The lines of a traceback are indented.
+A record may quote a caller, a server or a child process. So it is written as printable ASCII, with a new line as `\n`:
+only a record of ours can begin a line. The lines of a traceback are indented.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wanworker.text.secrets import without_secrets
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
-#: What is longer is cut: nobody reads it, and to search it for secrets takes time.
+#: Longer records are cut: nobody reads them, and searching them for secrets takes time.
 _MOST_CHARS = 20_000
 
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/=]{200,}")
@@ -25,7 +25,7 @@ _URL_QUERY = re.compile(r"(https?://[^\s?'\"]{1,2000})\?[^\s'\"]+")
 
 
 def tidy(text: str) -> str:
-    """Shorten base64 and what is very long; drop the queries of URLs and every secret that can be recognised."""
+    """Shorten base64 and very long text. Remove the queries of URLs and every secret that can be recognised."""
     text = _BASE64_RUN.sub(lambda match: f"<{len(match[0])} characters>", text)
     if len(text) > _MOST_CHARS:
         text = f"{text[:_MOST_CHARS]}... ({len(text):,} characters)"
@@ -50,7 +50,7 @@ class _RequestId(logging.Filter):
 
 
 def set_up(level: int = logging.INFO) -> None:
-    """Send wanworker's records to stderr. Replaces the root handlers that `import runpod` installs."""
+    """Send wanworker's records to stderr. Replace the root handlers that `import runpod` installs."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(request_id)s %(name)s: %(message)s"))
     handler.addFilter(_RequestId())

@@ -20,20 +20,19 @@ from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import probe
 from wanworker.spec import TASKS, GraphSpec, RenderSpec
 
-#: What follows the request id in the name of a render's one file, by the action that makes it, as documented.
+#: The documented ending of a render's file name, after the request id, for each action.
 SUFFIXES: Mapping[str, str] = {"generate": ".mp4", "comfyui_i2v": "_i2v_output.mp4"}
 
-#: How no request id may end, whatever its letters: some volumes do not tell `a` from `A`.
+#: No request id may end like this, in upper or lower case: some volumes do not tell `a` from `A`.
 _RESERVED = tuple(ending for suffix in SUFFIXES.values() if (ending := suffix.removesuffix(".mp4").lower()))
 
 
 def check_own_name(request_id: str) -> None:
-    """Raise InvalidRequest for an id whose files could have the name of another id's."""
+    """Raise InvalidRequest for a request id whose files could get the names of another job's files."""
     for ending in _RESERVED:
         if request_id.lower().endswith(ending):
             raise InvalidRequest(
-                f"request_id may not end in {ending!r}, which is how the files of another action end; "
-                f"got {request_id[:80]!r}.",
+                f"request_id may not end in {ending!r}, the ending of another action's files; got {request_id[:80]!r}.",
                 hint="Choose another request_id.",
                 field="request_id",
             )
@@ -42,11 +41,11 @@ def check_own_name(request_id: str) -> None:
 @dataclass(frozen=True, slots=True)
 class OutputPaths:
     """
-    Where a job's files go: flat into *out_dir*, their names beginning with the request id.
+    Name a job's files: flat in *out_dir*, beginning with the request id.
 
-    `suffix` completes the name of a render's one file. The files of a graph have a number between dots before their
-    ending (`a_clip.1.png`): a request id has no dot, so that no render's file is called so, and of two graphs' files
-    that would be called the same the second gets another number. Until a file is verified it lies beside, hidden,
+    `suffix` completes the name of a render's one file. A graph's files have a number between dots before their ending
+    (`a_clip.1.png`). A request id has no dot, so a graph's file never gets the name of a render's; and if two graphs'
+    files would share a name, the second gets another number. Until a file is verified it is hidden in the same folder,
     under a name of this attempt.
     """
 
@@ -57,22 +56,22 @@ class OutputPaths:
 
     @property
     def part(self) -> Path:
-        """The hidden name, of a file or of a folder."""
+        """Return the hidden name that a file or a folder has until it is verified."""
         return self.out_dir / f".{self.request_id}-{self.attempt}.part.mp4"
 
     def final(self, suffix: str) -> Path:
-        """The name under which a file is found afterwards."""
+        """Return the name that a verified file gets."""
         return self.out_dir / f"{self.request_id}{suffix}"
 
     def reserved(self, name: str) -> Path:
-        """Return a name for a graph's file *name* that no other file has, and hold it by an empty file."""
+        """Return a free name for a graph's file *name*, and reserve it with an empty file."""
         stem, suffix = Path(name).stem, Path(name).suffix
         for number in itertools.count(1):
             path = self.final(f"_{stem}.{number}{suffix}")
             with contextlib.suppress(FileExistsError):
                 path.open("xb").close()
                 return path
-        raise AssertionError("there is always another number")
+        raise AssertionError("every number is taken")
 
 
 async def render_to_files(
@@ -85,10 +84,10 @@ async def render_to_files(
     deadline: Deadline,
 ) -> tuple[Rendered, tuple[Output, ...]]:
     """
-    Let *engine* make what *spec* says and return its word with the verified outputs in their places.
+    Let *engine* make what *spec* says. Return its result with the verified outputs in their places.
 
-    Raises EngineError, NoOutput and DiskFull among them; whatever happens, nothing half-made stays in the output
-    folder, as far as the disk lets it be removed.
+    Raises EngineError, for example NoOutput or DiskFull. In every case the output folder is left without half-made
+    files, as far as the disk lets them be removed.
     """
     try:
         with full_disk_reported(f"the output in {place.out_dir}"):
@@ -99,7 +98,7 @@ async def render_to_files(
             facts = await _verified(place.part, spec)
             return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
     finally:
-        # A disk that is read-only by now keeps the half file; the reason for that is on its way to the caller.
+        # A disk that has become read-only keeps the half file. The caller already gets that error.
         with contextlib.suppress(OSError):
             _remove(place.part)
 
@@ -113,13 +112,13 @@ async def _run_graph(
     async with deadline.scope():
         rendered = await engine.run_graph(spec, place.part, work_dir=work_dir, report=report)
     if not rendered.files:
-        raise NoOutput("The graph ran and saved no file.")
+        raise NoOutput("The graph ran but saved no file.")
     outputs = [await _put_graph_file(path, place) for path in rendered.files]
     return rendered, tuple(outputs)
 
 
 async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
-    """Verify a video as far as its container tells; pictures and sounds are what their node saved."""
+    """Move a graph's file into place. A video's container is checked; pictures and sounds are taken as they are."""
     _check_is_no_link(path)
     facts = await probe(path) if path.suffix.lower() in {".mp4", ".webm", ".mkv", ".mov"} else None
     final = await in_thread(place.reserved, path.name)
@@ -131,7 +130,7 @@ async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
 
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:
-    """Return the facts of a file that is whole. Raises NoOutput: an engine's own word is not success."""
+    """Return the facts of a video that is whole. Raises NoOutput, also when the engine reported success."""
     _check_is_no_link(path)
     if not path.is_file():
         raise NoOutput("The engine reported success and wrote no file.")

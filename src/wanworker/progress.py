@@ -1,4 +1,4 @@
-"""tqdm bars, steps and stages, folded into one fraction that never falls and an ETA. Pure: time is an argument."""
+"""Fold tqdm bars, steps and stages into one fraction that never falls, and an ETA. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BARE_BAR = re.compile(r"^\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a render is: `fraction` 0 to 1, never falling; `eta_s` None until there is something to go by."""
+    """Say how far a render is: `fraction` 0 to 1, never falling; `eta_s` in seconds, None until it can be estimated."""
 
     stage: str
     fraction: float
@@ -22,7 +22,7 @@ class Progress:
     eta_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form in which every door and record shows progress: `progress` is a percentage, 0 to 100."""
+        """Return the form that every door and record shows. Its `progress` is a percentage, 0 to 100."""
         return {
             "progress": round(self.fraction * 100, 1),
             "stage": self.stage,
@@ -33,7 +33,7 @@ class Progress:
 
 
 def bar_steps(line: str) -> tuple[int, int] | None:
-    """Return (step, steps) of a bare tqdm bar, None for any other line."""
+    """Return (step, steps) of a bare tqdm bar, or None for any other line."""
     match = _BARE_BAR.match(line)
     return (int(match[1]), int(match[2])) if match else None
 
@@ -42,8 +42,8 @@ class Meter:
     """
     Turn stages and steps into Progress values.
 
-    *weights* gives each stage its share of the whole, in the order in which the stages come; shares are relative.
-    A stage that is skipped counts as done. The fraction stays below 1: only a verified file is the whole.
+    *weights* gives each stage its share of the whole, in the order of the stages; only the ratios count. A stage that
+    is skipped counts as done. The fraction stays below 1, because the job ends only when its file is verified.
     """
 
     def __init__(self, weights: Mapping[str, float], *, clock: Callable[[], float]) -> None:
@@ -56,7 +56,7 @@ class Meter:
         self._stage_started: tuple[str, float] = ("", self._started)
 
     def at(self, stage: str, step: int | None = None, steps: int | None = None) -> Progress:
-        """Return the progress at *step* of *steps* in *stage*; an unknown stage keeps the fraction where it is."""
+        """Return the progress at *step* of *steps* in *stage*. An unknown stage leaves the fraction as it is."""
         now = self._clock()
         if stage != self._stage_started[0]:
             self._stage_started = (stage, now)
@@ -67,7 +67,9 @@ class Meter:
         return Progress(stage, self._fraction, step, steps, self._eta_s(stage, step, steps, now))
 
     def _eta_s(self, stage: str, step: int | None, steps: int | None, now: float) -> float | None:
-        """Extrapolate from the pace of this stage's steps: loading says nothing of how fast sampling is."""
+        """
+        Extrapolate from this stage's own steps, because the time of loading says nothing about the time of sampling.
+        """
         if not step or not steps or stage not in self._share:
             return None
         left_in_stage = (now - self._stage_started[1]) / step * (steps - step)

@@ -26,18 +26,18 @@ from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render
 from wanworker.progress import Progress
 from wanworker.spec import GraphSpec, RenderSpec
 
-#: Below this much free space nothing is started: a 1280x720 clip with its scratch files stays well under it.
+#: No render starts with less free space. A 1280x720 clip with its scratch files needs much less.
 MIN_FREE_BYTES = 256 * 1024**2
 
 HEARTBEAT_S = 5.0
 
-#: The one engine that takes graphs.
+#: The only engine that runs graphs.
 _GRAPH_ENGINE = "comfyui"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedSpec:
-    """A spec whose files are on disk, with a line for everything that was changed on the way."""
+    """Hold a spec whose files are on disk, and one line for each change that was made to the request."""
 
     spec: RenderSpec | GraphSpec
     warnings: tuple[str, ...] = ()
@@ -46,11 +46,11 @@ class PreparedSpec:
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
     """
-    What a door hands over: the job's names, the engine and deadline asked for, and how to get its spec.
+    Hold what a door hands over: the job's names, the engine and deadline it asks for, and how to get its spec.
 
     `prepare` reads the job's inputs into the folder that it is given; the folder is removed afterwards. `suffix`
     follows the request id in the name of a render's one file. `queued` is the QUEUED attempt of this job that the door
-    holds already; it is started then, and no other is looked for.
+    already holds: that attempt is started, and the store is not searched for another.
     """
 
     request: JobRequest
@@ -63,7 +63,7 @@ class RenderRequest:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a renderer asks of the machine and the clock; tests shorten them."""
+    """Hold what a renderer asks of the machine and the clock. Tests use smaller values."""
 
     min_free_bytes: int = MIN_FREE_BYTES
     heartbeat_s: float = HEARTBEAT_S
@@ -72,7 +72,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class _RenderPlan:
-    """What will be rendered, by which engine, under which name."""
+    """Hold what will be rendered, by which engine and under which name."""
 
     engine: str
     spec: RenderSpec | GraphSpec
@@ -81,7 +81,7 @@ class _RenderPlan:
 
 
 class Renderer:
-    """Render orders one at a time, each recorded in the store from its first moment to its last."""
+    """Render one order at a time, and record each in the store from its start to its end."""
 
     def __init__(
         self,
@@ -103,15 +103,15 @@ class Renderer:
         self._untold: dict[str, float] = {}
 
     def note_start(self, start_s: float) -> None:
-        """Tell in the first video's timings, as `start_s`, how long the worker's own start took."""
+        """Record how long the worker's start took. The timings of the first video show it as `start_s`."""
         self._untold = {"start_s": start_s}
 
     async def render(self, order: RenderRequest, report: Report) -> Job:
         """
         Return the COMPLETED job of *order*: rendered now, or found in the store under its request id.
 
-        Checks come before the claim, so a request that cannot run leaves nothing on disk. Raises WorkerError; on
-        cancellation the engine has stopped, and the job is CANCELLED, before CancelledError passes.
+        The checks come before the claim, so a request that cannot run leaves nothing on disk. Raises WorkerError. On
+        cancellation, CancelledError is raised after the engine has stopped and the job is CANCELLED.
         """
         check_own_name(order.request.request_id)
         deadline = Deadline(order.timeout_s)
@@ -128,7 +128,7 @@ class Renderer:
                 self._turn.release()
 
     async def _earlier(self, request: JobRequest) -> Job | None:
-        """Return the job if it is COMPLETED already; a live attempt elsewhere is waited for."""
+        """Return the job if it is already COMPLETED, after waiting for an attempt that another worker is rendering."""
         while True:
             try:
                 job = self._store.find(request.request_id)
@@ -141,7 +141,7 @@ class Renderer:
             await asyncio.sleep(self._limits.wait_step_s)
 
     async def _render_now(self, order: RenderRequest, deadline: Deadline, report: Report) -> Job | None:
-        """Prepare, claim and render; None when another worker claimed the job in between."""
+        """Prepare, claim and render. Return None if another worker claimed the job in between."""
         started = time.monotonic()
         with full_disk_reported("the files of this job"), scratch_folder() as work_dir:
             async with deadline.scope():
@@ -163,7 +163,7 @@ class Renderer:
         return claim.job if claim.is_ours else None
 
     async def _plan(self, order: RenderRequest, prepared: PreparedSpec, work_dir: Path) -> _RenderPlan:
-        """Choose the engine and fit the spec to it; a graph names its engine by being one."""
+        """Choose the engine and fit the spec to it. A graph always goes to ComfyUI."""
         if isinstance(prepared.spec, GraphSpec):
             return _RenderPlan(_GRAPH_ENGINE, prepared.spec, prepared.warnings, order.suffix)
         choice = await asyncio.to_thread(self._choose, prepared.spec, order.engine)
@@ -193,7 +193,9 @@ class Renderer:
             raise DiskFull(f"Only {free // 1024**2} MiB are free in {self._out_dir}; a render needs {wanted} MiB.")
 
     def _check_name(self, order: RenderRequest) -> None:
-        """Refuse to write over a file that no record of this id knows: on some volumes `a.mp4` is `A.mp4`."""
+        """
+        Raise if the job would overwrite a file of another job. Some volumes treat `a.mp4` and `A.mp4` as one name.
+        """
         final = OutputPaths(self._out_dir, order.request.request_id, 0, order.suffix).final(order.suffix)
         if order.queued is not None or not final.exists():
             return
@@ -238,7 +240,9 @@ class Renderer:
 
 
 async def _cropped(spec: RenderSpec, work_dir: Path) -> tuple[RenderSpec, tuple[str, ...]]:
-    """Crop the pictures to the aspect of a size that was asked for; a derived size has theirs already."""
+    """
+    Crop the pictures to the shape of a size that was asked for. Pictures that gave the size already have its shape.
+    """
     warnings = []
     changes: dict[str, Path] = {}
     for name, path in (("image", spec.image), ("last_image", spec.last_image)):

@@ -1,4 +1,4 @@
-"""What can be rendered: the table of Wan 2.2 tasks, sizes, frame rules, ranges, and the spec itself. Pure."""
+"""Define what can be rendered: Wan 2.2's tasks, sizes, frame rules and ranges, and the spec itself. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from wanworker.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Say which numbers (or, for text, how many characters) a field takes; both ends included."""
+    """Say which numbers a field takes (for text: how many characters). Both ends are included."""
 
     low: float
     high: float
 
 
-#: One table for every door. Numbers of DESIGN.md section 3.
+#: The ranges of all fields, for every door.
 RANGES: Mapping[str, Range] = {
     "prompt_chars": Range(0, 10_000),
     "steps": Range(1, 200),
@@ -34,7 +34,7 @@ RANGES: Mapping[str, Range] = {
     "strength": Range(-10, 10),
 }
 
-#: Random seeds stay below this, so that JavaScript's numbers keep them exactly.
+#: Random seeds stay below this number, so that JavaScript shows them exactly.
 RANDOM_SEED_LIMIT = 2**53
 
 
@@ -76,7 +76,7 @@ class Size:
         return self
 
     def snapped(self, multiple: int) -> Size:
-        """Round both sides to the nearest *multiple*, at least one of it."""
+        """Return the size with both sides rounded to the nearest *multiple*, at least one *multiple* each."""
         width, height = (max(multiple, round(side / multiple) * multiple) for side in (self.width, self.height))
         return Size(width, height)
 
@@ -84,7 +84,7 @@ class Size:
 @dataclass(frozen=True, slots=True)
 class Task:
     """
-    One Wan 2.2 task with upstream's own defaults (Wan2.2 wan/configs at 42bf4cf).
+    Hold one Wan 2.2 task with upstream's own defaults (Wan2.2 wan/configs at 42bf4cf).
 
     `guidance` is (low noise, high noise). `frames` is None where a sound or a driving video decides the length.
     """
@@ -136,7 +136,7 @@ TASKS: Mapping[str, Task] = {
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """A LoRA for the high-noise expert, the low-noise expert or both, by file name, with its strengths."""
+    """Hold the file names and strengths of a LoRA for the high-noise expert, the low-noise expert or both."""
 
     high: str | None
     low: str | None
@@ -147,12 +147,12 @@ class Lora:
 @dataclass(frozen=True, slots=True)
 class RenderSpec:
     """
-    What to render, after validation: every file is on disk and every number is in range.
+    Hold what to render, after validation: every file is on disk and every number is in range.
 
-    `size_given` tells a size that the caller asked for from one that we derived. `steps`, `shift` and the two
-    guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
-    the sound or the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight
-    files, which only ComfyUI loads one by one; `single_expert` keeps one of a pair from getting its sibling.
+    `size_given` says whether the caller asked for the size or we derived it. `steps`, `shift` and the two guidance
+    scales are None where the engine's own default for the task applies. `frames` is 4n+1, or None where the sound or
+    the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight files; only
+    ComfyUI loads files by name. `single_expert` keeps the named expert from getting its sibling.
     """
 
     task: str
@@ -184,7 +184,7 @@ class RenderSpec:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that a graph reads: the name by which its nodes know it, its kind, and where it lies here."""
+    """Hold a file that a graph reads: the name that its nodes use, its kind, and where it is on disk."""
 
     name: str
     kind: Literal["image", "audio", "video"]
@@ -193,7 +193,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class GraphSpec:
-    """A caller's own graph in API format and the files that it reads; only the ComfyUI engine takes it."""
+    """Hold a caller's own graph in API format and the files that it reads. Only the ComfyUI engine takes it."""
 
     graph: Mapping[str, Any]
     uploads: tuple[Upload, ...] = ()
@@ -203,19 +203,19 @@ Spec = RenderSpec | GraphSpec
 
 
 def task_named(name: str) -> Task:
-    """Return the task of exactly this name. Raises InvalidRequest naming the known ones."""
+    """Return the task of exactly this name. Raises InvalidRequest, naming the known tasks."""
     if name not in TASKS:
         raise InvalidRequest(f"Unknown task {name[:60]!r}; known: {', '.join(TASKS)}.", field="task")
     return TASKS[name]
 
 
 def nearest_frames(asked: int) -> int:
-    """Return the nearest 4n+1, ties up (16 and 18 give 17): Wan's VAE packs four frames into one latent."""
+    """Return the nearest 4n+1, ties up (16 and 18 give 17). Wan's VAE packs four frames into one latent."""
     return max(0, math.floor((asked - 1) / 4 + 0.5)) * 4 + 1
 
 
 def longest_aspect() -> float:
-    """Return how many times as long as its other side a picture may be, so that both sides can be in range."""
+    """Return the longest shape, long side over short side, whose two sides can both be in range."""
     return RANGES["side_px"].high / RANGES["side_px"].low
 
 
@@ -223,7 +223,8 @@ def size_at_aspect(aspect: float, area: int, multiple: int) -> Size:
     """
     Return the size of about *area* pixels with width/height *aspect*, both sides multiples of *multiple*.
 
-    No side leaves its range: the shape comes first, then the area. *aspect* has at most `longest_aspect` to one.
+    No side leaves its range; if both cannot be kept, the shape is kept and the area changes. *aspect* must not exceed
+    `longest_aspect` in either direction.
     """
     width = math.sqrt(area * aspect)
     size = Size(round(width), round(width / aspect)).snapped(multiple)
@@ -236,7 +237,7 @@ def _is_in_range(size: Size) -> bool:
 
 
 def _largest_at_aspect(aspect: float, multiple: int) -> Size:
-    """Return the size in range with the shape nearest to *aspect*, of two the larger one."""
+    """Return the size in range whose shape is nearest to *aspect*; of equally near ones, the largest."""
     low, high = (int(side) for side in (RANGES["side_px"].low, RANGES["side_px"].high))
     ratio = max(aspect, 1 / aspect)
     short = int(high / ratio // multiple) * multiple

@@ -1,4 +1,4 @@
-"""Match the names of weight files, their folders included, with the files that are there. Pure."""
+"""Match a name of a weight file, with or without its folder, against the files that exist. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pt
 
 
 class WeightPaths:
-    """The paths of many files, to look up names in: each look costs the same, however many there are."""
+    """Look up names among the paths of many files. A look-up takes the same time however many files there are."""
 
     def __init__(self, files: Iterable[str]) -> None:
         self._files = frozenset(files)
@@ -24,10 +24,10 @@ class WeightPaths:
 
     def same(self, name: str) -> list[str]:
         """
-        Return the files whose whole path *name* is: itself, else with the other slash, else in other letters.
+        Return the files whose whole path is *name*, or is *name* with other slashes or in other letter case.
 
-        The ending of a weight file may be left out of *name*. More than one is returned where letters alone tell them
-        apart and *name* has those of none.
+        *name* may leave out the ending of a weight file. Several files are returned where only letter case tells them
+        apart and none has the case of *name*.
         """
         if name in self._files:
             return [name]
@@ -37,10 +37,10 @@ class WeightPaths:
 
 def meant(name: str, files: Iterable[str]) -> list[str]:
     """
-    Return the *files* that *name* can mean: one where it is clear, several where it is not, none where none fits.
+    Return the *files* that *name* can mean: one if it is clear, several if it is ambiguous, none if none fits.
 
-    The whole path comes first (see `WeightPaths.same`), then the end of one: `b/style` is `wan/b/style.safetensors`,
-    and never `a/style.safetensors` or `style.safetensors`.
+    A match of the whole path comes first (see `WeightPaths.same`), then a match of its end: `b/style` means
+    `wan/b/style.safetensors`, and never `a/style.safetensors` or `style.safetensors`.
     """
     known = sorted(files)
     wanted = _parts(name)
@@ -54,13 +54,13 @@ def meant(name: str, files: Iterable[str]) -> list[str]:
 
 
 def having(part: str, files: Iterable[str]) -> list[str]:
-    """Return the *files* with *part* anywhere in their path, in any letters."""
+    """Return the *files* with *part* anywhere in their path, in any letter case."""
     wanted = "/".join(_parts(part)).lower()
     return [file for file in sorted(files) if wanted and wanted in "/".join(_parts(file)).lower()]
 
 
 def below(folder: str, name: str) -> str:
-    """Return *name* without what leads to ComfyUI's *folder*, where it says that: `/models/loras/a` is `a`."""
+    """Return *name* without the path to ComfyUI's *folder*, if it has one: `/models/loras/a` becomes `a`."""
     parts = _parts(name)
     if folder in parts[:-1]:
         return "/".join(parts[len(parts) - list(reversed(parts)).index(folder) :])

@@ -229,7 +229,7 @@ async def test_an_engine_that_keeps_its_memory_is_a_line_in_the_log(
     await registry.free_gpu_for("wan_cli")
 
     assert ([], ["diffusers"]) == (by_mini, released)
-    assert "engine comfyui did not give back its GPU memory" in caplog.text
+    assert "engine comfyui did not free its GPU memory" in caplog.text
 
 
 async def test_the_next_job_waits_until_the_one_before_it_has_ended(

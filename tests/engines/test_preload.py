@@ -105,7 +105,7 @@ async def test_missing_weights_and_an_engine_with_nothing_to_keep_warm_are_named
     await states(anew)
 
     assert "Model 'Wan2.2-T2V-A14B' not found" in (missing.preloads[0].error or "")
-    assert "wan_cli loads its weights anew for each job" in (anew.preloads[0].error or "")
+    assert "wan_cli loads its weights for each job" in (anew.preloads[0].error or "")
 
 
 async def test_of_two_tasks_on_one_engine_the_first_named_comes_first(settings: Settings) -> None:

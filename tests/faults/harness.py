@@ -176,7 +176,7 @@ def _walk(scene: Scene) -> None:
     _check_end(scene, request_id)
     _check_next_job(scene)
     door.end()
-    if fault.inject and fault.inject.kill_at:
+    if fault.needs_mount or (fault.inject and fault.inject.kill_at):
         _let_an_hour_pass(scene)
     _check_leftovers(scene)
 

@@ -31,16 +31,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=3, help="how often each row is walked")
     parser.add_argument("--beside", type=int, default=2, help="how many rows are walked at once")
-    parser.add_argument("--only", default="", help="walk only rows whose name contains this, and write nothing")
+    parser.add_argument("--only", default="", help="walk only rows whose name contains this; others stay")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     rows = [(fault, door) for fault in FAULTS for door in fault.doors if options.only in f"{door}: {fault.name}"]
     with ThreadPoolExecutor(options.beside) as pool:
         found = list(pool.map(lambda row: _row(*row, options.times), rows))
-    if not options.only:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(json.dumps(found, indent=1) + "\n")
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(json.dumps(_joined(found), indent=1) + "\n")
     return int(any(row["broken"] for row in found))
+
+
+def _joined(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what was found before with *found* in its place, in the order of the matrix."""
+    known = json.loads(PAGE.read_text()) if PAGE.exists() else []
+    rows = {(row["what"], row["moment"], row["door"]): row for row in [*known, *found]}
+    keys = [(fault.what, fault.moment, door) for fault in FAULTS for door in fault.doors]
+    return [rows[key] for key in keys if key in rows]
 
 
 def _row(fault: Fault, door: str, times: int) -> dict[str, Any]:

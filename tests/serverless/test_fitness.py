@@ -80,7 +80,7 @@ def test_a_gpu_that_fails_says_its_last_line() -> None:
 
 
 def test_a_gpu_that_crashes_its_process_says_the_signal() -> None:
-    with pytest.raises(Unfit, match="exit code -6: nothing was said"):
+    with pytest.raises(Unfit, match="exit code -6: it wrote no message"):
         gpu_checked("import os; os.abort()")
 
 
@@ -93,7 +93,7 @@ def test_a_gpu_that_hangs_is_unfit_when_its_time_is_up() -> None:
     ("torch", "message"),
     [
         ("class version: cuda = None", None),
-        ("class version: cuda = '12.8'\nclass cuda:\n    device_count = staticmethod(lambda: 0)", "torch sees no GPU"),
+        ("class version: cuda = '12.8'\nclass cuda:\n    device_count = staticmethod(lambda: 0)", "torch finds no GPU"),
         (
             "class version: cuda = '12.8'\nclass cuda:\n    device_count = staticmethod(lambda: 1)\n"
             "def ones(*size, device): raise RuntimeError('no kernel image for ' + device)",

@@ -1,10 +1,10 @@
-"""Text from outside on its one line."""
+"""Text from outside, made harmless."""
 
 from __future__ import annotations
 
 import pytest
 
-from wanworker.text.printable import listed, one_line
+from wanworker.text.printable import listed, on_its_lines, one_line
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,11 @@ from wanworker.text.printable import listed, one_line
 )
 def test_what_is_no_printable_ascii_is_written_as_an_escape(text, expected):
     assert expected == one_line(text)
+
+
+def test_for_people_lines_and_letters_stay_and_nothing_controls_the_terminal():
+    text = "Zürich \x1b[31mred\x9d0;title\x07 and\na line\u202e\ud800"
+    assert "Zürich \\x1b[31mred\\x9d0;title\\x07 and\na line\\u202e\\ud800" == on_its_lines(text)
 
 
 def test_of_many_names_the_first_are_listed_and_the_others_counted():

@@ -1,7 +1,8 @@
 """
-What a job may ask for. To add an action: one module that defines ACTION, one row here, one test.
+List what a job may ask for.
 
-docs/adding-an-action.md walks through it. The order of the table decides what a job without an action means.
+To add an action, write one module that defines ACTION, one row here and one test: see docs/adding-an-action.md. A job
+that names no action means the first row whose `implied_by` fits.
 """
 
 from __future__ import annotations

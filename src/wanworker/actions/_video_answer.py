@@ -30,7 +30,12 @@ def status_block(job: Job) -> dict[str, Any]:
 
 
 async def finished_answer(job: Job, context: Context, *, want_video: bool, extra: list[str]) -> dict[str, Any]:
-    """Return the answer for a COMPLETED job; *extra* are this call's own warnings, beside those of the job."""
+    """
+    Return the answer for a COMPLETED job.
+
+    *extra* are the warnings of this call, beside those of the job itself. *want_video* asks for the video in the
+    answer.
+    """
     # A graph may save pictures before its video; the video is what `result` is about.
     output = next((each for each in job.outputs if each.kind == "video"), job.outputs[0])
     answer: dict[str, Any] = {
@@ -78,7 +83,9 @@ async def _deliver_into(answer: dict[str, Any], output: Output, context: Context
 
 
 async def _facts_if_whole(path: Path) -> VideoFacts | None:
-    """Return what re-encoding must know; a file that was damaged since it was made is delivered as it is."""
+    """
+    Return what re-encoding must know. A file that was damaged after it was made gives None and is delivered as it is.
+    """
     try:
         return await probe(path)
     except NoOutput:

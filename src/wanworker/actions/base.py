@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Call:
     """
-    What a door knows of one call.
+    Hold what a door knows of one call.
 
-    `request_id` is the id to use where the caller names none; `answer_limit_bytes` bounds the whole JSON answer.
-    `s3_config` is the job's own bucket, as it came; it is a secret and is neither logged nor stored.
+    `request_id` is used where the caller names none. `answer_limit_bytes` bounds the whole JSON answer. `s3_config` is
+    the job's own bucket as it came; it is a secret, so it is neither logged nor stored.
     """
 
     request_id: str
@@ -39,9 +39,9 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Context:
     """
-    Everything that an action can reach: the call, and the live parts of the worker.
+    Hold everything that an action can reach: the call, and the live parts of the worker.
 
-    `own_bucket` is the bucket of the call's `s3_config`, which was found good.
+    `own_bucket` is the bucket of the call's `s3_config`, already checked.
     """
 
     call: Call
@@ -55,14 +55,14 @@ class Context:
 
     def comfyui(self) -> ComfyUI:
         """Return the ComfyUI engine, which the comfyui_* actions always use."""
-        from wanworker.engines.comfyui.engine import ComfyUI  # the first graph pays for it, not every worker's start
+        from wanworker.engines.comfyui.engine import ComfyUI  # a slow import, kept out of the start
 
         engine = self.registry.engine("comfyui")
         assert isinstance(engine, ComfyUI)
         return engine
 
     def bucket(self) -> Bucket | NoBucket | None:
-        """Return the bucket for this call's videos: the job's own first, then the worker's, else None."""
+        """Return the bucket for this call's videos: the job's own, else the worker's, else None."""
         if self.own_bucket is not None:
             return self.own_bucket
         settings = self.settings
@@ -82,9 +82,10 @@ class Context:
 @dataclass(frozen=True, slots=True)
 class Action:
     """
-    A row of the ACTIONS table.
+    Hold one row of the ACTIONS table.
 
-    `implied_by` says whether a job that names no action means this one; the table's order decides between several.
+    `implied_by` says whether a job without an action means this one. Where several would, the first row of the table
+    wins.
     """
 
     name: str

@@ -18,11 +18,11 @@ class HealthRequest(Request):
     """The fields of `health`."""
 
     health: bool = Field(default=True, description='The documented short form: `{"health": true}`.')
-    refresh: bool = Field(default=False, description="Look again instead of answering from kept facts.")
+    refresh: bool = Field(default=False, description="Probe the machine again; do not answer from kept facts.")
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Return the documented keys, and which engine is ready for which task and why not; ages in seconds."""
+    """Return the documented keys and, for each engine, which tasks it can render or why not. Ages are in seconds."""
     request, warnings = parse(HealthRequest, fields)
     facts, age_s = await context.facts.current(refresh=request.refresh)
     settings = context.settings

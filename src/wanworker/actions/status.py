@@ -39,7 +39,7 @@ _STATUS_FIELDS = frozenset(StatusRequest.model_fields)
 
 
 def _is_implied_by(fields: Mapping[str, Any]) -> bool:
-    """A request id alone (with return_video at most) asks for the job's status."""
+    """Say whether *fields* have a request id and at most return_video beside it."""
     return "request_id" in fields and set(fields) <= _STATUS_FIELDS
 
 

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wanworker.settings import Settings
 
-#: What was asked for failed.
+#: The command failed.
 EXIT_FAILED = 1
 
-#: It cannot be done as asked: an argument, a setting or a field is wrong.
+#: The command cannot run as asked: an argument, a setting or a field is wrong.
 EXIT_USAGE = 2
 
-#: Ctrl-C; another signal ends a command with 128 and its number too.
+#: The command was stopped by Ctrl-C. Any signal gives 128 plus its number.
 EXIT_STOPPED = 130
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """
-    A row of the COMMANDS table (wanworker.cli.main).
+    Hold a row of the COMMANDS table (wanworker.cli.main).
 
-    `options` is a dataclass: typer makes an argument or an option of each of its fields. `run` takes an instance of it
-    and returns the exit code, or raises CommandFailed or WorkerError. It imports what it needs itself, since every
-    command's module is loaded for any of them.
+    `options` is a dataclass; typer makes an argument or an option of each of its fields. `run` takes an instance of it
+    and returns the exit code, or raises CommandFailed or WorkerError. `run` imports what it needs itself, because every
+    command's module is loaded whichever command runs.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Command:
 
 
 class CommandFailed(Exception):
-    """End a command with a text for the person who typed it; `code` and `request_id` are for programs (--json)."""
+    """End a command with a text for the person who typed it. `code` and `request_id` are for programs (--json)."""
 
     def __init__(
         self,
@@ -58,12 +58,12 @@ class CommandFailed(Exception):
 
 
 def misused(text: str, *, hint: str = "") -> CommandFailed:
-    """Return the failure of a command that cannot be run as it was typed."""
+    """Return the failure of a command that cannot run as it was typed."""
     return CommandFailed(text, hint=hint, code="USAGE", exit_code=EXIT_USAGE)
 
 
 def read_settings() -> Settings:
-    """Return the settings. Raises CommandFailed naming each variable that is wrong."""
+    """Return the settings. Raises CommandFailed, naming each wrong variable."""
     from wanworker.settings import BadSettings, load_settings
 
     try:

@@ -1,7 +1,7 @@
 """The command line's render options, shared by `render` and `submit`, and the request fields that they set."""
 
-# Without `from __future__ import annotations`: typer reads the annotations of VideoOptions in the modules of the
-# classes that inherit from it, where the names used here are unknown.
+# `from __future__ import annotations` is missing on purpose: typer would look up the annotations of VideoOptions in the
+# modules of its subclasses, where the names used here are unknown.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"]
 
 ENGINES = ("auto", "diffusers", "comfyui", "wan_cli", "mini")
 
-#: Options that are one field of `generate` each.
+#: Options that set one field of `generate` each.
 _FIELDS = {
     "task": "task",
     "size": "size",
@@ -34,13 +34,13 @@ _FIELDS = {
     "timeout": "timeout",
 }
 
-#: Options that name a file or a URL, and the field whose `_url`, `_path` or `_base64` they become.
+#: Options that name a file or a URL, and the field that they set with `_url`, `_path` or `_base64` added.
 _FILES = {"image": "reference_image", "last_image": "last_image", "audio": "audio", "video": "driving_video"}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that the user named: a URL, or a path on this machine, resolved."""
+    """Hold a file that the user named: a URL, or a resolved path on this machine."""
 
     argument: str
     field: str
@@ -64,13 +64,13 @@ def _number(name: str, meaning: str, row: str = "") -> Any:
     return _option(name, "N", meaning, min=limits.low, max=limits.high)
 
 
-#: What `render` needs and `submit` may leave out.
+#: The prompt, which `render` needs and `submit` may leave out.
 PROMPT = typer.Argument(metavar="PROMPT", help="What the video shows. Put it in quotes.", show_default=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoOptions:
-    """Everything that describes a video besides the prompt; None where nothing was given."""
+    """Hold everything that describes a video besides the prompt. An option that was not given is None."""
 
     task: Annotated[
         Task | None,
@@ -126,7 +126,9 @@ class VideoOptions:
 
 
 def with_bare_lora(argv: Iterable[str]) -> list[str]:
-    """Return *argv* with each `--lora` that has no name as `--lora=`: in typer every option but a flag has a value."""
+    """
+    Return *argv* with each `--lora` without a name as `--lora=`, because typer gives every option but a flag a value.
+    """
     words = [*argv]
     options = words[: words.index("--")] if "--" in words else words
     for place, word in enumerate(options):
@@ -136,7 +138,7 @@ def with_bare_lora(argv: Iterable[str]) -> list[str]:
 
 
 def fields_of(args: VideoOptions, prompt: str | None) -> dict[str, Any]:
-    """Return the documented fields of `generate` that *args* and *prompt* give, files left out."""
+    """Return the fields of `generate` that *args* and *prompt* set, without files."""
     fields = {field: value for name, field in _FIELDS.items() if (value := getattr(args, name)) is not None}
     if prompt is not None:
         fields["prompt"] = prompt
@@ -148,7 +150,7 @@ def fields_of(args: VideoOptions, prompt: str | None) -> dict[str, Any]:
 
 
 def task_of(args: VideoOptions) -> str:
-    """Return the task that was named, else the one that the files given make of it. Pure."""
+    """Return the task that was named, or else the one that the given files imply. Pure."""
     if args.task:
         return args.task
     if args.video:
@@ -159,7 +161,7 @@ def task_of(args: VideoOptions) -> str:
 
 
 def files_of(args: VideoOptions) -> list[Source]:
-    """Return the files that *args* name. Raises CommandFailed for one that is not there."""
+    """Return the files that *args* name. Raises CommandFailed if one does not exist."""
     return [_source(name, getattr(args, name), field) for name, field in _FILES.items() if getattr(args, name)]
 
 

@@ -16,7 +16,7 @@ from wanworker.cli.commands import doctor, fetch, render, serve, submit
 from wanworker.cli.terminal.console import complain, say_json
 from wanworker.errors import RequestError, WorkerError
 
-#: To add a command: one module that defines COMMAND, one row here, one test.
+#: To add a command, write one module that defines COMMAND, one row here and one test.
 COMMANDS: tuple[Command, ...] = (
     render.COMMAND,
     serve.COMMAND,
@@ -25,25 +25,25 @@ COMMANDS: tuple[Command, ...] = (
     doctor.COMMAND,
 )
 
-#: A command that a signal ended exits with this and the signal's number.
+#: A command that a signal ended exits with this plus the signal's number.
 _SIGNAL_BASE = 128
 
-#: Typer's tables of options cut names off on a narrower terminal; its plain pages do not.
+#: On a narrower terminal, typer's tables would cut off the names of options, so its plain pages are used.
 _WIDE = 80
 
-#: Lines of help that are longer than this are hard to read.
+#: The width of help pages. Longer lines are hard to read.
 _WIDEST = 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run the command that *argv* (default: the process's own) names and return its exit code.
+    Run the command that *argv* (default: the process's own) names, and return its exit code.
 
-    0: done. 1: it failed. 2: it cannot be done as asked. 130: stopped by Ctrl-C (128 and the number of any signal).
+    0: done. 1: it failed. 2: it cannot run as asked. 130: stopped by Ctrl-C (128 plus the number of any signal).
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a server's text never ends a command
+            stream.reconfigure(errors="backslashreplace")  # no character of a server's text may end the command
     words = with_bare_lora(sys.argv[1:] if argv is None else argv)
     try:
         exit_code = int(_app()(args=words, prog_name="wanworker", standalone_mode=False))
@@ -86,7 +86,7 @@ def _about(
 
 
 def _perform(options: Any) -> int:
-    """Run the command that *options*, typer's result, belong to; print why it failed, and return the exit code."""
+    """Run the command of *options*, typer's result. Print why it failed, and return the exit code."""
     as_json = getattr(options, "json", False)
     (command,) = [command for command in COMMANDS if isinstance(options, command.options)]
     try:
@@ -102,12 +102,12 @@ def _perform(options: Any) -> int:
 
 
 def _misuse(error: typer.TyperException, words: Sequence[str]) -> CommandFailed:
-    """Return what typer found wrong with *words* in the form of every other failure."""
+    """Return what typer found wrong with *words*, in the form of every other failure."""
     names = [command.name for command in COMMANDS]
     named = " ".join(["wanworker", *(word for word in words[:1] if word in names)])
     listed = "options" if " " in named else "commands"
     text = error.format_message().replace("Value error, ", "")
-    quotes = "Put a text with spaces in quotes. " if "extra argument" in text else ""  # render a red star
+    quotes = "Put a text with spaces in quotes. " if "extra argument" in text else ""  # such as: render a red star
     return misused(text, hint=f"{quotes}{named} --help lists the {listed}.")
 
 

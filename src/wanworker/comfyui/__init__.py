@@ -1,8 +1,8 @@
 """
-A client library for a ComfyUI server; it knows nothing of what the graphs make.
+Talk to a ComfyUI server. This library does not know what the graphs make.
 
-`ComfyClient` has a method a route, `run` queues a graph and sees it end, `check` says beforehand what the server would
-refuse, `RunProgress` folds events into one fraction. Import the modules for the rest.
+`ComfyClient` has one method for each route, `run` queues a graph and waits for its end, `check` finds in advance what
+the server would refuse, and `RunProgress` folds events into one fraction. Import the modules for the rest.
 """
 
 from wanworker.comfyui.client.http import ComfyClient

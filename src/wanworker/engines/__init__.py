@@ -16,7 +16,7 @@ from wanworker.settings import Settings
 
 
 def built_by(module: str, name: str) -> Callable[[Settings], Engine]:
-    """Return a builder that imports `engines.<module>` when it first builds: a worker starts without the others."""
+    """Return a builder that imports `engines.<module>` when it first builds, so that a start loads no unused engine."""
 
     def build(settings: Settings) -> Engine:
         engine: Engine = operator.attrgetter(name)(importlib.import_module(f"{__name__}.{module}"))(settings)

@@ -1,4 +1,4 @@
-"""The capabilities of each engine as data, known without importing the engine."""
+"""List the capabilities of each engine as data, so that they are known without importing the engine."""
 
 from __future__ import annotations
 

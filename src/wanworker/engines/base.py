@@ -20,9 +20,9 @@ class Capabilities:
     Say as data what an engine can do, for auto, doctor, the documents and the page.
 
     `sizes` lists the only sizes of a task; a task that is not in it takes any multiple of its own `size_multiple`.
-    `any_size` means that the engine resamples to whatever is asked. The booleans name features of a request;
+    `any_size` means that the engine resamples to the requested size. The booleans name features of a request.
     `lora_sets_steps` says that the engine knows the steps of each LoRA, `prepares_motion` that animate's driving video
-    need not come as a prepared folder.
+    need not be a prepared folder.
     """
 
     tasks: frozenset[str]
@@ -43,9 +43,9 @@ class Readiness:
     """
     Say whether an engine can render a task here.
 
-    `missing` lists weights and programs that are not there, and `searched` the places that were looked at;
-    `lacking` lists what the machine lacks (no GPU, too little memory): auto passes such an engine over, a named one
-    is tried all the same with these lines as warnings.
+    `missing` lists weights and programs that are not there, `searched` the places that were searched. `lacking` lists
+    what the machine lacks (no GPU, too little memory). auto skips an engine with `lacking` lines; an engine that was
+    named is tried all the same, with these lines as warnings.
     """
 
     missing: tuple[str, ...] = ()
@@ -54,21 +54,22 @@ class Readiness:
 
     @property
     def has_weights(self) -> bool:
-        """Nothing that has to be installed is missing."""
+        """Say whether everything that has to be installed is there."""
         return not self.missing
 
     @property
     def is_ready(self) -> bool:
-        """Weights and hardware are both there."""
+        """Say whether weights and hardware are both there."""
         return not self.missing and not self.lacking
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """
-    What an engine says of a finished render; `timings` are seconds by stage, `load_s` among them (docs/api.md).
+    Hold what an engine reports of a finished render.
 
-    `files` are what a graph made, in its own order; a render's one file is the path that the engine was given.
+    `timings` are seconds by stage, including `load_s` (docs/api.md). `files` are a graph's files, in the graph's order;
+    a render's one file is at the path that the engine was given.
     """
 
     model: str
@@ -81,61 +82,62 @@ class Engine(Protocol):
     """Make one video file from one spec."""
 
     def readiness(self, task: str) -> Readiness:
-        """Say whether *task* can be rendered here; cheap, reads the disk, starts nothing."""
+        """Say whether *task* can be rendered here. Cheap: reads the disk and starts nothing."""
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """
-        Write *out_path* (an .mp4 that does not exist yet); scratch files go below *work_dir*.
+        Write *out_path* (an .mp4 that does not exist yet). Temporary files go below *work_dir*.
 
-        Raises EngineError. On cancellation it stops what it started before it lets CancelledError through: no
-        process, no queue entry and no half file stays behind. Deadlines are the caller's: they arrive as
-        cancellation.
+        Raises EngineError. On cancellation it stops everything that it started before CancelledError is raised, and
+        leaves no process, no queue entry and no half file. The caller keeps deadlines: they arrive as cancellation.
         """
 
     async def close(self) -> None:
-        """Stop whatever is still running; called once, when the worker ends."""
+        """Stop everything that still runs. Called once, when the worker ends."""
 
 
 @runtime_checkable
 class GraphEngine(Engine, Protocol):
-    """An engine that runs a caller's own graph too."""
+    """Define an engine that also runs a caller's own graph."""
 
     async def run_graph(self, spec: GraphSpec, out_dir: Path, *, work_dir: Path, report: Report) -> Rendered:
-        """Write every output of the graph into *out_dir* (an empty folder) and name them; as `render` otherwise."""
+        """Write every output of the graph into *out_dir* (an empty folder), and name them; otherwise like `render`."""
 
 
 @runtime_checkable
 class PreloadingEngine(Engine, Protocol):
-    """An engine that keeps something warm between jobs, and can have it so before the first."""
+    """Define an engine that keeps something warm between jobs, and can load it before the first job."""
 
     async def preload(self, task: str | None) -> None:
         """
-        Have ready what a plain job of *task* would wait for, or what jobs of every task would (None).
+        Load what a plain job of *task* would wait for, or (None) what jobs of every task would.
 
-        A job that comes meanwhile does not wait behind this: it waits for the same load, or goes first. Raises
-        WorkerError; what was started stays for the jobs, and ends with `close`.
+        A job that comes meanwhile does not queue behind this: it waits for the same load, or goes first. Raises
+        WorkerError. What was loaded stays for the jobs, until `close`.
         """
 
 
 @runtime_checkable
 class GpuEngine(Engine, Protocol):
-    """An engine that renders on this machine's GPU: one at a time, for two sets of weights do not fit on a card."""
+    """
+    Define an engine that renders on this machine's GPU. Only one holds weights at a time, because two sets do not fit.
+    """
 
     def renders_on_gpu(self) -> bool:
         """Say whether a render takes memory of a GPU of this machine. May block for seconds; starts nothing."""
 
     async def release_gpu(self) -> None:
         """
-        Give back the GPU memory that is kept between jobs, and return when it is free: another engine renders next.
+        Free the GPU memory that is kept between jobs, and return when it is free, because another engine renders next.
 
-        A preload under way ends, and one that comes later is refused until a job has been here. Never called while a
+        A running preload ends, and later ones are refused until this engine has rendered a job. Never called while a
         job renders here. Raises WorkerError.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """A row of the ENGINES table: name, capabilities, and how to build the engine from the settings."""
+    """Hold a row of the ENGINES table: name, capabilities, and how to build the engine from the settings."""
 
     name: str
     capabilities: Capabilities

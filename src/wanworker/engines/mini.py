@@ -20,17 +20,17 @@ from wanworker.models.miniature.weights import miniature, unknown_words
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RANGES, TASKS, RenderSpec, nearest_frames
 
-#: The frames of a clip whose length nothing decides: Wan's own default.
+#: The frames of a clip without any given length: Wan's own default.
 _FRAMES = 81
 
-#: Its layers are so small that more threads only wait for one another; the user's own OMP_NUM_THREADS comes first.
+#: Its layers are so small that more threads only wait for one another. The user's own OMP_NUM_THREADS has priority.
 _THREADS = 2
 
 _NAMED_WORDS = 12
 
 
 class MiniEngine:
-    """Render any task with the miniature, at its own size, stretched to what was asked for."""
+    """Render any task with the miniature, at its own size, stretched to the requested size."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class MiniEngine:
         self._clock = clock
 
     def readiness(self, task: str) -> Readiness:
-        """Say whether *task* is a task: the weights come with the package."""
+        """Say whether *task* exists. The weights come with the package."""
         return Readiness(missing=() if task in TASKS else (f"mini does not render {task}",))
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
@@ -71,7 +71,7 @@ class MiniEngine:
 
 
 def request_for(spec: RenderSpec, out_path: Path, frames: int, loras: Sequence[LoraFile] = ()) -> Render:
-    """Return the request: the miniature's own size, length and numbers, and the file as it was asked for. Pure."""
+    """Return the request: the miniature's own size, length and numbers, and the requested form of the file. Pure."""
     own = miniature()
     numbers = own.pair if loras and own.pair else own
     size = own.nearest_size(spec.size)
@@ -105,7 +105,7 @@ def _model_of(task: str) -> Model:
 
 
 def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
-    """Return what the caller should know of a clip that the miniature made. Pure."""
+    """Return the warnings about a clip that the miniature made. Pure."""
     lines = [
         f"Rendered by {miniature().name}, an embedded miniature that stands in for Wan 2.2: "
         f"{request.width}*{request.height} pixels and {request.frames} frames, stretched to "
@@ -134,7 +134,7 @@ def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
 
 
 async def _frames_of(spec: RenderSpec) -> int:
-    """Return the clip's length: that of the sound or the driving video, capped by the frames that were asked for."""
+    """Return the clip's length: that of the sound or the driving video, at most the requested frames."""
     seconds = None
     if spec.audio:
         seconds = await sound_duration_s(spec.audio)

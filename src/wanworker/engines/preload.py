@@ -16,12 +16,12 @@ from wanworker.spec import TASKS, RenderSpec
 
 log = logging.getLogger(__name__)
 
-#: The one name in WAN_PRELOAD that is an engine and no task: ComfyUI's server comes up, whatever will be asked of it.
+#: The one name in WAN_PRELOAD that is an engine and not a task: ComfyUI's server, which serves all tasks.
 _SERVER = "comfyui"
 
 
 class Preload:
-    """One name of WAN_PRELOAD and how far it is: `waiting`, `loading`, `ready` or `failed`, for good."""
+    """Hold one name of WAN_PRELOAD and its state: `waiting`, `loading`, `ready` or `failed`, for good."""
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class Preload:
         self._took_s: float | None = None
 
     def begun(self) -> None:
-        """Note that it is loading from now on."""
+        """Note that it is being loaded from now on."""
         self.state, self._began = "loading", self._clock()
 
     def ended(self, state: str, error: str | None = None) -> None:
@@ -42,7 +42,7 @@ class Preload:
 
     @property
     def seconds(self) -> float:
-        """How long it took, or has taken so far."""
+        """Return how long it took, or has taken so far."""
         return self._clock() - self._began if self._took_s is None else self._took_s
 
     def to_json(self) -> dict[str, Any]:
@@ -53,10 +53,10 @@ class Preload:
 
 class Preloader:
     """
-    Warm engines once, beside the jobs: a job waits for the same load, and one that fails is met again by a job.
+    Warm engines once, beside the jobs. A job waits for the same load, and tries again itself if it failed.
 
-    *wanted* are names of WAN_PRELOAD, *asked* is the engine of jobs that name none. A task's engine is the one that
-    would render it.
+    *wanted* are the names of WAN_PRELOAD, *asked* is the engine of jobs that name none. A task is loaded in the engine
+    that would render it.
     """
 
     def __init__(
@@ -77,19 +77,22 @@ class Preloader:
         self.preloads: tuple[Preload, ...] = ()
 
     def begin(self) -> None:
-        """Begin, the first time that this is called; never waits, never raises. Wants a running loop."""
+        """Begin, on the first call. Never waits, never raises. Must be called on a running event loop."""
         if self._running is None and self._wanted:
             self.preloads = tuple(Preload(name, self._clock) for name in self._wanted)
             self._running = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Wait for nothing any more; what the engines have started is theirs to end."""
+        """Stop waiting. The engines end what they have started."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def _run(self) -> None:
-        """Warm the engines side by side, each with its names in their order: of two that want one place, the first."""
+        """
+        Warm the engines side by side. An engine loads its names in their order; if two need the same place, the first
+        wins.
+        """
         for preload in self.preloads:
             await self._guarded(preload, self._choose)
         engines = dict.fromkeys(preload.engine for preload in self.preloads if preload.engine)
@@ -101,7 +104,7 @@ class Preloader:
                 await self._guarded(preload, self._load)
 
     async def _guarded(self, preload: Preload, step: Callable[[Preload], Awaitable[None]]) -> None:
-        """Take *step*; what it dies of is a line in the log and the preload's own state."""
+        """Take *step*. A failure is logged and becomes the preload's own state."""
         try:
             await step(preload)
         except asyncio.CancelledError:
@@ -110,16 +113,16 @@ class Preloader:
         except WorkerError as error:
             preload.ended("failed", str(error))
             log.warning("preload of %s failed after %.1f s: %s", preload.name, preload.seconds, error)
-        except Exception:  # a preload is an offer: whatever it dies of, the worker lives, and jobs try for themselves
+        except Exception:  # a preload is optional: the worker goes on, and jobs try for themselves
             preload.ended("failed", "Internal error; see the worker's log.")
-            log.exception("preload of %s failed, and nobody foresaw how", preload.name)
+            log.exception("preload of %s failed with an unexpected error", preload.name)
 
     async def _choose(self, preload: Preload) -> None:
         is_server = preload.name == _SERVER
         name = _SERVER if is_server else await asyncio.to_thread(self._engine_for, preload.name)
         engine = await asyncio.to_thread(self._registry.engine, name)
         if not isinstance(engine, PreloadingEngine):
-            raise EngineUnavailable(f"{name} loads its weights anew for each job; there is nothing to warm.")
+            raise EngineUnavailable(f"{name} loads its weights for each job, so there is nothing to preload.")
         preload.engine = name
 
     async def _load(self, preload: Preload) -> None:

@@ -1,4 +1,4 @@
-"""A preview picture, reported with the progress of a render."""
+"""Report a preview picture with the progress of a render."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wanworker.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Previewed(Progress):
-    """Progress that brings an image file of what there is so far; who only wants progress need not know it."""
+    """Hold progress together with an image file of the render so far. It can be used like any other progress."""
 
     image: bytes = b""
     mime: str = "image/jpeg"

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class EngineRegistry:
-    """Hold the rows of the ENGINES table with the one engine of each that this worker runs."""
+    """Hold the rows of the ENGINES table, and this worker's one engine of each."""
 
     def __init__(self, rows: Sequence[EngineRow], settings: Settings) -> None:
         self.rows = tuple(rows)
@@ -24,7 +24,7 @@ class EngineRegistry:
         self._building = threading.Lock()
 
     def row(self, name: str) -> EngineRow:
-        """Return the row of this name. Raises InvalidRequest naming the known engines."""
+        """Return the row of this name. Raises InvalidRequest, naming the known engines."""
         for row in self.rows:
             if row.name == name:
                 return row
@@ -32,23 +32,23 @@ class EngineRegistry:
         raise InvalidRequest(f"Unknown engine {name[:60]!r}; known: {known}.", field="engine")
 
     def engine(self, name: str) -> Engine:
-        """Return the engine of this name, building it the first time; jobs, health and preloads ask from threads."""
+        """Return the engine of this name, building it on the first call. Jobs, health and preloads ask from threads."""
         with self._building:
             if name not in self._built:
                 self._built[name] = self.row(name).build(self.settings)
             return self._built[name]
 
     def readiness(self, name: str, task: str) -> Readiness:
-        """Say whether engine *name* can render *task* here; an engine does not know the tasks of others."""
+        """Say whether engine *name* can render *task* here. An engine is only asked about its own tasks."""
         if task not in self.row(name).capabilities.tasks:
             return Readiness(missing=(f"{name} does not render {task}",))
         return self.engine(name).readiness(task)
 
     async def free_gpu_for(self, name: str) -> None:
         """
-        Have every other engine give back the GPU memory that it keeps, where engine *name* renders on the GPU.
+        Make every other engine free its GPU memory, if engine *name* renders on the GPU.
 
-        To be called while no job renders. One that does not give it back is a line in the log: there may be room.
+        Call it while no job renders. If an engine fails to free it, that is only logged, because there may be room.
         """
         engine = self.engine(name)
         if isinstance(engine, GpuEngine) and await asyncio.to_thread(engine.renders_on_gpu):
@@ -56,19 +56,19 @@ class EngineRegistry:
 
     async def _release(self, name: str) -> None:
         try:
-            # Built for this too: a ComfyUI that the pod has started may be full, though no job of ours went there.
+            # Engines are built for this too: a ComfyUI that the pod started may hold memory without any job of ours.
             engine = await asyncio.to_thread(self.engine, name)
             if isinstance(engine, GpuEngine):
                 await engine.release_gpu()
         except WorkerError as error:
-            log.warning("engine %s did not give back its GPU memory: %s", name, error)
-        except Exception:  # whatever it died of, the job of another engine is not to die of it
-            log.exception("engine %s did not give back its GPU memory, and nobody foresaw how", name)
+            log.warning("engine %s did not free its GPU memory: %s", name, error)
+        except Exception:  # no failure here may end the job of another engine
+            log.exception("engine %s did not free its GPU memory, because of an unexpected error", name)
 
     async def close(self) -> None:
-        """Stop every engine that was started; a failure to stop one is logged and stops no other."""
+        """Stop every engine that was started. A failure is logged, and the others are still stopped."""
         for name, engine in self._built.items():
             try:
                 await engine.close()
-            except Exception:  # at the worker's end the other engines must still be closed
+            except Exception:  # the other engines must still be closed
                 log.exception("engine %s did not close", name)

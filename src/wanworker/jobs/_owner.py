@@ -1,4 +1,4 @@
-"""The owner of an attempt: a process on a host, and whether it still runs."""
+"""Identify the owner of an attempt, a process on a host, and tell whether it still runs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Owner:
     """
     Name one attempt's process, so that another process can tell whether it still lives.
 
-    `token` is new for every attempt. `host` is the host's name and boot id: two machines may share a name, and all
-    first pid namespaces share a number. `process_start` is in clock ticks since boot, since pids come round again;
-    it is empty where the system does not tell (macOS).
+    `token` is new for every attempt. `host` is the host's name and boot id, because two machines may share a name, and
+    in every container numbering starts at 1. `process_start` is in clock ticks since boot, because the system uses
+    process ids again; it is empty where the system does not tell (macOS).
     """
 
     token: str
@@ -31,9 +31,9 @@ class Owner:
     @classmethod
     def of_this_process(cls, proc: Path = _PROC) -> Owner:
         """
-        Describe the process that calls, with a fresh token.
+        Describe the calling process, with a fresh token.
 
-        The store calls this at each claim and nothing is kept between two: FlashBoot freezes a process and may wake
+        The store calls this at each claim and keeps nothing between claims. FlashBoot may freeze a process and wake
         copies of it elsewhere, where an identity from import time would be another machine's.
         """
         pid = os.getpid()
@@ -41,15 +41,16 @@ class Owner:
 
     @property
     def process(self) -> str:
-        """Name the process, whichever of its attempts this is: 32 hex digits, safe as a file's name."""
+        """Return the name of the process, the same for all its attempts: 32 hex digits, safe as a file name."""
         told = "\n".join((self.host, self.pid_namespace, str(self.pid), self.process_start))
         return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()[:32]
 
     def lives(self, proc: Path = _PROC) -> bool | None:
         """
-        Ask the system whether this process runs; None where the system cannot tell.
+        Ask the system whether this process runs. Return None where the system cannot tell.
 
-        It cannot for a process of another host or pid namespace, nor for a pid in use where nothing says since when.
+        It cannot tell for a process of another host or pid namespace, nor for a pid in use where the system does not
+        say when its process started.
         """
         if (self.host, self.pid_namespace) != (_host(proc), _pid_namespace(proc)):
             return None
@@ -72,7 +73,7 @@ def _pid_namespace(proc: Path) -> str:
 
 def _process_start(pid: int, proc: Path) -> str:
     """Return field 22 of /proc/<pid>/stat (proc_pid_stat(5)), `ended` for a zombie, empty where there is no /proc."""
-    # The name in parentheses may itself hold spaces and parentheses: what counts comes after the last one.
+    # The name in parentheses may itself hold spaces and parentheses, so the fields are counted after the last one.
     fields = _text(proc / str(pid) / "stat").rpartition(")")[2].split()
     if len(fields) < 20:
         return ""

@@ -1,4 +1,4 @@
-"""Keep the record of one attempt: a heartbeat while it runs, and an end in every case."""
+"""Keep the record of one attempt: send a heartbeat while it runs, and record its end in every case."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOKS_PER_BEAT = 5
 
 
 class Attempt:
-    """Keep the record of *job* true: its progress, its heartbeat every *heartbeat_s* and its end."""
+    """Keep the record of *job* up to date: its progress, its heartbeat every *heartbeat_s* seconds, and its end."""
 
     def __init__(self, store: JobStore, job: Job, report: Report, heartbeat_s: float) -> None:
         self.job = job
@@ -31,15 +31,16 @@ class Attempt:
         self._lost: Interrupted | None = None
 
     def on_progress(self, progress: Progress) -> None:
-        """Take the engine's progress: the door hears it now, the record with the next heartbeat."""
+        """Take the engine's progress. The door gets it at once, the record with the next heartbeat."""
         self._latest = progress
         self._report(progress)
 
     def complete(self, **result: Unpack[JobChanges]) -> Job:
         """
-        Write the job COMPLETED with its *result* and return it. Raises Interrupted when it is no longer ours.
+        Record the job as COMPLETED with its *result* and return it. Raises Interrupted when the attempt is no longer
+        ours.
 
-        A disk that does not take it changes nothing for the caller: the store keeps it and writes it later.
+        A full or failing disk changes nothing for the caller: the store keeps the record and writes it later.
         """
         result["status"] = JobStatus.COMPLETED
         result["progress"] = {**self._latest.to_json(), "progress": 100.0, "stage": "done", "eta_s": 0.0}
@@ -47,7 +48,7 @@ class Attempt:
 
     @contextlib.asynccontextmanager
     async def recorded(self) -> AsyncIterator[None]:
-        """Beat while the body runs; write ERROR, TIMEOUT, NO_OUTPUT or CANCELLED when it does not end well."""
+        """Send heartbeats while the body runs. If it fails, record ERROR, TIMEOUT, NO_OUTPUT or CANCELLED."""
         me = asyncio.current_task()
         assert me is not None
         beat = asyncio.create_task(self._beat(me))
@@ -70,9 +71,9 @@ class Attempt:
 
     async def _beat(self, rendering: asyncio.Task[object]) -> None:
         """
-        Keep the record alive, and its progress at most a fifth of a heartbeat old for whoever watches the record.
+        Keep the heartbeat fresh, and the recorded progress at most a fifth of a heartbeat old.
 
-        Synchronous writes: a write in a thread could land after the job's last one.
+        The writes block on purpose: a write in a thread could arrive after the job's last one.
         """
         written, idle_looks = self._latest, 0
         while True:

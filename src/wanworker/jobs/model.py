@@ -1,4 +1,4 @@
-"""The record of a job: statuses, transitions, outputs, and its JSON. Pure."""
+"""Define the record of a job: statuses, transitions, outputs, and its JSON. Pure."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ from wanworker.errors import Interrupted, InvalidRequest
 from wanworker.jobs._owner import Owner
 from wanworker.progress import Progress
 
-#: The record's own version. A reader ignores keys that it does not know, so adding one needs no new number.
+#: The version of the record's form. Readers ignore unknown keys, so a new key needs no new version.
 SCHEMA = 1
 
-#: As much of a prompt as is kept; also the longest that a request may have.
+#: How many characters of a prompt are kept. A request may not have a longer one.
 PROMPT_CHARS = 10_000
 
-#: A waiting job's record names a heartbeat so far ahead. Its owner is judged by its mark; workers of before there were
-#: marks judge by the record alone, and would call a long queue dead.
+#: The heartbeat in a waiting job's record lies this far in the future. Its owner is judged by its mark. But older
+#: workers, which know no marks, judge by the record alone and would call a long queue dead.
 _WAITING_S = 86_400.0
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class JobStatus(StrEnum):
-    """Say where a job's latest attempt is. Doors translate these into their own words."""
+    """Say where a job's latest attempt is. Each door translates these into its own words."""
 
-    #: The job waits for its turn.
+    #: The job waits in the queue.
     QUEUED = "QUEUED"
-    #: An engine is at work on it, and its worker sends heartbeats.
+    #: An engine renders it, and its worker sends heartbeats.
     RUNNING = "RUNNING"
     #: The outputs exist and were verified.
     COMPLETED = "COMPLETED"
-    #: It failed, or its worker died; `error` says why.
+    #: It failed, or its worker died. `error` says why.
     ERROR = "ERROR"
     #: Its deadline passed and the engine was stopped.
     TIMEOUT = "TIMEOUT"
-    #: The engine reported success and left no usable file.
+    #: The engine reported success, but left no usable file.
     NO_OUTPUT = "NO_OUTPUT"
-    #: The caller did not want it any more.
+    #: The caller cancelled it.
     CANCELLED = "CANCELLED"
 
     @property
     def is_terminal(self) -> bool:
-        """This attempt has ended."""
+        """Say whether this attempt has ended."""
         return not TRANSITIONS[self]
 
     @property
     def may_run_again(self) -> bool:
-        """The same request, sent again, starts another attempt."""
+        """Say whether the same request, sent again, starts another attempt."""
         return self.is_terminal and self is not JobStatus.COMPLETED
 
 
-#: What may follow what within one attempt; a further attempt starts afresh.
+#: Which status may follow which within one attempt. The next attempt starts anew.
 TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset((JobStatus.RUNNING, JobStatus.ERROR, JobStatus.TIMEOUT, JobStatus.CANCELLED)),
     JobStatus.RUNNING: frozenset(
@@ -75,7 +75,7 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why a job failed: the stable code that clients branch on, the text, and what to do."""
+    """Say why a job failed: the stable code that clients branch on, the text, and a hint."""
 
     code: str
     text: str
@@ -84,7 +84,7 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One file that a job made; `kind` is video, image or audio. What does not apply to a kind is left out."""
+    """Describe one file that a job made. `kind` is video, image or audio. Fields that a kind does not have are None."""
 
     path: str
     kind: str
@@ -101,7 +101,7 @@ class Output:
 
 
 class JobChanges(TypedDict, total=False):
-    """What may change in a record once its attempt has begun."""
+    """List what may change in a record after its attempt has begun."""
 
     status: JobStatus
     progress: Mapping[str, Any]
@@ -122,11 +122,11 @@ def _no_progress() -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class Job:
     """
-    The latest attempt of a job, as its record tells it.
+    Hold the latest attempt of a job, as its record has it.
 
-    Times are unix seconds; `created_at` is the first attempt's. `progress` is the form of Progress.to_json;
-    `timings` are seconds by stage; `delivery` says how the outputs reached the caller. There is no field for a
-    presigned URL, a key or an input file, and none belongs into `delivery`: the record outlives them all.
+    Times are unix seconds; `created_at` is the first attempt's. `progress` has the form of Progress.to_json, `timings`
+    are seconds by stage, and `delivery` says how the outputs reached the caller. No field may hold a presigned URL, a
+    key or an input file, `delivery` included: the record outlives them all.
     """
 
     request_id: str
@@ -154,14 +154,14 @@ class Job:
 
     @property
     def was_interrupted(self) -> bool:
-        """Its worker died before the job ended."""
+        """Say whether its worker died before the job ended."""
         return self.error is not None and self.error.code == Interrupted.code
 
     def changed(self, now: float, **changes: Unpack[JobChanges]) -> Job:
         """
-        Return this job with *changes*, alive at *now*, and stamped with the time when it starts or ends.
+        Return this job with *changes*, alive at *now*. A start or an end also stamps its time.
 
-        Raises ValueError for a step that TRANSITIONS does not allow.
+        Raises ValueError for a change of status that TRANSITIONS does not allow.
         """
         after = changes.get("status", self.status)
         if after is not self.status and after not in TRANSITIONS[self.status]:
@@ -176,19 +176,19 @@ class Job:
         return job
 
     def interrupted(self, now: float) -> Job:
-        """Return this job as it is once its worker has died."""
+        """Return this job as it is recorded after its worker has died."""
         text = "interrupted: the worker that rendered it ended before the job did."
         error = JobError(Interrupted.code, text, Interrupted.default_hint)
         return replace(self, status=JobStatus.ERROR, error=error, completed_at=now)
 
     def to_json(self) -> bytes:
-        """Return the record; lone surrogates, which a prompt from JSON may hold, become question marks."""
+        """Return the record. Lone surrogates, which a prompt from JSON may hold, become question marks."""
         plain = _adapter().dump_python(self, mode="json")
         return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
     @classmethod
     def from_json(cls, data: bytes) -> Job:
-        """Read a record, ignoring keys of a later version. Raises ValueError for anything that is not one."""
+        """Read a record, ignoring keys of a later version. Raises ValueError if *data* is not a record."""
         try:
             return _adapter().validate_json(data, strict=True)
         except ValidationError as error:
@@ -203,27 +203,27 @@ def heartbeat(status: JobStatus, now: float) -> float:
 
 @functools.cache
 def _adapter() -> TypeAdapter[Job]:
-    """Build the reader of records when the first one is read: importing this module stays quick."""
+    """Build the reader of records when it is first needed, so that importing this module stays quick."""
     return TypeAdapter(Job)
 
 
 def spec_hash(spec: Mapping[str, Any]) -> str:
     """
-    Return the sha256 of *spec* (plain JSON values) in canonical form: the order of its keys makes no difference.
+    Return the sha256 of *spec* (plain JSON values) in canonical form, where the order of keys does not matter.
 
-    Raises TypeError or ValueError for values that JSON does not have, NaN among them.
+    Raises TypeError or ValueError for values that JSON does not have, such as NaN.
     """
     text = json.dumps(dict(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def is_request_id(text: str) -> bool:
-    """Say whether *text* is 1 to 64 letters, digits, underscores and dashes (ASCII), and so safe as a file's name."""
+    """Say whether *text* is 1 to 64 ASCII letters, digits, underscores and dashes, and so is safe as a file name."""
     return _REQUEST_ID.fullmatch(text) is not None
 
 
 def check_request_id(text: str) -> str:
-    """Return *text* if it can name a job. Raises InvalidRequest."""
+    """Return *text* if it is a valid request id. Raises InvalidRequest."""
     if not isinstance(text, str) or not is_request_id(text):
         message = f"request_id must be 1 to 64 of A-Z a-z 0-9 _ and -; got {str(text)[:80]!r}."
         raise InvalidRequest(message, field="request_id")

@@ -16,11 +16,11 @@ _log = logging.getLogger(__name__)
 
 class PendingRequests:
     """
-    Keep one JSON file a job in *folder*, and beside it the job's inputs.
+    Keep one JSON file for each job in *folder*, and the job's picture beside it.
 
-    A request may hold what a record must not (a webhook's address, an input's signed URL): it is removed when nothing
-    is left to do for its job. Only the owner of the folder can read it. Methods are short and
-    blocking; they raise DiskFull and EngineUnavailable.
+    A request may hold secrets that a record must not hold, such as a webhook's address or an input's signed URL. So
+    only the owner of the folder can read it, and it is removed as soon as its job needs nothing more. Methods are short
+    and blocking; they raise DiskFull and EngineUnavailable.
     """
 
     def __init__(self, folder: Path, *, files: FileCalls | None = None) -> None:
@@ -28,7 +28,7 @@ class PendingRequests:
         self._disk = Disk(folder, files=files)
 
     def make_folder(self) -> None:
-        """Make the folder, for a job's picture that comes before its request."""
+        """Make the folder, for a job's picture that is written before its request."""
         self._disk.make_folder()
 
     def put(self, request_id: str, request: Mapping[str, Any]) -> None:
@@ -36,19 +36,19 @@ class PendingRequests:
         self._disk.replace(f"{request_id}.json", json.dumps(dict(request)).encode())
 
     def get(self, request_id: str) -> dict[str, Any] | None:
-        """Return what was kept, None if there is nothing, or nothing that can be read."""
+        """Return what was kept, or None if there is nothing or it cannot be read."""
         data = self._disk.read(f"{request_id}.json")
         if data is None:
             return None
         try:
             request = json.loads(data)
         except (ValueError, RecursionError) as error:
-            _log.warning("the kept request of job %s is passed over: %s", request_id, error)
+            _log.warning("the kept request of job %s is ignored: %s", request_id, error)
             return None
         return request if isinstance(request, dict) else None
 
     def ids(self) -> list[str]:
-        """Return the ids of all that is kept, in no order."""
+        """Return the ids of all kept requests, in no order."""
         stems = (name.removesuffix(".json") for name in self._disk.sizes(".") if name.endswith(".json"))
         return [stem for stem in stems if is_request_id(stem)]
 
@@ -61,14 +61,14 @@ class PendingRequests:
         return f"{request_id}.image"
 
     def image_path(self, request_id: str) -> Path:
-        """Return where the job's picture lies."""
+        """Return the path of the job's picture."""
         return self.folder / f"{self.image_stem(request_id)}.png"
 
     def remove_image(self, request_id: str) -> None:
-        """Remove the job's picture: its render is over."""
+        """Remove the job's picture after its render is over."""
         self._disk.remove(self.image_path(request_id).name)
 
     def remove(self, request_id: str) -> None:
-        """Remove all that is kept of a job."""
+        """Remove everything that is kept of a job."""
         self.remove_image(request_id)
         self._disk.remove(f"{request_id}.json")

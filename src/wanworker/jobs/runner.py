@@ -1,4 +1,4 @@
-"""The queue of one door: jobs wait in order of arrival, one renders at a time, and each can be cancelled."""
+"""Run the queue of one door: jobs wait in order of arrival, one renders at a time, and each can be cancelled."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from wanworker.progress import Progress
 @dataclass(eq=False, slots=True)
 class ActiveJob:
     """
-    A job that waits or renders here, as memory has it: newer than its record, and without a look at the disk.
+    Hold a job that waits or renders here. It is newer than its record, and reading it needs no disk.
 
-    `percent` never falls. `preview` has a picture of the render so far. `changed` is set, and replaced by a fresh
-    event, whenever anything here changes; `ended` is set once the job is no longer here.
+    `percent` never falls. `preview` is the latest picture of the render. `changed` is set at every change here, and
+    then replaced by a fresh event; `ended` is set once the job is no longer here.
     """
 
     job: Job
@@ -36,12 +36,12 @@ class ActiveJob:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def touch(self) -> None:
-        """Wake whoever waits for a change."""
+        """Wake everyone who waits for a change."""
         self.changed.set()
         self.changed = asyncio.Event()
 
     def take(self, progress: Progress) -> None:
-        """Take the engine's progress, and its picture where it brings one."""
+        """Take the engine's progress, and its preview if it has one."""
         self.progress = progress
         self.preview = progress if isinstance(progress, Previewed) else self.preview
         self.percent = max(self.percent, progress.to_json()["progress"])
@@ -57,7 +57,7 @@ Render = Callable[[Job, Report], Coroutine[Any, Any, Job]]
 
 
 class QueueFull(RequestError):
-    """The queue is full; `retry_after_s` says when to try again."""
+    """The queue is full. `retry_after_s` says when to try again."""
 
     code = "QUEUE_FULL"
     http_status = 429
@@ -70,11 +70,11 @@ class QueueFull(RequestError):
 
 class Runner:
     """
-    Hold at most *limit* waiting jobs and let *render* have them one by one.
+    Hold at most *limit* waiting jobs, and let *render* have them one by one.
 
-    *on_end* hears of every job that ended here, with its last record (None: it was deleted); it must not block.
-    Those that wait need no heartbeat: the store's mark of this process speaks for them all. Every *look_s* one look
-    tells which of them other processes took away.
+    *on_end* is called with the last record of every job that ended here, or with None if the job was deleted; it must
+    not block. Waiting jobs need no heartbeat, because the store's mark of this process speaks for all of them. Every
+    *look_s* seconds the runner checks which of them another process has taken away.
     """
 
     def __init__(
@@ -98,36 +98,36 @@ class Runner:
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait for their turn."""
+        """Return how many jobs wait for their turn."""
         return sum(not live.is_rendering for live in self._live.values()) + self._coming
 
     @property
     def running(self) -> ActiveJob | None:
-        """The job that renders now."""
+        """Return the job that renders now, or None."""
         return next((live for live in self._live.values() if live.is_rendering), None)
 
     @property
     def limit(self) -> int:
-        """How many jobs may wait."""
+        """Return how many jobs may wait."""
         return self._limit
 
     def find(self, request_id: str) -> ActiveJob | None:
-        """Return the job if it waits or renders here."""
+        """Return the job if it waits or renders here, else None."""
         return self._live.get(request_id)
 
     def position(self, request_id: str) -> int:
-        """Return the place of a job that waits here: 1 for the next."""
+        """Return the place of a job that waits here. The next one has place 1."""
         waiting = [name for name, live in self._live.items() if not live.is_rendering]
         return waiting.index(request_id) + 1
 
     def check_room(self) -> None:
-        """Raise QueueFull when as many jobs wait as may."""
+        """Raise QueueFull if the queue has no free place."""
         if self.waiting >= self._limit:
             message = f"The queue is full: {self.waiting} jobs are waiting, and the limit is {self._limit}."
             raise QueueFull(message, retry_after_s=self._retry_after_s())
 
     async def submit(self, request: JobRequest) -> Job:
-        """Record *request* as QUEUED and let it wait. Raises QueueFull, and what JobStore.claim raises."""
+        """Record *request* as QUEUED and put it into the queue. Raises QueueFull, and what JobStore.claim raises."""
         self.check_room()
         self._coming += 1
         try:
@@ -136,7 +136,7 @@ class Runner:
             self._coming -= 1
 
     async def resume(self, request: JobRequest) -> bool:
-        """Let a job that another process left wait here, however many wait already; False if it is taken."""
+        """Put a job that another process left into this queue, even a full one. Return False if the job is taken."""
         return (await self._claimed(request, _STOPPED)).is_ours
 
     async def _claimed(self, request: JobRequest, called_off: JobError) -> Claim:
@@ -144,7 +144,7 @@ class Runner:
         try:
             await in_thread(lambda: claimed.append(self._store.claim(request, queued=True)))
         except asyncio.CancelledError:
-            # The thread has ended by now. What it claimed nobody else would end: its owner lives.
+            # The thread has ended by now. If it claimed the job, the job must end here: its owner, this process, lives.
             for claim in claimed:
                 if claim.is_ours:
                     await self._ended(claim.job, JobStatus.CANCELLED, called_off)
@@ -155,7 +155,7 @@ class Runner:
         return claimed[0]
 
     async def cancel(self, request_id: str) -> bool:
-        """Call a job off and return once nothing of it runs any more; False if it is not here."""
+        """Cancel a job, and return when nothing of it runs any more. Return False if it is not here."""
         live = self._live.get(request_id)
         if live is None:
             return False
@@ -163,14 +163,16 @@ class Runner:
             live.task.cancel()
             await live.ended.wait()
         else:
-            del self._live[request_id]  # at once, or its turn could come while the record is written
+            del self._live[request_id]  # now, because its turn could come while the record is written
             self._leave(live, await self._ended(live.job, JobStatus.CANCELLED, _CANCELLED))
         return True
 
     async def run(self) -> None:
         """
-        Render what is submitted until cancelled. The render in progress is stopped then, and it and those that wait
-        are recorded as CANCELLED, so that whoever comes next need not wait for silence to take them up.
+        Render the submitted jobs until cancelled.
+
+        On cancellation the current render is stopped. It and the waiting jobs are recorded as CANCELLED, so that
+        another process can take them up at once instead of waiting for their heartbeats to stop.
         """
         looking = asyncio.create_task(self._look_around())
         try:
@@ -203,7 +205,9 @@ class Runner:
         self._leave(live, await self._outcome(live.job, task))
 
     async def _outcome(self, job: Job, task: asyncio.Task[Job]) -> Job | None:
-        """Return the job's last record, written here if the render ended before it had an attempt to record."""
+        """
+        Return the job's last record. If the render ended before it had an attempt to record, write the record here.
+        """
         if task.cancelled():
             return await self._ended(job, JobStatus.CANCELLED, _CANCELLED)
         error = task.exception()
@@ -213,11 +217,11 @@ class Runner:
             log.warning("job %s failed: %s %s", job.request_id, error.code, error)
             status = JobStatus.TIMEOUT if error.status == JobStatus.TIMEOUT.value else JobStatus.ERROR
             return await self._ended(job, status, JobError(error.code, str(error), error.hint))
-        log.error("job %s failed, and nobody foresaw how", job.request_id, exc_info=error)
+        log.error("job %s failed with an unexpected error", job.request_id, exc_info=error)
         return await self._ended(job, JobStatus.ERROR, _INTERNAL)
 
     async def _ended(self, job: Job, status: JobStatus, error: JobError) -> Job | None:
-        """Write the end of a job that has none yet, and return its record; None if it has no record any more."""
+        """Record the end of a job that has none yet. Return its record, or None if it has no record any more."""
         try:
             stored = await in_thread(self._store.find, job.request_id)
             if stored.status.is_terminal:
@@ -237,12 +241,12 @@ class Runner:
         self._on_end(live.job.request_id, job)
 
     def _touch_all(self) -> None:
-        """Every position in the queue has changed."""
+        """Report a change to every waiting job, because every position in the queue has changed."""
         for live in self._live.values():
             live.touch()
 
     async def _look_around(self) -> None:
-        """Drop what other processes took away while it waited. A render hears of that from its own heartbeat."""
+        """Drop the waiting jobs that other processes took away. A running job learns that from its own heartbeat."""
         while True:
             await asyncio.sleep(self._look_s)
             waiting = [live.job for live in self._live.values() if not live.is_rendering]
@@ -250,10 +254,10 @@ class Runner:
                 for job in await in_thread(self._store.lost, waiting):
                     await self._drop(job.request_id)
             except WorkerError as error:
-                log.warning("the waiting jobs could not be looked at: %s", error)
+                log.warning("the waiting jobs could not be checked: %s", error)
 
     async def _drop(self, request_id: str) -> None:
-        """Forget a waiting job: for good if it was deleted, else until whoever looks at kept requests takes it up."""
+        """Forget a waiting job. If it was not deleted, it comes back when the kept requests are looked through."""
         try:
             await in_thread(self._store.find, request_id)
             is_deleted = False
@@ -270,7 +274,7 @@ class Runner:
             live.touch()
 
     def _retry_after_s(self) -> int:
-        """Return when the job that renders may be done, in whole seconds: a place in the queue is free then."""
+        """Return the whole seconds until the current job may be done, when a place in the queue becomes free."""
         running = self.running
         eta_s = running.progress.eta_s if running is not None and running.progress is not None else None
         return round(min(600.0, max(1.0, self._mean_s if eta_s is None else eta_s)))

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-#: As many bytes from the start as any answer here depends on.
+#: How many bytes from the start are needed to tell the type.
 HEAD_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class FileType:
     """
-    One type of file.
+    Describe one type of file.
 
-    `reader` is the name under which Pillow (for a picture) or ffmpeg (for a sound or a film) reads it, so that neither
-    has to guess: guessing is how a playlist that names other files gets opened.
+    `reader` is the name by which Pillow (for a picture) or ffmpeg (for a sound or a film) reads it. So neither has to
+    guess; by guessing, a playlist that names other files could be opened.
     """
 
     name: str
@@ -36,7 +36,7 @@ _MOVING = {"GIF": "gif", "PNG": "apng", "WEBP": "webp_anim"}
 _PNG = FileType("a PNG picture", "picture", ".png", "PNG")
 _JPEG = FileType("a JPEG picture", "picture", ".jpg", "JPEG")
 _WEBP = FileType("a WebP picture", "picture", ".webp", "WEBP")
-#: A GIF is a picture that also serves as a film: see `serves_as`.
+#: A GIF is a picture that can also be used as a film: see `serves_as`.
 _GIF = FileType("a GIF picture", "picture", ".gif", "GIF")
 _BMP = FileType("a BMP picture", "picture", ".bmp", "BMP")
 _TIFF = FileType("a TIFF picture", "picture", ".tiff", "TIFF")
@@ -68,7 +68,7 @@ _BY_START: tuple[tuple[bytes, FileType], ...] = (
 _BY_RIFF_FORM = {b"WAVE": _WAV, b"AVI ": _AVI, b"WEBP": _WEBP}
 _BY_BRAND = {b"qt  ": _MOV, b"M4A ": _M4A, b"M4B ": _M4A, b"avif": _AVIF, b"avis": _AVIF}
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-#: What a QuickTime file from before the `ftyp` atom begins with.
+#: The first atoms of QuickTime files that are older than the `ftyp` atom.
 _OLD_MOV_ATOMS = frozenset({b"moov", b"mdat", b"wide", b"pnot"})
 
 _OTHERS: tuple[tuple[bytes, str], ...] = (
@@ -88,7 +88,7 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 
 
 def sniff(head: bytes) -> FileType | None:
-    """Return the type of a file that begins with *head* (HEAD_BYTES of it are enough), None when it is unknown."""
+    """Return the type of a file that begins with *head* (HEAD_BYTES of it are enough), or None if it is unknown."""
     for start, file_type in _BY_START:
         if head.startswith(start):
             return file_type
@@ -104,7 +104,7 @@ def sniff(head: bytes) -> FileType | None:
 
 
 def type_of(path: Path) -> FileType | None:
-    """Return the type of the file *path*, None when it is unknown or cannot be read."""
+    """Return the type of the file *path*, or None if it is unknown or the file cannot be read."""
     try:
         with path.open("rb") as file:
             return sniff(file.read(HEAD_BYTES))
@@ -113,7 +113,7 @@ def type_of(path: Path) -> FileType | None:
 
 
 def serves_as(file_type: FileType, kind: Literal["picture", "sound", "film"]) -> bool:
-    """Say whether such a file can be used as *kind*: a film may be taken for its sound, a GIF for a film."""
+    """Say whether such a file can be used as *kind*. A film can be used for its sound, a GIF as a film."""
     return (
         file_type.kind == kind
         or (kind == "sound" and file_type.kind == "film")
@@ -122,7 +122,7 @@ def serves_as(file_type: FileType, kind: Literal["picture", "sound", "film"]) ->
 
 
 def describe(head: bytes) -> str:
-    """Say in words what a file that begins with *head* looks like, whether we can read it or not."""
+    """Say in words what a file that begins with *head* looks like, also if we cannot read it."""
     if not head:
         return "an empty file"
     known = sniff(head)
@@ -138,7 +138,7 @@ def describe(head: bytes) -> str:
 
 
 def _by_brand(head: bytes) -> FileType | None:
-    """Tell the relatives of MP4 apart by their brand; a HEIF picture may be AVIF by a compatible brand."""
+    """Tell the relatives of MP4 apart by their brand. A HEIF picture may be AVIF by a compatible brand."""
     brand = head[8:12]
     if brand in _HEIF_BRANDS:
         size = min(int.from_bytes(head[:4], "big"), len(head))
@@ -162,5 +162,5 @@ def _is_text(head: bytes) -> bool:
     except UnicodeDecodeError as error:
         if error.start < len(head) - 3:
             return False
-        text = head[: error.start].decode("utf-8")  # The cut went through a character.
+        text = head[: error.start].decode("utf-8")  # The head ends in the middle of a character.
     return all(character.isprintable() or character.isspace() for character in text)

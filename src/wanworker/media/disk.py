@@ -13,9 +13,10 @@ T = TypeVar("T")
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """
-    Run *work* in a thread; cancelled, wait for its end before letting CancelledError through.
+    Run *work* in a thread. If this is cancelled, wait for the end of *work* before raising CancelledError.
 
-    A thread cannot be stopped. Whoever cancels removes the job's folder next, and nothing may write into it then.
+    A thread cannot be stopped. The caller who cancels next removes the job's folder, and nothing may write into it
+    then.
     """
     running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
     try:
@@ -25,5 +26,5 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         if not running.cancelled():
-            running.exception()  # Fetched, or asyncio reports it as never retrieved.
+            running.exception()  # The exception is fetched, or asyncio would report it as never retrieved.
         raise

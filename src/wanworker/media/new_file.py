@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, and report a disk that takes no more."""
+"""Write a file completely or not at all, and report a full or read-only disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wanworker.errors import DiskFull
 
-#: A disk that takes no more bytes, whatever the reason. One code for all, since one thing helps: another volume.
+#: The reasons why a disk takes no more bytes. They share one error code, because another volume helps in each case.
 _TAKES_NO_MORE = {
     errno.ENOSPC: "No space left for {what}: the disk is full.",
     errno.EDQUOT: "No space left for {what}: the disk quota is used up.",
@@ -25,7 +25,7 @@ def disk_full(error: OSError, what: str) -> DiskFull | None:
 
 @contextlib.contextmanager
 def full_disk_reported(what: str) -> Iterator[None]:
-    """Turn the OSError of a disk that takes no more of *what* into DiskFull. Other errors pass as they are."""
+    """Turn the OSError of a full or read-only disk into DiskFull, about *what*. Other errors pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -36,12 +36,12 @@ def full_disk_reported(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Enclose the writing of *path*: it is gone unless the block ends well. Raises DiskFull when space runs out."""
+    """Write *path* in the block. It is removed unless the block ends well. Raises DiskFull."""
     try:
         with full_disk_reported(f"{path.name} in {path.parent}"):
             yield path
     except BaseException:
-        # A disk that turned read-only keeps the file; what happened first is what counts.
+        # A disk that has become read-only keeps the file. The first error is the one to raise.
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         raise

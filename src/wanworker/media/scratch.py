@@ -1,4 +1,4 @@
-"""Folders for one job's files, which the next start removes when this process could not."""
+"""Make folders for one job's files. The next start removes them if this process could not."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-#: What no folder that people make begins with.
+#: The beginning of the folders' names, which no other folder has.
 _PREFIX = "wanworker-scratch-"
 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """
-    Enclose the use of a new folder below *parent* (the system's temporary folder if None); it is gone afterwards.
+    Make a new folder below *parent* (None: the system's temporary folder) for the block, and remove it afterwards.
 
-    This process holds a lock on it for as long. The kernel takes the lock from a process that dies, however it dies,
-    and in whichever container: by that `remove_abandoned` tells a folder in use from one that was left.
+    This process locks the folder meanwhile. The kernel releases the lock of a process that dies, however it dies and in
+    whichever container, so `remove_abandoned` can tell a folder in use from an abandoned one.
     """
     while True:
         folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True)
         held = os.open(folder.name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        # Between its making and its locking another worker's start may have taken it for an abandoned one.
+        # Before it was locked, another worker's start may have removed it as an abandoned one.
         if _locked(held) is not False and Path(folder.name).is_dir():
             break
         os.close(held)
@@ -41,7 +41,7 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path | None = None) -> int:
-    """Remove the scratch folders below *parent* that no living process holds, and return how many. Blocks."""
+    """Remove the scratch folders below *parent* that no living process has locked, and return how many. Blocks."""
     place = Path(tempfile.gettempdir()) if parent is None else parent
     return sum(_removed(folder) for folder in place.glob(f"{_PREFIX}*"))
 
@@ -50,7 +50,7 @@ def _removed(folder: Path) -> bool:
     try:
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return False  # gone meanwhile, another user's, or a link
+        return False  # removed meanwhile, another user's, or a link
     try:
         if not _locked(held):
             return False
@@ -62,7 +62,7 @@ def _removed(folder: Path) -> bool:
 
 
 def _locked(descriptor: int) -> bool | None:
-    """Lock the folder; False when another process holds it, None when this file system has no locks."""
+    """Lock the folder. Return False if another process has locked it, None if this file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

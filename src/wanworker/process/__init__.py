@@ -1,4 +1,4 @@
-"""Run a program, read it live, leave nothing behind."""
+"""Run a program, read its output live, and leave no process behind."""
 
 from wanworker.process._ask import Answer, ask
 from wanworker.process._program import Exit, OnLine, run

@@ -1,4 +1,4 @@
-"""Ask a program something from code that blocks: a time limit that holds, whatever the program does."""
+"""Ask a program something from blocking code, with a time limit that always holds."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from wanworker.process._tree import MARK_VARIABLE, members
 
 _LOOK_S = 0.05
 _POLL_S = 0.01
-#: SIGKILL works at once, save on a process inside a driver call, which nobody can wait for.
+#: SIGKILL works at once, except on a process inside a driver call, which cannot be waited for.
 _REAP_S = 1.0
 _CHUNK_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a program ended: `code` (-N when signal N killed it), and the last lines of either output."""
+    """Hold how a program ended: `code` (-N if signal N killed it), and the last lines of both outputs."""
 
     code: int
     stdout: tuple[str, ...] = ()
@@ -37,10 +37,10 @@ class Answer:
 
 def ask(argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float, cwd: Path | None = None) -> Answer:
     """
-    Run *argv* and return how it ended, with its last lines. Blocks for *timeout_s* and a moment at most.
+    Run *argv*, and return how it ended with its last lines. Blocks for at most *timeout_s* and a moment.
 
-    All that it started is gone then: `subprocess.run` would kill a wrapper script alone, and then wait for its
-    interpreter without a limit, because that holds the pipes. Raises TimeoutError, and EngineUnavailable where the
+    All processes that it started are gone then. (`subprocess.run` would kill only a wrapper script, and then wait
+    without a limit for its interpreter, which holds the pipes.) Raises TimeoutError, and EngineUnavailable if the
     program cannot be started.
     """
     mark = uuid.uuid4().hex
@@ -75,7 +75,7 @@ def ask(argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float, cwd: P
 def _tails(
     process: subprocess.Popen[bytes], stdout: IO[bytes], stderr: IO[bytes], until: float
 ) -> tuple[deque[str], deque[str]]:
-    """Read both outputs to their ends, or to the end of the program where something else holds them open."""
+    """Read both outputs to their ends, or to the end of the program if something else holds them open."""
     tails: tuple[deque[str], deque[str]] = (deque(maxlen=TAIL_LINES), deque(maxlen=TAIL_LINES))
     with selectors.DefaultSelector() as selector:
         for stream, tail in zip((stdout, stderr), tails, strict=True):

@@ -1,9 +1,9 @@
 """
-Run one program, be the parent of all that it leaves behind, and end that with it. A script: it imports nothing of ours.
+Run one program, adopt all that it leaves behind, and end that with it. A script: it imports nothing of ours.
 
-Arguments: the worker's process id, the death signal, the seconds of grace, then the program's command. The kernel gives
-a program's orphans to the nearest subreaper above them, which this process is; so no descendant escapes, by whatever
-session or environment of its own. When the worker dies, the program gets the death signal, and then all are killed.
+Arguments: the worker's process id, the death signal, the seconds of grace, and the program's command. The kernel gives
+a program's orphans to the nearest subreaper above them, which is this process. So no descendant escapes, whatever its
+session or environment. When the worker dies, the program gets the death signal, and then all are killed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _POLL_S = 0.02
 
 
 def main() -> None:
-    """Run the program and end as it ends."""
+    """Run the program, and end as it ends."""
     worker, death_signal, grace_s, *argv = sys.argv[1:]
     prctl = ctypes.CDLL(None).prctl
     prctl(_SET_CHILD_SUBREAPER, 1)
@@ -33,14 +33,14 @@ def main() -> None:
     program = os.fork()
     if not program:
         _become(argv, prctl, int(death_signal))
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the worker tells everybody; this process leaves last
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the worker signals every process; this one has to end last
     status = _wait_for(program)
     _end_descendants(signal.SIGTERM, float(grace_s))
     _end_as(os.waitstatus_to_exitcode(status))
 
 
 def _become(argv: list[str], prctl: ctypes._NamedFuncPointer, death_signal: int) -> None:
-    """Become the program, which dies with this process; Python had changed two signals."""
+    """Become the program, which dies with this process. Restore two signals that Python had changed."""
     prctl(_SET_DEATH_SIGNAL, death_signal)
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
@@ -52,7 +52,7 @@ def _become(argv: list[str], prctl: ctypes._NamedFuncPointer, death_signal: int)
 
 
 def _wait_for(program: int) -> int:
-    """Collect orphans until the program ends, and return its status."""
+    """Collect orphans until the program ends. Return its status."""
     while True:
         pid, status = os.waitpid(-1, 0)
         if pid == program:
@@ -65,7 +65,7 @@ def _worker_died(death_signal: int, grace_s: float) -> None:
 
 
 def _end_descendants(number: int, grace_s: float) -> None:
-    """Send *number* once to each descendant, after *grace_s* seconds SIGKILL, until none is left."""
+    """Send signal *number* once to each descendant, and SIGKILL after *grace_s* seconds, until none is left."""
     kill_at = time.monotonic() + grace_s
     told: set[int] = set()
     while left := _descendants():
@@ -90,9 +90,9 @@ def _descendants() -> set[int]:
 
 
 def _parent(proc: Path) -> int | None:
-    """Return the parent of a living process, None for one that has ended."""
+    """Return the parent of a living process, or None for one that has ended."""
     try:
-        # After the name in parentheses, which may hold anything: state, parent (proc_pid_stat(5)).
+        # The name in parentheses may hold anything. State and parent follow it (proc_pid_stat(5)).
         state, parent = (proc / "stat").read_bytes().rpartition(b")")[2].split()[:2]
     except (OSError, ValueError):
         return None
@@ -100,7 +100,7 @@ def _parent(proc: Path) -> int | None:
 
 
 def _end_as(code: int) -> None:
-    """End with the program's code, or by the signal that ended it."""
+    """End with the program's code, or with the signal that ended it."""
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if -code not in {signal.SIGKILL, signal.SIGSTOP}:

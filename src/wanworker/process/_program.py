@@ -19,7 +19,7 @@ from wanworker.errors import EngineUnavailable
 from wanworker.process._start import started, to_the_end
 from wanworker.process._tree import MARK_VARIABLE, end_all
 
-#: Longer lines are cut: a program that writes no line end must not fill our memory.
+#: Longer lines are cut, so that a program without line ends does not fill our memory.
 MAX_LINE_BYTES = 16 * 1024
 
 _BREAK = re.compile(rb"[\r\n]")
@@ -29,8 +29,8 @@ class Lines:
     r"""
     Cut bytes into lines at \r and \n.
 
-    A bar is rewritten in place: its text follows a \r and is ended only by the next one, seconds or minutes later.
-    Such text is therefore given as soon as it is there, and not again when its end arrives.
+    A progress bar is rewritten in place: its text follows a \r, and only the next \r ends it, seconds or minutes later.
+    Such text is therefore returned as soon as it arrives, and not again when its end arrives.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Lines:
         self._after_return = False
 
     def feed(self, data: bytes) -> list[str]:
-        """Return the lines that *data* completes; empty ones are left out, long ones cut to MAX_LINE_BYTES."""
+        """Return the lines that *data* completes. Empty ones are left out, long ones are cut to MAX_LINE_BYTES."""
         buffer = self._pending + data
         *ended, rest = _BREAK.split(buffer)
         if ended:
@@ -54,7 +54,7 @@ class Lines:
         return _texts(ended)
 
     def end(self) -> list[str]:
-        """Return the last line if nothing ended it."""
+        """Return the last line if it has no end."""
         return _texts([self._pending] if self._pending != self._given else [])
 
 
@@ -66,7 +66,7 @@ def _texts(lines: Sequence[bytes]) -> list[str]:
 OnLine = Callable[[str, str], None]
 
 TAIL_LINES = 80
-#: How long pipes may stay open after the program's end, held by something that it left running.
+#: How long, in seconds, a child of the program may hold the pipes open after the program's end.
 _DRAIN_S = 1.0
 #: A dead program is collected at once, save when the kernel will not let go of it (see tree.py).
 _REAP_S = 5.0
@@ -81,7 +81,7 @@ _GUARDIAN = Path(__file__).with_name("_guardian.py")
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a program ended: `code` (-N when signal N killed it) and its last lines in order, progress bars left out."""
+    """Hold how a program ended: `code` (-N if signal N killed it), and its last lines without progress bars."""
 
     code: int
     tail: tuple[str, ...] = ()
@@ -98,12 +98,12 @@ async def run(
     death_signal: signal.Signals = signal.SIGKILL,
 ) -> Exit:
     """
-    Run *argv* in a session of its own and return how it ended.
+    Run *argv* in its own session and return how it ended.
 
-    *on_line* gets each line of "stdout" and "stderr" when it is written; what it raises ends the run. On any error
-    and on cancellation every process of the run is sent SIGTERM, after *stop_grace_s* seconds SIGKILL, and is gone
-    before the error passes; so is whatever the program leaves behind when it ends by itself. *death_signal* is what
-    the program gets when this process dies (Linux only). Raises EngineUnavailable when it cannot be started.
+    *on_line* gets each line of "stdout" and "stderr" as it is written; an exception of it ends the run. On any error
+    and on cancellation, every process of the run gets SIGTERM, after *stop_grace_s* seconds SIGKILL, and is gone before
+    the error is raised. Processes that the program leaves behind when it ends by itself are ended too. *death_signal*
+    is sent to the program if this process dies (Linux only). Raises EngineUnavailable if it cannot be started.
     """
     _check_program(argv, cwd, env)
     mark = uuid.uuid4().hex
@@ -134,7 +134,7 @@ async def run(
 
 def _code_of(transport: asyncio.SubprocessTransport) -> int:
     code = transport.get_returncode()
-    assert code is not None, "asked before the program ended"
+    assert code is not None, "called before the program ended"
     return code
 
 
@@ -160,11 +160,12 @@ class _Watch(asyncio.SubprocessProtocol):
     """
     Read the program's output and note its end.
 
-    The end is noted when the program ends, not when its pipes do: something that it left running may hold those.
+    The end is noted when the program ends, not when its pipes end, because something that it left running may hold
+    those.
     """
 
     def __init__(self, on_line: OnLine) -> None:
-        self.ended = asyncio.Event()  # the program, or the reading of it
+        self.ended = asyncio.Event()  # the program, or reading its output
         self.reaped = asyncio.Event()
         self.drained = asyncio.Event()
         self.error: BaseException | None = None
@@ -194,7 +195,7 @@ class _Watch(asyncio.SubprocessProtocol):
             for line in lines:
                 self._keep(fd, line)
                 self._on_line("stderr" if fd == 2 else "stdout", line)
-        except BaseException as error:  # noqa: BLE001 - carried to run(), which raises it: here asyncio would log it
+        except BaseException as error:  # noqa: BLE001 - run() raises it; raised here, asyncio would only log it
             self.error = self.error or error
             self.ended.set()
 

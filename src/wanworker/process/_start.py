@@ -1,4 +1,4 @@
-"""Start programs and finish their ends whole, whoever cancels meanwhile."""
+"""Finish the start and the end of programs, even if the task is cancelled meanwhile."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 async def started(starting: Coroutine[Any, Any, T], end: Callable[[T], Coroutine[Any, Any, None]]) -> T:
     """
-    Return what *starting* starts; when this task is cancelled meanwhile, *end* has ended it first.
+    Return the result of *starting*. If this task is cancelled meanwhile, *end* has ended it before this raises.
 
-    Cancelled in the middle, uvloop would leave the program running, and nobody would know of it.
+    If uvloop were cancelled in the middle of a start, the program would keep running without anybody knowing.
     """
     task = asyncio.ensure_future(starting)
     try:
@@ -27,12 +27,12 @@ async def _ended(task: asyncio.Future[T], end: Callable[[T], Coroutine[Any, Any,
     try:
         what = await task
     except (OSError, ValueError):
-        return  # it never came up
+        return  # it never started
     await end(what)
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Finish *work* even when this task is cancelled meanwhile; then let the cancellation through."""
+    """Finish *work* even if this task is cancelled meanwhile. Then raise CancelledError."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

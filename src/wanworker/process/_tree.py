@@ -12,17 +12,17 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-#: Set in the environment of every run, to a value of its own.
+#: The environment variable that marks every run with its own value.
 MARK_VARIABLE = "WANWORKER_RUN"
 
 _POLL_S = 0.02
-#: SIGKILL works at once, save on a process inside a driver call; beyond this we say so and go on.
+#: SIGKILL works at once, except on a process inside a driver call. After this many seconds we log that and go on.
 _KILL_PATIENCE_S = 30.0
 
 
 async def end_all(leader: int, mark: str, *, grace_s: float) -> None:
     """
-    End every process of the run: SIGTERM once, after *grace_s* seconds SIGKILL; return when none is left.
+    End every process of the run: SIGTERM once, SIGKILL after *grace_s* seconds. Return when none is left.
 
     *leader* is the process group (and the process id) that the run began with, *mark* its value of MARK_VARIABLE.
     """
@@ -45,7 +45,7 @@ async def end_all(leader: int, mark: str, *, grace_s: float) -> None:
 
 
 def _collect(pids: set[int]) -> None:
-    """Reap orphans: they become ours where this worker is process 1 of a container, and nobody else would."""
+    """Collect orphans. They become our children if this worker is process 1 of a container."""
     for pid in pids:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
@@ -53,10 +53,10 @@ def _collect(pids: set[int]) -> None:
 
 def members(leader: int, mark: str) -> set[int]:
     """
-    Return the living processes of the run: the leader's descendants, its group, and those that carry its mark.
+    Return the living processes of the run: the leader's descendants, its group, and those with its mark.
 
-    The mark is found in the environment where the leader was killed and others have its orphans. Zombies do not count:
-    they hold nothing, and in a container without an init nobody may ever collect them.
+    The mark, in the environment, finds processes that another process adopted after the leader was killed. Zombies do
+    not count: they hold nothing, and in a container without an init they may stay for ever.
     """
     if sys.platform != "linux":
         return _group(leader)
@@ -87,7 +87,7 @@ def _is_marked(pid: int, wanted: bytes) -> bool:
 
 
 def _group(leader: int) -> set[int]:
-    """Return the group as one negative process id, which is how kill(2) addresses a group."""
+    """Return the group as a negative process id, as kill(2) expects it."""
     try:
         os.killpg(leader, 0)
     except (ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""Measure the age of this process, which is what its start took."""
+"""Measure the age of this process, which is how long its start took."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def _boot_time_s() -> float:
 
 def age_s(stat: Path = Path("/proc/self/stat"), now: Callable[[], float] = _boot_time_s) -> float | None:
     """
-    Return the seconds since this process was started; None where the system does not say (not Linux).
+    Return the seconds since this process was started, or None if the system does not say (not Linux).
 
-    proc(5): field 22 is the start in clock ticks after boot; the second, in parentheses, may hold anything.
+    In proc(5), field 22 is the start in clock ticks after boot. The second field, in parentheses, may hold anything.
     """
     try:
         ticks = int(stat.read_text().rpartition(")")[2].split()[19])

@@ -13,7 +13,7 @@ from wanworker.settings import BadSettings, load_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve, and return the exit code; 2 where the server will not start."""
+    """Serve, and return the exit code. It is 2 if the server cannot start."""
     parser = argparse.ArgumentParser(prog="python -m wanworker.rest", description="Serve the REST API.")
     parser.add_argument("--host", help="default: REST_HOST")
     parser.add_argument("--port", type=int, help="default: PORT, else REST_PORT")

@@ -41,7 +41,7 @@ _PAGE = Path(__file__).resolve().parent / "page"
 
 
 class Parts:
-    """Everything that the routes share."""
+    """Hold everything that the routes share."""
 
     def __init__(self, worker: Worker, settings: Settings) -> None:
         self.worker = worker
@@ -69,7 +69,10 @@ class Parts:
 
     @contextlib.asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Take up what an earlier process left, work while the application serves, and stop everything after it."""
+        """
+        Resume what an earlier process left, run the background work while the application serves, and stop it
+        afterwards.
+        """
         await in_thread(self.worker.recover_once)
         await self.recovery.take_up(self.runner)
         work: tuple[Coroutine[Any, Any, None], ...] = (
@@ -93,7 +96,7 @@ class Parts:
 
 
 def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> FastAPI:
-    """Return the application; it starts nothing before its lifespan begins, and closes *worker* at its end."""
+    """Return the application. It starts nothing before its lifespan begins, and closes *worker* when that ends."""
     parts = Parts(worker, settings)
     app = FastAPI(
         title="FastWAN 2.2-5B Video Generation API",
@@ -118,7 +121,7 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
 
 
 def _schema(app: FastAPI, plain: Any) -> dict[str, Any]:
-    """Return the schema with the bodies that the routes read themselves."""
+    """Return the schema, with the bodies that the routes read themselves."""
     if app.openapi_schema is None:
         schemas = plain().setdefault("components", {}).setdefault("schemas", {})
         for model in (GenerateBody, RunPodBody):

@@ -1,15 +1,15 @@
-"""Let the process have enough files open for its connections."""
+"""Allow this process to have enough files open for its connections."""
 
 from __future__ import annotations
 
 import resource
 
-#: A thousand connections, and what records, videos and children need. More would never be used.
+#: Enough for a thousand connections, and for records, videos and children.
 _WANTED = 4096
 
 
 def raise_file_limit(wanted: int = _WANTED) -> int:
-    """Raise how many files this process may have open towards *wanted*, as far as the system lets it; return that."""
+    """Raise the limit of open files towards *wanted*, as far as the system allows. Return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted

@@ -16,13 +16,13 @@ from wanworker.settings import BadSettings, Settings
 
 log = logging.getLogger(__name__)
 
-#: Streams of events never end by themselves: this long after a signal they are cut.
+#: Event streams do not end by themselves, so they are cut this many seconds after a signal.
 _GRACE_S = 3
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - behind RunPod's load balancer, which authenticates
 
 
 def address(settings: Settings, host: str | None = None, port: int | None = None) -> tuple[str, int]:
-    """Return where to listen. Raises BadSettings for a place beyond loopback that nobody guards."""
+    """Return where to listen. Raises BadSettings for an unprotected address that other machines can reach."""
     behind_balancer = settings.port is not None
     if host is None:
         is_chosen = "rest_host" in settings.model_fields_set or not behind_balancer
@@ -39,7 +39,7 @@ def address(settings: Settings, host: str | None = None, port: int | None = None
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether only this machine reaches *host*."""
+    """Say whether only this machine can reach *host*."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -47,7 +47,7 @@ def is_loopback(host: str) -> bool:
 
 
 def config_of(worker: Worker, settings: Settings, host: str, port: int, *, limits: Limits = LIMITS) -> uvicorn.Config:
-    """Return how uvicorn runs the application; logging is the caller's, and stays as it set it up."""
+    """Return how uvicorn runs the application. Logging stays as the caller has set it up."""
     return uvicorn.Config(
         create_app(worker, settings, limits),
         host=host,

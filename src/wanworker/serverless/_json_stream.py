@@ -1,9 +1,9 @@
 """
 Write large answers as JSON in pieces.
 
-runpod 1.12.0 (serverless/modules/rp_http.py) writes an answer with `json.dumps`, which looks at each character of a
-video as base64, and hands the text to aiohttp, which copies it whole for the socket: with the text itself the video is
-held four times and more. Here it is held once besides the text.
+runpod 1.12.0 (serverless/modules/rp_http.py) writes an answer with `json.dumps`, which scans every character of a video
+in base64, and then gives the text to aiohttp, which copies it for the socket. Together the video is in memory more than
+four times. Here it is in memory once besides the answer itself.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-#: Longer texts are written piece by piece; a piece stays in the processor's cache.
+#: Longer texts are written in pieces that fit into the processor's cache.
 _PIECE_CHARS = 16_384
 
-#: What the socket is given at once: as much as aiohttp lets wait for it.
+#: How much is given to the socket at once: the size of aiohttp's own buffer.
 _PIECE_BYTES = 65_536
 
-#: What stands in JSON as it is: ASCII that can be printed, but for the quote and the backslash.
+#: Characters that JSON does not escape: printable ASCII without the quote and the backslash.
 _PLAIN = bytes(code for code in range(0x20, 0x7F) if code not in b'"\\')
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Body(Payload):
-    """The bytes of an answer, which a socket is given in pieces; it can be posted again, as the SDK does on errors."""
+    """Hold the JSON of an answer and write it to a socket in pieces. The SDK may post it again after an error."""
 
-    _autoclose = True  # nothing is open
+    _autoclose = True  # nothing to close
 
     def __init__(self, value: bytearray) -> None:
         super().__init__(value, content_type="application/json")
@@ -41,7 +41,7 @@ class Body(Payload):
         return bytes(self._value).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write all of it."""
+        """Write the whole body."""
         await self.write_with_length(writer, None)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
@@ -53,9 +53,10 @@ class Body(Payload):
 
 def dumps(value: object, *, ensure_ascii: bool = False) -> Body:
     """
-    Return the body that has the JSON which `json.dumps` makes of *value* with `ensure_ascii=False`.
+    Return a body with the JSON that `json.dumps` makes of *value* with `ensure_ascii=False`.
 
-    Raises ValueError for a lone surrogate or where *ensure_ascii* is asked for, TypeError for what JSON does not know.
+    Raises ValueError for a lone surrogate or if *ensure_ascii* is true, and TypeError for a value that JSON cannot
+    hold.
     """
     if ensure_ascii:
         raise ValueError("answers are written as UTF-8")
@@ -76,7 +77,7 @@ def _write(value: Any, out: bytearray) -> None:
 
 
 def _has_long(value: object) -> bool:
-    """Say whether there is a long text in *value*; a dict that has other keys than texts is json's business."""
+    """Say whether *value* holds a long text. A dict with keys that are not text is left to `json.dumps`."""
     if isinstance(value, str):
         return len(value) > _PIECE_CHARS
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Post progress to RunPod: throttled, latest wins, never falling, and finished before the answer."""
+"""Post progress to RunPod: throttled, the newest only, never falling, and finished before the answer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from wanworker.progress import Progress
 
-#: What a render calls with each new progress.
+#: The function that a render calls with each new progress.
 Report = Callable[[Progress], None]
 
 logger = logging.getLogger(__name__)
 
-#: How often a post under way is looked at. The SDK's posts take 5 to 50 ms.
+#: How often to check whether a post has ended. The SDK's posts take 5 to 50 ms.
 _LOOK_S = 0.005
 
 
@@ -24,11 +24,11 @@ class ProgressPosts:
     """
     Post one job's progress.
 
-    *send* is the SDK's `progress_update` bound to the job: it starts a thread that posts, and forgets it. Left
-    alone, such threads overtake each other, and one that arrives after the result puts the job back to IN_PROGRESS
-    for good (runpod-python#250). Hence a post waits for the one before, and `drain` for the last. *send* None says
-    that nobody listens. A post that takes longer than *patience_s* is no longer waited for. A job that is over within
-    *grace_s* (health, a finished job asked for again) posts nothing: it would only wait for its own post.
+    *send* is the SDK's `progress_update` bound to the job. It starts a thread that posts, and does not wait for it.
+    Such threads can overtake each other, and one that arrives after the result puts the job back to IN_PROGRESS for
+    good (runpod-python#250). So each post waits for the one before, and `drain` waits for the last. *send* is None
+    where nobody listens. A post that takes longer than *patience_s* is given up. A job that ends within *grace_s*
+    (health, or a finished job asked for again) posts nothing, because it would have to wait for its own post.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class ProgressPosts:
         self._threads: tuple[threading.Thread, ...] = ()
 
     def report(self, progress: Progress) -> None:
-        """Take the newest progress; called on the event loop. After `drain` it does nothing."""
+        """Take the newest progress. Must be called on the event loop; does nothing after `drain`."""
         if self._send is None or self._drained:
             return
         shown = progress.to_json()
@@ -73,7 +73,7 @@ class ProgressPosts:
             self._posting = asyncio.create_task(self._post_news(self._send))
 
     async def drain(self) -> None:
-        """Post nothing more, and return when the last post has arrived; progress not yet posted is dropped."""
+        """Post nothing more, and return when the last post has arrived. Progress not yet posted is dropped."""
         self._drained = True
         if self._posting is None:
             return
@@ -90,8 +90,8 @@ class ProgressPosts:
             self._news.clear()
             before = set(threading.enumerate())
             send(self._latest)
-            # The SDK does not hand out its thread. Its posts are daemons; an executor's threads, which may start at
-            # the same moment and live on, are not.
+            # The SDK does not return its thread, so it is found among all threads: it is a daemon, which threads of an
+            # executor that start at the same moment are not.
             self._threads = tuple(each for each in threading.enumerate() if each not in before and each.daemon)
             await self._last_post()
             await self._sleep(self._interval_s)

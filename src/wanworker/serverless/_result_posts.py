@@ -1,8 +1,9 @@
 """
 Post a result again that RunPod did not take.
 
-runpod 1.12.0 (serverless/modules/rp_http.py) gives a result up at the first 429 and the first connection that breaks,
-and after three 5xx: the video is lost. A second post of the same result does no harm, so it may have arrived.
+runpod 1.12.0 (serverless/modules/rp_http.py) gives up a result at the first 429, at the first broken connection, and
+after three 5xx; the video is then lost. Posting the same result twice does no harm, so it is also posted again where
+the first post may have arrived.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ logger = logging.getLogger(__name__)
 
 Send = Callable[..., Awaitable[None]]
 
-#: The waits before each further post, and how long it is tried in all; the worker takes no other job meanwhile.
+#: The waits before each further post, and the limit for all of them. The worker takes no other job meanwhile.
 _WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _PATIENCE_S = 120.0
 
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
-#: Progress goes through the same function, and is not worth a second post.
+#: Marks results. Progress goes through the same function, but is not worth a second post.
 _is_result: contextvars.ContextVar[bool] = contextvars.ContextVar("is_result", default=False)
 
 
 def marked_as_result(send_result: Send) -> Send:
-    """Return *send_result*, the SDK's, for the results of jobs alone."""
+    """Return the SDK's *send_result*, marking its posts as results of jobs."""
 
     async def send(*args: Any, **options: Any) -> None:
         token = _is_result.set(True)
@@ -50,7 +51,7 @@ def patient(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Send:
-    """Return *transmit*, the SDK's post, which posts a result again while it may help. Raises what the last raised."""
+    """Return the SDK's *transmit*, which now posts a result again while that may help. Raises the last post's error."""
 
     async def post(*args: Any) -> None:
         give_up = clock() + _PATIENCE_S
@@ -70,12 +71,12 @@ def patient(
 
 def _may_pass(error: Exception) -> bool:
     if not isinstance(error, ClientResponseError):
-        return True  # the connection, before or after the result arrived
+        return True  # the connection broke, before or after the result arrived
     return error.status in _PASSING or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _asked_wait_s(error: Exception) -> float:
-    """Return the seconds of a Retry-After, 0 where there is none, or a date."""
+    """Return the seconds of a Retry-After header, or 0 if it is missing or a date."""
     headers = getattr(error, "headers", None) or {}
     text = str(headers.get("Retry-After", ""))
     return float(text) if text.isascii() and text.isdigit() else 0.0

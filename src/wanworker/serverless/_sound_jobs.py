@@ -1,8 +1,8 @@
 """
-Keep malformed jobs from the SDK's loops.
+Keep malformed jobs out of the SDK's loops.
 
-runpod 1.12.0 puts whatever RunPod hands out into its queue: a number as id is never counted as ended, so the worker
-takes no other job, and a job that is no object ends the worker (serverless/modules/rp_scale.py, worker_state.py).
+runpod 1.12.0 queues whatever RunPod hands out (serverless/modules/rp_scale.py, worker_state.py). A job whose id is a
+number never counts as ended, so the worker takes no other job. A job that is not an object ends the worker.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 Fetch = Callable[..., Awaitable[list[Any] | None]]
 
-#: What can stand in the address that the result is posted to, and in a header.
+#: Ids that can be part of a URL and of a header, as posting the result requires.
 _ID = re.compile(r"(?!\.+$)[A-Za-z0-9._~:@+-]{1,256}")
 
 
 def sound_jobs(fetch: Fetch) -> Fetch:
-    """Return *fetch*, the SDK's `get_job`, less the jobs that cannot be answered; each of them is logged."""
+    """Return the SDK's `get_job`, *fetch*, without the jobs that cannot be answered. Each of those is logged."""
 
     async def fetch_sound(*args: Any) -> list[Any]:
         jobs = [_sound(job) for job in await fetch(*args) or []]
@@ -31,9 +31,9 @@ def sound_jobs(fetch: Fetch) -> Fetch:
 
 
 def _sound(job: object) -> dict[str, Any] | None:
-    """Return *job* as the SDK can keep it, None for one without an id under which it could be answered."""
+    """Return *job* in a form that the SDK can keep, or None if it has no id under which it could be answered."""
     if not isinstance(job, dict):
-        logger.warning("A job was dropped: it is no object but %s.", type(job).__name__)
+        logger.warning("A job was dropped: it must be an object, but is %s.", type(job).__name__)
         return None
     job_id = job.get("id")
     if isinstance(job_id, int) and not isinstance(job_id, bool):

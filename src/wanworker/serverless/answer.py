@@ -10,22 +10,22 @@ from typing import Any
 
 from wanworker.errors import WorkerError
 
-#: RunPod's documented limits on a result; megabytes as its documents write them (reference: "Handler functions").
+#: RunPod's documented limits on a result ("Handler functions"), in the megabytes that its pages use.
 RUN_LIMIT_BYTES = 10 * 1000**2
 RUNSYNC_LIMIT_BYTES = 20 * 1000**2
 
-#: What the SDK puts around an answer, `{"output": ..., "stopPod": true}`, with room to spare.
+#: Room for what the SDK puts around an answer: `{"output": ..., "stopPod": true}`.
 _ENVELOPE_BYTES = 1000
 
-#: A failure's text is cut here: it may quote what a caller or an engine wrote.
+#: A longer error text is cut, because it may quote what a caller or an engine wrote.
 _MAX_ERROR_CHARS = 10_000
 
-#: Longer texts (base64) are measured by counting, not by writing them out.
+#: Longer texts (base64) are measured by counting characters, not by writing them as JSON.
 _LONG_CHARS = 65_536
 
 _ESCAPED = ('"', "\\", "\n")
 
-#: What of an answer is worth reading in a log.
+#: How much of a text a log shows.
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring, _SHOWN.maxdict, _SHOWN.maxlevel = 200, 20, 3
 
@@ -34,8 +34,8 @@ class Unprinted(dict[str, Any]):
     """
     Hold an answer whose `repr` is cut short.
 
-    runpod 1.12.0 (serverless/modules/rp_job.py) writes each answer out twice for its debug log, whatever the log's
-    level: for a video as base64 that is the most costly thing that it does, in time and in memory.
+    runpod 1.12.0 (serverless/modules/rp_job.py) writes each answer out twice for its debug log, at any log level. For a
+    video in base64, nothing else that the SDK does costs as much time and memory.
     """
 
     def __repr__(self) -> str:
@@ -44,7 +44,7 @@ class Unprinted(dict[str, Any]):
 
 
 def answer_limit_bytes(job_id: str, override: int | None) -> int:
-    """Return how large the JSON of this job's answer may be: the *override*, else RunPod's limit for its kind."""
+    """Return how large the JSON of this job's answer may be: *override*, else RunPod's limit for this kind of job."""
     if override is not None:
         return override
     limit = RUNSYNC_LIMIT_BYTES if job_id.startswith("sync-") else RUN_LIMIT_BYTES
@@ -53,10 +53,10 @@ def answer_limit_bytes(job_id: str, override: int | None) -> int:
 
 def strict(value: object) -> Any:
     """
-    Return *value* as JSON that every reader takes; the SDK drops a result with anything else in silence.
+    Return *value* as JSON that every reader takes. The SDK silently drops a result with anything else in it.
 
-    NaN and infinities become null, lone surrogates U+FFFD, keys strings, other objects their text. ASCII text, such
-    as base64 of any length, is passed on as it is: neither scanned nor copied.
+    NaN and infinities become null, lone surrogates U+FFFD, keys strings, and other objects their text. ASCII text, such
+    as base64 of any length, is neither scanned nor copied.
     """
     if value is None or isinstance(value, (bool, int)):
         return value
@@ -72,7 +72,7 @@ def strict(value: object) -> Any:
 
 
 def size_bytes(value: object) -> int:
-    """Return the size of strict JSON as the SDK writes it (UTF-8, not escaped), without writing out long text."""
+    """Return the size of strict JSON as the SDK writes it (UTF-8, not escaped), without writing out long texts."""
     if isinstance(value, str):
         return _text_bytes(value)
     if isinstance(value, dict):
@@ -84,7 +84,7 @@ def size_bytes(value: object) -> int:
 
 
 def fit_to_limit(answer: dict[str, Any], limit_bytes: int) -> dict[str, Any]:
-    """Return *answer* if it fits. Raises WorkerError: RunPod shows a larger one as COMPLETED without any output."""
+    """Return *answer* if it fits. Raises WorkerError if not: RunPod would show it as COMPLETED without any output."""
     size = size_bytes(answer)
     if size > limit_bytes:
         raise WorkerError(
@@ -95,10 +95,10 @@ def fit_to_limit(answer: dict[str, Any], limit_bytes: int) -> dict[str, Any]:
 
 
 def error_answer(error: Exception, request_id: str) -> dict[str, Any]:
-    """Return a failure as callers read it; RunPod takes the top-level `error` to mark the job FAILED."""
+    """Return a failure as callers read it. RunPod marks a job with a top-level `error` as FAILED."""
     if not isinstance(error, WorkerError):
         error = WorkerError(f"Internal error; see the worker's log for request {request_id}.")
-    text = str(error).strip() or f"The job failed with {error.code} and no further word."
+    text = str(error).strip() or f"The job failed with {error.code}, without any message."
     if len(text) > _MAX_ERROR_CHARS:
         text = f"{text[:_MAX_ERROR_CHARS]} ..."
     answer = {"request_id": request_id, "error": text, "status": error.status, "code": error.code, "hint": error.hint}
@@ -106,13 +106,13 @@ def error_answer(error: Exception, request_id: str) -> dict[str, Any]:
 
 
 def _without_surrogates(text: str) -> str:
-    """Join surrogates that are pairs, replace those that are not."""
+    """Join surrogates that form pairs, and replace the others."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _text_bytes(text: str) -> int:
     if len(text) < _LONG_CHARS or not text.isascii():
         return len(json.dumps(text, ensure_ascii=False).encode())
-    # Base64 has none of them, which `in` tells five times faster than a count. Rarer control characters would be a few
-    # bytes more.
+    # Base64 has none of these characters, and `in` finds that out five times faster than a count. Rarer control
+    # characters would add a few bytes.
     return len(text) + 2 + sum(text.count(each) for each in _ESCAPED if each in text)

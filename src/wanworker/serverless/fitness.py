@@ -1,4 +1,4 @@
-"""The fitness check: refuse to serve only where no job could succeed."""
+"""Check the worker's fitness: refuse to serve only where no job could succeed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from wanworker.settings import Settings, child_environment
 
 FFMPEG_TIMEOUT_S = 30.0
 
-#: A full disk fails jobs with a code of its own, and may be freed while the worker lives.
+#: A full disk is not unfitness: jobs fail with their own code, and space may be freed while the worker runs.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Unfit(Exception):
-    """The worker cannot do any job; RunPod replaces it and shows the text."""
+    """The worker cannot do any job. RunPod replaces it and shows the text."""
 
 
 def fitness_check(settings: Settings, note_kernel: Callable[[str, KernelRun], None]) -> Callable[[], None]:
     """
     Return the check to register with the SDK, which runs it once before the first job and reports its name.
 
-    *note_kernel* gets the interpreter and what came of a kernel in it, where there is a GPU: health keeps it.
+    Where there is a GPU, *note_kernel* gets the interpreter and the result of its test kernel, which health then shows.
     """
 
     def wanworker_fitness() -> None:
@@ -54,7 +54,7 @@ def check_writable(out_dir: Path) -> None:
 
 
 def check_ffmpeg(find: Callable[[], str], *, timeout_s: float = FFMPEG_TIMEOUT_S) -> None:
-    """Run the ffmpeg that *find* names. Raises Unfit."""
+    """Run the ffmpeg that *find* returns. Raises Unfit if it fails."""
     try:
         program = find()
     except EngineUnavailable as error:
@@ -64,16 +64,16 @@ def check_ffmpeg(find: Callable[[], str], *, timeout_s: float = FFMPEG_TIMEOUT_S
 
 
 def check_gpu(run: KernelRun) -> KernelRun:
-    """Return *run*, what came of a kernel. Raises Unfit where one should have run and did not."""
+    """Return *run*, the result of the test kernel. Raises Unfit if the kernel should have run but did not."""
     if run.failed:
         raise Unfit(f"The GPU does not work: {run.text}")
     return run
 
 
 def _failure(argv: Sequence[str], timeout_s: float) -> str | None:
-    """Return what went wrong in one line, None if all is well."""
+    """Return what went wrong in one line, or None."""
     try:
         done = process.ask(argv, env=child_environment(), timeout_s=timeout_s)
     except (TimeoutError, EngineUnavailable) as error:
         return str(error)
-    return f"exit code {done.code}: {(done.stderr or ('nothing was said',))[-1]}" if done.code else None
+    return f"exit code {done.code}: {(done.stderr or ('it wrote no message',))[-1]}" if done.code else None

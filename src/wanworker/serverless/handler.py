@@ -20,17 +20,17 @@ from wanworker.text.json_words import kind_of
 
 logger = logging.getLogger(__name__)
 
-#: The SDK's `progress_update`: the job, then what to show.
+#: The SDK's `progress_update`: takes the job, then the progress to show.
 Send = Callable[[dict[str, Any], dict[str, Any]], object]
 
-#: The id of every job that the SDK runs locally, so it names none.
+#: The SDK gives every local job this id, so it identifies none of them.
 _LOCAL_ID = "local_test"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class MakeCall(Protocol):
-    """Make what the worker is told of one call (wanworker.actions.base.Call)."""
+    """Make the description of one call that the worker takes (wanworker.actions.base.Call)."""
 
     def __call__(
         self,
@@ -44,27 +44,28 @@ class MakeCall(Protocol):
 
 
 class Performer(Protocol):
-    """What the door needs of the worker (wanworker.app.Worker)."""
+    """Define what the door needs of the worker (wanworker.app.Worker)."""
 
     def note_ready(self) -> None:
         """Note that jobs can be taken from now on."""
 
     def warm_up(self) -> None:
-        """Begin in the background what jobs would wait for; never waits, never raises."""
+        """Begin in the background what jobs would wait for. Never waits, never raises."""
 
     async def perform(self, payload: object, call: Any) -> dict[str, Any]:
-        """Return the answer. Raises WorkerError; on cancellation returns only when all work has stopped."""
+        """Return the answer. Raises WorkerError. On cancellation, returns only when all work has stopped."""
 
     async def close(self) -> None:
-        """Stop whatever still runs."""
+        """Stop everything that still runs."""
 
 
 class JobHandler:
     """
-    Be the handler that the SDK calls, for as long as its event loop runs.
+    Handle jobs for the SDK for as long as its event loop runs.
 
-    The SDK has no hook for the end of a worker, and it ends a local run by SystemExit. But however its loop ends,
-    the tasks left in it are cancelled and waited for: that is when the worker is closed, inside its own loop.
+    The SDK has no hook for the end of a worker, and it ends a local run with SystemExit. But however its loop ends, the
+    tasks left in it are cancelled and waited for. So a task of the door waits in that loop, and closes the worker when
+    it is cancelled.
     """
 
     def __init__(
@@ -89,24 +90,25 @@ class JobHandler:
 
     def begin(self, concurrency: int) -> int:
         """
-        Be the SDK's `concurrency_modifier`: the one thing that it calls in its loop before it asks for a first job.
+        Serve as the SDK's `concurrency_modifier`, the only thing that it calls in its loop before it asks for a job.
 
-        Leaves *concurrency* as it is. A local run has none: its one job would only compete with what it wants.
+        Returns *concurrency* unchanged. The SDK does not call it in a local run; there, a warm-up would only compete
+        with the one job.
         """
         if self._opened():
             self._worker.warm_up()
         return concurrency
 
     async def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Answer *job*; see `handle`. A local run that is interrupted ends the process, once all work has stopped."""
+        """Answer *job*; see `handle`. An interrupted local run ends the process once all work has stopped."""
         if self._opened():
-            await asyncio.sleep(0)  # let it begin: a task that is cancelled before its first step never cleans up
+            await asyncio.sleep(0)  # let the task begin: one that is cancelled before its first step never cleans up
         if job["id"] == _LOCAL_ID:
             return await _interruptible(self._handle(job))
         return await self._handle(job)
 
     def _opened(self) -> bool:
-        """Open the door if it is not yet open, and say whether it was not."""
+        """Open the door unless it is open. Return whether this call opened it."""
         if self._closing is not None:
             return False
         self._closing = asyncio.create_task(self._close_with_the_loop())
@@ -130,16 +132,16 @@ async def handle(
     max_answer_bytes: int | None = None,
 ) -> dict[str, Any]:
     """
-    Return the answer to *job*, or its failure with a top-level `error`; strict JSON within RunPod's limit.
+    Return the answer to *job*, or its failure with a top-level `error`, as strict JSON within RunPod's limit.
 
-    Progress goes to *send* where RunPod listens (*in_worker*), none of it after this returns. CancelledError passes
-    once the worker has stopped.
+    Progress goes to *send* if RunPod listens (*in_worker*), and all of it before this returns. CancelledError is raised
+    after the worker has stopped.
     """
     runpod_id = _runpod_id(job)
     request_id = runpod_id or str(uuid.uuid4())
     limit_bytes = answer_limit_bytes(str(job["id"]), max_answer_bytes)
     listening = in_worker and job["id"] != _LOCAL_ID
-    # The core sets the context's request id to the caller's own as soon as it has read it.
+    # The worker replaces this request id by the caller's own as soon as it has read it.
     named = logs.request_id.set(request_id)
     posts = ProgressPosts(
         (lambda shown: send(job, strict(shown))) if listening else None, request_id=logs.request_id.get
@@ -147,12 +149,12 @@ async def handle(
     call = make_call(request_id, runpod_id, posts.report, limit_bytes, job.get("s3Config"))
     try:
         answer = fit_to_limit(strict(await worker.perform(_payload(job), call)), limit_bytes)
-        return Unprinted(answer) if listening else answer  # a local run shows its answer by printing it
+        return Unprinted(answer) if listening else answer  # a local run prints the whole answer
     except WorkerError as error:
         logger.warning("The job failed: %s %s", error.code, error)
         return error_answer(error, logs.request_id.get())
-    except Exception as error:  # a door's own: a traceback may not reach the caller
-        logger.exception("The job failed, and nobody foresaw how.")
+    except Exception as error:  # a door catches everything, so that no traceback reaches the caller
+        logger.exception("The job failed with an unexpected error.")
         return error_answer(error, logs.request_id.get())
     finally:
         await posts.drain()
@@ -161,9 +163,9 @@ async def handle(
 
 async def _interruptible(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
     """
-    Cancel *answer* on Ctrl-C and SIGTERM, and exit as a shell expects (128 and the signal's number) when it is over.
+    Cancel *answer* on Ctrl-C or SIGTERM, and then exit as a shell expects: with 128 plus the signal's number.
 
-    Locally the SDK raises SystemExit on Ctrl-C, out of whatever line is running, and does not handle SIGTERM.
+    In a local run, the SDK raises SystemExit on Ctrl-C from whatever line is running, and ignores SIGTERM.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     caught: list[signal.Signals] = []
@@ -190,7 +192,7 @@ async def _interruptible(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _runpod_id(job: Mapping[str, Any]) -> str | None:
-    """Return RunPod's id of the job if it can name a request: it becomes a file name."""
+    """Return RunPod's id of the job if it can be a request id, which becomes a file name."""
     job_id = job["id"]
     fits = isinstance(job_id, str) and job_id != _LOCAL_ID and _REQUEST_ID.fullmatch(job_id)
     return job_id if fits else None

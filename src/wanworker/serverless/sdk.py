@@ -10,7 +10,7 @@ from wanworker.serverless._scaler import without_waits
 
 
 def patch_sdk(modules: Any) -> None:
-    """Take out of *modules*, the SDK's `runpod.serverless.modules`, what costs jobs time, memory or their result."""
+    """Replace, in *modules* (the SDK's `runpod.serverless.modules`), what costs jobs time, memory or their result."""
     modules.rp_scale.JobScaler = without_waits(modules.rp_scale.JobScaler)
     modules.rp_http.json = _json_stream
     modules.rp_http._transmit = patient(modules.rp_http._transmit)

@@ -1,4 +1,4 @@
-"""Every knob of the worker, read from the environment once: the only package that reads it."""
+"""Hold every setting of the worker. No other package reads the environment."""
 
 from wanworker.settings._worker import (
     BadSettings,

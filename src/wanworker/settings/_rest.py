@@ -1,4 +1,4 @@
-"""The settings of the REST door; part of Settings."""
+"""Define the settings of the REST door, a part of Settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class RestSettings(BaseModel):
-    """Where the REST server listens, who may call it, and how long it keeps what it made."""
+    """Define where the REST server listens, who may call it, and how long it keeps what it made."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -18,7 +18,7 @@ class RestSettings(BaseModel):
     rest_host: str = Field(
         default="127.0.0.1",
         validation_alias="REST_HOST",
-        description="Where the REST server listens. Another than loopback needs WAN_API_KEY.",
+        description="Where the REST server listens. Any host but loopback needs WAN_API_KEY.",
     )
     rest_port: int = Field(
         default=8189, ge=1, le=65_535, validation_alias="REST_PORT", description="The REST server's port."
@@ -39,26 +39,26 @@ class RestSettings(BaseModel):
     download_once: bool = Field(
         default=True,
         validation_alias="DOWNLOAD_ONCE",
-        description="Whether a REST job's video goes after one complete download. `false` keeps it until its TTL.",
+        description="Whether a REST video is deleted after one complete download. `false` keeps it until its TTL.",
     )
     max_queue: int = Field(
         default=100,
         ge=1,
         le=10_000,
         validation_alias="MAX_QUEUE",
-        description="How many REST jobs may wait; one more is answered 429.",
+        description="How many REST jobs may wait. The next one is answered with 429.",
     )
     output_ttl_s: float = Field(
         default=86_400,
         ge=0,
         validation_alias="OUTPUT_TTL_S",
-        description="How long the video of a REST job is kept, in seconds; 0 keeps it. RunPod's jobs keep theirs.",
+        description="How many seconds a REST video is kept; 0 keeps it. Videos of RunPod jobs are always kept.",
     )
     output_quota_bytes: int | None = Field(
         default=None,
         ge=1,
         validation_alias="OUTPUT_QUOTA_BYTES",
-        description="The most that the videos of REST jobs take together; above it, the oldest are deleted.",
+        description="The most space for the videos of all REST jobs. Above it, the oldest are deleted.",
     )
     webhook_secret: SecretStr | None = Field(
         default=None,
@@ -68,5 +68,5 @@ class RestSettings(BaseModel):
     runpod_api_key: SecretStr | None = Field(
         default=None,
         validation_alias="RUNPOD_API_KEY",
-        description="Your key of RunPod, which `wanworker submit` sends to the endpoint that it is given.",
+        description="Your RunPod API key. `wanworker submit` sends it to the endpoint that it is given.",
     )

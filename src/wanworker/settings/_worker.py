@@ -1,4 +1,4 @@
-"""All settings, frozen, and the only code that reads the environment. docs/configuration.md lists them."""
+"""Define all settings, frozen, and read the environment. docs/configuration.md lists them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from wanworker.settings._rest import RestSettings
 from wanworker.text import secrets
 
-#: The tasks of spec.TASKS, which settings cannot see, and the server that serves them all.
+#: The tasks of spec.TASKS, which settings may not import, and `comfyui`, whose server serves them all.
 Preloaded = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B", "comfyui"]
 
 
 def comma_separated(value: Any) -> list[str]:
-    """Return the parts of a text, or of a list, without blanks and empty ones."""
+    """Return the parts of a text or of a list, without blanks and empty parts."""
     parts = value.split(",") if isinstance(value, str) else [str(part) for part in value]
     return [part.strip() for part in parts if part.strip()]
 
 
 class StartSettings(BaseModel):
-    """What is loaded in the background while the worker takes its first job."""
+    """Define what is loaded in the background while the worker takes its first job."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -45,7 +45,7 @@ class StartSettings(BaseModel):
 
 EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini"]
 
-#: What a child process may see of our environment. All else stays here: keys and tokens are not its business.
+#: The variables that a child process may see. Keys and tokens are not among them.
 _CHILD_VARIABLES = frozenset((
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD",
     "VIRTUAL_ENV", "PYTHONPATH", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TORCH_HOME",
@@ -55,7 +55,7 @@ _CHILD_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "PYTORCH_", "OMP_", "MKL_", "OPE
 
 
 def volume_dir() -> Path:
-    """Return the network volume: /runpod-volume on serverless, /workspace on a pod, else the current folder."""
+    """Return the network volume: /runpod-volume on serverless, else /workspace on a pod, else the current folder."""
     for place in (Path("/runpod-volume"), Path("/workspace")):
         if place.is_dir():
             return place
@@ -63,7 +63,7 @@ def volume_dir() -> Path:
 
 
 class Settings(StartSettings, RestSettings):
-    """Hold every knob with its type, unit, range and default; a bad value raises before a job is taken."""
+    """Hold every setting with its type, unit, range and default. A bad value raises before a job is taken."""
 
     wan_home: Path = Field(
         default=Path("/workspace/Wan2.2"),
@@ -92,7 +92,7 @@ class Settings(StartSettings, RestSettings):
     mini: bool = Field(
         default=True,
         validation_alias="WAN_MINI",
-        description="Whether the embedded miniature renders where no real engine can.",
+        description="Whether the embedded miniature model renders where no real engine can.",
     )
     allow_hosts: tuple[str, ...] = Field(
         default=(),
@@ -109,7 +109,7 @@ class Settings(StartSettings, RestSettings):
         ge=1,
         le=86_400,
         validation_alias="JOB_TIMEOUT_S",
-        description="The deadline of a job that names none, in seconds.",
+        description="The deadline of a job without a `timeout`, in seconds.",
     )
     max_answer_bytes: int | None = Field(
         default=None,
@@ -140,7 +140,7 @@ class Settings(StartSettings, RestSettings):
     comfyui_args: tuple[str, ...] = Field(
         default=(),
         validation_alias="COMFYUI_ARGS",
-        description="More arguments for ComfyUI's main.py, such as `--lowvram`; they come last and override ours.",
+        description="More arguments for ComfyUI's main.py, such as `--lowvram`. They override the worker's own.",
     )
     comfyui_token: SecretStr | None = Field(
         default=None, validation_alias="COMFYUI_TOKEN", description="The bearer token of the server at COMFYUI_URL."
@@ -150,12 +150,12 @@ class Settings(StartSettings, RestSettings):
         ge=1,
         le=86_400,
         validation_alias="COMFYUI_WAIT_S",
-        description="The longest that ComfyUI's start may take while it lives and its log moves, in seconds.",
+        description="How long ComfyUI's start may take, in seconds, while its process lives and its log grows.",
     )
     bucket_endpoint_url: str | None = Field(
         default=None,
         validation_alias="BUCKET_ENDPOINT_URL",
-        description="An S3 endpoint for videos too large to answer.",
+        description="An S3 endpoint for videos that are too large for the answer.",
     )
     bucket_access_key_id: SecretStr | None = Field(
         default=None, validation_alias="BUCKET_ACCESS_KEY_ID", description="The bucket's access key id."
@@ -174,7 +174,7 @@ class Settings(StartSettings, RestSettings):
     hf_endpoint: str = Field(
         default="https://huggingface.co",
         validation_alias="HF_ENDPOINT",
-        description="The hub, or a mirror of it, that `wanworker fetch` asks.",
+        description="The hub, or a mirror of it, that `wanworker fetch` downloads from.",
     )
     hf_home: Path = Field(
         default=Path("~/.cache/huggingface"),
@@ -202,54 +202,53 @@ class Settings(StartSettings, RestSettings):
 
     @property
     def comfyui_base_url(self) -> str:
-        """The ComfyUI server's address without a slash at the end."""
+        """Return the ComfyUI server's address without a slash at the end."""
         return (self.comfyui_url or f"http://{self.comfyui_host}:{self.comfyui_port}").rstrip("/")
 
     @property
     def scratch_dir(self) -> Path:
-        """A folder on this machine's own disk for what belongs to this worker alone."""
+        """Return a folder on this machine's own disk for files that only this worker uses."""
         return Path(tempfile.gettempdir()) / "wanworker"
 
     @property
     def jobs_dir(self) -> Path:
-        """Where the job records are."""
+        """Return the folder of the job records."""
         return self.out_dir / "jobs"
 
     @property
     def model_dirs(self) -> tuple[Path, ...]:
-        """The folders that are searched for weights, in order, without repetition."""
+        """Return the folders that are searched for weights, in order, without repetition."""
         volumes = (Path("/workspace/models"), Path("/runpod-volume/models"), Path("/runpod-volume"))
         return tuple(dict.fromkeys((self.ckpt_dir, *volumes, *self.hub_cache_dirs)))
 
     @property
     def hub_cache_dirs(self) -> tuple[Path, ...]:
-        """Where Hugging Face's cache may be: RunPod's own for cached models, then this user's."""
+        """Return where Hugging Face's cache may be: RunPod's own for cached models, then this user's."""
         own = self.hf_hub_cache or self.hf_home / "hub"
         return tuple(dict.fromkeys((Path("/runpod-volume/huggingface-cache/hub"), own.expanduser())))
 
     @property
     def input_roots(self) -> tuple[Path, ...]:
-        """The folders that path inputs may lie in."""
+        """Return the folders that path inputs may lie in."""
         return self.input_dirs or (volume_dir() / "inputs",)
 
     @property
     def wan_interpreter(self) -> Path:
-        """The interpreter that runs upstream's generate.py."""
+        """Return the interpreter that runs upstream's generate.py."""
         own = self.wan_home / ".venv" / "bin" / "python"
         return self.wan_python or (own if own.is_file() else Path(sys.executable))
 
 
 class BadSettings(Exception):
-    """A value in the environment that the worker will not start with; the text names the variable."""
+    """The environment has a value that the worker cannot start with. The text names the variable."""
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
-    Read the environment once; an empty variable counts as not set.
+    Read the environment once. An empty variable counts as not set.
 
-    The secrets among the values are blotted out of errors and logs from then on.
-
-    Raises BadSettings naming each variable that is wrong, its value left out. (pydantic-settings costs 5 MB more.)
+    From then on, the secrets among the values are blotted out of errors and logs. Raises BadSettings naming each wrong
+    variable, without its value. (pydantic-settings is not used: it would cost 5 MB of memory.)
     """
     source = os.environ if environ is None else environ
     names = [str(field.validation_alias) for field in Settings.model_fields.values()]
@@ -264,7 +263,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what a child process may see: paths, locale, caches and GPU variables; no key, token or bucket."""
+    """Return what a child process may see: paths, locale, caches and GPU variables, but no key, token or bucket."""
     source = os.environ if environ is None else environ
     kept = {
         name: value for name, value in source.items() if name in _CHILD_VARIABLES or name.startswith(_CHILD_PREFIXES)
@@ -275,5 +274,7 @@ def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str
 
 
 def in_runpod_worker(environ: Mapping[str, str] | None = None) -> bool:
-    """Say whether RunPod's control plane drives this process; else it is a local run, whose progress goes nowhere."""
+    """
+    Say whether RunPod's control plane drives this process. If not, it is a local run, whose progress is not posted.
+    """
     return "RUNPOD_WEBHOOK_GET_JOB" in (os.environ if environ is None else environ)

@@ -8,7 +8,7 @@ _SHOWN_CHARS = 60
 
 
 def kind_of(value: object) -> str:
-    """Return what *value* is in JSON's own words: null, a boolean, a number, a string, a list, an object."""
+    """Return the kind of *value* in JSON's own words: null, a boolean, a number, a string, a list or an object."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -21,7 +21,7 @@ def kind_of(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return *value* as a message shows it: numbers and short text as they are, of lists and objects only the kind."""
+    """Return *value* for a message: numbers and short text as they are, lists and objects by their kind alone."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -9,7 +9,7 @@ Kind = Literal["url", "base64", "path"]
 
 _URL = re.compile(r"\s*(?:https?:/|[a-z][a-z0-9+.-]{1,20}://)", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{100,}={0,2}\s*")
-#: Base64 of a JPEG picture begins with "/9j/", as a path may, but is longer than paths without any dot are.
+#: A JPEG in base64 begins with "/9j/", as a path may. But no path without a dot is this long.
 _LONG_PATH_CHARS = 300
 _PATH = re.compile(
     r"\s*(?:(?:/|\.\.?/|~/|[a-z]:\\)[^\n]{1,300}"
@@ -27,7 +27,7 @@ _FIELDS: dict[Kind, str] = {
 
 
 def kind_of_source(text: str) -> Kind | None:
-    """Return what *text* looks like, None where that cannot be said."""
+    """Return what *text* looks like, or None if that is unclear."""
     if _URL.match(text):
         return "url"
     may_be_path = text.startswith("/") and len(text) < _LONG_PATH_CHARS
@@ -37,7 +37,7 @@ def kind_of_source(text: str) -> Kind | None:
 
 
 def mixed_up(text: str, expected: Kind) -> tuple[str, str] | None:
-    """Return a message and a hint if *text* looks like another kind than *expected*, None if it may be that."""
+    """Return a message and a hint if *text* looks like another kind than *expected*, else None."""
     given = kind_of_source(text)
     if given is None or given == expected:
         return None

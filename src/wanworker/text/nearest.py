@@ -1,4 +1,4 @@
-"""Find the names that a misspelt one may mean, in bounded time whatever the names are. Pure."""
+"""Find the names that a misspelt one may mean, in bounded time. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import difflib
 import heapq
 from collections.abc import Iterable
 
-#: Longer names are nobody's typing error: nothing is looked for.
+#: A longer name is not a typing error, so no similar name is looked for.
 _NAME_CHARS = 120
 
-#: To compare two names letter by letter takes up to a millisecond: so many are compared, chosen by their pieces.
+#: Comparing two names letter by letter takes up to a millisecond, so only this many are compared.
 _COMPARED = 150
 _PIECE_CHARS = 3
 _MOST_PIECES = 24
@@ -19,8 +19,8 @@ def nearest_names(wanted: str, names: Iterable[str], *, most: int = 3, cutoff: f
     """
     Return the *names* spelt most like *wanted*, best first, at most *most*.
 
-    *cutoff* is the least likeness, 0 to 1 (difflib's ratio). Upper and lower case count as different. Of very many
-    names only those that share the most pieces with *wanted* are compared; overlong names are passed over.
+    *cutoff* is the least likeness that counts, 0 to 1 (difflib's ratio). Upper and lower case differ. Of very many
+    names, only those that share the most pieces with *wanted* are compared. Overlong names are skipped.
     """
     if not wanted or len(wanted) > _NAME_CHARS:
         return []
@@ -31,7 +31,7 @@ def nearest_names(wanted: str, names: Iterable[str], *, most: int = 3, cutoff: f
 
 
 def likeness(one: str, other: str) -> float:
-    """Return how alike two names are, 0 to 1; 0 where one of them is too long to be compared."""
+    """Return how alike two names are, 0 to 1. It is 0 if one of them is too long to be compared."""
     if max(len(one), len(other)) > _NAME_CHARS:
         return 0.0
     return difflib.SequenceMatcher(None, one, other).ratio()

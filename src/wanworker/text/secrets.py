@@ -1,7 +1,8 @@
 """
-Blot out secrets in text that people will read: logins and signatures of URLs, keys, tokens.
+Blot out secrets in text that people will read: passwords and signatures in URLs, keys, tokens.
 
-Two ways find them: by their form, and by their value where the worker knows it (`remember`: the settings' secrets).
+Secrets are found in two ways: by their form, and by their value where the worker knows it. `remember` takes the values
+of the settings' secrets.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Iterable
 
 BLOT = "***"
 
-#: Shorter values are words that occur anywhere.
+#: A shorter value could be part of any word, so it is not blotted out.
 _LEAST_CHARS = 8
 
-#: Names of parameters and variables whose value is a secret, as URLs, forms and programs write them.
+#: Names of parameters and variables whose value is a secret, as written in URLs, forms and programs.
 _PARAMETER = (
     r"(?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|hmac"
     r"|(?:[a-z0-9]+[_-])*(?:token|key|secret|password|passwd|apikey|accesskeyid|secretaccesskey)"
@@ -38,12 +39,12 @@ _known: set[str] = set()
 
 
 def remember(values: Iterable[str]) -> None:
-    """Blot out *values* wherever they stand from now on, in the whole process; very short ones are passed over."""
+    """Blot out *values* in every text from now on, in the whole process. Very short values are ignored."""
     _known.update(value for value in values if len(value) >= _LEAST_CHARS)
 
 
 def without_secrets(text: str) -> str:
-    """Return *text* with every secret that can be recognised replaced by `***`; names of parameters stay."""
+    """Return *text* with every secret that can be recognised replaced by `***`. The names of parameters stay."""
     for value in sorted(_known, key=len, reverse=True):
         text = text.replace(value, BLOT)
     text = _URL_LOGIN.sub(rf"\1{BLOT}@", text)

@@ -73,7 +73,7 @@ def test_a_lora_name_without_use_lora_is_ignored_and_said_so():
 def test_a_negative_prompt_without_guidance_is_said_to_do_nothing():
     _, warnings = spec_of(negative_prompt="rain", cfg_scale=1)
 
-    assert warnings == ["negative_prompt does nothing at cfg_scale <= 1: no guidance is computed there."]
+    assert warnings == ["negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed."]
 
 
 def test_seed_zero_is_honoured_and_minus_one_is_drawn():

@@ -387,7 +387,7 @@ async def test_a_loader_that_lists_its_files_without_a_flag_takes_one_that_is_se
 async def test_a_file_that_no_node_reads_is_a_warning(comfyui_worker, films):
     answer = await run(comfyui_worker(), saving("SaveImage"), images=[sent("input.png", films[".png"])])
 
-    assert "input.png was sent and no node reads it." in answer["warnings"]
+    assert "input.png was sent, but no node reads it." in answer["warnings"]
 
 
 async def test_an_image_that_was_not_sent_is_named_by_the_servers_refusal(comfyui_worker):

@@ -34,7 +34,7 @@ def test_a_documented_field_wins_over_its_alias_and_says_so():
     parsed, warnings = parse(GenerateRequest, {"steps": 4, "sample_steps": 20})
 
     assert parsed.sample_steps == 20
-    assert warnings == ["steps was ignored: sample_steps means the same and was given too."]
+    assert warnings == ["steps was ignored: sample_steps means the same and was also given."]
 
 
 def test_an_unknown_field_is_a_warning_with_the_nearest_name():

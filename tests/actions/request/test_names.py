@@ -71,7 +71,7 @@ def test_a_name_given_twice_inside_a_list_says_which_one_counts():
     found, warnings = loras({"high": "a", "weight": 2, "strength": 0.5})
 
     assert found == [Lora("a", None, 0.5, 0.5)]
-    assert warnings == ["loras[0].weight was ignored: loras[0].strength means the same and was given too."]
+    assert warnings == ["loras[0].weight was ignored: loras[0].strength means the same and was also given."]
 
 
 @pytest.mark.parametrize(

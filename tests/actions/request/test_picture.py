@@ -51,5 +51,5 @@ async def test_a_cropped_panorama_is_told(tmp_path):
 
 @pytest.mark.parametrize(("sides", "words"), [((4000, 10), "4000 x 10, 400:1"), ((10, 330), "10 x 330, 1:33")])
 async def test_a_picture_that_no_size_can_show_is_refused_with_its_numbers(tmp_path, sides, words):
-    with pytest.raises(InputRefused, match=f"{words}; at most 32:1"):
+    with pytest.raises(InputRefused, match=f"{words}; the limit is 32:1"):
         await sized_by_picture(picture(tmp_path, *sides), area=AREA, multiple=16, notes=[])

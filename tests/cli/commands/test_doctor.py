@@ -150,7 +150,7 @@ def test_a_truncated_file_is_found_before_an_engine_opens_it(make_settings: Make
     report = examined(settings)
 
     found = row(report, "comfyui", "ti2v-5B")
-    flaw = "71 bytes are there, the header speaks of 73"
+    flaw = "71 bytes are there, but the header promises 73"
     assert (f"diffusion_models/wan2.2_ti2v_5B_fp16.safetensors is damaged ({flaw})",) == found.missing
     assert "wanworker fetch fastwan-5b" == found.command
     assert [(cut, flaw)] == [(file.path, file.flaw) for file in report.damaged]
@@ -179,7 +179,7 @@ def test_a_cut_shard_of_upstreams_is_named_with_its_command(make_settings: MakeS
     report = examined(settings)
 
     found = row(report, "wan_cli", "ti2v-5B")
-    assert f"Wan2.2-TI2V-5B/{shard.name} is not whole" in found.missing[0]
+    assert f"Wan2.2-TI2V-5B/{shard.name} is damaged" in found.missing[0]
     assert "wanworker fetch cli-ti2v-5b" == found.command
     assert [shard] == [file.path for file in report.damaged]
 
@@ -201,7 +201,7 @@ def test_a_full_disk_renders_nothing_however_ready_the_engines_are(make_settings
     report = examined(settings, dataclasses.replace(MACHINE, free_bytes=lambda _: 12_000_000))
 
     (full,) = [check for check in report.checks if check.stops_all]
-    assert ("videos", f"no room: 12.0 MB free in {settings.out_dir}") == (full.name, full.text)
+    assert ("videos", f"too little space: 12.0 MB free in {settings.out_dir}") == (full.name, full.text)
     assert row(report, "comfyui", "ti2v-5B").is_ready
     assert not report.can_render
 

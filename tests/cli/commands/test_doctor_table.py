@@ -90,7 +90,7 @@ def test_a_bad_check_and_a_damaged_file_stand_out(shown: Shown) -> None:
     lines = shown(READY, checks=(Check("GPU", "none", is_bad=True), Check("memory", "64.0 GB")))
 
     assert ["BAD GPU         none", "    memory      64.0 GB"] == lines[:2]
-    assert "  /models/vae/half?.safetensors: 12 [b]bytes[/b] are there" in lines
+    assert "  /models/vae/half\\x1b.safetensors: 12 [b]bytes[/b] are there" in lines
     assert "Searched: /models, /runpod-volume" in lines
 
 

@@ -184,7 +184,7 @@ def test_offline_mode_is_named(hub: FakeHub, tmp_path: Path) -> None:
 def test_a_corrupt_file_is_refused_and_removed(shell: Shell, hub: FakeHub, tmp_path: Path) -> None:
     hub.serves[MODEL.path] = bytes(len(hub.files[MODEL.repository][MODEL.path]))
 
-    with pytest.raises(CommandFailed, match="came with other bytes than the hub says") as caught:
+    with pytest.raises(CommandFailed, match="did not arrive intact") as caught:
         shell("fastwan-5b", "--yes")
 
     assert 1 == caught.value.exit_code

@@ -50,7 +50,7 @@ def test_a_servers_stage_is_one_line_and_cannot_steer_the_terminal(terminal: Ter
         live.show({"stage": "[red]saving\n\x1b]0;title\x07"})
         wait_until(lambda: "saving" in terminal.getvalue())
 
-    assert "[red]saving ?]0;title?" in terminal.getvalue()
+    assert "[red]saving \\x1b]0;title\\x07" in terminal.getvalue()
     assert "\x1b]" not in terminal.getvalue()
 
 

@@ -91,7 +91,7 @@ def test_a_log_that_cannot_be_written_is_said_once_and_the_lines_are_known(
     log.add("two")
 
     assert ("one", "two") == log.tail
-    assert 1 == caplog.text.count("is not written any more")
+    assert 1 == caplog.text.count("is no longer written")
 
 
 def test_a_full_disk_is_said_once_and_the_lines_are_known(caplog: pytest.LogCaptureFixture) -> None:
@@ -100,4 +100,4 @@ def test_a_full_disk_is_said_once_and_the_lines_are_known(caplog: pytest.LogCapt
     log.add("one")
 
     assert ("one",) == log.tail
-    assert 1 == caplog.text.count("is not written any more")
+    assert 1 == caplog.text.count("is no longer written")

@@ -578,7 +578,7 @@ async def test_closing_leaves_nothing_behind(checkout: Checkout) -> None:
     await server.close()
 
     assert [False, False] == [lives(pid) for pid in checkout.pids]
-    with pytest.raises(EngineUnavailable, match="worker is ending"):
+    with pytest.raises(EngineUnavailable, match="worker is stopping"):
         await server.ensure()
 
 

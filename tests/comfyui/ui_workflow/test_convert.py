@@ -179,7 +179,7 @@ def test_a_text_with_choices_in_braces_is_sent_as_written_and_told() -> None:
     converted = api_graph(document, info)
 
     assert "a {red|blue} boat" == converted.graph["6"]["inputs"]["text"]
-    assert any("text has '{red|blue}', of which a browser picks one" in warning for warning in converted.warnings)
+    assert any("text has '{red|blue}', of which the browser would pick" in warning for warning in converted.warnings)
 
 
 def test_a_value_that_proxy_widgets_hold_for_a_widget_inside_wins_over_the_one_there() -> None:

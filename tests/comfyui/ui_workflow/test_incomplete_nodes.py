@@ -62,7 +62,7 @@ def test_a_broken_node_that_no_output_needs_goes_with_a_word() -> None:
     left, warnings = without_broken(graph, {"5": ["input 'vae': nothing is linked to it"]}, INFO)
 
     assert two_outputs() == left
-    assert ("left out, as they lack inputs and no output needs them: node 5 (Decode 'Spare')",) == warnings
+    assert ("left out, because they lack inputs and no output needs them: node 5 (Decode 'Spare')",) == warnings
 
 
 def test_a_graph_whose_every_output_is_broken_is_refused_with_the_reasons() -> None:
@@ -88,6 +88,6 @@ def test_links_that_anything_everywhere_makes_in_the_browser_are_pointed_at() ->
 def test_a_graph_without_any_output_is_left_for_the_preflight_to_refuse() -> None:
     graph = {"1": node("Load")}
 
-    assert ({}, ("left out, as they lack inputs and no output needs them: node 1 (Load)",)) == without_broken(
+    assert ({}, ("left out, because they lack inputs and no output needs them: node 1 (Load)",)) == without_broken(
         graph, {"1": ["input 'model': nothing is linked to it"]}, INFO
     )

@@ -88,4 +88,5 @@ def test_a_subgraph_without_its_definition_is_refused_as_such() -> None:
 def test_an_unknown_node_that_is_linked_to_nothing_is_left_out_and_told() -> None:
     told = refuse_missing(live(node("9", "Image Comparer Label", "Hello"), linked=False), INFO)
 
-    assert ("node 9 (Image Comparer Label) 'Hello' is left out: the server does not know it, no link needs it",) == told
+    reason = "the server does not know it, and no link needs it"
+    assert (f"node 9 (Image Comparer Label) 'Hello' is left out: {reason}",) == told

@@ -229,7 +229,7 @@ async def test_a_server_killed_in_mid_run_is_told_at_once_and_restarted_for_the_
     again, _ = await ask(worker, {"input": {"workflow": saving("SaveImage"), "request_id": "next"}}, job_id="b")
 
     assert (lost["status"], lost["code"]) == ("ERROR", "OUT_OF_MEMORY")
-    assert lost["error"].startswith("The ComfyUI server ended in the middle of the run for want of memory.")
+    assert lost["error"].startswith("The ComfyUI server ran out of memory in the middle of the run and ended.")
     assert "SIGKILL" in lost["error"]
     assert told_s < 20
     assert again["status"] == "completed"
@@ -321,7 +321,7 @@ def test_a_file_that_is_cut_short_is_not_ready_and_is_named(make_settings, check
     state = ComfyUI(make_settings(comfyui_root=checkout), gpus=one_card).readiness("t2v-A14B")
 
     name = f"{weights.parent.name}/{weights.name}"
-    assert state.missing == (f"{name} is damaged (72 bytes are there, the header speaks of 73)",)
+    assert state.missing == (f"{name} is damaged (72 bytes are there, but the header promises 73)",)
 
 
 def test_without_a_card_a_server_of_our_own_is_not_ready_and_why_is_said(make_settings, checkout, weights):

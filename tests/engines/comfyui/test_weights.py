@@ -190,14 +190,14 @@ def test_a_file_that_is_cut_short_is_told_apart_from_the_whole_ones(cut):
     whole, flaws = FolderLists((cut,), lambda: ComfyClient("http://localhost:1")).examined()
 
     assert whole["vae"] == ("whole.safetensors",)
-    assert flaws["vae"] == {"wan_2.1_vae.safetensors": "71 bytes are there, the header speaks of 73"}
+    assert flaws["vae"] == {"wan_2.1_vae.safetensors": "71 bytes are there, but the header promises 73"}
     assert not flaws["loras"]
 
 
 def test_weights_that_are_damaged_are_missing_and_named_with_what_is_wrong(cut):
     lists = FolderLists((cut,), lambda: ComfyClient("http://localhost:1"))
 
-    flaw = "71 bytes are there, the header speaks of 73"
+    flaw = "71 bytes are there, but the header promises 73"
     assert f"vae/wan_2.1_vae.safetensors is damaged ({flaw})" in missing_for("t2v-A14B", *lists.examined())
 
 

@@ -82,7 +82,7 @@ def test_a_cut_file_and_an_empty_one_are_not_whole(tmp_path: Path) -> None:
     vae, weights = locate(TASKS["ti2v-5B"], [tmp_path]).missing
 
     assert vae == "Wan2.2-TI2V-5B/Wan2.2_VAE.pth is missing"
-    assert f"{shard.name} is not whole: " in weights
+    assert f"{shard.name} is damaged: " in weights
 
 
 def test_another_models_weights_under_this_name_are_told(tmp_path: Path) -> None:

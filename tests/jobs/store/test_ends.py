@@ -142,7 +142,7 @@ def test_a_job_is_deleted_though_the_index_cannot_be_told(
     with pytest.raises(UnknownJob):
         store.find("job-1")
     assert store.recent().jobs == ()
-    assert caplog.messages[-1].startswith("the index does not know yet that job job-1 was deleted: No space left")
+    assert caplog.messages[-1].startswith("the index still lists job job-1, which was deleted: No space left")
 
 
 def test_an_end_that_waits_has_what_was_recorded_before_and_its_process_shows_that_it_lives(

@@ -245,7 +245,7 @@ def test_a_copy_that_cannot_be_made_loses_nothing(tmp_path: Path, call: str, cap
 
     # At 64 deleted jobs, and again at twice as many.
     assert [text.partition(": No space left")[0] for text in caplog.messages] == [
-        "the index of 2026-11-21 could not be made shorter"
+        "the index of 2026-11-21 could not be compacted"
     ] * 2
     assert ids(index) == [f"job-{number}" for number in range(299, 189, -1)]
     assert set(ids(Index(Disk(tmp_path)))) == {f"job-{number}" for number in range(300)}

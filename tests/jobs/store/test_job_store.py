@@ -293,7 +293,7 @@ def test_a_listing_tells_though_what_is_on_its_way_cannot_be_asked(
     (tmp_path / "running").write_text("in the way")
 
     assert worker(tmp_path).recent().jobs == (kept,)
-    assert caplog.messages[0].startswith("the index could not be made shorter: The job records in ")
+    assert caplog.messages[0].startswith("the index could not be compacted: The job records in ")
 
 
 def test_an_empty_store_lists_nothing(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_damaged_record_counts_as_none_and_is_logged(
     place(tmp_path, "job-1", "json").write_bytes(data)
 
     assert records(tmp_path).read("job-1") is None
-    assert caplog.messages[0].startswith("the record of job job-1 is passed over: No record of a job: ")
+    assert caplog.messages[0].startswith("the record of job job-1 is ignored: No record of a job: ")
     assert records(tmp_path).swap(None, job())
 
 
@@ -243,7 +243,7 @@ def test_an_end_that_still_waits_is_named_in_the_log(tmp_path: Path, caplog: pyt
 
     assert kept.write_ends() == []
     assert caplog.messages[0].startswith(
-        "the end of job job-1 (COMPLETED) still waits to be recorded: No space left for the job records in "
+        "the end of job job-1 (COMPLETED) is still not recorded: No space left for the job records in "
     )
 
 

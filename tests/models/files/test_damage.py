@@ -43,7 +43,7 @@ def test_a_truncated_checkpoint_of_torch_is_found_by_its_missing_end(tmp_path: P
     path = write_pth(tmp_path / "models_t5.pth")
     path.write_bytes(path.read_bytes()[:300])
 
-    assert (Damaged(path, "the file has a beginning and no end"),) == damaged_in([tmp_path])
+    assert (Damaged(path, "the file is cut short"),) == damaged_in([tmp_path])
 
 
 def test_an_empty_file_and_a_link_to_nothing_are_found(tmp_path: Path) -> None:

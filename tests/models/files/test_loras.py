@@ -88,7 +88,7 @@ def test_a_lora_that_is_neither_goes_to_both_experts() -> None:
     chosen, warnings = loras_for(spec(loras=(Lora("slow_motion", None),)), KNOWN, experts=2)
 
     assert [("slow_motion.safetensors", "high", 1.0), ("slow_motion.safetensors", "low", 1.0)] == chosen
-    assert ["LoRA slow_motion.safetensors says neither high nor low noise in its name; it goes to both experts."] == (
+    assert ["LoRA slow_motion.safetensors has neither high nor low in its name, so it is used for both experts."] == (
         warnings
     )
 

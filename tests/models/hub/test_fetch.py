@@ -81,7 +81,7 @@ def test_a_second_fetch_has_nothing_to_do(hub: FakeHub, tmp_path: Path) -> None:
 def test_a_fetch_that_broke_off_leaves_finished_files_for_the_next(hub: FakeHub, tmp_path: Path) -> None:
     broken = FASTWAN.files[2].path
     hub.refuses_from[broken] = 0
-    with pytest.raises(FetchFailed, match="did not come"):
+    with pytest.raises(FetchFailed, match="did not arrive"):
         fetch(hub, planned(hub, tmp_path / "models"))
     hub.refuses_from.clear()
 
@@ -125,7 +125,7 @@ def test_a_truncated_file_is_fetched_again(hub: FakeHub, tmp_path: Path) -> None
     fetch(hub, wanted)
 
     assert [cut] == [step.target for step in wanted.to_fetch]
-    assert "bytes are there, the hub has" in wanted.to_fetch[0].replaces
+    assert "bytes are there, but the hub has" in wanted.to_fetch[0].replaces
     assert () == planned(hub, tmp_path / "models").to_fetch
 
 
@@ -146,7 +146,7 @@ def test_verify_finds_a_byte_that_only_the_hash_can_find(hub: FakeHub, tmp_path:
 
     assert () == planned(hub, tmp_path / "models").to_fetch
     (step,) = planned(hub, tmp_path / "models", verify=True).to_fetch
-    assert (changed, "its bytes are not the hub's") == (step.target, step.replaces)
+    assert (changed, "its hash is not the hub's") == (step.target, step.replaces)
 
 
 def test_a_repository_that_lies_whole_in_the_hubs_cache_is_not_fetched(hub: FakeHub, tmp_path: Path) -> None:

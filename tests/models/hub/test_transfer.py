@@ -118,7 +118,7 @@ def test_a_block_whose_connection_breaks_is_asked_for_again(hub: FakeHub, target
 
 def test_a_fetch_that_failed_is_gone_on_with_by_the_next(hub: FakeHub, target: Path) -> None:
     hub.refuses_from[NAME] = 9 * MIB
-    with pytest.raises(FetchFailed, match=r"model\.safetensors of Some-Org/Weights did not come: .*403"):
+    with pytest.raises(FetchFailed, match=r"model\.safetensors of Some-Org/Weights did not arrive: .*403"):
         fetch(hub, listed(hub), target)
     left = part_bytes(target, listed(hub))
     hub.refuses_from.clear()
@@ -136,7 +136,7 @@ def test_a_hub_that_never_answers_is_given_up(hub: FakeHub, target: Path) -> Non
     waits: list[float] = []
     gone = Hub("http://127.0.0.1:1", pause=waits.append)
 
-    with pytest.raises(FetchFailed, match=r"config\.json of Some-Org/Weights did not come"):
+    with pytest.raises(FetchFailed, match=r"config\.json of Some-Org/Weights did not arrive"):
         transfer(gone, [(listed(hub, "config.json"), target)], nobody)
 
     assert [1.0] * 5 == waits
@@ -145,7 +145,7 @@ def test_a_hub_that_never_answers_is_given_up(hub: FakeHub, target: Path) -> Non
 def test_a_server_that_sends_the_whole_for_a_part_is_named(hub: FakeHub, target: Path) -> None:
     hub.ignores_ranges = True
 
-    with pytest.raises(FetchFailed, match=r"is asked for in parts, and .* sends only the whole file"):
+    with pytest.raises(FetchFailed, match=r"is needed in parts, but .* sends only the whole file"):
         fetch(hub, listed(hub), target)
 
 
@@ -159,7 +159,7 @@ def test_a_gated_repository_is_told_what_to_accept(hub: FakeHub, target: Path) -
 def test_other_bytes_than_the_hub_says_are_refused_and_removed(hub: FakeHub, target: Path) -> None:
     hub.serves[NAME] = DATA[:-1] + bytes([DATA[-1] ^ 1])
 
-    with pytest.raises(FetchFailed, match="other bytes than the hub says"):
+    with pytest.raises(FetchFailed, match="did not arrive intact"):
         fetch(hub, listed(hub), target)
 
     assert [] == list(target.parent.iterdir())
@@ -226,7 +226,7 @@ def test_a_disk_that_fills_up_is_named(hub: FakeHub, target: Path) -> None:
     with pytest.raises(DiskFull, match=r"No space left for model\.safetensors") as caught:
         fetch(hub, listed(hub), target)
 
-    assert "goes on from there" in (caught.value.hint or "")
+    assert "resumes from there" in (caught.value.hint or "")
 
 
 def test_a_folder_that_cannot_be_made_is_named(hub: FakeHub, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_an_interpreter_without_torch_is_no_failure_and_ran_nothing() -> None:
             "import sys; sys.exit('CUDA error: no kernel image is available')",
             "exit code 1: CUDA error: no kernel image",
         ),
-        ("import os; os.abort()", "exit code -6: nothing was said"),
+        ("import os; os.abort()", "exit code -6: it wrote no message"),
     ],
 )
 def test_a_kernel_that_failed_says_its_last_line(program: str, text: str) -> None:

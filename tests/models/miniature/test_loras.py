@@ -43,7 +43,7 @@ def test_the_own_pair_stands_in_for_wans_few_step_pairs(name: str) -> None:
     files, warnings = own_loras(asked(Lora(high=name, low=sibling_of(name), low_strength=0.5)), OWN)
 
     assert (BOTH[0], dataclasses.replace(BOTH[1], strength=0.5)) == files
-    assert [True] == ["own 4-step pair stands in" in line for line in warnings]
+    assert [True] == ["own 4-step pair is used instead" in line for line in warnings]
     assert warnings[0].count(name) == 1
 
 
@@ -52,14 +52,14 @@ def test_one_half_by_its_own_name_brings_the_other(name: str) -> None:
     files, warnings = own_loras(asked(Lora(high=name, low=None)), OWN)
 
     assert BOTH == files
-    assert not any("stands in" in line for line in warnings)
+    assert not any("is used instead" in line for line in warnings)
 
 
 def test_other_loras_are_ignored_and_named() -> None:
     files, warnings = own_loras(asked(Lora(high="film_grain.safetensors", low=None)), OWN)
 
     assert () == files
-    assert ("LoRA film_grain.safetensors was ignored: it is made for Wan, not for its miniature.",) == warnings
+    assert ("LoRA film_grain.safetensors was ignored: it is made for Wan, not for the miniature.",) == warnings
 
 
 @pytest.mark.parametrize(

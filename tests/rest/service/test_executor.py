@@ -32,7 +32,7 @@ async def test_a_queued_attempt_becomes_the_running_one(worker, kept, engine):
 
     assert (JobStatus.COMPLETED, 1) == (done.status, done.attempt)
     assert queued.owner == done.owner
-    assert ("a remark", "steps left out: the defaults are FastWAN's, and another model renders with its own.") == (
+    assert ("a remark", "steps left out: the defaults are FastWAN's, but another model renders, with its own.") == (
         done.warnings[:2]
     )
     assert None is engine.seen[0].steps

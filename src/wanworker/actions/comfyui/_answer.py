@@ -22,7 +22,7 @@ DEFAULT_TIMEOUT_S = 600.0
 
 @contextmanager
 def documented_timeout() -> Iterator[None]:
-    """Let a deadline be answered with the documented lower-case word."""
+    """Answer a missed deadline with the documented lower-case word `timeout`."""
     try:
         yield
     except EngineTimeout as error:
@@ -31,9 +31,10 @@ def documented_timeout() -> Iterator[None]:
 
 async def delivered_outputs(job: Job, answer: dict[str, Any], context: Context, *, want_data: bool) -> None:
     """
-    Put the job's outputs into *answer*, in the graph's order: data while it fits, else a link, a smaller copy, a path.
+    Put the job's outputs into *answer*, in the order of the graph's nodes.
 
-    Each output says by `delivery` how it was delivered and why.
+    An output is sent as data while the answer stays within its limit; otherwise as a link, as a smaller copy or as a
+    path. The `delivery` of each output says which, and why.
     """
     outputs: list[dict[str, Any]] = [_entry(output) for output in job.outputs]
     answer["outputs"] = outputs
@@ -88,7 +89,7 @@ async def _deliver_into(
 
 
 async def _facts(path: Path, output: Output) -> VideoFacts | None:
-    """Return what a copy that fits would be made by; a file damaged since must not cost the caller the others."""
+    """Return the facts that a smaller copy needs. A damaged file gives None, so that the other outputs still arrive."""
     if output.frames is None:
         return None
     try:

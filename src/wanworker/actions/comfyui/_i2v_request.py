@@ -17,12 +17,12 @@ from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, RenderSpec, Size, nearest_frames
 
-#: The documented area of a size that is left out; the picture gives its shape.
+#: Where the request has no size, the video has this area and the shape of the picture, as documented.
 DEFAULT_SIZE = Size(832, 480)
 
 _TASK = TASKS["i2v-A14B"]
 
-#: How LoRAs that are made for few steps call themselves.
+#: Words in the file names of LoRAs that are made for few steps.
 _DISTILLED = re.compile(r"\d[-_ ]?steps?|lightx2v|lightning|distill|causvid|turbo|fast", re.IGNORECASE)
 
 _ALIASES: Mapping[str, str] = {
@@ -48,7 +48,7 @@ _ALIASES: Mapping[str, str] = {
 
 
 class I2vRequest(PictureRequest):
-    """The fields of `comfyui_i2v`; the documented names and defaults of worker-api.md, and what we add."""
+    """Hold the fields of `comfyui_i2v`: the documented names and defaults of worker-api.md, and our additions."""
 
     reference_image_url: str | None = Field(default=None, description="The picture, by URL or data URI.")
     reference_image_base64: str | None = Field(default=None, description="The picture as base64 or data URI.")
@@ -84,7 +84,7 @@ class I2vRequest(PictureRequest):
 
     @classmethod
     def aliases(cls) -> Mapping[str, str]:
-        """Return the other spellings."""
+        """Return other spellings of the fields, each with its documented name."""
         return _ALIASES
 
     def checked_image(self) -> Source:
@@ -97,13 +97,16 @@ class I2vRequest(PictureRequest):
         return image
 
     def to_spec(self, warnings: list[str]) -> RenderSpec:
-        """Return the spec without its files; what was changed is a line in *warnings*. Raises InvalidRequest."""
+        """
+        Return the spec without its files. Each change to the request becomes a line in *warnings*. Raises
+        InvalidRequest.
+        """
         asked_size = self.checked_size()
         frames = nearest_frames(self.length)
         if frames != self.length:
             warnings.append(f"length {self.length} was changed to {frames}: Wan renders 4n+1 frames.")
         if self.negative_prompt and self.cfg_scale <= 1:
-            warnings.append("negative_prompt does nothing at cfg_scale <= 1: no guidance is computed there.")
+            warnings.append("negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed.")
         given = self.model_fields_set
         models = (self.diffusion_model, *filter(None, (self.diffusion_model_2,)))
         loras = self._loras() if self.use_lora or self.loras else ()
@@ -122,7 +125,7 @@ class I2vRequest(PictureRequest):
             fps_given="fps" in given,
             frames=frames,
             seed=secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed,
-            # A LoRA with its own few steps decides what the request leaves out.
+            # A few-step LoRA brings its own steps and guidance, unless the request sets them.
             steps=None if is_distilled and "steps" not in given else self.steps,
             guidance=None if is_distilled and "cfg_scale" not in given else self.cfg_scale,
             shift=self.sample_shift,
@@ -134,7 +137,7 @@ class I2vRequest(PictureRequest):
         )
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes this request this one and no other, for the hash kept with its id."""
+        """Return the fields that tell this request from others. Their hash is kept with the request id."""
         return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})
 
     def _loras(self) -> tuple[Lora, ...]:

@@ -16,27 +16,27 @@ from wanworker.spec import Upload
 
 _Kind = Literal["image", "audio", "video"]
 
-#: Other spellings that people use, and the documented name of each.
+#: Other spellings of the fields, each with its documented name.
 _ALIASES: Mapping[str, str] = {"filename": "name", "base64": "data", "image": "data"}
 
 
 class InputField(Request):
-    """One file: the name by which the graph's nodes know it, and its content."""
+    """Hold one file: the name that the graph's nodes use for it, and its content."""
 
-    name: str = Field(description="A plain file name, as the graph's nodes have it.")
+    name: str = Field(description="The plain file name that the graph's nodes use.")
     data: str | None = Field(default=None, description="Base64 or a data URI.")
-    url: str | None = Field(default=None, description="Where to fetch it.")
+    url: str | None = Field(default=None, description="The URL of the file.")
     path: str | None = Field(default=None, description="A file below an input folder.")
 
     @classmethod
     def aliases(cls) -> Mapping[str, str]:
-        """Return the other spellings."""
+        """Return other spellings of the fields, each with its documented name."""
         return _ALIASES
 
 
 @dataclass(frozen=True, slots=True)
 class NamedSource:
-    """A file to read: its name in the graph, its kind and where it comes from."""
+    """Hold a file that is still to be read: its name in the graph, its kind and where it comes from."""
 
     name: str
     kind: _Kind
@@ -46,7 +46,9 @@ class NamedSource:
 def checked_inputs(
     *, images: Sequence[InputField], audio: Sequence[InputField], videos: Sequence[InputField]
 ) -> tuple[NamedSource, ...]:
-    """Return every file that was sent. Raises InputRefused for a name with a path, InvalidRequest for no content."""
+    """
+    Return every file that was sent. Raises InputRefused for a name with a folder, InvalidRequest for an empty entry.
+    """
     kinds: tuple[tuple[str, _Kind, Sequence[InputField]], ...] = (
         ("images", "image", images),
         ("audio", "audio", audio),
@@ -61,7 +63,7 @@ def checked_inputs(
 
 
 async def read_inputs(sources: Sequence[NamedSource], inputs: InputReader, folder: Path) -> tuple[Upload, ...]:
-    """Read every file into *folder*. Raises InputUnavailable and InputRefused naming the file."""
+    """Read every file into *folder*. Raises InputUnavailable or InputRefused, naming the file."""
     readers = {"image": inputs.picture, "audio": inputs.audio, "video": inputs.video}
     uploads = []
     for number, each in enumerate(sources):
@@ -71,7 +73,7 @@ async def read_inputs(sources: Sequence[NamedSource], inputs: InputReader, folde
 
 
 def _checked(entry: InputField, field: str, kind: _Kind) -> NamedSource:
-    from wanworker.comfyui.graph.api_format import upload_name  # not at every worker's start
+    from wanworker.comfyui.graph.api_format import upload_name  # a slow import, kept out of the start
 
     name = upload_name(entry.name)
     if name.strip() in {"", ".", ".."} or "\\" in name or "/" in name or name.startswith("~"):

@@ -23,7 +23,7 @@ from wanworker.spec import RenderSpec
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Render and return the documented answer. Raises WorkerError, ModelNotFound among them."""
+    """Render the video and return the documented answer. Raises WorkerError, for example ModelNotFound."""
     request, warnings = parse(I2vRequest, fields)
     image = request.checked_image()
     spec = request.to_spec(warnings)
@@ -50,7 +50,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
 async def _prepare(
     spec: RenderSpec, image: Source, end_image: Source | None, context: Context, warnings: tuple[str, ...], folder: Path
 ) -> PreparedSpec:
-    """Read the pictures, then see that the server and the models are there: the documented order of checks."""
+    """Read the pictures, then check that the server and the models are there: the documented order of checks."""
     inputs: InputReader = context.inputs
     files: dict[str, Any] = {"image": await inputs.image(image, folder, "reference_image", label="reference image")}
     if end_image is not None:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 
 class ModelsRequest(Request):
-    """`comfyui_models` takes no fields."""
+    """Take no fields."""
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Return the server's lists; while it is offline those of the volume's folders, and say which they are."""
+    """
+    Return the server's model lists, or those of the volume's folders while the server is offline; `source` says which.
+    """
     _, warnings = parse(ModelsRequest, fields)
     engine = context.comfyui()
     lists, source = await _lists(engine)

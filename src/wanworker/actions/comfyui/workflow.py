@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 class WorkflowRequest(Request):
     """The fields of `comfyui_workflow`."""
 
-    workflow: dict[str, Any] | str | None = Field(default=None, description="The graph: API format, or the browser's.")
+    workflow: dict[str, Any] | str | None = Field(default=None, description="The graph, in API or browser format.")
     images: tuple[InputField, ...] = Field(default=(), max_length=64, description="Pictures to upload first.")
     audio: tuple[InputField, ...] = Field(default=(), max_length=16, description="Sounds to upload first.")
     videos: tuple[InputField, ...] = Field(default=(), max_length=16, description="Videos to upload first.")
     timeout: Timeout = Field(default=DEFAULT_TIMEOUT_S, description="The job's deadline in seconds.")
     return_base64: bool = Field(default=False, description="Return outputs as base64 in outputs[].data.")
-    validate_only: bool = Field(default=False, description="Check the graph with the server, queue nothing.")
+    validate_only: bool = Field(default=False, description="Check the graph with the server, but do not run it.")
     request_id: str | None = Field(default=None, description="Your own id, an idempotency key.")
 
     def document(self) -> dict[str, Any]:
@@ -44,18 +44,14 @@ class WorkflowRequest(Request):
         if not self.workflow:
             raise InvalidRequest("Missing workflow: send the ComfyUI graph as an object.", field="workflow")
         document = _parsed(self.workflow) if isinstance(self.workflow, str) else self.workflow
-        from wanworker.comfyui.graph.api_format import (  # not at every worker's start
-            is_ui_format,
-            read_graph,
-            unwrapped,
-        )
+        from wanworker.comfyui.graph.api_format import is_ui_format, read_graph, unwrapped  # a slow import
 
         document = unwrapped(document)
         if not isinstance(document, dict):
-            message = f"workflow must be an object, a graph in API or browser format; got {kind_of(document)}."
+            message = f"workflow must be an object: a graph in API or browser format; got {kind_of(document)}."
             raise InvalidRequest(message, field="workflow")
         if not is_ui_format(document):
-            read_graph(document)  # its shape can be refused without a server
+            read_graph(document)  # a malformed graph is refused without asking the server
         return document
 
 
@@ -66,13 +62,13 @@ def _parsed(text: str) -> object:
         message = f"workflow is nested too deeply; at most {MAX_DEPTH} levels are read."
         raise InvalidRequest(message, field="workflow") from error
     except ValueError as error:
-        raise InvalidRequest(f"workflow is text that cannot be read as JSON: {error}.", field="workflow") from error
+        raise InvalidRequest(f"workflow is text, but cannot be read as JSON: {error}.", field="workflow") from error
     check_json({"workflow": document})
     return document
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Run the graph and return the documented answer. Raises WorkerError, GraphRefused among them."""
+    """Run the graph and return the documented answer. Raises WorkerError, for example GraphRefused."""
     request, warnings = parse(WorkflowRequest, fields)
     document = request.document()
     sources = checked_inputs(images=request.images, audio=request.audio, videos=request.videos)
@@ -120,7 +116,7 @@ def _valid(graph: Graph, warnings: list[str], request_id: str) -> dict[str, Any]
 
 
 def _identity(request: WorkflowRequest) -> list[str]:
-    """Return what tells the inputs of one request from another's, without keeping their bytes."""
+    """Return the fields that tell this request from others, with a digest in place of each file's bytes."""
     entries = [entry.model_dump_json() for entry in (*request.images, *request.audio, *request.videos)]
     return [hashlib.sha256(entry.encode()).hexdigest() for entry in entries]
 

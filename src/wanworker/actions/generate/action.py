@@ -20,7 +20,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Render what *fields* ask for and return the documented answer. Raises WorkerError."""
     request, warnings = parse(GenerateRequest, fields)
     if request.negative_prompt and request.sample_guide_scale is not None and request.sample_guide_scale <= 1:
-        warnings.append("negative_prompt does nothing at sample_guide_scale <= 1: no guidance is computed there.")
+        warnings.append("negative_prompt has no effect at sample_guide_scale <= 1, where no guidance is computed.")
     call, settings = context.call, context.settings
     request_id = check_request_id(request.request_id) if request.request_id else call.request_id
     order = generate_order(

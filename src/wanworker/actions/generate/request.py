@@ -25,7 +25,7 @@ from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Task, nearest_frames, task_named
 
-#: Other spellings that people use, and the documented name of each.
+#: Other spellings of the fields, each with its documented name.
 _ALIASES: Mapping[str, str] = {
     "num_frames": "frame_num",
     "frames": "frame_num",
@@ -47,7 +47,7 @@ _ALIASES: Mapping[str, str] = {
 
 
 class GenerateRequest(PictureRequest):
-    """The fields of `generate`; the documented names, defaults and meanings of worker-api.md."""
+    """Hold the fields of `generate`, with the documented names, defaults and meanings of worker-api.md."""
 
     task: str = Field(default="i2v-A14B", description="t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B or animate-14B.")
     prompt: Prompt = Field(default="", description="What the video shows.")
@@ -88,11 +88,11 @@ class GenerateRequest(PictureRequest):
 
     @classmethod
     def aliases(cls) -> Mapping[str, str]:
-        """Return the other spellings."""
+        """Return other spellings of the fields, each with its documented name."""
         return _ALIASES
 
     def checked_task(self) -> Task:
-        """Return the task, with what it needs given. Raises InvalidRequest, with the documented sentence."""
+        """Return the task if the inputs that it needs were sent. Raises InvalidRequest with the documented sentence."""
         task = task_named(self.task)
         has_prepared = task.needs_driving_video and bool(self.prepared_path)
         if task.needs_image and not has_prepared and self.source("reference_image") is None:
@@ -110,7 +110,7 @@ class GenerateRequest(PictureRequest):
         return task
 
     def checked_frames(self, task: Task, warnings: list[str]) -> int | None:
-        """Return a possible number of frames, a line in *warnings* if it is not the one asked for."""
+        """Return a number of frames that Wan can render. A change becomes a line in *warnings*."""
         if self.frame_num is None:
             return task.frames
         frames = nearest_frames(self.frame_num)
@@ -127,9 +127,13 @@ class GenerateRequest(PictureRequest):
         return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))
 
     def drawn_seed(self) -> int:
-        """Return the seed, drawn from the system now if none was given: never from a state kept since start-up."""
+        """
+        Return the seed that was sent, or a random one.
+
+        The random seed comes from the system, not from a state that FlashBoot may have frozen with the process.
+        """
         return secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes this request this one and no other, for the hash kept with its id."""
+        """Return the fields that tell this request from others. Their hash is kept with the request id."""
         return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})

@@ -1,4 +1,4 @@
-"""Give the fields of a request their documented names, at every level of it. Pure."""
+"""Map the fields of a request, and of the objects inside it, to their documented names. Pure."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ Path = tuple[str | int, ...]
 
 _NAME_CHARS = 60
 
-#: So many unknown fields are named in a warning each; the others are counted in one.
+#: This many unknown fields get a warning each; one more line counts the rest.
 _MOST_NAMED = 5
 
 
 class Request(BaseModel):
-    """The fields of one action, or of an object inside it. A subclass lists other names of its fields in `aliases`."""
+    """Define the fields of one action, or of an object inside it. A subclass lists other spellings in `aliases`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     @classmethod
     def aliases(cls) -> Mapping[str, str]:
-        """Return other name -> documented name."""
+        """Return other spellings of the fields, each with its documented name."""
         return {}
 
     @classmethod
     def field_of_text(cls) -> str | None:
-        """Return the field that an entry which is text alone fills, None where an entry must be an object."""
+        """Return the field that a bare text fills, or None where an entry must be an object."""
         return None
 
 
 @dataclass(slots=True)
 class Named:
-    """A request's fields by their documented names, what was given twice or is unknown, and how each was spelled."""
+    """Hold a request's fields by their documented names, how each was spelled, and which were repeated or unknown."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     doubled: list[str] = field(default_factory=list)
@@ -46,14 +46,14 @@ class Named:
     spelled: dict[Path, Path] = field(default_factory=dict)
 
     def as_written(self, place: Path) -> Path:
-        """Return *place* as the caller wrote it: loras, 0, weight for the strength of the first LoRA."""
+        """Return *place* as the caller wrote it, for example (loras, 0, weight) for the strength of the first LoRA."""
         for depth in range(len(place), 0, -1):
             if place[:depth] in self.spelled:
                 return (*self.spelled[place[:depth]], *place[depth:])
         return place
 
     def warnings(self) -> list[str]:
-        """Return a line for each field that was given twice, and about those that are unknown."""
+        """Return one line for each field that was given twice, and lines about the unknown ones."""
         lines = [_unknown(place, known) for place, known in self.unknown[:_MOST_NAMED]]
         if (more := len(self.unknown) - _MOST_NAMED) > 0:
             lines.append(f"{more} more unknown {'field was' if more == 1 else 'fields were'} ignored.")
@@ -62,10 +62,10 @@ class Named:
 
 def named(model: type[Request], fields: Mapping[Any, Any], *, within: Path = ()) -> Named:
     """
-    Return *fields* by the names of *model*, with a warning for each that it does not know or that was given twice.
+    Return *fields* by the names of *model*, with a warning for each that is unknown or was given twice.
 
-    *within* is where the object itself stands. Objects inside are read by the models that *model* has for them; there,
-    as everywhere, null means left out. One object where a list of them is wanted counts as a list of one.
+    *within* is the place of the object itself. Objects inside it are read by the models of their fields. Null means
+    left out at every level. A single object counts as a list of one where a list of objects is expected.
     """
     found = Named()
     found.fields = _named(model, fields, (), within, found)
@@ -73,7 +73,7 @@ def named(model: type[Request], fields: Mapping[Any, Any], *, within: Path = ())
 
 
 def written(place: Path) -> str:
-    """Write a place as one does in most languages: `loras[0].high`."""
+    """Write a place as most languages do: `loras[0].high`."""
     text = ""
     for part in place:
         shown = str(part)[:_NAME_CHARS]
@@ -82,7 +82,7 @@ def written(place: Path) -> str:
 
 
 def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled: Path, found: Named) -> dict[str, Any]:
-    """Read one object; *place* is where it is by documented names, *spelled* as the caller wrote it."""
+    """Read one object. *place* is its place by documented names, *spelled* its place as the caller wrote it."""
     check_field_count(given)
     aliases = model.aliases()
     fields: dict[str, Any] = {}
@@ -96,7 +96,7 @@ def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled:
             found.unknown.append((here, [*model.model_fields, *aliases]))
         elif name in fields:
             first = written((*spelled, sources[name]))
-            found.doubled.append(f"{written(here)} was ignored: {first} means the same and was given too.")
+            found.doubled.append(f"{written(here)} was ignored: {first} means the same and was also given.")
         else:
             sources[name] = key
             found.spelled[(*place, name)] = here
@@ -112,7 +112,7 @@ def _inside(model: type[Request], name: str, value: Any, place: Path, spelled: P
     text_field = entry_model.field_of_text()
     entries = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(entry, Mapping) or (text_field and isinstance(entry, str)) for entry in entries):
-        return value  # the model says what is wrong with it
+        return value  # the model reports what is wrong with it
     read: list[dict[str, Any]] = []
     for number, entry in enumerate(entries):
         if isinstance(entry, str):

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from wanworker.actions.request._names import Path, written
 from wanworker.text.json_words import shown
 
-#: Kinds of error that carry their whole text.
+#: Pydantic's kinds of error that bring their own full text.
 OWN_TEXTS = frozenset({"out_of_range", "no_number"})
 
 _WHOLE_NUMBER = "must be a whole number"
@@ -18,7 +18,7 @@ _NUMBER = "must be a number"
 _YES_OR_NO = "must be true or false"
 _OBJECT = "must be an object with named fields"
 
-#: What was expected, by pydantic's kind of error. A function gets the error's context.
+#: What was expected, for each of pydantic's kinds of error. A function is called with the error's context.
 _EXPECTED: Mapping[str, str | Callable[[Mapping[str, Any]], str]] = {
     "int_type": _WHOLE_NUMBER,
     "int_parsing": _WHOLE_NUMBER,
@@ -45,7 +45,7 @@ _EXPECTED: Mapping[str, str | Callable[[Mapping[str, Any]], str]] = {
 
 
 def complaints(details: Sequence[ErrorDetails], as_written: Callable[[Path], Path] = lambda place: place) -> str:
-    """Return one sentence about every wrong field; *as_written* tells a field's place as the caller spelled it."""
+    """Return one sentence about every wrong field. *as_written* turns a place into the caller's own spelling."""
     by_place: dict[str, list[ErrorDetails]] = {}
     for item in details:
         by_place.setdefault(_place(as_written(item["loc"])), []).append(item)
@@ -53,12 +53,12 @@ def complaints(details: Sequence[ErrorDetails], as_written: Callable[[Path], Pat
 
 
 def _place(place: Path) -> str:
-    """Write *place* as `loras[0].high`; the branches of a choice of types are no place."""
+    """Write *place* as `loras[0].high`. Names that pydantic adds for the branches of a union are left out."""
     return written(tuple(part for part in place if isinstance(part, int) or not _is_branch(part))) or "input"
 
 
 def _is_branch(part: str) -> bool:
-    """A field that takes text or an object has one error for each; pydantic adds the type's name to the place."""
+    """Say whether *part* is the name that pydantic adds to the place for one branch of a union."""
     return part in {"str", "int", "float", "bool"} or part.startswith(("dict[", "list[", "tuple["))
 
 

@@ -16,10 +16,10 @@ _WRAPPERS = ("inputs", "params")
 
 def flat(payload: object) -> dict[str, Any]:
     """
-    Return the job's fields, those of the older wrapped form included; a flat field wins over a wrapped one.
+    Return the job's fields, including those of the older wrapped form. A flat field wins over a wrapped one.
 
-    Fields that are null count as left out. Raises InvalidRequest when the payload is no object, and for JSON that no
-    engine could take (see json_value.py).
+    Fields that are null count as left out. Raises InvalidRequest for a payload that is not an object, and for JSON that
+    no engine could take (see json_value.py).
     """
     if not isinstance(payload, Mapping):
         raise InvalidRequest(
@@ -38,7 +38,7 @@ def flat(payload: object) -> dict[str, Any]:
 
 
 def resolve(payload: object, actions: Sequence[Action]) -> tuple[Action, dict[str, Any]]:
-    """Return the action that *payload* asks for and its flat fields. Raises UnknownAction naming the known ones."""
+    """Return the action that *payload* asks for and its flat fields. Raises UnknownAction, naming the known actions."""
     fields = flat(payload)
     asked = fields.pop("action", None)
     if asked is not None:

@@ -34,7 +34,7 @@ Model = TypeVar("Model", bound=Request)
 
 @dataclass(frozen=True, slots=True)
 class _Within:
-    """Check a number against a row of RANGES."""
+    """Check a number against one row of RANGES."""
 
     name: str
 
@@ -53,7 +53,7 @@ def _upper(name: str) -> str:
 
 
 def _number(value: Any) -> Any:
-    """Take numbers and numeric text. A boolean is no number, though Python says so."""
+    """Return a number from a number or numeric text. A boolean is refused, although Python counts it as a number."""
     if isinstance(value, bool):
         raise PydanticCustomError("no_number", "{text}", {"text": f"must be a number; got {str(value).lower()}"})
     if isinstance(value, str):
@@ -79,9 +79,9 @@ Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
 def parse(model: type[Model], fields: Mapping[str, Any]) -> tuple[Model, list[str]]:
     """
-    Return the request and the warnings: fields that it does not know, and fields that were given twice.
+    Return the request, and warnings about fields that are unknown or were given twice.
 
-    Raises InvalidRequest naming every field that is wrong, as the caller spelled it, with what was expected.
+    Raises InvalidRequest with every wrong field, as the caller spelled it, and what was expected.
     """
     read = named(model, fields)
     try:

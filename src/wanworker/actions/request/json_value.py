@@ -7,16 +7,16 @@ from typing import Any
 
 from wanworker.errors import InvalidRequest
 
-#: A graph with subgraphs in subgraphs has some thirty levels.
+#: A graph with nested subgraphs has about thirty levels.
 MAX_DEPTH = 100
-#: A graph of 10,000 nodes has some 300,000 values.
+#: A graph of 10,000 nodes has about 300,000 values.
 MAX_VALUES = 500_000
-#: The fields that an action has are a few dozen.
+#: No action has more than a few dozen fields.
 MAX_FIELDS = 1000
 
 _PATH_CHARS = 200
 
-#: The keys and indexes that lead to a value.
+#: The keys and indexes that lead to a value, from the outside in.
 _Way = Sequence[str | int]
 
 
@@ -24,8 +24,8 @@ def check_json(value: object) -> None:
     """
     Check that every text in *value* (plain JSON values), keys included, can be written and passed on.
 
-    Raises InvalidRequest with the path of the first value that has a NUL character or a lone surrogate, or that lies
-    more than MAX_DEPTH levels deep, and for more than MAX_VALUES values in all. Works without recursion.
+    Raises InvalidRequest for the first text with a NUL character or a lone surrogate, with its path; for a value more
+    than MAX_DEPTH levels deep; and for more than MAX_VALUES values in all. Works without recursion.
     """
     way: list[str | int] = []
     levels: list[Iterator[tuple[str | int, Any]]] = [iter([("input", value)])]
@@ -44,7 +44,7 @@ def check_json(value: object) -> None:
 
 
 def check_field_count(fields: Mapping[Any, Any]) -> None:
-    """Raise InvalidRequest for more fields than any request has."""
+    """Raise InvalidRequest if there are more fields than any request has."""
     if len(fields) > MAX_FIELDS:
         raise InvalidRequest(
             f"The request has {len(fields):,} fields; at most {MAX_FIELDS:,} are read.",
@@ -53,7 +53,7 @@ def check_field_count(fields: Mapping[Any, Any]) -> None:
 
 
 def _next_holder(entries: Iterator[tuple[str | int, Any]], way: _Way) -> tuple[str | int, Any] | None:
-    """Check the texts of *entries* up to the next list or object that is not empty, and return that with its key."""
+    """Check the texts of *entries* up to the next list or object that is not empty. Return that one with its key."""
     for key, item in entries:
         if isinstance(item, str):
             if "\x00" in item or not item.isascii():
@@ -98,13 +98,13 @@ def _check_text(text: str, way: _Way, *, is_key: bool = False) -> None:
         code = f"U+{ord(text[error.start]):04X}"
         raise InvalidRequest(
             f"{where} has half a character (the lone surrogate {code}) at position {error.start + 1:,}.",
-            hint="Send whole characters: a program that cuts text may have cut one in two.",
+            hint="Send whole characters. A program that shortens text may have split one.",
             field=_top(way),
         ) from None
 
 
 def _named(way: _Way) -> str:
-    """Write the way as `workflow.3.inputs.text` or `loras[0].high`; of a long one the beginning and the end."""
+    """Write the way as `workflow.3.inputs.text` or `loras[0].high`. A long one is shortened in the middle."""
     parts = [f"[{key}]" if isinstance(key, int) else f".{key}" for key in way]
     path = "".join(parts).lstrip(".")
     if len(path) > _PATH_CHARS:

@@ -11,13 +11,13 @@ from wanworker.actions.request.fields import Request, Strength
 from wanworker.errors import InvalidRequest
 from wanworker.spec import Lora
 
-#: One file for both experts, or either half of a pair: ComfyUI's nodes, diffusers and the hosted services say these.
+#: Names of a LoRA's file in ComfyUI's nodes, in diffusers and at hosted services: one file, or one half of a pair.
 _FILE_WORDS = ("name", "path", "file", "filename", "lora", "lora_name", "lora_path", "weight_name")
 
-#: What follows `high` and `low` in the names of a half's file.
+#: What may follow `high` and `low` in the name of the field for one half.
 _HALF_WORDS = ("noise", "lora", "noise_lora", "name", "path")
 
-#: How strong a LoRA, or a half of it, is. (`alpha` is none of them: it is a number of its training.)
+#: Names of the strength of a LoRA, or of one half. `alpha` is not among them: it is set in training.
 _WORDS = ("strength", "weight", "scale")
 _STRENGTH_WORDS = ("weight", "scale", "lora_strength", "lora_weight", "lora_scale", "strength_model", "multiplier")
 
@@ -37,7 +37,7 @@ _ALIASES: Mapping[str, str] = _aliases()
 
 
 class LoraField(Request):
-    """One LoRA, or a pair for the two experts, by file name."""
+    """Hold one LoRA, or a pair of files for the two experts."""
 
     high: str | None = Field(default=None, description="File for the high-noise expert.")
     low: str | None = Field(default=None, description="File for the low-noise expert.")
@@ -47,16 +47,16 @@ class LoraField(Request):
 
     @classmethod
     def aliases(cls) -> Mapping[str, str]:
-        """Return the other spellings: a single file is the high half, whose sibling is inferred."""
+        """Return other spellings. A single file counts as the high half, whose sibling is inferred."""
         return _ALIASES
 
     @classmethod
     def field_of_text(cls) -> str | None:
-        """Return the field of a LoRA that is named by a text alone."""
+        """Return the field that a LoRA given as a bare text fills."""
         return "high"
 
     def to_lora(self) -> Lora:
-        """Return the pair with its strengths. Raises InvalidRequest when it names no file, or one elsewhere."""
+        """Return the pair with its strengths. Raises InvalidRequest if it names no file, or a file by URL."""
         names = [name for name in (self.high, self.low) if name and name.strip()]
         if not names:
             raise InvalidRequest("loras: each entry needs a file name in high, low or both.", field="loras")
@@ -68,7 +68,7 @@ class LoraField(Request):
 
 
 def check_lora_name(name: str, field: str) -> None:
-    """Raise InvalidRequest, with *field*, for a name that is an address: LoRAs are files of the worker."""
+    """Raise InvalidRequest, with *field*, if *name* is a URL: LoRAs must be files of the worker."""
     if _URL.match(name):
         message = f"{field}: a LoRA is named by its file in the models folder, not by a URL; got {name[:80]!r}."
-        raise InvalidRequest(message, hint="Put the file below `loras` of the models folder first.", field=field)
+        raise InvalidRequest(message, hint="First put the file into `loras` of the models folder.", field=field)

@@ -13,21 +13,21 @@ from wanworker.media.inputs.picture import crop_to_aspect, picture_size
 from wanworker.media.inputs.reader import Source
 from wanworker.spec import Size, longest_aspect, size_at_aspect
 
-#: A size with less than this part of the area that was wanted was kept within the range of sides.
+#: If a size has less than this share of the area that was wanted, the range of sides has limited it.
 _CLAMPED = 0.9
 
 _KINDS: tuple[Literal["url", "base64", "path"], ...] = ("url", "base64", "path")
 
 
 class PictureRequest(Request):
-    """A request with files as `<field>_url`, `<field>_base64` or `<field>_path`, and `size` or width and height."""
+    """Define a request that has files as `<field>_url`, `_base64` or `_path`, and a size or width and height."""
 
     size: str | None
     width: int | None
     height: int | None
 
     def source(self, field: str) -> Source | None:
-        """Return where *field* (such as `reference_image`) comes from: URL, base64 or path, in that order."""
+        """Return where *field* (such as `reference_image`) comes from. URL comes before base64, base64 before path."""
         for kind in _KINDS:
             value = getattr(self, f"{field}_{kind}")
             if value and value.strip():
@@ -35,7 +35,7 @@ class PictureRequest(Request):
         return None
 
     def checked_size(self) -> Size | None:
-        """Return the size that was asked for, None if none was. Raises InvalidRequest."""
+        """Return the size that was asked for, or None. Raises InvalidRequest."""
         if self.size is not None:
             return Size.parse(self.size)
         if (self.width is None) != (self.height is None):
@@ -46,10 +46,10 @@ class PictureRequest(Request):
 
 async def sized_by_picture(picture: Path, *, area: int, multiple: int, notes: list[str]) -> tuple[Size, Path]:
     """
-    Return the size of about *area* pixels that *picture* gives a video, and the picture in that size's shape.
+    Return a size of about *area* pixels with the shape of *picture*, and the picture cropped to it.
 
-    A picture so long that its size would leave the range gets the nearest size within it, and is cropped to that;
-    *notes* say so. Raises InputRefused for a picture that no size can show.
+    A side never leaves its range. A very long picture therefore gets the nearest possible size and is cropped, and
+    *notes* get a line about it. Raises InputRefused for a picture that is too long for any size.
     """
     width, height = picture_size(picture)
     aspect = width / height
@@ -57,8 +57,8 @@ async def sized_by_picture(picture: Path, *, area: int, multiple: int, notes: li
     if max(aspect, 1 / aspect) > longest:
         ratio = f"{aspect:.4g}:1" if aspect > 1 else f"1:{1 / aspect:.4g}"
         raise InputRefused(
-            f"reference image: the picture is {width} x {height}, {ratio}; at most {longest:g}:1 is rendered.",
-            hint="Crop the picture, or give the size: the picture is then cropped to its shape.",
+            f"reference image: the picture is {width} x {height}, {ratio}; the limit is {longest:g}:1.",
+            hint="Crop the picture, or set size: the worker then crops the picture to that shape.",
             field="reference_image",
         )
     size = size_at_aspect(aspect, area, multiple)

@@ -1,4 +1,4 @@
-"""A job's own bucket, `s3Config` beside `input`, checked before anything is rendered. Pure."""
+"""Check a job's own bucket, `s3Config` beside `input`, before anything is rendered. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ALIASES: Mapping[str, str] = {
 
 
 class S3Config(Request):
-    """The fields of `s3Config`, as RunPod names them; `Bucket` checks what they hold."""
+    """Define the fields of `s3Config`, as RunPod names them. `Bucket` checks their values."""
 
     accessId: Any = None  # noqa: N815 - RunPod's names
     accessSecret: Any = None  # noqa: N815
@@ -33,15 +33,16 @@ class S3Config(Request):
 
     @classmethod
     def aliases(cls) -> Mapping[str, str]:
-        """Return the other spellings: boto3's, and those of the environment."""
+        """Return other spellings: those of boto3 and of the environment."""
         return _ALIASES
 
 
 def own_bucket(config: object, *, allow_hosts: Sequence[str]) -> tuple[Bucket | None, list[str]]:
     """
-    Return the bucket of a job's `s3Config`, None where it has none, and a warning for each field that is unknown.
+    Return the bucket of a job's `s3Config`, or None, and a warning for each unknown field.
 
-    *allow_hosts* are the private hosts that the operator allows. Raises InvalidRequest naming the field; never a value.
+    *allow_hosts* are the private hosts that the operator allows. Raises InvalidRequest with the name of the field,
+    never with its value.
     """
     if config is None or config == {}:
         return None, []

@@ -8,16 +8,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from wanworker.cli.terminal.console import plain
 from wanworker.models.hub.catalogue import Preset
 from wanworker.models.hub.fetch import in_words
 from wanworker.models.machine.doctor import STAND_IN, Check, Report, Row
+from wanworker.text.printable import on_its_lines
 
 _STYLES = {"ready": "green", "missing": "yellow", "lacks": "yellow", "get": "bold"}
 
 
 def doctor_table(report: Report) -> Group:
-    """Return the report for console.show: the machine, each task with its engines, damaged files and the verdict."""
+    """
+    Return the report for console.show: the machine, each task with its engines, the damaged files and the verdict.
+    """
     parts: list[RenderableType] = [_checks(report.checks), "", _rows(report)]
     if report.damaged:
         parts += ["", "These files are damaged. A fetch of the set that they belong to replaces them:"]
@@ -27,7 +29,7 @@ def doctor_table(report: Report) -> Group:
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text(plain(text), style, overflow="fold")
+    return Text(on_its_lines(text), style, overflow="fold")
 
 
 def _checks(checks: tuple[Check, ...]) -> Table:

@@ -41,7 +41,7 @@ def _kernel(python: str) -> KernelRun:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What doctor asks of the machine; a test answers in its place."""
+    """Define what doctor asks of the machine. A test gives its own answers."""
 
     gpus: Callable[[], Sequence[Gpu]] = gpus
     memory_mib: Callable[[], int | None] = available_memory_mib
@@ -52,7 +52,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorOptions:
-    """What `doctor` takes."""
+    """Hold the arguments of `doctor`."""
 
     json: Annotated[
         bool, typer.Option("--json", help="Print the findings as JSON on stdout, and nothing else there.")
@@ -60,7 +60,7 @@ class DoctorOptions:
 
 
 def run(args: DoctorOptions, machine: Machine | None = None) -> int:
-    """Examine and print; return 0 when a real engine can render, else 1. Raises CommandFailed for a bad setting."""
+    """Examine and print. Return 0 if a real engine can render, else 1. Raises CommandFailed for a bad setting."""
     from wanworker.app import Worker
 
     settings = read_settings()
@@ -79,7 +79,7 @@ def run(args: DoctorOptions, machine: Machine | None = None) -> int:
 
 
 def examine(settings: Settings, registry: EngineRegistry, machine: Machine) -> Report:
-    """Ask the machine and every engine; takes seconds where a kernel runs. The output folder is made if missing."""
+    """Ask the machine and every engine; running a GPU kernel takes seconds. A missing output folder is made."""
     from wanworker.engines.machine.interpreters import interpreters, without_kernel
     from wanworker.engines.machine.weight_folders import weight_folders
 
@@ -111,7 +111,7 @@ def _rows(settings: Settings, registry: EngineRegistry, broken: Mapping[str, Seq
 def _unfetched(
     settings: Settings, registry: EngineRegistry, engine: str, task: str, state: Readiness
 ) -> tuple[str, ...]:
-    """Return a line for each of the weights that a fetch would bring, however else the engine may be unready."""
+    """Return a line for each weight file that a fetch would bring, even if the engine has other problems."""
     if engine == "wan_cli":
         from wanworker.engines.wan_cli.checkpoint import locate
         from wanworker.spec import TASKS
@@ -130,7 +130,7 @@ def _gpu_checks(settings: Settings, machine: Machine, kernels: dict[str, KernelR
 
     cards = machine.gpus()
     if not cards:
-        yield Check("GPU", "none: nvidia-smi sees no NVIDIA GPU", is_bad=True)
+        yield Check("GPU", "none: nvidia-smi finds no NVIDIA GPU", is_bad=True)
     for card in cards:
         memory = f"{card.memory_mib} MiB, compute capability {card.compute_capability}"
         yield Check("GPU", f"{card.name}, {memory}, driver {card.driver}")
@@ -149,7 +149,7 @@ def _other_checks(settings: Settings, machine: Machine) -> Iterator[Check]:
     free = machine.free_bytes(settings.out_dir)
     is_full = free < SPARE_BYTES
     room = f"{in_words(free)} free in {settings.out_dir}"
-    yield Check("videos", f"no room: {room}" if is_full else room, is_bad=is_full, stops_all=is_full)
+    yield Check("videos", f"too little space: {room}" if is_full else room, is_bad=is_full, stops_all=is_full)
     try:
         check_writable(settings.out_dir)
     except Unfit as error:

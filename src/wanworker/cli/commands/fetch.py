@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from wanworker.settings import Settings
 
-#: On a narrower terminal the list of sets has two lines for each set.
+#: On a narrower terminal the list shows each set on two lines.
 _WIDE = 80
 
-#: A repository has many small files; those from here on are named one by one.
+#: Files from this size on are named one by one. A repository has many smaller ones, which are only counted.
 _NAMED_FROM_BYTES = 50_000_000
 
 _AGAIN = "Run the same command again to continue. A private repository or a rate limit needs HF_TOKEN."
@@ -36,7 +36,7 @@ _AGAIN = "Run the same command again to continue. A private repository or a rate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchOptions:
-    """What `fetch` takes."""
+    """Hold the arguments of `fetch`."""
 
     preset: Annotated[
         str | None,
@@ -73,7 +73,7 @@ def run(
     free_bytes: Callable[[Path], int] = free_on_disk,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Fetch, and return the exit code. Raises CommandFailed, DiskFull."""
+    """Fetch a set of weights, and return the exit code. Raises CommandFailed, DiskFull."""
     if args.list:
         show(_listed(PRESETS.values(), width_of_stdout()))
         return 0
@@ -102,7 +102,7 @@ def run(
 
 
 def _elsewhere(settings: Settings) -> Callable[[str], Iterator[Path]]:
-    """Return the function from `vae/x.safetensors` to every place where ComfyUI would find that file."""
+    """Return a function that maps `vae/x.safetensors` to every place where ComfyUI would find that file."""
     from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders
 
     own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderOptions(VideoOptions):
-    """What `render` takes."""
+    """Hold the arguments of `render`."""
 
     prompt: Annotated[str, PROMPT]
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Copy the video to FILE.")] = (
@@ -43,7 +43,7 @@ class RenderOptions(VideoOptions):
 
 
 def run(args: RenderOptions) -> int:
-    """Render, and return the exit code. Raises CommandFailed."""
+    """Render a video, and return the exit code. Raises CommandFailed."""
     if args.output:
         check_output(args.output, force=args.force)
     files = _render_options.files_of(args)
@@ -89,7 +89,9 @@ def show(answer: Mapping[str, Any], video: Path, sheet: Path, log: Path) -> None
 
 
 async def _answer(payload: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Let a worker of our own perform *payload*; it has stopped what it started when this returns or raises."""
+    """
+    Let a worker of our own perform *payload*. When this returns or raises, everything that it started has stopped.
+    """
     from wanworker.actions.base import Call
     from wanworker.app import Worker
 
@@ -103,7 +105,7 @@ async def _answer(payload: dict[str, Any], settings: Settings) -> dict[str, Any]
 
 
 def _copied(video: Path, path: Path, *, force: bool) -> Path:
-    """Copy the worker's file, which its record names, to where the user wants one."""
+    """Copy the worker's file, which its record names, to *path*."""
     with unfinished_beside(path) as part:
         try:
             shutil.copyfile(video, part)
@@ -113,14 +115,18 @@ def _copied(video: Path, path: Path, *, force: bool) -> Path:
 
 
 def _opened_to(files: Sequence[Source], settings: Settings) -> Settings:
-    """Let paths come from the folders of *files* too: who types a command may read what it names."""
+    """
+    Allow paths in the folders of *files* too, because the person who types a command may read the files that it names.
+    """
     folders = [file.path.parent for file in files if not file.url]
     return settings.model_copy(update={"input_dirs": (*settings.input_roots, *folders)})
 
 
 @contextmanager
 def _log_beside(out_dir: Path, request_id: str) -> Iterator[Path]:
-    """Write the worker's log to a file beside its video: on the terminal it would tear the bar."""
+    """
+    Write the worker's log to a file beside its video, because log lines would break the progress bar on the terminal.
+    """
     from wanworker import logs
 
     path = out_dir / f"{request_id}.log"
@@ -143,7 +149,7 @@ def _log_beside(out_dir: Path, request_id: str) -> Iterator[Path]:
 
 @contextmanager
 def _told(request_id: str, log: Path) -> Iterator[None]:
-    """Turn what a render may raise into what a person is told."""
+    """Translate what a render may raise into a message for a person."""
     try:
         yield
     except WorkerError as error:
@@ -154,8 +160,8 @@ def _told(request_id: str, log: Path) -> Iterator[None]:
         ) from error
     except CommandFailed:
         raise
-    except Exception as error:  # a door's own: the traceback is for the log
-        logger.exception("The job failed, and nobody foresaw how.")
+    except Exception as error:  # a door catches everything; the traceback goes to the log
+        logger.exception("The job failed with an unexpected error.")
         text = f"Internal error ({type(error).__name__})."
         raise CommandFailed(
             text, hint="The log has the details.", code="INTERNAL", request_id=request_id, log=log

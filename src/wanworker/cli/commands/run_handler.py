@@ -1,9 +1,9 @@
 """
-Run handler.py on one job and show its progress, then its files. scripts/run starts this module.
+Run handler.py on one job, and show its progress and its files. scripts/run starts this module.
 
-    python -m wanworker.cli.commands.run_handler outputs handler.py test_input.json ["a prompt instead of its own"]
+python -m wanworker.cli.commands.run_handler outputs handler.py test_input.json ["a prompt instead of its own"]
 
-RunPod's local mode posts progress to nobody and prints Python, so what is shown comes from the job's record.
+In RunPod's local mode the SDK posts no progress and prints Python, so everything shown here is from the job's record.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 _LOOK_S = 0.2
 
-#: How long a handler that was told to stop may take to stop what it started in turn.
+#: How long a handler that was told to stop may take to stop its own children.
 _STOP_S = 30.0
 
-#: The lines in which the worker says why it failed: serverless.handler's, handler.py's and the SDK's own.
+#: Log lines that say why the worker failed: those of serverless.handler, of handler.py and of the SDK.
 _FAILURES = (
     re.compile(r"The job failed: (?P<code>[A-Z_]+) (?P<text>.+)"),
     re.compile(r"The worker will not start: (?P<text>.+)"),
@@ -41,7 +41,7 @@ _FAILURES = (
 
 
 def main(argv: list[str]) -> int:
-    """Render, show, and return the exit code: 0 for a video, 1 for a failure, 130 when stopped by Ctrl-C."""
+    """Render, show the result, and return the exit code: 0 for a video, 1 for a failure, 130 after Ctrl-C."""
     out_dir, handler, test_input = map(Path, argv[:3])
     request_id = new_request_id("run")
     job = with_fields(json.loads(test_input.read_text(encoding="utf-8")), request_id, *argv[3:])
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     command = [sys.executable, str(handler), "--test_input", json.dumps(job)]
     try:
         with exiting_on_signals(), _started(command, log_path) as process:
-            # The handler is loading already; what reads its record loads beside it.
+            # While the handler loads, load the code that reads its record.
             find = _finder(out_dir / "jobs", request_id)
             _watch(process, find)
     except KeyboardInterrupt:
@@ -63,13 +63,13 @@ def main(argv: list[str]) -> int:
 
 
 def with_fields(job: Mapping[str, Any], request_id: str, prompt: str | None = None) -> dict[str, Any]:
-    """Return *job* under *request_id*, so that its record can be found, and with *prompt* if there is one. Pure."""
+    """Return *job* with *request_id*, by which its record is found, and with *prompt* if there is one. Pure."""
     fields = {**job["input"], "request_id": request_id}
     return {**job, "input": fields if prompt is None else {**fields, "prompt": prompt}}
 
 
 def why(log: str) -> tuple[str | None, str]:
-    """Return the code (if one is told) and the text of the failure that a handler's *log* ends with. Pure."""
+    """Return the code (if there is one) and the text of the failure at the end of a handler's *log*. Pure."""
     for pattern in _FAILURES:
         if found := list(pattern.finditer(log)):
             return found[-1].groupdict().get("code"), found[-1]["text"].strip()
@@ -79,15 +79,15 @@ def why(log: str) -> tuple[str | None, str]:
 
 @contextmanager
 def _started(argv: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run *argv* in a process group of its own, its words in *log_path*; it has ended when the body has."""
+    """Run *argv* in its own process group, with its output in *log_path*. It has ended when the body ends."""
     with log_path.open("wb") as log:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0)
     try:
         yield process
     finally:
         if process.poll() is None:
-            # The worker stops its engine and then ends. Not SIGINT: a job in the background may have inherited that
-            # it is ignored.
+            # On SIGTERM the worker stops its engine and then ends. SIGINT would not do: a background job may have
+            # inherited that it is ignored.
             process.terminate()
             try:
                 process.wait(_STOP_S)
@@ -136,7 +136,7 @@ def _show_result(job: Job, log_path: Path) -> int:
 
 
 def _show_failure(job: Job | None, log_path: Path) -> int:
-    """Print the failure as the record has it; a request that was refused at once has no record, but a line."""
+    """Print the failure from the record. A request that was refused at once has no record, only a log line."""
     hint: str | None
     if job is not None and job.error is not None:
         text, hint = job.error.text, job.error.hint
@@ -151,7 +151,7 @@ def _show_failure(job: Job | None, log_path: Path) -> int:
 
 
 def _hint_of(code: str | None) -> str | None:
-    """Return the hint that goes with *code* in the tree of errors."""
+    """Return the hint that belongs to *code* in errors.py."""
     from wanworker.errors import WorkerError
 
     kinds = [WorkerError]

@@ -12,13 +12,13 @@ import typer
 
 from wanworker.cli._base import Command, read_settings
 
-#: Replace this process by a program: os.execv, or a test's own.
+#: A function that replaces this process by a program: os.execv, or a test's own.
 Become = Callable[[str, list[str]], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """What `serve` takes."""
+    """Hold the arguments of `serve`."""
 
     host: Annotated[
         str | None,
@@ -42,10 +42,10 @@ class ServeOptions:
 
 def run(args: ServeOptions, become: Become = os.execv) -> int:
     """
-    Become `python -m wanworker.rest`, and so never return; signals and exit codes are the server's own.
+    Become `python -m wanworker.rest`, and so never return. Signals and exit codes are the server's own.
 
-    One door imports no other, and a server that is the process itself needs nobody to pass signals on. Raises
-    CommandFailed.
+    A new process image is used because one door may not import another, and because nothing then has to pass signals
+    on. Raises CommandFailed.
     """
     read_settings()
     argv = [sys.executable, "-m", "wanworker.rest"]

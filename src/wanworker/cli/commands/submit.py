@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitOptions(VideoOptions):
-    """What `submit` takes."""
+    """Hold the arguments of `submit`."""
 
     prompt: Annotated[str | None, PROMPT] = None
     endpoint: Annotated[
@@ -111,9 +111,9 @@ def _target(args: SubmitOptions, session: aiohttp.ClientSession, settings: Setti
 
 def _endpoint(name: str, session: aiohttp.ClientSession, settings: Settings) -> Target:
     """
-    Return the endpoint of RunPod with this id, or the one at this address. Raises CommandFailed.
+    Return the RunPod endpoint with this id, or the one at this address. Raises CommandFailed.
 
-    A server of ours speaks RunPod's dialect too, and then WAN_API_KEY is its key.
+    A server of ours also speaks RunPod's API; its key is WAN_API_KEY.
     """
     from wanworker.cli.remote.http import Remote, base_url
     from wanworker.cli.remote.runpod_endpoint import RUNPOD, Endpoint
@@ -167,7 +167,7 @@ def _show(job_id: str, look: JobSnapshot, files: list[Path], *, as_json: bool) -
 
 
 def _without_data(value: Any) -> Any:
-    """Return *value* with each file in it left out: it is saved already. Pure."""
+    """Return *value* without the files in it, which are already saved. Pure."""
     if isinstance(value, Mapping):
         return {key: _without_data(item) for key, item in value.items() if key != "data"}
     return [_without_data(item) for item in value] if isinstance(value, list) else value

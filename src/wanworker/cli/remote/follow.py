@@ -13,10 +13,10 @@ from wanworker.cli.terminal.console import complain
 from wanworker.cli.terminal.files import fit_name, put_in_place, unfinished_beside
 from wanworker.cli.terminal.live_progress import LiveProgress
 
-#: How often a job is looked at: well within RunPod's limits (2000 in 10 s), and soon enough for a person.
+#: Seconds between two questions for the status: well within RunPod's limit (2000 in 10 s), and quick enough for people.
 LOOK_S = 1.0
 
-#: How long a stopped command may take to tell the server so.
+#: How long a stopped command may take to cancel the job on the server.
 _CANCEL_S = 15.0
 
 
@@ -28,9 +28,9 @@ async def follow(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> tuple[str, JobSnapshot]:
     """
-    Send *body*, wait for the job to be over, and return its id and its last Look.
+    Send *body*, wait until the job is over, and return its id and its last snapshot.
 
-    On cancellation the job is cancelled too, even one whose id is still on its way here. Raises CommandFailed.
+    On cancellation the job is cancelled too, even if its id has not arrived yet. Raises CommandFailed.
     """
     starting = asyncio.ensure_future(target.start(body))
     try:
@@ -46,7 +46,7 @@ async def follow(
 
 
 async def _cancel(target: Target, starting: asyncio.Future[str]) -> None:
-    """Cancel the job, and say what came of it: one that runs on costs money."""
+    """Cancel the job and report the result, because a job that runs on costs money."""
     try:
         async with asyncio.timeout(_CANCEL_S):
             job_id = await starting
@@ -65,10 +65,11 @@ async def save_all(
     target: Target, job_id: str, pieces: Sequence[Piece], output: Path | None, *, force: bool
 ) -> list[Path]:
     """
-    Save every piece that can be had and return the files.
+    Save every piece that can be had, and return the files.
 
-    The first is called *output* if there is one, the others `output-2` and so on; without it each has the server's
-    name, in the current folder. No file is overwritten, but *output* with *force*. Raises CommandFailed, WorkerError.
+    The first file is called *output* if that is given, the others `output-2` and so on. Without *output* each has the
+    server's name, in the current folder. No file is overwritten, except *output* with *force*. Raises CommandFailed,
+    WorkerError.
     """
     files: list[Path] = []
     for number, piece in enumerate((piece for piece in pieces if piece.data or piece.url), start=1):

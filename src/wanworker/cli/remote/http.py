@@ -16,10 +16,10 @@ from yarl import URL
 from wanworker.cli._base import CommandFailed, misused
 from wanworker.cli.remote.target import complaint
 
-#: How long a server that does not answer is asked again before a running job is given up on.
+#: How long to go on asking a server that does not answer, before a running job is given up.
 _PATIENCE_S = 300.0
 
-#: A request may carry 10 MB, and not every line is fast.
+#: The time limits of a call. A request may have 10 MB, and a line may be slow.
 _CALL_TIMEOUT_S = 300.0
 _CHUNK_BYTES = 256 * 1024
 _BUSY = frozenset({429, 500, 502, 503, 504})
@@ -27,7 +27,7 @@ _BUSY = frozenset({429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A server's answer: the HTTP status and the JSON, or the text where it is none."""
+    """Hold a server's answer: the HTTP status, and the JSON or else the text."""
 
     status: int
     body: Any
@@ -35,7 +35,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """What touches the world besides sockets."""
+    """Hold the edges to the world besides sockets: the clock and how to wait."""
 
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
@@ -59,9 +59,10 @@ def base_url(text: str) -> URL:
 
 class Remote:
     """
-    Call paths below *base* with *key*; *names* says which variable the key comes from, for whoever is refused.
+    Call paths below *base* with *key*. *key_name* is the variable that the key comes from; an error about the key names
+    it.
 
-    Redirects are not followed: they would take the key along.
+    Redirects are not followed, because they would take the key along.
     """
 
     def __init__(
@@ -75,9 +76,9 @@ class Remote:
 
     async def post_job(self, path: str, body: Mapping[str, Any], *, id_field: str) -> str:
         """
-        Send a job once and return its id, which the answer has as *id_field*.
+        Send a job once and return its id, the field *id_field* of the answer.
 
-        A server that is busy (429) has not taken it, and is asked again. Raises CommandFailed.
+        A server that is busy (429) has not taken the job, so it is asked again. Raises CommandFailed.
         """
         give_up = self._edges.clock() + _PATIENCE_S
         while True:
@@ -98,7 +99,9 @@ class Remote:
         return job_id
 
     async def ask(self, method: str, path: str, *, may_miss: bool = False) -> Reply:
-        """Ask what may be asked twice, until there is an answer. Raises CommandFailed; *may_miss* lets 404 pass."""
+        """
+        Send a request that is safe to repeat, until there is an answer. Raises CommandFailed; *may_miss* accepts a 404.
+        """
         give_up, pause_s = self._edges.clock() + _PATIENCE_S, 1.0
         while True:
             try:
@@ -115,7 +118,7 @@ class Remote:
             await self._edges.sleep(pause_s)
 
     async def download(self, path: str, part: Path) -> Reply:
-        """Stream a file to *part* and return an empty reply, or the server's refusal. Raises aiohttp.ClientError."""
+        """Stream a file to *part*. Return an empty reply, or the server's refusal. Raises aiohttp.ClientError."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
         url = f"{self.base}/{path}"
         async with self._session.get(url, headers=self._headers, allow_redirects=False, timeout=timeout) as answer:
@@ -127,7 +130,7 @@ class Remote:
             return Reply(200, None)
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[Reply, float]:
-        """Return the reply, and after how many seconds the server wants to be asked again."""
+        """Return the reply, and the seconds after which the server wants to be asked again."""
         url, timeout = f"{self.base}/{path}", aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S, sock_connect=30)
         async with self._session.request(
             method, url, json=body, headers=self._headers, allow_redirects=False, timeout=timeout
@@ -137,7 +140,7 @@ class Remote:
             return Reply(answer.status, _parsed(await answer.text(errors="replace"))), min(retry_s, 60.0)
 
     def _checked(self, reply: Reply) -> Reply:
-        """Return a good reply. Raises CommandFailed in the server's own words, or in ours."""
+        """Return a good reply. Raises CommandFailed with the server's own message, or with ours."""
         if 200 <= reply.status < 300:
             return reply
         text, hint, code = complaint(reply.body)
@@ -164,7 +167,7 @@ def _parsed(text: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Say what went wrong with a call, without the URL that some of aiohttp's texts repeat."""
+    """Say what went wrong with a call. The URL is left out; some of aiohttp's texts repeat it."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):

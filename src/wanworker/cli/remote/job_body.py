@@ -13,10 +13,10 @@ from wanworker.cli._render_options import Source, VideoOptions
 from wanworker.spec import Size
 from wanworker.text.json_words import kind_of
 
-#: How much longer than the worker's own deadline RunPod lets the job run: for a start of the engine, and for delivery.
+#: Seconds that RunPod's limit exceeds the worker's own deadline by, for the start of the engine and for delivery.
 _GRACE_S = 120.0
 
-#: Arguments that are a field of the FastWAN contract each; size, image and prompt apart.
+#: Arguments that set one field of the FastWAN contract each. Size, image and prompt are handled separately.
 _REST_FIELDS = {
     "negative": "negative_prompt",
     "seed": "seed",
@@ -31,9 +31,9 @@ _REST_ARGUMENTS = {"--size", "--image", *(f"--{name}" for name in _REST_FIELDS)}
 
 def job_body(args: VideoOptions, prompt: str | None, whole: Path | None) -> dict[str, Any]:
     """
-    Return the body of /run: the job in the file *whole*, if there is one, with what the arguments say over it.
+    Return the body of /run: the job in the file *whole*, if given, with its fields replaced by the arguments.
 
-    A --timeout raises RunPod's own limit too, which is 10 minutes otherwise. Raises CommandFailed.
+    A --timeout also raises RunPod's own limit, which is otherwise 10 minutes. Raises CommandFailed.
     """
     job = _file(whole)
     if "input" not in job:
@@ -51,7 +51,7 @@ def job_body(args: VideoOptions, prompt: str | None, whole: Path | None) -> dict
 
 
 def rest_body(args: VideoOptions, prompt: str | None, whole: Path | None) -> dict[str, Any]:
-    """Return the fields of /generate. Raises CommandFailed for arguments that the FastWAN contract has no field for."""
+    """Return the fields of /generate. Raises CommandFailed for arguments that the FastWAN contract does not have."""
     if strange := sorted(_render_options.given(args) - _REST_ARGUMENTS):
         raise misused(
             f"A REST server does not take {', '.join(strange)}.",
@@ -70,7 +70,7 @@ def rest_body(args: VideoOptions, prompt: str | None, whole: Path | None) -> dic
 
 
 def _file(whole: Path | None) -> dict[str, Any]:
-    """Return the object in the file of --input, an empty one without it."""
+    """Return the object in the file of --input, or an empty one."""
     if whole is None:
         return {}
     try:

@@ -12,12 +12,12 @@ from wanworker.cli._base import CommandFailed
 from wanworker.cli.remote.http import Remote
 from wanworker.cli.remote.target import JobSnapshot, Piece, complaint, progress_of
 
-#: A transfer that breaks off leaves the video on the server, so it is asked for again.
+#: How often a download is tried. A transfer that breaks off leaves the video on the server.
 _DOWNLOADS = 3
 
 
 class Server:
-    """Speak the FastWAN dialect through *remote*."""
+    """Speak the FastWAN API through *remote*."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
@@ -61,11 +61,11 @@ class Server:
 
 
 def _completed(job_id: str, answer: Mapping[str, Any]) -> JobSnapshot:
-    """Return the answer with its video. Raises CommandFailed where the server has it no longer."""
+    """Return the answer with its video. Raises CommandFailed if the server no longer has it."""
     if not answer.get("video_ready"):
         text = f"The video of {job_id} is no longer on the server: it was downloaded or has expired."
         raise CommandFailed(text, code="EXPIRED", request_id=job_id)
-    # The path by contract, not `download_url`: the key goes to no address that an answer names.
+    # The documented path is used, not `download_url`: the key must not go to an address from an answer.
     return JobSnapshot(is_over=True, answer=answer, pieces=(Piece(f"{job_id}.mp4", url=f"download/{job_id}"),))
 
 

@@ -19,7 +19,7 @@ RUNPOD = URL("https://api.runpod.ai/v2")
 #: RunPod's limit on the body of /run (reference: "Operations").
 MAX_BODY_BYTES = 10 * 1000**2
 
-#: More than an answer within RunPod's limits can hold.
+#: The largest file of an answer, more than RunPod's limits allow.
 _MAX_PIECE_BYTES = 64 * 1000**2
 _MAX_LINKED_BYTES = 16 * 1000**3
 _LINK_TIMEOUT_S = 3600.0
@@ -31,7 +31,7 @@ _ASK_AGAIN = (
 
 
 class Endpoint:
-    """Speak RunPod's dialect through *remote*; links in answers may lead to *allow_hosts* even where private."""
+    """Speak RunPod's API through *remote*. Links in answers may lead to *allow_hosts* even if these are private."""
 
     def __init__(self, remote: Remote, *, allow_hosts: Sequence[str] = ()) -> None:
         self._remote = remote
@@ -65,7 +65,7 @@ class Endpoint:
         await self._remote.ask("POST", f"cancel/{job_id}", may_miss=True)
 
     async def save(self, piece: Piece, part: Path) -> None:
-        """Decode or download; see Target. A link is guarded as any fetch is, and gets no key."""
+        """Decode or download; see Target. A link is checked like any input URL, and never gets the key."""
         from wanworker.media.disk import in_thread
         from wanworker.media.inputs import data_uri
         from wanworker.media.inputs.fetch import FetchLimits, fetch
@@ -79,7 +79,7 @@ class Endpoint:
         )
 
 
-#: What a job ends with besides COMPLETED, and what to say where nothing else is told.
+#: How a job may end besides COMPLETED, and what to say if RunPod gives no reason.
 _ENDINGS = {
     "FAILED": "The job failed, and RunPod does not say why.",
     "CANCELLED": "The job was cancelled.",
@@ -92,7 +92,7 @@ _ENDING_HINTS = {
 
 
 def _completed(job_id: str, output: object) -> JobSnapshot:
-    """Return the answer with its files. Raises CommandFailed for the COMPLETED that has none: the answer was lost."""
+    """Return the answer with its files. Raises CommandFailed for a COMPLETED without output: the answer was lost."""
     if output is None:
         text = f"RunPod lost the answer of {job_id}: it shows the job as COMPLETED, without any output."
         raise CommandFailed(text, code="LOST", request_id=job_id, hint=_ASK_AGAIN.format(job_id=job_id))
@@ -111,7 +111,7 @@ def _piece(entry: Mapping[str, Any]) -> Piece | None:
 
 
 def _failed(job_id: str, status: str, answer: Mapping[str, Any]) -> CommandFailed:
-    """Return the failure in the worker's words: RunPod may drop all but `error`, and an exception's is JSON."""
+    """Return the failure in the worker's words. RunPod may drop everything but `error`, and an exception's is JSON."""
     error = answer.get("error")
     text, hint, code = complaint(_unpacked(error))
     more_text, more_hint, more_code = complaint(answer.get("output"))
@@ -121,7 +121,7 @@ def _failed(job_id: str, status: str, answer: Mapping[str, Any]) -> CommandFaile
 
 
 def _unpacked(error: object) -> object:
-    """Return what an error that is JSON text holds; the SDK writes an exception so."""
+    """Return the content of an error that is JSON text, as the SDK writes an exception."""
     if not isinstance(error, str) or not error.startswith("{"):
         return error
     try:

@@ -1,4 +1,4 @@
-"""The interface of a remote target: what `submit` asks of it, and the snapshot of a job that it returns."""
+"""Define the interface of a remote target, which `submit` uses, and the snapshot of a job that it returns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 @dataclass(frozen=True, slots=True)
 class Piece:
     """
-    One file of an answer, under the name that the server gave it.
+    Hold one file of an answer, under the name that the server gave it.
 
     It is in the answer (`data`, base64 or a data URI), behind a link (`url`), or on the server's own disk (`path`).
     """
@@ -24,7 +24,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """Where a job is: its progress in the form that the bar draws, and, once it is over, its answer and its files."""
+    """
+    Say where a job is: its progress in the form that the bar draws, and, once it is over, its answer and its files.
+    """
 
     shown: Mapping[str, Any] = field(default_factory=dict)
     is_over: bool = False
@@ -33,23 +35,23 @@ class JobSnapshot:
 
 
 class Target(Protocol):
-    """A place that takes jobs. Every method raises CommandFailed."""
+    """Define a place that takes jobs. Every method raises CommandFailed."""
 
     async def start(self, body: Mapping[str, Any]) -> str:
         """Send a job and return its id."""
 
     async def look(self, job_id: str) -> JobSnapshot:
-        """Say where the job is. Raises CommandFailed for one that failed or is lost, too."""
+        """Say where the job is. Also raises CommandFailed if the job failed or is lost."""
 
     async def cancel(self, job_id: str) -> None:
         """Stop the job, wherever it is."""
 
     async def save(self, piece: Piece, part: Path) -> None:
-        """Write *piece*, which is not just a path, to *part*."""
+        """Write *piece* to *part*. It has `data` or a `url`."""
 
 
 def progress_of(output: object) -> dict[str, Any]:
-    """Return a running job's *output* as progress: ours as it is, another worker's as far as it can be read. Pure."""
+    """Return a running job's *output* as progress: ours as it is, another worker's as far as it is readable. Pure."""
     if not isinstance(output, Mapping):
         return {"stage": str(output)[:60]} if output else {"stage": "running"}
     shown: dict[str, Any] = {"stage": str(output.get("stage") or output.get("status") or "running")[:60].lower()}
@@ -61,7 +63,7 @@ def progress_of(output: object) -> dict[str, Any]:
 
 
 def complaint(body: object) -> tuple[str, str, str]:
-    """Return the text, hint and code of a failure, from whatever of them survived on its way. Pure."""
+    """Return the text, hint and code of a failure, or as many of them as have arrived. Pure."""
     if not isinstance(body, Mapping):
         return (str(body) if body else ""), "", ""
     text = body.get("error") or body.get("message") or body.get("detail") or ""
@@ -73,7 +75,7 @@ def complaint(body: object) -> tuple[str, str, str]:
 
 
 def _part(item: object) -> str:
-    """Say one of a list of complaints; FastAPI's name the field by `loc`."""
+    """Return one of a list of complaints as text. FastAPI's name the field by `loc`."""
     if not isinstance(item, Mapping):
         return str(item)
     field_name = ".".join(str(part) for part in item.get("loc", ()) if part != "body")

@@ -1,4 +1,4 @@
-"""Draw the progress bar of a terminal. Imported when one is drawn only: rich takes as long to load as all of cli/."""
+"""Draw the progress bar of a terminal. Import this only to draw one: rich loads as slowly as all of cli/ together."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.table import Column
 from rich.text import Text
 
-#: Return the line beside the bar for progress in its JSON form and the seconds that have passed.
+#: A function from progress in its JSON form and the seconds that have passed to the text beside the bar.
 Say = Callable[[Mapping[str, Any], float], str]
 
 
 class _Line(ProgressColumn):
-    """What is said beside the bar, with the time that has passed; a narrow terminal shrinks the bar before this."""
+    """Show the text beside the bar, with the time that has passed. On a narrow terminal the bar shrinks first."""
 
     def __init__(self, say: Say) -> None:
         super().__init__(Column(no_wrap=True, overflow="ellipsis"))
         self._say = say
 
     def render(self, task: Task) -> Text:
-        """Return the line; rich asks for it ten times a second."""
+        """Return the text. rich calls this ten times a second."""
         return Text(self._say(task.fields["shown"], task.elapsed or 0.0))
 
 
 class RichBar:
-    """A bar and its line, drawn from `start` to `stop`."""
+    """Draw a bar and its text from `start` to `stop`."""
 
     def __init__(self, console: Console, say: Say) -> None:
-        # Stdout may be a file that a program reads while stderr is the terminal: rich must not take over what is
-        # printed there.
+        # Stdout may be a file that a program reads while stderr is the terminal, so rich must leave stdout alone.
         self._progress = Progress(
             BarColumn(bar_width=30),
             _Line(say),
@@ -51,11 +50,11 @@ class RichBar:
         self._progress.update(self._task, completed=shown["progress"], shown=shown)
 
     def stop(self) -> None:
-        """Wipe the bar out and show the cursor again."""
+        """Erase the bar and show the cursor again."""
         self._progress.stop()
 
 
 def bar_on(stream: TextIO, say: Say) -> RichBar | None:
-    """Return a bar on the terminal *stream*, None where lines cannot be redrawn (`TERM=dumb`)."""
+    """Return a bar on the terminal *stream*, or None if its lines cannot be redrawn (`TERM=dumb`)."""
     console = Console(file=stream)
     return RichBar(console, say) if console.is_interactive else None

@@ -7,10 +7,12 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
+from wanworker.text.printable import on_its_lines
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-#: Longer lines are hard to read; in a pipe or a file nothing is folded, so that programs find whole lines.
+#: Longer lines are hard to read. In a pipe or a file, lines are not folded, so that programs find whole ones.
 _WIDEST, _UNFOLDED = 140, 100_000
 
 
@@ -30,13 +32,13 @@ def width_of_stdout() -> int:
 
 
 def show(table: RenderableType) -> None:
-    """Print what rich lays out, folded to the terminal's width, on stdout. Text in it is taken as it is."""
+    """Print a rich table on stdout, folded to the terminal's width. Its text is not read as markup."""
     from rich.console import Console
 
     console = Console(width=width_of_stdout(), markup=False, highlight=False, emoji=False)
     with console.capture() as captured:
         console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))  # rich fills lines up with spaces
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))  # rich pads lines with spaces
 
 
 def say_json(value: Any) -> None:
@@ -50,10 +52,5 @@ def video_facts(width: int | None, height: int | None, frames: int | None, fps: 
 
 
 def _indented(text: str, width: int) -> str:
-    """Keep every line of *text* below its first: none of them can pass for a line of ours."""
-    return plain(text).replace("\n", f"\n{'':<{width}}")
-
-
-def plain(text: str) -> str:
-    """Return *text* without control characters, lines apart: it may come from a server. Pure."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+    """Indent every line of *text* below its first, so that none can be taken for a line of ours."""
+    return on_its_lines(text).replace("\n", f"\n{'':<{width}}")

@@ -17,12 +17,12 @@ _UNFIT = re.compile(r"[^\w.+-]+")
 
 
 def new_request_id(prefix: str) -> str:
-    """Return an id that sorts by time and is free: `run-20260101-120000-1a2b`."""
+    """Return a new id that sorts by time: `run-20260101-120000-1a2b`."""
     return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def check_output(path: Path, *, force: bool) -> None:
-    """Refuse, before anything is rendered, a file that could not be written. Raises CommandFailed."""
+    """Raise CommandFailed, before anything is rendered, if *path* could not be written."""
     if not path.parent.is_dir():
         raise misused(
             f"The folder {path.parent} does not exist.", hint="Create it first, or choose another folder with -o."
@@ -34,14 +34,14 @@ def check_output(path: Path, *, force: bool) -> None:
 
 
 def fit_name(name: str, default: str) -> str:
-    """Return a server's file *name* as one for the current folder: no path, nothing hidden, at most 100 characters."""
+    """Return a server's file *name* made safe for the current folder: no path, not hidden, at most 100 characters."""
     fit = _UNFIT.sub("_", re.split(r"[/\\]", name)[-1]).lstrip(".")
     return fit[-100:] or default
 
 
 @contextmanager
 def unfinished_beside(path: Path) -> Iterator[Path]:
-    """Yield where to write what becomes *path*; gone afterwards unless it was put in place. Raises CommandFailed."""
+    """Yield a temporary file beside *path*. It is removed unless it was put in place. Raises CommandFailed."""
     try:
         folder = tempfile.TemporaryDirectory(prefix=".wanworker-", dir=path.parent)
     except OSError as error:
@@ -54,8 +54,8 @@ def put_in_place(part: Path, path: Path, *, force: bool) -> Path:
     """
     Move *part* to *path* and return where it is.
 
-    Should a file be there by now, it is replaced only with *force*; else the new one is called `name-2.mp4`, since a
-    finished video is worth more than its name.
+    A file that exists there by now is replaced only with *force*. Otherwise the new file is called `name-2.mp4`,
+    because a finished video is worth more than its name.
     """
     if not force:
         path = _claimed(path)
@@ -63,7 +63,7 @@ def put_in_place(part: Path, path: Path, *, force: bool) -> Path:
 
 
 def _claimed(path: Path) -> Path:
-    """Make the first of `name`, `name-2`, `name-3` ... that is free, in one step, so that it is ours."""
+    """Make the first of `name`, `name-2`, `name-3` ... that is free, in one step, so that no other process gets it."""
     for number in itertools.count(1):
         candidate = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         try:
@@ -71,4 +71,4 @@ def _claimed(path: Path) -> Path:
         except FileExistsError:
             continue
         return candidate
-    raise AssertionError("counting ends never")
+    raise AssertionError("every number is taken")

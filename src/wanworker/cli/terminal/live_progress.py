@@ -6,20 +6,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-from wanworker.cli.terminal.console import plain
 from wanworker.cli.terminal.signals import holding_signals
+from wanworker.text.printable import on_its_lines
 
 if TYPE_CHECKING:
     from wanworker.cli.terminal._rich_bar import RichBar
     from wanworker.progress import Progress
 
-#: Without a terminal, a line for each stage and for each so many points of percentage.
+#: Without a terminal, a line is written for each stage and whenever the percentage has risen by this much.
 _LINE_EVERY = 10
 
 
 def progress_text(shown: Mapping[str, Any], elapsed_s: float) -> str:
     """Return ` 40 %  sampling 6/15  12 s, about 18 s left` for progress in its JSON form. Pure."""
-    stage = " ".join(plain(str(shown.get("stage") or "starting")).split())  # it may come from a server
+    stage = " ".join(on_its_lines(str(shown.get("stage") or "starting")).split())  # it may come from a server
     text = f"{float(shown.get('progress') or 0):3.0f} %  {stage}"
     if shown.get("step") is not None and shown.get("steps"):
         text += f" {shown['step']}/{shown['steps']}"
@@ -30,7 +30,7 @@ def progress_text(shown: Mapping[str, Any], elapsed_s: float) -> str:
 
 
 class LiveProgress:
-    """Show progress on *stream* from entering to leaving; the percentage never falls."""
+    """Show progress on *stream* while the context is open. The percentage never falls."""
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -53,7 +53,7 @@ class LiveProgress:
                 with holding_signals():
                     self._bar.start()
             self.show({})
-        except BaseException:  # a signal came while the bar began: the cursor must not stay hidden
+        except BaseException:  # a signal came while the bar started; show the cursor again
             self.end()
             raise
         return self
@@ -62,7 +62,7 @@ class LiveProgress:
         self.end()
 
     def end(self) -> None:
-        """Show no more, and leave the terminal's line to what comes next."""
+        """Show nothing more, and leave the terminal's line free."""
         self._is_on = False
         if self._bar is not None:
             with holding_signals():

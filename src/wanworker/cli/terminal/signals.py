@@ -8,14 +8,14 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-#: Those that end a process at once, where Ctrl-C raises KeyboardInterrupt.
+#: Signals that end a process at once. (Ctrl-C raises KeyboardInterrupt instead.)
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def exiting_on_signals() -> Iterator[None]:
     """
-    Let SIGTERM and SIGHUP raise SystemExit with 128 and their number, so that what the body began is cleaned up.
+    Let SIGTERM and SIGHUP raise SystemExit with 128 plus their number, so that the body is cleaned up.
 
     A signal that the shell had ignored (nohup, a background job) stays ignored.
     """
@@ -33,9 +33,9 @@ def exiting_on_signals() -> Iterator[None]:
 @contextmanager
 def holding_signals() -> Iterator[None]:
     """
-    Let the handlers of signals wait for the end of the body: rich cannot be interrupted by an exception everywhere.
+    Let signal handlers wait until the body has ended, because an exception at the wrong moment would break rich.
 
-    A mask would not do, since another thread could take the signal. A signal without a handler acts as it always does.
+    A signal mask would not do, because another thread could get the signal. A signal without a handler acts as usual.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDINGS)}
     before = {number: handler for number, handler in handlers.items() if callable(handler)}
@@ -53,10 +53,10 @@ def holding_signals() -> Iterator[None]:
 
 def run_stoppable(command: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """
-    Run *command* and return its exit code, or 128 and the number of the signal that stopped it.
+    Run *command* and return its exit code, or 128 plus the number of the signal that stopped it.
 
-    The signal arrives as a cancellation, so whatever the command started has ended before this returns; a second one
-    cuts the clean-up short. A signal that the shell had ignored (nohup, a background job) stays ignored.
+    The signal arrives as a cancellation, so everything that the command started has ended before this returns. A second
+    signal cuts the clean-up short. A signal that the shell had ignored (nohup, a background job) stays ignored.
     """
     import asyncio
 

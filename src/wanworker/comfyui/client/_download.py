@@ -1,4 +1,4 @@
-"""Download one file of a ComfyUI server to disk in small pieces; a partial file never stays."""
+"""Download one file of a ComfyUI server to disk in small pieces. A partial file never stays."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from wanworker.comfyui.client.connection import Connection, ServerRefused
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.errors import DiskFull, EngineFailed, EngineUnavailable, NoOutput
 
-#: Written when so much is there, in a thread: a network volume must not hold up the loop.
+#: This much is gathered and then written in a thread, so that a network volume does not block the event loop.
 _PIECE_BYTES = 1 << 20
 _ATTEMPTS = 3
 
-#: No video comes near it; a server that never ends is stopped before it has filled a volume of this size.
+#: The largest file, far above any video. A server that never stops sending must not fill the volume.
 _LARGEST_BYTES = 16 * 1024**3
 
 
@@ -23,10 +23,10 @@ async def download(
     connection: Connection, file: OutputFile, target: Path, *, largest_bytes: int = _LARGEST_BYTES
 ) -> int:
     """
-    Write *file* to *target* and return its size in bytes; a `.part` beside it is renamed when it is whole.
+    Write *file* to *target* and return its size in bytes. Until it is complete it is a `.part` file beside *target*.
 
-    A broken transfer is tried again, three times in all. Raises NoOutput when the server has no such file (any
-    more), EngineUnavailable, DiskFull, EngineFailed for a file over *largest_bytes*.
+    A broken transfer is tried three times in all. Raises NoOutput if the server no longer has the file, EngineFailed
+    for a file over *largest_bytes*, EngineUnavailable and DiskFull.
     """
     part = target.with_name(f"{target.name}.part")
     try:
@@ -54,7 +54,7 @@ async def _once(connection: Connection, file: OutputFile, part: Path, largest_by
     except ServerRefused as error:
         if error.answered not in {400, 403, 404}:
             raise
-        message = f"The ComfyUI server names {file.filename!r} as an output and does not have it."
+        message = f"The ComfyUI server names {file.filename!r} as an output, but does not have it."
         raise NoOutput(message, hint="A cached run names files that were deleted since; run it again.") from error
     except OSError as error:
         if error.errno == errno.EROFS:
@@ -76,7 +76,7 @@ async def _write(chunks: AsyncIterator[bytes], part: Path, largest_bytes: int) -
 
 
 async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Gather small chunks, uncopied: each time that some are written costs a thread's turn."""
+    """Gather small chunks without copying them, because each write costs a thread's turn."""
     gathered: list[bytes] = []
     size = 0
     async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""Send one HTTP request to a ComfyUI server and translate foreign exceptions."""
+"""Send one HTTP request to a ComfyUI server, and translate foreign exceptions."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, Input
 #: The documented text (worker-api.md, "ComfyUI Offline").
 NOT_RESPONDING = "ComfyUI server is not responding"
 
-#: Received bytes that may wait for us before the sender is held back. A larger one saves wake-ups at 60 MB files.
+#: How many received bytes may wait before the sender is held back. A large buffer saves wake-ups for 60 MB files.
 _READ_BUFFER_BYTES = 1 << 20
 
-#: An answer's JSON and a message of the websocket. The largest real ones (object_info of hundreds of node packs, an
-#: error that carries its prompt's pictures) have some 15 MB. Counted after decompression.
+#: The most bytes of an answer's JSON, and of a websocket message, after decompression. The largest real ones have about
+#: 15 MB: object_info of hundreds of node packs, or an error with its prompt's pictures.
 LARGEST_ANSWER_BYTES = 32 * 1024**2
 
 
-#: What proxies in front of a server answer when nothing answers behind them (52x: Cloudflare, RunPod's proxy).
+#: The statuses that a proxy sends when the server behind it does not answer (52x: Cloudflare, RunPod's proxy).
 _NOBODY_BEHIND = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
 
 
 class Unreachable(EngineUnavailable):
-    """No connection could be made: nothing of the request has reached the server."""
+    """No connection could be made, so nothing of the request has reached the server."""
 
 
 class ServerRefused(EngineFailed):
-    """The server answered with an HTTP status that is no success; `answered` and `body` (parsed if JSON) say what."""
+    """The server answered with an HTTP error. `answered` is the status, `body` the answer (parsed if it is JSON)."""
 
     def __init__(self, message: str, *, status: int, body: object, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -43,10 +43,10 @@ class ServerRefused(EngineFailed):
 
 class Connection:
     """
-    One server's address, token and connection pool.
+    Hold one server's address, token and connection pool.
 
-    *connect_s* bounds the connecting, *answer_s* an ordinary request as a whole, *idle_s* the silence within a
-    transfer of a file, however large.
+    *connect_s* limits connecting, *answer_s* a whole ordinary request, and *idle_s* the silence within the transfer of
+    a file, however large. All are in seconds.
     """
 
     def __init__(self, base_url: str, *, token: str | None, connect_s: float, answer_s: float, idle_s: float) -> None:
@@ -60,7 +60,7 @@ class Connection:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The session; made on first use, because it belongs to the running loop."""
+        """Return the session. It is made on first use, because it belongs to the running event loop."""
         if self._opened is None or self._opened.closed:
             self._opened = aiohttp.ClientSession(
                 headers=self._headers, timeout=self.ordinary(), read_bufsize=_READ_BUFFER_BYTES
@@ -68,7 +68,7 @@ class Connection:
         return self._opened
 
     async def close(self) -> None:
-        """Close the connections; a later request opens new ones."""
+        """Close the connections. A later request opens new ones."""
         if self._opened is not None:
             await self._opened.close()
 
@@ -77,18 +77,21 @@ class Connection:
         return aiohttp.ClientTimeout(total=answer_s or self._answer_s, sock_connect=self._connect_s)
 
     def transfer(self) -> aiohttp.ClientTimeout:
-        """Return the limits of a request that carries a file."""
+        """Return the limits of a request that transfers a file."""
         return aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s, sock_read=self._idle_s)
 
     def at(self, path: str, query: Mapping[str, str] | None = None) -> URL:
-        """Return the address of *path*, whose parts are quoted, below the base address's own path."""
+        """Return the address of *path* below the base address. The parts of *path* are quoted."""
         return self.url.with_path(self.url.raw_path.rstrip("/") + path, encoded=True).with_query(query)
 
     @asynccontextmanager
     async def request(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, **options: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open one request. Raises EngineUnavailable (no server), InputRefused (413) or ServerRefused (a status)."""
+        """
+        Open one request. Raises EngineUnavailable (no server), InputRefused (413) or ServerRefused (another HTTP
+        error).
+        """
         try:
             async with self.session.request(method, self.at(path, query), allow_redirects=False, **options) as response:
                 if response.status not in {200, 206}:
@@ -101,7 +104,7 @@ class Connection:
         self, method: str, path: str, body: object = None, *, query: Mapping[str, str] | None = None,
         answer_s: float | None = None,
     ) -> Any:  # fmt: skip
-        """Send *body* as JSON if there is one, and return the answer's JSON; None for an empty answer."""
+        """Send *body* as JSON, if given, and return the answer's JSON, or None for an empty answer."""
         options: dict[str, Any] = {"timeout": self.ordinary(answer_s)}
         if body is not None:
             options |= {"data": json.dumps(body).encode(), "headers": {"Content-Type": "application/json"}}
@@ -109,7 +112,9 @@ class Connection:
             return await self.parsed(response, path)
 
     async def parsed(self, response: aiohttp.ClientResponse, path: str) -> Any:
-        """Return the JSON of an answer; None for an empty one. Raises EngineFailed: it is none, or is too large."""
+        """
+        Return the JSON of an answer, or None for an empty one. Raises EngineFailed if it is not JSON or too large.
+        """
         text = await _read(response)
         if text is None:
             message = f"The server at {self.place} answers {path} with more than {LARGEST_ANSWER_BYTES:,} bytes."
@@ -122,11 +127,11 @@ class Connection:
 
     @property
     def place(self) -> str:
-        """The address as a message may show it: without a user, a password or a query."""
+        """Return the address for a message: without user, password or query."""
         return str(self.url.with_user(None).with_query(None))
 
     def unavailable(self, error: BaseException) -> EngineUnavailable:
-        """Return the documented error for a server that does not answer; the hint says which and why."""
+        """Return the documented error for a server that does not answer. Its hint names the server and the cause."""
         cause = f"{type(error).__name__}: {error}".rstrip(": ")
         never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
         kind = Unreachable if never_sent else EngineUnavailable
@@ -134,7 +139,7 @@ class Connection:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytearray | None:
-    """Return the body, None if it is too large."""
+    """Return the body, or None if it is too large."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk

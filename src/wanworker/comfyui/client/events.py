@@ -1,8 +1,8 @@
 """
 Parse one websocket frame of a ComfyUI server. Pure; an unreadable frame gives None.
 
-Shapes were recorded from ComfyUI 0.3.64 and 0.10.0 (text) and read in its protocol.py (binary). Custom node packs add
-types and event numbers of their own; they are None too.
+The shapes were recorded from ComfyUI 0.3.64 and 0.10.0 (text) and read in its protocol.py (binary). Types and event
+numbers that custom node packs add give None too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PREVIEW_MIME = {1: "image/jpeg", 2: "image/png"}
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """How many prompts, anybody's, wait or run. The first one on a socket carries its session id."""
+    """Say how many prompts of any client wait or run. The first event on a socket has its session id."""
 
     remaining: int
     session_id: str | None = None
@@ -29,14 +29,14 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A prompt left the queue and runs."""
+    """A prompt has left the queue and runs."""
 
     prompt_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """These nodes of the prompt need no work: an earlier prompt left their results in the server's cache."""
+    """These nodes of the prompt do not run, because the server's cache has their results from an earlier prompt."""
 
     prompt_id: str
     nodes: tuple[str, ...]
@@ -45,10 +45,10 @@ class Cached:
 @dataclass(frozen=True, slots=True)
 class Executing:
     """
-    A node begins; `node` None says that the prompt has ended, well or not.
+    A node begins. If `node` is None, the prompt has ended, well or not.
 
-    `prompt_id` is None in the one that greets a socket which reconnects in mid-run. `display_node` is the node of the
-    graph that was sent, where `node` was made at run time ("7.0.0.1").
+    `prompt_id` is None in the event that greets a socket which reconnects during a run. `display_node` is the node of
+    the graph that was sent, if `node` was made at run time ("7.0.0.1").
     """
 
     node: str | None
@@ -58,7 +58,7 @@ class Executing:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """A node reports step `value` of `steps`."""
+    """A node reports that it has done step `value` of `steps`."""
 
     prompt_id: str | None
     node: str | None
@@ -68,7 +68,7 @@ class Stepped:
 
 @dataclass(frozen=True, slots=True)
 class NodeState:
-    """Where one node is: `state` is pending, running, finished or error; `value` of `steps` are done."""
+    """Say where one node is: `state` is pending, running, finished or error; `value` of `steps` are done."""
 
     node: str
     display_node: str
@@ -79,7 +79,7 @@ class NodeState:
 
 @dataclass(frozen=True, slots=True)
 class NodeStates:
-    """All nodes of a prompt that have begun so far, the newest message replacing the one before."""
+    """Hold all nodes of a prompt that have begun so far. A new message replaces the one before."""
 
     prompt_id: str
     nodes: tuple[NodeState, ...]
@@ -87,7 +87,7 @@ class NodeStates:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """An output node is done; `output` is what it shows, as in the history; empty where it shows nothing."""
+    """An output node is done. `output` is what it shows, as in the history, or empty."""
 
     prompt_id: str
     node: str
@@ -104,9 +104,9 @@ class Succeeded:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """
-    A node raised.
+    A node raised an exception.
 
-    With `exception_type` "ExecutionBlocked" the prompt goes on: the history is the judge of how it ended.
+    If `exception_type` is "ExecutionBlocked", the prompt goes on; only the history says how it ended.
     """
 
     prompt_id: str
@@ -125,7 +125,7 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A latent preview: an image file in `image`; node and prompt only from servers that send metadata."""
+    """Hold a latent preview: an image file in `image`. Only servers that send metadata name the node and the prompt."""
 
     image: bytes
     mime: str
@@ -140,7 +140,7 @@ Event = (
 
 
 def parse_frame(frame: str | bytes) -> Event | None:
-    """Read one websocket frame, text or binary. Never raises; None for what is unknown or broken."""
+    """Read one websocket frame, text or binary. Never raises. Returns None for an unknown or broken frame."""
     try:
         return _parse_text(frame) if isinstance(frame, str) else _parse_binary(frame)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError):
@@ -196,7 +196,7 @@ def _executing(data: Mapping[str, Any]) -> Executing:
 
 def _executed(data: Mapping[str, Any]) -> Executed:
     output = data.get("output")
-    # A cached output node that shows nothing sends null.
+    # A cached output node without any output sends null.
     return Executed(_text(data["prompt_id"]), str(data["node"]), output if isinstance(output, dict) else {})
 
 

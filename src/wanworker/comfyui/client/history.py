@@ -1,4 +1,4 @@
-"""How a prompt ended, read from its entry in a ComfyUI server's history. Pure."""
+"""Read how a prompt ended from its entry in a ComfyUI server's history. Pure."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ENDINGS: Mapping[str, Ending] = {
     "execution_interrupted": "interrupted",
 }
 
-#: What torch, CUDA and ComfyUI itself write when memory runs out.
+#: What torch, CUDA and ComfyUI write when memory runs out.
 _OUT_OF_MEMORY = re.compile(
     r"OutOfMemoryError|MemoryError|out of memory|would exceed allowed memory|not enough memory|CUBLAS_STATUS_ALLOC",
     re.IGNORECASE,
 )
 
-#: More of a node's message than this is an error dump (a state dict's mismatches), not a message.
+#: A node's message is cut here. A longer one is a dump, for example of a state dict's mismatches.
 _MESSAGE_CHARS = 600
 
 
@@ -36,10 +36,10 @@ def says_out_of_memory(text: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class OutputFile:
     """
-    One file that a node made, as `GET /view` wants it named.
+    Hold one file that a node made, with the names that `GET /view` needs.
 
-    `type` is output or temp. `key` is the list it stood in: images (videos of the core's nodes too), gifs, audio ...;
-    what the file is, its name tells.
+    `type` is output or temp. `key` is the list that named it: images (also for videos of the core's nodes), gifs, audio
+    ... Its name, not its key, says what kind of file it is.
     """
 
     filename: str
@@ -50,13 +50,13 @@ class OutputFile:
 
     @property
     def suffix(self) -> str:
-        """The file name's ending in lower case, with its dot."""
+        """Return the file name's ending in lower case, with its dot."""
         return PurePosixPath(self.filename).suffix.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFailure:
-    """A node that raised: which, what, and the last line of the traceback that lies in its code."""
+    """Say which node raised what, and where: the last line of the traceback that lies in the node's own code."""
 
     node: str
     class_type: str
@@ -66,7 +66,7 @@ class NodeFailure:
 
     @property
     def is_out_of_memory(self) -> bool:
-        """The graphics card's or the machine's memory ran out."""
+        """Say whether the memory of the graphics card or of the machine ran out."""
         return says_out_of_memory(f"{self.exception_type} {self.message}")
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ class NodeFailure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a prompt ended, and the files it left; an interrupted or failed one may have left some before."""
+    """Hold how a prompt ended, and its files. An interrupted or failed prompt may have files too."""
 
     ending: Ending
     outputs: tuple[OutputFile, ...] = ()
@@ -87,14 +87,16 @@ class Outcome:
     execution_s: float | None = None
 
     def checked(self) -> Outcome:
-        """Return this outcome of a success with files. Raises OutOfMemory, EngineFailed or NoOutput."""
+        """Return this outcome if it is a success with files. Raises OutOfMemory, EngineFailed or NoOutput."""
         if self.ending == "interrupted":
-            message = "The ComfyUI server was told to interrupt the run, and not by this worker."
+            message = "Somebody else told the ComfyUI server to interrupt the run."
             raise EngineFailed(message, hint="Send the request again.")
         if self.failure is not None and self.failure.is_out_of_memory:
             raise OutOfMemory(str(self.failure))
         if self.ending == "error":
-            raise EngineFailed(str(self.failure) if self.failure else "The ComfyUI run failed and does not say why.")
+            raise EngineFailed(
+                str(self.failure) if self.failure else "The ComfyUI run failed, and the server does not say why."
+            )
         if not self.outputs:
             message = "The graph ran and left no file: none of its output nodes saves one."
             raise NoOutput(message, hint="Add a node that saves: SaveVideo, SaveImage, VHS_VideoCombine ...")
@@ -105,8 +107,8 @@ def read_entry(entry: Mapping[str, Any], *, temp_if_alone: bool = False) -> Outc
     """
     Read one history entry.
 
-    The status messages decide how it ended, never the outputs: a failed prompt keeps what it saved before. Files
-    of type temp (previews) count only with *temp_if_alone*, and only where there is no other. Outputs come in the
+    The status messages decide how the prompt ended, not its outputs: a failed prompt keeps what it saved before. Files
+    of type temp (previews) count only with *temp_if_alone*, and only if there are no others. Outputs come in the
     graph's order.
     """
     status = _mapping(entry.get("status"))
@@ -127,13 +129,13 @@ def read_outputs(
     outputs: Mapping[str, Any], order: Sequence[str] = (), *, temp_if_alone: bool = False
 ) -> tuple[OutputFile, ...]:
     """
-    Collect every `{filename}` of every list under any key of *outputs* (node id to what the node shows).
+    Collect every `{filename}` in every list of *outputs* (node id to what the node shows).
 
-    Files of type input are skipped: a node that shows what it read has made nothing.
+    Files of type input are skipped, because a node that shows its input has made nothing.
     """
     rank = {node: position for position, node in enumerate(order)}
     nodes = sorted(outputs, key=lambda node: rank.get(node, rank.get(node.partition(".")[0], len(rank))))
-    # A file shown twice (by a node and its expansion) is one file.
+    # A file that is shown twice (by a node and its expansion) counts once.
     found = {(file.filename, file.subfolder, file.type): file for node in nodes for file in _files(node, outputs[node])}
     kept = tuple(file for file in found.values() if file.type not in {"temp", "input"})
     temporary = tuple(file for file in found.values() if file.type == "temp")

@@ -1,8 +1,8 @@
 """
-The HTTP interface of a ComfyUI server, one method a route.
+Call the HTTP interface of a ComfyUI server, one method for each route.
 
-aiohttp rather than requests and websocket-client: all that waits here must be cancellable, and those two block a
-thread that nobody can stop. Values go in and come out plain; what a prompt does is watch.py's business.
+It uses aiohttp and not requests or websocket-client: every wait here must be cancellable, and those two block a thread
+that nobody can stop. monitor.py follows a prompt while it runs.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from wanworker.comfyui.graph.problems import SERVER_FOLDERS, Problem
 from wanworker.comfyui.graph.refusal import problems_in, refused
 from wanworker.errors import EngineFailed, InputRefused
 
-#: Answers that list every node class or check a graph against slow folders take longer than a question of state.
+#: The limit for slow answers, in seconds: listing every node class, or checking a graph against slow folders.
 _SLOW_ANSWER_S = 60.0
 
-#: A client that pings finds a dead server; one that loads a model may be deaf for seconds.
+#: Seconds between two pings, which find a dead server. A server that loads a model may not answer for some seconds.
 _HEARTBEAT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A queued prompt; `problems` are of output nodes that the server leaves out while it runs the good ones."""
+    """
+    Hold a queued prompt. `problems` are those of output nodes that the server leaves out while it runs the others.
+    """
 
     prompt_id: str
     number: float
@@ -43,7 +45,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Prompt ids on the server, anybody's."""
+    """Hold the ids of the prompts on the server, of all clients."""
 
     running: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
@@ -51,7 +53,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """A file in the server's folders; `value` is how an input of a graph names it."""
+    """Hold a file in the server's folders. `value` is how an input of a graph names it."""
 
     name: str
     subfolder: str = ""
@@ -59,7 +61,7 @@ class Uploaded:
 
     @property
     def value(self) -> str:
-        """The text for LoadImage and its like."""
+        """Return the value for the input of LoadImage and similar nodes."""
         path = f"{self.subfolder}/{self.name}" if self.subfolder else self.name
         return path if self.type == "input" else f"{path} [{self.type}]"
 
@@ -68,9 +70,9 @@ class ComfyClient:
     """
     Talk to one ComfyUI server.
 
-    *base_url* is http or https; *token* goes as a bearer token with every request and the websocket. *connect_s* and
-    *answer_s* bound the wait for a server that is not there (EngineUnavailable), *idle_s* the silence within a
-    file's transfer; seconds. *models_place* is where messages say that models are looked for.
+    *base_url* is http or https. *token* is sent as a bearer token with every request and the websocket. *connect_s* and
+    *answer_s* limit the wait for a server that does not answer (EngineUnavailable), *idle_s* the silence within a
+    file's transfer; all in seconds. *models_place* is the models folder that messages name.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class ComfyClient:
 
     @property
     def models_place(self) -> str:
-        """Where messages say that models are looked for."""
+        """Return the models folder that messages name."""
         return self._models_place
 
     async def __aenter__(self) -> Self:
@@ -103,7 +105,7 @@ class ComfyClient:
         await self._http.close()
 
     async def system_stats(self) -> dict[str, Any]:
-        """Return the server's version, devices and arguments; answered as soon as the server is up."""
+        """Return the server's version, devices and arguments. A server answers this as soon as it is up."""
         return _object(await self._http.json("GET", "/system_stats"), "/system_stats")
 
     async def submit(
@@ -112,7 +114,7 @@ class ComfyClient:
         """
         Queue *graph* under our own *prompt_id* (a lower-case UUID: newer servers refuse any other).
 
-        *client_id* is the websocket's: only it is told of the run, and without one cached outputs never reach the
+        Only the websocket of *client_id* gets events of the run, and without a client id cached outputs never reach the
         history. *extra* is `extra_data`. Raises GraphRefused or ModelNotFound with the server's reasons.
         """
         body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": dict(extra or {})}
@@ -129,11 +131,11 @@ class ComfyClient:
         return Submitted(str(told.get("prompt_id", prompt_id)), float(told.get("number", 0)), problems)
 
     async def interrupt(self, prompt_id: str) -> None:
-        """Interrupt this prompt if it runs; nobody else's."""
+        """Interrupt this prompt if it runs, and no other one."""
         await self._http.json("POST", "/interrupt", {"prompt_id": prompt_id})
 
     async def dequeue(self, prompt_id: str) -> None:
-        """Take this prompt out of the queue if it waits there; a running one is not touched."""
+        """Remove this prompt from the queue if it waits there. A running one is not touched."""
         await self._http.json("POST", "/queue", {"delete": [prompt_id]})
 
     async def queue(self) -> Queue:
@@ -146,13 +148,13 @@ class ComfyClient:
         return Queue(running, pending)
 
     async def history(self, prompt_id: str) -> Mapping[str, Any]:
-        """Return the history entry of a prompt that has ended; an empty mapping until then."""
+        """Return the history entry of a prompt that has ended, or an empty mapping before."""
         told = _object(await self._http.json("GET", f"/history/{quote(prompt_id, safe='')}"), "/history")
         entry = told.get(prompt_id)
         return entry if isinstance(entry, dict) else {}
 
     async def node_classes(self, names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-        """Return object_info of these classes, from the cache where it is there; unknown ones are left out."""
+        """Return object_info of these classes, from the cache if possible. Unknown classes are left out."""
         missing = sorted({name for name in names if name not in self._classes})
         found = await asyncio.gather(*(self._fetch_class(name) for name in missing))
         self._classes.update({name: info for name, info in zip(missing, found, strict=True) if info})
@@ -171,7 +173,7 @@ class ComfyClient:
         return dict(self._classes)
 
     def drop_object_info(self) -> None:
-        """Forget the cached classes: after a restart of the server, an upload of a model, a refusal."""
+        """Forget the cached classes, for example after a restart of the server, a model upload or a refusal."""
         self._classes = {}
 
     async def models(self, folder: str) -> tuple[str, ...]:
@@ -192,15 +194,15 @@ class ComfyClient:
         """
         Upload the file at *path* as *name*, streamed. Use the answer's `value`: the server may have renamed it.
 
-        Image, audio and video go through one route. *name* is a plain file name of your own making. With *overwrite*
-        false the same bytes keep the name, other bytes get a number. Raises InputRefused for a name with a path in
-        it and for a file over the server's limit (100 MB unless it was started otherwise).
+        Images, audio and video use one route. *name* is a plain file name that the caller has made. With *overwrite*
+        false, the same bytes keep the name and other bytes get a number. Raises InputRefused for a name with a path in
+        it, and for a file over the server's limit (100 MB by default).
         """
         for part in (name, *filter(None, subfolder.split("/"))):
             if part in {"", ".", ".."} or "/" in part or "\\" in part or len(part.encode()) > 200:
                 raise InputRefused(f"An upload's name is a plain file name; got {part[:80]!r}.")
         with path.open("rb") as file:
-            # Quoted, the server would keep the name's percent signs.
+            # With quoting, the server would keep the name's percent signs.
             form = aiohttp.FormData(quote_fields=False)
             for key, value in (("type", "input"), ("subfolder", subfolder), ("overwrite", str(overwrite).lower())):
                 form.add_field(key, value)
@@ -212,15 +214,15 @@ class ComfyClient:
         return Uploaded(str(told.get("name", name)), str(told.get("subfolder", "")), str(told.get("type", "input")))
 
     async def view(self, file: OutputFile, target: Path) -> int:
-        """Download *file* to *target* and return its bytes; see download.py for what it promises and raises."""
+        """Download *file* to *target* and return its size in bytes. _download.py says what it guarantees and raises."""
         return await download(self._http, file, target)
 
     async def open_socket(self, client_id: str) -> aiohttp.ClientWebSocketResponse:
         """
-        Open the websocket on which the server tells *client_id* of its prompts, and ask for previews with metadata.
+        Open the websocket that gets *client_id*'s events, and ask for previews with metadata.
 
-        Raises EngineUnavailable. A message may have 32 MB, since an error may carry a prompt's own text; one that is
-        larger ends the socket.
+        Raises EngineUnavailable. A message may have 32 MB, because an error may quote the whole prompt. A larger one
+        closes the socket.
         """
         try:
             socket = await self._http.session.ws_connect(
@@ -228,7 +230,7 @@ class ComfyClient:
                 max_msg_size=LARGEST_ANSWER_BYTES,
                 heartbeat=_HEARTBEAT_S,
             )
-            # Only the first message of a socket may say this.
+            # Only the first message of a socket may set this.
             await socket.send_str('{"type": "feature_flags", "data": {"supports_preview_metadata": true}}')
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._http.unavailable(error) from error

@@ -12,11 +12,11 @@ from wanworker.comfyui.client.events import Event, parse_frame
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.errors import EngineUnavailable
 
-#: Waits before the first, second ... attempt to connect again; the last one repeats.
+#: Seconds to wait before the first, second ... attempt to reconnect. The last one repeats.
 BACK_OFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 
-#: A server can forget a socket that it holds open (an older one of the same id closed after it). Who hears nothing
-#: for so long opens a new one: it costs a millisecond, and a long node's silence is no harm.
+#: A server can forget an open socket, if an older one of the same id closes after it. So after this much silence a new
+#: one is opened. That costs a millisecond, and does no harm while a long node runs.
 QUIET_S = 30.0
 
 _FRAMES = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY})
@@ -36,9 +36,9 @@ async def listen(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> NoReturn:
     """
-    Pass every event for *client_id* to *on_event* until cancelled; *opened* is set once the first attempt is over.
+    Pass every event for *client_id* to *on_event* until cancelled. *opened* is set after the first attempt.
 
-    Nothing is replayed after a gap, so whoever listens must ask the history as well. What *on_event* raises ends the
+    Nothing is replayed after a gap, so the caller must read the history as well. An exception of *on_event* ends the
     listening.
     """
     waits = iter(back_off_s)
@@ -60,8 +60,8 @@ async def _listen_once(
     opened: asyncio.Event,
     quiet_s: float,
 ) -> bool:
-    """Listen to one socket until it ends or falls silent; return whether it said anything."""
-    # The old socket must be closed before a new one with its id is opened: when it goes later, the server drops both.
+    """Listen to one socket until it ends or falls silent. Return whether any message came."""
+    # The old socket must be closed before a new one with its id is opened. Otherwise the server drops both.
     socket = await client.open_socket(client_id)
     heard = False
     try:

@@ -1,8 +1,8 @@
 """
-ComfyUI graphs in API format: find slots, links and orphans, and change values. Pure: every change is a new graph.
+Find slots, links and orphans in ComfyUI graphs in API format, and change values. Pure: a change returns a new graph.
 
 API format is `{node id: {"class_type", "inputs", "_meta"}}`. An input that is a list of two, `[node id, slot]`, is a
-link; a list that is meant as a value is written `{"__value__": [...]}`.
+link. A list that is meant as a value is written `{"__value__": [...]}`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from wanworker.comfyui.graph.object_info import ObjectInfo
 from wanworker.errors import GraphRefused
 from wanworker.text.json_words import shown
 
-#: What a graph is sent inside of, the best first, and how often.
+#: The keys of objects that people send a graph in, the best first, and how deep they may be nested.
 _WRAPPERS = ("output", "prompt", "workflow")
 _MOST_WRAPPERS = 4
-#: (number, id, graph, extra data, outputs): how the server's history keeps a prompt.
+#: The server's history keeps a prompt as (number, id, graph, extra data, outputs).
 _HISTORY_AT = 2
 
-#: How the nodes that load a file may say that it is in the folder of inputs (ComfyUI folder_paths.py).
+#: The ending by which a node may say that its file is in the input folder (ComfyUI folder_paths.py).
 _ANNOTATION = re.compile(r"\s*\[input\]\s*$")
 
 Node = dict[str, Any]
@@ -42,16 +42,17 @@ class Link:
 
 
 def is_ui_format(document: object) -> bool:
-    """Say whether *document* is the browser's own save format: lists `nodes` and `links` instead of node ids."""
+    """Say whether *document* is in the browser's own format, with lists `nodes` and `links` instead of node ids."""
     return isinstance(document, dict) and isinstance(document.get("nodes"), list)
 
 
 def unwrapped(document: object) -> object:
     """
-    Return the workflow that *document* holds, in API or the browser's format: *document* itself where it is no wrapper.
+    Return the workflow inside *document*, in API or browser format, or *document* itself if it is not wrapped.
 
-    Taken off are `{"workflow", "output"}` of the browser's console, the texts "prompt" and "workflow" of a picture's
-    metadata, the body of `POST /prompt` and an entry of `/history`. API format comes first: nothing of it is guessed.
+    These wrappers are removed: `{"workflow", "output"}` of the browser's console, the texts "prompt" and "workflow" of
+    a picture's metadata, the body of `POST /prompt`, and an entry of `/history`. If both formats are there, the API
+    format is taken, because it needs no conversion.
     """
     for _ in range(_MOST_WRAPPERS):
         inner = None if is_ui_format(document) else _wrapped(document)
@@ -62,7 +63,9 @@ def unwrapped(document: object) -> object:
 
 
 def _wrapped(document: object) -> object:
-    """Return what is inside of *document*, None where that is a graph itself: a node may be called "prompt" too."""
+    """
+    Return the content of the wrapper *document*, or None if *document* is a graph. A node may be called "prompt" too.
+    """
     if not isinstance(document, dict) or any(
         isinstance(body, dict) and "class_type" in body for body in document.values()
     ):
@@ -72,7 +75,7 @@ def _wrapped(document: object) -> object:
 
 
 def _object_in(value: object) -> dict[str, Any] | None:
-    """Return the object that *value* is, or that its JSON text or a tuple of the server's history holds."""
+    """Return *value* if it is an object, or the object in its JSON text or in a tuple of the server's history."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -85,9 +88,9 @@ def _object_in(value: object) -> dict[str, Any] | None:
 
 def read_graph(document: object) -> Graph:
     """
-    Return a copy of *document* as a graph; what is wrapped around it is taken off (see `unwrapped`).
+    Return a copy of *document* as a graph, without wrappers (see `unwrapped`).
 
-    Raises GraphRefused for the browser's format and for what is no graph at all.
+    Raises GraphRefused for the browser's format, and for a document that is not a graph.
     """
     inner = unwrapped(document)
     if is_ui_format(inner):
@@ -110,13 +113,13 @@ def _check_node(node: object, body: object) -> None:
 
 
 def inputs_of(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a node's inputs; a node without any may leave them out."""
+    """Return a node's inputs. A node without inputs may lack the key."""
     inputs = node.get("inputs")
     return inputs if isinstance(inputs, dict) else {}
 
 
 def as_link(value: object) -> tuple[str, int] | None:
-    """Return (source node, slot) of an input's value that is a link, None for any other value."""
+    """Return (source node, slot) of an input's value that is a link, or None for any other value."""
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int):
         return value[0], value[1]
     return None
@@ -140,15 +143,14 @@ def with_slot(graph: Graph, title: str, name: str, value: Any) -> Graph:
     """
     Return the graph with input *name* of every node titled *title* set to *value*.
 
-    The other nodes are shared with *graph*: change none of them in place. Raises GraphRefused when no node has that
-    title, or when one of them lacks the input: a slot that is set without effect is a parameter that silently does
-    nothing.
+    The other nodes are shared with *graph*, so do not change them in place. Raises GraphRefused if no node has that
+    title, or if one of them lacks the input: a parameter must never be silently without effect.
     """
     nodes = titled(graph, title)
     if not nodes:
         known = sorted({str((body.get("_meta") or {}).get("title")) for body in graph.values()} - {"None"})
         raise GraphRefused(f"The graph has no node titled {title!r}; it has: {', '.join(known) or 'no titles'}.")
-    changed = dict(graph)  # a graph is filled slot by slot: to copy the other nodes each time takes milliseconds
+    changed = dict(graph)  # a graph is filled slot by slot, and copying all nodes each time would take milliseconds
     for node in nodes:
         inputs = inputs_of(graph[node])
         if name not in inputs:
@@ -158,14 +160,14 @@ def with_slot(graph: Graph, title: str, name: str, value: Any) -> Graph:
 
 
 def output_nodes(graph: Mapping[str, Mapping[str, Any]], info: ObjectInfo) -> tuple[str, ...]:
-    """Return the ids of the nodes whose class is an output node: the server runs these and what they need."""
+    """Return the ids of the output nodes. The server runs these and the nodes that they need."""
     return tuple(
         node for node, body in graph.items() if info.get(body.get("class_type", ""), {}).get("output_node") is True
     )
 
 
 def needed(graph: Mapping[str, Mapping[str, Any]], wanted: tuple[str, ...]) -> frozenset[str]:
-    """Return *wanted* and every node that they need, by links that lead somewhere."""
+    """Return *wanted* and every node that they need, following links to existing nodes."""
     sources: dict[str, set[str]] = {}
     for link in links(graph):
         sources.setdefault(link.node, set()).add(link.source)
@@ -180,7 +182,7 @@ def needed(graph: Mapping[str, Mapping[str, Any]], wanted: tuple[str, ...]) -> f
 
 
 def orphans(graph: Mapping[str, Mapping[str, Any]], info: ObjectInfo) -> tuple[str, ...]:
-    """Return the nodes that no output node needs: the server never runs them, nor checks them."""
+    """Return the nodes that no output node needs. The server neither runs nor checks them."""
     used = needed(graph, output_nodes(graph, info))
     return tuple(node for node in graph if node not in used)
 
@@ -189,8 +191,8 @@ def with_prefix(graph: Graph, info: ObjectInfo, request_id: str) -> Graph:
     """
     Return the graph with *request_id* in the `filename_prefix` of every output node that has one.
 
-    The caller's folders and name stay: `video/clip` becomes `video/clip_<request id>`. So two runs never share a
-    file, and a run that the server has in its cache still saves: a cached save gives the old file's name.
+    The caller's folders and name stay: `video/clip` becomes `video/clip_<request id>`. So two runs never share a file.
+    A run that the server has in its cache saves again too; otherwise it would only name the old file.
     """
     changed = copy.deepcopy(graph)
     for node in output_nodes(graph, info):
@@ -205,9 +207,9 @@ def with_prefix(graph: Graph, info: ObjectInfo, request_id: str) -> Graph:
 
 def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, frozenset[str]]:
     """
-    Return the graph with every text input that names a key of *uploaded* set to its value, and the keys used.
+    Return the graph with every text input that is a key of *uploaded* set to its value, and the keys that were used.
 
-    Keys are the names that the caller gave his files, values the names under which the server has them.
+    Keys are the caller's names of his files, values their names on the server.
     """
     changed = copy.deepcopy(graph)
     used: set[str] = set()

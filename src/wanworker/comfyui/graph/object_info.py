@@ -1,4 +1,4 @@
-"""What a ComfyUI server says of its node classes (`GET /object_info`), read into values. Pure."""
+"""Read what a ComfyUI server says about its node classes (`GET /object_info`). Pure."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 from wanworker.text.nearest import nearest_names
 from wanworker.weight_names import MODEL_SUFFIXES
 
-#: `GET /object_info`: class name to class, as the server wrote it.
+#: The answer of `GET /object_info`: class name to class, as the server wrote it.
 ObjectInfo = Mapping[str, Mapping[str, Any]]
 
-#: Types whose value is written into the graph. All others come by a link.
+#: Types whose values are written into the graph. All others need a link.
 _WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
-#: A longer value is no name: nothing is like it.
+#: A longer value is not a name, so no similar name is looked for.
 _NAME_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class NodeInput:
     """
-    One input of a node class.
+    Describe one input of a node class.
 
-    `type` is COMBO for both ways of writing a choice; `choices` is None for what is no choice. `options` are the
-    server's own words: default, min, max, image_upload ...
+    `type` is COMBO for both ways of writing a choice. `choices` is None for an input that is not a choice. `options`
+    are the server's own: default, min, max, image_upload ...
     """
 
     name: str
@@ -34,7 +34,7 @@ class NodeInput:
     required: bool
     choices: tuple[Any, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    #: The choices that are text: a list of files may be long, and each node of a graph is looked up in it.
+    #: The choices that are text, as a set: a list of files may be long, and each node of a graph is looked up in it.
     _texts: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -47,30 +47,33 @@ class NodeInput:
 
     @property
     def is_widget(self) -> bool:
-        """Its value may stand in the graph."""
+        """Say whether its value may be written into the graph."""
         return self.type in _WIDGET_TYPES
 
     @property
     def takes_uploads(self) -> bool:
-        """It names a file of the input folder: the server checks the file itself, its list shows the top level only."""
+        """
+        Say whether it names a file of the input folder. The server's list has only the top level of that folder, so the
+        server itself has to check the file.
+        """
         return any(name.endswith("_upload") for name in self.options)
 
     @property
     def is_dynamic(self) -> bool:
-        """Its real inputs are named only once a value is chosen (`format.codec`, `values.a`)."""
+        """Say whether it has more inputs, which depend on its value (`format.codec`, `values.a`)."""
         return self.type.startswith("COMFY_")
 
     @property
     def is_model(self) -> bool:
-        """It chooses among weight files."""
+        """Say whether it chooses among weight files."""
         return any(is_model_name(choice) for choice in self.choices or ())
 
     @property
     def default(self) -> Any:
         """
-        Its value where the graph gives none; None where there is no safe one.
+        Return its value for a graph that gives none, or None if there is no safe one.
 
-        The server's default, else (as the browser does) the first choice; but never the first model file of a list.
+        It is the server's default, else (as in the browser) the first choice, but never the first model file of a list.
         """
         if "default" in self.options:
             return self.options["default"]
@@ -79,7 +82,9 @@ class NodeInput:
 
 @dataclass(frozen=True, slots=True)
 class NodeClass:
-    """One node class: its inputs by name, in the server's order, the types of its outputs, and whether it saves."""
+    """
+    Describe one node class: its inputs by name in the server's order, the types of its outputs, and whether it saves.
+    """
 
     name: str
     inputs: Mapping[str, NodeInput]
@@ -88,7 +93,7 @@ class NodeClass:
 
 
 def read_class(name: str, info: Mapping[str, Any]) -> NodeClass:
-    """Read one class of object_info; what is not understood is left out."""
+    """Read one class of object_info. Parts that cannot be read are left out."""
     inputs: dict[str, NodeInput] = {}
     order = info.get("input_order") or {}
     for group in ("required", "optional"):
@@ -116,8 +121,8 @@ def types_fit(given: object, wanted: object) -> bool:
     """
     Say whether an output of type *given* may be linked to an input of type *wanted*.
 
-    As the server judges (ComfyUI 0.10.0 comfy_execution/validation.py): equal, or `*` on a side, or one type in
-    common of two lists `A,B`. Types settled only in the browser (COMFY_...) fit everything.
+    The rule is the server's (ComfyUI 0.10.0 comfy_execution/validation.py): the types are equal, one of them is `*`, or
+    two lists `A,B` have a type in common. Types that only the browser decides (COMFY_...) fit everything.
     """
     if given == wanted or (isinstance(given, list) and wanted == "COMBO"):
         return True
@@ -133,7 +138,8 @@ def nearest(value: object, choices: Sequence[Any], most: int = 3) -> tuple[str, 
     """
     Return the *choices* most like *value*, best first, at most *most*.
 
-    The same file in another folder or without its ending comes first, then what contains it, then what is spelt alike.
+    The same file in another folder or without its ending comes first, then names that contain it, then names that are
+    spelt alike.
     """
     if not isinstance(value, str) or len(value) > _NAME_CHARS:
         return ()
@@ -147,12 +153,14 @@ def nearest(value: object, choices: Sequence[Any], most: int = 3) -> tuple[str, 
 
 
 def _is_within(wanted: str, bare: str) -> bool:
-    # A choice of a few letters is inside every long name by chance.
+    # A choice of only a few letters may be part of a long name by chance.
     return wanted in bare or (len(bare) > 3 and bare in wanted)
 
 
 def _bare(name: str) -> str:
-    """Return the last part of a path in lower case, without a weight file's ending; a server may list 50,000."""
+    """
+    Return the last part of a path in lower case, without a weight file's ending. Fast: a server may list 50,000 files.
+    """
     last = name.replace("\\", "/").lower().rstrip("/").rpartition("/")[2]
     stem, dot, ending = last.rpartition(".")
     return stem if stem and dot + ending in MODEL_SUFFIXES else last

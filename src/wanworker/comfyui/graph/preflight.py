@@ -1,9 +1,9 @@
 """
-Check a graph against a server's object_info before anything is queued. Pure.
+Check a graph against a server's object_info before it is queued. Pure.
 
-The rules are the server's own (ComfyUI 0.10.0 execution.py, validate_prompt), so that what passes here is accepted
-there; three things that it answers without a reason are named: a cycle, a link to a missing node or output, and an
-input of a graph that is not an object. Like the server, inputs are checked only of nodes that an output node needs.
+The rules are the server's own (ComfyUI 0.10.0 execution.py, validate_prompt), so a graph that passes here is accepted
+there. Three faults that the server reports without a reason are named: a cycle, a link to a missing node or output, and
+an input of a graph that is not an object. Like the server, this checks only the nodes that an output node needs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from wanworker.comfyui.graph.object_info import (
 from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_choice, shown
 from wanworker.weight_names import WeightPaths
 
-#: Savers of the core that most graphs want, named when a graph has none.
+#: Usual nodes of the core that save, named in the message if a graph has none.
 _SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")
 
 _NUMBERS = {"INT": int, "FLOAT": float}
@@ -35,9 +35,10 @@ _NUMBERS = {"INT": int, "FLOAT": float}
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """
-    What was found: `graph` with the inputs filled in that were left out and have a default and its weight files under
-    the server's names, `problems` that stop it, and `remarks` that do not: what was changed, and which nodes nothing
-    uses.
+    Hold what was found.
+
+    `graph` has missing inputs filled in with their defaults, and weight files under the server's names. `problems` stop
+    the graph. `remarks` do not: they tell what was changed, and which nodes nothing uses.
     """
 
     graph: Graph
@@ -46,7 +47,7 @@ class Preflight:
 
 
 def check(graph: Graph, info: ObjectInfo) -> Preflight:
-    """Check *graph*; *info* must have every class of it that the server knows (more make better suggestions)."""
+    """Check *graph*. *info* must have every class of the graph that the server knows; more make better suggestions."""
     unknown = tuple(_unknown_classes(graph, info))
     if unknown:
         return Preflight(graph, unknown, ())
@@ -80,7 +81,7 @@ def _no_output(info: ObjectInfo) -> Problem:
 
 
 def _with_the_servers_names(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
-    """Write weight files as the server does: a graph saved on Windows has backslashes between their folders."""
+    """Write weight files as the server does. A graph saved on Windows has backslashes in their paths."""
     changed, remarks = copy.deepcopy(graph), []
     listed: dict[tuple[str, str], WeightPaths] = {}
     for node, its_class in classes.items():
@@ -163,7 +164,7 @@ def _check_value(item: NodeInput, value: Any) -> Problem | None:
         return _check_number(item, value)
     if item.choices is None or item.takes_uploads or item.allows(value):
         return None
-    # A list that the server fills in on demand is not in object_info.
+    # object_info lacks a list that the server fills in only on demand.
     if not item.choices and "remote" in item.options:
         return None
     text = not_a_choice(value, item.choices, is_model=item.is_model)

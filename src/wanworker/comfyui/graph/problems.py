@@ -1,4 +1,4 @@
-"""The problems of a graph, as messages for its author. Pure."""
+"""Describe the problems of a graph in messages for its author. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from wanworker.comfyui.graph.object_info import is_model_name, nearest
 from wanworker.errors import GraphRefused, ModelNotFound
 
-#: A value longer than this is a prompt or worse: the reader knows it by its beginning.
+#: A longer value, for example a prompt, is cut. The reader knows it by its beginning.
 _VALUE_CHARS = 80
 _MOST_SHOWN = 8
 
-#: So many choices are told whole; of more, those that are like what was given.
+#: Up to this many choices are all named. Of more, only those that are like the given value.
 _FEW_CHOICES = 5
 SERVER_FOLDERS = "the model folders of the ComfyUI server"
 
@@ -21,11 +21,11 @@ SERVER_FOLDERS = "the model folders of the ComfyUI server"
 @dataclass(frozen=True, slots=True)
 class Problem:
     """
-    One fault of a graph.
+    Describe one fault of a graph.
 
-    `text` says what is wrong without naming the place; `node`, `class_type` and `input` are the place, each empty
-    where the fault has none. `choices` are what `value` is none of; `missing_model` marks a weight file that the
-    server does not have.
+    `text` says what is wrong. `node`, `class_type` and `input` are the place; each is empty if the fault has none.
+    `choices` are the valid values if `value` is not one of them. `missing_model` marks a weight file that the server
+    does not have.
     """
 
     text: str
@@ -37,7 +37,10 @@ class Problem:
     missing_model: bool = False
 
     def nearest(self) -> tuple[str, ...]:
-        """Return the choices to name: all of a few, else those like `value`. Costs too much for what is not shown."""
+        """
+        Return the choices to name: all if there are few, else those like `value`. Slow, so call it only for what is
+        shown.
+        """
         few = len(self.choices) <= _FEW_CHOICES
         return tuple(map(str, self.choices)) if few else nearest(self.value, self.choices)
 
@@ -56,7 +59,7 @@ def shown(value: object) -> str:
 
 
 def not_a_choice(value: object, choices: Sequence[Any], *, is_model: bool) -> str:
-    """Write that *value* is none of *choices*."""
+    """Say in words that *value* is not one of *choices*."""
     what = "file" if is_model else "choice"
     if not choices:
         return f"{shown(value)}: the server has no {what}"
@@ -66,15 +69,15 @@ def not_a_choice(value: object, choices: Sequence[Any], *, is_model: bool) -> st
 
 
 def looks_like_model(value: object, *, choices_are_models: bool) -> bool:
-    """Say whether a value that is no valid choice is a missing weight file."""
+    """Say whether a value that is not a valid choice is a missing weight file."""
     return is_model_name(value) or (choices_are_models and isinstance(value, str))
 
 
 def as_error(problems: Sequence[Problem], *, models_place: str = SERVER_FOLDERS) -> GraphRefused | ModelNotFound:
     """
-    Turn *problems* (at least one) into one error that names them all, at most eight of them.
+    Combine *problems* (at least one) into one error that names at most eight of them.
 
-    ModelNotFound where missing weight files are all that is wrong; *models_place* is where the reader may put them.
+    It is ModelNotFound if only weight files are missing; *models_place* is where the reader may put them.
     """
     missing = [problem for problem in problems if problem.missing_model]
     if len(missing) == len(problems):

@@ -1,8 +1,8 @@
 """
 Read why a server refused a graph: the 400 (or the 200 with `node_errors`) of `POST /prompt`. Pure.
 
-`error.details` is empty whenever the fault lies upstream of an output node, so the text is built from `node_errors`.
-Types and shapes were recorded from ComfyUI 0.10.0; an unknown type keeps the server's own message.
+`error.details` is empty if the fault is upstream of an output node, so the text is built from `node_errors`. Types and
+shapes were recorded from ComfyUI 0.10.0. An unknown type keeps the server's own message.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _NODE_IN_DETAILS = re.compile(r"#(\S+?)'?$")
 def refused(
     body: object, info: ObjectInfo | None = None, *, models_place: str = SERVER_FOLDERS
 ) -> GraphRefused | ModelNotFound:
-    """Return the error to raise for the body of a refusal; *info* helps with lists that the server cut short."""
+    """Return the error to raise for the body of a refusal. *info* helps with lists that the server cut short."""
     return as_error(problems_in(body, info or {}), models_place=models_place)
 
 
 def problems_in(body: object, info: ObjectInfo) -> tuple[Problem, ...]:
-    """Return what a refusal complains of, at least one problem, the deepest nodes' own faults first."""
+    """Return the problems in a refusal, at least one. The faults of the deepest nodes come first."""
     data = body if isinstance(body, dict) else {}
     found = tuple(problem for node, told in _items(data.get("node_errors")) for problem in _of_node(node, told, info))
     return found or (_whole_graph(data.get("error"), info),)
@@ -69,7 +69,9 @@ def _of_error(node: str, class_type: str, error: Mapping[str, Any], info: Object
 
 
 def _inner_text(error: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
-    """The server shows only the Python error that its own check ran into; say what leads to it."""
+    """
+    Say what causes the Python error that the server's own check ran into, because the server shows only that error.
+    """
     causes = {
         "'inputs'": "has no inputs",
         "tuple index out of range": "is linked to an output that does not exist",
@@ -90,7 +92,7 @@ def _not_in_list(node: str, class_type: str, name: str, value: Any, item: NodeIn
 
 
 def _the_input(class_type: str, name: str, extra: Mapping[str, Any], info: ObjectInfo) -> NodeInput | None:
-    """Return the input as the refusal describes it, or as object_info does: lists over 20 are left out of refusals."""
+    """Return the input as the refusal describes it, or else as object_info does: refusals leave out lists over 20."""
     config = extra.get("input_config")
     if isinstance(config, list):
         info = {class_type: {"input": {"required": {name: config}}}}

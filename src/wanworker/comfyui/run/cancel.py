@@ -21,10 +21,12 @@ async def cancel_prompt(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> bool:
     """
-    Dequeue *prompt_id*, or interrupt it, until it is neither waiting nor running; return False after *within_s*.
+    Dequeue or interrupt *prompt_id* until it neither waits nor runs. Return False if it still does after *within_s*
+    seconds.
 
-    Nobody else's prompt is touched. A node that cannot be interrupted (a VAE, a model being loaded) ends first; one
-    that hangs, or a worker thread that is dead, stays for ever. False too where the server does not answer.
+    Prompts of others are not touched. A node that cannot be interrupted (a VAE, a model being loaded) ends first. If a
+    node hangs or the server's worker thread is dead, the prompt stays for ever. Also returns False if the server does
+    not answer.
     """
     try:
         async with asyncio.timeout(within_s):
@@ -47,10 +49,12 @@ async def _until_gone(
 
 
 async def withdrawn(client: ComfyClient, prompt_id: str) -> bool:
-    """Ask the server once to end *prompt_id*; say whether it is gone already. Raises EngineError without an answer."""
+    """
+    Ask the server once to end *prompt_id*, and say whether it is already gone. Raises EngineError without an answer.
+    """
     queue = await client.queue()
     if prompt_id in queue.running:
-        # Asked again each time: an interrupt that comes before the first node has begun is forgotten.
+        # This is asked each time, because the server forgets an interrupt that comes before the first node begins.
         await client.interrupt(prompt_id)
     elif prompt_id in queue.pending:
         await client.dequeue(prompt_id)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.errors import EngineFailed
 
-#: What may stay in use: a server without models still keeps some small tensors, and custom nodes more of them.
+#: How much may stay in use: a server without models keeps some small tensors, and custom nodes keep more.
 _LITTLE_BYTES = 1 << 30
 
 
@@ -20,17 +20,17 @@ async def free_memory(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """
-    Have the server drop its models and cached results; return once it runs nothing and its memory is free.
+    Tell the server to drop its models and cached results. Return once it runs nothing and its memory is free.
 
-    It obeys between two prompts, after it has answered: so it is watched, and what somebody else runs there ends
-    first. Raises EngineUnavailable, and EngineFailed where that takes more than *within_s* seconds.
+    The server obeys between two prompts and only after it has answered. So its memory is watched, and prompts of others
+    end first. Raises EngineUnavailable, and EngineFailed if it takes more than *within_s* seconds.
     """
     try:
         async with asyncio.timeout(within_s):
             await client.free()
             while await _is_busy(client) or await _held_bytes(client) > _LITTLE_BYTES:
                 await sleep(step_s)
-                # Asked again each time: a prompt that came in between has loaded its models anew.
+                # This is asked each time, because a prompt that came in between loads its models again.
                 await client.free()
     except TimeoutError as error:
         raise EngineFailed(f"The ComfyUI server did not free its GPU memory within {within_s:g} s.") from error
@@ -42,7 +42,7 @@ async def _is_busy(client: ComfyClient) -> bool:
 
 
 async def _held_bytes(client: ComfyClient) -> int:
-    """Return what the server's torch has reserved on its cards; 0 where it does not tell."""
+    """Return how many bytes the server's torch has reserved on its cards, or 0 if the server does not say."""
     devices = (await client.system_stats()).get("devices")
     cards = [each for each in devices if isinstance(each, dict)] if isinstance(devices, list) else []
     held = [card.get("torch_vram_total") for card in cards if card.get("type") != "cpu"]

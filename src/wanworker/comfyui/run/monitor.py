@@ -1,9 +1,9 @@
 """
 Run one prompt on a ComfyUI server until it ends, across dropped connections and server restarts.
 
-The websocket brings news at once and the history the truth: either may end the watching. The history decides how a
-prompt ended, for a socket may drop, miss the end, or be forgotten by the server; a prompt that is neither in the
-queue nor in the history is lost, because the server moves it from one to the other in one step.
+The websocket brings events at once, and the history decides how the prompt ended; either may end the watching. A socket
+alone is not enough: it may drop, miss the end, or be forgotten by the server. A prompt that is neither in the queue nor
+in the history is lost, because the server moves it from one to the other in one step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wanworker.comfyui.graph.problems import Problem
 from wanworker.comfyui.run.cancel import cancel_prompt
 from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, RequestError
 
-#: The entry follows the news of the end within milliseconds (1 of 30 runs was too early, by 2 ms): look often, shortly.
+#: The history entry follows the end event within milliseconds (in 1 of 30 runs by 2 ms), so it is asked for quickly.
 _SETTLE_STEP_S = 0.005
 _SETTLE_LOOKS = 100
 
@@ -36,11 +36,11 @@ _STALL_HINT = (
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How patient a run is, in seconds.
+    Say how patient a run is, in seconds.
 
-    `poll_s` lies between two looks at the history while no news comes. `stall_s` is the longest silence of a prompt
-    that runs: loading a model and decoding a long video are silent for minutes. `unreachable_s` is how long a server
-    may be away in mid-run. `stop_s` bounds the wait for our prompt to leave the server when a run is called off.
+    `poll_s` is the time between two reads of the history while no event comes. `stall_s` is the longest silence of a
+    running prompt; loading a model and decoding a long video are silent for minutes. `unreachable_s` is how long a
+    server may be away during a run. `stop_s` limits the wait until our prompt has left the server after a cancellation.
     """
 
     poll_s: float = 2.0
@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A prompt that ended well: its outcome, and what the server found wrong with outputs that it left out."""
+    """Hold a prompt that ended well: its outcome, and the faults of outputs that the server left out."""
 
     outcome: Outcome
     problems: tuple[Problem, ...] = ()
@@ -73,13 +73,13 @@ async def run_prompt(
     """
     Queue *graph*, watch it, and return what it made.
 
-    Both ids are fresh UUIDs of this run. *on_event* hears our prompt's events and everybody's queue status, at once
-    and in order; the final word is this function's. With *temp_if_alone* previews count where nothing else was saved.
+    Both ids are fresh UUIDs of this run. *on_event* gets our prompt's events and the queue status of all clients, at
+    once and in order. With *temp_if_alone*, previews count if nothing else was saved.
 
-    Raises GraphRefused, ModelNotFound, OutOfMemory, EngineFailed (a node raised; interrupted by others; lost; stalled),
-    EngineUnavailable, NoOutput. When it ends otherwise than by the prompt's own end, cancellation above all, the prompt
-    is dequeued or interrupted and gone from the server first, for at most `limits.stop_s`; *on_left* is told the id of
-    one that is not. Deadlines are the caller's.
+    Raises GraphRefused, ModelNotFound, OutOfMemory, EngineFailed (a node raised, others interrupted the run, it was
+    lost, it stalled), EngineUnavailable, NoOutput. If the run ends otherwise, for example by cancellation, the prompt
+    is first dequeued or interrupted, for at most `limits.stop_s`; *on_left* gets the id of a prompt that is still there
+    then. The caller has to keep deadlines.
     """
     watch = _Watch(client, graph, prompt_id, on_event, limits, temp_if_alone, clock)
     opened = asyncio.Event()
@@ -88,7 +88,7 @@ async def run_prompt(
     submission: asyncio.Task[Submitted] | None = None
     has_ended = False
     try:
-        # Before the prompt is queued: its first messages come before the answer to its POST.
+        # The listener starts before the prompt is queued, because its first events come before the answer to its POST.
         await opened.wait()
         submission = asyncio.create_task(client.submit(graph, prompt_id=prompt_id, client_id=client_id, extra=extra))
         submitted = await watch.submitted(submission)
@@ -103,7 +103,7 @@ async def run_prompt(
 
 
 class _Watch:
-    """What is known of one prompt while it runs."""
+    """Hold what is known of one prompt while it runs."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _Watch:
         self.news = asyncio.Event()
 
     def hear(self, event: Event) -> None:
-        """Take in one event of the websocket, and pass it on unless it is of somebody else's prompt."""
+        """Take one event of the websocket. Pass it on unless it belongs to another prompt."""
         prompt_id = getattr(event, "prompt_id", None)
         if prompt_id not in {None, self._prompt_id}:
             return
@@ -140,7 +140,7 @@ class _Watch:
         self._on_event(event)
 
     async def submitted(self, submission: asyncio.Task[Submitted]) -> Submitted:
-        """Wait for the server's answer; when the answer is lost, ask whether the prompt got there."""
+        """Wait for the server's answer. If the answer is lost, ask whether the prompt arrived."""
         try:
             return await asyncio.shield(submission)
         except Unreachable:
@@ -152,7 +152,7 @@ class _Watch:
             raise
 
     async def until_ended(self, feed: asyncio.Task[Any]) -> Outcome:
-        """Wait for news or `poll_s`, look, and wait again, until the prompt has ended or is lost."""
+        """Wait for an event or `poll_s` seconds, check, and repeat, until the prompt has ended or is lost."""
         while True:
             await self._pause()
             if feed.done():
@@ -174,7 +174,7 @@ class _Watch:
         is_quiet = self._heard_at <= self._looked_at
         self._looked_at = self._clock()
         try:
-            # The queue first: the prompt may move on between the two questions, but not back.
+            # The queue is asked first: the prompt may move on to the history between the two questions, but not back.
             queue = await self._client.queue() if is_quiet and not self._hasty_looks else None
             entry = await self._client.history(self._prompt_id)
         except EngineError:
@@ -201,7 +201,7 @@ class _Watch:
             raise EngineFailed(message, hint=_STALL_HINT)
 
     def _gone(self) -> Outcome:
-        """Judge a prompt that the server knows nothing of; our own notes count if we heard that it succeeded."""
+        """Judge a prompt that the server no longer knows. If an event said that it succeeded, our own notes count."""
         if self._succeeded:
             return Outcome("success", read_outputs(self._shown, self._order, temp_if_alone=self._temp_if_alone))
         message = "The ComfyUI server lost the run: it was restarted, or somebody cleared its queue or history."
@@ -209,14 +209,14 @@ class _Watch:
 
 
 def _was_refused(submission: asyncio.Task[Submitted]) -> bool:
-    """Say whether nothing of ours is on the server: it refused the graph, or could not be connected to."""
+    """Say whether nothing of ours is on the server: it refused the graph, or no connection could be made."""
     if not submission.done() or submission.cancelled():
         return False
     return isinstance(submission.exception(), RequestError | Unreachable)
 
 
 async def _stop_for_sure(stop: Coroutine[Any, Any, None]) -> None:
-    """Withdraw our prompt even if the caller is cancelled again meanwhile: twice cancelled is no reason to leave it."""
+    """Withdraw our prompt even if the caller is cancelled again meanwhile."""
     stopping = asyncio.create_task(stop)
     try:
         await asyncio.shield(stopping)
@@ -234,7 +234,7 @@ async def _stop(
 ) -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + stop_s
-    # A prompt that is still on its way would be queued after we looked.
+    # A prompt that has not arrived yet would be queued after this check.
     await asyncio.wait({submission}, timeout=stop_s / 2)
     if not submission.cancel():
         submission.exception()

@@ -1,9 +1,9 @@
 """
 Fold the events of the nodes into one fraction that never falls. Pure: time is an argument.
 
-Nodes are weighed by what their class does: a sampler by its steps, a loader, a text encoder, a decoder and a saver by
-a fixed share in steps. Nodes whose results are cached weigh nothing. Counting messages would not do: lazy nodes begin
-twice, and two samplers each count from one.
+A node's weight depends on its class: a sampler counts by its steps; a loader, a text encoder, a decoder and a saver
+have a fixed share in steps. Cached nodes weigh nothing. Counting messages would not do, because lazy nodes begin twice
+and two samplers each count from one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wanworker.comfyui.client.events import Cached, Event, Executed, Executing, 
 from wanworker.comfyui.graph.api_format import inputs_of
 from wanworker.progress import Progress
 
-#: (stage, class names, weight in sampler steps). The first that fits counts. The weights are rough shares of a 20-step
+#: (stage, class names, weight in sampler steps). The first that fits is used. The weights are rough shares of a 20-step
 #: render: loading 28 GB of experts takes about two steps each, decoding about two, encoding a text half of one.
 _STAGES: tuple[tuple[str, re.Pattern[str], float], ...] = (
     ("sampling", re.compile(r"Sampler(Advanced|Custom(Advanced)?)?$"), 20.0),
@@ -29,13 +29,13 @@ _STAGES: tuple[tuple[str, re.Pattern[str], float], ...] = (
 )
 _OTHER = ("preparing", 0.1)
 
-#: Only a verified file is the whole.
+#: The fraction stays below 1 until the file is verified.
 _MOST = 0.99
 
 
 @dataclass(slots=True)
 class _Part:
-    """One node of the graph: its stage, its weight, and how much of it is done."""
+    """Hold one node of the graph: its stage, its weight, and how much of it is done."""
 
     stage: str
     weight: float
@@ -45,7 +45,7 @@ class _Part:
 
 
 class RunProgress:
-    """Fold the events of one prompt of *graph*; *clock* gives seconds."""
+    """Fold the events of one prompt of *graph*. *clock* gives seconds."""
 
     def __init__(self, graph: Mapping[str, Mapping[str, Any]], *, clock: Callable[[], float]) -> None:
         self._parts = {node: _part(body) for node, body in graph.items()}
@@ -55,7 +55,7 @@ class RunProgress:
         self._pace: tuple[float, float] | None = None
 
     def hear(self, event: Event) -> Progress | None:
-        """Take in one event; return the progress if it may have moved, None for an event that says nothing of it."""
+        """Take one event. Return the progress if it may have changed, else None."""
         if isinstance(event, Cached):
             self._parts = {node: part for node, part in self._parts.items() if node not in event.nodes}
         elif isinstance(event, Executing) and event.node is not None:
@@ -76,7 +76,7 @@ class RunProgress:
             self._current = node
 
     def _take(self, state: NodeState) -> None:
-        # A node made at run time ("7.0.0.1") moves nothing: its own end is the end of the node that made it.
+        # A node made at run time ("7.0.0.1") does not count: it belongs to the node that made it.
         if state.node in self._parts and state.state == "finished":
             self._finish(state.node)
         elif state.node in self._parts and state.state == "running" and state.steps > 1:
@@ -108,13 +108,13 @@ class RunProgress:
         return Progress(stage, self._fraction, step, steps, self._eta_s())
 
     def _steps(self) -> tuple[int | None, int | None]:
-        """Return the step and the steps of all samplers together: two experts are one denoising run."""
+        """Return the step and the steps of all samplers together, because the two experts are one denoising run."""
         samplers = [part for part in self._parts.values() if part.stage == "sampling"]
         known = [part.steps for part in samplers if part.steps]
         return (sum(part.step for part in samplers), sum(known)) if len(known) == len(samplers) else (None, None)
 
     def _eta_s(self) -> float | None:
-        """Extrapolate from the pace since the first step: loading says nothing of how fast sampling is."""
+        """Extrapolate from the pace since the first step, because loading says nothing about the pace of sampling."""
         if self._pace is None:
             return None
         since, share = self._pace
@@ -130,7 +130,9 @@ def _part(body: Mapping[str, Any]) -> _Part:
 
 
 def _planned_steps(inputs: Mapping[str, Any]) -> int | None:
-    """Return the steps that a sampler will make, None where a link decides; KSamplerAdvanced does a part of them."""
+    """
+    Return the steps that a sampler will make, or None if a link decides. KSamplerAdvanced makes only a part of them.
+    """
     steps = inputs.get("steps")
     first, last = inputs.get("start_at_step", 0), inputs.get("end_at_step", steps)
     if not (isinstance(steps, int) and isinstance(first, int) and isinstance(last, int)):

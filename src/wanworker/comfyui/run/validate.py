@@ -10,16 +10,16 @@ from wanworker.comfyui.graph.problems import as_error
 
 async def validate(client: ComfyClient, graph: Graph) -> Preflight:
     """
-    Return the preflight of *graph*, without problems: queue its `graph`, tell the caller its `remarks`.
+    Return the preflight of *graph*, without problems. Queue its `graph`, and pass its `remarks` on to the caller.
 
-    What looks wrong by the cached classes is asked again, for a model may have come since. Raises ModelNotFound,
-    GraphRefused with every problem, or EngineUnavailable.
+    If the cached classes show problems, the server is asked again, because a model may have been added. Raises
+    EngineUnavailable, and ModelNotFound or GraphRefused with every problem.
     """
     names = {str(body["class_type"]) for body in graph.values()}
     found = check(graph, await client.node_classes(names))
     if found.problems:
         client.drop_object_info()
-        # All classes: the nearest names to an unknown one, and which ones save, are among those not in the graph.
+        # All classes are needed: for names like an unknown one, and to name nodes that save.
         found = check(graph, await client.object_info())
     if found.problems:
         raise as_error(found.problems, models_place=client.models_place)

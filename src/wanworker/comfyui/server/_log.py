@@ -16,17 +16,17 @@ from wanworker.text.secrets import without_secrets
 log = logging.getLogger(__name__)
 
 _TAIL_LINES = 80
-#: A line of a message. The log has it whole.
+#: How much of a line a message quotes. The log has the whole line.
 _WORDS_CHARACTERS = 300
 _BAR = re.compile(r"\d+%\|")
 
 
 class ServerLog:
     """
-    Keep the lines in the file at *path*, the older half beside it as `NAME.1`, together at most 2 * *limit_bytes*.
+    Keep the lines in the file at *path*, and older ones beside it as `NAME.1`, together at most 2 * *limit_bytes*.
 
-    Progress bars count as a sign of life and are not kept. A log that cannot be written (a full disk) is no reason to
-    stop the server: it is said once, and the last lines are still known. *clock* is monotonic, in seconds.
+    Progress bars count as a sign of life, but are not kept. If the log cannot be written (a full disk), the server goes
+    on: this is logged once, and the last lines are kept in memory. *clock* is monotonic, in seconds.
     """
 
     def __init__(self, path: Path, *, limit_bytes: int = 4 << 20, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,7 +39,7 @@ class ServerLog:
         self.moved_at = clock()
 
     def begin(self, what: str) -> None:
-        """Open the file for a new server, which *what* describes; forget the last lines of the one before."""
+        """Open the file for a new server, which *what* describes. Forget the last lines of the server before."""
         self._tail.clear()
         self.moved_at = self._clock()
         self.close()
@@ -59,18 +59,18 @@ class ServerLog:
         self._write(line)
 
     def close(self) -> None:
-        """Close the file; the last lines stay known."""
+        """Close the file. The last lines are still known."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     @property
     def tail(self) -> tuple[str, ...]:
-        """The last lines of the present server, or of the last one."""
+        """Return the last lines of the current server, or of the last one."""
         return tuple(self._tail)
 
     def last_words(self, count: int = 3) -> str:
-        """Return the last lines that say something, on one line; the frames of a traceback say nothing to a caller."""
+        """Return the last useful lines, joined on one line. The frames of a traceback are left out."""
         said = [line for line in self._tail if not line.startswith((" ", "\t", "Traceback", "---"))]
         return " | ".join(line[:_WORDS_CHARACTERS] for line in said[-count:])
 
@@ -96,5 +96,5 @@ class ServerLog:
         self._open()
 
     def _give_up(self, error: OSError) -> None:
-        log.warning("the log of the ComfyUI server is not written any more: %s", error)
+        log.warning("the log of the ComfyUI server is no longer written: %s", error)
         self.close()

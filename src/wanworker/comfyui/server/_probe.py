@@ -1,4 +1,4 @@
-"""Find out whether ComfyUI answers at an address, and explain it when it does not."""
+"""Find out whether ComfyUI answers at an address, and explain why not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wanworker.errors import EngineFailed, EngineUnavailable
 
 
 class ServerProbe:
-    """Ask the server at *url* for /system_stats; *is_ours_to_start* words the advice for a port of this machine."""
+    """Ask the server at *url* for /system_stats. *is_ours_to_start* changes the advice for a port of this machine."""
 
     def __init__(
         self, url: str, *, token: str | None, connect_s: float, answer_s: float, is_ours_to_start: bool
@@ -22,7 +22,7 @@ class ServerProbe:
         self._is_ours_to_start = is_ours_to_start
 
     async def ask(self) -> None:
-        """Return if ComfyUI answers. Raises Unreachable (nothing listens) or EngineUnavailable (all else)."""
+        """Return if ComfyUI answers. Raises Unreachable (nothing listens) or EngineUnavailable (any other failure)."""
         try:
             told = await self._client.system_stats()
         except ServerRefused as error:
@@ -33,7 +33,9 @@ class ServerProbe:
             raise self._foreign("an object without system and devices", None)
 
     async def is_taken(self) -> bool:
-        """Say whether ComfyUI answers; False: nothing listens. Raises EngineUnavailable for a port that is in use."""
+        """
+        Say whether ComfyUI answers; False means that nothing listens. Raises EngineUnavailable if another program does.
+        """
         try:
             await self.ask()
         except Unreachable:
@@ -41,16 +43,16 @@ class ServerProbe:
         return True
 
     async def is_up(self) -> bool:
-        """Say whether ComfyUI answers yet. Raises EngineUnavailable only where another program does."""
+        """Say whether ComfyUI answers yet. Raises EngineUnavailable only if another program answers."""
         try:
             return await self.is_taken()
         except EngineUnavailable as error:
             if str(error) != NOT_RESPONDING:
                 raise
-            return False  # it listens, and is too busy to answer
+            return False  # it listens, but is too busy to answer
 
     async def listens(self) -> bool:
-        """Say whether anything listens there; the kernel answers this even for a server that is too busy to."""
+        """Say whether anything listens there. The kernel answers this even if the server is too busy."""
         try:
             _, writer = await asyncio.open_connection(self._url.host, self._url.port)
         except OSError:

@@ -1,4 +1,4 @@
-"""Write the extra_model_paths.yaml that shows a ComfyUI server the model folders of a volume."""
+"""Write the extra_model_paths.yaml that tells a ComfyUI server the model folders of a volume."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-#: Every model folder by the name that ComfyUI knows it by, and where each lies below a models folder. From
-#: `folder_names_and_paths` in folder_paths.py, ComfyUI 0.10.0 (79cdbc81) and 0.38; `unet`, `clip` and `t2i_adapter`
-#: are older places of the same files. A name that an older server does not know is one more folder to it, no error.
-#: Left out: custom_nodes (code is not run because it lies on a volume), datasets and fonts (no weights).
+#: Every kind of model by ComfyUI's name for it, and its folders below a models folder. From `folder_names_and_paths` in
+#: folder_paths.py, ComfyUI 0.10.0 (79cdbc81) and 0.38. `unet`, `clip` and `t2i_adapter` are older folders of the same
+#: files. An older server takes an unknown name as one more kind, not as an error. Left out are custom_nodes (code on a
+#: volume must not run), and datasets and fonts (no weights).
 MODEL_FOLDERS: Mapping[str, tuple[str, ...]] = {
     "checkpoints": ("checkpoints",),
     "configs": ("configs",),
@@ -41,16 +41,16 @@ MODEL_FOLDERS: Mapping[str, tuple[str, ...]] = {
     "detection": ("detection",),
 }
 
-#: A models folder itself (`root/loras`), and a ComfyUI that was set up on the volume (`root/ComfyUI/models/loras`).
+#: Layouts: a models folder itself (`root/loras`), or a ComfyUI on the volume (`root/ComfyUI/models/loras`).
 _LAYOUTS = (Path(), Path("ComfyUI", "models"))
 
-#: Comfy-Org's repackaged weights in Hugging Face's cache, whose `hub` folder is the root: RunPod caches a whole
-#: repository, and `split_files` in it is laid out as a models folder is.
+#: Comfy-Org's repackaged weights in Hugging Face's cache, whose `hub` folder is the root. RunPod caches the whole
+#: repository, and its folder `split_files` has the layout of a models folder.
 _CACHED = "models--*/snapshots/*/split_files"
 
 
 def models_folders(roots: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the models folders that exist below *roots* in any layout; one that two names lead to, once."""
+    """Return the models folders that exist below *roots* in any layout. A folder with two names is returned once."""
     found: dict[Path, Path] = {}
     for folder in (folder for root in roots for folder in _candidates(root.absolute())):
         if folder.is_dir():
@@ -64,19 +64,19 @@ def _candidates(root: Path) -> list[Path]:
 
 def extra_model_paths(roots: Iterable[Path]) -> str:
     """
-    Return the text of an extra_model_paths.yaml for *roots*, the same for the same folders.
+    Return the text of an extra_model_paths.yaml for *roots*, always the same for the same folders.
 
-    A models folder that exists is listed with every folder of MODEL_FOLDERS, there or not: the server looks again
-    for each list that it gives out, so weights fetched later are seen. Where a name is in several models folders the
-    first one's file is loaded.
+    An existing models folder is listed with every folder of MODEL_FOLDERS, even missing ones. The server looks again
+    for each list that it sends, so it sees weights that are fetched later. If several models folders have a name, the
+    file in the first one is loaded.
     """
     sections = [_section(number, folder) for number, folder in enumerate(_expressible(models_folders(roots)), 1)]
-    # ComfyUI goes through the document's keys without asking whether there are any: an empty document ends it.
+    # ComfyUI crashes on an empty document.
     return "\n".join(sections) if sections else "{}\n"
 
 
 def write_extra_model_paths(path: Path, roots: Iterable[Path]) -> Path:
-    """Write the file for *roots* at *path*, whole or not at all, and return *path*."""
+    """Write the file for *roots* at *path*, completely or not at all, and return *path*."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     beside.write_text(extra_model_paths(roots), encoding="ascii")
     beside.replace(path)
@@ -84,15 +84,15 @@ def write_extra_model_paths(path: Path, roots: Iterable[Path]) -> Path:
 
 
 def _expressible(folders: Sequence[Path]) -> list[Path]:
-    """Leave out what the format cannot name: ComfyUI cuts every value at its line ends."""
+    """Leave out folders that the format cannot name, because ComfyUI splits every value at line ends."""
     unnamable = [folder for folder in folders if "\n" in str(folder)]
     for folder in unnamable:
-        log.warning("ComfyUI cannot be told of a models folder with a line end in its name: %r", str(folder))
+        log.warning("ComfyUI cannot use a models folder with a line end in its name: %r", str(folder))
     return [folder for folder in folders if folder not in unnamable]
 
 
 def _section(number: int, folder: Path) -> str:
-    # Whole paths, no `base_path`: ComfyUI expands ~ and $NAME in that one.
+    # Paths are absolute and there is no `base_path`, in which ComfyUI would expand ~ and $NAME.
     lines = [f"models_{number}:"]
     for name, places in MODEL_FOLDERS.items():
         lines.append(f"  {name}: {_quoted(chr(10).join(str(folder / place) for place in places))}")

@@ -1,4 +1,4 @@
-"""One process of a local ComfyUI server: start it, watch it, stop it."""
+"""Start, watch and stop one process of a local ComfyUI server."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from wanworker.comfyui.server.launch import Launch
 from wanworker.errors import EngineError
 from wanworker.process import Exit, run
 
-#: 137 is how a shell (a wrapper around the interpreter) tells of SIGKILL.
+#: A shell (a wrapper around the interpreter) reports SIGKILL as 137.
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
-#: Lines before a death that belong to it; an older one may tell of memory that the server has freed since.
+#: How many of the last lines may explain a death. Older ones may be about memory that the server has freed since.
 _DYING_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a server ended, in a sentence with its last lines; `out_of_memory` where that is the likely cause."""
+    """Say how a server ended, in a sentence with its last lines. `out_of_memory` is set if that is the likely cause."""
 
     text: str
     out_of_memory: bool = False
@@ -36,12 +36,13 @@ class End:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How long to wait, in seconds.
+    Say how long to wait, in seconds.
 
-    `start_s` for a start as a whole, `quiet_s` for the next line of its log meanwhile: torch alone may take minutes to
-    import from a network volume, without a word. `connect_s` and `answer_s` for one question, together at most 10.
-    `hung_s` for an answer of a server that was up: a node may keep Python's lock for that long, and hardly longer.
-    `stop_grace_s` between SIGTERM and SIGKILL. `longest_pause_s` before another start after many that failed.
+    `start_s` is for a whole start, and `quiet_s` for the next line of its log meanwhile: importing torch from a network
+    volume may take silent minutes. `connect_s` and `answer_s` are for one question, together at most 10. `hung_s` is
+    for an answer of a server that was up: a node may hold Python's lock that long, but hardly longer. `stop_grace_s` is
+    the time between SIGTERM and SIGKILL. `longest_pause_s` is the longest pause before another start after many failed
+    ones.
     """
 
     start_s: float = 900
@@ -56,10 +57,10 @@ class Limits:
 
 class ServerProcess:
     """
-    Run the server of *launch* in a process group of its own, its output going to *log*.
+    Run the server of *launch* in its own process group, with its output in *log*.
 
-    The kernel kills it when this worker dies, however it dies. *on_end* is called when it has ended by itself, not
-    when it was stopped. Raises EngineUnavailable where something that it needs is missing.
+    The kernel kills the server when this worker dies, however it dies. *on_end* is called when the server ends by
+    itself, not when it is stopped. Raises EngineUnavailable if something that it needs is missing.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class ServerProcess:
         return not self._run.done()
 
     async def until(self, is_up: Callable[[], Awaitable[bool]]) -> str | None:
-        """Wait while the server lives and its log moves; return what is wrong, None once *is_up* says yes."""
+        """Wait until *is_up* says yes, while the server lives and its log grows. Return what is wrong, or None."""
         limits, started = self._limits, self._clock()
         while not await is_up():
             if await self.end_within(limits.poll_s):
@@ -108,19 +109,19 @@ class ServerProcess:
         return None
 
     async def end_within(self, seconds: float) -> bool:
-        """Wait for the server's end, at most *seconds*; say whether it has ended."""
+        """Wait at most *seconds* for the server's end, and say whether it has ended."""
         await asyncio.wait({self._run}, timeout=seconds)
         return self._run.done()
 
     async def stop(self) -> None:
-        """End the server and all that it started: SIGTERM, the grace, SIGKILL; return when nothing is left."""
+        """End the server and all its children: SIGTERM, the grace time, SIGKILL. Return when nothing is left."""
         self._stopped = True
         self._run.cancel()
         await asyncio.wait({self._run})
 
     @property
     def end(self) -> End:
-        """How the server ended and what it wrote last; to be asked afterwards."""
+        """Return how the server ended and what it wrote last. Call it only after the end."""
         told = "\n".join(self._log.tail[-_DYING_LINES:])
         return End(self._with_last_words(self._how_it_ended()), self._was_killed() or says_out_of_memory(told))
 
@@ -135,7 +136,7 @@ class ServerProcess:
         return str(error) if error is not None else _how(self._run.result())
 
     def _was_killed(self) -> bool:
-        """Say whether somebody sent SIGKILL: the kernel does when the machine's memory runs out, and hardly another."""
+        """Say whether the server got SIGKILL. Usually the kernel sends it when the machine's memory runs out."""
         return not self._run.cancelled() and self._run.exception() is None and self._run.result().code in _KILLED
 
     def _ended(self, finished: asyncio.Task[Exit]) -> None:

@@ -1,4 +1,4 @@
-"""Provide a running ComfyUI server: one that we start and restart, one that runs already, or a remote one."""
+"""Provide a running ComfyUI server: one that we start and restart, one that already runs, or a remote one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ OnStage = Callable[[str], None]
 
 class Server:
     """
-    Have a ComfyUI server answer.
+    Keep a ComfyUI server answering.
 
-    *where* is the address of a remote server (http or https, *token* as its bearer token), or how to start one here.
-    A server that answers on the port already is used and never stopped: pods start their own. Ours is started on the
-    first use, and again on the next use after it has died.
+    *where* is the address of a remote server (http or https, *token* as its bearer token), or says how to start one
+    here. A server that already answers on the port is used and never stopped, because pods start their own. Ours is
+    started on first use, and again on the next use after it has died.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Server:
 
     @property
     def status(self) -> Status:
-        """Return what is known, at once; of a server that is not ours, what it was when it was last asked."""
+        """Return the known status at once. For a server that is not ours, it is the status when it was last asked."""
         if self._online:
             return "online"
         searching = self._search is not None and not self._search.done()
@@ -72,35 +72,36 @@ class Server:
 
     @property
     def generation(self) -> int:
-        """Return a number that grows with every server that comes up: what was learned from an older one is void."""
+        """Return a number that grows with every new server. What was learned from an older server is then invalid."""
         return self._generation
 
     @property
     def is_local(self) -> bool:
-        """Say whether this is a server of this machine, which is ours to start."""
+        """Say whether this is a server of this machine, which we may start."""
         return self._launch is not None
 
     @property
     def is_ours(self) -> bool:
-        """Say whether we have started the server that there is now, and may end it."""
+        """Say whether we started the current server, and so may end it."""
         return self._process is not None
 
     @property
     def last_end(self) -> End | None:
-        """How our own server last ended by itself; None if it never did."""
+        """Return how our own server last ended by itself, or None if it never did."""
         return self._last_end
 
     @property
     def last_lines(self) -> tuple[str, ...]:
-        """The last lines of our own server's log."""
+        """Return the last lines of our own server's log."""
         return self._log.tail if self._log else ()
 
     async def ensure(self, on_stage: OnStage = lambda _stage: None) -> None:
         """
-        Return when the server answers, having started it if need be; *on_stage* gets what is being waited for.
+        Return when the server answers, after starting it if needed. *on_stage* gets the stage that is being waited for.
 
-        Cancelling the caller leaves a start under way to the next one. Raises EngineUnavailable: a server that is not
-        ours does not answer (within 10 s), or ours does not start; the message then has the last lines of its log.
+        If the caller is cancelled, a running start goes on for the next caller. Raises EngineUnavailable if a server
+        that is not ours does not answer (within 10 s), or if ours does not start; the message then has the last lines
+        of its log.
         """
         if await self._ours_answers():
             return
@@ -117,11 +118,11 @@ class Server:
         search.result()
 
     def start_in_background(self) -> None:
-        """Begin what `ensure` would wait for; a failure is logged, and met again by the next `ensure`."""
+        """Begin the start that `ensure` would wait for. A failure is logged, and raised by the next `ensure`."""
         self._searching()
 
     async def probe(self) -> Status:
-        """Ask a server that is not ours whether it is there, start nothing, and return the status."""
+        """Ask a server that is not ours whether it is there, without starting one. Return the status."""
         if self._process is None:
             with contextlib.suppress(EngineError):
                 await (self._find() if self._launch else self._ask())
@@ -129,9 +130,9 @@ class Server:
 
     async def stop(self) -> bool:
         """
-        End our own server and say whether there was one; the next `ensure` starts another.
+        End our own server, and say whether there was one. The next `ensure` starts another.
 
-        For one that hangs, and to have its memory back. A server that is not ours is left alone.
+        This is for a server that hangs, or to free its memory. A server that is not ours is left alone.
         """
         if self._search is not None and not self._search.done():
             self._search.cancel()
@@ -144,27 +145,27 @@ class Server:
         return True
 
     async def close(self) -> None:
-        """End our own server for good, and all connections."""
+        """End our own server for good, and close all connections."""
         self._closed = True
         await self.stop()
         await self._probe.close()
 
     async def _ours_answers(self) -> bool:
-        """Say whether our own server is up; one that no longer listens, or hangs, is seen to its end."""
+        """Say whether our own server is up. End one that no longer listens or that hangs."""
         process = self._process
         if process is None or not self._online:
             return False
         if await self._probe.listens():
             if await self._answers(process):
                 return True
-            log.warning("the ComfyUI server listens and has not answered for %g s; it is ended", self._limits.hung_s)
+            log.warning("the ComfyUI server listens, but has not answered for %g s; it is ended", self._limits.hung_s)
             await self.stop()
         elif not await process.end_within(self._limits.stop_grace_s) and self._process is process:
             await self.stop()
         return False
 
     async def _answers(self, process: ServerProcess) -> bool:
-        """Wait for an answer of a server that may be busy, while it lives, for `hung_s` at most."""
+        """Wait for an answer of a server that may be busy, while it lives and for at most `hung_s`."""
         until = self._clock() + self._limits.hung_s
         while not await self._probe.is_up():
             if self._clock() >= until or await process.end_within(self._limits.poll_s):
@@ -173,7 +174,7 @@ class Server:
 
     def _searching(self) -> asyncio.Task[None]:
         if self._closed:
-            raise EngineUnavailable(f"{NOT_RESPONDING}. The worker is ending.")
+            raise EngineUnavailable(f"{NOT_RESPONDING}. The worker is stopping.")
         if self._search is None or self._search.done():
             self._search = asyncio.create_task(self._find_or_start())
             self._search.add_done_callback(_log_failure)
@@ -186,7 +187,7 @@ class Server:
             await self._start_again(self._launch)
 
     async def _ask(self) -> None:
-        """Note whether the remote server answers. Raises EngineUnavailable when it does not."""
+        """Note whether the remote server answers. Raises EngineUnavailable if not."""
         try:
             await self._probe.ask()
         except EngineError:
@@ -195,7 +196,7 @@ class Server:
         self._note(answers=True)
 
     async def _find(self) -> bool:
-        """Look for a server on our port, say whether one answers. Raises EngineUnavailable: the port is in use."""
+        """Say whether a server answers on our port. Raises EngineUnavailable if another program has the port."""
         try:
             answers = await self._probe.is_taken()
         except EngineError:
@@ -222,7 +223,7 @@ class Server:
         self._online = answers
 
     async def _pause(self) -> None:
-        """Wait before another start: twice as long after each failure, none after the first."""
+        """Wait before another start: not after the first failure, and twice as long after each further one."""
         self._tell("waiting to start ComfyUI again")
         pause_s = 2.0 ** (self._failures - 2) if self._failures > 1 else 0.0
         await self._sleep(min(pause_s, self._limits.longest_pause_s))
@@ -243,18 +244,18 @@ class Server:
             return
         self._process = None
         await process.stop()
-        # Two starters at once, ours the later: then the port is taken, by what we wanted.
+        # Another starter was quicker: the port is taken, by the server that we want.
         if not await self._find():
             trouble = trouble or str(process.end)
             raise EngineUnavailable(f"{NOT_RESPONDING}. {trouble}", hint=f"The whole log is in {self._log.path}.")
 
     def _on_end(self, process: ServerProcess) -> None:
         if self._process is not process or not self._online:
-            return  # it never came up: the start reports that
+            return  # it never came up, and the start reports that
         self._process = None
         self._online = False
         self._last_end = process.end
-        log.warning("the ComfyUI server has died and is started again when it is needed. %s", self._last_end)
+        log.warning("the ComfyUI server has died; it is started again when it is needed. %s", self._last_end)
 
     def _tell(self, stage: str) -> None:
         self._stage = stage
@@ -263,6 +264,6 @@ class Server:
 
 
 def _log_failure(search: asyncio.Task[None]) -> None:
-    """Log it once for all who wait, and for a start in the background for which nobody waits."""
+    """Log the failure once for all callers that wait, and for a start in the background, which has no caller."""
     if not search.cancelled() and (error := search.exception()) is not None:
         log.warning("no ComfyUI server: %s", error)

@@ -1,8 +1,8 @@
 """
 Parse a workflow as the browser saves it. Pure.
 
-A workflow is a sheet of nodes and links; a subgraph is another sheet, and a node whose type is the subgraph's id is an
-instance of it. Every id is read as text: the format has whole numbers in some versions and text in others.
+A workflow is a sheet of nodes and links. A subgraph is another sheet; a node whose type is the subgraph's id is an
+instance of it. Every id is read as text, because some versions of the format have whole numbers and others text.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from wanworker.comfyui.graph.problems import shown
 from wanworker.errors import GraphRefused
 from wanworker.text.json_words import kind_of
 
-#: Modes of a node (LGraphEventMode of the frontend); every other one runs.
+#: The modes of nodes that do not run (LGraphEventMode of the frontend).
 MUTED, BYPASSED = 2, 4
 
-#: Ids of a subgraph's own input and output panels, where the file does not name them.
+#: Ids of a subgraph's own input and output panels, for files that do not have them.
 _INPUT_PANEL, _OUTPUT_PANEL = "-10", "-20"
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One input of a node as drawn. `widget` names the widget that the input stands for, where it stands for one."""
+    """Hold one input of a node as drawn. `widget` names the widget that the input replaces, if it replaces one."""
 
     name: str
     type: str
@@ -35,7 +35,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class UiNode:
-    """One node as drawn: `outputs` are types, `values` what its widgets hold (by place, or by name in some packs)."""
+    """Hold one node as drawn. `outputs` are types, `values` those of its widgets, by place (in some packs by name)."""
 
     id: str
     type: str
@@ -49,7 +49,7 @@ class UiNode:
 
     @property
     def is_live(self) -> bool:
-        """Neither muted nor bypassed."""
+        """Say whether the node is neither muted nor bypassed."""
         return self.mode not in {MUTED, BYPASSED}
 
 
@@ -66,7 +66,7 @@ class UiLink:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The workflow itself, or one subgraph with its panels: `inputs` and `outputs` are the names on them."""
+    """Hold the workflow itself, or one subgraph. `inputs` and `outputs` are the names on a subgraph's panels."""
 
     name: str
     nodes: Mapping[str, UiNode]
@@ -79,7 +79,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A workflow file: the top sheet and the subgraphs by id."""
+    """Hold a workflow file: the top sheet, and the subgraphs by id."""
 
     top: Sheet
     subgraphs: Mapping[str, Sheet]
@@ -89,7 +89,7 @@ def read_document(ui: Mapping[str, Any]) -> Document:
     """
     Read a file of the browser's format, version 0.4 (links are lists) or 1 (links are objects).
 
-    Raises GraphRefused for what is no such file, and for subgraphs that contain themselves.
+    Raises GraphRefused for any other file, and for subgraphs that contain themselves.
     """
     subgraphs = {_text(one.get("id")): _read_sheet(one) for one in _definitions(ui)}
     document = Document(_read_sheet(ui), subgraphs)
@@ -124,7 +124,7 @@ def _read_sheet(sheet: Mapping[str, Any]) -> Sheet:
     return Sheet(
         name,
         {node.id: node for node in read},
-        # A slot below 0 is what is left of a link that was cut.
+        # A slot below 0 remains of a link that was cut.
         {link.id: link for link in found if link.origin_slot >= 0},
         tuple(_text(_mapping(slot).get("name")) for slot in _listed(sheet.get("inputs"))),
         tuple(_text(_mapping(slot).get("name")) for slot in _listed(sheet.get("outputs"))),
@@ -171,7 +171,7 @@ def _read_link(link: object) -> UiLink:
 
 
 def _type(slot: Mapping[str, Any]) -> str:
-    # Old files write the choices of a combo, or 0 and -1 for "any", where others write a type's name.
+    # Old files have the choices of a combo, or 0 and -1 for "any", instead of a type's name.
     kind = slot.get("type")
     return kind if isinstance(kind, str) and kind else "COMBO" if isinstance(kind, list) else "*"
 

@@ -1,4 +1,4 @@
-"""Remove nodes without a required input from a converted graph, while an output remains. Pure."""
+"""Remove nodes that lack a required input from a converted graph, as long as an output remains. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from wanworker.comfyui.ui_workflow._links import UNLINKED, NoLink, Source
 from wanworker.comfyui.ui_workflow._widgets import is_widget
 from wanworker.errors import GraphRefused
 
-#: Inputs that are named only by what is linked to them: none at all may be right.
+#: Types of inputs whose names depend on what is linked to them. It may be right that there are none.
 _GROWING = frozenset({"COMFY_AUTOGROW_V3", "COMFY_DYNAMICSLOT_V3"})
 
 _MOST_SHOWN = 8
 
 
 def lacking(its_class: NodeClass, inputs: Mapping[str, object], sources: Mapping[str, Source]) -> Iterator[str]:
-    """Yield, for every required link that a node lacks, which one and why."""
+    """Yield, for every required link that a node lacks, its name and the reason."""
     for item in its_class.inputs.values():
         if _must_be_linked(item) and item.name not in inputs:
             source = sources.get(item.name, UNLINKED)
@@ -30,10 +30,10 @@ def _must_be_linked(item: NodeInput) -> bool:
 
 def without_broken(graph: Graph, broken: Mapping[str, list[str]], info: ObjectInfo) -> tuple[Graph, tuple[str, ...]]:
     """
-    Return *graph* without the *broken* nodes and all that needs them, and a warning for what went.
+    Return *graph* without the *broken* nodes and all nodes that need them, and a warning for what was removed.
 
-    The server would run the other outputs too, and fail these. *broken* maps node ids to what they lack.
-    Raises GraphRefused where that would leave no output of those that there were.
+    The server would run the other outputs too, and fail the broken ones. *broken* maps node ids to what they lack.
+    Raises GraphRefused if no output would be left.
     """
     gone = _with_what_needs_them(graph, broken)
     left = {node: body for node, body in graph.items() if node not in gone}
@@ -46,7 +46,7 @@ def without_broken(graph: Graph, broken: Mapping[str, list[str]], info: ObjectIn
     ]
     unused = [_named(graph, node) for node in broken if not any(node in needed(graph, (out,)) for out in lost)]
     if unused:
-        warnings.append(f"left out, as they lack inputs and no output needs them: {', '.join(unused)}")
+        warnings.append(f"left out, because they lack inputs and no output needs them: {', '.join(unused)}")
     return left, tuple(warnings)
 
 

@@ -1,8 +1,8 @@
 """
-Follow a link through nodes that exist in the browser only, to the node that feeds the input. Pure.
+Follow a link through nodes that exist only in the browser, to the node that feeds the input. Pure.
 
 The rules are the frontend's (ComfyUI_frontend, ExecutableNodeDTO.ts and graphToPrompt): reroutes and Get/Set pairs are
-followed, a primitive's value is taken, a bypassed node passes the input that fits, a muted one passes nothing, and a
+followed, a primitive gives its value, a bypassed node passes on the input that fits, a muted one passes nothing, and a
 subgraph's panels lead in and out.
 """
 
@@ -20,7 +20,7 @@ PRIMITIVE = "PrimitiveNode"
 _GETTER, _SETTER = "GetNode", "SetNode"
 _PASS_THROUGH = frozenset({"Reroute", "Reroute (rgthree)", _SETTER})
 
-#: Node types that the server never sees. Where a pack adds more, a server that lacks the class says so.
+#: Node types that never reach the server. If a pack adds others, they are reported as missing from the server.
 FRONTEND_ONLY = _PASS_THROUGH | {
     PRIMITIVE,
     _GETTER,
@@ -42,7 +42,7 @@ FRONTEND_ONLY = _PASS_THROUGH | {
 
 @dataclass(frozen=True, slots=True)
 class LinkSource:
-    """The input is fed by output `slot` of the node with this id in the result."""
+    """Output `slot` of the node with this id in the result feeds the input."""
 
     node: str
     slot: int
@@ -50,14 +50,14 @@ class LinkSource:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The input has a value of its own: a primitive's, or one that a subgraph's instance holds."""
+    """The input has its own value: a primitive's, or one that a subgraph's instance holds."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class NoLink:
-    """Nothing feeds the input; `why` says so for the one who drew it."""
+    """Nothing feeds the input. `why` tells the author the reason."""
 
     why: str
 
@@ -93,7 +93,7 @@ def source_of(unfolded: Unfolded, place: SubgraphPath, node: UiNode, at: int) ->
     """
     Return what feeds input number *at* of *node*.
 
-    Raises GraphRefused where reroutes, bypassed nodes or panels lead in a circle.
+    Raises GraphRefused if reroutes, bypassed nodes or panels lead in a circle.
     """
     step: _Step = _Input(place, node, at)
     seen: set[tuple[type, str, int]] = set()
@@ -123,7 +123,7 @@ def _origin(place: SubgraphPath, link: UiLink, wanted: str) -> _Step:
 
 
 def _through_panel(place: SubgraphPath, at: int) -> _Step:
-    """Leave a subgraph by its input panel: to the instance's link, else to the value that the instance holds."""
+    """Leave a subgraph by its input panel: to the instance's link, or else to the value that the instance holds."""
     if place.outer is None or place.instance is None or at >= len(place.sheet.inputs):
         return UNLINKED
     name = place.sheet.inputs[at]
@@ -135,7 +135,7 @@ def _through_panel(place: SubgraphPath, at: int) -> _Step:
 
 def _before_output(unfolded: Unfolded, step: _Output) -> _Step:
     place, node = step.place, step.node
-    # A primitive puts its value into the widgets that it is linked to before anything is looked at, muted or not.
+    # A primitive, even a muted one, sets its value into the linked widgets before anything else happens.
     if node.type == PRIMITIVE:
         return Value(node.values[0]) if node.values and isinstance(node.values, tuple) else UNLINKED
     if node.mode == MUTED:
@@ -162,7 +162,7 @@ def _into_subgraph(inside: SubgraphPath, step: _Output) -> _Step:
 
 
 def _setter_of(place: SubgraphPath, getter: UiNode, wanted: str) -> _Step:
-    """Find the SetNode with the getter's name, on its sheet or on one around it."""
+    """Find the SetNode with the getter's name, on the getter's sheet or on one around it."""
     name = getter.values[0] if getter.values and isinstance(getter.values, tuple) else getter.title
     around: SubgraphPath | None = place
     while around is not None:
@@ -177,8 +177,8 @@ def _past_bypassed(step: _Output) -> _Step:
     """
     Choose the input that a bypassed node passes on.
 
-    Any input for the type "any"; the one of the same number where it fits; else the first of exactly the wanted type;
-    else the first that fits.
+    For the type "any" it is any input. Otherwise it is the input of the same number if it fits, else the first of
+    exactly the wanted type, else the first that fits.
     """
     node, at, wanted = step.node, step.at, step.wanted
     if wanted == "*":

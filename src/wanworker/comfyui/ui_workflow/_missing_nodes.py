@@ -1,4 +1,4 @@
-"""Refuse a workflow whose node classes the server lacks, naming all of them at once. Pure."""
+"""Refuse a workflow whose node classes the server lacks, and name all of them at once. Pure."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from wanworker.text.nearest import likeness
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _CORE = "comfy-core"
 
-#: Group nodes came before subgraphs; they live in `extra.groupNodes`, and the frontend itself converts them.
+#: Group nodes are older than subgraphs. They are kept in `extra.groupNodes`, and only the frontend converts them.
 _GROUP_NODE = ("workflow>", "workflow/")
 
-#: Class names share many words (Load, Image, Video): below this they mean something else.
+#: The least likeness of a class that is suggested. Class names share many words (Load, Image, Video).
 _ALIKE = 0.7
 
-#: A class is named with this many of its nodes, and this many classes are named.
+#: How many nodes of a missing class, and how many missing classes, a message names.
 _MOST_NODES, _MOST_CLASSES = 3, 30
 
 
 def refuse_missing(live: Sequence[tuple[SubgraphPath, UiNode]], info: ObjectInfo) -> tuple[str, ...]:
     """
-    Return a warning for every node of unknown class that is linked to nothing: a label, a switch of the browser's.
+    Return a warning for every node of unknown class without links: a label, or a switch of the browser's.
 
-    Raises GraphRefused where any other node has a class that is not in *info*.
+    Raises GraphRefused if any other node has a class that is not in *info*.
     """
     unknown = [(place, node) for place, node in live if node.type not in info]
     idle = [(place, node) for place, node in unknown if not _is_linked(place, node)]
@@ -36,7 +36,7 @@ def refuse_missing(live: Sequence[tuple[SubgraphPath, UiNode]], info: ObjectInfo
     if missing:
         raise _refusal(missing, info)
     return tuple(
-        f"{_named(place, node)} is left out: the server does not know it, no link needs it" for place, node in idle
+        f"{_named(place, node)} is left out: the server does not know it, and no link needs it" for place, node in idle
     )
 
 
@@ -68,7 +68,7 @@ def _line(name: str, nodes: list[tuple[SubgraphPath, UiNode]], info: ObjectInfo)
 
 
 def _origin(node: UiNode) -> str:
-    """Say which pack the class comes from, as the file itself does."""
+    """Say which pack the class comes from, if the file says so."""
     pack = node.properties.get("cnr_id") or node.properties.get("aux_id")
     if not isinstance(pack, str):
         return ""

@@ -1,8 +1,8 @@
 """
 Expand subgraphs: list every node of a workflow with the path to it. Pure.
 
-A node's id in the result is the path to it: `12:3` is node 3 of the subgraph that node 12 is an instance of, as the
-frontend writes it (ComfyUI_frontend, ExecutableNodeDTO.ts).
+A node's id in the result is the path to it: `12:3` is node 3 of the subgraph that node 12 is an instance of, as in the
+frontend (ComfyUI_frontend, ExecutableNodeDTO.ts).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 from wanworker.comfyui.ui_workflow._document import Document, Sheet, UiNode
 from wanworker.errors import GraphRefused
 
-#: What the browser does with a seed after each run; saved behind the seed, and never sent.
+#: The values that say what the browser does with a seed after each run. They are saved after the seed, and never sent.
 CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 
-#: Subgraphs in subgraphs multiply: a file of a few kilobytes could ask for any number of nodes.
+#: Nested subgraphs multiply, so a file of a few kilobytes could expand to any number of nodes.
 MOST_NODES = 10_000
 
-#: A saved widget of a subgraph's inside: (node, widget).
+#: The key of a saved widget inside a subgraph: (node, widget).
 Widget = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubgraphPath:
     """
-    One sheet where it is used: the workflow, or a subgraph inside one of its instances.
+    Hold one sheet at the place where it is used: the workflow, or a subgraph inside one of its instances.
 
-    `given` are the values that the instance itself holds for the names on its input panel, `overrides` those that it
-    holds for widgets inside.
+    `given` are the values that the instance holds for the names on its input panel, `overrides` those that it holds for
+    widgets inside.
     """
 
     path: str
@@ -48,21 +48,21 @@ class SubgraphPath:
 
 @dataclass(frozen=True, slots=True)
 class Unfolded:
-    """Every live place by its path, and every node in it in the file's order; instances are places, not nodes."""
+    """Hold every live place by its path, and its nodes in the file's order. Instances are places, not nodes."""
 
     places: Mapping[str, SubgraphPath]
     nodes: tuple[tuple[SubgraphPath, UiNode], ...]
 
     def inside(self, place: SubgraphPath, node: UiNode) -> SubgraphPath | None:
-        """Return the place inside *node*, None where it is no live instance of a subgraph."""
+        """Return the place inside *node*, or None if the node is not a live instance of a subgraph."""
         return self.places.get(f"{place.id_of(node)}:")
 
 
 def unfold(document: Document) -> Unfolded:
     """
-    Unfold the subgraphs of *document*; what is inside a muted or bypassed instance is left out, as in the browser.
+    Expand the subgraphs of *document*. As in the browser, the inside of a muted or bypassed instance is left out.
 
-    Raises GraphRefused where more than 10,000 nodes come out.
+    Raises GraphRefused for more than 10,000 nodes.
     """
     places: dict[str, SubgraphPath] = {}
     nodes: list[tuple[SubgraphPath, UiNode]] = []
@@ -81,7 +81,7 @@ def _unfold_into(
         elif node.is_live:
             _unfold_into(_place_inside(place, node, sheet, document), document, places, nodes)
         if len(nodes) > MOST_NODES:
-            raise GraphRefused(f"The workflow has more than {MOST_NODES} nodes once its subgraphs are unfolded.")
+            raise GraphRefused(f"The workflow has more than {MOST_NODES} nodes once its subgraphs are expanded.")
 
 
 def _place_inside(place: SubgraphPath, instance: UiNode, sheet: Sheet, document: Document) -> SubgraphPath:
@@ -94,9 +94,9 @@ def _held_values(instance: UiNode, sheet: Sheet, document: Document) -> tuple[di
     """
     Return the values that an instance holds: for its inputs, and for widgets inside.
 
-    Three generations: frontends up to 1.27 and from about 1.45 write one value for each input that ends on a widget,
-    in the definition's order; those between list the widgets in `properties.proxyWidgets` as (node, widget), node -1
-    for the instance's own, with a value only where it differs from the one inside.
+    There are three generations of files. Frontends up to 1.27 and from about 1.45 write one value for each input that
+    ends on a widget, in the definition's order. Those between list the widgets in `properties.proxyWidgets` as (node,
+    widget), with node -1 for the instance's own, and write a value only if it differs from the one inside.
     """
     values = instance.values if isinstance(instance.values, tuple) else ()
     proxies = _proxies(instance.properties.get("proxyWidgets"))

@@ -1,8 +1,8 @@
 """
-Name the saved widget values of a node. Pure.
+Assign the saved widget values of a node to their names. Pure.
 
 The browser saves them by place, in the order of the class's widgets (object_info's `input_order`, required before
-optional), with values of its own in between: what to do with a seed after each run, the button of an upload. A widget
+optional), with its own values in between: what to do with a seed after each run, or the button of an upload. A widget
 that was turned into an input keeps its place.
 """
 
@@ -16,13 +16,13 @@ from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, read_class
 from wanworker.comfyui.ui_workflow._document import UiNode
 from wanworker.comfyui.ui_workflow._subgraphs import CONTROL_WORDS
 
-#: Types beyond the plain ones whose value the browser keeps in a widget.
+#: Types besides the plain ones whose values the browser keeps in widgets.
 _BROWSER_WIDGETS = frozenset(
     {"COLOR", "MARKDOWN", "BOUNDING_BOX", "CURVE", "RANGE", "LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM", "IMAGECOMPARE"}
 )
 _DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 
-#: The browser adds the control to these even where the class does not ask for it (frontend, widgetInputs.ts).
+#: The browser adds the seed control to these even if the class does not ask for it (frontend, widgetInputs.ts).
 _SEEDS = frozenset({"seed", "noise_seed"})
 
 _POWER_LORA = "Power Lora Loader (rgthree)"
@@ -30,7 +30,9 @@ _POWER_LORA = "Power Lora Loader (rgthree)"
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Values by input name; `missing` are widgets without a value in the file, `left_over` values without a widget."""
+    """
+    Hold values by input name. `missing` are widgets without a value in the file, `left_over` values without a widget.
+    """
 
     values: Mapping[str, Any]
     missing: tuple[NodeInput, ...] = ()
@@ -38,7 +40,7 @@ class Named:
 
 
 def is_widget(item: NodeInput) -> bool:
-    """Say whether the browser draws a widget for this input: one with `forceInput` is a plain socket."""
+    """Say whether the browser draws a widget for this input. An input with `forceInput` has only a socket."""
     if item.options.get("forceInput"):
         return False
     shown_as = item.options.get("widgetType")
@@ -47,10 +49,10 @@ def is_widget(item: NodeInput) -> bool:
 
 def named_values(node: UiNode, its_class: NodeClass) -> Named:
     """
-    Name the values of *node*.
+    Assign the values of *node* to names.
 
-    By place first, as the browser does; by the names that newer files also carry where the places do not fit the
-    server's version of the class.
+    Places are tried first, as in the browser. If they do not fit the server's version of the class, the names are used
+    that newer files also have.
     """
     if isinstance(node.values, Mapping):
         return _by_name(_sendable(node.values), its_class)
@@ -80,7 +82,9 @@ def _by_place(values: tuple[Any, ...], its_class: NodeClass) -> Named:
 
 
 def _is_callers(value: object) -> bool:
-    """Players, previews and buttons of the browser save nothing, or their own state."""
+    """
+    Say whether *value* is the author's. Players, previews and buttons of the browser save nothing, or their own state.
+    """
     return value not in (None, "") and not isinstance(value, Mapping)
 
 
@@ -100,14 +104,14 @@ def chosen_inputs(item: NodeInput, value: object) -> list[NodeInput]:
 
 
 def _extras_behind(item: NodeInput, behind: tuple[Any, ...], queue: list[NodeInput]) -> int:
-    """Count the browser's own values that follow the value of *item*."""
+    """Count the browser's own values after the value of *item*."""
     if item.takes_uploads:
-        # A button, a player: how many depends on the frontend's version. They are all that is too much.
+        # The number of values of a button or a player depends on the frontend's version: all surplus values are theirs.
         surplus = max(0, len(behind) - sum(_places(one) for one in queue))
         words = (value is None or value in ("", "image", "audio", "video") for value in behind[:surplus])
         return sum(1 for _ in _while_true(words)) if queue else surplus
     if behind and _is_control(behind[0]) and (_has_control(item) or _is_refused(behind[0], item, queue)):
-        # Some combos have a filter text behind their control.
+        # Some combos have a filter text after their control.
         return 2 if item.type == "COMBO" and len(behind) > 1 + sum(_places(one) for one in queue) else 1
     return 0
 
@@ -120,7 +124,7 @@ def _while_true(flags: Iterable[bool]) -> Iterator[bool]:
 
 
 def _is_control(value: object) -> bool:
-    # The first frontends wrote a tick box there: true to draw a new seed after each run.
+    # The first frontends had a tick box there: true means a new seed after each run.
     return isinstance(value, bool) or (isinstance(value, str) and value in CONTROL_WORDS)
 
 
@@ -129,7 +133,9 @@ def _has_control(item: NodeInput) -> bool:
 
 
 def _is_refused(value: object, item: NodeInput, queue: list[NodeInput]) -> bool:
-    """A control behind a number is one if the next widget cannot hold it: the class has changed its options."""
+    """
+    Say whether the next widget cannot hold *value*. Then it is a control, although the class no longer asks for one.
+    """
     return item.type == "INT" and isinstance(value, str) and not (queue and _is_plausible(queue[0], value))
 
 
@@ -138,7 +144,7 @@ def _places(item: NodeInput) -> int:
 
 
 def _without_dummies(values: tuple[Any, ...], its_class: NodeClass) -> tuple[Any, ...]:
-    """Drop what frontends before 1.16 saved for inputs with `forceInput`, as later ones do when the count says so."""
+    """Drop the values that frontends before 1.16 saved for inputs with `forceInput`, if their number shows them."""
     items = [item for item in its_class.inputs.values() if is_widget(item) or item.options.get("forceInput")]
     is_forced = [bool(item.options.get("forceInput")) for item in items for _ in range(_places(item))]
     if not any(is_forced) or len(is_forced) != len(values):
@@ -161,12 +167,12 @@ def _by_name(values: Mapping[str, Any], its_class: NodeClass, *, others_too: boo
 
 
 def _sendable(values: Mapping[str, Any]) -> dict[str, Any]:
-    # VideoHelperSuite keeps the state of its player beside the values; what is no plain value is the browser's own.
+    # VideoHelperSuite saves the state of its player among the values. Values that are not plain are the browser's own.
     return {name: value for name, value in values.items() if not isinstance(value, Mapping)}
 
 
 def _power_loras(values: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    """Yield the rows of rgthree's loader, which object_info does not list: `lora_1`, `lora_2` ..."""
+    """Yield the rows of rgthree's loader, `lora_1`, `lora_2` ..., which object_info does not list."""
     rows = [value for value in values if isinstance(value, Mapping) and "lora" in value]
     for number, row in enumerate(rows, start=1):
         yield f"lora_{number}", dict(row)
@@ -177,7 +183,7 @@ def _pairs(named: Named, its_class: NodeClass) -> list[tuple[NodeInput, Any]]:
 
 
 def _is_plausible(item: NodeInput, value: object) -> bool:
-    """Say whether *value* may have been saved for *item*: files of another machine are not in its list."""
+    """Say whether *value* may have been saved for *item*. A file of another machine need not be in the item's list."""
     if item.type in {"INT", "FLOAT"}:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if item.type == "BOOLEAN":

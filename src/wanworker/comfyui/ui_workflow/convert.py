@@ -1,10 +1,10 @@
 """
 Convert a workflow in the browser's own format into a graph in API format. Pure.
 
-The browser does this when one presses Run (ComfyUI_frontend, graphToPrompt); a pasted workflow may never have been in
-one. The result is what the browser would send, with two differences, each told in a warning: what lacks a required
-input is left out together with all that needs it, as long as an output remains, and so is a node of unknown class that
-is linked to nothing.
+The browser does this when one presses Run (ComfyUI_frontend, graphToPrompt), but a pasted workflow may never have been
+in a browser. The result is what the browser would send, with two differences, each reported in a warning. A node that
+lacks a required input is left out, together with all nodes that need it, as long as an output remains. A node of
+unknown class without links is left out too.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from wanworker.comfyui.ui_workflow._missing_nodes import refuse_missing
 from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath, Unfolded, unfold
 from wanworker.comfyui.ui_workflow._widgets import is_widget, named_values
 
-#: `{red|blue}`, of which the browser picks one at random before it sends a text.
+#: A choice such as `{red|blue}`: the browser picks one at random before it sends a text.
 _WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A graph in API format, and what was done to it that its author may not expect, a sentence each."""
+    """Hold a graph in API format, and one sentence for each change that its author may not expect."""
 
     graph: Graph
     warnings: tuple[str, ...]
@@ -38,7 +38,7 @@ class Converted:
 
 @dataclass(slots=True)
 class _Draft:
-    """The graph while it grows; `broken` are nodes that lack required inputs, with the reasons."""
+    """Hold the graph while it grows. `broken` are nodes that lack required inputs, with the reasons."""
 
     graph: Graph = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -47,22 +47,22 @@ class _Draft:
 
 def node_classes(ui: Mapping[str, Any]) -> frozenset[str]:
     """
-    Return the classes that *ui* needs of the server: those to ask object_info for before `api_graph`.
+    Return the classes that *ui* needs. Ask object_info for them before `api_graph`.
 
-    Raises GraphRefused where *ui* is no workflow in the browser's format.
+    Raises GraphRefused if *ui* is not a workflow in the browser's format.
     """
     return frozenset(node.type for _, node in _live(unfold(read_document(ui))))
 
 
 def api_graph(ui: Mapping[str, Any], object_info: ObjectInfo) -> Converted:
     """
-    Convert *ui*, in the browser's format, with the classes of *object_info* (all of them make better suggestions).
+    Convert *ui*, in the browser's format, with the classes of *object_info* (all classes make better suggestions).
 
-    Node ids are text, `12:3` inside a subgraph; nodes keep the file's order; titles go to `_meta.title`. What the
-    result needs beyond its shape (choices, ranges, types) is for `preflight.check` to judge.
+    Node ids are text, `12:3` inside a subgraph. Nodes keep the file's order, and titles go to `_meta.title`.
+    `preflight.check` judges the rest: choices, ranges and types.
 
-    Raises GraphRefused for a file that cannot be read, for classes that the server lacks, all at once, and where no
-    output is left that has all that it needs.
+    Raises GraphRefused for a file that cannot be read, for classes that the server lacks (all at once), and if no
+    output has everything that it needs.
     """
     unfolded = unfold(read_document(ui))
     live = list(_live(unfolded))
@@ -96,7 +96,7 @@ def _add(draft: _Draft, unfolded: Unfolded, place: SubgraphPath, node: UiNode, i
 
 
 def _cut_off(its_class: NodeClass, sources: Mapping[str, Source]) -> Iterator[str]:
-    """Tell of links that led to a muted or bypassed node where the node runs without them."""
+    """Report links that led to a muted or bypassed node, if the node can run without them."""
     for name, source in sources.items():
         item = its_class.inputs.get(name)
         if item is None or not isinstance(source, NoLink) or source == UNLINKED:
@@ -108,7 +108,9 @@ def _cut_off(its_class: NodeClass, sources: Mapping[str, Source]) -> Iterator[st
 
 
 def _unknown_inputs(its_class: NodeClass, linked: Mapping[str, object]) -> Iterator[str]:
-    """Tell of linked inputs that the class does not list; some packs take any name, so they are sent all the same."""
+    """
+    Report linked inputs that the class does not list. They are sent all the same, because some packs take any name.
+    """
     names = [name for name in linked if name.partition(".")[0] not in its_class.inputs]
     if names:
         yield f"the server's version of this class does not list the linked input {', '.join(map(repr, names))}"
@@ -117,7 +119,7 @@ def _unknown_inputs(its_class: NodeClass, linked: Mapping[str, object]) -> Itera
 def _widget_inputs(
     place: SubgraphPath, node: UiNode, its_class: NodeClass, linked: frozenset[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the values of the widgets that no link feeds, in the class's order, and what is to be said of them."""
+    """Return the values of the widgets that no link feeds, in the class's order, and remarks about them."""
     named = named_values(node, its_class)
     held = {widget: value for (inside, widget), value in place.overrides.items() if inside == node.id}
     defaults = {item.name: item.default for item in named.missing if item.default is not None}
@@ -138,7 +140,7 @@ def _wildcards(name: str, value: object, its_class: NodeClass) -> Iterator[str]:
     item = its_class.inputs.get(name)
     found = _WILDCARD.search(value) if isinstance(value, str) and item and item.options.get("dynamicPrompts") else None
     if found:
-        yield f"{name} has {shown(found[0])}, of which a browser picks one at random: sent as written"
+        yield f"{name} has {shown(found[0])}, of which the browser would pick one at random; it is sent as written"
 
 
 def _as_input(source: LinkSource | Value) -> Any:

@@ -1,4 +1,4 @@
-"""Upload the files of a spec to a ComfyUI server under our own names, and measure those that a graph must know."""
+"""Upload the files of a spec to a ComfyUI server under our own names, and measure them where the graph needs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wanworker.media.video.sound import sound_duration_s
 from wanworker.media.video.writer import probe
 from wanworker.spec import RenderSpec
 
-#: What Wan's own preprocessing leaves in a prepared folder, and the slot of the graph that takes each.
+#: The files that Wan's own preprocessing leaves in a prepared folder, and the graph's slot for each.
 _PREPARED = {
     "image": "src_ref.png",
     "pose_video": "src_pose.mp4",
@@ -21,7 +21,9 @@ _PREPARED = {
 
 
 async def sent_inputs(client: ComfyClient, spec: RenderSpec, run_id: str) -> Uploads:
-    """Send every file of *spec* to the server and return their names there, with the lengths that decide clips."""
+    """
+    Send every file of *spec* to the server. Return their names there, and the lengths that decide the number of clips.
+    """
     files = _files_of(spec)
     names = {}
     for slot, path in files.items():

@@ -1,4 +1,4 @@
-"""See to runs that were called off and that the server has not stopped."""
+"""Watch cancelled runs that the server has not stopped."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class LeftLimits:
     """
-    How long a run may go on after it was called off, in seconds, and how often it is looked at.
+    Say how long a cancelled run may go on, and how often it is checked, in seconds.
 
-    `stop_s` is how long its caller waits for its end; the rest happens behind the caller's back. A node that cannot be
-    interrupted, such as a VAE or the loading of a model, ends by itself. `ours_s` is what a new
-    start of our own server and of its weights costs: to wait longer would win nothing. `others_s` is more, for nothing
-    but time helps on a server that is not ours.
+    `stop_s` is how long its caller waits for its end; afterwards it is watched in the background. A node that cannot be
+    interrupted, such as a VAE or the loading of a model, ends by itself. `ours_s` is what a restart of our own server
+    and of its weights costs, so waiting longer would gain nothing. `others_s` is longer, because a server that is not
+    ours cannot be restarted.
     """
 
     stop_s: float = 4.0
@@ -37,9 +37,9 @@ class LeftLimits:
 
 class LeftRuns:
     """
-    Wait for such runs to end, in the background; then end our own server, which is started anew for the next job.
+    Wait in the background for such runs to end. If they do not, end our own server; the next job starts a new one.
 
-    A server that is not ours cannot be ended: the next jobs are told so, at once, for as long as the run is there.
+    A server that is not ours cannot be ended. As long as the run is there, the next jobs fail at once with the reason.
     """
 
     def __init__(
@@ -59,23 +59,23 @@ class LeftRuns:
         self._settling: asyncio.Task[None] | None = None
 
     def add(self, prompt_id: str) -> None:
-        """Take on a run that the server still has, or that nobody could ask it about."""
+        """Watch a run that the server still has, or that nobody could ask it about."""
         self._since.setdefault(prompt_id, self._clock())
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle())
 
     async def settled(self) -> None:
-        """Return when nothing is waited for any more: the runs are gone, or have had their time."""
+        """Return when all runs are gone or have used up their time."""
         if self._settling is not None:
             await asyncio.wait({self._settling})
 
     async def check(self) -> None:
-        """Raise EngineUnavailable where a run is left for good, on a server that is not ours."""
+        """Raise EngineUnavailable if a run stays for good on a server that is not ours."""
         await self.settled()
         try:
             await self._forget_the_gone()
         except EngineError:
-            return  # it does not answer, which whoever asks next will say
+            return  # it does not answer; the next request reports that
         if self._since:
             which = "ComfyUI server, which this worker has not started," if self._server.is_local else "remote server"
             seconds = self._clock() - min(self._since.values())
@@ -86,7 +86,7 @@ class LeftRuns:
             )
 
     async def close(self) -> None:
-        """Wait for nothing any more."""
+        """Stop waiting."""
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.wait({self._settling})
@@ -103,18 +103,18 @@ class LeftRuns:
             log.warning("the ComfyUI server did not stop a run and was ended; the next job starts another")
             self._since.clear()
         else:
-            log.warning("the ComfyUI server at %s does not stop a run, and is not ours to restart", self._url)
+            log.warning("the ComfyUI server at %s does not stop a run, and this worker cannot restart it", self._url)
 
     def _is_too_long(self) -> bool:
         limit_s = self._limits.ours_s if self._server.is_ours else self._limits.others_s
         return self._clock() - min(self._since.values()) >= limit_s
 
     async def _forget_the_gone(self) -> None:
-        """Ask for each end once more, and forget the runs that are gone. Raises EngineError without an answer."""
+        """Ask once more to end each run, and forget those that are gone. Raises EngineError without an answer."""
         for prompt_id in tuple(self._since):
             try:
                 is_gone = await withdrawn(self._client(), prompt_id)
             except Unreachable:
-                is_gone = True  # nothing listens: its queue lived in its memory
+                is_gone = True  # nothing listens, and its queue was only in its memory
             if is_gone:
                 self._since.pop(prompt_id, None)

@@ -16,17 +16,17 @@ from wanworker.errors import EngineUnavailable, OutOfMemory
 
 log = logging.getLogger(__name__)
 
-#: Between two looks at whether our own server still lives.
+#: Seconds between two checks whether our own server still lives.
 _LOOK_S = 0.2
 
-#: A connection breaks some milliseconds before the system tells of the process's end.
+#: A connection breaks some milliseconds before the system reports the end of the process.
 _LAST_LOOKS = 5
 
 Run = Callable[[str], Coroutine[Any, Any, Rendered]]
 
 
 class ServerDied(EngineUnavailable):
-    """Our own server ended in the middle of a run; `end` says how."""
+    """Our own server ended in the middle of a run. `end` says how."""
 
     default_hint = "Send the request again: the server is started again for the next job."
 
@@ -37,16 +37,16 @@ class ServerDied(EngineUnavailable):
 
 async def with_one_restart(server: Server, run_id: str, run: Run) -> Rendered:
     """
-    Return what *run* returns, which gets the name of its files on the server; *run_id*, when the server lives.
+    Return what *run* returns. *run* gets a name for its files on the server, which begins with *run_id*.
 
-    When our own server dies meanwhile, *run* is begun once more, under another name, and has to see for itself that
-    a server is there; a warning says so. The caller's deadline bounds both together. Raises ServerDied for a second
-    death, and OutOfMemory at once: what ran out of memory would do so again.
+    If our own server dies meanwhile, *run* is started once more, with another name, and a warning says so; *run* itself
+    makes sure that a server is there. The caller's deadline covers both tries. Raises ServerDied for a second death.
+    Raises OutOfMemory at once, because a second try would run out of memory again.
     """
     try:
         return await _while_it_lives(server, run(run_id))
     except ServerDied as death:
-        log.warning("the run %s is repeated, for the ComfyUI server died in it", run_id)
+        log.warning("the run %s is repeated, because the ComfyUI server died in the middle of it", run_id)
         warning = (
             f"The ComfyUI server died in the middle of the run and was started again for a second one. {death.end}"
         )
@@ -55,7 +55,7 @@ async def with_one_restart(server: Server, run_id: str, run: Run) -> Rendered:
 
 
 async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) -> Rendered:
-    """Return what *run* returns. Raises ServerDied or OutOfMemory at once when our own server ends meanwhile."""
+    """Return what *run* returns. Raises ServerDied or OutOfMemory as soon as our own server ends."""
     before = server.last_end
     running = asyncio.create_task(run)
     try:
@@ -72,7 +72,7 @@ async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) ->
     end = server.last_end
     assert end is not None, "it changed"
     if end.out_of_memory:
-        raise OutOfMemory(f"The ComfyUI server ended in the middle of the run for want of memory. {end}")
+        raise OutOfMemory(f"The ComfyUI server ran out of memory in the middle of the run and ended. {end}")
     raise ServerDied(end)
 
 

@@ -11,12 +11,12 @@ from wanworker.comfyui.server.supervisor import Launch
 from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import Settings, child_environment
 
-#: Ready for nobody but who asks for it by name: a video of 14B takes hours so, and the miniature seconds.
+#: Without a GPU, the server is used only if a request names it: a 14B video would take hours on the processor.
 _NO_GPU = "no NVIDIA GPU: a ComfyUI server started here would render on the processor, for hours"
 
 
 def server_place(settings: Settings, gpus: Callable[[], Sequence[Gpu]]) -> str | Launch:
-    """Return the server to use: COMFYUI_URL, else the checkout at COMFYUI_ROOT, else whatever listens on the port."""
+    """Return the server to use: COMFYUI_URL, else the checkout at COMFYUI_ROOT, else any server on the port."""
     if settings.comfyui_url or settings.comfyui_root is None:
         return settings.comfyui_base_url
     root = settings.comfyui_root
@@ -29,7 +29,7 @@ def server_place(settings: Settings, gpus: Callable[[], Sequence[Gpu]]) -> str |
         model_roots=settings.model_dirs,
         cpu=not gpus(),
         preview_method="auto",
-        # Without metadata the same request gives the same bytes: no graph, no request id inside the file.
+        # Without metadata (the graph, the request id), the same request gives the same bytes.
         arguments=("--disable-metadata", *settings.comfyui_args),
     )
 
@@ -48,7 +48,7 @@ def _is_here(url: str) -> bool:
 
 
 def lacks(launch: Launch, *, is_up: bool) -> tuple[str, ...]:
-    """Return a line for what this machine lacks for the server of *launch*; one that is up has its program."""
+    """Return a line for what this machine lacks for the server of *launch*. A running server needs no program."""
     missing = f"{launch.root}/main.py is missing (COMFYUI_ROOT is ComfyUI's checkout)"
     has_program = is_up or (launch.root / "main.py").is_file()
     return (*(() if has_program else (missing,)), *((_NO_GPU,) if launch.cpu else ()))

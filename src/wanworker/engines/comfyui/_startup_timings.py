@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from wanworker.engines.base import Report
 from wanworker.progress import Progress
 
-#: What this job has waited so far, in seconds: a graph's job asks for the server when it is checked, and again later.
+#: How many seconds this job has waited so far. A graph's job asks for the server at its check, and again later.
 _waited_s: contextvars.ContextVar[float] = contextvars.ContextVar("comfyui_waited_s", default=0.0)
 
 
 class Waits:
-    """Measure the waits for one server; each job is a task of its own."""
+    """Measure the waits for one server. Each job is a task of its own."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -22,7 +22,7 @@ class Waits:
 
     @contextlib.contextmanager
     def measured(self, report: Report) -> Iterator[Callable[[str], None]]:
-        """Measure the body, which waits for the server; what is given is told each stage of a start."""
+        """Measure the body, which waits for the server. The yielded function takes each stage of a start."""
         began = self._clock()
         starts: list[str] = []
 
@@ -33,16 +33,18 @@ class Waits:
         try:
             yield hear
         except BaseException:
-            starts.clear()  # it did not come up
+            starts.clear()  # it did not start
             raise
         finally:
             seconds = self._clock() - began
             _waited_s.set(_waited_s.get() + seconds)
-            if starts:  # of all who wait for one start, the one that began it waits longest
+            if starts:  # of all jobs that wait for one start, the one that began it waits longest
                 self._untold_start_s = max(self._untold_start_s, seconds)
 
     def told(self) -> dict[str, float]:
-        """Return `wait_s` of this job, and `comfyui_start_s` in the first job after a start, whoever waited for it."""
+        """
+        Return `wait_s` of this job. The first job after a start also gets `comfyui_start_s`, even if another waited.
+        """
         timings = {"comfyui_start_s": self._untold_start_s} if self._untold_start_s else {}
         self._untold_start_s = 0.0
         waited_s = _waited_s.get()

@@ -16,7 +16,7 @@ from wanworker.comfyui.ui_workflow.convert import api_graph
 from wanworker.errors import GraphRefused
 from wanworker.spec import Upload
 
-#: Names longer than this are cut: with the request id before them they must fit the 255 bytes of a file's name.
+#: Longer names are cut. With the request id in front, a file name may have 255 bytes.
 _NAME_BYTES = 150
 
 
@@ -24,11 +24,11 @@ async def checked_graph(
     client: ComfyClient, document: Mapping[str, Any], sent: Collection[str] = ()
 ) -> tuple[Graph, tuple[str, ...]]:
     """
-    Return *document* as a graph that the server accepts, with a remark for everything filled in.
+    Return *document* as a graph that the server accepts, with a remark for everything that was filled in.
 
-    A document in the browser's own format is converted with the server's classes first. *sent* are the names of files
-    that come with the graph: they may stand where the server does not know them yet. Raises GraphRefused and
-    ModelNotFound with every problem at once, before anything is queued.
+    A document in the browser's own format is first converted with the server's classes. *sent* are the names of files
+    that come with the graph; the server need not have them yet. Raises GraphRefused and ModelNotFound with every
+    problem at once, before anything is queued.
     """
     remarks: tuple[str, ...] = ()
     if is_ui_format(document):
@@ -46,7 +46,7 @@ async def _admitted(client: ComfyClient, graph: Graph, sent: Collection[str]) ->
     except GraphRefused:
         if not sent:
             raise
-    # Loaders without an upload flag (VideoHelperSuite's) list the server's files, and ours is not there yet.
+    # Loaders without an upload flag (VideoHelperSuite's) list the server's files, and ours are not there yet.
     found = check(graph, await client.object_info())
     problems = [problem for problem in found.problems if not _is_sent(problem.value, sent)]
     if problems:
@@ -59,7 +59,7 @@ def _is_sent(value: object, sent: Collection[str]) -> bool:
 
 
 async def uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) -> Mapping[str, str]:
-    """Send the caller's files under names of our own; return the caller's name -> the server's."""
+    """Send the caller's files under our own names. Return the caller's name -> the server's name."""
     sent = {}
     for number, upload in enumerate(uploads):
         name = f"{run_id}_{number}{upload.path.suffix}"
@@ -68,7 +68,9 @@ async def uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) 
 
 
 async def fetched(client: ComfyClient, outputs: Sequence[OutputFile], out_dir: Path, run_id: str) -> tuple[Path, ...]:
-    """Download every output into *out_dir*, in the graph's order; files of one name from two folders both stay."""
+    """
+    Download every output into *out_dir*, in the graph's order. Files with the same name from two folders both stay.
+    """
     paths: list[Path] = []
     for output in outputs:
         name = _plain_name(output.filename, run_id)
@@ -81,7 +83,7 @@ async def fetched(client: ComfyClient, outputs: Sequence[OutputFile], out_dir: P
 
 
 def _plain_name(filename: str, run_id: str) -> str:
-    """Return the name without folders and without the run's id, which our prefix has put there."""
+    """Return the name without folders and without the run's id, which our prefix has added."""
     path = Path(filename.replace("\\", "/"))
     stem = path.stem.replace(f"_{run_id}", "").replace(run_id, "output")
     cut = stem.encode()[: _NAME_BYTES - len(path.suffix.encode())].decode(errors="ignore")

@@ -45,7 +45,7 @@ async def followed(
     on_left: Callable[[str], None],
     clock: Callable[[], float],
 ) -> Finished:
-    """Run *graph* under ids of its own and return how it finished; see run_prompt for *on_left* and what it raises."""
+    """Run *graph* under its own new ids and return how it finished. See run_prompt for *on_left* and the errors."""
     progress = RunProgress(graph, clock=clock)
     latest = Progress("sampling", 0.0)
 
@@ -63,14 +63,14 @@ async def followed(
     )
 
 
-#: A job asks twice whether the server is there, when it is checked and when it runs; the second is a moment later.
+#: Seconds that an answer of the server stays valid. A job asks at its check, and a moment later when it runs.
 _TRUST_S = 1.0
 
-#: How long another engine waits for the server's memory: what somebody else runs there may take longer, and then the
-#: two try to share the card.
+#: How long another engine waits for the server's memory. A run of somebody else there may take longer; then the two
+#: engines try to share the card.
 _UNLOAD_S = 60.0
 
-#: The files do not change while a worker runs, and whoever fills a graph copies it.
+#: The files of workflows/ do not change while a worker runs, and filling a graph copies it.
 _our_graphs = functools.cache(read_workflows)
 
 
@@ -105,23 +105,23 @@ class ComfyUI:
         self._left_limits = left_limits or LeftLimits()
         self._left = LeftRuns(self._server, self._own_client, url, limits=self._left_limits, clock=clock)
         self._launch = where if isinstance(where, Launch) else None
-        # Its own first, as it looks for them itself.
+        # The server's own folders come first, as in its own search.
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
         self.lists = FolderLists((*own, *settings.model_dirs), make_client, clock=clock)
 
     @property
     def status(self) -> Status:
-        """What is known of the server, at once."""
+        """Return the known status of the server at once."""
         return self._server.status
 
     async def probe(self) -> Status:
-        """Ask whether a server is there, starting none; what it has is asked anew afterwards."""
+        """Ask whether a server is there, without starting one. Its model lists are then read again."""
         status = await self._server.probe()
         self.lists.forget(answers=status == "online")
         return status
 
     def readiness(self, task: str) -> Readiness:
-        """Say which weights are missing: by the volume's folders for our own server, by its own word for another."""
+        """Say which weights are missing. Our own server is judged by the volume's folders, another by its own lists."""
         if self._launch is not None:
             lacking = lacks(self._launch, is_up=self.status == "online")
             return Readiness(self.missing_on_disk(task), self.lists.places, lacking)
@@ -133,7 +133,7 @@ class ComfyUI:
         return Readiness(missing=missing_for(task, available), searched=searched)
 
     def missing_on_disk(self, task: str) -> tuple[str, ...]:
-        """Return a line for each file that *task* needs and that is not in the volume's folders, or not whole."""
+        """Return a line for each file of *task* that is missing from the volume's folders or incomplete."""
         return missing_for(task, *self.lists.examined())
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
@@ -149,13 +149,13 @@ class ComfyUI:
 
         try:
             return await with_one_restart(self._server, _run_id(out_path), run)
-        except (GraphRefused, ModelNotFound):  # it knows its files better
+        except (GraphRefused, ModelNotFound):  # its error is more precise
             self.lists.forget(answers=True)
             raise
 
     async def check_models(self, spec: RenderSpec, report: Report) -> None:
         """
-        See that the server is there and has every file that an image-to-video *spec* loads, before one is sent.
+        Check that the server is there and has every file that an image-to-video *spec* loads, before any file is sent.
 
         Raises EngineUnavailable, and ModelNotFound with the documented sentence.
         """
@@ -168,8 +168,8 @@ class ComfyUI:
         async def run(run_id: str) -> Rendered:
             client = await self.connected(report)
             graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
-            unused = [f"{each.name} was sent and no node reads it." for each in spec.uploads if each.name not in used]
-            # Checked when it came in; since then the server may be another one.
+            unused = [f"{each.name} was sent, but no node reads it." for each in spec.uploads if each.name not in used]
+            # The graph was checked when it arrived, but the server may be another one now.
             admitted = await validate(client, graph)
             classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
             graph = with_prefix(admitted.graph, classes, run_id)
@@ -187,22 +187,22 @@ class ComfyUI:
         return await checked_graph(await self.connected(report), document, sent)
 
     async def server_lists(self) -> Lists:
-        """Return the server's own lists of model files, as they are now. Raises EngineUnavailable."""
+        """Return the server's own current lists of model files. Raises EngineUnavailable."""
         client = await self._answering(lambda _progress: None)
         self.lists.forget(answers=True)
         return await self.lists.from_server(client)
 
     async def connected(self, report: Report) -> ComfyClient:
         """
-        Return a client of a server that answers, having started it if need be, and that can take a run.
+        Return a client of a server that answers and can take a run, after starting the server if needed.
 
-        Raises EngineUnavailable, also where the server has not stopped a run before and is not ours to restart.
+        Raises EngineUnavailable, also if the server has not stopped an earlier run and we cannot restart it.
         """
         await self._left.check()
         return await self._answering(report)
 
     async def _answering(self, report: Report) -> ComfyClient:
-        """Return a client of a server that answers, having started it if need be. Raises EngineUnavailable."""
+        """Return a client of a server that answers, after starting it if needed. Raises EngineUnavailable."""
         await self._left.settled()
         if self._client is not None and self.status == "online" and self._clock() - self._answered_at < _TRUST_S:
             return self._client
@@ -217,20 +217,20 @@ class ComfyUI:
         return client
 
     async def preload(self, task: str | None) -> None:  # noqa: ARG002 - the contract's; one server serves them all
-        """Have the server up; see PreloadingEngine. It loads weights when a graph first wants them."""
+        """Start the server; see PreloadingEngine. It loads weights only when a graph needs them."""
         await self._answering(lambda _progress: None)
 
     def renders_on_gpu(self) -> bool:
-        """Say whether the server is on this machine and has its GPU; see GpuEngine."""
+        """Say whether the server is on this machine and uses its GPU; see GpuEngine."""
         return has_our_gpu(self._launch or self._url, self._gpus)
 
     async def release_gpu(self) -> None:
         """
-        Have a server of this machine unload its models; see GpuEngine.
+        Make a server of this machine unload its models; see GpuEngine.
 
-        A start under way goes on: it loads no weights.
+        A running start goes on, because it loads no weights.
         """
-        await self._left.settled()  # a server that hangs has been ended then, and its memory is free
+        await self._left.settled()  # a server that hangs has been ended by now, and its memory is free
         if self.renders_on_gpu() and await self._server.probe() == "online":
             await free_memory(self._own_client(), within_s=_UNLOAD_S)
 
@@ -255,12 +255,16 @@ class ComfyUI:
         return self._waits.told() | ({} if seconds is None else {"execution_s": seconds})
 
     async def _available(self, client: ComfyClient) -> Lists:
-        """Return the server's lists; of our own server, without the damaged files, which it would fail to load."""
+        """
+        Return the server's lists. For our own server, damaged files are left out, because it would fail to load them.
+        """
         lists = self.lists.from_server(client)
         return await (lists if self._launch is None else self.lists.less_damaged(lists))
 
     async def _filled(self, client: ComfyClient, spec: RenderSpec, uploads: Uploads, run_id: str) -> Filled:
-        """Return the graph of *spec*; what the lists do not have is looked for again in new ones: it may have come."""
+        """
+        Return the graph of *spec*. If a file is not in the lists, they are read again, because it may have been added.
+        """
         try:
             return self._filled_by(await self._available(client), spec, uploads, run_id)
         except ModelNotFound:
@@ -283,7 +287,7 @@ class ComfyUI:
 
 
 def _run_id(out_path: Path) -> str:
-    """Return request id and attempt, as the hidden name of the output carries them: own names for each run."""
+    """Return the request id and attempt, which the output's hidden name has. They make the names of each run unique."""
     return out_path.name.removeprefix(".").partition(".part")[0]
 
 
@@ -291,4 +295,4 @@ def _video_of(outputs: Sequence[OutputFile], saver: str) -> OutputFile:
     for output in outputs:
         if output.node == saver:
             return output
-    raise NoOutput("The graph ran and its saving node left no file.")
+    raise NoOutput("The graph ran, but its saving node left no file.")

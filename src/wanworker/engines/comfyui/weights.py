@@ -14,20 +14,20 @@ from wanworker.engines.comfyui.graphs import WORKFLOWS
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, WorkerError
 from wanworker.models.files.damage import flaw_of
 
-#: Whether an engine is chosen hangs on an answer this old, and what it renders on one this old.
+#: How many seconds an answer is used: to choose an engine, and to render.
 _FRESH_S, _JUST_NOW_S = 10.0, 1.0
 _MOST_NAMED = 3
 
 #: ComfyUI's folder of models -> the files in it.
 Lists = Mapping[str, tuple[str, ...]]
 
-#: The same of damaged files, each with what is wrong with it. A server lists them, and fails minutes later.
+#: The same for damaged files, each with its fault. A server lists them too, and then fails after minutes.
 Flaws = Mapping[str, Mapping[str, str]]
 
-#: What a models folder may hold besides weights (notes, previews, half downloads) is not listed.
+#: The endings that are listed. Other files in a models folder (notes, previews, half downloads) are not weights.
 _WEIGHTS = frozenset({".safetensors", ".sft", ".pt", ".pth", ".bin", ".ckpt", ".gguf"})
 
-#: What our graphs load, and checkpoints for everybody else.
+#: The folders that our graphs load from, and checkpoints for callers' graphs.
 FOLDERS: tuple[str, ...] = tuple(
     dict.fromkeys(
         (
@@ -39,7 +39,7 @@ FOLDERS: tuple[str, ...] = tuple(
 
 
 class FolderLists:
-    """The lists of one server; *roots* are the volume's model folders, *make_client* connects to the server."""
+    """Hold the lists of one server. *roots* are the volume's model folders; *make_client* connects to the server."""
 
     def __init__(
         self,
@@ -55,15 +55,15 @@ class FolderLists:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The folders whose models are listed, in the order of their search."""
+        """Return the folders whose models are listed, in the order of the search."""
         return tuple(str(root) for root in self._roots)
 
     def from_folders(self) -> Lists:
-        """Return what lies in the volume's folders, in any layout, as the server would name it."""
+        """Return the files in the volume's folders, in any layout, as the server would name them."""
         return {folder: tuple(sorted(files)) for folder, files in self._files().items()}
 
     def examined(self) -> tuple[Lists, Flaws]:
-        """Return the same in two: the files that are whole, and the others with what is wrong with each."""
+        """Return the same in two parts: the complete files, and the damaged ones with their faults."""
         files = self._files()
         flaws = {folder: _flaws(found) for folder, found in files.items()}
         whole = {folder: tuple(sorted(found.keys() - flaws[folder].keys())) for folder, found in files.items()}
@@ -71,9 +71,9 @@ class FolderLists:
 
     async def from_server(self, client: ComfyClient) -> Lists:
         """
-        Return what the server says, or said a moment ago: a job asks when it is checked and again when it runs.
+        Return the server's lists, at most some seconds old: a job asks at its check and again when it runs.
 
-        A folder that it does not know is empty. Raises EngineUnavailable.
+        A folder that the server does not know is empty. Raises EngineUnavailable.
         """
         if (kept := self._kept_for(_JUST_NOW_S)) is not None:
             return kept
@@ -83,7 +83,7 @@ class FolderLists:
         return lists
 
     async def less_damaged(self, told: Awaitable[Lists]) -> Lists:
-        """Return what a server of this machine has *told*, less the files that it would fail to load."""
+        """Return the lists that a server of this machine has *told*, without the files that it would fail to load."""
         lists, (_, flaws) = await asyncio.gather(told, asyncio.to_thread(self.examined))
         return {
             folder: tuple(name for name in names if name not in flaws.get(folder, ()))
@@ -91,7 +91,7 @@ class FolderLists:
         }
 
     def with_damage(self, error: ModelNotFound) -> ModelNotFound:
-        """Return *error* with the damaged files in its hint: the file that it misses may lie there in part."""
+        """Return *error* with the damaged files in its hint, because the missing file may be one of them."""
         damaged = [
             f"{folder}/{name} is damaged ({flaw})."
             for folder, flaws in self.examined()[1].items()
@@ -101,16 +101,16 @@ class FolderLists:
 
     def from_server_now(self) -> Lists | None:
         """
-        Ask from a thread without an event loop; None when no server answers. Blocks for at most some seconds.
+        Ask from a thread without an event loop. Return None if no server answers. Blocks for at most some seconds.
 
-        The answer holds for a few seconds: every job in `auto` asks.
+        The answer is kept for a few seconds, because every job in `auto` asks.
         """
         if self._told is None or self._clock() - self._told[0] > _FRESH_S:
             self._told = (self._clock(), self._ask_server())
         return self._told[1]
 
     def forget(self, *, answers: bool) -> None:
-        """Drop what the server told; where it is known not to answer, that is remembered for some seconds instead."""
+        """Drop the server's answer. If it is known not to answer, that is remembered for some seconds instead."""
         self._told = None if answers else (self._clock(), None)
 
     def _kept_for(self, seconds: float) -> Lists | None:
@@ -146,12 +146,12 @@ async def _asked(client: ComfyClient, folder: str) -> tuple[str, ...]:
         return await client.models(folder)
     except EngineUnavailable:
         raise
-    except EngineFailed:  # an older server lacks the folder
+    except EngineFailed:  # an older server does not know the folder
         return ()
 
 
 def _weights(places: Iterable[Path]) -> dict[str, Path]:
-    """Return name -> file; of two with one name the first is what a server loads."""
+    """Return name -> file. Of two files with one name, it is the one that a server loads: the first."""
     found: dict[str, Path] = {}
     for place in places:
         for path in place.rglob("*") if place.is_dir() else ():

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A server that computes may take seconds to answer; health is not to wait longer than this.
+#: A busy server may take seconds to answer. health does not wait longer than this.
 _COMFYUI_TIMEOUT_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What is asked of the machine; a test answers in its place."""
+    """Define what is asked of the machine. A test gives its own answers."""
 
     gpus: Callable[[], Sequence[Gpu]] = gpus
     kernel: Callable[[str], Awaitable[KernelRun]] = kernel_beside
@@ -43,7 +43,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Whether a kernel ran in `python`, the interpreter of `engines`, and how long ago that was seen."""
+    """Say whether a kernel ran in `python`, the interpreter of `engines`, and how long ago."""
 
     python: str
     engines: tuple[str, ...]
@@ -54,10 +54,10 @@ class Kernel:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """
-    Each engine's word on each of its tasks (`ready` or what is missing), and what it rests on.
+    Hold the state of each engine for each of its tasks (`ready` or what is missing), and the facts behind it.
 
-    `free_bytes` is the room in the folders of weights and videos. `kernels` are those that were run, by the check
-    before the first job or by a refresh.
+    `free_bytes` is the free space in the folders of weights and videos. `kernels` are those that ran, in the check
+    before the first job or in a refresh.
     """
 
     engines: Mapping[str, Mapping[str, str]]
@@ -70,12 +70,12 @@ class Facts:
 
     @property
     def can_render_real(self) -> bool:
-        """An engine other than the miniature is ready for at least one task."""
+        """Say whether an engine other than the miniature is ready for at least one task."""
         return any("ready" in tasks.values() for name, tasks in self.engines.items() if name != "mini")
 
 
 class MachineFacts:
-    """Answer from the last look; look again when asked to, or when there was none yet."""
+    """Answer from the last probe. Probe again when asked to, or if there was none yet."""
 
     def __init__(
         self,
@@ -95,46 +95,47 @@ class MachineFacts:
         self._first_kernel: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Look for the first time, in the background; never waits. Wants a running loop."""
+        """Begin the first probe in the background. Never waits. Must be called on a running event loop."""
         if self._first is None:
             self._first = asyncio.create_task(self._look_first())
 
     def begin_kernel(self) -> None:
         """
-        Run, once and in the background, the kernel that a serverless worker's check runs before its first job.
+        Run in the background, once, the kernel that a serverless worker's check runs before its first job.
 
-        Never waits, and runs none where there is no GPU or every job goes to the miniature. Wants a running loop.
+        Never waits. Runs none without a GPU, or if every job goes to the miniature. Must be called on a running event
+        loop.
         """
         if self._first_kernel is None and self._registry.settings.engine != "mini":
             self._first_kernel = asyncio.create_task(self._run_first_kernel())
 
     async def close(self) -> None:
-        """End a look and a kernel that are under way."""
+        """End a probe and a kernel that still run."""
         tasks = [task for task in (self._first, self._first_kernel) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def note_kernel(self, python: str, run: KernelRun) -> None:
-        """Keep what came of a kernel that somebody else ran."""
+        """Keep the result of a kernel that somebody else ran."""
         self._kernels[python] = (run, self._clock())
 
     async def current(self, *, refresh: bool) -> tuple[Facts, float]:
         """
-        Return the facts and their age in seconds; without *refresh* at once, but for the first look.
+        Return the facts and their age in seconds. Without *refresh*, only the first call waits for a probe.
 
-        That, and a refresh, take at most a few seconds where there is no GPU; where there is one a refresh runs a
-        kernel, which takes up to a minute. ComfyUI's state and the preloads' are always the newest known: every job
-        that uses the server tells of it.
+        A probe takes at most a few seconds. A refresh on a machine with a GPU also runs a kernel, which takes up to a
+        minute. The states of ComfyUI and of the preloads are always the newest known, because every job that uses the
+        server updates them.
         """
         if refresh:
             await self._run_kernels()
             await self.look()
         elif self._kept is None:
             await (self.look() if self._first is None else asyncio.wait({self._first}))
-        if self._kept is None:  # the first look failed, and says why in the log
+        if self._kept is None:  # the first probe failed; the log says why
             await self.look()
-        assert self._kept is not None, "a look that does not raise keeps what it saw"
+        assert self._kept is not None, "a probe that does not raise keeps its facts"
         facts, seen = self._kept
         engine = _comfyui(self._registry)
         status = facts.comfyui_status if engine is None else engine.status
@@ -144,7 +145,7 @@ class MachineFacts:
         return newest, self._clock() - seen
 
     async def look(self) -> None:
-        """Look at everything but the kernels, and keep it."""
+        """Probe everything but the kernels, and keep the facts."""
         server = await _asked_comfyui(self._registry)
         facts = await asyncio.to_thread(self._looked, server)
         self._kept = (facts, self._clock())
@@ -152,8 +153,8 @@ class MachineFacts:
     async def _look_first(self) -> None:
         try:
             await self.look()
-        except Exception:  # nobody waits for it: whoever asks next looks again and meets the failure itself
-            log.exception("the engines could not be looked at")
+        except Exception:  # nobody waits for it; the next caller probes again and gets the failure
+            log.exception("the engines could not be checked")
 
     def _looked(self, server: Status) -> Facts:
         settings = self._registry.settings
@@ -167,7 +168,7 @@ class MachineFacts:
         )
 
     async def _run_kernels(self) -> None:
-        """Run one kernel after the other: two at once would be slower, and each wants memory of the card."""
+        """Run one kernel after the other. Two at once would be slower, and each needs memory of the card."""
         if not await asyncio.to_thread(self._machine.gpus):
             return
         for python in interpreters(self._registry.settings):
@@ -180,8 +181,8 @@ class MachineFacts:
                 self.note_kernel(sys.executable, run)
                 if run.failed:
                     log.warning("the GPU does not work: %s", run.text)
-                    await self.look()  # whose Python it is, is not ready
-        except Exception:  # nobody waits for it: without a kernel seen, the engines are what the first look found
+                    await self.look()  # the engines of this Python are not ready
+        except Exception:  # nobody waits for it; without a kernel, the first probe's facts stay
             log.exception("no kernel could be run")
 
     def _known_kernels(self) -> tuple[Kernel, ...]:
@@ -196,7 +197,7 @@ def _comfyui(registry: EngineRegistry) -> ComfyUI | None:
     """Return the ComfyUI engine of this worker; a worker may be built without."""
     if not any(row.name == "comfyui" for row in registry.rows):
         return None
-    from wanworker.engines.comfyui.engine import ComfyUI  # not at the worker's start
+    from wanworker.engines.comfyui.engine import ComfyUI  # a slow import, kept out of the start
 
     engine = registry.engine("comfyui")
     return engine if isinstance(engine, ComfyUI) else None

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from wanworker.models.machine.gpu_kernel import GPU_PROGRAM, KernelRun, run_kernel, run_kernel_beside
 from wanworker.settings import Settings, child_environment
 
-#: A first import of torch from a cold disk takes up to a minute, its first kernel some seconds.
+#: Importing torch from a cold disk takes up to a minute, its first kernel some seconds.
 GPU_TIMEOUT_S = 180.0
 
 
 def interpreters(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return each Python that computes on a GPU, with the engines whose it is."""
-    from wanworker.comfyui.server.launch import interpreter_of  # not at the worker's start
+    """Return each Python that computes on a GPU, with the engines that use it."""
+    from wanworker.comfyui.server.launch import interpreter_of  # a slow import, kept out of the start
 
     pairs = [(sys.executable, "diffusers")]
     if settings.comfyui_root and not settings.comfyui_url:
@@ -33,12 +33,12 @@ def kernel_in(python: str) -> KernelRun:
 
 
 async def kernel_beside(python: str) -> KernelRun:
-    """Do the same beside the event loop; it ends with whoever waits for it."""
+    """Do the same without blocking the event loop. It ends if its caller is cancelled."""
     return await run_kernel_beside([python, "-c", GPU_PROGRAM], child_environment(), timeout_s=GPU_TIMEOUT_S)
 
 
 def without_kernel(settings: Settings, kernels: Mapping[str, KernelRun]) -> dict[str, tuple[str, ...]]:
-    """Return for each engine in whose Python a kernel failed what it lacks: a line. Pure."""
+    """Return a line for each engine in whose Python a kernel failed. Pure."""
     return {
         engine: (f"no kernel runs in {python}: {kernels[python].text}",)
         for python, engines in interpreters(settings).items()

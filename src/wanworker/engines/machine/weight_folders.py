@@ -11,8 +11,9 @@ from wanworker.settings import Settings
 
 
 def weight_folders(settings: Settings) -> Iterator[Path]:
-    """Return ComfyUI's folders in every layout, then those of the other engines; a folder may not be there."""
-    from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders  # not at the worker's start
+    """Return ComfyUI's folders in every layout, then those of the other engines. A folder need not exist."""
+    # These imports are slow, so they are kept out of the start.
+    from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders
     from wanworker.engines.comfyui.weights import FOLDERS
 
     own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()

@@ -1,4 +1,4 @@
-"""Prepare the folder that animate reads (poses, face, reference picture), or check the one that was given."""
+"""Prepare the folder that animate reads (poses, face, reference picture), or check the given one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from wanworker.errors import EngineFailed, EngineUnavailable, InputUnavailable, InvalidRequest
 from wanworker.spec import RenderSpec
 
-#: What wan/animate.py opens, and what it opens besides to replace a person in a video.
+#: The files that wan/animate.py opens, and those that it also opens to replace a person in a video.
 _FILES = ("src_pose.mp4", "src_face.mp4", "src_ref.png")
 _REPLACING = ("src_bg.mp4", "src_mask.mp4")
 
@@ -16,12 +16,12 @@ _CHECKPOINT = "process_checkpoint"
 _MODELS = ("det/yolov10m.onnx", "pose2d/vitpose_h_wholebody.onnx")
 _LORA = "relighting_lora.ckpt"
 
-#: The rate of animate's videos (wan_animate_14B.py); the driving video is sampled at it.
+#: The frame rate of animate's videos (wan_animate_14B.py). The driving video is sampled at it.
 _FPS = 30
 
 
 def check_given(folder: Path) -> None:
-    """Raise InputUnavailable unless the caller's prepared *folder* has all that animate opens."""
+    """Raise InputUnavailable unless the caller's prepared *folder* has all files that animate opens."""
     missing = _missing(folder)
     if missing:
         raise InputUnavailable(
@@ -31,27 +31,27 @@ def check_given(folder: Path) -> None:
 
 
 def check_made(folder: Path) -> None:
-    """Raise EngineFailed unless the preprocessing has left all that animate opens."""
+    """Raise EngineFailed unless the preprocessing has left all files that animate opens."""
     missing = _missing(folder)
     if missing:
-        raise EngineFailed(f"Upstream's preprocessing ended well, and did not write {', '.join(missing)}.")
+        raise EngineFailed(f"Upstream's preprocessing ended well, but did not write {', '.join(missing)}.")
 
 
 def replaces(folder: Path) -> bool:
-    """Say whether *folder* was prepared to replace a person: then it has a background and a mask too."""
+    """Say whether *folder* was prepared to replace a person. It then also has a background and a mask."""
     return all((folder / name).is_file() for name in _REPLACING)
 
 
 def has_relighting(ckpt_dir: Path) -> bool:
-    """Say whether the checkpoint has the LoRA that fits a replaced person to the light of the scene."""
+    """Say whether the checkpoint has the LoRA that adapts a replaced person to the light of the scene."""
     return (ckpt_dir / _LORA).is_file()
 
 
 def preprocessing_argv(spec: RenderSpec, *, python: str, home: Path, ckpt_dir: Path, target: Path) -> list[str]:
     """
-    Return the command that prepares *target* from the picture and the driving video, to be run in *home*.
+    Return the command that makes *target* from the picture and the driving video. It has to run in *home*.
 
-    Raises InvalidRequest without the two, EngineUnavailable naming what of upstream's preprocessing is not there.
+    Raises InvalidRequest without the two, and EngineUnavailable naming the missing parts of upstream's preprocessing.
     """
     if spec.image is None or spec.driving_video is None:
         raise InvalidRequest("animate-14B needs a picture and a driving video, or a prepared_path.")

@@ -12,7 +12,7 @@ from wanworker.process import Exit
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a failure is told with: the program's name, its interpreter, its stage, and what it logged of a failure."""
+    """Describe a failed run: the program's name, its interpreter, its stage, and what it logged about a failure."""
 
     program: str
     python: str
@@ -20,7 +20,7 @@ class Context:
     told: str = ""
 
 
-#: Modules whose package has another name.
+#: Modules and their packages, where the names differ.
 _PACKAGES = {
     "cv2": "opencv-python-headless", "PIL": "pillow", "sam2": "git+https://github.com/facebookresearch/sam2",
     "flash_attn": "flash-attn --no-build-isolation", "skimage": "scikit-image", "yaml": "pyyaml",
@@ -80,8 +80,8 @@ def _disk_full(where: Context, line: str) -> EngineError:
     return DiskFull(f"The disk is {state}: {where.program} could not write while {where.stage}.")
 
 
-#: A pattern in what the program wrote on stderr -> the error. The first that is found holds, in this order: running
-#: out of memory also breaks NCCL, and a missing flash-attn is an assertion without words.
+#: A pattern in the program's stderr -> the error. The first match counts, so the order matters: running out of memory
+#: also breaks NCCL, and a missing flash-attn is an assertion without a message.
 _TABLE: Sequence[tuple[str, _Error]] = (
     (r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED", _out_of_gpu_memory),
     (r"(?m)^MemoryError|DefaultCPUAllocator: can't allocate|Cannot allocate memory", _out_of_host_memory),
@@ -103,7 +103,7 @@ _SHOWN_CHARS = 400
 
 
 def failure(ended: Exit, where: Context) -> EngineError:
-    """Return the error for a program that ended with a code other than 0. The message has no traceback."""
+    """Return the error for a program that ended with a code other than 0. Its message has no traceback."""
     stderr = [_RANK.sub("", line) for line in ended.stderr_tail]
     text = "\n".join(stderr)
     if ended.code in _KILLED:
@@ -123,8 +123,8 @@ def _last(pattern: re.Pattern[str], lines: Sequence[str]) -> str:
 
 
 def _last_words(ended: Exit, stderr: Sequence[str]) -> str:
-    """Return the last exception, or the last lines that are no part of a traceback."""
-    errors = [line for line in stderr if "ChildFailedError" not in line]  # torchrun's, about the one before
+    """Return the last exception, or the last lines that are not part of a traceback."""
+    errors = [line for line in stderr if "ChildFailedError" not in line]  # torchrun's, about the exception before
     if exception := _last(_EXCEPTION, errors):
         return exception
     lines = [line for line in stderr or ended.tail if not line.startswith((" ", "Traceback "))]

@@ -22,8 +22,8 @@ _WEIGHTS: Mapping[str, float] = {
     "verifying": 1,
 }
 
-#: How a log message begins -> the stage that it opens. In the order of generate.py; a prompt cannot imitate one,
-#: since its own line begins with "Input prompt:".
+#: The beginning of a log message -> the stage that it opens, in the order of generate.py. A prompt cannot imitate one,
+#: because its line begins with "Input prompt:".
 _STAGES = (
     ("Creating Wan", "loading"),
     ("loading ", "loading"),
@@ -32,7 +32,7 @@ _STAGES = (
     ("Start merging video and audio", "adding sound"),
 )
 
-#: How messages begin that tell of a failure which generate.py swallows: it goes on and exits with 0.
+#: The beginnings of messages about failures after which generate.py goes on and exits with 0.
 _SWALLOWED = ("save_video failed", "merge_video_audio failed", "FFmpeg execute failed")
 
 _TOLD_CHARS = 200
@@ -47,9 +47,9 @@ _ANIMATE_CLIP, _ANIMATE_OVERLAP = 77, 1
 
 class _Bars:
     """
-    Count through bars of equal length that come one after another; `expected` is their number where it is known.
+    Count through bars of equal length that come one after another. `expected` is their number, or None.
 
-    Several processes write the same bar a step apart, so only a fall by more than half its length is a new bar.
+    Several processes write the same bar, a step apart, so only a fall by more than half its length is a new bar.
     """
 
     def __init__(self, expected: int | None) -> None:
@@ -70,7 +70,9 @@ class Reading:
     """Follow one render through its output, and report where it is."""
 
     def __init__(self, report: Report, *, experts: int, clips: int | None, clock: Callable[[], float]) -> None:
-        """*experts* is how many transformers are loaded, *clips* how many bars will come, None when not known."""
+        """
+        Prepare for one render. *experts* is how many transformers are loaded, *clips* the number of bars, or None.
+        """
         self._report = report
         self._clock = clock
         self._meter = Meter(_WEIGHTS, clock=clock)
@@ -81,24 +83,27 @@ class Reading:
         self._swallowed: list[str] = []
 
     def enter(self, stage: str, step: int | None = None, steps: int | None = None) -> None:
-        """Note that *stage* is under way, at *step* of *steps* where it has any."""
+        """Note that *stage* runs now, at *step* of *steps* if it has steps."""
         self.stage = stage
         self._began.setdefault(stage, self._clock())
         self._report(self._meter.at(stage, step, steps))
 
     def line(self, stream: str, text: str) -> None:
-        """Read one line of generate.py: messages come on stdout, bars on stderr."""
+        """Read one line of generate.py. Messages come on stdout, bars on stderr."""
         if stream == "stderr":
             self._bar(text)
         elif match := _MESSAGE.match(text):
             self._message(match[1])
 
     def told(self) -> str:
-        """Return what was logged of failures that generate.py does not report otherwise, as a sentence to add."""
+        """Return, as a sentence to add, what was logged about failures that generate.py does not report otherwise."""
         return f" It wrote: {' | '.join(self._swallowed)}" if self._swallowed else ""
 
     def timings(self) -> dict[str, float]:
-        """Return the seconds of each stage that was entered, by names such as `sampling_s`; the last up to now."""
+        """
+        Return the seconds of each stage that was entered, by names such as `sampling_s`. The last stage counts up to
+        now.
+        """
         begins = sorted(self._began.items(), key=lambda item: item[1])
         ends = [moment for _, moment in begins[1:]] + [self._clock()]
         seconds = {f"{_key(stage)}_s": end - begin for (stage, begin), end in zip(begins, ends, strict=True)}
@@ -125,7 +130,7 @@ class Reading:
                 self.enter("decoding")
 
     def _is_ahead(self, stage: str) -> bool:
-        """Say whether *stage* comes later than the present one: of two streams, one may be read a little late."""
+        """Say whether *stage* comes after the current one. Of two streams, one may be read a little late."""
         order = list(_WEIGHTS)
         return self.stage != "preparing" and order.index(stage) > order.index(self.stage)
 

@@ -23,12 +23,12 @@ _LEAST_MIB: Mapping[str, int] = {
     "animate-14B": 78_000,
 }
 
-#: What `import wan` imports, whichever the task (wan/__init__.py and below at 42bf4cf). requirements.txt has not all.
+#: The modules that `import wan` needs for every task (wan/__init__.py at 42bf4cf). requirements.txt lacks some.
 _MODULES = (
     "torch", "torchvision", "cv2", "dashscope", "decord", "diffusers", "easydict", "einops", "ftfy", "imageio",
     "librosa", "peft", "PIL", "regex", "tqdm", "transformers",
 )  # fmt: skip
-#: Either will do (wan/modules/attention.py), and it is first called after the whole load.
+#: One of these is needed (wan/modules/attention.py). Without one, the run fails only after the whole load.
 _ATTENTION = ("flash_attn", "flash_attn_interface")
 
 _ASK = (
@@ -39,18 +39,18 @@ _ASK_TIMEOUT_S = 30.0
 
 
 def visible_gpus(gpus: Sequence[Gpu], env: Mapping[str, str]) -> tuple[Gpu, ...]:
-    """Return the cards that CUDA_VISIBLE_DEVICES leaves to a program: nvidia-smi lists them all."""
+    """Return the cards that CUDA_VISIBLE_DEVICES leaves to a program. nvidia-smi lists all cards."""
     chosen = env.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return tuple(gpus)
     names = [name.strip() for name in chosen.split(",")]
     if all(name.isdigit() for name in names):
         return tuple(gpus[int(name)] for name in names if int(name) < len(gpus))
-    return tuple(gpus[: sum(bool(name) and name != "-1" for name in names)])  # by UUID: the number is what counts
+    return tuple(gpus[: sum(bool(name) and name != "-1" for name in names)])  # named by UUID: only their number counts
 
 
 def gpu_lacks(task: str, gpus: Sequence[Gpu]) -> tuple[str, ...]:
-    """Say in a line what the cards lack for *task*; nothing when they will do."""
+    """Return a line for what the cards lack for *task*, or nothing."""
     if not gpus:
         return ("no NVIDIA GPU",)
     there, least = sum(gpu.memory_mib for gpu in gpus), _LEAST_MIB[task]
@@ -62,7 +62,7 @@ def gpu_lacks(task: str, gpus: Sequence[Gpu]) -> tuple[str, ...]:
 def python_lacks(
     python: str, home: Path, env: Mapping[str, str], *, timeout_s: float = _ASK_TIMEOUT_S
 ) -> tuple[str, ...]:
-    """Ask *python*, without importing any, which packages of upstream it does not have; takes about 0.1 s."""
+    """Ask *python* which packages of upstream it lacks, without importing any. Takes about 0.1 s."""
     argv = [python, "-c", _ASK, *_MODULES, *_ATTENTION]
     try:
         answer = process.ask(argv, cwd=home, env=env, timeout_s=timeout_s)
@@ -82,10 +82,10 @@ def found_program(program: str, env: Mapping[str, str]) -> bool:
 
 def upstream_environment(env: Mapping[str, str]) -> dict[str, str]:
     """
-    Return *env* for upstream's interpreter, which must not see our own packages.
+    Return *env* for upstream's interpreter, without our own packages.
 
-    They come first on PYTHONPATH for our own child processes; installed, ours are diffusers and transformers of
-    other versions than upstream pins. UTF-8 mode lets a prompt pass whatever the locale.
+    PYTHONPATH puts ours first for our own child processes, and they include other versions of diffusers and
+    transformers than upstream pins. UTF-8 mode lets any prompt pass, whatever the locale.
     """
     ours = str(Path(wanworker.__file__).resolve().parent.parent)
     paths = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and path != ours]

@@ -1,4 +1,4 @@
-"""Check the file that generate.py leaves, and move it to its place."""
+"""Check the file that generate.py leaves, and move it into place."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from wanworker.media.new_file import new_file
 
 
 class Verified(Protocol):
-    """What the check of a finished file tells us."""
+    """Define what the check of a finished file returns."""
 
     @property
     def has_audio(self) -> bool:
-        """Whether there is sound in the file."""
+        """Say whether the file has sound."""
 
 
 Verify = Callable[[Path], Awaitable[Verified]]
@@ -26,27 +26,27 @@ Verify = Callable[[Path], Awaitable[Verified]]
 
 async def check(made: Path, verify: Verify, *, needs_sound: bool, told: str) -> None:
     """
-    Return when *made* is there, decodes and has its sound; generate.py ends with 0 after failing to save, too.
+    Return if *made* exists, decodes and has its sound. generate.py may end with 0 although it failed to save.
 
-    *told* is what it logged of that. Raises NoOutput.
+    *told* is what it logged about that. Raises NoOutput.
     """
     if made.is_symlink():  # it may lead to any file of this machine
-        raise NoOutput(f"generate.py ended with code 0 and left a link in place of its video.{told}")
+        raise NoOutput(f"generate.py ended with code 0, but left a link in place of its video.{told}")
     if not made.is_file() or not made.stat().st_size:
-        raise NoOutput(f"generate.py ended with code 0 and wrote no video.{told}")
+        raise NoOutput(f"generate.py ended with code 0, but wrote no video.{told}")
     try:
         facts = await verify(made)
     except NoOutput as error:
-        raise NoOutput(f"generate.py ended with code 0 and its video is damaged: {error}{told}") from error
+        raise NoOutput(f"generate.py ended with code 0, but its video is damaged: {error}{told}") from error
     if needs_sound and not facts.has_audio:
-        raise NoOutput(f"generate.py ended with code 0 and its video has no sound.{told}")
+        raise NoOutput(f"generate.py ended with code 0, but its video has no sound.{told}")
 
 
 async def move(made: Path, out_path: Path) -> None:
     """
-    Move *made* to *out_path*, which may be on another disk; on any failure no part of it stays there.
+    Move *made* to *out_path*, which may be on another disk. On failure, no part of it stays there.
 
-    Raises DiskFull, or EngineFailed when the place cannot be written.
+    Raises DiskFull, or EngineFailed if the place cannot be written.
     """
     try:
         with new_file(out_path):

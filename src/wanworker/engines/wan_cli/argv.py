@@ -1,4 +1,8 @@
-"""The command lines of upstream's generate.py, one table of flags a task. Pure. Checked against Wan2.2 at 42bf4cf."""
+"""
+Build the command lines of upstream's generate.py, from one table of flags for each task. Pure.
+
+Checked against Wan2.2 at 42bf4cf.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from wanworker.errors import InvalidRequest
 from wanworker.models.machine.hardware import Gpu
 from wanworker.spec import RenderSpec, Size
 
-#: generate.py's SUPPORTED_SIZES (wan/configs/__init__.py); s2v takes any size of the parser's own list.
+#: generate.py's SUPPORTED_SIZES (wan/configs/__init__.py). s2v takes any size of the parser's own list.
 SIZES: Mapping[str, tuple[Size, ...]] = {
     "t2v-A14B": (Size(1280, 720), Size(720, 1280), Size(832, 480), Size(480, 832)),
     "i2v-A14B": (Size(1280, 720), Size(720, 1280), Size(832, 480), Size(480, 832)),
@@ -23,23 +27,23 @@ SIZES: Mapping[str, tuple[Size, ...]] = {
     "animate-14B": (Size(1280, 720), Size(720, 1280)),
 }  # fmt: skip
 
-#: Attention heads (wan/configs): the number of processes has to divide them (generate.py, ulysses_size).
+#: The number of attention heads (wan/configs). The number of processes must divide it (generate.py, ulysses_size).
 _HEADS = {"t2v-A14B": 40, "i2v-A14B": 40, "ti2v-5B": 24, "s2v-14B": 40, "animate-14B": 40}
 
-#: s2v renders clips of this many frames at 16 fps; the first loses three (wan/speech2video.py).
+#: s2v renders clips of this many frames at 16 fps. The first clip loses three (wan/speech2video.py).
 _CLIP_FRAMES, _LOST_FRAMES = 80, 3
 
-#: s2v counts its seed up, clip by clip; torch takes none of 2**64 and more. No sound has this many clips.
+#: s2v counts its seed up, clip by clip, but torch takes only seeds below 2**64. No sound has this many clips.
 _HIGHEST_S2V_SEED = 2**64 - 1 - 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
     """
-    Where everything is. `python` is a path or a name on PATH.
+    Say where everything is. `python` is a path or a name on PATH.
 
-    `source_dir` is animate's prepared folder. `replaces` means that it has a background and a mask, `relights` that
-    the checkpoint has the LoRA for that.
+    `source_dir` is animate's prepared folder. `replaces` means that it has a background and a mask, `relights` that the
+    checkpoint has the LoRA for that.
     """
 
     python: str
@@ -52,7 +56,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What a card of at most `up_to_mib` needs so that *task* fits; None is any card."""
+    """Hold the flags that *task* needs to fit on a card of at most `up_to_mib`. None is any card."""
 
     task: str
     up_to_mib: int | None
@@ -62,9 +66,9 @@ class _Memory:
 
 _HALF, _TEXT_ON_CPU = "--convert_model_dtype", "--t5_cpu"
 
-#: The first row that holds is taken; without a known card, the task's first. From upstream's README: 5B runs in
-#: 24 GB with all three flags, and without them from 80 GB; A14B's own command is the two. s2v and animate keep the
-#: model (about 33 GB) beside the text encoder (11 GB) on the card, hence the CPU for the latter below 80 GB.
+#: The first row that fits is taken; if the card is unknown, the task's first row. From upstream's README: 5B runs in
+#: 24 GB with all three flags, and without them from 80 GB. A14B's own command has two of them. s2v and animate keep the
+#: model (about 33 GB) and the text encoder (11 GB) on the card, so below 80 GB the encoder runs on the CPU.
 _MEMORY = (
     _Memory("ti2v-5B", 33_000, True, (_HALF, _TEXT_ON_CPU)),
     _Memory("ti2v-5B", 78_000, True, (_HALF,)),
@@ -79,7 +83,7 @@ _MEMORY = (
 
 _Value = Path | str | float | bool | None
 
-#: What each flag is given; None and False leave it out, True makes it a switch.
+#: The value of each flag. None and False leave it out, True makes it a switch.
 _VALUES: Mapping[str, Callable[[RenderSpec, Places], _Value]] = {
     "--task": lambda spec, _: spec.task,
     "--ckpt_dir": lambda _, places: places.ckpt_dir,
@@ -109,7 +113,7 @@ _EVERY_TASK = (
     "--sample_solver", "--sample_steps", "--sample_shift", "--sample_guide_scale",
 )  # fmt: skip
 
-#: The flags of each task. animate has no prompt: upstream renders with its own.
+#: The flags of each task. animate has no prompt, because upstream renders it with its own.
 _FLAGS: Mapping[str, tuple[str, ...]] = {
     "t2v-A14B": (*_EVERY_TASK, "--frame_num", "--prompt"),
     "i2v-A14B": (*_EVERY_TASK, "--frame_num", "--prompt", "--image"),
@@ -118,7 +122,7 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
     "animate-14B": (*_EVERY_TASK, "--src_root_path", "--refert_num", "--replace_flag", "--use_relighting_lora"),
 }
 
-#: Left out, upstream renders its own sample picture and sound instead of failing (generate.py, _validate_args).
+#: Required flags: without them, upstream renders its own sample picture and sound (generate.py, _validate_args).
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "i2v-A14B": ("--image",),
     "s2v-14B": ("--image", "--audio"),
@@ -128,23 +132,23 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 
 def argv_for(spec: RenderSpec, places: Places, gpus: Sequence[Gpu]) -> list[str]:
     """
-    Return the command for *spec* on these visible cards, to be run in upstream's folder.
+    Return the command for *spec* on these visible cards. It has to run in upstream's folder.
 
-    Values are joined to their flags by `=`, the one form that survives a prompt which begins with a dash.
+    Values are joined to their flags by `=`, because otherwise a prompt that begins with a dash would be read as a flag.
     Raises InvalidRequest for a spec without what its task needs.
     """
     processes = processes_for(spec.task, len(gpus))
     flags = [f"{name}={value}" if value is not True else name for name, value in _given(spec, places)]
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        # Offloading would tear a sharded model apart; upstream's own default is False here as well.
+        # Offloading would break a model that is shared between cards. Upstream's own default is False here as well.
         sharing = ["--dit_fsdp", "--t5_fsdp", f"--ulysses_size={processes}", "--offload_model=False"]
         return [places.python, *launcher, "generate.py", *flags, *sharing]
     return [places.python, "generate.py", *flags, *_memory_flags(spec, gpus)]
 
 
 def processes_for(task: str, gpu_count: int) -> int:
-    """Return how many cards *task* uses: the most that divide its attention heads."""
+    """Return how many cards *task* uses: the largest number that divides its attention heads."""
     return next(count for count in range(max(1, gpu_count), 0, -1) if _HEADS[task] % count == 0)
 
 
@@ -152,8 +156,8 @@ def clips_for(frames: int | None) -> tuple[int | None, int]:
     """
     Return s2v's (number of clips, frames of each) so that the clips hold *frames* and hardly more.
 
-    None leaves the number to the sound. A clip's frames are a multiple of four: 33 frames are one clip of 36, less
-    the three that the first clip loses.
+    None leaves the number to the sound. A clip's frames are a multiple of four: 33 frames are one clip of 36, minus the
+    three that the first clip loses.
     """
     if frames is None:
         return None, _CLIP_FRAMES
@@ -163,7 +167,7 @@ def clips_for(frames: int | None) -> tuple[int | None, int]:
 
 
 def _given(spec: RenderSpec, places: Places) -> list[tuple[str, _Value]]:
-    """Return the flags with their values; paths are absolute, because generate.py runs in its own folder."""
+    """Return the flags with their values. Paths are absolute, because generate.py runs in its own folder."""
     pairs = [(name, _VALUES[name](spec, places)) for name in _FLAGS[spec.task]]
     if lacking := [name for name, value in pairs if value is None and name in _NEEDED.get(spec.task, ())]:
         raise InvalidRequest(f"{spec.task} needs {' and '.join(name.removeprefix('--') for name in lacking)}.")

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wanworker.models.files.hub_cache import snapshots
 from wanworker.models.files.safetensors import check_header
+from wanworker.models.files.weight_index import json_object, weight_files
 from wanworker.spec import Task
 
-_INDEX = "diffusion_pytorch_model.safetensors.index.json"
-_SINGLE = "diffusion_pytorch_model.safetensors"
+_STEM = "diffusion_pytorch_model"
 
-#: Whose repositories upstream's checkpoints are, on the hub.
+#: The owner of upstream's checkpoints on the hub.
 _PUBLISHER = "Wan-AI"
 
 
 @dataclass(frozen=True, slots=True)
 class _Content:
     """
-    What generate.py opens for one task: files, folders, and the folders that hold transformer weights.
+    List what generate.py opens for one task: files, folders, and the folders with transformer weights.
 
     `in_channels` tells the two A14B tasks apart, whose files have the same names.
     """
@@ -38,7 +36,7 @@ _CLIP = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 _UMT5 = "google/umt5-xxl"
 _EXPERTS = ("high_noise_model", "low_noise_model")
 
-#: By the names in upstream's wan/configs at 42bf4cf; in_dim as published in the models' config.json.
+#: The names are those in upstream's wan/configs at 42bf4cf; in_dim is that of the models' config.json.
 _CONTENTS: Mapping[str, _Content] = {
     "t2v-A14B": _Content((_T5, _VAE), (_UMT5,), _EXPERTS, in_channels=16),
     "i2v-A14B": _Content((_T5, _VAE), (_UMT5,), _EXPERTS, in_channels=36),
@@ -50,7 +48,9 @@ _CONTENTS: Mapping[str, _Content] = {
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """The checkpoint folder of a task, or None and what is missing; `searched` are the places looked at."""
+    """
+    Hold the checkpoint folder of a task, or None and what is missing. `searched` are the places that were searched.
+    """
 
     folder: Path | None
     missing: tuple[str, ...]
@@ -59,9 +59,9 @@ class Located:
 
 def locate(task: Task, model_dirs: Sequence[Path]) -> Located:
     """
-    Find *task*'s whole checkpoint: below each models folder by its published name, or the models folder itself.
+    Find *task*'s complete checkpoint: below each models folder by its published name, or the models folder itself.
 
-    A models folder may be a Hugging Face cache: then it is a snapshot of upstream's repository.
+    A models folder may be a Hugging Face cache; the checkpoint is then a snapshot of upstream's repository.
     """
     below = [place / task.folder for place in model_dirs]
     cached = snapshots(model_dirs, f"{_PUBLISHER}/{task.folder}")
@@ -77,9 +77,9 @@ def locate(task: Task, model_dirs: Sequence[Path]) -> Located:
 
 
 def _missing(task: Task, folder: Path) -> list[str]:
-    """Return a line for everything that is not there or not whole; nothing is asked of a folder that is not there."""
+    """Return a line for everything that is missing or incomplete. A missing folder gives one line."""
     if not folder.is_dir():
-        return ["is no folder"]
+        return ["is not a folder"]
     content = _CONTENTS[task.name]
     lines = [f"{name} is missing" for name in content.files if not _is_filled(folder / name)]
     lines += [f"{name}/ is missing" for name in content.folders if not (folder / name).is_dir()]
@@ -94,30 +94,15 @@ def _is_filled(path: Path) -> bool:
 
 
 def _weight_flaws(folder: Path, in_channels: int | None) -> Iterator[str]:
-    config = _json(folder / "config.json")
+    config = json_object(folder / "config.json")
     if not config:
         yield "config.json is missing"
     elif in_channels is not None and config.get("in_dim", in_channels) != in_channels:
         yield f"config.json is another model's (in_dim {config['in_dim']}, not {in_channels})"
-    for name in _weight_files(folder):
+    for name in weight_files(folder, _STEM):
         try:
             check_header(folder / name)
         except FileNotFoundError:
             yield f"{name} is missing"
         except (OSError, ValueError) as error:
-            yield f"{name} is not whole: {error}"
-
-
-def _weight_files(folder: Path) -> list[str]:
-    """Return the files that the index names, or the one file of weights that were never cut in parts."""
-    named = _json(folder / _INDEX).get("weight_map")
-    return sorted(set(named.values())) if isinstance(named, dict) and named else [_SINGLE]
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    """Return the object in a JSON file, empty where there is none that can be read."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+            yield f"{name} is damaged: {error}"

@@ -1,4 +1,4 @@
-"""The wan_cli engine: run Wan's own generate.py. It has every task, and loads the weights for each job."""
+"""Run Wan's own generate.py as an engine. It has every task, and loads the weights for each job."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from wanworker.spec import RenderSpec, task_named
 
 log = logging.getLogger(__name__)
 
-#: The longest that upstream's programs may write nothing. They write a bar for each shard and each step; decoding a
-#: long video is silent for minutes.
+#: How long upstream's programs may write nothing, in seconds. They write a bar for each shard and each step, but
+#: decoding a long video is silent for minutes.
 _STALL_S = 1800.0
 
 _STALL_HINT = "Send the request again. If that hangs too, the GPU's driver or the volume may be at fault."
@@ -44,7 +44,7 @@ _GENERATE, _PREPROCESS = "generate.py", "preprocess_data.py"
 
 
 class WanCli:
-    """Start generate.py for each render, follow what it writes, and believe only the file that it leaves."""
+    """Start generate.py for each render, follow its output, and check the file that it leaves."""
 
     def __init__(
         self,
@@ -59,7 +59,11 @@ class WanCli:
         stop_grace_s: float = 2.0,
         stall_s: float = _STALL_S,
     ) -> None:
-        """*home* is upstream's checkout, *python* its interpreter (a path or a name on PATH), *env* what it may see."""
+        """
+        Prepare the engine, without starting anything.
+
+        *home* is upstream's checkout, *python* its interpreter (a path or a name on PATH), *env* its whole environment.
+        """
         self._home = home.absolute()
         self._python = python
         self._model_dirs = tuple(folder.absolute() for folder in model_dirs)
@@ -72,7 +76,7 @@ class WanCli:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> WanCli:
-        """Build the engine that the settings describe; nothing is started or looked at yet."""
+        """Build the engine that the settings describe. Starts and reads nothing yet."""
         python = settings.wan_interpreter
         is_name = len(python.parts) == 1
         return cls(
@@ -83,7 +87,9 @@ class WanCli:
         )
 
     def readiness(self, task: str) -> Readiness:
-        """Say whether *task* can be rendered here; with weights there, the interpreter is asked once what it lacks."""
+        """
+        Say whether *task* can be rendered here. If its weights are there, the interpreter is asked once what it lacks.
+        """
         located = locate(task_named(task), self._model_dirs)
         missing = (*self._programs_missing(), *located.missing)
         if missing:
@@ -94,10 +100,10 @@ class WanCli:
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """
-        Write *out_path*; everything else goes into a folder below *work_dir* that is gone at the end.
+        Write *out_path*. Everything else goes into a folder below *work_dir* that is removed at the end.
 
-        Raises InputUnavailable for a prepared folder that is not whole, else EngineError: EngineUnavailable,
-        OutOfMemory, DiskFull, EngineFailed, and NoOutput when the file is missing, damaged or silent.
+        Raises InputUnavailable for an incomplete prepared folder, else EngineError: EngineUnavailable, OutOfMemory,
+        DiskFull, EngineFailed, and NoOutput if the file is missing, damaged or silent.
         """
         located = locate(task_named(spec.task), self._model_dirs)
         missing = (*self._programs_missing(), *located.missing)
@@ -153,7 +159,7 @@ class WanCli:
     async def _generate(self, spec: RenderSpec, places: Places, reading: Reading) -> None:
         cards = self._cards()
         env = speech.with_ffmpeg(self._env, places.save_file.parent / "bin") if spec.audio else self._env
-        # torchrun stops its ranks on SIGTERM; killed, it would leave them behind.
+        # torchrun stops its ranks on SIGTERM. If it were killed, they would stay.
         shared = processes_for(spec.task, len(cards)) > 1
         reading.enter("starting")
         argv = argv_for(spec, places, cards)
@@ -195,7 +201,9 @@ class WanCli:
             raise failure(ended, Context(program, self._python, reading.stage, reading.told()))
 
     def _ignored(self, spec: RenderSpec) -> tuple[str, ...]:
-        """Return a line for what the request asks for and this run could not use; features are the chooser's matter."""
+        """
+        Return a line for each field that this run could not use. Features that no run can use are the chooser's matter.
+        """
         lines = []
         if spec.offload_model and processes_for(spec.task, len(self._cards())) > 1:
             lines.append("offload_model was ignored: the model is shared between several GPUs.")
@@ -211,7 +219,7 @@ def _experts(spec: RenderSpec) -> int:
 
 
 async def _clips(spec: RenderSpec) -> int | None:
-    """Return how many progress bars will come, None where only the program knows."""
+    """Return how many progress bars will come, or None if only the program knows."""
     if spec.task == "animate-14B":
         return None
     if spec.audio is None:

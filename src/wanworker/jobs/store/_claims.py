@@ -1,4 +1,4 @@
-"""Claim a job: one attempt at a time, and exactly one of those that ask at the same moment."""
+"""Claim a job: only one attempt runs at a time, and of several simultaneous claims exactly one succeeds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wanworker.jobs.store._index import Index
 from wanworker.jobs.store._pulse import OwnPulse
 from wanworker.jobs.store._records import Records
 
-# A worker that has made its mark writes the record at once. One that takes longer than 5 s died in between.
+# A worker writes the record right after its mark. If that takes longer than 5 s, the worker has died in between.
 _RECORD_STEP_S = 0.02
 _RECORD_STEPS = 250
 
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What starts an attempt; `runpod_id` is None outside RunPod."""
+    """Hold what starts an attempt. `runpod_id` is None outside RunPod."""
 
     request_id: str
     action: str
@@ -33,7 +33,10 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The job under a request id: ours to render, or else completed or in another's hands already."""
+    """
+    Hold the job under a request id. `is_ours` says whether the caller may render it; if not, it is completed or another
+    worker has it.
+    """
 
     job: Job
     is_ours: bool
@@ -41,8 +44,10 @@ class Claim:
 
 class Claims:
     """
-    Start attempts. The mark of an attempt is made with O_EXCL, which network volumes keep too; a number that a
-    worker marked and died over before it wrote the record is passed over, never taken again.
+    Start attempts.
+
+    The mark of an attempt is made with O_EXCL, which also works on network volumes. If a worker died between its mark
+    and its record, its attempt number is skipped and never used again.
     """
 
     def __init__(
@@ -63,7 +68,7 @@ class Claims:
         self._pause = pause
 
     def claim(self, request: JobRequest, *, queued: bool) -> Claim:
-        """Do what JobStore.claim says."""
+        """Claim a job as JobStore.claim describes."""
         check_request_id(request.request_id)
         passed_over = waits = 0
         while True:
@@ -75,7 +80,7 @@ class Claims:
             job = self._attempt(request, attempt, before, queued=queued)
             if self._take(before, job):
                 return Claim(job, is_ours=True)
-            # Another worker made its mark a moment ago. Its record shows up now, or that worker is dead.
+            # Another worker made its mark a moment ago. Either its record appears now, or that worker is dead.
             if waits < _RECORD_STEPS:
                 waits += 1
                 self._pause(_RECORD_STEP_S)
@@ -83,7 +88,7 @@ class Claims:
                 passed_over, waits = attempt, 0
 
     def _accept(self, request: JobRequest, before: Job | None) -> None:
-        """Refuse another request under a used id; else let the RunPod id find the job from here on."""
+        """Refuse a different request under a used id. Otherwise make the job findable by its RunPod id."""
         if before is not None and before.spec_hash != request.spec_hash:
             raise RequestIdReused(f"request_id {request.request_id!r} already names a different request.")
         if request.runpod_id is not None:
@@ -111,15 +116,15 @@ class Claims:
 
     def _take(self, before: Job | None, job: Job) -> bool:
         """
-        Make the mark, look again, write the record; False if another worker was quicker.
+        Make the mark, check again, and write the record. Return False if another worker was quicker.
 
-        The second look (in `swap`) is for a mark that came free again because its attempt has already ended.
+        The second check (in `swap`) is needed because the mark may be free again after its attempt has already ended.
         """
         if not self._records.mark(job.request_id, job.attempt):
             return False
         taken = False
         try:
-            # First: the record of a process without a mark would be judged by its heartbeat alone.
+            # This comes first: the record of a process without a mark would be judged by its heartbeat alone.
             self._pulse.hold(job.owner)
             taken = self._write(before, job)
         finally:
@@ -134,7 +139,7 @@ class Claims:
     def _write(self, before: Job | None, job: Job) -> bool:
         if before is not None:
             return self._records.swap(before, job)
-        # The entry comes first: one without a record is passed over, a record without one would never be listed.
+        # The entry comes first: an entry without a record is skipped, but a record without an entry is never listed.
         self._index.add(job)
         taken = self._records.swap(None, job)
         if not taken:

@@ -1,4 +1,4 @@
-"""The order in which jobs arrived: one append-only file a day, read backwards, and a copy without deleted jobs."""
+"""Keep the order in which jobs arrived, in one append-only file a day, and a shorter copy without deleted jobs."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from wanworker.jobs.store.disk import Disk
 
 _log = logging.getLogger(__name__)
 
-#: Every entry has this many bytes, so that a file's size tells how many there are. The longest id leaves 14 spare.
+#: Every entry has this many bytes, so a file's size gives their number. The longest id leaves 14 bytes spare.
 ENTRY_BYTES = 128
 
-#: Read at once: enough for a page of usual length.
+#: How much is read at once: enough for a page of usual length.
 _CHUNK_BYTES = 64 * ENTRY_BYTES
 _LARGE_CHUNK_BYTES = 8192 * ENTRY_BYTES
 _DAY_S = 86_400
 
-#: A day's copy is written anew once so many more of its jobs are deleted, or this share of those that are left: what
-#: it costs grows with those.
+#: A day's copy is rewritten once this many more of its jobs are deleted, or this share of the remaining ones. The cost
+#: of rewriting grows with the remaining ones.
 _DELETED = 64
 _SHARE = 32
 
-#: About as long is a line of the copy.
+#: The approximate length of a line of the copy.
 _KEPT_BYTES = 48
 _FOLDER = "index"
 _DAY_FILE = re.compile(r"(\d{4}-\d\d-\d\d)\.jsonl")
@@ -37,13 +37,13 @@ _KEPT = re.compile(rb"(\d+) (\d+\.\d+) ([A-Za-z0-9_-]{1,64}) *")
 _HEADER = re.compile(rb"\n(\d+) bytes in (\d+) *\n")
 _CURSOR = re.compile(r"(\d{4}-\d\d-\d\d)\.(\d{1,15})")
 
-#: Return at most so many bytes from an offset on.
+#: A function that returns at most a number of bytes from an offset on.
 Read = Callable[[int, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line: which job came when; `cursor` continues a listing after it, and makes no other entry of it."""
+    """Hold one line: which job came when. A listing continues after `cursor`, which does not count in a comparison."""
 
     request_id: str
     created_at: float
@@ -52,15 +52,16 @@ class Entry:
 
 class Index:
     """
-    The days' files `index/2026-11-21.jsonl` (UTC), and beside each a `.gone` with one byte for every job deleted.
+    Keep the days' files `index/2026-11-21.jsonl` (UTC), and beside each a `.gone` with one byte for every deleted job.
 
-    An entry begins with its newline: whatever a crash left half written, the next entry starts a line of its own. A
-    line that is no entry is passed over.
+    An entry begins with its newline. So after an entry that a crash left half written, the next one still starts its
+    own line. Lines that are not entries are skipped.
 
-    Where many jobs were deleted, `.kept` holds the entries of the first so many bytes of the day without those. The
-    day's file itself only grows, so that no entry that is just being added can be lost. The copy appears by a rename:
-    after a crash the one before counts, and of two processes that make one the later wins. A deleted job that it
-    still has is found out by the next listing. Entries keep their offsets, and cursors hold.
+    Where many jobs were deleted, `.kept` is a copy of the first part of the day's file without them; its header says
+    how many bytes that part has. The day's file itself only grows, so no entry that is just being added can be lost.
+    The copy appears by a rename: after a crash the copy before is still valid, and of two processes that make one the
+    later wins. If the copy still has a deleted job, the next listing notices. Entries keep their offsets, so cursors
+    stay valid.
     """
 
     def __init__(self, disk: Disk) -> None:
@@ -70,15 +71,15 @@ class Index:
         self._lock = threading.Lock()
 
     def add(self, job: Job) -> None:
-        """Enter a new job."""
+        """Add a new job."""
         line = f'{{"created_at":{float(job.created_at)!r},"request_id":"{job.request_id}"}}'
         self._disk.append(f"{_FOLDER}/{_day(job.created_at)}.jsonl", b"\n" + line.encode().ljust(ENTRY_BYTES - 1))
 
     def forget(self, job: Job, *, now: float) -> None:
-        """Count a job as deleted; a day that is over and wholly deleted goes with it."""
+        """Count a job as deleted. If its day is over and all its jobs are deleted, remove the day's files."""
         day = _day(job.created_at)
         self._disk.append(f"{_FOLDER}/{day}.gone", b".")
-        # Another host's clock may still be before midnight: yesterday is left alone.
+        # Another host's clock may still be before midnight, so yesterday's files stay.
         if day < _day(now - _DAY_S) and not _count(self._disk.sizes(_FOLDER), day):
             for ending in ("kept", "jsonl", "gone"):
                 self._disk.remove(f"{_FOLDER}/{day}.{ending}")
@@ -86,7 +87,7 @@ class Index:
         self.pass_over((Entry(job.request_id, float(job.created_at), ""),))
 
     def pass_over(self, entries: Iterable[Entry]) -> None:
-        """Leave the *entries* of jobs that have no record out of what is listed from now on."""
+        """Leave the *entries* of jobs without a record out of all later listings."""
         days: set[str] = set()
         with self._lock:
             for entry in entries:
@@ -99,10 +100,10 @@ class Index:
 
     def listing(self, cursor: str | None = None) -> tuple[int, Iterator[Entry]]:
         """
-        Return how many jobs there are, told from the sizes of the files alone, and the entries, newest first.
+        Return how many jobs there are, by the sizes of the files alone, and the entries, newest first.
 
-        Entries start after *cursor* where there is one; those of deleted jobs may be among them. Files only grow, so
-        that a cursor (a day and an offset) holds while new jobs come. Raises InvalidRequest.
+        Entries start after *cursor* if there is one. Entries of deleted jobs may be among them. Because files only
+        grow, a cursor (a day and an offset) stays valid while new jobs arrive. Raises InvalidRequest.
         """
         start = _parsed(cursor) if cursor is not None else None
         sizes = self._disk.sizes(_FOLDER)
@@ -118,12 +119,14 @@ class Index:
                 yield from (entry for entry in self._of_day(day, end) if entry not in deleted)
 
     def _of_day(self, day: str, end: int, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Entry]:
-        """Yield the entries of a day that begin before *end*: from its file as far as the copy does not reach."""
-        # One open file: another process may put a newer copy in its place while we read.
+        """
+        Yield the entries of a day that begin before *end*: first those after the copied part, then those of the copy.
+        """
+        # The file is opened once, because another process may replace the copy while we read.
         with self._disk.opened(f"{_FOLDER}/{day}.kept") as copy:
-            covered, kept_bytes = _told(copy(0, ENTRY_BYTES + 1))
+            covered, kept_bytes = _covered(copy(0, ENTRY_BYTES + 1))
             for offset, line in self._backwards(self._reading(day), covered, end, chunk_bytes):
-                # Whatever a crash or another host's append left behind a whole entry does not make it less whole.
+                # A crash or another host's append may leave bytes behind an entry. The entry is still valid.
                 if match := _ENTRY.match(line):
                     yield Entry(match[2].decode(), float(match[1]), f"{day}.{offset}")
             for _, line in self._backwards(copy, ENTRY_BYTES, kept_bytes, chunk_bytes):
@@ -131,51 +134,53 @@ class Index:
                     yield Entry(match[3].decode(), float(match[2]), f"{day}.{int(match[1])}")
 
     def _reading(self, day: str) -> Read:
-        """Return how the day's file is read."""
+        """Return the function that reads the day's file."""
         return lambda start, size_bytes: self._disk.read(f"{_FOLDER}/{day}.jsonl", start, size_bytes) or b""
 
     def _backwards(self, read: Read, start: int, end: int, chunk_bytes: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (offset of its newline, text) of each line that begins from *start* on and before *end*."""
+        """
+        Yield (offset of its newline, text) of each line that begins at *start* or later and before *end*, last first.
+        """
         while end > start:
             at = max(start, end - chunk_bytes)
             chunk = read(at, end - at)
             for offset, line in _lines(chunk):
                 yield at + offset, line
-            # What precedes the first newline is the end of a line that begins in the chunk before.
+            # The text before the first newline belongs to a line that begins in the chunk before.
             end = at + max(0, chunk.find(b"\n"))
 
     def _due_of(self, day: str) -> int:
-        """Return how many deleted jobs make a new copy worth its while."""
+        """Return how many deleted jobs make a new copy worth its cost."""
         if day not in self._due:
-            covered, kept_bytes = _told(self._disk.read(f"{_FOLDER}/{day}.kept", 0, ENTRY_BYTES + 1) or b"")
+            covered, kept_bytes = _covered(self._disk.read(f"{_FOLDER}/{day}.kept", 0, ENTRY_BYTES + 1) or b"")
             added = max(0, self._disk.size(f"{_FOLDER}/{day}.jsonl") - covered) // ENTRY_BYTES
             self._due[day] = (kept_bytes // _KEPT_BYTES + added) // _SHARE
         return self._due[day]
 
     def _compact(self, day: str) -> None:
-        """Write the day's copy anew without the jobs that are known to be deleted. The lock is held."""
+        """Write the day's copy again without the jobs that are known to be deleted. The caller holds the lock."""
         deleted = self._deleted[day]
         try:
             size_bytes = self._disk.size(f"{_FOLDER}/{day}.jsonl")
             last = next(self._backwards(self._reading(day), 0, size_bytes, _CHUNK_BYTES), None)
             if last is None:
                 return
-            # The last line may still be on its way: it stays with the day's file.
+            # The last line may not be complete yet, so it is not copied.
             entries = [entry for entry in self._of_day(day, last[0], _LARGE_CHUNK_BYTES) if entry not in deleted]
             text = "".join([*map(_kept_line, reversed(entries)), "\n"])
             header = f"\n{last[0]} bytes in {len(text)}".ljust(ENTRY_BYTES)
             self._disk.replace(f"{_FOLDER}/{day}.kept", f"{header}{text}".encode())
         except (DiskFull, EngineUnavailable) as error:
-            _log.warning("the index of %s could not be made shorter: %s", day, error)
+            _log.warning("the index of %s could not be compacted: %s", day, error)
             self._due[day] = 2 * len(deleted)
             return
         self._due[day] = len(entries) // _SHARE
-        # A new set, since a listing may be reading the old one. The last line was not covered.
+        # A new set is made because a listing may be reading the old one. The last line was not copied.
         self._deleted[day] = {entry for entry in deleted if (match := _ENTRY.match(last[1])) and _is(entry, match)}
 
 
-def _told(header: bytes) -> tuple[int, int]:
-    """Return for how many bytes of the day's file its copy stands, and the copy's own size; zeros without one."""
+def _covered(header: bytes) -> tuple[int, int]:
+    """Return how many bytes of the day's file its copy covers, and the size of the copy; zeros without a copy."""
     match = _HEADER.match(header)
     return (int(match[1]), ENTRY_BYTES + int(match[2])) if match else (0, 0)
 

@@ -1,4 +1,4 @@
-"""Whether the processes that own attempts live: the mark that ours keeps fresh, and the marks of others."""
+"""Tell whether the processes that own attempts live: keep our own mark fresh, and watch the marks of others."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from wanworker.jobs.store.disk import Disk
 
 _log = logging.getLogger(__name__)
 
-#: Where the marks lie: one file a process, whatever number of jobs it has.
+#: The folder of the marks. A process has one file, however many jobs it has.
 _FOLDER = "owners"
 
-#: A look at a mark holds so long: a listing asks for the owner of every job.
+#: A mark that was read stays valid this long, because a listing asks for the owner of every job.
 _LOOK_HOLDS_S = 1.0
 
-#: A look that took longer met a volume that stood still, for the owner as well: that time is no silence.
+#: If reading a mark took longer, the volume did not answer, for the owner as well. That time does not count as silence.
 _STALL_S = 1.0
 
-#: So many durations of its last beat an owner's silence may last longer: its disk is slow, not its process dead.
+#: An owner may be silent longer by this multiple of its last beat's duration, because its disk may only be slow.
 _SLOW_BEATS = 4
 
-#: Remembered at most, of owners and of one owner's jobs; forgetting only puts a verdict off.
+#: How many owners, and jobs of one owner, are remembered. Forgetting one only delays the verdict.
 _REMEMBERED = 10_000
 
-#: Call a function every so many seconds, until it returns False.
+#: A function that calls another one every given number of seconds until that returns False.
 InBackground = Callable[[Callable[[], bool], float], None]
 
 
 def in_thread(work: Callable[[], bool], every_s: float) -> None:
-    """Call *work* every *every_s* seconds in a thread that keeps no process alive, until it returns False."""
+    """Call *work* every *every_s* seconds in a daemon thread, until it returns False."""
 
     def run() -> None:
         while True:
@@ -53,8 +53,8 @@ class OwnPulse:
     """
     Keep `owners/<process>` fresh while this process holds attempts, and call *also* at each beat.
 
-    The mark is written over in place, which a full disk allows and which waits for no fsync. It holds what no two
-    beats share, so that an observer needs no clock, and how long the last beat took, so that a slow disk is not
+    The mark is overwritten in place, without fsync; this works on a full disk. Each beat writes a value that no other
+    beat has, so an observer needs no clock. It also writes how long the last beat took, so that a slow disk is not
     taken for a dead process.
     """
 
@@ -86,17 +86,17 @@ class OwnPulse:
             self._held[owner.token] = owner
             if not self._is_beating:
                 self._is_beating = True
-                # A weak one: the thread ends with the store that it serves.
+                # A weak reference, so that the thread ends together with the store that it serves.
                 again = weakref.WeakMethod(self.beat)
                 self._in_background(lambda: bool((beat := again()) and beat()), self._every_s)
 
     def let_go(self, owner: Owner) -> None:
-        """Hold the attempt of *owner* no longer: it ended, or is another's."""
+        """Stop holding the attempt of *owner*: it ended, or another process has it."""
         with self._lock:
             self._held.pop(owner.token, None)
 
     def beat(self) -> bool:
-        """Freshen the mark; False, with the mark gone, once nothing is held any more."""
+        """Freshen the mark. Once nothing is held any more, remove the mark and return False."""
         with self._lock:
             if not self._held:
                 self._stop()
@@ -110,7 +110,7 @@ class OwnPulse:
         return True
 
     def close(self) -> None:
-        """Take the mark away, for a process that ends with nothing held."""
+        """Remove the mark of a process that ends and holds nothing."""
         with self._lock:
             if not self._held:
                 self._stop()
@@ -136,7 +136,9 @@ class OwnPulse:
 
 @dataclass(slots=True)
 class _Seen:
-    """What was seen of a process: the last value by source (its mark, its records), and when one last changed."""
+    """
+    Hold what was seen of a process: the last value of each source (its mark, its records), and when one last changed.
+    """
 
     changed_at: float
     looked_at: float = float("-inf")
@@ -158,9 +160,9 @@ class Observer:
     """
     Judge whether the owner of an attempt has died.
 
-    On its own host the process itself is asked. Elsewhere it counts as dead once neither its mark nor a heartbeat of
-    its records has changed for *dead_after_s* of this process's own *elapsed* time, between two own looks. No clock
-    of another host is asked, and time in which the volume did not answer is not counted.
+    On its own host the process itself is asked. An owner elsewhere counts as dead when neither its mark nor a heartbeat
+    in its records has changed for *dead_after_s* seconds of this process's own *elapsed* time, between two reads of its
+    own. No clocks of different hosts are compared, and time in which the volume did not answer does not count.
     """
 
     def __init__(self, disk: Disk, *, dead_after_s: float, elapsed: Callable[[], float]) -> None:
@@ -171,16 +173,16 @@ class Observer:
         self._lock = threading.Lock()
 
     def has_died(self, job: Job, *, since: float) -> bool:
-        """Judge the owner of *job*, whose record was read from *since* (of `elapsed`) on."""
+        """Say whether the owner of *job* has died. The record was read at or after *since*, a time of `elapsed`."""
         lives = job.owner.lives()
         return self._is_silent(job, since) if lives is None else not lives
 
     def bury(self, owner: Owner) -> None:
-        """Take the mark of a process away that has died."""
+        """Remove the mark of a process that has died."""
         _remove(self._disk, owner.process)
 
     def bury_the_dead(self) -> None:
-        """Take the marks of this host's dead processes away: a process that was killed leaves its own behind."""
+        """Remove the marks of this host's dead processes. A process that was killed leaves its mark behind."""
         for process in self._disk.names(_FOLDER):
             owner = _named(self._disk.read(f"{_FOLDER}/{process}"))
             if owner is not None and owner.lives() is False:
@@ -197,7 +199,7 @@ class Observer:
         with self._lock:
             seen.note(f"{job.request_id}.{job.attempt}", job.heartbeat_at, since)
         if since - seen.changed_at > seen.allowed_s and not is_due:
-            # Nobody is called dead by an earlier look.
+            # An older value says nothing about whether the owner is alive now.
             self._look(job.owner, seen, since)
         return since - seen.changed_at > seen.allowed_s
 
@@ -214,7 +216,7 @@ class Observer:
 def _took_s(mark: bytes | None) -> float:
     try:
         return float(json.loads(mark or b"{}").get("took_s", 0.0))
-    except (ValueError, AttributeError, TypeError):  # caught between two halves of a write
+    except (ValueError, AttributeError, TypeError):  # read in the middle of a write
         return 0.0
 
 

@@ -1,4 +1,4 @@
-"""The files of a job: its record, its alias by RunPod id, and the mark of a running attempt."""
+"""Read and write the files of a job: its record, its alias by RunPod id, and the mark of a running attempt."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _log = logging.getLogger(__name__)
 
 class Records:
     """
-    `ab/<id>.json` is a record, `ab/<RunPod id>.alias` names the request id that a RunPod id stands for (ab: the first
-    two hex digits of the id's sha256, so that 100,000 jobs make 256 folders of 400), and `running/<id>.<attempt>` is
-    both the claim to an attempt and the mark by which a start-up finds what ran, without reading the records.
+    Keep the three kinds of files of a job.
 
-    Ids are built into names here and nowhere else; each has to be a checked request id.
+    `ab/<id>.json` is a record. `ab/<RunPod id>.alias` holds the request id that belongs to a RunPod id. (`ab` is the
+    first two hex digits of the id's sha256, so that 100,000 jobs make 256 folders of 400.) `running/<id>.<attempt>` is
+    the claim to an attempt. It is also the mark by which a start finds the unfinished jobs without reading all records.
 
-    An end that the volume does not take is kept in memory. This process tells it from then on; `write_ends` tries
-    again.
+    File names are built from ids only here; each id has to be a checked request id.
+
+    The end of an attempt that the volume does not take is kept in memory. This process answers from it, and
+    `write_ends` tries again to write it.
     """
 
     def __init__(self, disk: Disk, observer: Observer, *, clock: Callable[[], float]) -> None:
@@ -35,20 +37,22 @@ class Records:
         self._writing_ends = threading.Lock()
 
     def read(self, request_id: str) -> Job | None:
-        """Return a job, None if it has no record or one that cannot be read (which is logged)."""
+        """Return a job, or None if it has no record or one that cannot be read (which is logged)."""
         data = self._disk.read(_path(request_id, "json"))
         if data is None:
             return None
         try:
             return Job.from_json(data)
         except ValueError as error:
-            _log.warning("the record of job %s is passed over: %s", request_id, error)
+            _log.warning("the record of job %s is ignored: %s", request_id, error)
             return None
 
     def current(self, request_id: str) -> Job | None:
-        """Read a job; one whose worker died is written back as interrupted, so that it stays so for everyone."""
+        """
+        Read a job. If its worker has died, record the job as interrupted first, so that every process sees the same.
+        """
         since = self._observer.elapsed()
-        job = self.told(request_id)
+        job = self.latest(request_id)
         if job is None or job.status.is_terminal or not self._observer.has_died(job, since=since):
             return job
         interrupted = job.interrupted(self._clock())
@@ -56,15 +60,15 @@ class Records:
             if not self.swap(job, interrupted):
                 return self.current(request_id)
         except (DiskFull, EngineUnavailable) as error:
-            # A full or read-only disk is no reason to call a dead job alive.
+            # A job whose worker died is reported as such even if the disk is full or read-only.
             _log.warning("job %s was interrupted, and that could not be recorded: %s", request_id, error)
             return interrupted
         self.unmark(job.request_id, job.attempt)
         self._observer.bury(job.owner)
         return interrupted
 
-    def told(self, request_id: str) -> Job | None:
-        """Read a job, or return the end of it that could not be written yet."""
+    def latest(self, request_id: str) -> Job | None:
+        """Read a job, or return its end if that could not be written yet."""
         end = self._ends.get(request_id)
         try:
             stored = self.read(request_id)
@@ -75,14 +79,16 @@ class Records:
         return end if end is not None and stored is not None and _is_open_in(stored, end) else stored
 
     def keep_end(self, end: Job, *, instead_of: Job | None = None) -> bool:
-        """Keep the end of an attempt until it can be written; False if that is not kept *instead_of* which it is."""
+        """
+        Keep the end of an attempt until it can be written. Return False unless the end kept so far is *instead_of*.
+        """
         if instead_of is not None and self._ends.get(end.request_id) is not instead_of:
             return False
         self._ends[end.request_id] = end
         return True
 
     def write_ends(self) -> list[Job]:
-        """Try to write the ends that are kept; return those that are over and done with."""
+        """Try to write the kept ends. Return those that need no further try."""
         if not self._writing_ends.acquire(blocking=False):
             return []
         try:
@@ -96,9 +102,7 @@ class Records:
             while stored is not None and _is_open_in(stored, end) and not self.swap(stored, end):
                 stored = self.read(end.request_id)
         except (DiskFull, EngineUnavailable) as error:
-            _log.warning(
-                "the end of job %s (%s) still waits to be recorded: %s", end.request_id, end.status.value, error
-            )
+            _log.warning("the end of job %s (%s) is still not recorded: %s", end.request_id, end.status.value, error)
             return False
         if self._ends.get(end.request_id) is end:
             del self._ends[end.request_id]
@@ -106,7 +110,9 @@ class Records:
         return True
 
     def swap(self, before: Job | None, after: Job) -> bool:
-        """Write *after* if the record is still *before* (None: not there); False if another writer came first."""
+        """
+        Write *after* if the record is still *before* (None: no record). Return False if another writer came first.
+        """
         name = _path(after.request_id, "json")
         expected = before and before.to_json()
 
@@ -117,7 +123,7 @@ class Records:
         return self._disk.replace(name, after.to_json(), still_right=is_still_before)
 
     def remove(self, job: Job) -> bool:
-        """Remove a job's record, alias and mark; False if the record was gone already."""
+        """Remove a job's record, alias and mark. Return False if the record was already gone."""
         removed = self._disk.remove(_path(job.request_id, "json"))
         self._ends.pop(job.request_id, None)
         if job.runpod_id is not None and self.aliased(job.runpod_id) == job.request_id:
@@ -126,30 +132,30 @@ class Records:
         return removed
 
     def alias(self, runpod_id: str, request_id: str) -> None:
-        """Let *runpod_id* stand for *request_id*, unless the two are one."""
-        # An id of another form could not be asked for either: `find` takes none.
+        """Make the job findable by *runpod_id*, unless that is its request id."""
+        # `find` accepts no id of another form, so an alias for one would be useless.
         if runpod_id != request_id and is_request_id(runpod_id) and self.aliased(runpod_id) != request_id:
             self._disk.replace(_path(runpod_id, "alias"), request_id.encode())
 
     def aliased(self, runpod_id: str) -> str | None:
-        """Return the request id that *runpod_id* stands for."""
+        """Return the request id that belongs to *runpod_id*, or None."""
         data = self._disk.read(_path(runpod_id, "alias")) if is_request_id(runpod_id) else None
         request_id = data.decode("ascii", "replace") if data else ""
         return request_id if is_request_id(request_id) else None
 
     def mark(self, request_id: str, attempt: int) -> bool:
-        """Claim an attempt; among all that try at once, on any host, exactly one gets True."""
+        """Claim an attempt. Of all that try at once, on any host, exactly one gets True."""
         return self._disk.make(f"running/{request_id}.{attempt}")
 
     def unmark(self, request_id: str, attempt: int) -> None:
-        """Take a mark away once the record tells that its attempt ended; what stays goes at the next start."""
+        """Remove a mark after the record says that its attempt ended. If that fails, the next start removes it."""
         try:
             self._disk.remove(f"running/{request_id}.{attempt}")
         except (DiskFull, EngineUnavailable) as error:
             _log.warning("the mark of job %s could not be removed: %s", request_id, error)
 
     def marks(self) -> Iterator[tuple[str, int]]:
-        """Yield request id and attempt of what is marked as running; other files there are passed over."""
+        """Yield the request id and attempt of each running mark. Other files there are ignored."""
         for name in self._disk.names("running"):
             request_id, _, attempt = name.rpartition(".")
             if is_request_id(request_id) and attempt.isascii() and attempt.isdigit():
@@ -168,7 +174,7 @@ class Records:
 
 
 def _is_open_in(stored: Job, end: Job) -> bool:
-    """Say whether *stored* is the attempt of *end*, without an end of its own."""
+    """Say whether *stored* is the attempt of *end* and has not ended yet."""
     same = (stored.attempt, stored.owner.token) == (end.attempt, end.owner.token)
     return same and not stored.status.is_terminal
 

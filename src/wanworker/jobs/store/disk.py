@@ -1,4 +1,4 @@
-"""Write small files on a volume that several hosts share: replace, create once, append; errors are translated."""
+"""Write small files on a volume that several hosts share: replace, create once, append. Translate its errors."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from pathlib import Path
 from wanworker.errors import EngineUnavailable
 from wanworker.media.new_file import disk_full
 
-#: Records and requests hold what callers wrote: they are their owner's alone, whatever the umask is.
+#: Records and requests hold what callers wrote, so only their owner may read them, whatever the umask is.
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
-#: Where a file is written before it is renamed. One folder for all, so that a start sees what a killed process left.
+#: The folder in which files are written before they are renamed. A start finds there what a killed process left.
 UNFINISHED = "unfinished"
 
-#: A claim takes seconds, on a slow disk too. What is this old and still half done was left by a process that died.
+#: A claim takes seconds, even on a slow disk. One that is this old and not complete was left by a process that died.
 LEFTOVER_AFTER_S = 600.0
 
 
 class FileCalls:
-    """The calls that change a volume, one method each; tests put a slow or a failing volume in their place."""
+    """Make the calls that change a volume, one method each. Tests replace them by a slow or a failing volume."""
 
     def write(self, path: Path, data: bytes) -> None:
         """
         Write a new file and wait until it is on the disk.
 
-        A rename may reach the disk before the data does, and after a power cut, or on another host of a network
-        volume, the name would then show an empty file: hence fsync before any rename.
+        A rename may reach the disk before the data. After a power cut, or on another host of a network volume, the name
+        would then show an empty file. So the file is synced before it is renamed.
         """
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE), "wb") as file:
             file.write(data)
@@ -40,7 +40,7 @@ class FileCalls:
             os.fsync(file.fileno())
 
     def rename(self, source: Path, target: Path) -> None:
-        """Put *source* in the place of *target*."""
+        """Move *source* to *target*, replacing it."""
         source.replace(target)
 
     def make(self, path: Path) -> None:
@@ -52,13 +52,13 @@ class FileCalls:
         descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, FILE_MODE)
         try:
             if os.write(descriptor, data) < len(data):
-                # Only a volume that is full to the brim cuts a short write shorter.
+                # Only a completely full volume writes less of so few bytes.
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
 
     def overwrite(self, path: Path, data: bytes) -> None:
-        """Put *data*, of one size always, over what the file holds: a full disk has room for that. No fsync."""
+        """Write *data* over the file's content, which always has the same size: this works on a full disk. No fsync."""
         descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, FILE_MODE)
         try:
             os.write(descriptor, data)
@@ -71,18 +71,19 @@ class FileCalls:
         path.unlink()
 
     def mkdir(self, path: Path) -> None:
-        """Make a folder and those above it, unless they are there."""
+        """Make a folder and those above it where they are missing."""
         path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
 
 class Disk:
     """
-    The files below one folder, named by relative paths; the folder is made when the first file is written. Folders and
-    files can be read by their owner alone.
+    Access the files below one folder by relative paths. The folder is made when the first file is written. Only their
+    owner can read the folders and files.
 
-    No locks: network volumes keep them badly or not at all. What is relied on instead is that rename replaces, that
-    O_EXCL makes a file once, and that O_APPEND writes at the end (over NFS two hosts may still write over one
-    another there: only the index of the listing is at stake). Every method raises DiskFull or EngineUnavailable.
+    It uses no locks, because network volumes support them badly or not at all. It relies on three things: rename
+    replaces, O_EXCL makes a file once, and O_APPEND writes at the end. (Over NFS, two hosts may still overwrite each
+    other's appended lines; only the index of the listing could suffer.) Every method raises DiskFull or
+    EngineUnavailable.
     """
 
     def __init__(self, root: Path, *, files: FileCalls | None = None) -> None:
@@ -92,7 +93,7 @@ class Disk:
         self._private: set[Path] = set()
 
     def read(self, name: str, start: int = 0, size_bytes: int = -1) -> bytes | None:
-        """Return the bytes of a file from *start*, all or *size_bytes* of them; None if there is no such file."""
+        """Return the bytes of a file from *start*, all or *size_bytes* of them, or None if there is no such file."""
         with self._in_our_words():
             try:
                 with (self._root / name).open("rb") as file:
@@ -103,10 +104,11 @@ class Disk:
 
     def replace(self, name: str, data: bytes, *, still_right: Callable[[], bool] = lambda: True) -> bool:
         """
-        Put *data* in the place of a file, whole or not at all; False if *still_right* said no at the last moment.
+        Replace a file's content by *data*, whole or not at all. Return False if *still_right* says no at the last
+        moment.
 
-        The question is asked after the slow part: between threads of this Disk nothing comes between it and the
-        rename, between processes some microseconds remain.
+        *still_right* is called after the slow part. Between threads of this Disk nothing can happen between it and the
+        rename; between processes some microseconds remain.
         """
         path = self._root / name
         with self._in_our_words(), self._beside(path) as temporary:
@@ -118,7 +120,7 @@ class Disk:
             return replacing
 
     def make(self, name: str) -> bool:
-        """Make an empty file; False if it is there already. Among all that try at once exactly one gets True."""
+        """Make an empty file. Return False if it already exists. Of all that try at once, exactly one gets True."""
         path = self._root / name
         with self._in_our_words():
             self._make(path.parent)
@@ -136,14 +138,16 @@ class Disk:
             self._files.append(path, data)
 
     def overwrite(self, name: str, data: bytes) -> None:
-        """Put *data* over what the file holds; it has one size always. Neither atomic nor lasting: for marks."""
+        """
+        Write *data* over the file's content, which always has the same size. Not atomic and not synced: for marks.
+        """
         path = self._root / name
         with self._in_our_words():
             self._make(path.parent)
             self._files.overwrite(path, data)
 
     def remove(self, name: str) -> bool:
-        """Remove a file; False if it is gone already."""
+        """Remove a file. Return False if it is already gone."""
         with self._in_our_words():
             try:
                 self._files.unlink(self._root / name)
@@ -152,7 +156,7 @@ class Disk:
             return True
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return name and size in bytes of the files of *folder*; empty if there is no such folder."""
+        """Return the name and size in bytes of each file of *folder*; empty if there is no such folder."""
         with self._in_our_words():
             try:
                 with os.scandir(self._root / folder) as entries:
@@ -176,32 +180,34 @@ class Disk:
             self._make(self._root)
 
     def _make(self, folder: Path) -> None:
-        """Make *folder* and the root; once in a process close those to others that an older version made."""
+        """
+        Make *folder* and the root. Once in a process, also make folders private that an older version made readable.
+        """
         if folder in self._private and folder.is_dir():
             return
         for each in dict.fromkeys((self._root, folder)):
             self._files.mkdir(each)
-            with contextlib.suppress(PermissionError):  # another user's, or a volume without permissions
+            with contextlib.suppress(PermissionError):  # another user's folder, or a volume without permissions
                 if each.stat().st_mode & 0o077:
                     each.chmod(FOLDER_MODE)
         self._private.add(folder)
 
     @contextmanager
     def _beside(self, path: Path) -> Iterator[Path]:
-        """Give a name in the same file system as *path*, so that it can be renamed; nothing stays under it."""
+        """Give a temporary name in the same file system as *path*. Nothing stays under it in the end."""
         self._make(path.parent)
         self._make(self._root / UNFINISHED)
         temporary = self._root / UNFINISHED / f"{path.name}.{secrets.token_hex(8)}.tmp"
         try:
             yield temporary
         finally:
-            # What a disk that fails does not let us remove is no news: the failure itself is on its way.
+            # A failing disk may not let us remove it. The caller already gets that error.
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Callable[[int, int], bytes]]:
-        """Enclose several reads, of (start, size in bytes), of one file as it is now; they are empty without one."""
+        """Open a file once for several reads of (start, size in bytes). Without a file, the reads return nothing."""
         with self._in_our_words():
             try:
                 file = (self._root / name).open("rb")
@@ -217,7 +223,7 @@ class Disk:
                 yield read
 
     def size(self, name: str) -> int:
-        """Return the size of a file in bytes; 0 if there is no such file."""
+        """Return the size of a file in bytes, 0 if there is no such file."""
         with self._in_our_words():
             try:
                 return (self._root / name).stat().st_size
@@ -241,12 +247,12 @@ class Disk:
                 raise full from error
             raise EngineUnavailable(
                 f"The job records in {self._root} cannot be read or written: {error.strerror or error}.",
-                hint="The folder must be one that the worker may make and write in; check WAN_OUT_DIR and the volume.",
+                hint="The worker must be able to make this folder and write in it; check WAN_OUT_DIR and the volume.",
             ) from error
 
 
 def _mtime(entry: os.DirEntry[str]) -> Iterator[float]:
-    """Yield nothing for a file that another process removed between the listing and the look."""
+    """Yield when the file was last written, or nothing if another process removed it after the listing."""
     try:
         yield entry.stat().st_mtime
     except FileNotFoundError:
@@ -254,7 +260,7 @@ def _mtime(entry: os.DirEntry[str]) -> Iterator[float]:
 
 
 def _size(entry: os.DirEntry[str]) -> Iterator[tuple[str, int]]:
-    """Yield nothing for a file that another process removed between the listing and the look."""
+    """Yield the size of a file, or nothing if another process removed it after the listing."""
     try:
         yield entry.name, entry.stat().st_size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The jobs on the volume: find, claim, keep alive, list and delete them."""
+"""Find, claim, keep alive, list and delete the jobs on the volume."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _log = logging.getLogger(__name__)
 #: The most jobs that one page lists.
 PAGE_LIMIT = 1000
 
-#: From so many entries without a record on, a listing asks whether they are on their way or gone for good.
+#: A listing that meets this many entries without a record checks whether their jobs are gone for good.
 _MANY_UNRECORDED = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Jobs, newest first; `next_cursor` is None on the last page; `total` counts all jobs."""
+    """Hold jobs, newest first. `next_cursor` is None on the last page; `total` counts all jobs."""
 
     jobs: tuple[Job, ...]
     next_cursor: str | None
@@ -40,15 +40,17 @@ class Page:
 
 class JobStore:
     """
-    Keep one record a job below *root*, safely among processes and hosts that share the folder.
+    Keep one record for each job below *root*, safely among processes and hosts that share the folder.
 
-    Methods are short and blocking, and may be called from several threads. A job is given up when its process is
-    gone, which its own host knows at once. A process elsewhere counts as gone when its mark has not changed for
-    *dead_after_s* of *elapsed* time while this process looked on; no two clocks are compared. While this process has
-    jobs, its own mark is kept fresh every *beat_s*, *in_background*. Any method may raise DiskFull or
+    Methods are short and blocking, and may be called from several threads. Any method may raise DiskFull or
     EngineUnavailable.
 
-    *owner* is asked at each claim, so that nothing outlives a freeze and thaw of this process.
+    A job is given up when its process is gone. On the same host that is known at once. A process elsewhere counts as
+    gone when its mark has not changed for *dead_after_s* seconds of *elapsed* time while this process watched; clocks
+    of different hosts are never compared. While this process has jobs, its own mark is kept fresh every *beat_s*
+    seconds, *in_background*.
+
+    *owner* is called at each claim, so that nothing is kept when this process is frozen and thawed elsewhere.
     """
 
     def __init__(
@@ -76,12 +78,12 @@ class JobStore:
         self._dead_after_s = dead_after_s
 
     def close(self) -> None:
-        """Take this process's mark off the volume, unless jobs of it are still open. A later claim makes it again."""
+        """Remove this process's mark from the volume, unless it still has open jobs. A later claim makes it again."""
         self._write_ends()
         self._pulse.close()
 
     def find(self, any_id: str) -> Job:
-        """Return the job with this request id or RunPod id; one whose worker died is ERROR. Raises UnknownJob."""
+        """Return the job with this request id or RunPod id. If its worker died, it is ERROR. Raises UnknownJob."""
         job = None
         if is_request_id(any_id):
             job = self._records.current(any_id) or self._by_alias(any_id)
@@ -93,21 +95,22 @@ class JobStore:
         """
         Start an attempt of *request* as RUNNING (or QUEUED), owned by the caller.
 
-        A new id starts attempt 1; one whose last attempt ended without a result starts the next. Otherwise `is_ours`
-        is False: answer from a COMPLETED job, wait for one at work by calling `find`. Among all that claim an id at
-        once, on any host, one gets it. Raises InvalidRequest, or RequestIdReused if the id names another request.
+        A new id starts attempt 1. If the last attempt ended without a result, the next one starts. Otherwise `is_ours`
+        is False: a COMPLETED job is answered from its record, a running one is waited for by calling `find`. Of all
+        that claim an id at once, on any host, one gets it. Raises InvalidRequest, or RequestIdReused if the id names
+        another request.
         """
-        # An end of ours that waits to be written would have to be written before the next attempt begins.
+        # If the last attempt's end is still in memory, it has to be written before the next attempt begins.
         self._write_ends()
         return self._claims.claim(request, queued=queued)
 
     def update(self, job: Job, **changes: Unpack[JobChanges]) -> Job:
         """
-        Write *changes* to the record of this attempt, and take its mark away when it ends.
+        Write *changes* to the record of this attempt. When it ends, also remove its mark.
 
-        An end is never lost to the disk: one that cannot be written is kept, told by this store from now on, and
-        written when that is possible. Raises Interrupted for a stale writer: the attempt was given up, followed by
-        another, or deleted. Raises ValueError for a change of status that the table of transitions does not have.
+        An end is never lost to the disk: if it cannot be written, this store keeps it, answers from it, and writes it
+        later. Raises Interrupted for a stale writer, whose attempt was given up, replaced or deleted. Raises ValueError
+        for a change of status that TRANSITIONS does not allow.
         """
         is_end = changes.get("status", JobStatus.RUNNING).is_terminal
         after = job
@@ -133,10 +136,10 @@ class JobStore:
 
     def heartbeat(self, job: Job, progress: Mapping[str, Any] | None = None) -> Job:
         """
-        Write how far this attempt is; due every 5 seconds while it runs. Raises Interrupted.
+        Write the progress of this attempt. Due every 5 seconds while it runs. Raises Interrupted.
 
-        This process's mark says that it lives; workers of before there were marks read it from this beat. One that
-        comes after the attempt's end changes nothing.
+        This process's mark says that it lives, but older workers, which know no marks, read it from this heartbeat. A
+        heartbeat after the attempt's end changes nothing.
         """
         while True:
             stored = self._own(job)
@@ -147,7 +150,7 @@ class JobStore:
                 return after
 
     def lost(self, jobs: Iterable[Job]) -> list[Job]:
-        """Return those of our waiting *jobs* that another process deleted or gave up, by one look at the marks."""
+        """Return those of our waiting *jobs* that another process deleted or gave up, by reading the marks once."""
         marked = set(self._records.marks())
         return [job for job in jobs if (job.request_id, job.attempt) not in marked and not self._is_ours(job)]
 
@@ -155,8 +158,8 @@ class JobStore:
         """
         Return a page of at most *limit* (1 to PAGE_LIMIT) jobs, newest first, from *cursor* on.
 
-        New jobs do not shift later pages. `total` is counted without reading the records: a claim that a full disk
-        or a crash cut short may count for one. Raises InvalidRequest.
+        New jobs do not shift later pages. `total` is counted without reading the records, so a claim that a full disk
+        or a crash cut short may count as one. Raises InvalidRequest.
         """
         if not 1 <= limit <= PAGE_LIMIT:
             raise InvalidRequest(f"limit must be between 1 and {PAGE_LIMIT}; got {limit}.", field="limit")
@@ -166,7 +169,7 @@ class JobStore:
         total, entries = self._index.listing(cursor)
         for entry in entries:
             job = self._records.current(entry.request_id)
-            # An id that was deleted and used again has an old entry too.
+            # An id that was deleted and used again also has an old entry.
             if job is None or job.created_at != entry.created_at:
                 unrecorded.append(entry)
                 continue
@@ -181,11 +184,12 @@ class JobStore:
 
     def recover(self) -> list[Job]:
         """
-        Give up the jobs whose worker died, and return them; for the start of a door.
+        Give up the jobs whose worker died, and return them. Call it at the start of a door.
 
-        Reads the marks of running jobs, however many have finished. A mark without a record is a claim on its way, or
-        was left by a process that was killed in the middle of one: old ones are removed, and so are half-written files.
-        The jobs of a process elsewhere are looked at for the first time here; a verdict takes a second look.
+        Reads only the marks of running jobs, however many have finished. A mark without a record belongs to a claim
+        that is not complete yet, or was left by a process that was killed in the middle of one: old ones are removed,
+        and so are half-written files. Jobs of a process elsewhere are seen here for the first time, so they are judged
+        only later.
         """
         self._observer.bury_the_dead()
         died = []
@@ -206,9 +210,9 @@ class JobStore:
 
     def delete(self, request_id: str) -> None:
         """
-        Remove a job's record, alias and mark; whoever still renders it is refused from then on. Raises UnknownJob.
+        Remove a job's record, alias and mark. Later writes of a worker that still renders it fail. Raises UnknownJob.
 
-        Its output files are the caller's to delete, before: the record names them.
+        The caller has to delete the output files before, because the record names them.
         """
         job = self._records.read(request_id) if is_request_id(request_id) else None
         if job is None or not self._records.remove(job):
@@ -217,25 +221,25 @@ class JobStore:
         try:
             self._index.forget(job, now=self._clock())
         except (DiskFull, EngineUnavailable) as error:
-            # The job is gone: only the count of the listing is one too high.
-            _log.warning("the index does not know yet that job %s was deleted: %s", request_id, error)
+            # The job is deleted all the same; only the count of the listing is one too high.
+            _log.warning("the index still lists job %s, which was deleted: %s", request_id, error)
 
     def _pass_over(self, entries: list[Entry]) -> None:
         """
-        Let the index pass over what has no record, except for claims on their way.
+        Drop entries without a record from the index, except those of claims that are not complete yet.
 
-        A claim makes its mark before its entry and takes it away after its record: an entry whose record was not
-        there, whose mark then was not there, and whose record is still not there, belongs to no claim.
+        A claim makes its mark before its entry, and removes it after its record. So an entry belongs to no claim if its
+        record was missing, then its mark was missing, and its record is still missing.
         """
         try:
             marked = {request_id for request_id, _ in self._records.marks()}
             gone = [entry for entry in entries if entry.request_id not in marked and not self._has_record(entry)]
             self._index.pass_over(gone)
         except (DiskFull, EngineUnavailable) as error:
-            _log.warning("the index could not be made shorter: %s", error)
+            _log.warning("the index could not be compacted: %s", error)
 
     def _has_record(self, entry: Entry) -> bool:
-        job = self._records.told(entry.request_id)
+        job = self._records.latest(entry.request_id)
         return job is not None and job.created_at == entry.created_at
 
     def _write_ends(self) -> None:
@@ -254,8 +258,8 @@ class JobStore:
         return self._records.current(request_id) if request_id is not None else None
 
     def _own(self, job: Job) -> Job:
-        """Return the record of *job*'s attempt as it is now. Raises Interrupted if it is no longer that attempt's."""
-        stored = self._records.told(job.request_id)
+        """Return the current record of *job*'s attempt. Raises Interrupted if the record belongs to another attempt."""
+        stored = self._records.latest(job.request_id)
         reason = self._lost_why(job, stored)
         if stored is None or reason is not None:
             self._pulse.let_go(job.owner)

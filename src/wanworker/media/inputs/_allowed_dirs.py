@@ -15,12 +15,12 @@ _CHUNK_BYTES = 1 << 20
 
 def file_below(value: str, roots: Sequence[Path]) -> Path:
     """
-    Return the regular file that *value* names, all symbolic links resolved.
+    Return the regular file that *value* names, with all symbolic links resolved.
 
-    An absolute path must lie below one of *roots*; a relative one is looked for below each of them in turn. Outside of
-    them nothing is looked at: whether a file exists there is nobody's business.
+    An absolute path must lie below one of *roots*. A relative one is looked for below each of them in turn. Nothing
+    outside of them is looked at, because callers must not learn which files exist there.
 
-    Raises InputRefused for what lies outside or is no regular file, InputUnavailable for what is not there.
+    Raises InputRefused for a path outside, or one that is not a regular file, and InputUnavailable for a missing file.
     """
     path = _below(value, roots)
     if not path.is_file():
@@ -38,9 +38,10 @@ def directory_below(value: str, roots: Sequence[Path]) -> Path:
 
 def copy_file(source: Path, target: Path, *, max_bytes: int) -> None:
     """
-    Copy the regular file *source*, which must still be one and no link, if it holds at most *max_bytes*. Blocks.
+    Copy the regular file *source*, if it holds at most *max_bytes*. Blocks.
 
-    Raises InputRefused, InputUnavailable when it cannot be read, DiskFull.
+    Raises InputRefused if it is too large or has become a link or another kind of file, InputUnavailable if it cannot
+    be read, and DiskFull.
     """
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -53,13 +54,13 @@ def copy_file(source: Path, target: Path, *, max_bytes: int) -> None:
         if found.st_size > max_bytes:
             raise _too_large(source, found.st_size, max_bytes)
         with new_file(target), target.open("wb") as copy:
-            # Never more than the size that was checked, should the file grow meanwhile.
+            # Copy only the size that was checked, because the file may grow meanwhile.
             for at in range(0, found.st_size, _CHUNK_BYTES):
                 copy.write(file.read(min(_CHUNK_BYTES, found.st_size - at)))
 
 
 def _below(value: str, roots: Sequence[Path]) -> Path:
-    """Resolve *value* and refuse what ends up outside of every root."""
+    """Resolve *value*, and refuse a path outside of every root."""
     if not value or "\x00" in value or ".." in Path(value).parts:
         raise InputRefused(
             f"{value[:200]!r} is not a path that is read: it is empty or has '..' in it.", hint=_hint(roots)
@@ -69,7 +70,7 @@ def _below(value: str, roots: Sequence[Path]) -> Path:
     resolved = [_resolved(candidate) for candidate in candidates]
     inside = [path for path in resolved if any(path.is_relative_to(root) for root in real_roots)]
     for path in inside:
-        # Resolved, and a link still: it runs in a circle. Since Python 3.13 resolve() says nothing of that.
+        # A link that stays one after resolving runs in a circle. Since Python 3.13, resolve() does not raise for that.
         if os.path.lexists(path) and not path.is_symlink():
             return path
     if not roots or len(inside) < len(resolved):
@@ -80,7 +81,7 @@ def _below(value: str, roots: Sequence[Path]) -> Path:
 def _resolved(path: Path) -> Path:
     try:
         return path.resolve()
-    except (OSError, RuntimeError) as error:  # A name that is too long; before 3.13, links in a circle.
+    except (OSError, RuntimeError) as error:  # The name is too long, or (before Python 3.13) links run in a circle.
         raise InputUnavailable(f"{path.name[:200]!r} cannot be resolved.") from error
 
 

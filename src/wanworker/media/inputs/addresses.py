@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-#: `127.1`, `2130706433`, `0x7f.1`, `0177.0.0.1`: what inet_aton and its likes read.
+#: Spellings of an address that inet_aton and similar functions read: `127.1`, `2130706433`, `0x7f.1`, `0177.0.0.1`.
 _NUMERIC = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}\.?", re.IGNORECASE)
 
 Address = IPv4Address | IPv6Address
@@ -39,7 +39,7 @@ _SPECIAL_V4 = tuple(
     )
 )
 
-#: Everything outside is loopback, mapped, unique local, link-local, multicast, or not given to anybody.
+#: Everything outside is loopback, mapped, unique local, link-local, multicast, or not assigned.
 _GLOBAL_V6 = IPv6Network("2000::/3")
 
 _SPECIAL_V6 = tuple(
@@ -58,10 +58,10 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 def is_public(address: str | Address) -> bool:
     """
-    Say whether *address* is a public unicast address; text that is no address at all is not.
+    Say whether *address* is a public unicast address. Text that is not an address is not public.
 
-    An IPv4 address mapped into IPv6 or behind NAT64 is judged by the IPv4 address inside. Teredo and 6to4 are refused
-    whatever they carry: no file server lives there.
+    An IPv4 address that is mapped into IPv6 or behind NAT64 is judged by itself. Teredo and 6to4 are always refused,
+    because no file server has such an address.
     """
     try:
         parsed = ip_address(address)
@@ -83,12 +83,12 @@ def _inner_v4(address: IPv6Address) -> IPv4Address | None:
 
 
 def is_numeric(host: str) -> bool:
-    """Say whether *host* is an address, or one of the spellings that some programs take for one, and no name."""
+    """Say whether *host* is an address, or a spelling that some programs read as one, and not a name."""
     return ":" in host or _NUMERIC.fullmatch(host) is not None
 
 
 def is_listed(host: str, allowed: Iterable[str]) -> bool:
-    """Say whether *host*, a name or an address, is one of *allowed*; case, brackets and a trailing dot do not count."""
+    """Say whether *host*, a name or an address, is one of *allowed*. Case, brackets and a trailing dot are ignored."""
     return _canonical(host) in {_canonical(entry) for entry in allowed}
 
 

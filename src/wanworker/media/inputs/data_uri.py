@@ -15,12 +15,12 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def data_url_prefix(mime: str) -> str:
-    """Return what stands before the base64 text in a data URI: `data:video/mp4;base64,`."""
+    """Return the beginning of a data URI, before its base64 text: `data:video/mp4;base64,`."""
     return f"data:{mime};base64,"
 
 
 def is_data_url(text: str) -> bool:
-    """Say whether *text* begins as a data URI does."""
+    """Say whether *text* begins like a data URI."""
     return text[:64].lstrip()[:5].lower() == "data:"
 
 
@@ -28,10 +28,10 @@ def decode(text: str, *, max_bytes: int) -> bytes:
     """
     Decode raw base64 or a base64 data URI of at most *max_bytes* bytes.
 
-    White space, the URL-safe alphabet and missing padding are taken as they come. The size is known from the length
-    of the text: too much is refused before anything is decoded.
+    White space, the URL-safe alphabet and missing padding are accepted. The size is computed from the length of the
+    text, so too much is refused before anything is decoded.
 
-    Raises InputRefused when it is too large, InputUnavailable when it is empty, cut off or no base64.
+    Raises InputRefused if it is too large, InputUnavailable if it is empty, cut off or not base64.
     """
     digits = _digits(_payload(text))
     size_bytes = len(digits) * 3 // 4
@@ -44,12 +44,12 @@ def decode(text: str, *, max_bytes: int) -> bytes:
         raise InputUnavailable("the base64 text is empty.")
     try:
         return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
-    except ValueError as error:  # binascii.Error, or what text that is not ASCII raises.
+    except ValueError as error:  # binascii.Error, or the error for text that is not ASCII.
         raise InputUnavailable(_fault(digits)) from error
 
 
 def _payload(text: str) -> str:
-    """Take a data URI's header off."""
+    """Remove a data URI's header."""
     if not is_data_url(text):
         return text
     header = _HEADER.match(text)

@@ -39,7 +39,7 @@ _HEADERS = {"User-Agent": "wanworker", "Accept": "*/*", "Accept-Encoding": "iden
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """What one download may cost; `timeout_s` covers the whole of it, name look-ups and redirects included."""
+    """Limit one download. `timeout_s` covers all of it, including name look-ups and redirects."""
 
     max_bytes: int
     timeout_s: float
@@ -49,7 +49,7 @@ class FetchLimits:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The edges of a download: how names become addresses, sockets are opened (None: as usual), servers are trusted."""
+    """Hold the edges of a download: how names are resolved, how sockets are opened (None: as usual), whom to trust."""
 
     resolve: Resolve = resolve_by_system
     open_socket: aiohttp.connector.SocketFactoryType | None = None
@@ -58,7 +58,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that was downloaded; `content_type` is what its server called it, which proves nothing."""
+    """Hold a downloaded file. `content_type` is what its server called it, which proves nothing."""
 
     path: Path
     size_bytes: int
@@ -74,12 +74,13 @@ async def fetch(
     network: Network = Network(),
 ) -> Fetched:
     """
-    Download *url* into *target*, which is gone again unless all of it arrived.
+    Download *url* into *target*. If not all of it arrives, *target* is removed.
 
-    *allow_hosts* are names or addresses that may be private, because the operator says so.
+    *allow_hosts* are names or addresses that may be private, because the operator allows them.
 
-    Raises InputRefused for a URL, an address or a size that we do not take, InputUnavailable when the server cannot be
-    reached, answers with an error or takes too long, DiskFull. No message holds a URL's query: signatures live there.
+    Raises InputRefused for a URL, an address or a size that is not accepted; InputUnavailable if the server cannot be
+    reached, answers with an error or takes too long; and DiskFull. No message has the URL's query, which may hold a
+    signature.
     """
     start = parse_url(url.strip())
     try:
@@ -106,7 +107,7 @@ async def _follow(url: URL, target: Path, limits: FetchLimits, allow_hosts: Sequ
 
 
 class _Checked(AbstractResolver):
-    """Hand the addresses that were checked to aiohttp in place of a second look-up."""
+    """Give aiohttp the addresses that were checked, instead of a second look-up."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
@@ -130,14 +131,14 @@ class _Checked(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing, because nothing is held."""
 
 
 @asynccontextmanager
 async def _answer(
     url: URL, addresses: Sequence[str], limits: FetchLimits, network: Network
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """Ask for *url* at one of *addresses*; what aiohttp raises in the block becomes InputUnavailable."""
+    """Ask for *url* at one of *addresses*. Errors of aiohttp in the block become InputUnavailable."""
     connector = aiohttp.TCPConnector(
         resolver=_Checked(addresses),
         use_dns_cache=False,
@@ -192,7 +193,7 @@ def _too_large(url: URL, max_bytes: int) -> InputRefused:
 
 
 def _reason(error: aiohttp.ClientError) -> str:
-    """Say what went wrong, from the type: the text of some of these errors repeats the whole URL."""
+    """Say what went wrong, by the error's type. The text of some of these errors repeats the whole URL."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
         return "its TLS certificate is not valid for this host"
     if isinstance(error, aiohttp.ServerTimeoutError):

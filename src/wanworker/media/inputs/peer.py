@@ -1,8 +1,8 @@
 """
 Check the address that a socket is about to be connected to.
 
-An HTTP library asks no resolver where it takes a host for an address itself, and libraries differ in what they take
-for one (`2130706433`, `127.1`). The socket's own address leaves nothing to differ about.
+An HTTP library does not use its resolver for a host that it takes for an address itself, and libraries differ in what
+they take for one (`2130706433`, `127.1`). The socket's own address leaves no doubt.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from aiohttp.connector import SocketFactoryType
 
 
 class PeerRefused(OSError):
-    """The address is none that may be connected to; no packet was sent."""
+    """The address may not be connected to. No packet was sent."""
 
 
 def checked_peer(may_connect: Callable[[str], bool], open_socket: SocketFactoryType | None = None) -> SocketFactoryType:
     """
-    Return what opens sockets for aiohttp, and only for addresses of which *may_connect* says yes.
+    Return a function that opens sockets for aiohttp, but only for addresses that *may_connect* accepts.
 
-    The socket raises PeerRefused otherwise; aiohttp turns that into ClientConnectorError. *open_socket* opens it (None:
-    as usual).
+    For others the socket raises PeerRefused, which aiohttp turns into ClientConnectorError. *open_socket* opens the
+    socket (None: as usual).
     """
 
     def opened(addr_info: Any) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Measure our own clean pictures, and crop them to an aspect. It blocks: call it in a thread (media/disk.py)."""
+"""Measure our own clean pictures, and crop them to an aspect. This blocks, so call it in a thread (media/disk.py)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from wanworker.media.new_file import new_file
 from wanworker.spec import Size
 
-#: Aspects that differ by less count as equal: to the eye and to Wan they are.
+#: Aspects that differ by less count as equal. Neither the eye nor Wan sees a difference.
 ASPECT_TOLERANCE = 0.005
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Return (width, height) in pixels from the header of one of our own pictures; both may exceed a Size's range."""
+    """Return (width, height) in pixels from the header of one of our own pictures. Both may exceed a Size's range."""
     from PIL import Image
 
     with Image.open(path) as picture:
@@ -21,9 +21,9 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 def crop_to_aspect(source: Path, target: Path, size: Size) -> bool:
     """
-    Cut the middle of our own picture *source* to the aspect of *size* and write it to *target*, at full resolution.
+    Crop the middle of our own picture *source* to the aspect of *size*, and write it to *target* at full resolution.
 
-    Returns False, and writes nothing, when the aspects differ by less than half a percent.
+    If the aspects differ by less than half a percent, returns False and writes nothing.
     """
     from PIL import Image
 
@@ -38,7 +38,7 @@ def crop_to_aspect(source: Path, target: Path, size: Size) -> bool:
 
 
 def centre_box(size: tuple[int, int], aspect: float) -> tuple[int, int, int, int] | None:
-    """Return the (left, top, right, bottom) of the largest centred cut with *aspect*, None when none is needed."""
+    """Return the (left, top, right, bottom) of the largest centred crop with *aspect*, or None if none is needed."""
     width, height = size
     if abs(width / height / aspect - 1) < ASPECT_TOLERANCE:
         return None

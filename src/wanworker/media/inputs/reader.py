@@ -20,10 +20,10 @@ from wanworker.media.new_file import new_file
 from wanworker.media.video import ffmpeg
 from wanworker.text.mixups import mixed_up
 
-#: Larger frames are refused by the decoder before it allocates them (8K is 33 megapixels).
+#: The decoder refuses larger frames before it allocates memory for them (8K is 33 megapixels).
 _MAX_FRAME_PIXELS = 40_000_000
 
-#: How ffmpeg calls the stream, one frame of it, and we both. "V" leaves out the cover pictures of songs.
+#: For each kind: ffmpeg's names of the stream and of one frame, and our word. "V" leaves out cover pictures of songs.
 _STREAMS = {"sound": ("0:a:0", "-frames:a", "sound"), "film": ("0:V:0", "-frames:v", "moving picture")}
 
 
@@ -38,11 +38,11 @@ async def require_stream(
     """
     Decode the first frame of the first sound or film stream of *path*.
 
-    *reader* is the one ffmpeg demuxer that may open the file, and a local file the only thing that it may open: no
-    playlist, no second file, no network. *run* runs ffmpeg.
+    Only the ffmpeg demuxer *reader* may open the file, and it may open only this local file: no playlist, no second
+    file, no network. *run* runs ffmpeg.
 
-    Raises InputUnavailable when there is no such stream, when it does not decode or when that takes too long,
-    EngineUnavailable when there is no ffmpeg.
+    Raises InputUnavailable if there is no such stream, it does not decode or that takes too long, and EngineUnavailable
+    if there is no ffmpeg.
     """
     stream, one_frame, wanted = _STREAMS[kind]
     reading = ("-protocol_whitelist", "file", "-max_pixels", str(_MAX_FRAME_PIXELS), "-f", reader, "-i", f"file:{path}")
@@ -52,14 +52,14 @@ async def require_stream(
             finished = await run("-v", "error", "-threads", "1", *reading, *listing)
     except TimeoutError as error:
         raise InputUnavailable(f"it could not be opened within {timeout_s:g} s.") from error
-    # One line a decoded frame; ffmpeg also ends with 0 when it has decoded nothing.
+    # There is one line for each decoded frame. ffmpeg also ends with 0 if it has decoded nothing.
     if not any(line and not line.startswith(b"#") for line in finished.stdout.splitlines()):
         raise InputUnavailable(f"it holds no {wanted} that can be decoded.")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an input comes from. `field` is the request's field that named it; errors carry it to the doors."""
+    """Say where an input comes from. `field` is the request's field that named it, which errors carry."""
 
     kind: Literal["url", "base64", "path"]
     value: str
@@ -68,7 +68,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
-    """What inputs may cost: sizes of the files as they arrive, and times for one download and one look by ffmpeg."""
+    """Limit inputs: the sizes of the files as they arrive, and the times for one download and one check by ffmpeg."""
 
     image_bytes: int = 32_000_000
     image_pixels: int = 64_000_000
@@ -83,11 +83,11 @@ class InputReader:
     Bring inputs into a job's folder.
 
     *allow_hosts* are private hosts that URLs may lead to, *roots* the folders that paths may lie in. Every method
-    writes below the folder it is given and nowhere else; whatever happens, its temporary file is gone afterwards, and
-    once it has returned, raised or been cancelled, nothing of it runs on: the caller can remove the folder.
+    writes only below the folder that it is given, and always removes its temporary file. Once it has returned, raised
+    or been cancelled, nothing of it still runs, so the caller can remove the folder.
 
-    Every method raises InputUnavailable for what cannot be had or is not what it should be, InputRefused for what we
-    do not read, DiskFull; *label* begins the message: "reference image: http://... answered 404."
+    Every method raises InputUnavailable for an input that cannot be read or is of the wrong kind, InputRefused for one
+    that we do not read, and DiskFull. *label* begins the message: "reference image: http://... answered 404."
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class InputReader:
         self._decoders.close()
 
     async def image(self, source: Source, folder: Path, name: str, *, label: str = "image") -> Path:
-        """Return `{name}.png`: the picture, upright, RGB, fully decoded once, as write_clean_png does it."""
+        """Return `{name}.png`: the picture, upright, in RGB and completely decoded once, as write_clean_png does it."""
         target = folder / f"{name}.png"
         with _labelled(label, source.field), _temporary(folder / f"{name}.part") as part:
             await self._bring(source, part, self._limits.image_bytes)
@@ -118,7 +118,7 @@ class InputReader:
         return target
 
     async def picture(self, source: Source, folder: Path, name: str, *, label: str = "image") -> Path:
-        """Return `{name}` with the suffix of its content: the picture as it arrived, transparency and all, checked."""
+        """Return `{name}` with the suffix of its content: the picture as it arrived, with its transparency, checked."""
         decoded = folder / f"{name}-decoded.png"
         with _labelled(label, source.field), _temporary(folder / f"{name}.part") as part, _temporary(decoded):
             await self._bring(source, part, self._limits.image_bytes)
@@ -135,7 +135,7 @@ class InputReader:
         return await self._recording(source, folder / name, "film", self._limits.video_bytes, label)
 
     def directory(self, value: str, *, label: str = "folder", field: str | None = None) -> Path:
-        """Return the folder below the roots that *value* names; it is used where it lies."""
+        """Return the folder below the roots that *value* names. It is not copied."""
         with _labelled(label, field):
             return directory_below(value, self._roots)
 
@@ -149,7 +149,10 @@ class InputReader:
             return part.replace(stem.with_name(stem.name + file_type.suffix))
 
     async def _bring(self, source: Source, part: Path, max_bytes: int) -> None:
-        """Write what *source* names to *part*. A data URI is taken in any field: people put it where the URL goes."""
+        """
+        Write the file that *source* names to *part*. A data URI is accepted in any field, because people send it as a
+        URL.
+        """
         is_data = data_uri.is_data_url(source.value)
         if not is_data and (found := mixed_up(source.value, source.kind)):
             kind = InputUnavailable if source.kind == "base64" else InputRefused
@@ -165,7 +168,7 @@ class InputReader:
 
 @contextmanager
 def _labelled(label: str, field: str | None) -> Iterator[None]:
-    """Begin the message of a RequestError with the input's name, and let it carry the field."""
+    """Begin the message of a RequestError with the input's name, and set its field."""
     try:
         yield
     except RequestError as error:
@@ -187,7 +190,7 @@ def _write_decoded(text: str, part: Path, max_bytes: int) -> None:
 
 
 def _type_of(path: Path, kind: Literal["sound", "film"]) -> FileType:
-    """Tell the type by content, if it can serve as *kind*."""
+    """Return the type of the content. Raises InputUnavailable if it cannot be used as *kind*."""
     head = _head(path)
     file_type = sniff(head)
     if file_type is None or not serves_as(file_type, kind):

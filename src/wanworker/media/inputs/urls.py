@@ -13,7 +13,7 @@ from yarl import URL
 from wanworker.errors import InputRefused, InputUnavailable
 from wanworker.media.inputs.addresses import is_listed, is_public
 
-#: Turn a host name and a port into addresses. Raises OSError or UnicodeError.
+#: A function from a host name and a port to addresses. Raises OSError or UnicodeError.
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _URL_CHARS = 8192
@@ -23,10 +23,10 @@ _SEND_OTHERWISE = "Send a public http(s) URL, or the file itself as base64 text.
 
 def parse_url(text: str, base: URL | None = None) -> URL:
     """
-    Read a URL, relative to *base* where there is one, and refuse what no picture's URL looks like.
+    Read a URL, relative to *base* if given. Raises InputRefused for one that no server of pictures would have.
 
-    One parser serves the check and the connection, so the two cannot disagree about the host. ASCII text is taken as
-    it is written: to encode it anew would break the signatures of some storage services.
+    The same parsed URL is checked and connected to, so both see the same host. ASCII text stays as it is written,
+    because encoding it again would break the signatures of some storage services.
     """
     if len(text) > _URL_CHARS:
         message = f"the URL is too long: it has {len(text):,} characters, and at most {_URL_CHARS:,} are read."
@@ -52,7 +52,7 @@ def parse_url(text: str, base: URL | None = None) -> URL:
 
 
 def shown(url: URL) -> str:
-    """Return what a message may say of *url*: no query, no fragment, nothing overlong."""
+    """Return *url* for a message: without query and fragment, and shortened."""
     text = f"{url.scheme}://{url.raw_authority}{url.raw_path}"
     return text if len(text) <= 120 else f"{text[:117]}..."
 
@@ -64,13 +64,13 @@ async def resolve_by_system(host: str, port: int) -> Sequence[str]:
 
 
 async def checked_addresses(url: URL, allow_hosts: Sequence[str], resolve: Resolve) -> Sequence[str]:
-    """Resolve the host, once, and return its addresses when every one of them may be connected to."""
+    """Resolve the host once. Return its addresses if every one of them may be connected to."""
     host = url.raw_host or ""
     addresses = await _addresses_of(url, host, resolve)
     if is_listed(host, allow_hosts):
         return addresses
     if not all(is_public(address) or is_listed(address, allow_hosts) for address in addresses):
-        # The address stays untold: a caller could map the operator's network with it.
+        # The message does not name the address, with which a caller could map the operator's network.
         raise InputRefused(
             f"{shown(url)} leads to a private or reserved address.",
             hint=f"{_SEND_OTHERWISE} The operator can list private hosts in WAN_ALLOW_HOSTS.",
@@ -82,7 +82,7 @@ async def _addresses_of(url: URL, host: str, resolve: Resolve) -> Sequence[str]:
     try:
         return (str(ip_address(host)),)
     except ValueError:
-        pass  # A name, or a number in one of the spellings that only a resolver understands.
+        pass  # The host is a name, or a number in a spelling that only a resolver understands.
     try:
         addresses = await resolve(host, url.port or 0)
     except (OSError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""Re-encode a video to fit a size: two passes of x264, at a smaller frame size where the bitrate is too low."""
+"""Re-encode a video to fit a size: two passes of x264, with a smaller frame if the bitrate is too low."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wanworker.media.video import ffmpeg
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import H264_CODEC, MP4_CONTAINER, decode_check
 
-#: Below this x264 shows blocks on moving pictures; fewer pixels look better then. Our own trials on noise and on clips.
+#: Below this, x264 shows blocks on moving pictures, and fewer pixels look better. From our trials on noise and clips.
 _SANE_BITS_PER_PIXEL = 0.04
 _SMALLEST_SIDE_PX = 128
 _AUDIO_BPS, _LEAST_AUDIO_BPS = 96_000, 24_000
@@ -24,7 +24,7 @@ _AIM, _ATTEMPTS = 0.96, 3
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to encode: the size in pixels, and bits per second for the pictures and for the sound (0 for none)."""
+    """Say how to encode: the size in pixels, and bits per second for the pictures and the sound (0 for none)."""
 
     width: int
     height: int
@@ -34,7 +34,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Reencoded:
-    """What came out: the facts of the new file and the bitrates that it was made with."""
+    """Hold the facts of the new file, and the bitrates that it was made with."""
 
     facts: VideoFacts
     plan: Plan
@@ -66,9 +66,9 @@ async def reencode(path: Path, target: Path, *, max_bytes: int, facts: VideoFact
 
 def plan_for(facts: VideoFacts, *, max_bytes: int) -> Plan:
     """
-    Divide *max_bytes* between container, sound and pictures, and choose the size that this bitrate can carry.
+    Divide *max_bytes* among container, sound and pictures, and choose the size that this bitrate can carry.
 
-    Raises EngineFailed when the pictures would have to be smaller than 128 pixels. Pure.
+    Raises EngineFailed if the pictures would have to be smaller than 128 pixels. Pure.
     """
     body = max_bytes - _CONTAINER_BYTES - _FRAME_BYTES * facts.frames
     if facts.has_audio:
@@ -78,7 +78,7 @@ def plan_for(facts: VideoFacts, *, max_bytes: int) -> Plan:
     video_bps = math.floor(total_bps - audio_bps)
     wanted_bps = _SANE_BITS_PER_PIXEL * facts.width * facts.height * facts.fps
     scale = min(1.0, math.sqrt(max(0, video_bps) / wanted_bps))
-    # An odd side (another program's file) loses a pixel: yuv420p has no odd ones.
+    # An odd side (of another program's file) loses a pixel, because yuv420p needs even sides.
     width, height = (2 * math.floor(side * scale / 2) for side in (facts.width, facts.height))
     if scale < 1 and min(width, height) < _SMALLEST_SIDE_PX:
         raise EngineFailed(

@@ -1,7 +1,7 @@
 """
-Upload a file to an S3 bucket and make a link to it: botocore signs, aiohttp streams.
+Upload a file to an S3 bucket and make a link to it. botocore signs, and aiohttp streams.
 
-boto3 would bring its threads, its transfer manager and some 30 MB; the signature is all that we need of it.
+boto3 would add threads, a transfer manager and about 30 MB, but only the signature is needed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from wanworker.media.outputs.bucket import Bucket
 from wanworker.text.printable import one_line
 from wanworker.text.secrets import BLOT, without_secrets
 
-#: The longest that a presigned link may live (S3's own limit).
+#: The longest lifetime of a presigned link, in seconds (S3's own limit).
 LINK_LIFETIME_S = 7 * 24 * 3600
 #: Pauses between the attempts, in seconds.
 _PAUSES_S = (1.0, 3.0, 9.0)
@@ -36,11 +36,11 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class UploadFailed(Exception):
-    """The bucket did not take the file; the text says why, without any key. The video is still where it was."""
+    """The bucket did not take the file. The text says why, without any key. The video is still where it was."""
 
 
 class _PublicOnly(aiohttp.ThreadedResolver):
-    """Refuse names that lead to a private address: checked here, where the connection gets its addresses from."""
+    """Refuse names that lead to a private address. This is checked where the connection gets its addresses."""
 
     def __init__(self, allow_hosts: tuple[str, ...]) -> None:
         super().__init__()
@@ -58,10 +58,10 @@ class _PublicOnly(aiohttp.ThreadedResolver):
 
 async def upload(bucket: Bucket, path: Path, key: str, *, mime: str, sleep: Sleep = asyncio.sleep) -> str:
     """
-    Stream *path* to *key* and return a link that anybody can open for seven days.
+    Stream *path* to *key*, and return a link that anybody can open for seven days.
 
-    The object gets *mime* as its type and shows in a browser under the key's last part as its name. Server errors and
-    broken connections are tried again three times. Raises UploadFailed, and OSError when *path* cannot be read.
+    The object gets *mime* as its type, and a browser shows the key's last part as its name. After server errors and
+    broken connections, it is tried again three times. Raises UploadFailed, and OSError if *path* cannot be read.
     """
     reason = ""
     async with _session(bucket, path.stat().st_size) as session:
@@ -90,11 +90,11 @@ def presigned_url(bucket: Bucket, key: str, *, lifetime_s: int = LINK_LIFETIME_S
 
 
 def _session(bucket: Bucket, size_bytes: int) -> aiohttp.ClientSession:
-    """Open a session that gives up on a line too slow, and that reaches only public hosts where a caller named one."""
+    """Open a session that gives up on a line that is too slow. For a caller's bucket it reaches only public hosts."""
     resolver = open_socket = None
     if bucket.is_callers:
         host = URL(bucket.endpoint_url).raw_host or ""
-        if is_numeric(host):  # an address, or what some take for one: aiohttp asks no resolver
+        if is_numeric(host):  # an address, or a spelling of one, for which aiohttp does not use the resolver
             _check_address(host, bucket.allow_hosts)
         resolver = _PublicOnly(bucket.allow_hosts)
         open_socket = checked_peer(functools.partial(_may_connect, host, bucket.allow_hosts))
@@ -115,7 +115,7 @@ def _check_address(address: str, allow_hosts: tuple[str, ...]) -> None:
 
 
 async def _put(session: aiohttp.ClientSession, bucket: Bucket, path: Path, key: str, mime: str) -> tuple[str, bool]:
-    """Send the file once; return (why it failed or nothing, whether another attempt may go better)."""
+    """Send the file once. Return (the reason of a failure or nothing, whether another attempt may succeed)."""
     url = bucket.url_of(key)
     headers = {
         "Content-Type": mime,
@@ -124,7 +124,7 @@ async def _put(session: aiohttp.ClientSession, bucket: Bucket, path: Path, key: 
     }
     with path.open("rb") as file:
         signed = _signed_headers(bucket, url, headers)
-        # A redirect would send the file where the signature does not hold.
+        # A redirect would send the file to a host for which the signature is not valid.
         async with session.put(URL(url, encoded=True), data=file, headers=signed, allow_redirects=False) as response:
             if response.status in {200, 201, 204}:
                 return "", False
@@ -136,7 +136,7 @@ def _signed_headers(bucket: Bucket, url: str, headers: Mapping[str, str]) -> dic
     from botocore.auth import S3SigV4Auth
 
     request = _request("PUT", url, headers)
-    # Signing the payload would read the whole file first; TLS guards it on its way.
+    # Signing the payload would mean reading the whole file first. TLS protects it on the way.
     request.context["client_config"] = SimpleNamespace(s3={"payload_signing_enabled": False})
     S3SigV4Auth(_credentials(bucket), "s3", bucket.region).add_auth(request)
     return dict(request.headers.items())
@@ -155,7 +155,7 @@ def _credentials(bucket: Bucket) -> Any:
 
 
 def _reason(status: int, body: bytes) -> str:
-    """Return status, code and message of S3's XML; the rest of it repeats the request's key and signature."""
+    """Return status, code and message of S3's XML. The rest of it repeats the request's key and signature."""
     text = body.decode("utf-8", "replace")
     found = (re.search(f"<{tag}>([^<]{{1,300}})</{tag}>", text) for tag in ("Code", "Message"))
     return ": ".join([f"HTTP {status}", *(match[1] for match in found if match)])

@@ -11,10 +11,10 @@ from urllib.parse import SplitResult, quote, urlsplit
 from wanworker.errors import InvalidRequest
 
 
-#: What a key may hold: it goes into a header.
+#: The characters of a key, which goes into a header.
 _KEY = re.compile(r"[!-~]{1,512}")
 
-#: More than Amazon takes, which wants lower case and 3 characters: other services have their own rules.
+#: The characters of a bucket's name. Amazon requires lower case and 3 characters, but other services have other rules.
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9])?\.?|[0-9a-f:.]+", re.IGNORECASE)
@@ -22,7 +22,7 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9])?\.?|[0-9a-f:.]+", re.
 
 @dataclass(frozen=True, slots=True)
 class NoBucket:
-    """Say why the bucket that was configured cannot be used: a finished job must not fail for it."""
+    """Say why the configured bucket cannot be used. A finished job must not fail because of it."""
 
     reason: str
 
@@ -30,10 +30,10 @@ class NoBucket:
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """
-    Name a bucket and the right to write to it.
+    Name a bucket, and hold the right to write to it.
 
-    `endpoint_url` has no bucket in it (addresses are path-style: `endpoint/name/key`), `prefix` comes before each key.
-    `is_callers`: a stranger named it, so its host has to be public or one of `allow_hosts`.
+    `endpoint_url` does not include the bucket (addresses are path-style: `endpoint/name/key`). `prefix` comes before
+    each key. `is_callers` means that a caller named it, so its host has to be public or one of `allow_hosts`.
     """
 
     endpoint_url: str
@@ -57,9 +57,9 @@ class Bucket:
         prefix: str = "",
     ) -> Bucket:
         """
-        Build a bucket from what people configure; the bucket may stand in the URL's host or path, as RunPod writes it.
+        Build a bucket from what people configure. The bucket may be in the URL's host or path, as RunPod writes it.
 
-        Raises InvalidRequest, with no secret in it, for a URL that is none or where no bucket is named.
+        Raises InvalidRequest, without any secret in it, for an invalid URL, or if no bucket is named.
         """
         url = _endpoint(endpoint_url.strip())
         for key in (access_key_id, secret_access_key):
@@ -71,7 +71,7 @@ class Bucket:
         if not bucket:
             raise InvalidRequest("No bucket is named: give its name, or an endpoint such as 'https://host/bucket'.")
         if not _NAME.fullmatch(bucket):
-            raise InvalidRequest("A bucket's name has letters, digits, dots, dashes and underscores alone.")
+            raise InvalidRequest("A bucket's name may have only letters, digits, dots, dashes and underscores.")
         return cls(
             endpoint_url=f"{url.scheme}://{host}{base}",
             access_key_id=access_key_id.strip(),
@@ -86,8 +86,8 @@ class Bucket:
         """
         Build a bucket from a job's own `s3Config`: accessId, accessSecret, bucketName, endpointUrl.
 
-        *allow_hosts* are the hosts that may be private because the operator says so. Raises InvalidRequest naming the
-        key that is missing or no text; never a value.
+        *allow_hosts* are the hosts that may be private because the operator allows them. Raises InvalidRequest with the
+        name of the key that is missing or not text, never with a value.
         """
         for key in ("accessId", "accessSecret", "endpointUrl"):
             if not isinstance(config.get(key), str) or not config[key].strip():
@@ -110,7 +110,7 @@ class Bucket:
         return replace(bucket, is_callers=True, allow_hosts=tuple(allow_hosts))
 
     def url_of(self, key: str) -> str:
-        """Return the object's address, encoded as S3's signature wants it."""
+        """Return the object's address, encoded as S3's signature requires it."""
         full = "/".join(filter(None, (self.name, self.prefix, key.lstrip("/"))))
         return f"{self.endpoint_url}/{quote(full, safe='/-_.~')}"
 
@@ -119,8 +119,8 @@ def region_of(host: str) -> str:
     """
     Return the region that the signature must name for *host*. Pure.
 
-    `s3.us-west-2.amazonaws.com` and its likes carry it; R2 says `auto`; RunPod's S3 API wants its data centre in
-    capitals; everybody else accepts `us-east-1`.
+    Hosts like `s3.us-west-2.amazonaws.com` name it. R2 uses `auto`. RunPod's S3 API requires its data centre in
+    capitals. All others accept `us-east-1`.
     """
     if host.endswith("r2.cloudflarestorage.com"):
         return "auto"
@@ -131,7 +131,7 @@ def region_of(host: str) -> str:
 
 
 def _endpoint(text: str) -> SplitResult:
-    """Return the parts of an endpoint's URL. Raises InvalidRequest, without the URL: people put keys into it."""
+    """Return the parts of an endpoint's URL. Raises InvalidRequest without the URL, because people put keys into it."""
     try:
         url = urlsplit(text)
         is_good = url.scheme in {"http", "https"} and bool(_HOST.fullmatch(url.hostname or "")) and url.port != 0
@@ -143,7 +143,7 @@ def _endpoint(text: str) -> SplitResult:
 
 
 def _without_bucket(host: str, name: str | None) -> tuple[str, str]:
-    """Split `bucket.s3.region.amazonaws.com`; for other services only where the name is known."""
+    """Split `bucket.s3.region.amazonaws.com`. Hosts of other services are only split if the name is known."""
     if name and host.startswith(f"{name.lower()}."):
         return host[len(name) + 1 :], name
     if match := re.fullmatch(r"(.+)\.(s3[.-](?:.+\.)?amazonaws\.com(?:\.cn)?)", host):
@@ -152,7 +152,7 @@ def _without_bucket(host: str, name: str | None) -> tuple[str, str]:
 
 
 def _split_path(path: str, name: str | None) -> tuple[str, str, str]:
-    """Return (base path, bucket, key prefix): a path without a known bucket in it is the service's own base."""
+    """Return (base path, bucket, key prefix). A path without a known bucket in it is the service's own base path."""
     parts = [part for part in path.split("/") if part]
     if name is None:
         return "", parts[0] if parts else "", "/".join(parts[1:])

@@ -1,7 +1,7 @@
 """
 Deliver a file to its caller: as base64, by a bucket's link, re-encoded to fit, or by path.
 
-RunPod drops an answer that is too large without a word, so what fits is computed before anything is encoded.
+RunPod silently drops an answer that is too large, so the size is computed before anything is encoded.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ __all__ = ["Delivered", "FileFacts", "deliver", "file_facts", "mime_of"]
 
 log = logging.getLogger(__name__)
 
-#: What the answer still gets besides the JSON that was counted: `delivery`, a link, the SDK's own `{"output": ...}`.
+#: Room for parts of the answer that are not counted yet: `delivery`, a link, the SDK's own `{"output": ...}`.
 ENVELOPE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """
-    Hold what the answer says of one file.
+    Hold what the answer says about one file.
 
-    `data` is a data URI (or bare base64), `url` a link, `path` the file itself, which is always kept. `report` is the
-    answer's `delivery`: `how` (base64, bucket, reencoded or path), `reason`, `size_bytes`, and what else there is to
-    say. It holds no link and no key, so that it may be stored.
+    `data` is a data URI (or bare base64), `url` a link, and `path` the file itself, which is always kept. `report` is
+    the answer's `delivery`: `how` (base64, bucket, reencoded or path), `reason`, `size_bytes` and further facts. It has
+    no link and no key, so it may be stored.
     """
 
     data: str | None
@@ -47,7 +47,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file on its way out, with what each way needs to know."""
+    """Hold one file to deliver, with what each way of delivery needs to know."""
 
     path: Path
     size_bytes: int
@@ -79,13 +79,15 @@ async def deliver(
     sleep: Sleep = asyncio.sleep,
 ) -> Delivered:
     """
-    Choose and perform the delivery of *path*, of type *mime* and (a video) with *facts*.
+    Choose and perform the delivery of *path*, a file of type *mime*. *facts* are those of a video.
 
-    *answer_bytes* is the JSON answer without the file, *limit_bytes* what the whole may be. Wanted data that fits
-    becomes a data URI (*bare*: base64 alone); what does not fit goes to *bucket* under *key*; without a bucket, or when
-    it refuses, a video is re-encoded to fit (in *work_dir*, the original untouched); what remains has its path.
-    Without *want_data* nothing leaves the machine, except with *always_upload*: the job brought its own bucket. Raises
-    OSError when *path* cannot be read; nothing else that could lose a finished video.
+    *answer_bytes* is the size of the JSON answer without the file, *limit_bytes* that of the largest answer. With
+    *want_data*, a file that fits becomes a data URI (*bare*: only base64). A file that does not fit is uploaded to
+    *bucket* as *key*. Without a bucket, or if the upload fails, a video is re-encoded to fit (in *work_dir*; the
+    original stays). Everything else is delivered by its path. Without *want_data* nothing leaves the machine, except
+    with *always_upload*, when the job brought its own bucket.
+
+    Raises OSError if *path* cannot be read. No other failure can lose a finished video.
     """
     room_chars = max(0, limit_bytes - answer_bytes - ENVELOPE_BYTES)
     file = _File(path, path.stat().st_size, mime, bare, room_chars)
@@ -104,20 +106,20 @@ async def deliver(
 
 
 async def _uploaded(bucket: Bucket | NoBucket, file: _File, key: str, sleep: Sleep) -> tuple[str | None, str]:
-    """Return the link, or None and why there is none: whatever a bucket does, the video is finished."""
+    """Return the link, or None and the reason. No failure of a bucket may fail a finished video."""
     if isinstance(bucket, NoBucket):
         return None, bucket.reason
     try:
         return await upload(bucket, file.path, key, mime=file.mime, sleep=sleep), ""
     except UploadFailed as error:
         return None, str(error)
-    except Exception as error:  # of the libraries that sign and send; its words may hold a key
+    except Exception as error:  # of the libraries that sign and send; its text may hold a key
         log.warning("the upload to bucket %s failed by %s", bucket.name, type(error).__name__)
         return None, f"The upload to the bucket {bucket.name!r} failed: {type(error).__name__}."
 
 
 async def _smaller(file: _File, facts: VideoFacts | None, work_dir: Path, reason: str) -> Delivered:
-    """Put a re-encoded copy into the answer; the original stays where it is, and is all there is when that fails."""
+    """Put a re-encoded copy into the answer. If that fails, only the original is there. The original is always kept."""
     if facts is None or not file.mime.startswith("video/"):
         return _by_reference(file, None, f"{reason} {file.mime} is not re-encoded.")
     copy = work_dir / f"{file.path.stem}-fitted.mp4"

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Our own table: the system's differs from image to image.
+#: Our own table, because the system's differs among container images.
 _MIMES = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
@@ -33,7 +33,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """A file as records and answers name it; `kind` is the first half of its mime type."""
+    """Describe a file for records and answers. `kind` is the first half of its mime type."""
 
     path: Path
     kind: str
@@ -43,7 +43,7 @@ class FileFacts:
 
 
 def mime_of(path: Path) -> str:
-    """Return the mime type by the file's ending; `application/octet-stream` for one that is not known."""
+    """Return the mime type by the file's ending, `application/octet-stream` for an unknown one."""
     return _MIMES.get(path.suffix.lower(), "application/octet-stream")
 
 

@@ -19,7 +19,7 @@ AS_PPM = ("-fps_mode", "passthrough", "-c:v", "ppm", "-f", "image2pipe", "pipe:1
 
 
 class Frame(NamedTuple):
-    """One picture: sides in pixels, `rgb` rows from the top with three bytes a pixel."""
+    """Hold one picture: sides in pixels; `rgb` has the rows from the top, with three bytes for each pixel."""
 
     width: int
     height: int
@@ -28,9 +28,9 @@ class Frame(NamedTuple):
 
 def iter_frames(path: Path) -> Iterator[Frame]:
     """
-    Decode *path* frame by frame, one in memory at a time; close the iterator to stop early.
+    Decode *path* frame by frame, with one frame in memory at a time. Close the iterator to stop early.
 
-    Blocking: it belongs into a child process, a thread or a test. Raises NoOutput when it does not decode.
+    This blocks, so it belongs in a child process, a thread or a test. Raises NoOutput if *path* does not decode.
     """
     argv = [ffmpeg.program(), "-hide_banner", "-nostdin", "-loglevel", "error", "-xerror", *ffmpeg.reading(path)]
     with tempfile.TemporaryFile() as stderr:
@@ -54,7 +54,7 @@ def iter_frames(path: Path) -> Iterator[Frame]:
 
 
 def read_frames(path: Path) -> numpy.ndarray[tuple[int, int, int, int], numpy.dtype[numpy.uint8]]:
-    """Return all frames, shape (frames, height, width, 3). Raises NoOutput when it does not decode or has none."""
+    """Return all frames, shape (frames, height, width, 3). Raises NoOutput if it does not decode or has no frames."""
     import numpy
 
     pictures = [
@@ -81,7 +81,7 @@ async def read_some(path: Path, indices: Sequence[int], *, long_side_px: int) ->
 
 
 def pictures_in(stream: IO[bytes]) -> Iterator[Frame]:
-    """Split ffmpeg's PPM stream (`P6`, `width height`, `255`, pixels); a picture cut short ends it."""
+    """Split ffmpeg's PPM stream (`P6`, `width height`, `255`, pixels). A picture that is cut short ends it."""
     while stream.readline() == b"P6\n":
         width, height = (int(word) for word in stream.readline().split())
         stream.readline()

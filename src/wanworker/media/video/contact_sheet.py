@@ -19,13 +19,13 @@ _BACKGROUND, _TEXT, _FAINT = (18, 20, 24), (232, 234, 238), (150, 155, 165)
 
 async def contact_sheet(path: Path, target_png: Path, *, columns: int = 4, frames: int = 12) -> Path:
     """
-    Draw *frames* evenly spaced frames of *path*, the first and the last among them, in rows of *columns*.
+    Draw *frames* evenly spaced frames of *path*, including the first and the last, in rows of *columns*.
 
-    The PNG appears whole or not at all; returns *target_png*. A shorter clip shows all of its frames. Raises NoOutput
-    when the video does not decode, DiskFull, and ValueError for fewer than one column or frame.
+    The PNG appears completely or not at all. Returns *target_png*. A shorter clip shows all of its frames. Raises
+    NoOutput if the video does not decode, DiskFull, and ValueError for fewer than one column or frame.
     """
     if columns < 1 or frames < 1:
-        raise ValueError(f"A contact sheet needs a column and a frame at least; got {columns} and {frames}.")
+        raise ValueError(f"A contact sheet needs at least one column and one frame; got {columns} and {frames}.")
     facts = await probe(path)
     indices = evenly_spaced(facts.frames, frames)
     pictures = await read_some(path, indices, long_side_px=_LONG_SIDE_PX)
@@ -35,7 +35,7 @@ async def contact_sheet(path: Path, target_png: Path, *, columns: int = 4, frame
 
 
 def evenly_spaced(count: int, wanted: int) -> list[int]:
-    """Return at most *wanted* indices of *count* frames, ascending, with the first and the last of them."""
+    """Return at most *wanted* indices of *count* frames, ascending, including the first and the last."""
     wanted = min(count, wanted)
     if wanted == 1:
         return [0]

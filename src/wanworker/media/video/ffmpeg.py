@@ -18,7 +18,7 @@ from wanworker.media._filetype import type_of
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.process import started
 
-#: ffmpeg reads files that strangers send: it sees no environment of ours.
+#: ffmpeg reads files that strangers send, so it does not get our environment.
 ENVIRONMENT: Mapping[str, str] = MappingProxyType({"LC_ALL": "C"})
 
 #: Containers only. ffmpeg would also follow playlists (HLS, concat), which name other files and addresses.
@@ -30,7 +30,7 @@ _NO_NEWS = re.compile(r"\[out#|frame=|Conversion failed")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run of ffmpeg gave."""
+    """Hold the result of one run of ffmpeg."""
 
     returncode: int
     stdout: bytes
@@ -39,7 +39,7 @@ class Run:
 
 @functools.cache
 def program() -> str:
-    """Return the absolute path of ffmpeg. Raises EngineUnavailable when there is none."""
+    """Return the absolute path of ffmpeg. Raises EngineUnavailable if there is none."""
     import imageio_ffmpeg
 
     try:
@@ -66,9 +66,9 @@ def reading(path: Path) -> tuple[str, ...]:
 
 async def run(*arguments: str) -> Run:
     """
-    Run ffmpeg to its end and return what it said; a failure is a return code, not an exception.
+    Run ffmpeg to its end and return its output. A failure is a return code, not an exception.
 
-    On cancellation the process is dead before CancelledError goes on. Raises EngineUnavailable without an ffmpeg.
+    On cancellation the process is dead before CancelledError is raised. Raises EngineUnavailable without ffmpeg.
     """
     starting = asyncio.create_subprocess_exec(
         program(),
@@ -96,7 +96,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def failure(doing: str, returncode: int, stderr: str) -> EngineError:
-    """Return the error for a failed run: DiskFull where ffmpeg says so, else EngineFailed with its last words."""
+    """Return the error for a failed run: DiskFull if ffmpeg says so, else EngineFailed with ffmpeg's last words."""
     said = last_words(stderr)
     if "Read-only file system" in stderr:
         return DiskFull(f"The disk is read-only: ffmpeg could not {doing}.")
@@ -107,7 +107,7 @@ def failure(doing: str, returncode: int, stderr: str) -> EngineError:
 
 
 def last_words(stderr: str) -> str:
-    """Return the last three lines that say something, without memory addresses, statistics and summaries."""
+    """Return the last three meaningful lines, without memory addresses, statistics and summaries."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and not _NO_NEWS.match(line)]
     return re.sub(r" @ 0x[0-9a-f]+", "", " | ".join(lines[-3:]))[:600]
 
@@ -121,17 +121,17 @@ def rate(fps: float) -> Fraction:
 
 
 def frames_counted(stdout: bytes) -> int:
-    """Return the last frame count that `-progress pipe:1` wrote; 0 where there is none."""
+    """Return the last frame count that `-progress pipe:1` wrote, or 0 if there is none."""
     counts = re.findall(rb"^frame=\s*(\d+)", stdout, re.MULTILINE)
     return int(counts[-1]) if counts else 0
 
 
 def facts_in(stderr: str, *, frames: int, size_bytes: int) -> VideoFacts | None:
     """
-    Read the facts from what ffmpeg prints about its input and output; None where there is no video in it. Pure.
+    Read the facts from ffmpeg's text about its input and output, or None if there is no video in it. Pure.
 
-    The size is the output's (rotation applied), the codec and the sound are the input's. ffmpeg prints fps with two
-    digits, which `rate` makes exact again.
+    The size is the output's (with rotation applied); the codec and the sound are the input's. ffmpeg prints fps with
+    two digits, which `rate` makes exact again.
     """
     source, _, sink = stderr.partition("Output #0")
     codec = re.search(r"Stream #0:\d+.*?: Video: (\w+)", source)

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from wanworker.errors import NoOutput
 
-#: What a file of this family starts with.
+#: The first boxes of files of this family.
 _FIRST_BOXES = frozenset((b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"))
 _CODECS = {b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"av01": "av1", b"vp09": "vp9"}
 #: The tables of a two-hour film have a few MB; what claims more is damage, and would be read into memory.
@@ -30,13 +30,15 @@ _TABLES = frozenset((b"stts", b"stsz", b"stsc", b"stco", b"co64"))
 _WANTED = _TABLES | {b"tkhd", b"mdhd", b"hdlr", b"stsd"}
 #: The way down to the tables; any other nesting is damage, and may be as deep as the file is long.
 _INSIDE = {b"trak": b"mdia", b"mdia": b"minf", b"minf": b"stbl"}
-#: QuickTime has a second `hdlr` in the media information, which says nothing of the track's kind.
+#: QuickTime has a second `hdlr` in the media information, which does not tell the track's kind.
 _DATA_HANDLER = (b"minf", b"hdlr")
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What a video file holds: the size as shown (after rotation), in pixels; fps the average; frames counted."""
+    """
+    Hold the facts of a video file: the size as shown (after rotation) in pixels, the average fps, and counted frames.
+    """
 
     width: int
     height: int
@@ -49,7 +51,7 @@ class VideoFacts:
 
 
 class Fragmented(Exception):
-    """The index is spread over the file (fMP4): not a failure, but ffmpeg has to be asked."""
+    """The index is spread over the file (fMP4). This is not a failure, but ffmpeg has to be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class _Track:
 
 
 def looks_like_mp4(path: Path) -> bool:
-    """Say whether the file starts as an mp4 or mov does; false for a missing or shorter one."""
+    """Say whether the file starts like an mp4 or mov. False for a missing or shorter file."""
     try:
         with path.open("rb") as file:
             return file.read(8)[4:] in _FIRST_BOXES
@@ -99,7 +101,7 @@ def facts(path: Path) -> VideoFacts:
 
 
 def existing_size(path: Path) -> int:
-    """Return the file's size in bytes. Raises NoOutput when it is missing, empty or no file."""
+    """Return the file's size in bytes. Raises NoOutput if it is missing, empty or not a file."""
     if not path.is_file():
         raise NoOutput(f"{path.name} was not written.")
     size_bytes = path.stat().st_size
@@ -109,7 +111,7 @@ def existing_size(path: Path) -> int:
 
 
 class _Damaged(Exception):
-    """A box that cannot be; the text says which."""
+    """A box is impossible. The text says which."""
 
 
 class _Bounded:
@@ -164,7 +166,7 @@ def _facts_of(path: Path, tracks: list[_Track], size_bytes: int) -> VideoFacts:
 
 
 def _boxes_of_index(file: _Bounded, size_bytes: int) -> list[_Box]:
-    # Every box is walked, not only up to moov: an mdat that runs beyond the end is how a cut file shows.
+    # All boxes are read, also those after moov, because a cut file shows by an mdat that runs beyond its end.
     indexes = [box for box in _boxes(file, 0, size_bytes) if box.kind == b"moov"]
     if not indexes:
         raise _Damaged("it has no index (moov box)")
@@ -196,7 +198,7 @@ def _track(file: _Bounded, trak: _Box) -> _Track:
     stsd, tkhd = leaves[b"stsd"], leaves[b"tkhd"]
     width, height = struct.unpack_from(">HH", stsd, 40) if kind == b"vide" else (0, 0)
     scale_x, scale_y = _matrix_diagonal(tkhd)
-    if scale_x == scale_y == 0:  # a quarter turn: players show it with the sides exchanged
+    if scale_x == scale_y == 0:  # a quarter turn: players show it with its sides swapped
         width, height = height, width
     runs = _numbers(leaves[b"stts"], 4, per_entry=2)
     counts, deltas = runs[::2], runs[1::2]
@@ -213,7 +215,7 @@ def _track(file: _Bounded, trak: _Box) -> _Track:
 
 
 def _leaves(file: _Bounded, box: _Box) -> dict[bytes, bytes]:
-    """Return the bodies of the boxes that matter, from all levels below *box*, by their names."""
+    """Return the bodies of the needed boxes, from all levels below *box*, by their names."""
     found: dict[bytes, bytes] = {}
     for inner in _boxes(file, box.start, box.end):
         if inner.kind == _INSIDE.get(box.kind):

@@ -15,7 +15,11 @@ _AAC = ("-c:a", "aac", "-b:a", "128k", "-ac", "2", "-flags:a", "+bitexact")
 
 
 async def sound_duration_s(audio: Path) -> float:
-    """Return how long *audio* plays, by decoding it: headers lie. Raises InputUnavailable when it does not decode."""
+    """
+    Return how long *audio* plays, by decoding it, because headers may be wrong.
+
+    Raises InputUnavailable if it does not decode.
+    """
     arguments = (*ffmpeg.reading(audio), "-map", "0:a:0", "-nostats", "-progress", "pipe:1", "-f", "null", "-")
     finished = await ffmpeg.run(*arguments)
     times = _OUT_TIME.findall(finished.stdout)
@@ -27,9 +31,9 @@ async def sound_duration_s(audio: Path) -> float:
 
 async def add_sound(silent: Path, audio: Path, target: Path, *, duration_s: float) -> None:
     """
-    Write *target*: the pictures of *silent* as they are, with the first *duration_s* seconds of *audio* as AAC.
+    Write *target*: the unchanged pictures of *silent* with the first *duration_s* seconds of *audio* as AAC.
 
-    A shorter sound ends in silence. Raises EngineFailed or DiskFull; *target* is whole or not there.
+    A shorter sound ends in silence. Raises EngineFailed or DiskFull; *target* is then missing, never partial.
     """
     # `apad` and `-t` make the sound exactly as long as the pictures, whichever was longer.
     mapping = ("-map", "0:v:0", "-map", "1:a:0", "-c:v", "copy", *_AAC, "-af", "apad", "-t", f"{duration_s:.6f}")

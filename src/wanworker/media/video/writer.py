@@ -16,25 +16,25 @@ from wanworker.media.video.mp4 import VideoFacts
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-#: x264's constant rate factor: 16 is hard to tell from the frames themselves.
+#: x264's constant rate factor. At 16 the video is hard to tell from the frames themselves.
 DEFAULT_CRF = 16
 
-#: RGB to BT.709 by the accurate path (the fast one differs between CPUs), and tagged: else players guess by size.
+#: RGB to BT.709 by the accurate path (the fast one differs among CPUs). It is tagged, or players would guess by size.
 _TO_BT709 = (
     "scale=in_range=pc:out_range=tv:out_color_matrix=bt709:flags=bicubic+accurate_rnd+full_chroma_int+bitexact,"
     "format=yuv420p,setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 )
-#: x264's result depends on its number of threads, so that is fixed; no date and no version goes into the container.
+#: The number of threads is fixed, because x264's result depends on it. The container gets no date and no version.
 H264_CODEC = ("-c:v", "libx264", "-preset", "medium", "-pix_fmt", "yuv420p", "-threads", "4", "-flags:v", "+bitexact")
 MP4_CONTAINER = ("-fflags", "+bitexact", "-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4")
 
 
 class VideoWriter:
     """
-    Stream RGB frames into an H.264 mp4: yuv420p, BT.709, index first, and the same bytes for the same frames.
+    Stream RGB frames into an H.264 mp4: yuv420p, BT.709, index first. The same frames give the same bytes.
 
-    Use it as a context manager. The file is written beside as `.part` and appears when the block ends well; when it
-    does not, nothing is left. Blocking: it belongs into a child process or a thread.
+    Use it as a context manager. The file is written as `.part` beside *path*, and appears when the block ends well;
+    otherwise nothing is left. It blocks, so it belongs in a child process or a thread.
     """
 
     def __init__(self, path: Path, width: int, height: int, fps: float, *, crf: int = DEFAULT_CRF) -> None:
@@ -76,7 +76,7 @@ class VideoWriter:
         """
         Add one frame: width * height * 3 bytes, rows from the top, red first.
 
-        Raises ValueError for another length, DiskFull or EngineFailed when ffmpeg has given up.
+        Raises ValueError for another length, and DiskFull or EngineFailed if ffmpeg has given up.
         """
         width, height = self._size
         if memoryview(rgb).nbytes != width * height * 3:
@@ -87,7 +87,7 @@ class VideoWriter:
             raise ValueError("The writer is closed.")
         try:
             self._process.stdin.write(rgb)
-        except OSError as error:  # a broken pipe: ffmpeg has ended, and its own words say why
+        except OSError as error:  # a broken pipe: ffmpeg has ended, and its own output says why
             raise self._failure() from error
         self.frames += 1
 
@@ -108,12 +108,12 @@ class VideoWriter:
             raise self._failure()
         written = mp4.facts(self._part).frames
         if written != self.frames:
-            raise EngineFailed(f"ffmpeg was given {self.frames} frames for {self.path.name} and wrote {written}.")
+            raise EngineFailed(f"ffmpeg was given {self.frames} frames for {self.path.name}, but wrote {written}.")
         self._part.replace(self.path)
 
     def _close_and_wait(self) -> int:
         if self._process.stdin is not None:
-            with contextlib.suppress(OSError):  # the last flush met a dead ffmpeg; its exit code says so as well
+            with contextlib.suppress(OSError):  # ffmpeg was dead at the last flush; its exit code says so as well
                 self._process.stdin.close()
         return self._process.wait()
 
@@ -132,9 +132,9 @@ class VideoWriter:
 
 async def probe(path: Path) -> VideoFacts:
     """
-    Return what *path* holds without decoding it: an mp4 by its index, anything else by asking ffmpeg.
+    Return what *path* holds without decoding it: an mp4 by its index, any other file by asking ffmpeg.
 
-    Raises NoOutput when the file is missing, empty, cut short or no video.
+    Raises NoOutput if the file is missing, empty, cut short or not a video.
     """
     facts = await in_thread(_indexed_facts, path)
     if facts is not None:
@@ -144,13 +144,13 @@ async def probe(path: Path) -> VideoFacts:
 
 async def decode_check(path: Path) -> VideoFacts:
     """
-    Decode every frame and every sound of *path* and return what it holds.
+    Decode every frame and all sound of *path*, and return what it holds.
 
-    Raises NoOutput when anything in it does not decode, when frames that the index promises are not there, or when
-    there is no frame at all. Cancelled, it leaves no process.
+    Raises NoOutput if anything in it does not decode, if it has fewer frames than its index promises, or if it has
+    none. On cancellation no process is left.
     """
     facts = await in_thread(_indexed_facts, path)
-    # Without its edit list an mp4 gives every frame that its index names, so that the two can be compared.
+    # The edit list is ignored, so that an mp4 gives every frame of its index and both counts can be compared.
     lists = ("-ignore_editlist", "1") if facts else ()
     arguments = ("-xerror", "-err_detect", "explode", *lists, *ffmpeg.reading(path), *_TO_NOWHERE, "-map", "0:a?")
     decoded = await ffmpeg.run(*arguments, *_SINK)
@@ -160,7 +160,7 @@ async def decode_check(path: Path) -> VideoFacts:
     if decoded.returncode != 0:
         raise NoOutput(f"{path.name} does not decode. {ffmpeg.last_words(decoded.stderr)}")
     if frames < facts.frames:
-        raise NoOutput(f"{path.name} names {facts.frames} frames, and {frames} decode.")
+        raise NoOutput(f"{path.name} has {facts.frames} frames in its index, but only {frames} decode.")
     return facts
 
 
@@ -169,7 +169,7 @@ _SINK = ("-f", "null", "-")
 
 
 def _indexed_facts(path: Path) -> VideoFacts | None:
-    """Return an mp4's facts, None where only ffmpeg can tell. Raises NoOutput."""
+    """Return an mp4's facts, or None if only ffmpeg can tell. Raises NoOutput."""
     mp4.existing_size(path)
     if not mp4.looks_like_mp4(path):
         return None
@@ -183,5 +183,5 @@ def _facts_or_raise(path: Path, finished: ffmpeg.Run) -> VideoFacts:
     frames = ffmpeg.frames_counted(finished.stdout)
     facts = ffmpeg.facts_in(finished.stderr, frames=frames, size_bytes=path.stat().st_size)
     if finished.returncode != 0 or facts is None:
-        raise NoOutput(f"{path.name} is no video that can be read. {ffmpeg.last_words(finished.stderr)}")
+        raise NoOutput(f"{path.name} is not a video that can be read. {ffmpeg.last_words(finished.stderr)}")
     return facts

@@ -12,20 +12,20 @@ from wanworker.models.files.safetensors import BrokenSafetensors, check_header
 _SAFETENSORS = frozenset({".safetensors", ".sft"})
 _PICKLED = frozenset({".pth", ".pt", ".ckpt", ".bin"})
 
-#: torch.save writes a zip file, whose table of contents is its end; an older one begins otherwise and cannot be told.
+#: torch.save writes a zip file, which ends with its table of contents. Files of older versions cannot be checked.
 _ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A file that no engine can read, and what is wrong with it."""
+    """Name a file that no engine can read, and say what is wrong with it."""
 
     path: Path
     flaw: str
 
 
 def flaw_of(path: Path) -> str:
-    """Return what is wrong with the weight file at *path*, empty where nothing can be told. Raises OSError."""
+    """Return what is wrong with the weight file at *path*, or an empty text if nothing is found. Raises OSError."""
     if path.suffix.lower() in _SAFETENSORS:
         try:
             check_header(path)
@@ -38,12 +38,12 @@ def flaw_of(path: Path) -> str:
         if not start:
             return "the file is empty"
         if start == _ZIP and not zipfile.is_zipfile(path):
-            return "the file has a beginning and no end"
+            return "the file is cut short"
     return ""
 
 
 def damaged_in(folders: Iterable[Path]) -> tuple[Damaged, ...]:
-    """Return the damaged weight files in *folders* and below them, each file once whatever the links to it."""
+    """Return the damaged weight files in *folders* and below them. A file with several links is named once."""
     seen: set[Path] = set()
     found = []
     for folder in folders:

@@ -10,8 +10,8 @@ def snapshots(places: Iterable[Path], repository: str) -> tuple[Path, ...]:
     """
     Return the snapshots of *repository* (`Wan-AI/Wan2.2-TI2V-5B`) below *places*, each place a cache's `hub` folder.
 
-    What `main` points at comes first, then the others by name. A snapshot holds links to blobs; half a download has
-    links missing, so being there is not being whole.
+    The snapshot that `main` points at comes first, then the others by name. A snapshot holds links to blobs. An
+    interrupted download lacks some of them, so a snapshot that exists need not be complete.
     """
     found: list[Path] = []
     for place in places:

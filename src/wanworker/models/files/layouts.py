@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from wanworker.models.files.safetensors import BrokenSafetensors, read_header
+from wanworker.models.files.weight_index import json_object, weight_files
 from wanworker.spec import TASKS
 
-#: How far below a models folder a model may lie: `models/Wan-AI/Wan2.2-T2V-A14B-Diffusers` is two.
+#: How many levels below a models folder a model may lie: `models/Wan-AI/Wan2.2-T2V-A14B-Diffusers` is two.
 MAX_DEPTH = 3
 
 _INDEX = "model_index.json"
@@ -26,7 +26,7 @@ _WEIGHTS = {
     "text_encoder": "model",
 }
 
-#: Bytes a number takes once loaded: bfloat16, and float32 for the VAE (resident/loading.py), whatever the file has.
+#: Bytes for each number once loaded: bfloat16, but float32 for the VAE, whatever the file has.
 _LOADED_BYTES = 2
 _LOADED_VAE_BYTES = 4
 
@@ -38,10 +38,10 @@ _Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
 @dataclass(frozen=True, slots=True)
 class WanFolder:
     """
-    One folder with a `model_index.json` of a Wan 2.2 pipeline.
+    Describe one folder with a `model_index.json` of a Wan 2.2 pipeline.
 
-    `faults` says in words what is missing or damaged; `sizes_bytes` is what each component takes once loaded on a GPU.
-    `is_distilled` marks a model that renders in a few fixed steps (FastWan). `experts` is 1 or 2.
+    `faults` says in words what is missing or damaged. `sizes_bytes` is what each component takes once it is loaded on a
+    GPU. `is_distilled` marks a model that renders in a few fixed steps (FastWan). `experts` is 1 or 2.
     """
 
     path: Path
@@ -53,14 +53,16 @@ class WanFolder:
 
 
 class Layouts:
-    """Find the Wan folders below some places, looking into a folder again only when something in it has changed."""
+    """Find the Wan folders below some places. A folder is read again only after something in it has changed."""
 
     def __init__(self, places: Iterable[Path]) -> None:
         self.places = tuple(places)
         self._known: dict[Path, tuple[_Stamp, WanFolder | None]] = {}
 
     def find(self, task: str) -> list[WanFolder]:
-        """Return the folders for *task*, the best first: whole ones, then undistilled ones, then as they lie."""
+        """
+        Return the folders for *task*, the best first: complete ones before others, then undistilled ones before others.
+        """
         found = {folder.path: folder for folder in self._all() if folder.task == task}
         return sorted(found.values(), key=lambda folder: (bool(folder.faults), folder.is_distilled))
 
@@ -76,8 +78,8 @@ class Layouts:
 
 
 def read_folder(path: Path) -> WanFolder | None:
-    """Return what the folder *path* holds, None when it is no Wan 2.2 pipeline or one of a kind we do not render."""
-    index = _json(path / _INDEX)
+    """Return what the folder *path* holds, or None if it is not a Wan 2.2 pipeline that we can render with."""
+    index = json_object(path / _INDEX)
     if index.get("_class_name") not in _PIPELINES:
         return None
     task = _task_of(path, index)
@@ -103,10 +105,10 @@ def read_folder(path: Path) -> WanFolder | None:
 
 def task_of_config(config: Mapping[str, Any], *, experts: int, expand_timesteps: bool) -> str | None:
     """
-    Return the task of a transformer with this configuration, None for another model of the family. Pure.
+    Return the task of a transformer with this configuration, or None for another model of the family. Pure.
 
-    i2v feeds 16 channels of noise, 16 of picture and 4 of mask; 5B's VAE has 48 (wan.md 3). One expert with 16
-    channels is Wan 2.1.
+    i2v takes 16 channels of noise, 16 of picture and 4 of mask; 5B's VAE has 48 channels. One expert with 16 channels
+    is Wan 2.1.
     """
     channels = (config.get("in_channels"), config.get("out_channels"))
     if expand_timesteps or channels == (48, 48):
@@ -118,8 +120,8 @@ def task_of_config(config: Mapping[str, Any], *, experts: int, expand_timesteps:
 
 
 def _task_of(path: Path, index: Mapping[str, Any]) -> str | None:
-    config = _json(path / "transformer" / "config.json")
-    if not config:  # half a download: its name says what it will be
+    config = json_object(path / "transformer" / "config.json")
+    if not config:  # an unfinished download: its name says what it will be
         return _task_named(str(path))
     experts = 2 if _is_component(index.get("transformer_2")) else 1
     return task_of_config(config, experts=experts, expand_timesteps=bool(index.get("expand_timesteps")))
@@ -133,17 +135,17 @@ def _task_named(text: str) -> str | None:
 
 
 def _is_component(value: object) -> bool:
-    """In an index a component is [library, class]; one that is not there is [null, null]."""
+    """Say whether an entry of the index is a component: [library, class]. A missing component is [null, null]."""
     return isinstance(value, list) and len(value) == 2 and value[1] is not None
 
 
 def _read_weights(folder: Path, stem: str, faults: list[str]) -> int:
-    """Return how many numbers the component has; what is missing or damaged becomes a line in *faults*."""
+    """Return how many numbers the component has. Each missing or damaged file becomes a line in *faults*."""
     where = f"{folder.parent.name}/{folder.name}"
     if not (folder / "config.json").is_file():
         faults.append(f"{where}/config.json is missing")
     numbers = 0
-    for name in _weight_files(folder, stem):
+    for name in weight_files(folder, stem):
         try:
             numbers += _numbers_in(read_header(folder / name))
         except FileNotFoundError:
@@ -161,14 +163,8 @@ def _bytes_of_a_number(component: str) -> int:
     return _LOADED_VAE_BYTES if component == "vae" else _LOADED_BYTES
 
 
-def _weight_files(folder: Path, stem: str) -> list[str]:
-    """Return the files that the weights should be in: those of the index, else the one of the plain name."""
-    named = _json(folder / f"{stem}.safetensors.index.json").get("weight_map")
-    return sorted(set(named.values())) if isinstance(named, dict) and named else [f"{stem}.safetensors"]
-
-
 def _model_folders(place: Path, depth: int) -> Iterator[Path]:
-    """Give the folders with an index at most *depth* levels below *place*; a model's own folders are not searched."""
+    """Yield the folders with an index at most *depth* levels below *place*. Folders inside a model are not searched."""
     if (place / _INDEX).is_file():
         yield place
         return
@@ -186,13 +182,13 @@ def _subfolders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    except OSError:  # missing, unreadable or no folder: nothing to find there
+    except OSError:  # it is missing, unreadable or not a folder
         return []
     return [folder / name for name in names]
 
 
 def _stamp(path: Path) -> _Stamp:
-    """Return what changes when a file comes, goes or is written: names, times, sizes."""
+    """Return what changes when a file is added, removed or written: names, times, sizes."""
     stamps = []
     for folder in (path, *_subfolders(path)):
         for file in sorted(folder.iterdir()):
@@ -200,12 +196,3 @@ def _stamp(path: Path) -> _Stamp:
                 facts = file.stat()
                 stamps.append((str(file), facts.st_mtime_ns, facts.st_size))
     return tuple(stamps)
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    """Return the object in a JSON file, empty where there is none that can be read."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -15,13 +15,13 @@ from wanworker.weight_names import below, having, meant
 
 Expert = Literal["high", "low"]
 
-#: lightx2v's 4-step pairs, one a task (wan.md 2.7); both halves are needed.
+#: lightx2v's 4-step LoRA pair for each task; both halves are needed.
 STEP_PAIRS = {
     "t2v-A14B": "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors",
     "i2v-A14B": "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors",
 }
 
-#: "high" or "low" as a word of the name, "highnoise" and "high_noise" among them, but not in "slow" or "highlight".
+#: "high" or "low" as a word of the name, as in "highnoise" or "high_noise", but not as in "slow" or "highlight".
 _HALF = re.compile(r"(?<![a-z])(high|low)(?=[-_. ]?noise|[-_. ]|$)", re.IGNORECASE)
 _SLASH = re.compile(r"[/\\]")
 _FOLDER = "loras"
@@ -31,7 +31,7 @@ _MAX_DEPTH = 3
 
 @dataclass(frozen=True, slots=True)
 class LoraFile:
-    """One file for one expert, with its strength."""
+    """Name one LoRA file for one expert, with its strength."""
 
     path: Path
     expert: Expert
@@ -40,9 +40,10 @@ class LoraFile:
 
 def lora_files(places: Iterable[Path]) -> dict[str, Path]:
     """
-    Return the LoRA files below `loras` of each place and beside it, by their path there (`style/a.safetensors`).
+    Return the LoRA files of each place, by their path below `loras` (`style/a.safetensors`).
 
-    Of two places that have the same path the first wins.
+    They are looked for in `loras` of each place and in `loras` beside it. If two places have the same path, the first
+    place wins.
     """
     found: dict[str, Path] = {}
     for place in places:
@@ -59,14 +60,14 @@ def lora_files(places: Iterable[Path]) -> dict[str, Path]:
 
 def resolve(name: str, known: Iterable[str]) -> str:
     """
-    Return the file that *name* means: itself, without its folder or ending, or a part that only one file has.
+    Return the file that *name* means: the whole name, without folder or ending, or a part that only one file has.
 
-    A folder in *name* counts. Raises ModelNotFound naming the nearest files, or those that it could be. Pure.
+    A folder in *name* must match. Raises ModelNotFound naming the nearest files, or all that *name* could mean. Pure.
     """
     names = sorted(known)
     asked = below(_FOLDER, name)
     found = meant(asked, names) or having(asked, names)
-    if len(found) == 1 or is_pair(found):  # either half leads to both
+    if len(found) == 1 or is_pair(found):  # either half of a pair leads to the other
         return found[0]
     if found:
         raise ModelNotFound(f"LoRA {name[:120]!r} could be any of: {', '.join(found[:5])}.", field="lora_name")
@@ -78,12 +79,12 @@ def resolve(name: str, known: Iterable[str]) -> str:
 
 
 def is_pair(names: Sequence[str]) -> bool:
-    """Say whether *names* are the two halves of one pair, in one folder or in two that are called so. Pure."""
+    """Say whether *names* are the two halves of one pair, in one folder or in two named after the halves. Pure."""
     return len(names) == 2 and half_of(names[0]) is not None and names[1] in _siblings(names[0])
 
 
 def half_of(name: str) -> Expert | None:
-    """Return the expert that a file's name, else its folder's, says it is for, None when neither says one. Pure."""
+    """Return which expert a file is for, by its name, else by its folder's; None if neither says so. Pure."""
     for part in reversed(_SLASH.split(name)):
         if match := _HALF.search(part):
             return "high" if match[1].lower() == "high" else "low"
@@ -91,12 +92,12 @@ def half_of(name: str) -> Expert | None:
 
 
 def sibling_of(name: str) -> str:
-    """Return the name of the other half: high for low and low for high, in the same case and folder. Pure."""
+    """Return the name of the other half, in the same case and folder: high becomes low, low becomes high. Pure."""
     return _siblings(name)[0]
 
 
 def other_half(name: str, known: Iterable[str]) -> str | None:
-    """Return the other half of the pair of *name*: beside it, in the sibling of its folder, or the only one. Pure."""
+    """Return the other half of *name*: in its folder, in the sibling folder, or the only match anywhere. Pure."""
     names = list(known)
     for sibling in _siblings(name):
         for file in names:
@@ -108,7 +109,7 @@ def other_half(name: str, known: Iterable[str]) -> str | None:
 
 
 def _siblings(name: str) -> tuple[str, ...]:
-    """Return *name* with the last word for a half turned, then with all of them turned."""
+    """Return *name* with its last word for a half swapped, and *name* with all of them swapped."""
     pieces = re.split(r"([/\\])", name)
     at = next((at for at in reversed(range(len(pieces))) if _HALF.search(pieces[at])), len(pieces) - 1)
     return "".join((*pieces[:at], _turned(pieces[at]), *pieces[at + 1 :])), "".join(map(_turned, pieces))
@@ -124,7 +125,7 @@ def loras_for(
     """
     Return (file name, expert, strength) for every LoRA of *spec*, and a line for everything inferred. Pure.
 
-    `use_lora` without a name means the task's own 4-step pair. Raises ModelNotFound when one is not in *known*.
+    `use_lora` without a name means the task's own 4-step pair. Raises ModelNotFound for a LoRA that is not in *known*.
     """
     asked = spec.loras
     if spec.use_lora and not asked:
@@ -165,7 +166,7 @@ def _for_two_experts(lora: Lora, known: Iterable[str], warnings: list[str]) -> l
 def _both_halves(name: str, known: Iterable[str], warnings: list[str]) -> tuple[str, str]:
     half = half_of(name)
     if half is None:
-        warnings.append(f"LoRA {name} says neither high nor low noise in its name; it goes to both experts.")
+        warnings.append(f"LoRA {name} has neither high nor low in its name, so it is used for both experts.")
         return name, name
     sibling = other_half(name, known)
     if sibling is None:

@@ -1,9 +1,9 @@
 """
 Check that a safetensors file is complete, from its header. Loads no torch.
 
-The format (the safetensors project's README): 8 bytes of header length (little-endian), that many bytes of JSON,
-then the data of the tensors one after another up to the end of the file. A download that was cut short, the usual
-damage, shows as data that end before the header says so.
+The format (see the safetensors project's README): 8 bytes of header length (little-endian), that many bytes of JSON,
+then the data of the tensors one after another up to the end of the file. The usual damage is a download that was cut
+short: the file then ends before the data that its header promises.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import struct
 from pathlib import Path
 from typing import Any
 
-#: The limit of the reference implementation.
+#: The longest header, as in the reference implementation.
 _MAX_HEADER_BYTES = 100_000_000
 
 
 class BrokenSafetensors(ValueError):
-    """The file is no safetensors file, or not all of it is there; the text says what was found."""
+    """The file is not a safetensors file, or part of it is missing. The text says what was found."""
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """
-    Return the header: tensor name -> dtype, shape, data_offsets; `__metadata__` where there is one.
+    Return the header: tensor name -> dtype, shape, data_offsets; also `__metadata__` if the file has it.
 
-    Raises BrokenSafetensors unless the tensors' data end exactly where the file does, OSError when it is unreadable.
+    Raises BrokenSafetensors unless the tensors' data end exactly where the file ends, and OSError if it is unreadable.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -41,7 +41,7 @@ def read_header(path: Path) -> dict[str, Any]:
     except (TypeError, KeyError, IndexError) as error:
         raise BrokenSafetensors("a tensor of the header has no data_offsets") from error
     if expected != size:
-        raise BrokenSafetensors(f"{size} bytes are there, the header speaks of {expected}")
+        raise BrokenSafetensors(f"{size} bytes are there, but the header promises {expected}")
     return header
 
 
@@ -49,17 +49,17 @@ def _parsed(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BrokenSafetensors("the header is no JSON") from error
+        raise BrokenSafetensors("the header is not JSON") from error
     if not isinstance(header, dict):
-        raise BrokenSafetensors("the header is no JSON object")
+        raise BrokenSafetensors("the header is not a JSON object")
     return header
 
 
 def check_header(path: Path) -> None:
     """
-    Return when *path* is whole. Raises BrokenSafetensors saying what is wrong, OSError when it cannot be read.
+    Return if *path* is complete. Raises BrokenSafetensors saying what is wrong, and OSError if it cannot be read.
 
-    The answer is kept by path, size and time of change, so that asking again costs one stat.
+    The result is kept by path, size and time of change, so asking again costs only one stat.
     """
     facts = path.stat()
     flaw = _flaw(path, facts.st_size, facts.st_mtime_ns)

@@ -1,7 +1,7 @@
 """
-Download files of the hub in blocks over several connections, go on where an earlier try ended, and verify each hash.
+Download files of the hub in blocks over several connections, resume an earlier try, and verify each hash.
 
-huggingface_hub's own `hf_hub_download` is not used for this: since 1.12 it throws away what came of a file when it is
+huggingface_hub's own `hf_hub_download` is not used for this. Since 1.12 it throws away what it has of a file when it is
 interrupted (its issue 4196), and a file here may have 16 GB.
 """
 
@@ -20,34 +20,34 @@ from typing import Any, NamedTuple, Protocol
 from wanworker.errors import DiskFull
 from wanworker.models.hub.api import FetchFailed, HubFile
 
-#: So many blocks are asked for at once, of one file or of several, and held in memory until those before have come.
+#: How many blocks are requested at once, of one or several files. A block stays in memory until those before it arrive.
 CONNECTIONS = 6
 
 _MIB = 1024**2
 _READ_BYTES = 8 * _MIB
 _SHA256_DIGITS = 64
 
-#: Up to here a file comes in one answer: small text is sent compressed, and then there are no parts of it.
+#: A smaller file is requested whole. The hub compresses small text, and then it cannot send parts of it.
 _WHOLE_BYTES = 16 * _MIB
 
-#: Blocks grow with the file: small ones first, so that a slow line shows progress; then few, since the hub counts them.
+#: Blocks grow along the file: small first ones show progress on a slow line, large later ones mean fewer requests.
 _FIRST_BLOCK_BYTES, _LARGEST_BLOCK_BYTES = 4 * _MIB, 32 * _MIB
 
 
 class Source(Protocol):
-    """Where the bytes of a file come from: a Hub."""
+    """Define where the bytes of a file come from, for example a Hub."""
 
     def read(self, file: HubFile, start: int, end: int) -> bytes:
-        """Return the bytes of *file* from *start* up to *end*; several threads ask at once."""
+        """Return the bytes of *file* from *start* up to *end*. Several threads call this at once."""
 
 
 def part_of(target: Path, file: HubFile) -> Path:
-    """Return where the bytes of *target* are gathered; a file that changed on the hub has another part. Pure."""
+    """Return the path of the partial file of *target*. A file that changed on the hub has another one. Pure."""
     return target.with_name(f"{target.name}.{file.digest[:12]}.part")
 
 
 def part_bytes(target: Path, file: HubFile) -> int:
-    """Return how much of *target* an earlier try left."""
+    """Return how many bytes of *target* an earlier try left."""
     try:
         return min(part_of(target, file).stat().st_size, file.size_bytes)
     except OSError:
@@ -56,12 +56,13 @@ def part_bytes(target: Path, file: HubFile) -> int:
 
 def transfer(source: Source, wanted: Iterable[tuple[HubFile, Path]], count: Callable[[Path, int], None]) -> None:
     """
-    Have each file of *wanted* at its target, whole and checked, or not at all; what is there is replaced.
+    Put each file of *wanted* at its target, complete and checked, or not at all. An existing file is replaced.
 
-    Raises FetchFailed: the part stays when the connection broke, so that the next try goes on, and goes when its
-    bytes are wrong. Raises DiskFull. *count* gets the target and the bytes that came for it, those of the part not.
+    Raises FetchFailed and DiskFull. When the connection breaks, the partial file stays and the next try resumes it;
+    when its bytes are wrong, it is removed. *count* is called with a target and the number of bytes that arrived for
+    it; bytes of an earlier try are not counted.
     """
-    from multiprocessing.pool import ThreadPool  # its threads end with the process, even one whose connection stalls
+    from multiprocessing.pool import ThreadPool  # its threads end with the process, even if a connection stalls
 
     with contextlib.ExitStack() as opened, ThreadPool(CONNECTIONS) as pool:
         asked: deque[tuple[_Block, Any]] = deque()
@@ -83,7 +84,7 @@ def digest_of(path: Path, digest: str) -> str:
 
 
 class _Part:
-    """The bytes of one file that have come, from its first on; hashed as they come, and this process's alone."""
+    """Gather the bytes of one file from its start, and hash them as they arrive. Only this process may write them."""
 
     def __init__(self, file: HubFile, target: Path) -> None:
         self.file = file
@@ -97,7 +98,7 @@ class _Part:
             self.size_bytes = self._locked_size()
 
     def append(self, data: bytes) -> None:
-        """Write *data* behind what is there. Raises DiskFull, FetchFailed."""
+        """Add *data* at the end. Raises DiskFull, FetchFailed."""
         with _told(self.target):
             self._hash.update(data)
             self._stream.write(data)
@@ -105,7 +106,7 @@ class _Part:
         self.size_bytes += len(data)
 
     def finish(self) -> None:
-        """Give the file its name if its bytes are the hub's, else remove it. Raises FetchFailed."""
+        """Rename the part to the file if its bytes are the hub's, else remove it. Raises FetchFailed."""
         file = self.file
         with _told(self.target):
             os.fsync(self._stream.fileno())
@@ -115,23 +116,27 @@ class _Part:
                 return
             self._path.unlink()
         raise FetchFailed(
-            f"{file.path} of {file.repository} came with other bytes than the hub says ({file.digest[:12]}...); "
+            f"{file.path} of {file.repository} did not arrive intact (the hub's hash: {file.digest[:12]}...); "
             "it was removed. Run the command again."
         )
 
     def close(self) -> None:
-        """Leave what has come to the next try."""
-        with contextlib.suppress(OSError):  # a full disk, which the write has told of
+        """Keep what has arrived for the next try."""
+        with contextlib.suppress(OSError):  # a full disk, which the write has already reported
             self._stream.close()
 
     def _locked_size(self) -> int:
-        """Return what an earlier try left, hashed. Two processes that append to one file would make rubbish of it."""
+        """
+        Return the size of what an earlier try left, after hashing it.
+
+        The file is locked, because two processes that append to it would spoil it.
+        """
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
-            raise FetchFailed(f"Another fetch is writing {self._path}. Wait for it, or end it.") from error
-        except OSError:  # a volume without locks: the hash finds what two of them do
+            raise FetchFailed(f"Another fetch is writing {self._path}. Wait for it, or stop it.") from error
+        except OSError:  # a volume without locks: the hash finds the damage of two writers
             pass
         size = os.fstat(self._stream.fileno()).st_size
         if size > self.file.size_bytes:
@@ -142,7 +147,7 @@ class _Part:
 
 
 class _Block(NamedTuple):
-    """The bytes of a part from `start` up to `end`; none, where an earlier try left them all."""
+    """Hold the bytes of a part from `start` up to `end`. It is empty if an earlier try left the whole file."""
 
     part: _Part
     start: int
@@ -150,7 +155,7 @@ class _Block(NamedTuple):
 
 
 def _blocks(wanted: Iterable[tuple[HubFile, Path]], opened: contextlib.ExitStack) -> Iterator[_Block]:
-    """Yield what is left of each file, in order, and at least one block of each; *opened* closes the parts."""
+    """Yield the missing blocks of each file in order, at least one block for each file. *opened* closes the parts."""
     for file, target in wanted:
         part = _Part(file, target)
         opened.callback(part.close)
@@ -174,7 +179,7 @@ def _read(source: Source, block: _Block) -> bytes:
 
 
 def _take(block: _Block, answer: Any, count: Callable[[Path, int], None]) -> None:
-    """Wait for the bytes of *block*, the next of its file, and write them."""
+    """Wait for the bytes of *block*, the next one of its file, and write them."""
     count(block.part.target, 0)
     data: bytes = answer.get()
     block.part.append(data)
@@ -184,7 +189,7 @@ def _take(block: _Block, answer: Any, count: Callable[[Path, int], None]) -> Non
 
 
 def _new_hash(digest: str, size_bytes: int) -> Any:
-    """Return a fresh hash of the kind that *digest* is: git's blob id is a sha1 over a header and the bytes."""
+    """Return a fresh hash of the same kind as *digest*. Git's blob id is a sha1 over a header and the bytes."""
     if len(digest) == _SHA256_DIGITS:
         return hashlib.sha256()
     return hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
@@ -204,13 +209,13 @@ def _drop_older_parts(target: Path, part: Path) -> None:
 
 @contextlib.contextmanager
 def _told(target: Path) -> Iterator[None]:
-    """Say what a failure of the disk means for *target*. Raises DiskFull, FetchFailed."""
+    """Translate a disk error while *target* is written. Raises DiskFull, FetchFailed."""
     try:
         yield
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise FetchFailed(f"{target} cannot be written: {error.strerror or error}.") from error
         raise DiskFull(
-            f"No space left for {target.name} in {target.parent}; what has come is kept.",
-            hint="Make room and run the command again: it goes on from there.",
+            f"No space left for {target.name} in {target.parent}; what has arrived is kept.",
+            hint="Free some space and run the command again: it resumes from there.",
         ) from error

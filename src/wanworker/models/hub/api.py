@@ -11,26 +11,26 @@ from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
 
-#: How often a block is asked for again when its connection breaks, and the wait before each.
+#: The waits, in seconds, before a block is requested again after its connection broke.
 _RETRIES, _PAUSE_S = 5, 1.0
 
 _PIECE_BYTES = 1024**2
 
 
 class FetchFailed(Exception):
-    """The hub refused, or what came from it is not what it says; the text names the file and what to do."""
+    """The hub refused, or sent something else than it promised. The text names the file and says what to do."""
 
 
 class _ConnectionBroke(FetchFailed):
-    """No answer, or half of one."""
+    """The hub gave no answer, or only part of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
     """
-    One file of a repository at one commit.
+    Describe one file of a repository at one commit.
 
-    `digest` is what its bytes must hash to: the sha256 of a large file, else git's blob id (a sha1).
+    `digest` is the expected hash of its bytes: the sha256 of a large file, else git's blob id (a sha1).
     """
 
     repository: str
@@ -42,9 +42,9 @@ class HubFile:
 
 class Hub:
     """
-    One hub: its address, and the token that it is sent (none: what `hf auth login` left on this machine).
+    Read from one hub: its address, and the token to send (None: the one that `hf auth login` left on this machine).
 
-    *pause* waits so many seconds before a block is asked for again.
+    *pause* waits a number of seconds before a block is requested again.
     """
 
     def __init__(self, endpoint: str, *, token: str | None = None, pause: Callable[[float], None] = time.sleep) -> None:
@@ -67,7 +67,7 @@ class Hub:
         """
         Return the bytes of *file* from *start* up to *end*. Raises FetchFailed.
 
-        A connection that breaks is made again, five times at most; a busy hub is waited for as it asks.
+        A broken connection is retried up to five times. A busy hub is retried after the time that it asks for.
         """
         for _ in range(_RETRIES):
             with contextlib.suppress(_ConnectionBroke):
@@ -84,7 +84,7 @@ class Hub:
             http_stream_backoff,
         )
 
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its lines would run through the bar
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its lines would break the progress bar
         headers = build_hf_headers(token=self._token, library_name="wanworker")
         is_part = (start, end) != (0, file.size_bytes)
         if is_part:
@@ -92,12 +92,12 @@ class Hub:
         url = hf_hub_url(file.repository, file.path, revision=file.commit, endpoint=self._endpoint)
         options: dict[str, Any] = {"headers": headers, "timeout": HF_HUB_DOWNLOAD_TIMEOUT, "retry_on_exceptions": ()}
         with (
-            self._translated(f"{file.path} of {file.repository} did not come", file.repository),
+            self._translated(f"{file.path} of {file.repository} did not arrive", file.repository),
             http_stream_backoff("GET", url, **options) as response,
         ):
             hf_raise_for_status(response)
             if is_part and response.status_code != HTTPStatus.PARTIAL_CONTENT:
-                raise FetchFailed(f"{file.path} is asked for in parts, and {self._endpoint} sends only the whole file.")
+                raise FetchFailed(f"{file.path} is needed in parts, but {self._endpoint} sends only the whole file.")
             return _first(response.iter_bytes(_PIECE_BYTES), end - start)
 
     @contextlib.contextmanager
@@ -113,13 +113,16 @@ class Hub:
                 f"{what}: {repository} is gated. Accept its terms at {self._endpoint}/{repository}, and set HF_TOKEN "
                 "to a token of that account."
             ) from error
-        except Exception as error:  # huggingface_hub changes its transport, and with it what a broken connection raises
+        except Exception as error:  # versions of huggingface_hub use different HTTP libraries, whose errors differ
             kind = FetchFailed if isinstance(error, HfHubHTTPError) else _ConnectionBroke
             raise kind(f"{what}: {_said(error)}.") from error
 
 
 def _first(pieces: Iterator[bytes], size_bytes: int) -> bytes:
-    """Return the first *size_bytes*, or all where there are fewer: the hash finds that, the memory does not grow."""
+    """
+    Return the first *size_bytes* of *pieces*, or all if there are fewer. This bounds the memory; the hash finds the
+    error.
+    """
     data = bytearray()
     for piece in pieces:
         data += piece
@@ -131,7 +134,7 @@ def _first(pieces: Iterator[bytes], size_bytes: int) -> bytes:
 def _file(repository: str, commit: str, sibling: Any) -> HubFile:
     path, size, blob = sibling.rfilename, sibling.size, sibling.blob_id
     if size is None or not (sibling.lfs or blob):
-        raise FetchFailed(f"The hub says neither size nor hash of {path} in {repository}: no file could be checked.")
+        raise FetchFailed(f"The hub gives no size or no hash for {path} in {repository}: it could not be checked.")
     parts = PurePosixPath(path).parts
     if not parts or ".." in parts or path.startswith("/") or "\\" in path or "\0" in path:
         raise FetchFailed(f"{repository} lists a file that would lie outside its folder: {path!r}.")
@@ -139,6 +142,6 @@ def _file(repository: str, commit: str, sibling: Any) -> HubFile:
 
 
 def _said(error: Exception) -> str:
-    """Return the first line of *error* that says something, without the full stop at its end."""
+    """Return the first line of *error* that is not empty, without the full stop at its end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")

@@ -1,9 +1,9 @@
 """
-The catalogue of weight sets: where each comes from and goes to. `fetch` and `doctor` read it.
+List the weight sets: where each comes from and where it goes. `fetch` and `doctor` read this table.
 
-ComfyUI's sets are single files with names that our graphs know; upstream's and diffusers' are whole repositories. To
-add one: one row of PRESETS, one test. Sizes of single files are the hub's own; what a repository takes is rounded, or
-None where nobody wrote it down. They are for a list: fetching asks the hub what there is and how large it is.
+ComfyUI's sets are single files with names that our graphs know; upstream's and diffusers' sets are whole repositories.
+To add a set, add one row to PRESETS and one test. The sizes of single files are the hub's own. The size of a repository
+is rounded, or None where it is not known. These sizes are only shown in lists: a fetch asks the hub.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import PurePosixPath
 
 from wanworker.spec import TASKS
 
-#: What a model's page on the hub shows, and no engine opens.
+#: Files that a model's page on the hub shows, but that no engine opens.
 _LEFT_OUT = (".gitattributes", "*.md", "assets/*", "examples/*", "LICENSE*")
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """One file: where it lies in a repository, and the folder that it goes to below a models folder."""
+    """Name one file: its repository and path there, and its folder below a models folder."""
 
     repository: str
     path: str
@@ -30,18 +30,18 @@ class WeightFile:
 
     @property
     def name(self) -> str:
-        """The file's own name, which is what graphs call it."""
+        """Return the file's own name, which graphs use."""
         return PurePosixPath(self.path).name
 
     @property
     def target(self) -> str:
-        """Where it goes below a models folder: `vae/wan_2.1_vae.safetensors`."""
+        """Return its path below a models folder: `vae/wan_2.1_vae.safetensors`."""
         return f"{self.folder}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A repository that is used as it is, as a folder of this name below a models folder."""
+    """Name a repository that is used as a whole, and its folder below a models folder."""
 
     repository: str
     folder: str
@@ -54,7 +54,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One set of weights that lets one engine render one task; it has files or a tree."""
+    """Describe one set of weights that lets one engine render one task. It has either files or a tree."""
 
     name: str
     engine: str
@@ -65,13 +65,13 @@ class Preset:
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """The repositories that it comes from, each once."""
+        """Return the repositories that it comes from, each once."""
         names = [file.repository for file in self.files] + ([self.tree.repository] if self.tree else [])
         return tuple(dict.fromkeys(names))
 
     @property
     def size_bytes(self) -> int | None:
-        """What all of it takes, None where a part is not known."""
+        """Return the size of the whole set, or None if the size of a part is not known."""
         parts = [file.size_bytes for file in self.files] + ([self.tree.size_bytes] if self.tree else [])
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
@@ -124,7 +124,7 @@ def _diffusers(task: str) -> Preset:
     return Preset(f"diffusers-{task.lower()}", "diffusers", task, "For the process that stays warm.", tree=tree)
 
 
-#: Of the sets of one engine for one task, the first is what doctor advises.
+#: If an engine has several sets for one task, `doctor` recommends the first.
 _ROWS = (
     Preset(
         "fastwan-5b", "comfyui", "ti2v-5B", "Text or a picture to 720p in 8 steps; 24 GB cards and up.",
@@ -164,5 +164,5 @@ PRESETS: Mapping[str, Preset] = {row.name: row for row in _ROWS}
 
 
 def preset_for(engine: str, task: str) -> Preset | None:
-    """Return the set that lets *engine* render *task*, None where there is none to fetch (the miniature)."""
+    """Return the set that lets *engine* render *task*, or None if there is none to fetch (for the miniature)."""
     return next((row for row in _ROWS if (row.engine, row.task) == (engine, task)), None)

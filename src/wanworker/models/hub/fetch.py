@@ -1,4 +1,4 @@
-"""Plan and run the download of a weight set: the files that are there, those to fetch, and the disk space."""
+"""Plan and run the download of a weight set: which files exist, which to fetch, and the disk space."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from wanworker.models.hub._transfer import Source, digest_of, part_bytes, transf
 from wanworker.models.hub.api import FetchFailed, HubFile
 from wanworker.models.hub.catalogue import Preset
 
-#: Left free beside what is fetched: a volume that is full to the last byte has no room for a video.
+#: This much space is left free after a fetch, for example for videos.
 SPARE_BYTES = 1_000_000_000
 
 
 class Repository(Source, Protocol):
-    """A hub: it lists repositories and gives their bytes."""
+    """Define what a fetch needs of a hub: the list of a repository's files, and their bytes."""
 
     def files(self, repository: str) -> Mapping[str, HubFile]:
         """Return the files of *repository* by path."""
@@ -28,10 +28,10 @@ class Repository(Source, Protocol):
 @dataclass(frozen=True, slots=True)
 class Step:
     """
-    One file of a preset, and where it goes.
+    Describe one file of a preset, and where it goes.
 
-    `held` is where it lies already, whole; `part_bytes` is what an earlier try left of it; `replaces` says in words
-    what is wrong with the file that is in its place.
+    `held` is where a complete copy already is, or None. `part_bytes` is what an earlier try left. `replaces` says in
+    words what is wrong with the file that is at its place.
     """
 
     file: HubFile
@@ -42,13 +42,13 @@ class Step:
 
     @property
     def left_bytes(self) -> int:
-        """What has to come yet."""
+        """Return how many bytes are still missing."""
         return 0 if self.held else self.file.size_bytes - self.part_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every file of a preset; `models_dir` is where those that are not held go."""
+    """Hold every file of a preset. `models_dir` is where the missing ones go."""
 
     preset: Preset
     models_dir: Path
@@ -56,17 +56,17 @@ class Plan:
 
     @property
     def to_fetch(self) -> tuple[Step, ...]:
-        """The files that are not there."""
+        """Return the files that are missing."""
         return tuple(step for step in self.steps if step.held is None)
 
     @property
     def size_bytes(self) -> int:
-        """What all files take."""
+        """Return the size of all files."""
         return sum(step.file.size_bytes for step in self.steps)
 
     @property
     def left_bytes(self) -> int:
-        """What has to come yet."""
+        """Return how many bytes are still missing."""
         return sum(step.left_bytes for step in self.steps)
 
 
@@ -80,11 +80,12 @@ def plan(
     verify: bool = False,
 ) -> Plan:
     """
-    Return what fetching *preset* into *models_dir* comes to; the hub is asked, nothing is written.
+    Return what has to be done to fetch *preset* into *models_dir*. Asks the hub and writes nothing.
 
-    *elsewhere* says where else a single file (`vae/wan_2.1_vae.safetensors`) may lie for the engine to find it, and
-    *folders* are other places of a whole repository. What has the hub's size and, for safetensors, a whole header
-    counts as there; with *verify* it is hashed too. Raises FetchFailed when the hub lacks what the catalogue names.
+    *elsewhere* returns other places where the engine would find a single file (such as `vae/wan_2.1_vae.safetensors`);
+    *folders* are other places of a whole repository. A file counts as present if it has the hub's size and, for
+    safetensors, a complete header; with *verify* its hash is checked too. Raises FetchFailed if the hub lacks a file
+    that the catalogue names.
     """
     listings = {name: hub.files(name) for name in preset.repositories}
     if preset.tree is None:
@@ -102,26 +103,26 @@ def plan(
 
 
 def check_space(wanted: Plan, free_bytes: int) -> None:
-    """Raise DiskFull when *free_bytes* are too few for *wanted*; nothing has been written by then. Pure."""
+    """Raise DiskFull if *free_bytes* are too few for *wanted*. Nothing has been written by then. Pure."""
     if wanted.left_bytes and free_bytes < wanted.left_bytes + SPARE_BYTES:
         raise DiskFull(
             f"{wanted.preset.name} needs {in_words(wanted.left_bytes)} in {wanted.models_dir} and "
             f"{in_words(SPARE_BYTES)} to spare; {in_words(free_bytes)} are free.",
-            hint="Make room, enlarge the volume, or fetch into another folder with --dir.",
+            hint="Free some space, enlarge the volume, or fetch into another folder with --dir.",
         )
 
 
 def free_on_disk(folder: Path) -> int:
-    """Return the free bytes where *folder* is or will be."""
+    """Return the free bytes of the disk where *folder* is or will be."""
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     return shutil.disk_usage(existing).free
 
 
 def carry_out(wanted: Plan, source: Source, *, report: Callable[[Step, int], None]) -> None:
     """
-    Fetch what is not there, several blocks at a time; *report* gets each step and the bytes that came of all.
+    Fetch what is missing, several blocks at a time. *report* gets each step and the bytes that have arrived so far.
 
-    Raises FetchFailed and DiskFull; files that are finished by then stay, and the next plan counts them as there.
+    Raises FetchFailed and DiskFull. Files that are finished by then stay, and the next plan finds them.
     """
     came, step_of = 0, {step.target: step for step in wanted.to_fetch}
 
@@ -134,7 +135,7 @@ def carry_out(wanted: Plan, source: Source, *, report: Callable[[Step, int], Non
 
 
 def in_words(size_bytes: int) -> str:
-    """Return `14.3 GB`, `5.2 MB` or `310 B`: powers of ten, as volumes are sold. Pure."""
+    """Return `14.3 GB`, `5.2 MB` or `310 B`: in powers of ten, as volumes are sold. Pure."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size_bytes >= size:
             return f"{size_bytes / size:.1f} {unit}"
@@ -148,7 +149,7 @@ def _listed(listing: Mapping[str, HubFile], path: str) -> HubFile:
     moved = [other for other in listing if other.endswith(f"/{name}")]
     repository = next(iter(listing.values())).repository if listing else "The repository"
     where = f"; {moved[0]} is" if moved else ""
-    raise FetchFailed(f"{repository} has no {path}{where}. This catalogue is older than the hub: update wanworker.")
+    raise FetchFailed(f"{repository} has no {path}{where}. Update wanworker: its list is older.")
 
 
 def _step(file: HubFile, target: Path, others: Iterable[Path], verify: bool) -> Step:
@@ -160,15 +161,15 @@ def _step(file: HubFile, target: Path, others: Iterable[Path], verify: bool) -> 
 
 
 def _flaw(path: Path, file: HubFile, verify: bool) -> str:
-    """Return in words how the file at *path* differs from the hub's, empty if it does not."""
+    """Return in words how the file at *path* differs from the hub's; empty if it does not."""
     size = path.stat().st_size
     if size != file.size_bytes:
-        return f"{size} bytes are there, the hub has {file.size_bytes}"
+        return f"{size} bytes are there, but the hub has {file.size_bytes}"
     try:
         if path.suffix == ".safetensors":
             check_header(path)
     except BrokenSafetensors as error:
         return str(error)
     if verify and digest_of(path, file.digest) != file.digest:
-        return "its bytes are not the hub's"
+        return "its hash is not the hub's"
     return ""

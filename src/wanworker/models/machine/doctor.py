@@ -1,4 +1,4 @@
-"""The findings of doctor, and their JSON for programs. Pure."""
+"""Hold the findings of doctor, and write them as JSON for programs. Pure."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from wanworker.models.files.damage import Damaged
 from wanworker.models.hub.catalogue import Preset
 
-#: The miniature renders everywhere, and nobody's film: it makes no machine ready.
+#: The miniature renders everywhere, but not in usable quality, so it does not make a machine ready.
 STAND_IN = "mini"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    One engine and one of its tasks.
+    Describe one engine and one of its tasks.
 
-    `missing` has to be installed or fetched, `lacking` is what the machine lacks; `preset` is the set of weights that
-    would help.
+    `missing` has to be installed or fetched. `lacking` is what the machine itself lacks. `preset` is the set of weights
+    that would help.
     """
 
     engine: str
@@ -29,18 +29,20 @@ class Row:
 
     @property
     def is_ready(self) -> bool:
-        """The engine can render the task here."""
+        """Say whether the engine can render the task here."""
         return not self.missing and not self.lacking
 
     @property
     def command(self) -> str:
-        """What gets the weights, empty where none are wanted."""
+        """Return the command that gets the weights, or an empty text if none are missing."""
         return f"wanworker fetch {self.preset.name}" if self.preset else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something of the machine itself; `is_bad` ones want a hand, `stops_all` ones let nothing be rendered."""
+    """
+    Describe a finding about the machine. `is_bad` ones need attention; with a `stops_all` one nothing can be rendered.
+    """
 
     name: str
     text: str
@@ -50,7 +52,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that doctor found; `free_bytes` is the room where weights would go."""
+    """Hold everything that doctor found. `free_bytes` is the free space where weights would go."""
 
     rows: tuple[Row, ...]
     checks: tuple[Check, ...]
@@ -60,13 +62,13 @@ class Report:
 
     @property
     def can_render(self) -> bool:
-        """Some engine other than the miniature can render some task, and nothing stops them all."""
+        """Say whether some engine other than the miniature can render some task, and no finding stops them all."""
         is_stopped = any(check.stops_all for check in self.checks)
         return not is_stopped and any(row.is_ready for row in self.rows if row.engine != STAND_IN)
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Return the report for programs; sizes are bytes."""
+    """Return the report for programs. Sizes are in bytes."""
     return {
         "can_render": report.can_render,
         "engines": [

@@ -10,8 +10,8 @@ from pathlib import Path
 from wanworker import process
 from wanworker.errors import EngineUnavailable
 
-#: Multiplies matrices on every GPU and says what ran. A torch that is not there, or was built without CUDA, says
-#: nothing about the GPU: the engines that run in an environment of their own may still use it.
+#: Multiplies matrices on every GPU and prints what ran. If torch is missing or was built without CUDA, nothing is known
+#: about the GPU: engines with an environment of their own may still use it.
 GPU_PROGRAM = """
 import importlib.util
 import sys
@@ -24,7 +24,7 @@ if torch.version.cuda is None:
     print(f"no kernel ran: torch {version} was built without CUDA")
     sys.exit(0)
 if torch.cuda.device_count() == 0:
-    sys.exit("torch sees no GPU; its CUDA may be newer than the driver")
+    sys.exit("torch finds no GPU; its CUDA may be newer than the driver")
 for index in range(torch.cuda.device_count()):
     ones = torch.ones(64, 64, device=f"cuda:{index}")
     if (ones @ ones).sum().item() != 64**3:
@@ -35,7 +35,7 @@ print(f"a kernel ran on {torch.cuda.device_count()} GPU, torch {version}, CUDA {
 
 @dataclass(frozen=True, slots=True)
 class KernelRun:
-    """What came of it: `ran` says that a kernel ran, `failed` that one should have and did not; `text` tells."""
+    """Hold the result: `ran` if a kernel ran, `failed` if it should have run but did not, and a `text`."""
 
     ran: bool
     failed: bool
@@ -43,7 +43,9 @@ class KernelRun:
 
 
 def run_kernel(argv: Sequence[str], env: Mapping[str, str], *, timeout_s: float) -> KernelRun:
-    """Run *argv*, an interpreter with GPU_PROGRAM, as a child; its CUDA context goes with it. Blocks, never raises."""
+    """
+    Run *argv*, an interpreter with GPU_PROGRAM, as a child, whose CUDA context ends with it. Blocks, never raises.
+    """
     try:
         ended = process.ask(argv, env=env, timeout_s=timeout_s)
     except TimeoutError:
@@ -54,7 +56,9 @@ def run_kernel(argv: Sequence[str], env: Mapping[str, str], *, timeout_s: float)
 
 
 async def run_kernel_beside(argv: Sequence[str], env: Mapping[str, str], *, timeout_s: float) -> KernelRun:
-    """Do the same beside the event loop; when it is cancelled the child is gone before CancelledError passes."""
+    """
+    Do the same without blocking the event loop. On cancellation, the child is gone before CancelledError is raised.
+    """
     last = {"stdout": "", "stderr": ""}
 
     def hear(stream: str, line: str) -> None:
@@ -76,7 +80,7 @@ def _silent(timeout_s: float) -> KernelRun:
 
 def _ended(code: int, last_output: str, last_error: str) -> KernelRun:
     if code != 0:
-        return KernelRun(ran=False, failed=True, text=f"exit code {code}: {last_error or 'nothing was said'}")
+        return KernelRun(ran=False, failed=True, text=f"exit code {code}: {last_error or 'it wrote no message'}")
     return KernelRun(ran=last_output.startswith("a kernel ran"), failed=False, text=last_output)
 
 

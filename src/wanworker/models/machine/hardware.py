@@ -1,4 +1,4 @@
-"""Read the GPUs (from nvidia-smi, so that no torch is loaded) and the memory of this machine."""
+"""Read the GPUs (from nvidia-smi, so that torch need not be loaded) and the memory of this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _QUERY = "name,memory.total,compute_cap,driver_version"
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One card: `memory_mib` is its total memory, `compute_capability` such as `12.0`."""
+    """Describe one card. `memory_mib` is its total memory, `compute_capability` such as `12.0`."""
 
     name: str
     memory_mib: int
@@ -25,7 +25,7 @@ class Gpu:
 
 
 def gpus_in(csv: str) -> tuple[Gpu, ...]:
-    """Read nvidia-smi's answer (csv, no header, no units); lines that are no GPU are passed over. Pure."""
+    """Read nvidia-smi's answer (csv, no header, no units). Lines that describe no GPU are skipped. Pure."""
     found = []
     for line in csv.splitlines():
         parts = [part.strip() for part in line.split(",")]
@@ -36,8 +36,10 @@ def gpus_in(csv: str) -> tuple[Gpu, ...]:
 
 @functools.cache
 def gpus() -> tuple[Gpu, ...]:
-    """Return the visible GPUs; none where there is no driver. Asked once a process: cards do not come and go."""
-    from wanworker.settings import child_environment  # pydantic: --help need not wait for it
+    """
+    Return the visible GPUs, none if there is no driver. They are read once a process, because cards do not change.
+    """
+    from wanworker.settings import child_environment  # it imports pydantic, which --help need not wait for
 
     program = shutil.which("nvidia-smi")
     if program is None:
@@ -52,10 +54,10 @@ def gpus() -> tuple[Gpu, ...]:
 
 def available_memory_mib(root: Path = Path("/")) -> int | None:
     """
-    Return the memory in MiB that this process may still take, None where the system does not say (not Linux).
+    Return the memory in MiB that this process may still take, or None if the system does not say (not Linux).
 
-    A container sees its host's /proc/meminfo; its own limit stands in its control group (cgroup v2). *root* is where
-    both folders are looked for.
+    A container sees its host's /proc/meminfo, but its own limit is in its control group (cgroup v2). *root* is the
+    folder that holds both.
     """
     meminfo = root / "proc/meminfo"
     if not meminfo.is_file():
@@ -67,7 +69,7 @@ def available_memory_mib(root: Path = Path("/")) -> int | None:
 
 
 def _room_in_container_mib(group: Path) -> int | None:
-    """Return limit less use of the control group, its page cache counted as free; None without a limit."""
+    """Return the control group's limit minus its use, counting its page cache as free; None without a limit."""
     try:
         limit = (group / "memory.max").read_text().strip()
         used = int((group / "memory.current").read_text())

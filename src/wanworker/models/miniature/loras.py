@@ -1,4 +1,4 @@
-"""Find the miniature's own LoRAs; Wan's LoRAs fit none of its weights, and its own fit no others."""
+"""Find the miniature's own LoRAs. Wan's LoRAs do not fit its weights, and its own fit no other model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from wanworker.models.files.loras import LoraFile, loras_for
 from wanworker.models.miniature.weights import Miniature
 from wanworker.spec import Lora, RenderSpec
 
-#: What the names of Wan's own few-step pairs have: `wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise`, for one.
+#: Words in the names of Wan's few-step pairs, for example `wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise`.
 _STEP_PAIR = re.compile(r"lightx2v|lightning|[48]-?_?steps?", re.IGNORECASE)
 
 
 def own_loras(spec: RenderSpec, own: Miniature) -> tuple[tuple[LoraFile, ...], tuple[str, ...]]:
     """
-    Return the files for both experts, and a line for everything that is not as asked.
+    Return the files for both experts, and a line for everything that differs from the request.
 
-    `use_lora` without a name, or with the name of one of Wan's few-step pairs, is the miniature's own 4-step pair; any
-    other name is ignored, unless it is one of the miniature's files. Reads no file.
+    `use_lora` without a name, or with the name of one of Wan's few-step pairs, means the miniature's own 4-step pair.
+    Any other name is ignored, unless it is one of the miniature's files. Reads no file.
     """
     if not (spec.use_lora or spec.loras):
         return (), ()
@@ -42,12 +42,12 @@ def _meant(spec: RenderSpec, files: Mapping[str, Path], pair: Lora, warnings: li
     names = [name for name in dict.fromkeys((lora.high, lora.low)) if name]
     said = ", ".join(names)
     if any(_STEP_PAIR.search(name) and not _is_own(name, files) for name in names):
-        warnings.append(f"LoRA {said}: the miniature's own 4-step pair stands in for it.")
+        warnings.append(f"LoRA {said}: the miniature's own 4-step pair is used instead.")
         spec = dataclasses.replace(spec, loras=(dataclasses.replace(lora, high=pair.high, low=pair.low),))
     try:
         found, lines = loras_for(spec, dict(files), experts=2)
     except ModelNotFound:
-        warnings.append(f"LoRA {said} was ignored: it is made for Wan, not for its miniature.")
+        warnings.append(f"LoRA {said} was ignored: it is made for Wan, not for the miniature.")
         return []
     warnings += lines
     return [LoraFile(files[name], expert, strength) for name, expert, strength in found]

@@ -1,4 +1,4 @@
-"""Find the miniature's weights for each task, their sampling numbers and their words."""
+"""Find the miniature's weights for each task, its sampling numbers and its vocabulary."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "mini"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
-    """A LoRA for each expert of some tasks, and the numbers that both were made for."""
+    """Describe a LoRA for each expert of some tasks, and the numbers that both were made for."""
 
     high: Path
     low: Path
@@ -31,10 +31,10 @@ class Pair:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Miniature:
     """
-    What `miniature.json` beside the weights says.
+    Hold the content of `miniature.json` beside the weights.
 
-    `sizes` (width, height) and `frames` are what it renders; `folders` names the folder of each task, in diffusers'
-    layout. `steps`, `guidance` and `shift` are what a request without them gets; `pair` is the 4-step LoRA pair.
+    `sizes` (width, height) and `frames` are what it renders. `folders` names the folder of each task, in diffusers'
+    layout. `steps`, `guidance` and `shift` are the defaults of a request. `pair` is the 4-step LoRA pair.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Miniature:
     pair: Pair | None = None
 
     def nearest_size(self, asked: Size) -> Size:
-        """Return the size of the nearest aspect, the larger where two are as near."""
+        """Return the size with the nearest aspect. Of two that are equally near, it is the larger one."""
         return min(self.sizes, key=lambda size: (abs(size.aspect / asked.aspect - 1), -size.area))
 
     def folder_of(self, task: str) -> Path:
@@ -71,15 +71,15 @@ def _pair(high: str, low: str, tasks: Sequence[str], **numbers: Any) -> Pair:
 
 
 def unknown_words(prompt: str) -> list[str]:
-    """Return the words of *prompt* that the miniature has never seen, each once, in their order."""
-    # As its tokenizer reads: NFKC, lower case, runs of word characters.
+    """Return the words of *prompt* that are not in the miniature's vocabulary, each once, in their order."""
+    # Words are split as its tokenizer splits them: NFKC, lower case, runs of word characters.
     words = re.findall(r"\w+", unicodedata.normalize("NFKC", prompt).lower())
     return [word for word in dict.fromkeys(words) if word not in _vocabulary()]
 
 
 @functools.cache
 def _vocabulary() -> frozenset[str]:
-    # Every folder reads with the same words.
+    # Every folder has the same vocabulary.
     folder = FOLDER / next(iter(miniature().folders.values()))
     tokenizer = json.loads((folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
     return frozenset(tokenizer["model"]["vocab"])

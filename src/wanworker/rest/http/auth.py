@@ -1,4 +1,4 @@
-"""Check who calls, before anything of a body is read: the API key, the browser's origin, and the body's size."""
+"""Check each request before its body is read: the API key, the browser's origin, and the body's size."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from wanworker.rest.http.error_responses import failure
 from wanworker.rest.http.errors import Forbidden, Unauthorized
 from wanworker.rest.http.limits import LIMITS, Limits
 
-#: What a browser may load without the key: a static shell that asks for the key, and the health checks.
+#: What may be loaded without the key: the health checks, and the page, a static shell that asks for the key.
 _OPEN_PATHS = frozenset({"/", "/ui", "/ping", "/ready"})
 _OPEN_FOLDER = "/ui/"
 
 
 class Guard:
     """
-    Answer 401, 403 and 413 before any route is asked.
+    Answer 401, 403 and 413 before any route is called.
 
-    *is_local* is a server without a key that this machine alone is to reach: it answers to no other name than this
-    machine's, or a page could reach it by a name of its own that leads here (DNS rebinding).
+    *is_local* means a server without a key, which only this machine should reach. It answers only to this machine's own
+    names. Otherwise a page could reach it under a name of its own that resolves to this machine (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, *, key: str | None, is_local: bool = False, limits: Limits = LIMITS) -> None:
@@ -67,7 +67,7 @@ class Guard:
 
 
 def _is_address(host: str) -> bool:
-    """Say whether *host* is `localhost` or a number: only names can be made to lead elsewhere."""
+    """Say whether *host* is `localhost` or an IP address. Other names can be made to resolve to this machine."""
     name = urlsplit(f"//{host}").hostname or ""
     try:
         return name == "localhost" or bool(ipaddress.ip_address(name))
@@ -76,7 +76,9 @@ def _is_address(host: str) -> bool:
 
 
 def _is_foreign(headers: Headers) -> bool:
-    """Say whether a browser sends this for a page of another origin: no page may drive somebody's local server."""
+    """
+    Say whether a browser sends this for a page of another origin. Such a page must not use somebody's local server.
+    """
     origin = headers.get("origin")
     if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
         return True

@@ -1,4 +1,4 @@
-"""Bound the bodies of requests: each one's size and time, and the memory of all together."""
+"""Limit the bodies of requests: the size and time of each, and the memory of all together."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wanworker.rest.http.errors import Busy, Slow, TooLarge
 from wanworker.rest.http.limits import Limits
 
-#: The key in a request's state under which the charge for its body is found.
+#: The key of the body's charge in a request's state.
 CHARGE_KEY = "body_charge"
 
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Charge:
-    """What one body takes of the budget: given back when its request ends, or later by whoever keeps the body."""
+    """
+    Count the bytes that one body takes of the budget, until its request ends or the keeper of the body releases it.
+    """
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
@@ -29,36 +31,36 @@ class Charge:
         self._size_bytes += size_bytes
 
     def keep(self) -> None:
-        """Let the charge outlive its request; call `release` later."""
+        """Let the charge outlast its request. Call `release` later."""
         self._is_kept = True
 
     def request_ended(self) -> None:
-        """Give it back unless somebody keeps the body."""
+        """Release the charge, unless somebody keeps the body."""
         if not self._is_kept:
             self.release()
 
     def release(self) -> None:
-        """Give it back."""
+        """Give the bytes back to the budget."""
         self._budget.used_bytes -= self._size_bytes
         self._size_bytes = 0
 
 
 class BodyBudget:
-    """The bytes of all bodies that a server holds, at most *max_bytes*: what has come counts, not what was said."""
+    """Limit the bytes of all bodies that a server holds to *max_bytes*. Received bytes count, not announced ones."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.used_bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """Count *size_bytes*. Raises Busy where that is too much."""
+        """Count *size_bytes*. Raises Busy if that is too much."""
         if self.used_bytes + size_bytes > self.max_bytes:
-            raise Busy(f"The requests under way have bodies of {self.max_bytes:,} bytes together already.")
+            raise Busy(f"The bodies of all current requests together already have {self.max_bytes:,} bytes.")
         self.used_bytes += size_bytes
 
 
 class BodyLimits:
-    """Let *app* receive a body within *limits*: 413, 408 and 503 otherwise. A request without one passes as it is."""
+    """Let *app* receive a body within *limits*, else answer 413, 408 or 503. A request without a body is passed on."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app

@@ -23,12 +23,12 @@ from wanworker.text.printable import one_line
 
 log = logging.getLogger(__name__)
 
-#: After these nothing that the connection brings can be trusted to be a request, or the server wants it back.
+#: After these errors the connection is closed: what follows may not be a request, or the server needs the connection.
 _CLOSING = BrokenRequest | Busy | HeadTooLarge | Slow | TooLarge
 
 
 class Failure(BaseModel):
-    """A request that was not done."""
+    """Describe why a request failed."""
 
     error: str = Field(description="What is wrong, and what was expected.")
     detail: str = Field(description="The same, where FastAPI's clients look for it.")
@@ -38,12 +38,12 @@ class Failure(BaseModel):
 
 
 def answer(content: Mapping[str, Any], status_code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return strict JSON: NaN and lone surrogates, which a caller's prompt may bring, never become a 500."""
+    """Return strict JSON, so that NaN and lone surrogates, which a caller's prompt may have, never cause a 500."""
     return JSONResponse(strict(content), status_code=status_code, headers=dict(headers or {}))
 
 
 def failure(error: WorkerError) -> Response:
-    """Return *error* as a response, with the headers that its status wants."""
+    """Return *error* as a response, with the headers that its status needs."""
     headers = {"Connection": "close"} if isinstance(error, _CLOSING) else {}
     if isinstance(error, QueueFull | Busy):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
@@ -55,7 +55,7 @@ def failure(error: WorkerError) -> Response:
 
 
 def _in_words(request: Request, error: HTTPException) -> str:
-    """Say what FastAPI means by its two-word answers."""
+    """Say in a sentence what FastAPI's two-word answers mean."""
     place = one_line(request.url.path)[:120]
     if error.status_code == HTTPStatus.NOT_FOUND:
         return f"This server has nothing at {place}."
@@ -65,12 +65,12 @@ def _in_words(request: Request, error: HTTPException) -> str:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what the schema says of a route's failures."""
+    """Return the schema of a route's failures."""
     return {status: {"model": Failure, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
-    """Let *app* answer every failure in this form."""
+    """Make *app* answer every failure in this form."""
 
     @app.exception_handler(WorkerError)
     async def _worker_error(_request: Request, error: WorkerError) -> Response:
@@ -82,7 +82,7 @@ def install(app: FastAPI) -> None:
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:
         item = error.errors()[0]
         name = str(item["loc"][-1])
-        # The first part of the place says "query" or "path", which is no part of the name.
+        # The first part of the place is "query" or "path", which does not belong to the name.
         detail: Any = {**item, "loc": item["loc"][1:]}
         return failure(InvalidRequest(complaints([detail]), field=name))
 
@@ -95,5 +95,5 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _unforeseen(_request: Request, _error: Exception) -> Response:
-        # Starlette raises the error once more after this answer; uvicorn logs it then.
+        # Starlette raises the error again after this answer, and uvicorn then logs it.
         return failure(WorkerError("Internal error; see the server's log."))

@@ -1,4 +1,4 @@
-"""The errors that only HTTP has; error_responses.py renders them with all others."""
+"""Define the errors that only HTTP has. error_responses.py renders them like all others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """Another site's page asks through somebody's browser."""
+    """A page of another site sends this request through somebody's browser."""
 
     code = "FORBIDDEN"
     http_status = 403
@@ -70,7 +70,7 @@ class HeadTooLarge(RequestError):
 
 
 class BrokenRequest(RequestError):
-    """The request is no HTTP, or broke off."""
+    """The request is not HTTP, or broke off."""
 
     code = "BAD_REQUEST"
     http_status = 400
@@ -78,7 +78,7 @@ class BrokenRequest(RequestError):
 
 
 class Busy(WorkerError):
-    """The server holds as many connections, bodies or streams as it may."""
+    """The server has as many connections, bodies or streams as it allows."""
 
     code = "SERVER_BUSY"
     http_status = 503

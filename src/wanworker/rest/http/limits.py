@@ -1,10 +1,10 @@
-"""What the server gives to its clients at most: bytes, seconds and connections, in one place."""
+"""Limit what a server gives to its clients: bytes, seconds and connections."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-#: Files that the process itself may have open beside its connections: records, videos, pipes to children, the log.
+#: Open files that are kept for the process itself: records, videos, pipes to children, the log.
 _OWN_FILES = 200
 
 
@@ -41,7 +41,7 @@ class Limits:
     streams: int = 200
 
     def within(self, files: int) -> Limits:
-        """Return the same with as many connections as a process has room for that may have *files* open."""
+        """Return these limits with no more connections than a process can have that may have *files* open."""
         room = max(16, files - _OWN_FILES - self.spare_connections)
         return replace(self, connections=min(self.connections, room))
 

@@ -16,7 +16,7 @@ from wanworker.media.disk import in_thread
 from wanworker.rest.http.errors import BrokenRequest, WrongMediaType
 from wanworker.text.json_words import kind_of
 
-#: A form's parts beside the picture; texts alone.
+#: How many text parts a form may have, beside the picture.
 _MAX_FIELDS = 64
 
 
@@ -31,12 +31,12 @@ async def read_fields(request: Request) -> dict[str, Any]:
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """Return the JSON object of a body that can be nothing else."""
+    """Return the JSON object of a body that must be JSON."""
     return await in_thread(_parsed, await _body(request))
 
 
 async def _body(request: Request) -> bytearray:
-    """Return the whole body, which nobody else keeps: a picture in it has 44 MB."""
+    """Return the whole body. Nothing else keeps it, because a body with a picture has up to 44 MB."""
     body = bytearray()
     try:
         async for chunk in request.stream():
@@ -51,7 +51,7 @@ def _parsed(body: bytearray) -> dict[str, Any]:
         raise InvalidRequest("The body is empty; send a JSON object with the fields of the request.")
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
-        body.clear()  # as soon as it is not needed: its text is as large
+        body.clear()  # its text is as large, so it is freed as soon as possible
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise InvalidRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are read.") from error
@@ -60,7 +60,7 @@ def _parsed(body: bytearray) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequest(f"The body must be a JSON object; got {kind_of(value)}.")
     check_json(value)
-    # Null means left out, as everywhere.
+    # Null means left out, as in all requests.
     return {key: item for key, item in value.items() if item is not None}
 
 
@@ -80,21 +80,21 @@ async def _form(request: Request) -> dict[str, Any]:
             parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
     except ClientDisconnect:
         raise BrokenRequest("The body broke off.") from None
-    except HTTPException as error:  # What Starlette makes of a body that breaks the rules of multipart.
+    except HTTPException as error:  # Starlette raises this for a body that breaks the rules of multipart.
         raise InvalidRequest(
             f"The form cannot be read: {str(error.detail).rstrip('.')}.",
             hint="Send multipart/form-data as RFC 7578 has it, with its boundary in Content-Type, or application/json.",
         ) from error
-    # Left empty means left out: that is what a browser's form sends.
+    # An empty field means left out, because a browser's form sends it so.
     fields = {name: text for name, text in parts if text}
     check_json(fields)
     return fields
 
 
 async def _part(name: str, value: UploadFile | str) -> str:
-    """Return a field's text; the picture's is base64, as in JSON."""
+    """Return a field's text. A picture is returned as base64, as in JSON."""
     if isinstance(value, str):
         return value
     if name != "image":
-        raise InvalidRequest(f"The form has a file named {name[:60]!r}; only `image` is one.", field=name)
+        raise InvalidRequest(f"The form has a file in the field {name[:60]!r}; only `image` may be a file.", field=name)
     return (await in_thread(base64.b64encode, await value.read())).decode("ascii")

@@ -1,4 +1,4 @@
-"""Add response headers: redirects that work behind a proxy, answers that are what they say, no page in a frame."""
+"""Add response headers: relative redirects, no guessing of content types, and no showing inside other sites' pages."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: The page asks for the API key: no other site may show it under its own buttons. (A meta element cannot say this.)
+#: The page asks for the API key, so no other site may show it in a frame. (A meta element cannot forbid that.)
 _OF_THE_PAGE = {"Content-Security-Policy": "frame-ancestors 'none'"}
-#: An answer may quote a caller: no browser may take it for a page.
+#: An answer may quote a caller, so no browser may take it for a page.
 _OF_ALL = {"X-Content-Type-Options": "nosniff"}
 
 
 class ResponseHeaders:
-    """Complete the headers of every answer of *app*; *page* is where the page lies."""
+    """Complete the headers of every answer of *app*. *page* is the path of the page."""
 
     def __init__(self, app: ASGIApp, *, page: str = "/ui") -> None:
         self._app = app
@@ -44,9 +44,9 @@ class ResponseHeaders:
 
 def relative(location: str, path: str) -> str:
     """
-    Return the address *location*, to which *path* is redirected, so that whatever a proxy put before both stays.
+    Return *location*, to which *path* is redirected, as a relative address, so that a proxy's own prefix stays.
 
-    Only a slash at the end may come or go, as Starlette redirects; any other address is returned as it is. Pure.
+    Only addresses that differ from *path* by a slash at the end are changed, as in Starlette's redirects. Pure.
     """
     target = urlsplit(location)
     name = path.rstrip("/").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Send a video: by ranges any number of times, whole only once where `DOWNLOAD_ONCE` says so."""
+"""Send a video: ranges any number of times, the whole file only once if `DOWNLOAD_ONCE` says so."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from wanworker.rest.service.jobs import JobService, gone
 
 log = logging.getLogger(__name__)
 
-#: How long a client that holds its connection open after a complete transfer may still be found to have broken it.
+#: How long after a complete transfer a broken connection still counts as a failed download, in seconds.
 GRACE_S = 20.0
 
 
 class WatchedFile(FileResponse):
-    """A file response that calls *on_complete* when all of a 200 was sent to a client that was there to the end."""
+    """Respond with a file, and call *on_complete* when a whole 200 was sent to a client that stayed to the end."""
 
     def __init__(self, path: Path, *, filename: str, on_complete: Callable[[], None]) -> None:
         super().__init__(
@@ -36,7 +36,7 @@ class WatchedFile(FileResponse):
         self._size_bytes = int(self.headers["content-length"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send, and count what was sent; the client's leaving is heard while the file is on its way."""
+        """Send the file and count the bytes. A client that leaves while it is being sent is noticed."""
         has_left = asyncio.Event()
         watching = asyncio.create_task(_until_left(receive, has_left))
         status, sent = 0, 0
@@ -58,7 +58,7 @@ class WatchedFile(FileResponse):
 
 
 def has_left_only(has_left: asyncio.Event) -> Receive:
-    """Return a `receive` that waits for the client to leave; the body of a GET says nothing."""
+    """Return a `receive` that waits for the client to leave. The body of a GET is ignored."""
 
     async def receive() -> Message:
         await has_left.wait()
@@ -74,7 +74,7 @@ async def _until_left(receive: Receive, has_left: asyncio.Event) -> None:
 
 
 class Downloads:
-    """Hand out videos and, with *once*, remove each after one complete transfer."""
+    """Send videos and, with *once*, remove each after one complete transfer."""
 
     def __init__(self, service: JobService, *, once: bool, grace_s: float = GRACE_S) -> None:
         self._service = service
@@ -97,7 +97,7 @@ class Downloads:
             raise gone(request_id) from None
 
     async def close(self) -> None:
-        """Remove at once what was downloaded and still waits for its connection to end well."""
+        """Remove at once the videos that were downloaded and whose connections have not ended yet."""
         tasks = list(self._leaving.values())
         for task in tasks:
             task.cancel()
@@ -117,7 +117,7 @@ class Downloads:
         task.add_done_callback(lambda _task: self._leaving.pop(request_id, None))
 
     async def _remove_unless_broken(self, request_id: str, path: Path, ended: asyncio.Future[bool]) -> None:
-        """Remove the file when its connection has ended in order, or after the grace; give it back otherwise."""
+        """Remove the file when its connection has ended well, or after the grace time. If it broke, keep the file."""
         in_order = True
         try:
             async with asyncio.timeout(self._grace_s):

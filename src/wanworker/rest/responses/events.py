@@ -16,9 +16,9 @@ from wanworker.rest.http.errors import Busy
 from wanworker.rest.service.jobs import JobService
 from wanworker.serverless.answer import strict
 
-#: A comment after so much silence keeps proxies from closing the connection.
+#: After this much silence a comment is sent, so that proxies do not close the connection.
 KEEPALIVE_S = 15.0
-#: Between two events at least; between two looks at a job that another process renders.
+#: The least time between two events, and between two reads of a job that another process renders.
 _PACE_S = 0.2
 _LOOK_S = 1.0
 
@@ -27,7 +27,7 @@ Sleep = Callable[[float], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often clients hear of a job, in seconds, and what waits."""
+    """Say how often clients get events of a job, in seconds, and how to wait."""
 
     keepalive_s: float = KEEPALIVE_S
     pace_s: float = _PACE_S
@@ -37,7 +37,7 @@ class Pace:
 
 @dataclass(eq=False, slots=True)
 class _Watch:
-    """One watched job: the newest event, and who waits for the next."""
+    """Hold one watched job: its newest event, and the clients that wait for the next one."""
 
     text: str = ""
     is_last: bool = False
@@ -48,23 +48,23 @@ class _Watch:
     task: asyncio.Task[None] | None = None
 
     def tell(self, name: str, data: dict[str, Any]) -> None:
-        """Take the newest event; it is written as text once for all who watch."""
+        """Take the newest event. It is written as text once for all clients."""
         self.text = f"event: {name}\ndata: {json.dumps(strict(data))}\n\n"
         self.is_last = name != "progress"
         self.number += 1
         self.wake()
 
     def wake(self) -> None:
-        """Wake all who wait."""
+        """Wake all clients that wait."""
         self.changed.set()
         self.changed = asyncio.Event()
 
 
 class EventStreams:
     """
-    Hold at most *limit* streams; all that follow one job share one look at it.
+    Hold at most *limit* streams. All streams of one job share one watch.
 
-    A client that reads slowly gets the newest event when it reads again, and none of those between.
+    A client that reads slowly gets only the newest event when it reads again.
     """
 
     def __init__(self, service: JobService, limit: int, *, pace: Pace = Pace()) -> None:
@@ -75,14 +75,14 @@ class EventStreams:
         self._open = 0
 
     def respond(self, request_id: str) -> StreamingResponse:
-        """Return the response that follows a job. Raises Busy."""
+        """Return the response that streams a job's events. Raises Busy."""
         if self._open >= self._limit:
-            raise Busy(f"{self._limit} streams of events are open, which is the limit.")
+            raise Busy(f"{self._limit} event streams are open, which is the limit.")
         self._open += 1
         return _Stream(self.follow(request_id), self._closed)
 
     async def follow(self, request_id: str) -> AsyncIterator[str]:
-        """Yield the stream's text; each event carries the JSON of /status, the newest there is."""
+        """Yield the stream's text. Each event holds the newest JSON of /status."""
         watch = self._join(request_id)
         seen = 0
         try:
@@ -98,7 +98,7 @@ class EventStreams:
             self._leave(request_id, watch)
 
     async def _news(self, watch: _Watch) -> bool:
-        """Wait for the next event; False after a silence."""
+        """Wait for the next event. Return False after a silence."""
         if not await _came(watch.changed, self._pace.keepalive_s):
             return False
         if watch.error is not None:
@@ -125,13 +125,13 @@ class EventStreams:
                 del self._watched[request_id]
 
     async def _watch(self, request_id: str, watch: _Watch) -> None:
-        """Look at a job until its end, for all who follow it."""
+        """Watch a job until its end, for all clients that follow it."""
         try:
             await self._look(request_id, watch)
-        except Exception as error:  # noqa: BLE001 - whoever follows the job raises it
+        except Exception as error:  # noqa: BLE001 - the streams of the job raise it
             watch.error = error
             watch.wake()
-        # Whoever comes from now on starts anew: a job that was deleted may be known again.
+        # Later clients start a new watch, because a deleted job may exist again.
         if self._watched.get(request_id) is watch:
             del self._watched[request_id]
 
@@ -156,7 +156,7 @@ class EventStreams:
 
 
 class _Stream(StreamingResponse):
-    """A stream of events that says when it is over, however it ends."""
+    """Stream events, and report the end of the stream, however it ends."""
 
     def __init__(self, content: AsyncIterator[str], on_end: Callable[[], None]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -164,7 +164,7 @@ class _Stream(StreamingResponse):
         self._content, self._on_end = content, on_end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the stream."""
         try:
             await super().__call__(scope, receive, send)
         finally:

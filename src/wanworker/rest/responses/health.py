@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _REFRESH_S = 30.0
 
-#: The task of POST /generate.
+#: The task that POST /generate renders.
 _TASK = "ti2v-5B"
 
 
@@ -40,7 +40,7 @@ class Health(BaseModel):
 
 
 class HealthService:
-    """Keep the facts fresh and answer from them at once."""
+    """Keep the facts fresh, so that answers need not wait."""
 
     def __init__(self, worker: Worker, runner: Runner, *, refresh_s: float = _REFRESH_S) -> None:
         self._worker = worker
@@ -49,16 +49,16 @@ class HealthService:
         self._facts: Facts | None = None
 
     async def watch(self) -> None:
-        """Look again every now and then, until cancelled."""
+        """Refresh the facts at intervals, until cancelled."""
         while True:
             try:
                 self._facts = await self._looked()
-            except Exception:  # a look that fails must not end the looking
-                log.exception("the engines could not be looked at")
+            except Exception:  # one failure must not end the refreshing
+                log.exception("the engines could not be checked")
             await asyncio.sleep(self._refresh_s)
 
     async def _looked(self) -> Facts:
-        """Return facts of this turn: the worker's own first look counts as one."""
+        """Return fresh facts. The first time, the worker's own first probe is used."""
         keeper = self._worker.facts
         facts, age_s = await keeper.current(refresh=False)
         if age_s < self._refresh_s:
@@ -68,12 +68,14 @@ class HealthService:
 
     @property
     def is_ready(self) -> bool:
-        """Some engine can render the task of POST /generate."""
+        """Say whether some engine can render the task of POST /generate."""
         return self.engine is not None
 
     @property
     def engine(self) -> str | None:
-        """The engine that would render a request that names none, None while none can or none was looked at."""
+        """
+        Return the engine that renders requests without `engine`; None if none can render, or before the first probe.
+        """
         if self._facts is None:
             return None
         asked = self._worker.settings.engine

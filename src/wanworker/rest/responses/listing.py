@@ -1,4 +1,4 @@
-"""Answer /jobs: many clients that ask for the same page within a moment share one reading of the records."""
+"""Answer /jobs. Clients that ask for the same page within a moment share one reading of the records."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from wanworker.media.disk import in_thread
 from wanworker.rest.http.error_responses import answer
 from wanworker.rest.service.jobs import JobService
 
-#: How long a page holds while nothing starts or ends here; what other processes do is seen that much later.
+#: How many seconds a page is kept while no job starts or ends here. Changes by other processes appear that much later.
 _HOLDS_S = 0.5
 _PAGES = 8
 
 
 class Listings:
-    """Hand out pages of jobs; *clock* gives seconds."""
+    """Return pages of jobs. *clock* gives seconds."""
 
     def __init__(self, service: JobService, *, holds_s: float = _HOLDS_S, clock: Callable[[], float]) -> None:
         self._service = service
@@ -36,10 +36,10 @@ class Listings:
             self._pages.move_to_end(key)
             while len(self._pages) > _PAGES:
                 self._pages.popitem(last=False)
-        # A client that leaves takes the page from nobody else.
+        # A client that leaves does not cancel the page for the others.
         return Response(await asyncio.shield(page), media_type="application/json")
 
     async def _page(self, limit: int, cursor: str | None) -> bytes:
         page = await self._service.listing(limit, cursor)
-        # A thousand jobs take a tenth of a second to write.
+        # Writing a thousand jobs as JSON takes a tenth of a second.
         return bytes((await in_thread(answer, page)).body)

@@ -1,4 +1,4 @@
-"""Counters for Prometheus, written by its own client library in the text format 0.0.4."""
+"""Count events for Prometheus. Its own client library writes the text format 0.0.4."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from wanworker.jobs.model import Job
 from wanworker.rest.schemas.status import WORDS
 
-#: Every Prometheus reads it; the library's newest (1.0.0) is for those that ask for it.
+#: Every Prometheus reads this format. The library's newest one (1.0.0) has to be asked for.
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
@@ -32,7 +32,7 @@ class Metrics:
         self._submitted += 1
 
     def ended(self, job: Job | None) -> None:
-        """Count a job that has ended; None: it was deleted."""
+        """Count a job that has ended, or that was deleted (None)."""
         self._ended["deleted" if job is None else WORDS[job.status]] += 1
         for name, seconds in job.timings.items() if job is not None else ():
             stage = name.removesuffix("_s")
@@ -42,7 +42,7 @@ class Metrics:
             self._loads[job.engine] += 1
 
     def text(self, *, waiting: int, running: int, limit: int) -> bytes:
-        """Return the exposition."""
+        """Return the metrics as text."""
         restarts = {engine: loads - 1 for engine, loads in self._loads.items()}
         registry = CollectorRegistry()
         registry.register(
@@ -61,7 +61,7 @@ class Metrics:
 
 
 class _Families(Collector):
-    """Hand over what was counted already: the library's own counters would add a time of birth to each."""
+    """Return the counts in the library's form. Its own counters would add a creation time to each."""
 
     def __init__(self, *families: Metric) -> None:
         self._families = families

@@ -1,4 +1,4 @@
-"""The documented routes of the REST API, and our additions."""
+"""Define the documented routes of the REST API, and our additions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from wanworker.rest.service.jobs import JobService
 
 
 class Started(BaseModel):
-    """A job that waits; what was left out of the request is filled in."""
+    """Describe a queued job, with all fields that the request left out filled in."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -54,7 +54,7 @@ class Started(BaseModel):
 
 
 class Jobs(BaseModel):
-    """A page of jobs, newest first."""
+    """Hold a page of jobs, newest first."""
 
     jobs: list[Status]
     total: int
@@ -62,20 +62,20 @@ class Jobs(BaseModel):
 
 
 class Deleted(BaseModel):
-    """A job that is no more."""
+    """Describe a job that was deleted."""
 
     job_id: str
     deleted: Literal[True]
 
 
-#: What a `next_cursor` looks like (jobs/store/_index.py).
+#: The form of a `next_cursor` (jobs/store/_index.py).
 CURSOR = r"^\d{4}-\d\d-\d\d\.\d{1,15}$"
 
 _MP4 = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 
 
 def documented_body() -> dict[str, Any]:
-    """Return the request body of POST /generate for the schema: the same fields as JSON and as a form."""
+    """Return the schema of the body of POST /generate: the same fields as JSON and as a form."""
     schema = {"$ref": "#/components/schemas/GenerateBody"}
     form = GenerateBody.model_json_schema()
     form["properties"] = {name: _text_alone(field) for name, field in form["properties"].items()}
@@ -86,7 +86,7 @@ def documented_body() -> dict[str, Any]:
 
 
 def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a form's field: what is left out of a form is not null."""
+    """Return the schema of a form's field. A form leaves a field out and has no null."""
     choices: list[dict[str, Any]] = field.get("anyOf", [{}])
     kind = next(choice for choice in choices if choice.get("type") != "null")
     return {name: value for name, value in field.items() if name not in {"anyOf", "default"}} | kind
@@ -120,7 +120,7 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
         responses={200: _MP4, 206: _MP4 | {"description": "A range"}, **responses(401, 404, 409, 410)},
     )
     async def download(request: Request, job_id: str) -> Response:
-        """Return the video; after one complete download it is gone. A range, or HEAD, leaves it there."""
+        """Return the video. One complete download removes it; a range or HEAD does not."""
         return await downloads.respond(request, job_id)
 
     @router.get("/jobs", responses={200: {"model": Jobs}, **responses(401, 422)})
@@ -143,7 +143,7 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
         responses={200: {"content": {"text/event-stream": {}}}, **responses(401, 404, 503)},
     )
     async def job_events(job_id: str) -> Response:
-        """Follow a job: `progress` events until `completed`, `error` or `deleted`; data is the JSON of /status."""
+        """Follow a job: `progress` events until `completed`, `error` or `deleted`. Data is the JSON of /status."""
         await service.find(job_id)
         return streams.respond(job_id)
 
@@ -156,14 +156,14 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
         """Return a picture of the render so far."""
         live = service.live(job_id)
         if live is None or live.preview is None:
-            raise UnknownJob(f"There is no preview of job {job_id[:80]!r} now.")
+            raise UnknownJob(f"There is no preview of job {job_id[:80]!r} at the moment.")
         return Response(live.preview.image, media_type=live.preview.mime, headers={"Cache-Control": "no-store"})
 
     return router
 
 
 def server_routes(service: JobService, health: HealthService, metrics: Metrics) -> APIRouter:
-    """Return what tells of the server itself."""
+    """Return the routes that describe the server itself."""
     router = APIRouter(tags=["server"])
 
     @router.get("/", responses={200: {"model": Health}})
@@ -173,13 +173,13 @@ def server_routes(service: JobService, health: HealthService, metrics: Metrics) 
 
     @router.get("/ready", responses={200: {"model": Health}, 503: {"model": Health}})
     async def ready() -> Response:
-        """Answer 200 once a video could be rendered, 503 until then."""
+        """Answer 200 if a video can be rendered, else 503."""
         is_ready = health.is_ready
         return answer(health.to_json(), http.HTTPStatus.OK if is_ready else http.HTTPStatus.SERVICE_UNAVAILABLE)
 
     @router.get("/ping", responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}})
     async def ping() -> Response:
-        """Answer that the server is alive; RunPod's load balancer asks."""
+        """Answer that the server is alive. RunPod's load balancer asks this."""
         return answer({"status": "healthy"})
 
     @router.get(

@@ -1,4 +1,4 @@
-"""RunPod's routes: /v2/{endpoint}/run, /runsync, /status/{id} and /cancel/{id}."""
+"""Define RunPod's routes: /v2/{endpoint}/run, /runsync, /status/{id} and /cancel/{id}."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_object
 from wanworker.rest.service.runpod_jobs import RunPodJobs
 
-#: RunPod's bounds on `?wait=`, in milliseconds.
+#: RunPod's limits on `?wait=`, in milliseconds.
 _WAIT_MS = Query(ge=1000, le=300_000)
 
 
@@ -48,14 +48,14 @@ def face_routes(runpod_jobs: RunPodJobs) -> APIRouter:
     router = APIRouter(prefix="/v2/{endpoint}", tags=["runpod"])
 
     @router.post("/run", responses={**_ANSWER, **responses(401, 408, 413, 422, 429, 503)}, openapi_extra=_BODY)
-    async def run(endpoint: str, request: Request) -> Response:  # noqa: ARG001 - any endpoint's name leads here
+    async def run(endpoint: str, request: Request) -> Response:  # noqa: ARG001 - every endpoint name is accepted
         """Start a job."""
         job_id = await _started(runpod_jobs, request, is_sync=False)
         return answer({"id": job_id, "status": "IN_QUEUE"})
 
     @router.post("/runsync", responses={**_ANSWER, **responses(401, 408, 413, 422, 429, 503)}, openapi_extra=_BODY)
     async def runsync(endpoint: str, request: Request, wait: Annotated[int, _WAIT_MS] = 90_000) -> Response:  # noqa: ARG001
-        """Start a job and wait for its answer; after `wait` milliseconds its status comes instead."""
+        """Start a job and wait for its answer. If it has not ended after `wait` milliseconds, return its status."""
         job_id = await _started(runpod_jobs, request, is_sync=True)
         return answer(await runpod_jobs.wait(job_id, wait / 1000))
 
@@ -73,7 +73,7 @@ def face_routes(runpod_jobs: RunPodJobs) -> APIRouter:
 
 
 async def _started(runpod_jobs: RunPodJobs, request: Request, *, is_sync: bool) -> str:
-    """Start the job of *request*; its body counts as held until the job has ended, since its input does."""
+    """Start the job of *request*. Its body counts as held until the job has ended, because the job keeps its input."""
     body = await read_object(request)
     charge: Charge = getattr(request.state, CHARGE_KEY)
     job_id = runpod_jobs.start(body, is_sync=is_sync, on_end=charge.release)

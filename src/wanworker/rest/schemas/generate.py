@@ -1,4 +1,4 @@
-"""The fields of POST /generate, with the documented names, defaults and ranges. Pure."""
+"""Define the fields of POST /generate, with the documented names, defaults and ranges. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_ch
 
 
 def _as_sent(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Keep a whole number whole: the answer shows 24 for 24."""
+    """Keep a whole number whole, so that the answer shows 24 for 24."""
     number = check(value)
     return value if isinstance(value, int) else number
 
@@ -27,7 +27,7 @@ FpsAsSent = Annotated[Fps, WrapValidator(_as_sent)]
 
 
 class GenerateBody(Request):
-    """What to render. `image` is a file in a form, base64 or a data URI in JSON."""
+    """Say what to render. `image` is a file in a form, and base64 or a data URI in JSON."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -60,8 +60,9 @@ class GenerateBody(Request):
     webhook_url: str | None = Field(default=None, description="Called by POST when the job has ended.")
 
     def resolved(self) -> dict[str, Any]:
-        """Return the fields as they will be rendered, the seed drawn; width and height are None where a picture
-        decides them."""
+        """
+        Return the fields as they will be rendered, with a seed. Width and height are None where a picture decides them.
+        """
         size_left_out = not {"width", "height"} & self.model_fields_set
         by_picture = size_left_out and bool(self.image or self.image_url)
         return {
@@ -75,19 +76,19 @@ class GenerateBody(Request):
         }
 
     def remarks(self) -> list[str]:
-        """Return a line for everything that will not be rendered as it was written."""
+        """Return a line for everything that will be rendered differently from the request."""
         lines = []
         if (frames := nearest_frames(self.length)) != self.length:
             lines.append(f"length {self.length} was changed to {frames}: Wan renders 4n+1 frames.")
         if self.negative_prompt and self.cfg <= 1:
-            lines.append("negative_prompt does nothing at cfg <= 1: no guidance is computed there.")
+            lines.append("negative_prompt has no effect at cfg <= 1, where no guidance is computed.")
         if self.image and self.image_url:
-            lines.append("image_url was ignored: image was given too.")
+            lines.append("image_url was ignored: image was also given.")
         return lines
 
 
 def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of the `generate` action that mean the same; the picture is the caller's to add."""
+    """Return the fields of the `generate` action that mean the same. The caller has to add the picture."""
     size = None if resolved["width"] is None else f"{resolved['width']}*{resolved['height']}"
     fields = {
         "task": _TASK,
@@ -110,8 +111,9 @@ def with_engine_defaults(
     """
     Return *fields* for the engine that renders: FastWAN's graph, or another model with its own steps and guidance.
 
-    8 steps without guidance are what FastWAN was distilled for; any other model makes mush of them. So they hold
-    where they were asked for, and elsewhere the documented defaults (*left_out* names them) give way, reported.
+    FastWAN was distilled for 8 steps without guidance; any other model renders badly with them. So they are kept if the
+    request has them. If they are only the documented defaults (*left_out* names these), another model uses its own, and
+    a warning says so.
     """
     if is_fastwan:
         return {**fields, "engine": "comfyui", "use_lora": True}, []
@@ -121,9 +123,9 @@ def with_engine_defaults(
     if not dropped:
         return kept, []
     words = " and ".join(name for name in names if name in left_out)
-    return kept, [f"{words} left out: the defaults are FastWAN's, and another model renders with its own."]
+    return kept, [f"{words} left out: the defaults are FastWAN's, but another model renders, with its own."]
 
 
 def checked(fields: dict[str, Any]) -> GenerateRequest:
-    """Return the request of the `generate` action. Raises pydantic's ValidationError for what no body could hold."""
+    """Return the request of the `generate` action. Raises pydantic's ValidationError for invalid fields."""
     return GenerateRequest.model_validate(fields)

@@ -1,4 +1,4 @@
-"""What may stand beside `input` in a job as RunPod takes it. Pure."""
+"""Define what may stand beside `input` in a RunPod job. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wanworker.actions.request.fields import Request, parse
 
 
 class RunPodEnvelope(Request):
-    """The fields of the body of /run and /runsync; `webhook` and `policy` are RunPod's own to act on."""
+    """Define the fields of the body of /run and /runsync. `webhook` and `policy` are handled by RunPod itself."""
 
     id: Any = None
     input: Any = None
@@ -19,5 +19,5 @@ class RunPodEnvelope(Request):
 
 
 def remarks_on(body: Mapping[str, Any]) -> list[str]:
-    """Return a warning for each field of *body* that means nothing; what is inside `input` is the action's to read."""
+    """Return a warning for each unknown field of *body*. The action checks the fields inside `input`."""
     return parse(RunPodEnvelope, body)[1]

@@ -1,4 +1,4 @@
-"""A job as /status shows it. Pure."""
+"""Define a job as /status shows it. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.runner import ActiveJob
 
-#: The documented words.
+#: The documented status of each of ours.
 Word = Literal["queued", "processing", "completed", "error"]
 
 WORDS: Mapping[JobStatus, Word] = {
@@ -25,7 +25,7 @@ WORDS: Mapping[JobStatus, Word] = {
 
 
 class Video(BaseModel):
-    """The facts of a finished video."""
+    """Hold the facts of a finished video."""
 
     width: int | None
     height: int | None
@@ -37,7 +37,7 @@ class Video(BaseModel):
 
 
 class Status(BaseModel):
-    """Where a job is; the documented four fields first."""
+    """Say where a job is. The four documented fields come first."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,7 +80,7 @@ def status_of(
     job: Job, *, live: ActiveJob | None = None, position: int | None = None, has_video: bool
 ) -> dict[str, Any]:
     """
-    Return the JSON of *job*; *live* is its newer state where it waits or renders in this process.
+    Return the JSON of *job*. *live* is its newer state if it waits or renders in this process.
 
     Fields that do not apply are left out, so that a client may ask `"error" in status`.
     """
@@ -116,7 +116,7 @@ def status_of(
 
 
 def _percent(job: Job, live: ActiveJob | None) -> int:
-    """Return whole percents, as documented, never more than is done."""
+    """Return whole percents, as documented, rounded down."""
     if job.status is JobStatus.COMPLETED:
         return 100
     recorded = job.progress.get("progress")

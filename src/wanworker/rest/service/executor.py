@@ -23,14 +23,14 @@ from wanworker.rest.schemas.generate import with_engine_defaults
 
 log = logging.getLogger(__name__)
 
-#: What the records of this door's jobs name as their action; sweeping touches no others.
+#: The action in the records of this door's jobs. Sweeping deletes files of no other jobs.
 ACTION = "rest"
 
 _FASTWAN = "ti2v-5B-fastwan"
 
 
 class QueueExecutor:
-    """Render a kept request with the worker's own renderer; FastWAN on ComfyUI wherever that can be had."""
+    """Render a kept request with the worker's own renderer, with FastWAN on ComfyUI where that is available."""
 
     def __init__(self, worker: Worker, kept: PendingRequests) -> None:
         self._worker = worker
@@ -38,7 +38,10 @@ class QueueExecutor:
         self._inputs = InputReader(allow_hosts=worker.settings.allow_hosts, roots=(kept.folder,))
 
     async def __call__(self, job: Job, report: Report) -> Job:
-        """Return the COMPLETED job. Raises WorkerError; on cancellation all work has stopped before it passes."""
+        """
+        Return the COMPLETED job. Raises WorkerError. On cancellation, CancelledError is raised after all work has
+        stopped.
+        """
         logs.request_id.set(job.request_id)
         kept = await in_thread(self._kept.get, job.request_id)
         if kept is None:
@@ -60,7 +63,7 @@ class QueueExecutor:
         return await self._worker.renderer.render(order, report)
 
     def has_fastwan(self) -> bool:
-        """Say whether a ComfyUI server, running or ours to start, has all of FastWAN. Blocks for some seconds."""
+        """Say whether a ComfyUI server, running or ours to start, has all files of FastWAN. Blocks for some seconds."""
         if not any(row.name == "comfyui" for row in self._worker.registry.rows):
             return False
         engine: Any = self._worker.registry.engine("comfyui")

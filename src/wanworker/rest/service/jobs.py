@@ -30,10 +30,10 @@ from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
 
-#: Ended jobs whose records stay in memory: what clients still poll.
+#: How many records of ended jobs stay in memory, for clients that still poll.
 _REMEMBERED = 1000
 
-#: How long a look at a file holds, in seconds: many clients poll one finished job.
+#: How many seconds it is remembered whether a file exists, because many clients poll one finished job.
 _LOOK_HOLDS_S = 2.0
 
 _URL_HINTS = {
@@ -41,11 +41,11 @@ _URL_HINTS = {
     "webhook_url": "Send a public http(s) URL.",
 }
 
-_ASK_FOR = "Use the job_id that /generate returned; a job that was deleted is not known any more."
+_ASK_FOR = "Use the job_id that /generate returned. A deleted job is no longer known."
 
 
 class JobService:
-    """Serve the routes; everything that touches the disk runs in a thread, everything that is polled in memory."""
+    """Serve the routes. Disk access runs in a thread, and polling is answered from memory."""
 
     def __init__(self, worker: Worker, kept: PendingRequests, runner: Runner) -> None:
         self.worker = worker
@@ -60,7 +60,9 @@ class JobService:
 
     @property
     def state(self) -> tuple[int, str | None, int]:
-        """What differs once a job has come, begun, ended or gone here, or its video; progress alone does not count."""
+        """
+        Return a value that changes when a job or its video is added, starts, ends or goes, but not with mere progress.
+        """
         running = self.runner.running
         return self._changes, running.job.request_id if running else None, self.runner.waiting
 
@@ -103,7 +105,7 @@ class JobService:
         }
 
     async def find(self, any_id: str) -> Job:
-        """Return the newest record of a job, from memory where it is known to be that. Raises UnknownJob."""
+        """Return the newest record of a job, from memory where that is known to be the newest. Raises UnknownJob."""
         if any_id in self._deleting:
             raise UnknownJob(f"No job {any_id} is known here.", hint=_ASK_FOR)
         live = self.runner.find(any_id)
@@ -152,7 +154,7 @@ class JobService:
         await self.find(request_id)
         self._deleting.add(request_id)
         try:
-            # First: whatever ends the render now, nobody is told of it and nothing is taken up again.
+            # This comes first, so that the end of the render is not reported and the job is not resumed.
             await in_thread(self.kept.remove, check_request_id(request_id))
             await self.runner.cancel(request_id)
             await in_thread(self._remove, request_id)
@@ -164,20 +166,20 @@ class JobService:
         self._changes += 1
 
     def take(self, request_id: str) -> None:
-        """Count the video as downloaded: from here on it is gone, though its file may live on for some seconds."""
+        """Count the video as downloaded. It is gone from now on, though its file may stay for some seconds."""
         self._changes += 1
         self._taken[request_id] = None
         self._looks.pop(request_id, None)
         while len(self._taken) > _REMEMBERED:
-            self._taken.popitem(last=False)  # its file is gone by now, and the disk says so
+            self._taken.popitem(last=False)  # the file is gone by now, so memory need not say so
 
     def untake(self, request_id: str) -> None:
-        """Give the video back: the transfer broke off after all."""
+        """Give the video back after a transfer that broke off."""
         self._changes += 1
         self._taken.pop(request_id, None)
 
     def remember(self, job: Job) -> None:
-        """Keep the record of a job that ended in memory."""
+        """Keep the record of an ended job in memory."""
         self._changes += 1
         self._remembered[job.request_id] = job
         self._remembered.move_to_end(job.request_id)
@@ -185,7 +187,7 @@ class JobService:
             self._remembered.popitem(last=False)
 
     async def _picture(self, body: GenerateBody, request_id: str) -> dict[str, str]:
-        """Bring a picture that came with the request onto the volume, decoded and clean; a URL is fetched later."""
+        """Save the picture that came with the request on the volume, decoded and clean. A URL is fetched later."""
         if body.image:
             folder, stem = self.kept.folder, self.kept.image_stem(request_id)
             await in_thread(self.kept.make_folder)
@@ -210,7 +212,7 @@ class JobService:
         return job.request_id not in self._taken and self._looks.get(job.request_id, (0.0, False))[1]
 
     async def _look_at(self, jobs: list[Job]) -> None:
-        """Look, in one thread for all, whether the videos are there of those that nobody has looked at just now."""
+        """Check whether the videos of *jobs* exist, in one thread for all, unless that was checked a moment ago."""
         now = asyncio.get_running_loop().time()
         known = {job.request_id: self._looks[job.request_id] for job in jobs if job.request_id in self._looks}
         files = {
@@ -244,12 +246,12 @@ class JobService:
 
 
 def gone(request_id: str) -> Gone:
-    """Return the refusal of a video that was here."""
-    return Gone(f"The video of job {request_id} is not here any more: it was downloaded or has expired.")
+    """Return the error for a video that no longer exists."""
+    return Gone(f"The video of job {request_id} is no longer here: it was downloaded or has expired.")
 
 
 def _check_url(url: str | None, field: str) -> None:
-    """Refuse at once what no fetch will ever take; where the name leads is asked when it is fetched."""
+    """Refuse at once a URL that no fetch would accept. Its host is resolved only when it is fetched."""
     if not url or (field == "image_url" and url.lstrip().lower().startswith("data:")):
         return
     if found := mixed_up(url, "url"):

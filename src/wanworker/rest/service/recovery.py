@@ -24,9 +24,9 @@ _EVERY_S = 15.0
 
 class JobRecovery:
     """
-    A kept request stands for work that is left. It goes when the job's webhook was delivered or given up.
+    Keep a job's request while work is left, until its webhook was delivered or given up.
 
-    *heard* is told of every job that ended here (None: deleted).
+    *heard* is called for every job that ended here, with None if it was deleted.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class JobRecovery:
         self._done: set[str] = set()
 
     def ended(self, request_id: str, job: Job | None) -> None:
-        """Begin what is left to do for a job that has ended."""
+        """Start the work that is left for a job that has ended."""
         self._heard(request_id, job)
         task = asyncio.create_task(self._finish(request_id, job))
         self._under_way[request_id] = task
@@ -55,9 +55,9 @@ class JobRecovery:
 
     async def take_up(self, runner: Runner) -> None:
         """
-        Queue again what waited when its process died, oldest first, and end what was being rendered.
+        Queue the jobs that waited when their process died, oldest first, and end the one that was rendering.
 
-        A job that another living process has is left alone; it is looked at again later, by `watch`.
+        A job that another living process has is left alone; `watch` checks it again later.
         """
         found: list[tuple[Job, dict[str, Any]]] = []
         for request_id in await in_thread(self._kept.ids):
@@ -72,29 +72,32 @@ class JobRecovery:
                 self.ended(job.request_id, job)
 
     async def watch(self, runner: Runner) -> None:
-        """Take up again, every now and then, what other processes on the volume leave behind; until cancelled."""
+        """Resume, at intervals, what other processes on the volume leave behind, until cancelled."""
         while True:
             await asyncio.sleep(self._every_s)
             try:
                 await self.take_up(runner)
             except WorkerError as error:
-                log.warning("kept requests could not be looked at: %s", error)
+                log.warning("kept requests could not be checked: %s", error)
 
     async def close(self) -> None:
-        """Stop delivering; what was not delivered is still kept and delivered after the next start."""
+        """Stop delivering. Undelivered webhooks are kept and delivered after the next start."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended_elsewhere(self, request_id: str) -> list[tuple[Job, dict[str, Any]]]:
-        """Return the job and its kept request if nobody has it any more; nothing is left to do without a record."""
+        """
+        Return the job and its kept request if no process has it any more, or None. Without a record nothing is left to
+        do.
+        """
         kept = self._kept.get(request_id)
         try:
             job = self._store.find(request_id)
         except UnknownJob:
-            # A request is kept a moment before its job is recorded: it may belong to a live process. Nobody was given
-            # the id of one that was left in between.
+            # A request is kept a moment before its job is recorded, so it may belong to a living process. If it was
+            # left in between, nobody was given its id.
             if self._kept.is_left(request_id):
                 self._kept.remove(request_id)
             return []
@@ -120,7 +123,9 @@ class JobRecovery:
         await self._tidy(request_id)
 
     async def _tidy(self, request_id: str) -> None:
-        """Remove what is kept of a job for which nothing is left to do; what the disk holds fast, the next time."""
+        """
+        Remove what is kept of a job that needs nothing more. What the disk refuses to remove is tried again later.
+        """
         try:
             await in_thread(self._kept.remove, request_id)
             self._done.discard(request_id)
@@ -130,6 +135,6 @@ class JobRecovery:
 
 
 def _waited(job: Job) -> bool:
-    """Say whether a job ended only because its process did: it waited, or the process was asked to stop."""
+    """Say whether a job ended only because its process did: it was waiting, or the process was asked to stop."""
     never_began = job.was_interrupted and job.started_at is None
     return never_began or job.status is JobStatus.CANCELLED

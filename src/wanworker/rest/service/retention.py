@@ -22,7 +22,7 @@ _EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The files of one job, as its record names them."""
+    """Hold the files of one job, as its record names them."""
 
     ended_at: float
     size_bytes: int
@@ -31,9 +31,9 @@ class Kept:
 
 class Sweeper:
     """
-    Know every file that this door's jobs left, from one look at the records when it starts and then from each end.
+    Know the files of all of this door's jobs: from the records at the start, then from the end of each job.
 
-    Nothing else is ever removed: it is the user's volume. *ttl_s* 0 and *quota_bytes* None mean no limit.
+    Nothing else is ever removed, because the volume is the user's. *ttl_s* 0 and *quota_bytes* None mean no limit.
     """
 
     def __init__(
@@ -53,25 +53,28 @@ class Sweeper:
         self._kept: dict[str, Kept] = {}
 
     def add(self, job: Job) -> None:
-        """Take the files of a job that has ended into account."""
+        """Add the files of a job that has ended."""
         if job.action == ACTION and job.status is JobStatus.COMPLETED and job.outputs:
             size_bytes = sum(output.size_bytes for output in job.outputs)
             paths = tuple(Path(output.path) for output in job.outputs)
             self._kept[job.request_id] = Kept(job.completed_at or job.created_at, size_bytes, paths)
 
     def forget(self, request_id: str) -> None:
-        """A job was deleted with its files."""
+        """Forget a job that was deleted with its files."""
         self._kept.pop(request_id, None)
 
     async def watch(self) -> None:
-        """Look at the records once, then sweep every now and then, until cancelled."""
+        """Read the records once, then sweep at intervals, until cancelled."""
         await in_thread(self._look)
         while True:
             await in_thread(self.sweep)
             await asyncio.sleep(self._every_s)
 
     def sweep(self) -> list[str]:
-        """Remove what is too old, then the oldest while it is too much; return the ids of the jobs concerned."""
+        """
+        Remove the videos that are too old, then the oldest while there is too much. Return the ids of the jobs
+        concerned.
+        """
         for request_id, kept in list(self._kept.items()):
             if not any(path.exists() for path in kept.paths):
                 self._kept.pop(request_id, None)

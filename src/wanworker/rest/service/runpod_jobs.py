@@ -1,4 +1,4 @@
-"""Answer RunPod's own calls, so that a client of an endpoint works with this server."""
+"""Answer RunPod's own calls, so that a client of a RunPod endpoint works with this server."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from wanworker.rest.schemas.runpod import remarks_on
 from wanworker.serverless.handler import handle
 from wanworker.text.json_words import kind_of
 
-#: Answers kept for /status; RunPod keeps them for 30 minutes. The oldest go first: each may hold a video.
+#: How many answers are kept for /status, the newest ones; each may hold a video. RunPod keeps them for 30 minutes.
 _KEPT = 32
 _KEPT_S = 1800.0
-#: Characters in all kept answers; the newest one stays, however large.
+#: How many characters all kept answers may have. The newest one stays, however large.
 _KEPT_CHARACTERS = 128 * 1024**2
 _WAIT_S = 90.0
 
@@ -38,7 +38,7 @@ class _Job:
 
 
 class RunPodJobs:
-    """Hold the jobs that came by these routes; at most *limit* may be unfinished."""
+    """Hold the jobs that came by these routes. At most *limit* may be unfinished."""
 
     def __init__(self, worker: Worker, *, limit: int, kept_characters: int = _KEPT_CHARACTERS) -> None:
         self._worker = worker
@@ -47,13 +47,13 @@ class RunPodJobs:
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
 
     def start(self, body: Mapping[str, Any], *, is_sync: bool, on_end: Callable[[], None] = lambda: None) -> str:
-        """Start a job and return its id; *on_end* hears of its end. Raises InvalidRequest, QueueFull."""
+        """Start a job and return its id. *on_end* is called when it ends. Raises InvalidRequest, QueueFull."""
         if not isinstance(body.get("input"), Mapping):
             raise InvalidRequest(f"`input` must be a JSON object; got {kind_of(body.get('input'))}.", field="input")
         self._forget_old()
         if sum(job.ended is None for job in self._jobs.values()) >= self._limit:
             raise QueueFull(f"{self._limit} jobs are unfinished already.", retry_after_s=30)
-        # The ending by which RunPod's ids tell the two routes apart decides the size limit of the answer.
+        # RunPod's ids say by their ending which route was used. It decides the size limit of the answer.
         job_id = f"sync-{uuid.uuid4()}" if is_sync else f"{uuid.uuid4()}"
         job = _Job(time.time())
         self._jobs[job_id] = job
@@ -62,7 +62,7 @@ class RunPodJobs:
         return job_id
 
     async def wait(self, job_id: str, wait_s: float = _WAIT_S) -> dict[str, Any]:
-        """Return the job as /runsync shows it, after its end or *wait_s*."""
+        """Return the job as /runsync shows it, after its end or after *wait_s* seconds."""
         job = self._known(job_id)
         if job.task is not None:
             await asyncio.wait({job.task}, timeout=wait_s)
@@ -81,7 +81,7 @@ class RunPodJobs:
         return shown
 
     async def cancel(self, job_id: str) -> dict[str, Any]:
-        """Stop the job and return it once nothing of it runs. Raises UnknownJob."""
+        """Stop the job, and return it when nothing of it runs any more. Raises UnknownJob."""
         job = self._known(job_id)
         if job.task is not None and not job.task.done():
             job.is_cancelled = True
@@ -147,7 +147,7 @@ def _word(job: _Job) -> str:
 
 
 def _finished(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what RunPod makes of a handler's answer: its top-level error moves up, all else is the output."""
+    """Return what RunPod makes of a handler's answer: a top-level error is moved up, everything else is the output."""
     if "error" not in answer:
         return {"output": dict(answer)}
     rest = {name: value for name, value in answer.items() if name != "error"}
@@ -155,7 +155,7 @@ def _finished(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _characters(value: object) -> int:
-    """Return the length of all texts in *value*: a video in an answer is one."""
+    """Return the length of all texts in *value*, for example of a video in an answer."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):

@@ -1,8 +1,8 @@
 """
 Send webhooks when jobs end: signed, retried, and to public addresses only.
 
-The form is Standard Webhooks' (spec 1.0.0): webhook-id stays the same over all attempts, so a receiver can drop a
-second copy; webhook-signature is `v1,` and base64 of HMAC-SHA256 over `{id}.{timestamp}.{body}`.
+The form is that of Standard Webhooks (spec 1.0.0). webhook-id stays the same over all attempts, so that a receiver can
+drop a second copy. webhook-signature is `v1,` and the base64 of HMAC-SHA256 over `{id}.{timestamp}.{body}`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from wanworker.serverless.answer import strict
 
 log = logging.getLogger(__name__)
 
-#: Waits before the second, third ... attempt: some 35 minutes in all.
+#: Waits in seconds before the second, third ... attempt: about 35 minutes in all.
 BACK_OFF_S = (2.0, 10.0, 60.0, 300.0, 1800.0)
 _TIMEOUT_S = 15.0
-#: Deliveries under way at once; a slow receiver is not to hold a socket for every job.
+#: How many deliveries run at once, so that a slow receiver does not hold a socket for every job.
 _AT_ONCE = 8
 _PREFIX = "whsec_"
 _GONE = 410
@@ -41,7 +41,7 @@ _GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The edges of a delivery: how names become addresses, what waits, what time it is (unix seconds)."""
+    """Hold the edges of a delivery: how names are resolved, how to wait, and the time (unix seconds)."""
 
     resolve: Resolve = resolve_by_system
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -49,7 +49,7 @@ class Network:
 
 
 class Webhooks:
-    """Deliver messages; *secret* signs them, *allow_hosts* are private hosts that the operator allows."""
+    """Deliver messages. *secret* signs them; *allow_hosts* are private hosts that the operator allows."""
 
     def __init__(
         self,
@@ -67,9 +67,10 @@ class Webhooks:
 
     async def deliver(self, url: str, status: Mapping[str, Any]) -> bool:
         """
-        POST `{"type", "timestamp", "data": status}` until it is taken (any 2xx); False once that is given up.
+        POST `{"type", "timestamp", "data": status}` until the receiver accepts it (any 2xx).
 
-        410 and an address that we do not connect to end it at once; redirects are not followed.
+        Returns False if it was given up. A 410, and an address that we may not connect to, end it at once. Redirects
+        are not followed.
         """
         message_id = f"msg_{status['job_id']}"
         body = _body(status, self._network.clock())
@@ -84,7 +85,7 @@ class Webhooks:
         return False
 
     async def _attempt(self, url: str, message_id: str, body: bytes) -> bool | None:
-        """Return whether it was taken; None: try again."""
+        """Return True if it was accepted, False if it was refused for good, None to try again."""
         try:
             target = parse_url(url.strip())
             addresses = await checked_addresses(target, self._allow_hosts, self._network.resolve)
@@ -102,7 +103,7 @@ class Webhooks:
         return False if answered == _GONE else None
 
     async def _post(self, url: URL, address: str, headers: Mapping[str, str], body: bytes) -> int:
-        """Connect to the address that was checked; the name goes into Host and the TLS handshake alone."""
+        """Connect to the address that was checked. The name is used only in the Host header and the TLS handshake."""
         host = url.raw_host or ""
         named = host if url.is_default_port() else f"{host}:{url.port}"
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
@@ -140,12 +141,12 @@ def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
 
 
 def _key_of(secret: str) -> bytes:
-    """Return the key: what `whsec_` is followed by is base64, any other text is the key itself."""
+    """Return the key. Text after `whsec_` is base64; any other text is the key itself."""
     if secret.startswith(_PREFIX):
         try:
             return base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
         except binascii.Error:
-            log.warning("WEBHOOK_SECRET begins with whsec_ and is no base64: it is taken as it is")
+            log.warning("WEBHOOK_SECRET begins with whsec_, but the rest is not base64; it is used as plain text")
     return secret.encode()
 
 

@@ -1,4 +1,4 @@
-"""Our graphs for Wan 2.2 on ComfyUI: which one renders a spec, and how it is filled. Pure but for reading the files."""
+"""Choose and fill our graphs for Wan 2.2 on ComfyUI. Pure, except for reading the files."""
 
 from wanworker.engines.comfyui.graphs._workflow import Slot, Workflow, read_workflows, workflow_for
 from wanworker.engines.comfyui.graphs.choice.models import ModelChoice

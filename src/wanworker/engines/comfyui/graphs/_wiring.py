@@ -13,18 +13,19 @@ from wanworker.errors import GraphRefused
 Source = tuple[str, int]
 
 _SEEDS = 2**64
-#: Outputs of a node that a segment may carry from clip to clip; no class of ours has more.
+#: How many outputs of a node a segment may carry from clip to clip. No class in our graphs has more.
 _SLOTS = range(8)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """
-    The part of a graph that renders one more clip of a long video.
+    Describe the part of a graph that renders one more clip of a long video.
 
-    `titles` are its nodes. `carries` says what it takes from the clip before and what takes that place for the clip
-    after: title outside -> title inside. `length` and `sampler` are the nodes whose `length` and `seed` differ from
-    clip to clip; `first_length` and `first_sampler` are those of the first clip, which is no part of the segment.
+    `titles` are its nodes. `carries` maps a title outside to a title inside: the segment takes the first from the clip
+    before, and gives the second to the clip after. `length` and `sampler` are the nodes whose `length` and `seed`
+    differ from clip to clip; `first_length` and `first_sampler` are those of the first clip, which is not part of the
+    segment.
     """
 
     titles: tuple[str, ...]
@@ -36,7 +37,7 @@ class Segment:
 
 
 def node_titled(graph: Graph, title: str) -> str:
-    """Return the id of the one node titled *title*. Raises GraphRefused when there is none, or more than one."""
+    """Return the id of the one node titled *title*. Raises GraphRefused if there is none, or more than one."""
     found = titled(graph, title)
     if len(found) != 1:
         raise GraphRefused(f"The graph has {len(found)} nodes titled {title!r}; a title must name one node.")
@@ -50,7 +51,7 @@ def without_unused(graph: Graph, saver: str) -> Graph:
 
 
 def cut(graph: Graph, titles: Iterable[str]) -> Graph:
-    """Return the graph without the nodes of these *titles*; inputs that were linked to them are left out."""
+    """Return the graph without the nodes of these *titles*. Inputs that were linked to them are left out."""
     gone = {node_titled(graph, title) for title in titles}
     left = {node: copy.deepcopy(body) for node, body in graph.items() if node not in gone}
     for body in left.values():
@@ -59,7 +60,7 @@ def cut(graph: Graph, titles: Iterable[str]) -> Graph:
 
 
 def bypassed(graph: Graph, title: str, through: str) -> Graph:
-    """Return the graph with what was linked to the node *title* linked to the source of its input *through*."""
+    """Return the graph with the links to the node *title* moved to the source of its input *through*."""
     node = node_titled(graph, title)
     source = as_link(inputs_of(graph[node]).get(through))
     if source is None:
@@ -69,9 +70,9 @@ def bypassed(graph: Graph, title: str, through: str) -> Graph:
 
 def inserted(graph: Graph, after: str, title: str, class_type: str, through: str, inputs: Mapping[str, Any]) -> Graph:
     """
-    Return the graph with a new node *title* between the node *after* and everything that took its first output.
+    Return the graph with a new node *title* between the node *after* and all nodes that took its first output.
 
-    *through* is the new node's input that takes that output; *inputs* are its other inputs.
+    *through* is the new node's input that takes that output. *inputs* are its other inputs.
     """
     source = node_titled(graph, after)
     new = next_id(graph)
@@ -82,10 +83,10 @@ def inserted(graph: Graph, after: str, title: str, class_type: str, through: str
 
 def repeated(graph: Graph, segment: Segment, times: int) -> Graph:
     """
-    Return the graph with *segment* (once in *graph*) *times* times in a row, each after the one before.
+    Return the graph with *segment* (once in *graph*) *times* times in a row.
 
-    The copies' titles end in their clip's number, `Next clip (3)`. Without any, what took the segment's results takes
-    what the first clip carries.
+    The titles of the copies end in the clip's number, `Next clip (3)`. With *times* 0, the nodes that took the
+    segment's results take those of the first clip.
     """
     inside = {title: node_titled(graph, title) for title in segment.titles}
     outside = {node_titled(graph, before): inside[after] for before, after in segment.carries.items()}
@@ -102,7 +103,7 @@ def repeated(graph: Graph, segment: Segment, times: int) -> Graph:
 
 
 def with_clips(graph: Graph, segment: Segment, lengths: Sequence[int], seed: int) -> tuple[Graph, tuple[str, ...]]:
-    """Return the graph with a part for each clip of these *lengths*, and the titles of its samplers; seeds count up."""
+    """Return the graph with a part for each clip of these *lengths*, and the titles of its samplers. Seeds count up."""
     graph = repeated(graph, segment, len(lengths) - 1)
     graph = with_slot(graph, segment.first_length, "length", lengths[0])
     samplers = [segment.first_sampler]
@@ -114,19 +115,21 @@ def with_clips(graph: Graph, segment: Segment, lengths: Sequence[int], seed: int
 
 
 def clip_title(title: str, clip: int) -> str:
-    """Return the title of a segment's node in clip number *clip*, counted from 1; the segment itself is clip 2."""
+    """Return the title of a segment's node in clip number *clip*, counted from 1. The segment itself is clip 2."""
     return title if clip <= 2 else f"{title} ({clip})"
 
 
 def next_id(graph: Graph) -> str:
-    """Return a node id that the graph does not have, the number after its highest."""
+    """Return an unused node id: one more than the highest number."""
     return str(max((int(node) for node in graph if node.isdecimal()), default=0) + 1)
 
 
 def _with_copy(
     graph: Graph, inside: Mapping[str, str], before: Mapping[str, str], number: int
 ) -> tuple[Graph, Mapping[str, str]]:
-    """Return the graph with a copy of the nodes *inside* for clip *number*, and original id -> id of the copy."""
+    """
+    Return the graph with a copy of the nodes *inside* for clip *number*, and a map of original id -> id of the copy.
+    """
     first = int(next_id(graph))
     copied = {node: str(first + index) for index, node in enumerate(inside.values())}
     moves = {(old, slot): (new, slot) for old, new in {**copied, **before}.items() for slot in _SLOTS}

@@ -1,4 +1,4 @@
-"""One row of the table of graphs, and the choice of the row that renders a spec. Pure."""
+"""Define a row of the table of graphs, and choose the row that renders a spec. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wanworker.engines.comfyui.graphs.choice.steps import Recipe
 from wanworker.models.files.loras import Expert
 from wanworker.spec import RenderSpec
 
-#: The checkout's own folder: the image and a laptop both run from a checkout.
+#: The folder in the checkout. The image and a laptop both run from a checkout.
 FOLDER = Path(__file__).resolve().parents[5] / "workflows"
 
 
@@ -26,7 +26,7 @@ def read_workflows(folder: Path = FOLDER) -> dict[str, Graph]:
     }
 
 
-#: What the request may bring as a file.
+#: The slots that a request may fill with a file.
 Upload = Literal["image", "last_image", "audio", "pose_video", "face_video", "background_video", "mask_video"]
 
 #: `last_image`: it has one. `step_lora`: use_lora without a name, the model's own few-step LoRA.
@@ -35,7 +35,7 @@ Feature = Literal["last_image", "step_lora"]
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A settable input: input *input* of each node titled one of *titles*."""
+    """Name a settable input: input *input* of each node that has one of the *titles*."""
 
     input: str
     titles: tuple[str, ...]
@@ -44,13 +44,13 @@ class Slot:
 @dataclass(frozen=True, slots=True)
 class Workflow:
     """
-    One graph of workflows/, by the name of its file without the ending.
+    Describe one graph of workflows/, by the name of its file without the ending.
 
     `weights` are slots too. `models` says after which node the LoRAs of each expert go. `parts` names the nodes that
-    are cut out when their upload is not given; every other upload among the slots is required. `segment` is what is
-    repeated for a video of several clips. `decides_fps` marks a model whose frame rate is not the request's to choose.
-    `made_for` are the features of a request (see `features`) that this graph is for: of a task's graphs the one is
-    taken that is made for most of what is asked, and for nothing else.
+    are cut out if their upload is not given; every other upload among the slots is required. `segment` is repeated for
+    a video of several clips. `decides_fps` marks a model whose frame rate cannot be chosen. `made_for` are the features
+    of a request (see `features`) that this graph serves. Of a task's graphs, the one is taken that serves most of the
+    requested features and no others.
     """
 
     name: str
@@ -66,16 +66,16 @@ class Workflow:
 
     @property
     def is_pair(self) -> bool:
-        """It has a high-noise and a low-noise expert."""
+        """Say whether it has a high-noise and a low-noise expert."""
         return len(self.models) == 2
 
 
-#: The title that the node which writes the video has in every graph.
+#: The title of the node that writes the video, in every graph.
 SAVER = "Save the video"
 
 
 def features(spec: RenderSpec) -> frozenset[Feature]:
-    """Return what *spec* asks that a task may have a graph of its own for."""
+    """Return the features of *spec* that a task may have a separate graph for."""
     asked: dict[Feature, bool] = {
         "last_image": spec.last_image is not None,
         "step_lora": spec.use_lora and not spec.loras,
@@ -84,7 +84,7 @@ def features(spec: RenderSpec) -> frozenset[Feature]:
 
 
 def workflow_for(spec: RenderSpec, rows: Iterable[Workflow]) -> Workflow:
-    """Return the row of *rows* that renders *spec*; of two made for as much, the later one."""
+    """Return the row of *rows* that renders *spec*. Of two that serve equally many features, it is the later one."""
     asked = features(spec)
     fitting = [row for row in rows if row.task == spec.task and row.made_for <= asked]
     return max(reversed(fitting), key=lambda row: len(row.made_for))

@@ -22,7 +22,7 @@ from wanworker.spec import TASKS, RenderSpec
 
 _BOTH: tuple[Expert, Expert] = ("high", "low")
 
-#: An expert that renders alone goes from pure noise to the finished picture.
+#: The boundary for an expert that renders alone, from pure noise to the finished picture.
 _ALONE = {"add_noise": "enable", "start_at_step": 0, "end_at_step": 10000, "return_with_leftover_noise": "disable"}
 
 _HINTS = {
@@ -34,10 +34,10 @@ _HINTS = {
 @dataclass(frozen=True, slots=True)
 class Uploads:
     """
-    The names that the server gave to the job's files, and what only a look into them tells.
+    Hold the server's names of the job's files, and facts that are only in the files.
 
     `audio_s` is the length of the sound in seconds, `driving_frames` the number of frames of `pose_video`. The four
-    videos are those of a prepared folder (src_pose, src_face, src_bg, src_mask); `audio` may be a video with sound.
+    videos are those of a prepared folder (src_pose, src_face, src_bg, src_mask). `audio` may be a video with sound.
     """
 
     image: str | None = None
@@ -59,10 +59,10 @@ class Uploads:
 @dataclass(frozen=True, slots=True)
 class Filled:
     """
-    A graph that is ready to be queued.
+    Hold a graph that is ready to be queued.
 
-    `steps` are the steps of each sampler by node id, in the order in which they run; `saver` is the id of the node
-    that writes the video; `model` names the weights; `frames` is how many frames the video has.
+    `steps` are the steps of each sampler by node id, in the order in which they run. `saver` is the id of the node that
+    writes the video. `model` names the weights. `frames` is how many frames the video has.
     """
 
     workflow: str
@@ -77,7 +77,9 @@ class Filled:
 def missing_for(
     task: str, available: Available, flaws: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 ) -> tuple[str, ...]:
-    """Return `folder/file` of the weights that *task* needs and that are not *available*; a damaged one, as such."""
+    """
+    Return `folder/file` of the weights that *task* needs and that are not *available*; damaged ones are marked so.
+    """
     return model_files.missing(WORKFLOWS[task].weights.values(), available, flaws)
 
 
@@ -93,9 +95,9 @@ def graph_for(
     rows: Iterable[Workflow] = tuple(WORKFLOWS.values()),
 ) -> Filled:
     """
-    Return the graph that renders *spec*; everything chosen or changed is a line in its warnings.
+    Return the graph that renders *spec*. Each choice and change becomes a line in its warnings.
 
-    *graphs* are those of workflows/ by name, *available* the server's model files by folder; *models_dir* is named in
+    *graphs* are those of workflows/ by name, *available* the server's model files by folder. *models_dir* is named in
     the documented sentence. Raises ModelNotFound, and InvalidRequest for a missing file or an unknown solver.
     """
     workflow = workflow_for(spec, rows)
@@ -166,7 +168,7 @@ def _say_ignored(spec: RenderSpec, workflow: Workflow, uploads: Uploads, warning
 
 
 def _values(spec: RenderSpec, plan: Plan, clips: Clips, request_id: str) -> dict[str, Any]:
-    """Return slot -> value of everything but files. A negative prompt that is not given stays the graph's own."""
+    """Return slot -> value of everything but files. Without a negative prompt, the graph's own stays."""
     values: dict[str, Any] = {
         "prompt": spec.prompt,
         "width": spec.size.width,
@@ -202,7 +204,9 @@ def _set_slots(graph: Graph, workflow: Workflow, values: Mapping[str, Any], uplo
 def _shaped(
     graph: Graph, workflow: Workflow, experts: Sequence[Expert], clips: Clips, seed: int
 ) -> tuple[Graph, tuple[str, ...]]:
-    """Return the graph with the experts and clips that it needs, and the titles of its samplers as they run."""
+    """
+    Return the graph with the experts and clips that it needs, and its samplers' titles in the order in which they run.
+    """
     if workflow.segment is not None:
         return with_clips(graph, workflow.segment, clips.lengths, seed)
     samplers = workflow.slots["steps"].titles

@@ -1,7 +1,7 @@
 """
-The table of our graphs: for each file of workflows/ its slots by node title, its weights and its parts.
+List our graphs: for each file of workflows/ its slots by node title, its weights and its parts.
 
-To add one: one file, one row, one test. docs/adding-a-workflow.md walks through it.
+To add a graph, add one file, one row here and one test: see docs/adding-a-workflow.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _slot(name: str, *titles: str) -> Slot:
 
 
 def _recipe(task: str) -> Recipe:
-    """Return upstream's own settings of a task; its solver is unipc (wan.md 1.1)."""
+    """Return upstream's own settings of a task. Its solver is unipc."""
     row = TASKS[task]
     return Recipe(row.steps, row.guidance, row.shift, "uni_pc")
 

@@ -2,8 +2,9 @@
 Decode callers' pictures, one after another, in a process that may be killed: `python -m` this module.
 
 Stdin and stdout are one socket. A request is a line of JSON (`source`, `target`, `max_pixels`, `limit_s`), and so is
-its answer: `{}`, or the name of the `error` with its `text` and `hint`. It imports Pillow and little else, to be there
-at once. It ends with its stream, and by a signal when a picture takes more processor time than `limit_s`.
+its answer: `{}`, or the name of the `error` with its `text` and `hint`. The process imports Pillow and little else, so
+that it starts quickly. It ends when its stream ends, and by a signal if a picture takes more processor time than
+`limit_s` seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from wanworker.errors import DiskFull, InputRefused, InputUnavailable
 from wanworker.media.inputs.decoding._clean_png import write_clean_png
 
-#: All of the process: the picture, its copies on the way to RGB, Python and Pillow.
+#: The memory of the whole process: the picture, its copies on the way to RGB, Python and Pillow.
 ADDRESS_SPACE_BYTES = 2 * 1024**3
 #: A PNG of RGB is at most a little larger than its pixels.
 _BYTES_PER_PIXEL = 4
@@ -39,7 +40,7 @@ def main() -> None:
 def _answer(request: dict[str, Any]) -> dict[str, str]:
     max_pixels = int(request["max_pixels"])
     _limit(resource.RLIMIT_FSIZE, _BYTES_PER_PIXEL * max_pixels + 2**20)
-    # Processor time, which a busy machine does not lengthen; SIGPROF ends the process, also in the middle of C.
+    # The limit is processor time, which a busy machine does not lengthen. SIGPROF ends the process even inside C code.
     signal.setitimer(signal.ITIMER_PROF, request["limit_s"])
     try:
         write_clean_png(Path(request["source"]), Path(request["target"]), max_pixels=max_pixels)
@@ -48,7 +49,7 @@ def _answer(request: dict[str, Any]) -> dict[str, str]:
     except MemoryError:
         size = f"{ADDRESS_SPACE_BYTES // 1024**3} GiB"
         return _refusal(f"the picture needs more than {size} of memory to decode.", "Send a smaller picture.")
-    except Exception as error:  # noqa: BLE001 - a door: whatever a decoder raises is the picture's doing
+    except Exception as error:  # noqa: BLE001 - a door: any error of a decoder is the picture's fault
         return _refusal(f"the picture cannot be decoded ({type(error).__name__}).", "Save it again as a plain PNG.")
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -60,13 +61,13 @@ def _refusal(text: str, hint: str) -> dict[str, str]:
 
 
 def _limit(what: int, most: int) -> None:
-    """Lower a limit of this process, where the system has it."""
+    """Lower a limit of this process, if the system has it."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
 
 
 def _decode_avif_in_one_thread() -> None:
-    """Keep the stacks of a thread per core out of the address space."""
+    """Decode AVIF in one thread, because a thread for each core would use up the address space with its stack."""
     with contextlib.suppress(ImportError):
         from PIL import AvifImagePlugin
 

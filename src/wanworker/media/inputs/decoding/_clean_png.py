@@ -1,7 +1,7 @@
 """
 Convert a picture of unknown origin to an upright RGB PNG without metadata.
 
-It blocks, for ever on some pictures: only the child process does it (_child.py), which can be killed.
+This blocks, and for some pictures it never ends. So only the child process runs it (_child.py), which can be killed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from wanworker.media.new_file import new_file
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
 
-#: The tag that says how a camera was held (Exif 2.3, table 4).
+#: The tag with the orientation of the camera (Exif 2.3, table 4).
 _ORIENTATION_TAG = 0x0112
 _SEND_ANOTHER = "Send a PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF picture."
 
-#: What Pillow's readers raise on damaged files, found by feeding them damaged files.
+#: The errors that Pillow's readers raise for damaged files, found by trying.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, RuntimeError, struct.error,
 )  # fmt: skip
@@ -31,22 +31,24 @@ _DAMAGE = (
 
 def write_clean_png(source: Path, target: Path, *, max_pixels: int) -> tuple[int, int]:
     """
-    Decode the picture *source* and write it as an RGB PNG; return its (width, height) in pixels.
+    Decode the picture *source* and write it as an RGB PNG. Return its (width, height) in pixels.
 
-    The type is told by content, the number of pixels checked in the header before anything is decoded, and the whole
-    picture decoded: a file that was cut off does not pass. The camera's orientation is applied. Transparent pixels are
-    laid over white, as viewers show them. Of an animation the first frame counts. Colour profiles and other metadata
-    are dropped with the pixel values left as they are, which is how Wan's own scripts read a picture.
+    The type is told by the content, and the number of pixels is checked in the header before anything is decoded. The
+    whole picture is decoded, so a file that was cut off fails. The camera's orientation is applied. Transparent pixels
+    are laid over white, as viewers show them. Of an animation the first frame is taken. Colour profiles and other
+    metadata are dropped and the pixel values stay as they are; Wan's own scripts read pictures in the same way.
 
-    Raises InputRefused for too many pixels, InputUnavailable for what is no picture or does not decode, DiskFull.
+    Raises InputRefused for too many pixels, InputUnavailable for a file that is not a picture or does not decode,
+    DiskFull.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on damaged tags: the picture decodes or it does not.
+        warnings.simplefilter("ignore")  # Pillow warns about damaged tags, but only decoding matters.
         with _decoded(source, max_pixels) as picture:
             clean = _as_rgb(_upright(picture))
     clean.info.clear()
     with new_file(target):
-        clean.save(target, format="PNG", compress_level=1)  # Read back once and deleted: speed over size.
+        # The file is read once and then deleted, so speed matters more than size.
+        clean.save(target, format="PNG", compress_level=1)
     return clean.size
 
 
@@ -62,7 +64,7 @@ def _decoded(path: Path, max_pixels: int) -> Image:
         fault = "a kind that cannot be read" if found.endswith(" picture") else "not a picture"
         raise InputUnavailable(f"it looks like {found}, {fault}.", hint=_SEND_ANOTHER)
     check_parts(path, file_type)
-    # Pillow's own guard warns of some pictures that we take and knows nothing of our limit; ours is below.
+    # Pillow's own guard warns about some pictures that we accept, and does not know our limit, which is checked below.
     Image.MAX_IMAGE_PIXELS = None
     try:
         picture = Image.open(path, formats=[file_type.reader])
@@ -91,7 +93,7 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _upright(picture: Image) -> Image:
-    """Turn or mirror as the orientation tag says; a damaged tag means upright."""
+    """Turn or mirror the picture as the orientation tag says. A damaged tag means upright."""
     try:
         orientation = picture.getexif().get(_ORIENTATION_TAG)
     except _DAMAGE:
@@ -118,7 +120,7 @@ def _as_rgb(picture: Image) -> Image:
     """Convert any mode to RGB."""
     from PIL import Image
 
-    if picture.mode.startswith("I;16"):  # A plain conversion would clip all above 255 to white.
+    if picture.mode.startswith("I;16"):  # A plain conversion would clip all values above 255 to white.
         picture = picture.point(lambda value: value / 256, "L")
     if picture.mode in {"I", "F"}:
         raise InputUnavailable("its pixels are 32-bit numbers of unknown range.", hint="Send 8 or 16 bits a channel.")

@@ -1,4 +1,4 @@
-"""Refuse pictures of so many parts that decoding them would take for ever, from the heads of the parts alone."""
+"""Refuse pictures with so many parts that decoding them would never end, judging by the heads of the parts alone."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 from wanworker.errors import InputRefused
 from wanworker.media._filetype import FileType
 
-#: Each scan of a progressive JPEG goes over the whole picture; encoders write about ten.
+#: Each scan of a progressive JPEG covers the whole picture. Encoders write about ten scans.
 MAX_SCANS = 100
-#: libpng writes a chunk for every 8 KiB, which makes 4,000 of the largest file that is taken.
+#: libpng writes a chunk for every 8 KiB, which makes 4,000 chunks in the largest accepted file.
 MAX_PARTS = 50_000
-#: Of an animation the first frame is read, but some decoders list all of them first.
+#: Only the first frame of an animation is used, but some decoders list all frames first.
 MAX_FRAMES = 10_000
 
 _SCAN, _END, _STANDALONE = 0xDA, 0xD9, {0x01, 0xD8}
-#: Between segments lies the data of a scan, in which 0xFF is followed by zero or by a restart mark (ITU T.81, B.1.1).
+#: Between segments is the data of a scan, where 0xFF is followed by zero or by a restart mark (ITU T.81, B.1.1).
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 
 
 def check_parts(path: Path, file_type: FileType) -> None:
-    """Raise InputRefused when the picture *path* has more scans, chunks or frames than pictures have."""
+    """Raise InputRefused if the picture *path* has more scans, chunks or frames than real pictures have."""
     walk = _WALKS.get(file_type.reader)
     if walk is None:
         return

@@ -1,4 +1,4 @@
-"""Decode callers' pictures in child processes, which are killed when a picture takes too long or its job ends."""
+"""Decode callers' pictures in child processes, which are killed if a picture takes too long or its job ends."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ _SAVE_AGAIN = "Open it in any program and save it again as a plain PNG or JPEG."
 
 class PictureDecoders:
     """
-    Decode pictures in at most *most* child processes, a picture in *limit_s* seconds of processor time at most.
+    Decode pictures in at most *most* child processes, each picture in at most *limit_s* seconds of processor time.
 
-    A busy machine refuses no good picture: the seconds by the clock, *patience_s*, are more.
-
-    A child is started when there is a picture for it, serves the next ones too, and is ended by `close`, or with this
-    object. It needs no thread and no child watcher of the event loop: it is heard by a socket.
+    The limit on the clock, *patience_s*, is longer, so that a busy machine refuses no good picture. A child is started
+    when there is a picture for it, also serves the next ones, and ends with `close` or with this object. It needs no
+    thread and no child watcher of the event loop, because it answers on a socket.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class PictureDecoders:
         patience_s: float = 60.0,
         most: int = 2,
     ) -> None:
-        """*argv* is the program that decodes; the tests have others."""
+        """Prepare the decoders; no process is started yet. *argv* is the program that decodes (tests use others)."""
         self._argv = tuple(argv)
         self._environment = environment
         self._limit_s = limit_s
@@ -59,8 +58,8 @@ class PictureDecoders:
         """
         Write the picture *source* to *target* as an upright RGB PNG; see write_clean_png.
 
-        Cancelled or too late, its process is gone, and nothing of *target* is left. Raises InputRefused,
-        InputUnavailable, DiskFull, EngineUnavailable when no process can be started.
+        If it is cancelled or too slow, its process is killed and nothing of *target* is left. Raises InputRefused,
+        InputUnavailable, DiskFull, and EngineUnavailable if no process can be started.
         """
         request = {
             "source": str(source.absolute()),
@@ -81,7 +80,7 @@ class PictureDecoders:
             raise _ERRORS[answer["error"]](answer["text"], hint=answer["hint"])
 
     def close(self) -> None:
-        """End the children; a later picture starts new ones."""
+        """End the children. A later picture starts new ones."""
         _end_all(self._children)
         self._idle.clear()
 
@@ -98,7 +97,7 @@ class PictureDecoders:
             raise InputRefused("the picture broke its decoder, which ended.", hint=_SAVE_AGAIN) from error
 
     def _child(self) -> _Child:
-        """Return a child that waits, started now if there is none."""
+        """Return an idle child, or a new one if there is none."""
         while self._idle:
             child = self._idle.pop()
             if child.is_alive:
@@ -125,7 +124,7 @@ def _too_slow(limit_s: float) -> InputRefused:
 
 
 class _Child:
-    """One process that decodes, and the socket that it is asked by."""
+    """Hold one process that decodes, and the socket to it."""
 
     def __init__(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         self._ours, theirs = socket.socketpair()
@@ -149,12 +148,12 @@ class _Child:
 
     @property
     def died_of(self) -> int | None:
-        """The number of the signal that ended it, None for another end."""
+        """Return the number of the signal that ended it, or None."""
         code = self._process.poll()
         return -code if code is not None and code < 0 else None
 
     async def ask(self, request: Mapping[str, Any]) -> dict[str, str]:
-        """Send *request* and return the answer. Raises OSError when the child ends, ValueError for nonsense."""
+        """Send *request* and return the answer. Raises OSError if the child ends, ValueError for an invalid answer."""
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(self._ours, json.dumps(request).encode() + b"\n")
         line = b""

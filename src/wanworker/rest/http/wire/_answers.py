@@ -1,4 +1,4 @@
-"""Say in an answer that the connection ends with it, and write one to a request that no application saw."""
+"""Add `Connection: close` to an answer, and write answers to requests that no application saw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wanworker.rest.http.error_responses import failure
 
 
 def closing(app: Any, is_early: Callable[[Scope], bool]) -> Any:
-    """Return *app* so that it says `Connection: close` in an answer that comes before the body has (*is_early*)."""
+    """Return *app* so that an answer that comes before the body has arrived (*is_early*) says `Connection: close`."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         async def completed(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""Count a server's connections, and find who has to go when there are too many."""
+"""Count a server's connections, and choose one to close when there are too many."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from wanworker.rest.http.limits import Limits
 
 
 class Member(Protocol):
-    """A connection, as the crowd sees it."""
+    """Define a connection, as the crowd sees it."""
 
     def evict(self) -> None:
-        """Close it: it waits, and somebody else needs its place."""
+        """Close it, because it waits and another connection needs its place."""
 
 
 class Crowd:
     """
-    The open connections of one server; those without a whole request are waiting, and can be evicted.
+    Hold the open connections of one server. Those without a whole request are waiting, and can be evicted.
 
-    A flood of half requests so evicts itself: whoever sends a whole one is no longer waiting by the time that enough
-    others have come.
+    So a flood of half requests evicts itself. A client that sends a whole request stops waiting before enough others
+    have come.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -30,11 +30,11 @@ class Crowd:
 
     @property
     def is_full(self) -> bool:
-        """Say whether more connections are open than may do more than ask whether the server is alive."""
+        """Say whether so many connections are open that a new one may only ask whether the server is alive."""
         return len(self._members) > self._limits.connections
 
     def join(self, member: Member) -> bool:
-        """Take a new connection in, as one that waits; False if there is no place at all."""
+        """Add a new connection as a waiting one. Return False if there is no place at all."""
         if len(self._members) >= self._limits.connections and self._waiting:
             oldest = next(iter(self._waiting))
             self.leave(oldest)
@@ -46,7 +46,7 @@ class Crowd:
         return True
 
     def waits(self, member: Member) -> None:
-        """Note that a connection has no request, and could be missed from now on."""
+        """Note that a connection has no request, and may be evicted from now on."""
         if member in self._members:
             self._waiting[member] = None
 

@@ -1,4 +1,4 @@
-"""Named timers of one connection; each name has one at a time."""
+"""Run the named timers of one connection, at most one for each name."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Timers:
         return name in self._timers
 
     def start(self, name: str, wait_s: float, action: Callable[[], None]) -> None:
-        """Call *action* in *wait_s*, unless it is stopped or started anew before."""
+        """Call *action* in *wait_s* seconds, unless the timer is stopped or started again before."""
         self.stop(name)
         self._timers[name] = self._loop.call_later(wait_s, self._over, name, action)
 
     def stop(self, *names: str) -> None:
-        """Stop the timers of these names, all where none is named."""
+        """Stop the timers of these names, or all timers if no name is given."""
         for name in names or tuple(self._timers):
             timer = self._timers.pop(name, None)
             if timer is not None:

@@ -1,4 +1,4 @@
-"""The transport as uvicorn sees it: who closes or pauses it asks the protocol first."""
+"""Wrap the transport that uvicorn sees, so that closing and pausing it goes through the protocol."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any, Protocol
 
 
 class Owner(Protocol):
-    """The protocol behind a transport."""
+    """Define the protocol that owns a transport."""
 
     def hang_up(self) -> None:
-        """Close the connection, so that the client can read what was sent."""
+        """Close the connection in a way that lets the client read what was sent."""
 
     def reading_resumed(self) -> None:
-        """Go on with what was received and waits."""
+        """Parse the received bytes that have waited."""
 
 
 class OwnedTransport:
     """
-    Pass everything to *transport* but what its owner has to say about: closing, and when reading goes on.
+    Pass every call to *transport*, except closing and reading, which its owner decides about.
 
-    uvicorn resumes reading whenever an application asks for a body, even while requests wait in line; what has come
-    and waits (`hold`) keeps the reading paused here.
+    uvicorn resumes reading whenever an application asks for a body, even while other requests wait in line. While
+    received bytes wait (`hold`), this transport keeps reading paused.
     """
 
     def __init__(self, transport: asyncio.Transport, owner: Owner) -> None:
@@ -41,27 +41,27 @@ class OwnedTransport:
             self._owner.hang_up()
 
     def is_closing(self) -> bool:
-        """Say whether nothing more is to be sent."""
+        """Say whether nothing more may be sent."""
         return self.is_hung_up or self.real.is_closing()
 
     def pause_reading(self) -> None:
-        """Pause for uvicorn."""
+        """Pause reading, as uvicorn asks."""
         self.is_paused = True
         self._apply()
 
     def resume_reading(self) -> None:
-        """Go on for uvicorn, once nothing is held any more."""
+        """Resume reading, as uvicorn asks, but only once nothing is held any more."""
         self.is_paused = False
         self._apply()
         self._owner.reading_resumed()
 
     def hold(self, is_holding: bool) -> None:
-        """Say whether received bytes wait for their turn."""
+        """Set whether received bytes wait for their turn."""
         self._is_holding = is_holding
         self._apply()
 
     def _apply(self) -> None:
-        """Stop or start the real reading; each is done once, since loops differ in what they make of a second time."""
+        """Pause or resume the real reading, each only once, because event loops differ about a second call."""
         is_wanted = self.is_paused or self._is_holding
         if is_wanted == self._is_stopped or self.real.is_closing():
             return

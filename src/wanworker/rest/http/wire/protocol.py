@@ -1,4 +1,4 @@
-"""HTTP/1.1 within limits: uvicorn's httptools protocol has none on heads, on pipelining and on clients that stall."""
+"""Speak HTTP/1.1 within limits. uvicorn's httptools protocol does not limit heads, pipelining or stalled clients."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from wanworker.rest.http.wire._crowd import Crowd
 from wanworker.rest.http.wire._timers import Timers
 from wanworker.rest.http.wire._transport import OwnedTransport
 
-#: So much is parsed at a time: what a limit is overstepped by at most.
+#: How much is parsed at a time. A limit can be exceeded by this much.
 _PIECE_BYTES = 16 * 1024
 
-#: What a balancer asks; answered however many connections there are.
+#: What a load balancer asks. It is answered however many connections there are.
 _PROBES = frozenset({b"/ping", b"/ready"})
 
-#: No route reads the body of such a request, so none is kept.
+#: No route reads the body of a request with these methods, so it is not kept.
 _BODILESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
 class _NoMore(Exception):
-    """Stop the parser; what follows on this connection is not read."""
+    """Stop the parser. The rest of this connection is not read."""
 
 
 def protocol_of(limits: Limits) -> type[LimitedProtocol]:
-    """Return the protocol of one server: its connections share one crowd."""
+    """Return the protocol class of one server, whose connections share one crowd."""
     return cast("type[LimitedProtocol]", type("ServersProtocol", (LimitedProtocol,), {
         "limits": limits, "crowd": Crowd(limits),
     }))  # fmt: skip
@@ -40,10 +40,11 @@ def protocol_of(limits: Limits) -> type[LimitedProtocol]:
 
 class LimitedProtocol(WatchedProtocol):
     """
-    Refuse what is too much with an answer of the usual form, and close such a connection so that it can be read.
+    Refuse what is too much with an answer of the usual form, then close the connection so that the client can read it.
 
-    A request's head has a size, a number of headers and a time; a body that comes after its answer is thrown away for
-    a moment; a client that does not read is cut off. Bodies on their way to a route are bounded by body_limits.py.
+    A request's head is limited in size, in its number of headers and in time. A body that arrives after its answer is
+    discarded for a moment. A client that does not read is cut off. Bodies that a route reads are limited by
+    body_limits.py.
     """
 
     limits: Limits
@@ -65,10 +66,10 @@ class LimitedProtocol(WatchedProtocol):
         self._refusal: WorkerError | None = None
         self._timers = Timers(self.loop)
 
-    # What the loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection in, unless there is no place for it."""
+        """Accept a connection, unless there is no place for it."""
         self._owned = OwnedTransport(cast("asyncio.Transport", transport), self)
         super().connection_made(cast("asyncio.Transport", self._owned))
         if not self.crowd.join(self):
@@ -78,7 +79,7 @@ class LimitedProtocol(WatchedProtocol):
         self._timers.start("head", self.limits.head_s, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Forget the connection."""
         self._is_deaf = True
         self._received.clear()
         self.crowd.leave(self)
@@ -87,7 +88,7 @@ class LimitedProtocol(WatchedProtocol):
         self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, in small pieces, as far as nobody waits before it."""
+        """Parse the received bytes in small pieces, unless other requests wait before them."""
         self._unset_keepalive_if_required()
         if self._is_deaf:
             self._throw_away(len(data))
@@ -96,17 +97,17 @@ class LimitedProtocol(WatchedProtocol):
         self._parse()
 
     def pause_writing(self) -> None:
-        """Give the client its time to read."""
+        """Start the time in which the client has to read."""
         super().pause_writing()
         self._timers.start("send", self.limits.send_s, self._cut_off)
 
     def resume_writing(self) -> None:
-        """The client reads."""
+        """Note that the client reads."""
         super().resume_writing()
         self._timers.stop("send")
 
     def shutdown(self) -> None:
-        """End what has no answer under way: an idle connection, and a request that is still not whole."""
+        """End an idle connection or an incomplete request. A request that is being answered goes on."""
         self._is_stopping = True
         if self._owned.is_hung_up:
             self._owned.real.close()
@@ -114,10 +115,10 @@ class LimitedProtocol(WatchedProtocol):
             self._refuse(Busy("The server is stopping."))
         super().shutdown()
 
-    # What the parser calls
+    # Called by the parser
 
     def on_message_begin(self) -> None:
-        """Begin to count a head."""
+        """Begin to count the size of a head."""
         self._has_begun = True
         self._field_bytes = 0
         super().on_message_begin()
@@ -128,7 +129,7 @@ class LimitedProtocol(WatchedProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header; those that follow a body are dropped."""
+        """Count a header. Headers that follow a body are dropped."""
         self._count_head(len(name) + len(value) + 4)
         if not self._in_head:
             return
@@ -137,11 +138,11 @@ class LimitedProtocol(WatchedProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Pass the request on, unless there are too many already."""
+        """Pass the request on, unless there are too many."""
         self._timers.stop("head")
         is_probe = self.url.partition(b"?")[0] in _PROBES
         if self._is_extra and self.crowd.is_full and not is_probe:
-            self._fail(Busy("The server has as many connections as it may."))
+            self._fail(Busy("The server has too many connections."))
         if len(self.pipeline) >= self.limits.pipelined:
             self._fail(Busy("Too many requests wait on this connection."))
         super().on_headers_complete()
@@ -150,7 +151,7 @@ class LimitedProtocol(WatchedProtocol):
         self._head_bytes = self._unread_bytes = 0
 
     def on_body(self, body: bytes) -> None:
-        """Keep what a route may read."""
+        """Keep the part of a body that a route may read."""
         self._head_bytes = 0
         if self.cycle.response_complete or self.scope["method"] in _BODILESS:
             self._throw_away(len(body))
@@ -158,33 +159,33 @@ class LimitedProtocol(WatchedProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Expect the next head."""
+        """Begin to wait for the next head."""
         self._in_head = True
         self._head_bytes = 0
         super().on_message_complete()
 
-    # What uvicorn calls
+    # Called by uvicorn
 
     def on_response_complete(self) -> None:
-        """Go on with what has come meanwhile."""
+        """Parse what has arrived meanwhile."""
         super().on_response_complete()
         if self.cycle.response_complete and not self._owned.is_closing():
             self.crowd.waits(self)
             self._time_head()
         self.loop.call_soon(self._parse)
 
-    # What the transport and the crowd ask
+    # Called by the transport and the crowd
 
     def reading_resumed(self) -> None:
-        """Parse what was held, after whoever asked for it."""
+        """Parse what was held, after the caller has returned."""
         if self._received:
             self.loop.call_soon(self._parse)
 
     def hang_up(self) -> None:
         """
-        Close the connection; what of the request is still on its way is thrown away first.
+        Close the connection after discarding the rest of the request.
 
-        A socket that is closed with bytes unread sends a reset, and that can reach the client before the answer.
+        A close with unread bytes sends a reset, which can reach the client before the answer.
         """
         transport = self._owned
         transport.is_hung_up = True
@@ -202,7 +203,7 @@ class LimitedProtocol(WatchedProtocol):
         self._timers.start("linger", self.limits.linger_s, self._cut_off)
 
     def evict(self) -> None:
-        """Give this connection's place to another: it is closed at once, whatever the client has not read."""
+        """Close the connection at once to make room for another, even if the client has not read everything."""
         if (self._has_begun or self._head_bytes) and not self._owned.is_closing():
             self._refuse(Busy("The server needs this connection for others: the request took too long."))
         if self._owned.get_write_buffer_size():
@@ -212,7 +213,7 @@ class LimitedProtocol(WatchedProtocol):
             self._timers.stop("linger")
             self._owned.real.close()
 
-    # The work
+    # Internal steps
 
     def _parse(self) -> None:
         while self._received and not (self._is_deaf or self._owned.is_paused or self.pipeline):
@@ -229,11 +230,11 @@ class LimitedProtocol(WatchedProtocol):
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            # Nobody speaks another protocol here. The request is answered; what follows it is not HTTP.
+            # This server speaks no other protocol. The request is answered, but what follows it is not HTTP.
             self._end_after_answer()
             return
         except httptools.HttpParserError:
-            self._refuse(self._refusal or BrokenRequest("This is no HTTP request."))
+            self._refuse(self._refusal or BrokenRequest("This is not an HTTP request."))
             return
         if self._head_bytes > self.limits.head_bytes:
             self._refuse(self._too_large())
@@ -251,12 +252,12 @@ class LimitedProtocol(WatchedProtocol):
         raise _NoMore
 
     def _refuse(self, error: WorkerError) -> None:
-        """Answer *error* and hang up; behind an answer that is under way, only end the connection after it."""
+        """Answer with *error* and hang up. If an earlier answer is under way, close the connection after it."""
         self._refusal = error
         if self._in_head and self.cycle is not None and not self.cycle.response_complete:
             self._end_after_answer()
         elif not self._in_head and self.pipeline:
-            self._cut_off()  # the answer's turn has not come, and will not come before the body has
+            self._cut_off()  # an answer to this request is only sent after its body has arrived
         else:
             self._answer(error)
 

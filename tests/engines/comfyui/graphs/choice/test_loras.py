@@ -56,7 +56,7 @@ def test_a_lora_that_names_no_half_goes_to_both() -> None:
     found, warnings = chosen(Lora("style", None, 0.7, 0.5))
 
     assert (Chosen(STYLE, "high", 0.7), Chosen(STYLE, "low", 0.5)) == found
-    assert "it goes to both experts" in warnings[0]
+    assert "it is used for both experts" in warnings[0]
 
 
 def test_several_loras_keep_their_order() -> None:
