@@ -20,6 +20,9 @@ class Range:
     high: float
 
 
+#: What may be traded for time: `exact` nothing, `fast` what the eye hardly sees.
+Profile = Literal["exact", "fast"]
+
 #: One table for every door. Numbers of DESIGN.md section 3.
 RANGES: Mapping[str, Range] = {
     "prompt_chars": Range(0, 10_000),
@@ -152,7 +155,8 @@ class RenderSpec:
     `size_given` tells a size that the caller asked for from one that we derived. `steps`, `shift` and the two
     guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
     the sound or the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight
-    files, which only ComfyUI loads one by one; `single_expert` keeps one of a pair from getting its sibling.
+    files, which only ComfyUI loads one by one; `single_expert` keeps one of a pair from getting its sibling. `profile`
+    is None where the worker's own setting holds.
     """
 
     task: str
@@ -180,6 +184,7 @@ class RenderSpec:
     diffusion_models: tuple[str, ...] = ()
     vae_model: str | None = None
     single_expert: bool = False
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ DIFFUSERS = Capabilities(
     lora=True,
     last_image=frozenset({"i2v-A14B"}),
     guidance_per_expert=True,
+    profiles=True,
 )
 
 COMFYUI = Capabilities(

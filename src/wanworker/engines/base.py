@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from wanworker.progress import Progress
 from wanworker.settings import Settings
@@ -36,6 +36,7 @@ class Capabilities:
     guidance_per_expert: bool = False
     lora_sets_steps: bool = False
     prepares_motion: bool = False
+    profiles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,14 @@ class Readiness:
 
     `missing` lists weights and programs that are not there, and `searched` the places that were looked at;
     `lacking` lists what the machine lacks (no GPU, too little memory): auto passes such an engine over, a named one
-    is tried all the same with these lines as warnings.
+    is tried all the same with these lines as warnings. `plan` is where the weights would be, for an engine that decides
+    it.
     """
 
     missing: tuple[str, ...] = ()
     searched: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    plan: Mapping[str, Any] | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -69,12 +72,14 @@ class Rendered:
     What an engine says of a finished render; `timings` are seconds by stage, `load_s` among them (docs/api.md).
 
     `files` are what a graph made, in its own order; a render's one file is the path that the engine was given.
+    `placement` is where the weights were and what was traded for time, from an engine that decides it.
     """
 
     model: str
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    placement: Mapping[str, Any] | None = None
 
 
 class Engine(Protocol):

@@ -119,6 +119,7 @@ def _ignored_features(spec: RenderSpec, row: EngineRow) -> tuple[str, ...]:
         "fps": (spec.fps_given and spec.fps != TASKS[spec.task].fps, can.fps),
         "last_image": (spec.last_image is not None, spec.task in can.last_image),
         "guidance_scale_2": (spec.guidance_low is not None and _has_experts(spec), can.guidance_per_expert),
+        "profile": (spec.profile is not None, can.profiles),
     }
     return tuple(name for name, (asked, possible) in asked_and_possible.items() if asked and not possible)
 
@@ -192,6 +193,7 @@ def _dropped(spec: RenderSpec, ignored: tuple[str, ...]) -> dict[str, object]:
         "fps": {"fps": float(TASKS[spec.task].fps), "fps_given": False},
         "last_image": {"last_image": None},
         "guidance_scale_2": {"guidance_low": None},
+        "profile": {"profile": None},
     }
     return {key: value for name in ignored for key, value in neutral[name].items()}
 

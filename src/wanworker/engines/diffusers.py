@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,9 @@ from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
-from wanworker.engines.resident.placement import lacking_for, placement_for
+from wanworker.engines.resident.placement.choice import Plan, Weights
+from wanworker.engines.resident.placement.peaks import Shape, shape_of, usual_shape
+from wanworker.engines.resident.placement.planner import Planner, Probes, Wish
 from wanworker.engines.resident.protocol import Adapter, Model, Render
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.models.files.layouts import Layouts, WanFolder
@@ -20,7 +23,7 @@ from wanworker.models.files.loras import lora_files, loras_for
 from wanworker.models.machine import hardware
 from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import TASKS, RenderSpec
+from wanworker.spec import TASKS, Profile, RenderSpec
 
 #: Wan's guidance steers away from something; where the caller names nothing, from what nobody wants.
 DEFAULT_NEGATIVE_PROMPT = (
@@ -44,13 +47,15 @@ class DiffusersEngine:
         *,
         gpus: Callable[[], Sequence[Gpu]] = hardware.gpus,
         available_memory_mib: Callable[[], int | None] = hardware.available_memory_mib,
+        free_gpu_memory_mib: Callable[[], int | None] = hardware.free_gpu_memory_mib,
         supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._places = settings.model_dirs
         self._layouts = Layouts(self._places)
+        self._profile = settings.profile
         self._gpus = gpus
-        self._available_memory_mib = available_memory_mib
+        self._planner = Planner(Probes(gpus, free_gpu_memory_mib, available_memory_mib))
         self._supervisor = supervisor or resident(child_environment())
         self._clock = clock
 
@@ -63,25 +68,37 @@ class DiffusersEngine:
         if not folders:
             missing = f"no {TASKS[task].folder}-Diffusers folder (model_index.json of a Wan pipeline)"
             return Readiness(missing=(missing,), searched=searched)
-        lacking = lacking_for(folders[0].sizes_bytes, self._gpus(), self._available_memory_mib())
-        return Readiness(missing=folders[0].faults, searched=searched, lacking=lacking)
+        plan = self._planner.expected(self._wish(folders[0], usual_shape(task)), self._supervisor.pid)
+        return Readiness(missing=folders[0].faults, searched=searched, lacking=plan.lacking, plan=plan.to_json())
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
         folder = self._folder(spec.task)
         adapters, warnings = self._adapters(spec, folder.experts)
-        model = self._model(folder, spec.offload_model)
+        wish = self._wish(folder, shape_of(spec), spec.profile, spec.offload_model, adapters)
+        plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
+        smaller = self._planner.smaller(wish, plan)
         request = request_for(spec, out_path, adapters, is_distilled=folder.is_distilled, warnings=warnings)
+        request = dataclasses.replace(
+            request, placement=plan.placement, fallback=smaller.placement if smaller else None
+        )
+        model = _model(folder, plan)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
-        return Rendered(folder.path.name, (*warnings, *done.warnings), done.timings)
+        if smaller is not None and done.placement == smaller.placement:
+            self._planner.was_too_large(wish, plan)
+            warnings.append(f"The GPU's memory ran out; rendered with less of it in use ({_words(smaller)}).")
+            plan = smaller
+        return Rendered(folder.path.name, (*warnings, *done.warnings), done.timings, placement=plan.to_json())
 
     async def preload(self, task: str | None) -> None:
         """Load the weights of *task*; see PreloadingEngine. Raises ModelNotFound when they are not whole."""
         if task is None:
             raise InvalidRequest("diffusers loads the weights of a task; name one.")
         folder = await asyncio.to_thread(self._folder, task)
-        await self._supervisor.preload(self._model(folder, None))
+        wish = self._wish(folder, usual_shape(task))
+        plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
+        await self._supervisor.preload(_model(folder, plan))
 
     def renders_on_gpu(self) -> bool:
         """Say whether there is a GPU; see GpuEngine."""
@@ -95,8 +112,20 @@ class DiffusersEngine:
         """End the child."""
         await self._supervisor.close()
 
-    def _model(self, folder: WanFolder, offload: bool | None) -> Model:
-        return Model(str(folder.path), placement_for(folder.sizes_bytes, self._gpus(), offload))
+    def _wish(
+        self,
+        folder: WanFolder,
+        shape: Shape,
+        profile: Profile | None = None,
+        offload: bool | None = None,
+        adapters: Sequence[Adapter] = (),
+    ) -> Wish:
+        """Return what is to be placed: each LoRA takes as much of the card as its file has, beside its expert."""
+        sizes = dict(folder.sizes_bytes)
+        for adapter in adapters:
+            name = "transformer" if adapter.expert == "high" else "transformer_2"
+            sizes[name] = sizes.get(name, 0) + Path(adapter.path).stat().st_size
+        return Wish(str(folder.path), Weights(sizes), shape, profile or self._profile, offload)
 
     def _adapters(self, spec: RenderSpec, experts: int) -> tuple[tuple[Adapter, ...], list[str]]:
         """Return the LoRAs of *spec*, and a line for everything inferred. Raises ModelNotFound."""
@@ -115,6 +144,15 @@ class DiffusersEngine:
         searched = ", ".join(str(place) for place in self._places)
         faults = f": {'; '.join(folders[0].faults)}" if folders else ""
         raise ModelNotFound(f"No whole {TASKS[task].folder} in diffusers' layout below {searched}{faults}")
+
+
+def _model(folder: WanFolder, plan: Plan) -> Model:
+    return Model(str(folder.path), plan.placement.device, plan.placement)
+
+
+def _words(plan: Plan) -> str:
+    made = plan.placement
+    return f"experts {made.experts}, text encoder {made.text_encoder}, VAE {made.vae}, {made.vae_dtype}, {made.decode}"
 
 
 def request_for(

@@ -43,7 +43,7 @@ RENDER = Render(
 )
 
 
-@pytest.mark.parametrize("command", [Load(Model("/models/a", "offload")), RENDER, Stop(3), Ping()])
+@pytest.mark.parametrize("command", [Load(Model("/models/a", "cuda")), RENDER, Stop(3), Ping()])
 def test_a_command_arrives_as_it_was_sent(command: Command) -> None:
     line = protocol.encode(command)
 

@@ -16,21 +16,54 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-Placement = Literal["cpu", "resident", "offload"]
+from wanworker.spec import Profile
+
+Device = Literal["cpu", "cuda"]
 Expert = Literal["high", "low"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Placement:
+    """
+    Where the parts of a model are while a job runs, and how the VAE decodes.
+
+    `resident` parts stay on the device. `evicted` ones come when they compute and leave when another part needs the
+    room. `slot`: one of the two experts is on the device, until the other is wanted. A text encoder on the `cpu`
+    computes there. `matmul` is how float8 weights are multiplied: `plain` brings them back to the activations' type.
+    """
+
+    device: Device = "cpu"
+    profile: Profile = "exact"
+    experts: Literal["resident", "slot", "evicted"] = "resident"
+    text_encoder: Literal["resident", "evicted", "cpu"] = "resident"
+    vae: Literal["resident", "evicted"] = "resident"
+    vae_dtype: Literal["float32", "bfloat16"] = "float32"
+    decode: Literal["streamed", "tiled"] = "streamed"
+    matmul: Literal["plain", "scaled_mm"] = "plain"
+    attention: Literal["native"] = "native"
+
+    def to_json(self) -> dict[str, str]:
+        """Return its words, as an answer shows them."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Model:
-    """Weights and where they live: `resident` all on the GPU, `offload` one component at a time, `cpu` none of it."""
+    """
+    Weights, and the device that they compute on.
+
+    `placement` is where they go once loaded. It is no part of the model: a child that holds these weights takes each
+    job in the job's own placement, and moves what has to be moved.
+    """
 
     folder: str
-    placement: Placement
+    device: Device
+    placement: Placement | None = dataclasses.field(default=None, compare=False)
 
     @property
     def is_on_gpu(self) -> bool:
         """The weights are on the GPU, or pass through it."""
-        return self.placement != "cpu"
+        return self.device != "cpu"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +90,7 @@ class Render:
 
     `width`, `height` and `frames` are what the model renders; `out_width`, `out_height` and `out_frames` are what the
     file has (pixels, frames): where they differ the clip is resampled. `fps` is the file's. `guidance` is the
-    high-noise expert's, `guidance_low` the other's.
+    high-noise expert's, `guidance_low` the other's. Out of memory in `placement`, the job goes on in `fallback`.
     """
 
     job: int
@@ -81,6 +114,8 @@ class Render:
     last_image: str | None = None
     adapters: tuple[Adapter, ...] = ()
     max_text_tokens: int = 512
+    placement: Placement = Placement()
+    fallback: Placement | None = None
     type: Literal["render"] = "render"
 
 
@@ -135,11 +170,12 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Done:
-    """The file is written; `timings` are seconds by stage."""
+    """The file is written; `timings` are seconds by stage, `placement` is the one that it was made in."""
 
     job: int
     timings: dict[str, float]
     warnings: tuple[str, ...] = ()
+    placement: Placement | None = None
     type: Literal["done"] = "done"
 
 

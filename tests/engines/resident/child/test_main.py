@@ -105,7 +105,7 @@ def test_a_command_that_it_does_not_understand_ends_it() -> None:
 
 def test_a_gpu_that_torch_cannot_use_is_said() -> None:
     with started(*CHILD) as process:
-        send(process, Load(Model(FOLDER, "resident")))
+        send(process, Load(Model(FOLDER, "cuda")))
         failed = event(process)
 
     assert isinstance(failed, protocol.Failed)

@@ -44,7 +44,7 @@ class WarmChild:
     @classmethod
     def begin(cls, link: ChildProcess, model: Model, care: Care, started: float | None = None) -> WarmChild:
         """Have the child behind *link* load *model*; *started* is when that began, by default now."""
-        log.info("render process %d loads %s (%s)", link.pid, model.folder, model.placement)
+        log.info("render process %d loads %s (%s)", link.pid, model.folder, model.device)
         since = time.monotonic() if started is None else started
         return cls(link, model, asyncio.create_task(_load(link, model, care, since)))
 
