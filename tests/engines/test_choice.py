@@ -73,6 +73,17 @@ def test_a_feature_that_no_ready_engine_has_is_ignored_with_a_warning():
     assert choice.warnings == ("negative_prompt was ignored: the wan_cli engine that rendered this cannot use it.",)
 
 
+def test_a_profile_is_not_taken_in_silence_where_it_changes_nothing():
+    able = dataclasses.replace(DIFFUSERS, capabilities=dataclasses.replace(DIFFUSERS.capabilities, profiles=True))
+
+    kept = chosen(spec(profile="fast"), rows=(WAN_CLI, able), diffusers=READY, wan_cli=READY)
+    ignored = chosen(spec(profile="exact"), wan_cli=READY)
+
+    assert (kept.engine, kept.spec.profile, kept.warnings) == ("diffusers", "fast", ())
+    assert ignored.spec.profile is None
+    assert ignored.warnings == ("profile was ignored: the wan_cli engine that rendered this cannot use it.",)
+
+
 def test_a_guidance_for_the_second_expert_of_a_task_with_one_is_ignored_with_a_warning():
     choice = chosen(spec(task="ti2v-5B", size=Size(1280, 704), guidance_low=3.0), diffusers=READY, wan_cli=READY)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -208,6 +211,63 @@ async def test_a_distilled_model_takes_its_three_steps(models: Path, tmp_path: P
     assert "sample_steps and sample_guide_scale were set to 3 and 1: this model was distilled for them." in (
         rendered.warnings
     )
+
+
+async def test_fast_decodes_in_bfloat16_and_exact_is_as_before(go: Go) -> None:
+    exact, said = await go()
+    fast, told = await go(profile="fast")
+    exact_again, _ = await go(profile="exact")
+
+    assert exact == exact_again
+    assert exact != fast
+    assert said.placement is not None
+    assert told.placement is not None
+    assert ("cpu", "exact", "float32") == tuple(said.placement[key] for key in ("device", "profile", "vae_dtype"))
+    assert ("cpu", "fast", "bfloat16") == tuple(told.placement[key] for key in ("device", "profile", "vae_dtype"))
+
+
+async def test_the_setting_is_for_jobs_that_name_no_profile(models: Path) -> None:
+    engine = DiffusersEngine(Settings(ckpt_dir=models, profile="fast"), gpus=lambda: ())
+
+    plan = engine.readiness("t2v-A14B").plan
+
+    assert plan is not None
+    assert "fast" == plan["profile"]
+
+
+def with_large_experts(folder: Path, models: Path) -> Path:
+    """Return a models folder whose experts have 5 GiB each by their headers, and no byte on the disk."""
+    shutil.copytree(models / "t2v", folder / "t2v")
+    size = 5 * 2**30
+    header = json.dumps({"weight": {"dtype": "BF16", "shape": [size // 2], "data_offsets": [0, size]}}).encode()
+    for name in ("transformer", "transformer_2"):
+        path = folder / "t2v" / name / "diffusion_pytorch_model.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        os.truncate(path, 8 + len(header) + size)
+    return folder
+
+
+async def test_a_placement_that_ran_out_of_memory_is_told_and_not_tried_again(models: Path, tmp_path: Path) -> None:
+    supervisor = Supervisor((sys.executable, str(TINY_WAN.with_name("resident_child.py")), "well"), ENVIRONMENT)
+    card = (Gpu("a card", 24 * 1024, "9.0", "580"),)
+    engine = DiffusersEngine(
+        Settings(ckpt_dir=with_large_experts(tmp_path / "models", models)), gpus=lambda: card,
+        available_memory_mib=lambda: 90_000, free_gpu_memory_mib=lambda: 24_000, supervisor=supervisor,
+    )  # fmt: skip
+    spec = dataclasses.replace(A_SPEC, prompt="fall back")
+    try:
+        first = await engine.render(spec, tmp_path / "a.mp4", work_dir=tmp_path, report=no_report)
+        second = await engine.render(
+            dataclasses.replace(spec, prompt="succeed"), tmp_path / "b.mp4", work_dir=tmp_path, report=no_report
+        )
+    finally:
+        await engine.close()
+
+    assert first.placement is not None
+    assert "slot" == first.placement["experts"]
+    assert first.placement == second.placement
+    assert any(line.startswith("The GPU's memory ran out; rendered with less of it") for line in first.warnings)
+    assert not any("ran out" in line for line in second.warnings)
 
 
 async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
         use_lora=request.use_lora or bool(loras),
         loras=loras,
         offload_model=request.offload_model,
+        profile=request.profile,
     )
 
 

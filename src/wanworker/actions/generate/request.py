@@ -23,7 +23,7 @@ from wanworker.actions.request.fields import (
 from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Task, nearest_frames, task_named
+from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Profile, Task, nearest_frames, task_named
 
 #: Other spellings that people use, and the documented name of each.
 _ALIASES: Mapping[str, str] = {
@@ -64,6 +64,9 @@ class GenerateRequest(PictureRequest):
     sample_solver: Literal["unipc", "dpm++"] | None = Field(default=None, description="The sampler.")
     seed: Seed = Field(default=-1, description="-1 picks a random seed; the answer has the one that was used.")
     offload_model: bool | None = Field(default=None, description="Keep idle weights in main memory.")
+    profile: Profile | None = Field(
+        default=None, description="`exact` or `fast`; WAN_PROFILE if omitted. See docs/engines.md."
+    )
     use_lora: bool = Field(default=False, description="Use the model's 4-step LoRA pair, or lora_name.")
     lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")
     lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")

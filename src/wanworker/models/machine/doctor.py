@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ class Row:
     One engine and one of its tasks.
 
     `missing` has to be installed or fetched, `lacking` is what the machine lacks; `preset` is the set of weights that
-    would help.
+    would help. `plan` is where the weights of a plain job would be, from an engine that decides it.
     """
 
     engine: str
@@ -26,6 +27,7 @@ class Row:
     missing: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     preset: Preset | None = None
+    plan: Mapping[str, Any] | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -78,6 +80,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "lacking": list(row.lacking),
                 "fetch": row.command or None,
                 "fetch_bytes": row.preset.size_bytes if row.preset else None,
+                "placement": dict(row.plan) if row.plan is not None else None,
             }
             for row in report.rows
         ],

@@ -73,6 +73,7 @@ class Status(BaseModel):
     model: str | None = None
     video: Video | None = None
     timings: dict[str, float] = Field(description="Seconds by stage.")
+    placement: dict[str, Any] | None = Field(default=None, description="Where the weights were; see generate's answer.")
     preview_url: str | None = Field(default=None, description="A picture of the render so far, where there is one.")
 
 
@@ -109,6 +110,7 @@ def status_of(
             "model": job.model,
             "video": _video(job),
             "timings": dict(job.timings),
+            "placement": job.placement,
             "preview_url": f"/preview/{job.request_id}" if rendering and live and live.preview else None,
         }.items()
         if value is not None

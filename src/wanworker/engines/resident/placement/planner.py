@@ -13,6 +13,9 @@ from wanworker.spec import Profile
 
 _MIB = 2**20
 
+#: A plan that takes hardly less than one that ran out of memory would do the same.
+_SMALLER_SHARE = 0.95
+
 
 @dataclass(frozen=True, slots=True)
 class Probes:
@@ -61,19 +64,19 @@ class Planner:
         return self._plan(wish, Machine(gpus, self._card_bytes, self._host_bytes(pid)))
 
     def smaller(self, wish: Wish, plan: Plan) -> Plan | None:
-        """Return the next plan that takes less of the card than *plan*, None where there is none. Asks nothing."""
+        """Return the next plan that takes clearly less of the card than *plan*, None without one. Asks nothing."""
         if plan.placement.device == "cpu":
             return None
         machine = Machine(self._probes.gpus(), self._card_bytes)
         found = plan_for(
             wish.weights, wish.shape, machine, wish.profile,
-            offload=wish.offload or None, below_bytes=plan.figures.peak_bytes,
+            offload=wish.offload or None, below_bytes=_clearly_below(plan),
         )  # fmt: skip
         return found if found.figures.peak_bytes < plan.figures.peak_bytes else None
 
     def was_too_large(self, wish: Wish, plan: Plan) -> None:
         """Remember that *plan* ran out of memory: from now on such a job gets a smaller one at once."""
-        self._too_large[wish.name, wish.shape] = plan.figures.peak_bytes
+        self._too_large[wish.name, wish.shape] = _clearly_below(plan)
 
     def _plan(self, wish: Wish, machine: Machine) -> Plan:
         below = self._too_large.get((wish.name, wish.shape))
@@ -84,3 +87,7 @@ class Planner:
         if available_mib is None:
             return None
         return (available_mib + (self._probes.own_mib(pid) if pid is not None else 0)) * _MIB
+
+
+def _clearly_below(plan: Plan) -> int:
+    return int(plan.figures.peak_bytes * _SMALLER_SHARE)
