@@ -218,7 +218,7 @@ async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Pat
 
     assert all(with_gpu.readiness(task).is_ready for task in CAPABILITIES.tasks)
     assert ("no NVIDIA GPU",) == without_gpu.readiness("t2v-A14B").lacking
-    assert ("no Wan2.2-T2V-A14B-Diffusers folder (model_index.json of a Wan pipeline)",) == (
+    assert ("no weights of Wan2.2-T2V-A14B (a folder of diffusers or upstream, or ComfyUI's files)",) == (
         empty.readiness("t2v-A14B").missing
     )
     assert str(tmp_path) in empty.readiness("t2v-A14B").searched
@@ -228,7 +228,7 @@ async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Pat
 async def test_rendering_without_weights_names_the_folder(tmp_path: Path) -> None:
     engine = DiffusersEngine(Settings(ckpt_dir=tmp_path), gpus=lambda: ())
 
-    with pytest.raises(ModelNotFound, match=r"No whole Wan2\.2-T2V-A14B in diffusers' layout below"):
+    with pytest.raises(ModelNotFound, match=r"No whole Wan2\.2-T2V-A14B for the diffusers engine below"):
         await engine.render(A_SPEC, tmp_path / "out.mp4", work_dir=tmp_path, report=no_report)
 
 

@@ -101,6 +101,11 @@ def read_folder(path: Path) -> WanFolder | None:
     )
 
 
+def components_of(path: Path) -> dict[str, Path]:
+    """Return the folder of each component of the pipeline in the folder *path*, by the component's name."""
+    return {name: path / name for name, value in _json(path / _INDEX).items() if _is_component(value)}
+
+
 def task_of_config(config: Mapping[str, Any], *, experts: int, expand_timesteps: bool) -> str | None:
     """
     Return the task of a transformer with this configuration, None for another model of the family. Pure.

@@ -6,25 +6,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 from wanworker.models.files.damage import flaw_of
 from wanworker.models.files.loras import Expert
 from wanworker.models.sources.checkpoint import (
-    FLOAT8,
     CannotLoad,
     Checkpoint,
-    StoredTensor,
-    checkpoint_files,
+    Stamp,
     read_checkpoint,
+    stamp_of,
+    stays_float8,
 )
 from wanworker.models.sources.configs import UMT5_XXL, own_config, transformer_config
 from wanworker.models.sources.kinds import Component, component_of, task_and_expert
 from wanworker.weight_names import has_word
-
-_Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
-
-_IN_A_BLOCK = re.compile(r"(?:^|\.)blocks?\.\d+\.")
 
 #: Bytes a number takes once loaded: bfloat16, and float32 for the VAE, whatever the file has.
 _LOADED_BYTES, _LOADED_VAE_BYTES = 2, 4
@@ -63,11 +58,11 @@ class FactsOfFiles:
     """Keep the facts of checkpoints; a file that changed is read anew."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Path, str], tuple[_Stamp, Facts]] = {}
+        self._known: dict[tuple[Path, str], tuple[Stamp, Facts]] = {}
 
     def of(self, path: Path, name: str, component: Component) -> Facts:
         """Return the facts of the checkpoint at *path*, which *name* calls and whose place is for a *component*."""
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         known = self._known.get((path, name))
         if known is None or known[0] != stamp:
             known = self._known[path, name] = (stamp, facts_of(path, name, component))
@@ -139,15 +134,6 @@ def _sized(bare: Facts, checkpoint: Checkpoint, number_bytes: int) -> Facts:
     return replace(bare, form=checkpoint.form, size_bytes=size)
 
 
-def stays_float8(name: str, tensor: StoredTensor) -> bool:
-    """
-    Say whether a tensor of this name may stay in float8 once loaded: the matrices of the blocks.
-
-    They are 98 % of the bytes; the rest (embeddings, the head) is few bytes and worth its precision.
-    """
-    return tensor.dtype in FLOAT8 and len(tensor.shape) == 2 and _IN_A_BLOCK.search(name) is not None
-
-
 def _pickled(bare: Facts) -> Facts:
     """torch alone reads these; their name, their end and their size tell enough to plan with."""
     try:
@@ -169,20 +155,3 @@ def _pickled(bare: Facts) -> Facts:
 def _task_named(name: str) -> str | None:
     words = {"ti2v": "ti2v-5B", "t2v": "t2v-A14B", "i2v": "i2v-A14B"}
     return next((task for word, task in words.items() if has_word(name.lower().replace("_", "-"), word)), None)
-
-
-def _stamp(path: Path) -> _Stamp:
-    """Return what changes when a file of the checkpoint, or the configuration beside it, is written."""
-    stamps = []
-    config = path / "config.json" if path.is_dir() else path.with_suffix(".json")
-    try:
-        files = checkpoint_files(path)
-    except (CannotLoad, OSError):
-        files = ()
-    for file in (*files, config):
-        try:
-            facts = file.stat()
-        except OSError:
-            continue
-        stamps.append((str(file), facts.st_mtime_ns, facts.st_size))
-    return tuple(stamps)

@@ -16,12 +16,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from wanworker.models.files.safetensors import BrokenSafetensors, data_start, read_header
+
+#: What changes when a file of a checkpoint is written.
+Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
 
 FLOAT8 = frozenset({"F8_E4M3", "F8_E5M2"})
 _NUMBERS = FLOAT8 | {"F16", "BF16", "F32", "F64"}
@@ -38,6 +42,8 @@ _WEIGHT_SCALES = ("weight_scale", "scale_weight")
 #: Scales of the activations are for multiplying in float8; dequantised weights need none.
 _BESIDE = frozenset({*_WEIGHT_SCALES, "scale_input", "input_scale", _CONFIG})
 TOKENIZER_MODEL = "spiece_model"
+
+_IN_A_BLOCK = re.compile(r"(?:^|\.)blocks?\.\d+\.")
 
 #: A JSON text of a layer is some dozen bytes; more is none.
 _MAX_CONFIG_BYTES = 10_000
@@ -155,6 +161,32 @@ def describe(path: Path, stored: Mapping[str, StoredTensor], metadata: Mapping[s
         ),
         tokenizer,
     )
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return what changes when a file of the checkpoint, or the configuration beside it, is written."""
+    stamps = []
+    config = path / "config.json" if path.is_dir() else path.with_suffix(".json")
+    try:
+        files = checkpoint_files(path)
+    except (CannotLoad, OSError):  # its index is damaged
+        files = ()
+    for file in (*files, config):
+        try:
+            facts = file.stat()
+        except OSError:
+            continue
+        stamps.append((str(file), facts.st_mtime_ns, facts.st_size))
+    return tuple(stamps)
+
+
+def stays_float8(name: str, tensor: StoredTensor) -> bool:
+    """
+    Say whether a tensor of this name may stay in float8 once loaded: the matrices of the blocks.
+
+    They are 98 % of the bytes; the rest (embeddings, the head) is few bytes and worth its precision.
+    """
+    return tensor.dtype in FLOAT8 and len(tensor.shape) == 2 and _IN_A_BLOCK.search(name) is not None
 
 
 def _add(file: Path, stored: dict[str, StoredTensor]) -> dict[str, Any]:

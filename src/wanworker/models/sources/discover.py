@@ -29,7 +29,8 @@ class Source:
     `tokenizer`), each a file or a folder.
 
     `sizes_bytes` is what each takes once loaded. `faults` says in words what is missing or cannot be loaded; a source
-    with faults has not all of its parts. `is_distilled` marks a model that renders in a few fixed steps (FastWan).
+    with faults has not all of its parts. `is_distilled` marks a model that renders in a few fixed steps (FastWan),
+    `is_folder` one in diffusers' layout, whose `path` says how the parts work together.
     """
 
     name: str
@@ -40,7 +41,13 @@ class Source:
     experts: int
     form: str
     is_distilled: bool = False
+    is_folder: bool = False
     faults: tuple[str, ...] = ()
+
+    @property
+    def is_whole_folder(self) -> bool:
+        """It is a folder in diffusers' layout that has all of its parts itself."""
+        return self.is_folder and all(path.is_relative_to(self.path) for path in self.parts.values())
 
 
 class Sources:
@@ -146,6 +153,8 @@ class Sources:
             else:
                 parts[component] = facts.path
                 sizes[component] = facts.size_bytes or sizes.get(component, 0)
+        if experts.folder is not None and (experts.folder.path / "scheduler").is_dir():
+            parts["scheduler"] = experts.folder.path / "scheduler"
         tokenizer = self._tokenizer(experts, text)
         if tokenizer is None:
             lacks["tokenizer"] = "no tokenizer (inside the text encoder's file, or google/umt5-xxl)"
@@ -160,6 +169,7 @@ class Sources:
             experts=len(experts.facts),
             form=first.form,
             is_distilled=experts.folder.is_distilled if experts.folder else is_distilled(experts.name),
+            is_folder=experts.folder is not None,
             faults=tuple(dict.fromkeys(experts.faults(lacks))),
         )
 

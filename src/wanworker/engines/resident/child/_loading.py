@@ -1,4 +1,4 @@
-"""Load a folder in diffusers' layout: pipelines that share their components, on their device."""
+"""Load a model: pipelines that share their components, on their device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,39 @@ import torch
 import transformers
 
 from wanworker.engines.resident.child._loras import Adapters
+from wanworker.engines.resident.child.weights.parts import Kept, Place, Report, load_parts
+from wanworker.engines.resident.child.weights.turns import Turns
 from wanworker.engines.resident.protocol import Model
-from wanworker.errors import EngineUnavailable, InvalidRequest
+from wanworker.errors import EngineUnavailable, InvalidRequest, ModelNotFound
+from wanworker.models.files.layouts import components_of
+from wanworker.models.sources.checkpoint import CannotLoad
+from wanworker.spec import TASKS
 
 #: FastVideo's name for a distilled 5B model; a plain WanPipeline loads it, its sampler is ours (sampling.py).
 DISTILLED_CLASS = "WanDMDPipeline"
+
+
+#: Wan's own flow scheduler; a job sets its shift.
+_SCHEDULER = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 5.0}
 
 
 class Loaded:
     """
     One set of weights and the pipelines that share it.
 
-    A folder with `expand_timesteps` (ti2v-5B) serves text and picture; the pipeline for the other is made when first
-    wanted. `device` is where the components compute.
+    A model with `expand_timesteps` (ti2v-5B) serves text and picture; the pipeline for the other is made when first
+    wanted. `device` is where the components compute; `kept` has what the next model may share.
     """
 
-    def __init__(self, pipe: Any, model: Model, *, is_distilled: bool) -> None:
+    def __init__(self, pipe: Any, model: Model, *, is_distilled: bool, kept: Kept | None = None) -> None:
         self.device = torch.device("cpu" if model.placement == "cpu" else "cuda")
         self.is_distilled = is_distilled
         self.adapters = Adapters()
         self.scheduler_config = dict(pipe.scheduler.config)
-        self._offloads = model.placement == "offload"
+        self.kept = kept or Kept()
         self._pipes = {type(pipe): pipe}
         self._active = pipe
-        self._place(pipe)
+        self._turns = Turns(pipe.components, self.device) if model.placement == "offload" else None
 
     def pipeline(self, *, with_image: bool) -> Any:
         """Return the pipeline for a picture or for text alone. Raises InvalidRequest where the model has no such."""
@@ -48,13 +58,8 @@ class Loaded:
                     f"This model {'takes no image' if with_image else 'needs an image'}.", field="image"
                 )
             self._pipes[wanted] = _sibling(self._active, wanted)
-        pipe = self._pipes[wanted]
-        if pipe is not self._active and self._offloads:
-            # The hooks that move components belong to one pipeline at a time.
-            self._active.remove_all_hooks()
-            pipe.enable_model_cpu_offload()
-        self._active = pipe
-        return pipe
+        self._active = self._pipes[wanted]
+        return self._active
 
     def gpu_bytes_used(self) -> int:
         """Return the bytes of GPU memory that tensors hold now; 0 without a GPU."""
@@ -62,25 +67,20 @@ class Loaded:
 
     def free(self) -> int:
         """Give back what a failed job left behind; return the bytes of GPU memory still held."""
-        for pipe in self._pipes.values():
-            pipe.maybe_free_model_hooks()
+        if self._turns is not None:
+            self._turns.rest()
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return self.gpu_bytes_used()
 
-    def _place(self, pipe: Any) -> None:
-        if self._offloads:
-            pipe.enable_model_cpu_offload()
-        else:
-            pipe.to(self.device)
 
-
-def load(model: Model) -> Loaded:
+def load(model: Model, report: Report, kept: Kept | None = None) -> Loaded:
     """
-    Load the folder of *model*: bfloat16 with a float32 VAE on a GPU, float32 throughout on the CPU.
+    Load *model*: bfloat16 with a float32 VAE on a GPU, float32 throughout on the CPU; every byte is in memory then.
 
-    Raises EngineUnavailable when a GPU is wanted and torch sees none.
+    *report* is told the bytes that are read and those of all; *kept* is what the model before had. Raises
+    EngineUnavailable when a GPU is wanted and torch sees none, ModelNotFound when a file cannot be loaded right.
     """
     _be_quiet()
     if model.placement != "cpu" and not torch.cuda.is_available():
@@ -88,14 +88,69 @@ def load(model: Model) -> Loaded:
             f"There is a GPU, but torch {torch.__version__} cannot use it.",
             hint="Install a CUDA build of torch that fits the driver.",
         )
-    folder = Path(model.folder)
-    class_name = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
-    is_image_only = class_name == diffusers.WanImageToVideoPipeline.__name__
-    kind = diffusers.WanImageToVideoPipeline if is_image_only else diffusers.WanPipeline
-    # Wan's VAE loses visible detail in bfloat16; upstream runs it in float32 as well (wan.md 1.8).
-    dtype = {"default": torch.float32 if model.placement == "cpu" else torch.bfloat16, "vae": torch.float32}
-    pipe = kind.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    return Loaded(pipe, model, is_distilled=class_name == DISTILLED_CLASS)
+    is_on_cpu = model.placement == "cpu"
+    place = Place(
+        torch.device("cpu" if is_on_cpu else "cuda"),
+        torch.float32 if is_on_cpu else torch.bfloat16,
+        waits_in_memory=model.placement == "offload",
+    )
+    kept = kept or Kept()
+    paths = {part.component: part.path for part in model.parts} or _paths_of_folder(Path(model.folder))
+    try:
+        parts = load_parts({name: path for name, path in paths.items() if name != "scheduler"}, place, kept, report)
+    except CannotLoad as error:
+        raise ModelNotFound(
+            f"The model {Path(model.folder).name} cannot be loaded: {error}",
+            hint="`wanworker doctor` lists damaged files, and `wanworker fetch` gets them again.",
+        ) from error
+    wiring = _wiring_of_task(model) if model.task else _wiring_of_folder(Path(model.folder))
+    return Loaded(_pipeline(parts, paths, wiring), model, is_distilled=wiring.is_distilled, kept=kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wiring:
+    """How the parts of a pipeline work together."""
+
+    takes_image_only: bool
+    boundary_ratio: float | None
+    expand_timesteps: bool
+    is_distilled: bool
+
+
+def _paths_of_folder(folder: Path) -> dict[str, str]:
+    return {name: str(path) for name, path in components_of(folder).items()}
+
+
+def _wiring_of_folder(folder: Path) -> _Wiring:
+    """Read what the folder of a whole pipeline says of itself."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return _Wiring(
+        index["_class_name"] == diffusers.WanImageToVideoPipeline.__name__,
+        index.get("boundary_ratio"),
+        bool(index.get("expand_timesteps")),
+        index["_class_name"] == DISTILLED_CLASS,
+    )
+
+
+def _wiring_of_task(model: Model) -> _Wiring:
+    """Wire parts as the released model of the task is; one expert alone renders all steps."""
+    task = TASKS[model.task]
+    has_two = any(part.component == "transformer_2" for part in model.parts)
+    return _Wiring(task.needs_image, task.boundary if has_two else None, task.boundary is None, model.is_distilled)
+
+
+def _pipeline(parts: dict[str, Any], paths: dict[str, str], wiring: _Wiring) -> Any:
+    kind = diffusers.WanImageToVideoPipeline if wiring.takes_image_only else diffusers.WanPipeline
+    scheduler = diffusers.UniPCMultistepScheduler
+    own = paths.get("scheduler")
+    pipe = kind(
+        **{name: parts.get(name) for name in ("tokenizer", "text_encoder", "vae", "transformer", "transformer_2")},
+        scheduler=scheduler.from_pretrained(own) if own else scheduler(**_SCHEDULER),
+        boundary_ratio=wiring.boundary_ratio,
+        expand_timesteps=wiring.expand_timesteps,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def _sibling(pipe: Any, kind: Any) -> Any:
