@@ -10,8 +10,8 @@ from wanworker.models.files.hub_cache import snapshots
 from wanworker.models.files.layouts import Layouts, WanFolder
 from wanworker.models.files.loras import half_of, other_half
 from wanworker.models.sources._facts import GGUF, PICKLED, Facts, FactsOfFiles
+from wanworker.models.sources._kinds import Component
 from wanworker.models.sources.configs import own_config
-from wanworker.models.sources.kinds import Component
 from wanworker.spec import TASKS
 
 #: ComfyUI's name for the folders of each component's files.
@@ -127,8 +127,10 @@ class Candidates:
 
     def tokenizers(self) -> Iterator[Path]:
         """Give the tokenizers that are not inside a text encoder's file."""
-        of_folders = (folder.path / "tokenizer" for folder in self._all_folders())
-        for path in (*of_folders, *(home / _TOKENIZER for home in self._all_upstream())):
+        for folder in self._all_folders():
+            if any((folder.path / "tokenizer").glob("*.json")):
+                yield folder.path / "tokenizer"
+        for path in (home / _TOKENIZER for home in self._all_upstream()):
             if (path / "tokenizer.json").is_file() or (path / "spiece.model").is_file():
                 yield path
 

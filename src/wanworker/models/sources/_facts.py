@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wanworker.models.files.damage import flaw_of
 from wanworker.models.files.loras import Expert
+from wanworker.models.sources._kinds import Component, component_of, task_and_expert
 from wanworker.models.sources.checkpoint import (
     CannotLoad,
     Checkpoint,
@@ -18,7 +19,6 @@ from wanworker.models.sources.checkpoint import (
     stays_float8,
 )
 from wanworker.models.sources.configs import UMT5_XXL, own_config, transformer_config
-from wanworker.models.sources.kinds import Component, component_of, task_and_expert
 from wanworker.weight_names import has_word
 
 #: Bytes a number takes once loaded: bfloat16, and float32 for the VAE, whatever the file has.

@@ -11,7 +11,7 @@ from wanworker.errors import ModelNotFound
 from wanworker.models.files.loras import is_pair
 from wanworker.models.sources._candidates import EXPERT_NAMES, Candidates, Experts, Places
 from wanworker.models.sources._facts import Facts
-from wanworker.models.sources.kinds import is_distilled
+from wanworker.models.sources._kinds import is_distilled
 from wanworker.text.nearest import nearest_names
 from wanworker.weight_names import SPECIAL_WORDS, below, having, meant
 
@@ -50,6 +50,19 @@ class Source:
         return self.is_folder and all(path.is_relative_to(self.path) for path in self.parts.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """What models may share, as it lies there now."""
+
+    text_encoders: tuple[Facts, ...]
+    vaes: tuple[Facts, ...]
+    tokenizers: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, candidates: Candidates) -> _Pool:
+        return cls(tuple(candidates.text_encoders()), tuple(candidates.vaes()), tuple(candidates.tokenizers()))
+
+
 class Sources:
     """Know the models below *places*, and in the folders that *folders* gives for ComfyUI's kinds of files."""
 
@@ -59,7 +72,8 @@ class Sources:
 
     def find(self, task: str) -> list[Source]:
         """Return the models for *task*, the best first: whole ones, then undistilled ones, then the most exact."""
-        found = [self._completed(task, experts, None) for experts in self._candidates.experts(task)]
+        pool = _Pool.of(self._candidates)
+        found = [_completed(task, experts, pool, None) for experts in self._candidates.experts(task)]
         return sorted(found, key=_rank)
 
     def named(
@@ -74,7 +88,9 @@ class Sources:
         chosen = self._chosen(task, names, all_experts, warnings) if names else all_experts
         if single_expert:
             chosen = [_one_of(experts, names, warnings) for experts in chosen]
-        found = [self._completed(task, experts, self._named_vae(vae)) for experts in chosen]
+        pool = _Pool.of(self._candidates)
+        named_vae = self._named_vae(vae, pool)
+        found = [_completed(task, experts, pool, named_vae) for experts in chosen]
         return sorted(found, key=_rank), warnings
 
     def flaws(self, task: str) -> tuple[str, ...]:
@@ -126,10 +142,10 @@ class Sources:
         message = f"Model '{name[:120]}' not found in {self.places[0]}/"
         return ModelNotFound(message, hint=f"{' '.join(hints)} Searched: {searched}.", field="diffusion_model")
 
-    def _named_vae(self, name: str | None) -> Facts | None:
+    def _named_vae(self, name: str | None, pool: _Pool) -> Facts | None:
         if name is None:
             return None
-        known = {facts.name: facts for facts in self._candidates.vaes()}
+        known = {facts.name: facts for facts in pool.vaes}
         asked = below("vae", name)
         found = meant(asked, known) or having(asked, known)
         if len(found) != 1:
@@ -139,49 +155,51 @@ class Sources:
             )
         return known[found[0]]
 
-    def _completed(self, task: str, experts: Experts, vae: Facts | None) -> Source:
-        """Give *experts* what they need besides: their own, else what fits from elsewhere."""
-        first = experts.facts[0]
-        parts = {name: facts.path for name, facts in zip(EXPERT_NAMES, experts.facts, strict=False)}
-        sizes = dict(experts.sizes_bytes)
-        text = _best(self._candidates.text_encoders(), experts, "width")
-        chosen = {"text_encoder": text, "vae": vae or _best(self._candidates.vaes(), experts, "channels")}
-        lacks: dict[str, str] = {}
-        for component, facts in chosen.items():
-            if facts is None or facts.flaw or _differs(facts, first):
-                lacks[component] = _lack(component, first, facts)
-            else:
-                parts[component] = facts.path
-                sizes[component] = facts.size_bytes or sizes.get(component, 0)
-        if experts.folder is not None and (experts.folder.path / "scheduler").is_dir():
-            parts["scheduler"] = experts.folder.path / "scheduler"
-        tokenizer = self._tokenizer(experts, text)
-        if tokenizer is None:
-            lacks["tokenizer"] = "no tokenizer (inside the text encoder's file, or google/umt5-xxl)"
-        else:
-            parts["tokenizer"] = tokenizer
-        return Source(
-            experts.name,
-            task,
-            experts.home or first.path,
-            parts,
-            sizes,
-            experts=len(experts.facts),
-            form=first.form,
-            is_distilled=experts.folder.is_distilled if experts.folder else is_distilled(experts.name),
-            is_folder=experts.folder is not None,
-            faults=tuple(dict.fromkeys(experts.faults(lacks))),
-        )
 
-    def _tokenizer(self, experts: Experts, text: Facts | None) -> Path | None:
-        paths = list(self._candidates.tokenizers())
-        own = [path for path in paths if experts.home is not None and path.is_relative_to(experts.home)]
-        if own:
-            return own[0]
-        if text is not None and text.has_tokenizer:
-            return text.path
-        beside = [path for path in paths if text is not None and path.is_relative_to(text.path.parent)]
-        return next(iter((*beside, *paths)), None)
+def _completed(task: str, experts: Experts, pool: _Pool, vae: Facts | None) -> Source:
+    """Give *experts* what they need besides: their own, else what fits from elsewhere."""
+    first = experts.facts[0]
+    parts = {name: facts.path for name, facts in zip(EXPERT_NAMES, experts.facts, strict=False)}
+    sizes = dict(experts.sizes_bytes)
+    text = _best(pool.text_encoders, experts, "width")
+    chosen = {"text_encoder": text, "vae": vae or _best(pool.vaes, experts, "channels")}
+    lacks: dict[str, str] = {}
+    for component, facts in chosen.items():
+        if facts is None or facts.flaw or _differs(facts, first):
+            lacks[component] = _lack(component, first, facts)
+        else:
+            parts[component] = facts.path
+            sizes[component] = facts.size_bytes or sizes.get(component, 0)
+    if experts.folder is not None and (experts.folder.path / "scheduler").is_dir():
+        parts["scheduler"] = experts.folder.path / "scheduler"
+    tokenizer = _tokenizer(experts, text, pool)
+    if tokenizer is None:
+        lacks["tokenizer"] = "no tokenizer (inside the text encoder's file, or google/umt5-xxl)"
+    else:
+        parts["tokenizer"] = tokenizer
+    return Source(
+        experts.name,
+        task,
+        experts.home or first.path,
+        parts,
+        sizes,
+        experts=len(experts.facts),
+        form=first.form,
+        is_distilled=experts.folder.is_distilled if experts.folder else is_distilled(experts.name),
+        is_folder=experts.folder is not None,
+        faults=tuple(dict.fromkeys(experts.faults(lacks))),
+    )
+
+
+def _tokenizer(experts: Experts, text: Facts | None, pool: _Pool) -> Path | None:
+    paths = pool.tokenizers
+    own = [path for path in paths if experts.home is not None and path.is_relative_to(experts.home)]
+    if own:
+        return own[0]
+    if text is not None and text.has_tokenizer:
+        return text.path
+    beside = [path for path in paths if text is not None and path.is_relative_to(text.path.parent)]
+    return next(iter((*beside, *paths)), None)
 
 
 def _best(candidates: Iterable[Facts], experts: Experts, number: str) -> Facts | None:
