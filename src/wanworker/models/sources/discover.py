@@ -228,11 +228,8 @@ def _lack(component: str, first: Facts, facts: Facts | None) -> str:
     if facts is not None and facts.flaw:
         return facts.flaw
     if component == "vae":
-        kind = {
-            16: "Wan 2.1's VAE, such as vae/wan_2.1_vae.safetensors",
-            48: "Wan 2.2's, such as vae/wan2.2_vae.safetensors",
-        }
-        return f"no VAE of {first.channels} channels ({kind.get(first.channels or 0, 'the model has its own')})"
+        name = _VAES.get(first.channels or 0, "the model's own")
+        return f"no VAE of {first.channels} channels ({name})"
     return "no text encoder that fits (umt5, such as text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors)"
 
 
