@@ -236,14 +236,18 @@ async def test_the_setting_is_for_jobs_that_name_no_profile(models: Path) -> Non
 
 
 def with_large_experts(folder: Path, models: Path) -> Path:
-    """Return a models folder whose experts have 5 GiB each by their headers, and no byte on the disk."""
+    """Return a models folder whose experts have a third block of 5 GiB each, which takes no room on the disk."""
     shutil.copytree(models / "t2v", folder / "t2v")
     size = 5 * 2**30
-    header = json.dumps({"weight": {"dtype": "BF16", "shape": [size // 2], "data_offsets": [0, size]}}).encode()
     for name in ("transformer", "transformer_2"):
         path = folder / "t2v" / name / "diffusion_pytorch_model.safetensors"
-        path.write_bytes(len(header).to_bytes(8, "little") + header)
-        os.truncate(path, 8 + len(header) + size)
+        data = path.read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        end = len(data) - start
+        block = {"dtype": "BF16", "shape": [2**20, size // 2**21], "data_offsets": [end, end + size]}
+        header = json.dumps({**json.loads(data[8:start]), "blocks.2.ffn.net.2.weight": block}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + data[start:])
+        os.truncate(path, 8 + len(header) + end + size)
     return folder
 
 
@@ -278,7 +282,7 @@ async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Pat
 
     assert all(with_gpu.readiness(task).is_ready for task in CAPABILITIES.tasks)
     assert ("no NVIDIA GPU",) == without_gpu.readiness("t2v-A14B").lacking
-    assert ("no Wan2.2-T2V-A14B-Diffusers folder (model_index.json of a Wan pipeline)",) == (
+    assert ("no weights of Wan2.2-T2V-A14B (a folder of diffusers or upstream, or ComfyUI's files)",) == (
         empty.readiness("t2v-A14B").missing
     )
     assert str(tmp_path) in empty.readiness("t2v-A14B").searched
@@ -288,7 +292,7 @@ async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Pat
 async def test_rendering_without_weights_names_the_folder(tmp_path: Path) -> None:
     engine = DiffusersEngine(Settings(ckpt_dir=tmp_path), gpus=lambda: ())
 
-    with pytest.raises(ModelNotFound, match=r"No whole Wan2\.2-T2V-A14B in diffusers' layout below"):
+    with pytest.raises(ModelNotFound, match=r"No whole Wan2\.2-T2V-A14B for the diffusers engine below"):
         await engine.render(A_SPEC, tmp_path / "out.mp4", work_dir=tmp_path, report=no_report)
 
 

@@ -1,9 +1,10 @@
-"""The diffusers engine: Wan 2.2 weights in diffusers' layout, kept in memory between jobs."""
+"""The diffusers engine: Wan 2.2 weights in any layout, kept in memory between jobs."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,12 +17,12 @@ from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.resident.placement.choice import Plan, Weights
 from wanworker.engines.resident.placement.peaks import Shape, shape_of, usual_shape
 from wanworker.engines.resident.placement.planner import Planner, Probes, Wish
-from wanworker.engines.resident.protocol import Adapter, Model, Render
+from wanworker.engines.resident.protocol import Adapter, Model, Part, Render
 from wanworker.errors import InvalidRequest, ModelNotFound
-from wanworker.models.files.layouts import Layouts, WanFolder
 from wanworker.models.files.loras import lora_files, loras_for
 from wanworker.models.machine import hardware
 from wanworker.models.machine.hardware import Gpu
+from wanworker.models.sources.discover import Source, Sources
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, Profile, RenderSpec
 
@@ -39,7 +40,7 @@ _STEP_PAIR_SHIFT = 5.0
 
 
 class DiffusersEngine:
-    """Render with any diffusers-layout Wan 2.2 folder below the models folders, in a warm child process."""
+    """Render with any Wan 2.2 weights below the models folders, in a warm child process."""
 
     def __init__(
         self,
@@ -52,8 +53,8 @@ class DiffusersEngine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._places = settings.model_dirs
-        self._layouts = Layouts(self._places)
         self._profile = settings.profile
+        self._sources = Sources(self._places, functools.partial(_single_file_folders, settings))
         self._gpus = gpus
         self._planner = Planner(Probes(gpus, free_gpu_memory_mib, available_memory_mib))
         self._supervisor = supervisor or resident(child_environment())
@@ -64,41 +65,43 @@ class DiffusersEngine:
         searched = tuple(str(place) for place in self._places)
         if task not in CAPABILITIES.tasks:
             return Readiness(missing=(f"diffusers does not render {task}",))
-        folders = self._layouts.find(task)
-        if not folders:
-            missing = f"no {TASKS[task].folder}-Diffusers folder (model_index.json of a Wan pipeline)"
-            return Readiness(missing=(missing,), searched=searched)
-        plan = self._planner.expected(self._wish(folders[0], usual_shape(task)), self._supervisor.pid)
-        return Readiness(missing=folders[0].faults, searched=searched, lacking=plan.lacking, plan=plan.to_json())
+        found = self._sources.find(task)
+        if not found:
+            missing = f"no weights of {TASKS[task].folder} (a folder of diffusers or upstream, or ComfyUI's files)"
+            return Readiness(missing=(missing, *self._sources.flaws(task)), searched=searched)
+        best = self._best(found)
+        plan = self._expected(best)
+        return Readiness(missing=best.faults, searched=searched, lacking=plan.lacking, plan=plan.to_json())
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
-        folder = self._folder(spec.task)
-        adapters, warnings = self._adapters(spec, folder.experts)
-        wish = self._wish(folder, shape_of(spec), spec.profile, spec.offload_model, adapters)
+        source, notes = await asyncio.to_thread(self._source, spec)
+        adapters, warnings = self._adapters(spec, source.experts)
+        wish = self._wish(source, shape_of(spec), spec.profile, spec.offload_model, adapters)
         plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
         smaller = self._planner.smaller(wish, plan)
-        request = request_for(spec, out_path, adapters, is_distilled=folder.is_distilled, warnings=warnings)
+        request = request_for(spec, out_path, adapters, is_distilled=source.is_distilled, warnings=warnings)
         request = dataclasses.replace(
             request, placement=plan.placement, fallback=smaller.placement if smaller else None
         )
-        model = _model(folder, plan)
+        model = _model(source, plan)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
         if smaller is not None and done.placement == smaller.placement:
             self._planner.was_too_large(wish, plan)
             warnings.append(f"The GPU's memory ran out; rendered with less of it in use ({_words(smaller)}).")
             plan = smaller
-        return Rendered(folder.path.name, (*warnings, *done.warnings), done.timings, placement=plan.to_json())
+        lines = (*notes, *warnings, *done.warnings)
+        return Rendered(source.name, lines, done.timings, placement=plan.to_json())
 
     async def preload(self, task: str | None) -> None:
         """Load the weights of *task*; see PreloadingEngine. Raises ModelNotFound when they are not whole."""
         if task is None:
             raise InvalidRequest("diffusers loads the weights of a task; name one.")
-        folder = await asyncio.to_thread(self._folder, task)
-        wish = self._wish(folder, usual_shape(task))
+        source, _ = await asyncio.to_thread(self._whole, task, self._sources.find(task), [])
+        wish = self._wish(source, usual_shape(task))
         plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
-        await self._supervisor.preload(_model(folder, plan))
+        await self._supervisor.preload(_model(source, plan))
 
     def renders_on_gpu(self) -> bool:
         """Say whether there is a GPU; see GpuEngine."""
@@ -114,18 +117,18 @@ class DiffusersEngine:
 
     def _wish(
         self,
-        folder: WanFolder,
+        source: Source,
         shape: Shape,
         profile: Profile | None = None,
         offload: bool | None = None,
         adapters: Sequence[Adapter] = (),
     ) -> Wish:
         """Return what is to be placed: each LoRA takes as much of the card as its file has, beside its expert."""
-        sizes = dict(folder.sizes_bytes)
+        sizes = dict(source.sizes_bytes)
         for adapter in adapters:
             name = "transformer" if adapter.expert == "high" else "transformer_2"
             sizes[name] = sizes.get(name, 0) + Path(adapter.path).stat().st_size
-        return Wish(str(folder.path), Weights(sizes), shape, profile or self._profile, offload)
+        return Wish(str(source.path), Weights(sizes), shape, profile or self._profile, offload)
 
     def _adapters(self, spec: RenderSpec, experts: int) -> tuple[tuple[Adapter, ...], list[str]]:
         """Return the LoRAs of *spec*, and a line for everything inferred. Raises ModelNotFound."""
@@ -137,17 +140,46 @@ class DiffusersEngine:
             raise ModelNotFound(f"{error} Searched: {searched}.", field=error.field) from error
         return tuple(Adapter(str(files[name]), expert, strength) for name, expert, strength in chosen), warnings
 
-    def _folder(self, task: str) -> WanFolder:
-        folders = self._layouts.find(task)
-        if folders and not folders[0].faults:
-            return folders[0]
+    def _source(self, spec: RenderSpec) -> tuple[Source, list[str]]:
+        """Return the model of *spec*, and a line for everything inferred. Raises ModelNotFound."""
+        found, warnings = self._sources.named(
+            spec.task, spec.diffusion_models, vae=spec.vae_model, single_expert=spec.single_expert
+        )
+        return self._whole(spec.task, found, warnings)
+
+    def _whole(self, task: str, found: Sequence[Source], warnings: list[str]) -> tuple[Source, list[str]]:
+        """Return the best of *found* with *warnings*. Raises ModelNotFound unless it is whole."""
+        if found and not (best := self._best(found)).faults:
+            return best, warnings
         searched = ", ".join(str(place) for place in self._places)
-        faults = f": {'; '.join(folders[0].faults)}" if folders else ""
-        raise ModelNotFound(f"No whole {TASKS[task].folder} in diffusers' layout below {searched}{faults}")
+        flaws = found[0].faults if found else self._sources.flaws(task)
+        words = f": {'; '.join(flaws)}" if flaws else ""
+        raise ModelNotFound(f"No whole {TASKS[task].folder} for the diffusers engine below {searched}{words}")
+
+    def _best(self, found: Sequence[Source]) -> Source:
+        """Return the first whole model that this machine has the memory for, else the first."""
+        whole = [source for source in found if not source.faults]
+        return next((source for source in whole if not self._expected(source).lacking), found[0])
+
+    def _expected(self, source: Source) -> Plan:
+        return self._planner.expected(self._wish(source, usual_shape(source.task)), self._supervisor.pid)
 
 
-def _model(folder: WanFolder, plan: Plan) -> Model:
-    return Model(str(folder.path), plan.placement.device, plan.placement)
+def _single_file_folders(settings: Settings, kind: str) -> list[Path]:
+    """Return the folders of ComfyUI's files of this kind, below all models folders, in every layout."""
+    from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders  # not at the worker's start
+
+    own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
+    return [root / part for root in models_folders((*own, *settings.model_dirs)) for part in MODEL_FOLDERS[kind]]
+
+
+def _model(source: Source, plan: Plan) -> Model:
+    device = plan.placement.device
+    if source.is_whole_folder:
+        return Model(str(source.path), device, placement=plan.placement)
+    parts = tuple(Part(component, str(path)) for component, path in source.parts.items())
+    task = "" if source.is_folder else source.task  # a folder says itself how its parts work together
+    return Model(str(source.path), device, task, parts, source.is_distilled, plan.placement)
 
 
 def _words(plan: Plan) -> str:

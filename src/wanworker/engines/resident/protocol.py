@@ -2,9 +2,9 @@
 The protocol between the worker and the resident child: one JSON object a line, both ways. Pure.
 
 Commands go down: `load`, then `render` and `stop` as often as wanted, and `ping` at any time; the end of the stream
-means exit at once. Events come up: `ready` or `failed` after a load; `stage` and `step` while a job runs, and exactly
-one of `done`, `failed` and `stopped` at its end; `pong` for each ping, from a thread that no job holds up. Every event
-of a job carries its number, so that none is taken for another's.
+means exit at once. Events come up: `loading` during a load, `ready` or `failed` after it; `stage` and `step` while a
+job runs, and exactly one of `done`, `failed` and `stopped` at its end; `pong` for each ping, from a thread that no job
+holds up. Every event of a job carries its number, so that none is taken for another's.
 """
 
 from __future__ import annotations
@@ -42,9 +42,23 @@ class Placement:
     matmul: Literal["plain", "scaled_mm"] = "plain"
     attention: Literal["native"] = "native"
 
+    def rule_of(self, part: str) -> str:
+        """Return where the component *part*, by diffusers' name, is."""
+        if part.startswith("transformer"):
+            return self.experts
+        return self.text_encoder if part == "text_encoder" else self.vae
+
     def to_json(self) -> dict[str, str]:
         """Return its words, as an answer shows them."""
         return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """Where one component of a pipeline (`transformer`, `text_encoder`, `tokenizer` and so on) is: a file or folder."""
+
+    component: str
+    path: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,12 +66,17 @@ class Model:
     """
     Weights, and the device that they compute on.
 
-    `placement` is where they go once loaded. It is no part of the model: a child that holds these weights takes each
-    job in the job's own placement, and moves what has to be moved.
+    `folder` names the model. Without `parts` it is a whole folder in diffusers' layout, which says itself what it is;
+    with them it need not be a folder, and `task` says how the parts work together. `placement` is where they go once
+    loaded. It is no part of the model: a child that holds these weights takes each job in the job's own placement, and
+    moves what has to be moved.
     """
 
     folder: str
     device: Device
+    task: str = ""
+    parts: tuple[Part, ...] = ()
+    is_distilled: bool = False
     placement: Placement | None = dataclasses.field(default=None, compare=False)
 
     @property
@@ -142,8 +161,17 @@ class Pong:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Loading:
+    """So many of the bytes of the weights are in memory."""
+
+    done_bytes: int
+    size_bytes: int
+    type: Literal["loading"] = "loading"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
-    """The weights are loaded."""
+    """The weights are loaded: every byte of them is in memory."""
 
     type: Literal["ready"] = "ready"
 
@@ -204,7 +232,7 @@ class Stopped:
 
 
 Command = Load | Render | Stop | Ping
-Event = Ready | Stage | Step | Done | Failed | Stopped | Pong
+Event = Loading | Ready | Stage | Step | Done | Failed | Stopped | Pong
 
 
 # Built when first needed: they cost the worker's start 30 ms, and many workers never start a child.

@@ -101,6 +101,11 @@ def read_folder(path: Path) -> WanFolder | None:
     )
 
 
+def components_of(path: Path) -> dict[str, Path]:
+    """Return the folder of each component of the pipeline in the folder *path*, by the component's name."""
+    return {name: path / name for name, value in _json(path / _INDEX).items() if _is_component(value)}
+
+
 def task_of_config(config: Mapping[str, Any], *, experts: int, expand_timesteps: bool) -> str | None:
     """
     Return the task of a transformer with this configuration, None for another model of the family. Pure.
@@ -108,13 +113,14 @@ def task_of_config(config: Mapping[str, Any], *, experts: int, expand_timesteps:
     i2v feeds 16 channels of noise, 16 of picture and 4 of mask; 5B's VAE has 48 (wan.md 3). One expert with 16
     channels is Wan 2.1.
     """
-    channels = (config.get("in_channels"), config.get("out_channels"))
-    if expand_timesteps or channels == (48, 48):
+    channels_in, channels_out = config.get("in_channels"), config.get("out_channels")
+    if expand_timesteps or (channels_in, channels_out) == (48, 48):
         return "ti2v-5B"
-    if experts != 2:
+    if experts != 2 or not isinstance(channels_in, int) or not isinstance(channels_out, int):
         return None
-    kinds: Mapping[tuple[object, object], str] = {(16, 16): "t2v-A14B", (36, 16): "i2v-A14B"}
-    return kinds.get(channels)
+    if channels_in == channels_out:
+        return "t2v-A14B"
+    return "i2v-A14B" if channels_in == 2 * channels_out + 4 else None
 
 
 def _task_of(path: Path, index: Mapping[str, Any]) -> str | None:

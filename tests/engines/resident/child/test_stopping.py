@@ -42,7 +42,7 @@ class StopAt:
 
 @pytest.fixture(scope="module")
 def loaded() -> Loaded:
-    return load(Model(str(miniature().folder_of(SPEC.task)), "cpu"))
+    return load(Model(str(miniature().folder_of(SPEC.task)), "cpu"), lambda _done, _size: None)
 
 
 @pytest.fixture

@@ -21,7 +21,19 @@ from typing import IO, TYPE_CHECKING
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.child._failures import StoppedByParent, failure_of, is_out_of_memory, is_sticky
-from wanworker.engines.resident.protocol import Failed, Load, Ping, Pong, Ready, Render, Stage, Step, Stop, Stopped
+from wanworker.engines.resident.protocol import (
+    Failed,
+    Load,
+    Loading,
+    Ping,
+    Pong,
+    Ready,
+    Render,
+    Stage,
+    Step,
+    Stop,
+    Stopped,
+)
 
 if TYPE_CHECKING:
     from wanworker.engines.resident.child._loading import Loaded
@@ -113,12 +125,13 @@ def serve(inbox: Inbox, outbox: Outbox) -> None:
     loaded: Loaded | None = None
     for command in inbox:
         if isinstance(command, Load):
+            kept = loaded.kept if loaded is not None else None
             loaded = None  # before the next ones: both at once may not fit
             gc.collect()  # pipelines and their parts refer to one another
             try:
                 from wanworker.engines.resident.child._loading import load
 
-                loaded = load(command.model)
+                loaded = load(command.model, lambda done, size: outbox.send(Loading(done, size)), kept)
             except Exception as error:  # noqa: BLE001 - this process's door: the parent gets every failure as an event
                 outbox.send(_told(error, 0, usable=False))
                 continue

@@ -24,6 +24,10 @@ class Copier:
         """Return *tensor* on *device*."""
         return tensor.to(device)
 
+    def enter(self, slab: Any, device: torch.device) -> None:
+        """Have what lies in *slab* on *device*, by one copy."""
+        slab.enter(device)
+
 
 class Residence:
     """
@@ -43,6 +47,8 @@ class Residence:
     def follow(self, placement: Placement) -> None:
         """Take *placement* from now on: bring what is resident, and have leave what may not stay."""
         self._placement = placement
+        if self._device == _HOST:
+            return
         for name, part in self._parts.items():
             if self._rule(name) != "resident":
                 part.leave()
@@ -57,7 +63,7 @@ class Residence:
 
     def need(self, name: str) -> torch.device:
         """Bring the part *name*, have leave what makes room for it, and return the device on which it computes."""
-        if self._rule(name) == "cpu":
+        if self._device == _HOST or self._rule(name) == "cpu":
             return _HOST
         for other, part in self._parts.items():
             if other != name and self._leaves_for(other, name):
@@ -78,9 +84,7 @@ class Residence:
         return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
 
     def _rule(self, name: str) -> str:
-        if name in _EXPERTS:
-            return self._placement.experts
-        return self._placement.text_encoder if name == "text_encoder" else self._placement.vae
+        return self._placement.rule_of(name)
 
     def _leaves_for(self, part: str, needed: str) -> bool:
         rule = self._rule(part)
@@ -97,8 +101,9 @@ class _Part:
     """
     One part, and main memory's copy of each of its tensors while they are on the device.
 
-    Weights do not change, so a part that leaves takes its copies again and nothing is copied back. This is the one
-    place where a part moves: an expert in one block of pinned memory, copied in one piece, belongs here.
+    Weights do not change, so a part that leaves takes its copies again and nothing is copied back. What was loaded
+    into a slab, one block of pinned memory, comes by one copy of it; what is beside it (LoRAs, computed tables) moves
+    by itself.
     """
 
     def __init__(self, module: Any, copier: Copier) -> None:
@@ -112,6 +117,10 @@ class _Part:
 
     def come(self, device: torch.device, *, keep: bool) -> None:
         """Move to *device*; *keep* the copies in main memory, for it will leave again."""
+        slab = getattr(self._module, "slab", None)
+        if slab is not None:
+            self._copier.enter(slab, device)
+            self._module.slab = slab if keep else None  # the host's memory is free for the next
         for tensor in self.tensors():
             if self._copier.is_on(tensor, device):
                 continue
@@ -124,6 +133,9 @@ class _Part:
 
     def leave(self) -> None:
         """Move to main memory."""
+        slab = getattr(self._module, "slab", None)
+        if slab is not None:
+            slab.leave()
         for tensor in self.tensors():
             if not self._copier.is_on(tensor, _HOST):
                 _, copy = self._copies.get(id(tensor), (None, None))
