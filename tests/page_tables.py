@@ -149,6 +149,7 @@ def engines_table(rows: Iterable[EngineRow]) -> str:
             "fps": can.fps,
             "last image": bool(can.last_image),
             "guidance per expert": can.guidance_per_expert,
+            "model by name": can.names_models,
         }
         tasks = ", ".join(f"`{task}`" for task in TASKS if task in can.tasks)
         sizes = "any" if can.any_size else "upstream's list" if can.sizes else "any multiple of 16 (5B: 32)"

@@ -119,6 +119,8 @@ def _ignored_features(spec: RenderSpec, row: EngineRow) -> tuple[str, ...]:
         "fps": (spec.fps_given and spec.fps != TASKS[spec.task].fps, can.fps),
         "last_image": (spec.last_image is not None, spec.task in can.last_image),
         "guidance_scale_2": (spec.guidance_low is not None and _has_experts(spec), can.guidance_per_expert),
+        "diffusion_model": (bool(spec.diffusion_models), can.names_models),
+        "vae_model": (spec.vae_model is not None, can.names_models),
     }
     return tuple(name for name, (asked, possible) in asked_and_possible.items() if asked and not possible)
 
@@ -192,6 +194,8 @@ def _dropped(spec: RenderSpec, ignored: tuple[str, ...]) -> dict[str, object]:
         "fps": {"fps": float(TASKS[spec.task].fps), "fps_given": False},
         "last_image": {"last_image": None},
         "guidance_scale_2": {"guidance_low": None},
+        "diffusion_model": {"diffusion_models": (), "single_expert": False},
+        "vae_model": {"vae_model": None},
     }
     return {key: value for name in ignored for key, value in neutral[name].items()}
 
