@@ -247,9 +247,9 @@ def test_files_of_the_released_models_have_a_place_for_every_tensor_in_fp8_too(t
 
     kept = [module for module in filling.model.modules() if isinstance(module, Fp8Linear)]
     assert {"i2v": 400, "ti2v": 300, "umt5": 168}.get(name, 0) == len(kept)
-    assert filling.size_bytes == sum(
-        math.prod(shape) * (1 if dtype == "F8_E4M3" else 2) for dtype, shape in described.values()
-    )
+    numbers = {key: math.prod(shape) for key, (_, shape) in described.items()}
+    stored_bytes = sum(numbers[key] * (1 if dtype == "F8_E4M3" else 2) for key, (dtype, _) in described.items())
+    assert stored_bytes + 4 * len(kept) == filling.size_bytes
 
 
 @pytest.mark.parametrize("form", ["plain", "old", "new", "pth"])
@@ -323,10 +323,7 @@ def test_every_byte_is_counted_and_a_file_that_ends_early_is_named(tmp_path: Pat
 
     load_parts(paths, FLOAT32, Kept(), lambda done, size: told.append((done, size)))
 
-    matrices = sum(
-        tensor.numel() * tensor.element_size() for name, tensor in load_file(path).items() if "scale" not in name
-    )
-    assert told[-1][0] >= matrices
+    assert told[-1][0] == told[-1][1] > path.stat().st_size / 2
     assert told == sorted(told)
 
 
