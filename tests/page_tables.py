@@ -150,6 +150,7 @@ def engines_table(rows: Iterable[EngineRow]) -> str:
             "last image": bool(can.last_image),
             "guidance per expert": can.guidance_per_expert,
             "profile": can.profiles,
+            "model by name": can.names_models,
         }
         tasks = ", ".join(f"`{task}`" for task in TASKS if task in can.tasks)
         sizes = "any" if can.any_size else "upstream's list" if can.sizes else "any multiple of 16 (5B: 32)"

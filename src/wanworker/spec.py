@@ -155,7 +155,7 @@ class RenderSpec:
     `size_given` tells a size that the caller asked for from one that we derived. `steps`, `shift` and the two
     guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
     the sound or the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight
-    files, which only ComfyUI loads one by one; `single_expert` keeps one of a pair from getting its sibling. `profile`
+    files or folders; `single_expert` keeps one of a pair from getting its sibling. `profile`
     is None where the worker's own setting holds.
     """
 

@@ -84,6 +84,17 @@ def test_a_profile_is_not_taken_in_silence_where_it_changes_nothing():
     assert ignored.warnings == ("profile was ignored: the wan_cli engine that rendered this cannot use it.",)
 
 
+def test_a_model_that_is_named_is_ignored_with_a_warning_where_no_engine_can_choose():
+    named = spec(diffusion_models=("a",), vae_model="b", single_expert=True)
+
+    choice = chosen(named, wan_cli=READY)
+
+    assert choice.spec.diffusion_models == ()
+    assert (choice.spec.vae_model, choice.spec.single_expert) == (None, False)
+    assert [line.split()[0] for line in choice.warnings] == ["diffusion_model", "vae_model"]
+    assert chosen(named, diffusers=READY, wan_cli=READY).engine == "diffusers"
+
+
 def test_a_guidance_for_the_second_expert_of_a_task_with_one_is_ignored_with_a_warning():
     choice = chosen(spec(task="ti2v-5B", size=Size(1280, 704), guidance_low=3.0), diffusers=READY, wan_cli=READY)
 

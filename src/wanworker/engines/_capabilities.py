@@ -8,6 +8,7 @@ from wanworker.spec import TASKS
 
 DIFFUSERS = Capabilities(
     tasks=frozenset({"t2v-A14B", "i2v-A14B", "ti2v-5B"}),
+    names_models=True,
     negative_prompt=True,
     fps=True,
     lora=True,
@@ -18,6 +19,7 @@ DIFFUSERS = Capabilities(
 
 COMFYUI = Capabilities(
     tasks=frozenset(TASKS),
+    names_models=True,
     negative_prompt=True,
     fps=True,
     lora=True,

@@ -22,7 +22,7 @@ class Capabilities:
     `sizes` lists the only sizes of a task; a task that is not in it takes any multiple of its own `size_multiple`.
     `any_size` means that the engine resamples to whatever is asked. The booleans name features of a request;
     `lora_sets_steps` says that the engine knows the steps of each LoRA, `prepares_motion` that animate's driving video
-    need not come as a prepared folder.
+    need not come as a prepared folder, `names_models` that a request can choose among the weights.
     """
 
     tasks: frozenset[str]
@@ -37,6 +37,7 @@ class Capabilities:
     lora_sets_steps: bool = False
     prepares_motion: bool = False
     profiles: bool = False
+    names_models: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ def _ignored_features(spec: RenderSpec, row: EngineRow) -> tuple[str, ...]:
         "last_image": (spec.last_image is not None, spec.task in can.last_image),
         "guidance_scale_2": (spec.guidance_low is not None and _has_experts(spec), can.guidance_per_expert),
         "profile": (spec.profile is not None, can.profiles),
+        "diffusion_model": (bool(spec.diffusion_models), can.names_models),
+        "vae_model": (spec.vae_model is not None, can.names_models),
     }
     return tuple(name for name, (asked, possible) in asked_and_possible.items() if asked and not possible)
 
@@ -194,6 +196,8 @@ def _dropped(spec: RenderSpec, ignored: tuple[str, ...]) -> dict[str, object]:
         "last_image": {"last_image": None},
         "guidance_scale_2": {"guidance_low": None},
         "profile": {"profile": None},
+        "diffusion_model": {"diffusion_models": (), "single_expert": False},
+        "vae_model": {"vae_model": None},
     }
     return {key: value for name in ignored for key, value in neutral[name].items()}
 

@@ -14,7 +14,7 @@ from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
-from wanworker.engines.resident.placement.choice import Plan, Weights
+from wanworker.engines.resident.placement.choice import Format, Plan, Weights
 from wanworker.engines.resident.placement.peaks import Shape, shape_of, usual_shape
 from wanworker.engines.resident.placement.planner import Planner, Probes, Wish
 from wanworker.engines.resident.protocol import Adapter, Model, Part, Render
@@ -128,7 +128,7 @@ class DiffusersEngine:
         for adapter in adapters:
             name = "transformer" if adapter.expert == "high" else "transformer_2"
             sizes[name] = sizes.get(name, 0) + Path(adapter.path).stat().st_size
-        return Wish(str(source.path), Weights(sizes), shape, profile or self._profile, offload)
+        return Wish(str(source.path), Weights(sizes, _format(source)), shape, profile or self._profile, offload)
 
     def _adapters(self, spec: RenderSpec, experts: int) -> tuple[tuple[Adapter, ...], list[str]]:
         """Return the LoRAs of *spec*, and a line for everything inferred. Raises ModelNotFound."""
@@ -180,6 +180,11 @@ def _model(source: Source, plan: Plan) -> Model:
     parts = tuple(Part(component, str(path)) for component, path in source.parts.items())
     task = "" if source.is_folder else source.task  # a folder says itself how its parts work together
     return Model(str(source.path), device, task, parts, source.is_distilled, plan.placement)
+
+
+def _format(source: Source) -> Format:
+    """Return what the experts' matrices are in memory: those of float8 files stay so, all else is bfloat16."""
+    return "float8" if source.form.startswith("fp8") else "bfloat16"
 
 
 def _words(plan: Plan) -> str:

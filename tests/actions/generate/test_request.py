@@ -178,3 +178,9 @@ def test_the_identity_leaves_out_what_does_not_change_the_video():
 
     assert one.identity() == two.identity()
     assert one.identity() != request(prompt="a dog").identity()
+
+
+def test_a_model_is_named_by_either_field_and_its_other_half_by_another():
+    assert request(model="FastWan").diffusion_models() == ("FastWan",)
+    assert request(diffusion_model="high", diffusion_model_2="low").diffusion_models() == ("high", "low")
+    assert request().diffusion_models() == ()

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.headers import Described, scaled, text_encoder, transformer, vae, write_header
 from fakes.wan_folder import ONE_EXPERT, wan_folder
-from wanworker.errors import ModelNotFound
+from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.models.sources.discover import Source, Sources
 
 FP8 = scaled(transformer(dtype="F8_E4M3"))
@@ -181,6 +181,31 @@ def test_the_other_half_of_a_named_expert_is_added_unless_one_alone_is_wanted(tm
     assert [] == nothing
     assert (1, LOW) == (only(alone).experts, only(alone).parts["transformer"].name)
     assert ["single_expert: " + LOW + " renders all steps alone, which is not how Wan 2.2 was trained."] == warned
+
+
+def test_one_expert_without_its_sibling_renders_alone_or_not_at_all(tmp_path: Path) -> None:
+    write_header(tmp_path / "diffusion_models" / LOW, FP8)
+    shared(tmp_path)
+
+    (alone,), _ = sources(tmp_path).named("t2v-A14B", (LOW,), single_expert=True)
+
+    assert (1, LOW) == (alone.experts, alone.name)
+    with pytest.raises(ModelNotFound, match=rf"Model '{HIGH}' not found"):
+        sources(tmp_path).named("t2v-A14B", (LOW,))
+
+
+def test_two_models_of_one_half_are_no_pair(tmp_path: Path) -> None:
+    pair(tmp_path, FP8)
+    pair(tmp_path, FP8, high="other_high_noise.safetensors", low="other_low_noise.safetensors")
+    shared(tmp_path)
+
+    with pytest.raises(InvalidRequest, match=r"one low-noise model; got wan2\.2_t2v_high.*, other_high"):
+        sources(tmp_path).named("t2v-A14B", (HIGH, "other_high_noise"))
+    (mixed,), _ = sources(tmp_path).named("t2v-A14B", ("other_low_noise", HIGH))
+    assert (HIGH, "other_low_noise.safetensors") == (
+        mixed.parts["transformer"].name,
+        mixed.parts["transformer_2"].name,
+    )
 
 
 def test_a_vae_is_chosen_by_name(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ _ALIASES: Mapping[str, str] = {
     "image_base64": "reference_image_base64",
     "image_path": "reference_image_path",
     "shift": "sample_shift",
+    "model": "diffusion_model",
     "lora": "lora_name",
     "lora_scale": "lora_strength",
     "lora_weight": "lora_strength",
@@ -71,6 +72,12 @@ class GenerateRequest(PictureRequest):
     lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")
     lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")
     loras: tuple[LoraField, ...] = Field(default=(), max_length=8, description="LoRAs as high/low pairs.")
+    diffusion_model: str | None = Field(
+        default=None, description="The model by file or folder name; an expert's sibling is inferred."
+    )
+    diffusion_model_2: str | None = Field(default=None, description="The other expert's file, if not inferred.")
+    single_expert: bool = Field(default=False, description="Render with diffusion_model alone.")
+    vae_model: str | None = Field(default=None, description="The VAE's file.")
     reference_image_url: str | None = Field(default=None, description="The picture, by URL or data URI.")
     reference_image_base64: str | None = Field(default=None, description="The picture as base64 or data URI.")
     reference_image_path: str | None = Field(default=None, description="The picture below an input folder.")
@@ -128,6 +135,10 @@ class GenerateRequest(PictureRequest):
             return pairs
         check_lora_name(self.lora_name, "lora_name")
         return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))
+
+    def diffusion_models(self) -> tuple[str, ...]:
+        """Return the models that are named."""
+        return tuple(name for name in (self.diffusion_model, self.diffusion_model_2) if name)
 
     def drawn_seed(self) -> int:
         """Return the seed, drawn from the system now if none was given: never from a state kept since start-up."""

@@ -61,10 +61,11 @@ class Layouts:
 
     def find(self, task: str) -> list[WanFolder]:
         """Return the folders for *task*, the best first: whole ones, then undistilled ones, then as they lie."""
-        found = {folder.path: folder for folder in self._all() if folder.task == task}
+        found = {folder.path: folder for folder in self.all() if folder.task == task}
         return sorted(found.values(), key=lambda folder: (bool(folder.faults), folder.is_distilled))
 
-    def _all(self) -> Iterator[WanFolder]:
+    def all(self) -> Iterator[WanFolder]:
+        """Give the folders for every task, as they lie; one that two places lead to, twice."""
         for place in self.places:
             for path in _model_folders(place, MAX_DEPTH):
                 stamp = _stamp(path)

@@ -83,8 +83,21 @@ class Candidates:
         self._layouts = Layouts(self._places)
         self._facts = FactsOfFiles()
 
-    def files(self, component: Component) -> dict[str, Facts]:
-        """Return ComfyUI's single files of *component* by their names there, flawed ones too; others are left out."""
+    def now(self) -> Listing:
+        """Look at all places once; only headers of files that have changed are read again."""
+        folders = {folder.path: folder for folder in self._layouts.all()}
+        homes = {path: None for task in TASKS for path in self._homes(task) if path.is_dir()}
+        files = {component: self._files(component) for component in FOLDERS}
+        return Listing(files, tuple(folders.values()), tuple(homes), self._facts)
+
+    def _homes(self, task: str) -> Iterator[Path]:
+        """Give the folders that may be upstream's for *task*: by their name, in the hub's cache, or a place itself."""
+        folder = TASKS[task].folder
+        yield from (place / folder for place in self._places)
+        yield from snapshots(self._places, f"Wan-AI/{folder}")
+        yield from self._places
+
+    def _files(self, component: Component) -> dict[str, Facts]:
         found: dict[str, Facts] = {}
         for folder in self._folders(FOLDERS[component]):
             for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
@@ -96,51 +109,69 @@ class Candidates:
                     found[name] = facts
         return found
 
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """
+    What lay there at one moment.
+
+    `files` has ComfyUI's single files of each component by their names there, flawed ones too; `folders` are those in
+    diffusers' layout, `homes` the folders that may be upstream's.
+    """
+
+    files: Mapping[Component, Mapping[str, Facts]]
+    folders: tuple[WanFolder, ...]
+    homes: tuple[Path, ...]
+    known: FactsOfFiles
+
     def experts(self, task: str) -> Iterator[Experts]:
         """Give the models of *task*: diffusers' folders, single files, upstream's folders."""
-        for folder in self._layouts.find(task):
-            yield self._of_folder(folder)
+        yield from (self._of_folder(folder) for folder in self.folders if folder.task == task)
         yield from self._single(task)
-        for home in self._upstream(task):
-            experts = _of_upstream(task, home, self._facts)
+        for home in self.homes:
+            if not _is_upstream(home, task):
+                continue
+            experts = _of_upstream(task, home, self.known)
             if home.name == TASKS[task].folder or experts.facts[0].task == task:
                 yield experts
 
     def text_encoders(self) -> Iterator[Facts]:
         """Give the text encoders of every layout."""
-        yield from self.files("text_encoder").values()
-        for folder in self._all_folders():
-            yield self._facts.of(folder.path / "text_encoder", f"{folder.path.name}/text_encoder", "text_encoder")
-        for home in self._all_upstream():
-            if (home / _TEXT_ENCODER).is_file():
-                yield self._facts.of(home / _TEXT_ENCODER, f"{home.name}/{_TEXT_ENCODER}", "text_encoder")
+        yield from self.files["text_encoder"].values()
+        yield from self._of_folders("text_encoder")
+        yield from self._of_homes("text_encoder", (_TEXT_ENCODER,))
 
     def vaes(self) -> Iterator[Facts]:
         """Give the VAEs of every layout."""
-        yield from self.files("vae").values()
-        for folder in self._all_folders():
-            yield self._facts.of(folder.path / "vae", f"{folder.path.name}/vae", "vae")
-        for home in self._all_upstream():
-            for name in _VAES:
-                if (home / name).is_file():
-                    yield self._facts.of(home / name, f"{home.name}/{name}", "vae")
+        yield from self.files["vae"].values()
+        yield from self._of_folders("vae")
+        yield from self._of_homes("vae", _VAES)
 
     def tokenizers(self) -> Iterator[Path]:
         """Give the tokenizers that are not inside a text encoder's file."""
-        for folder in self._all_folders():
+        for folder in self.folders:
             if any((folder.path / "tokenizer").glob("*.json")):
                 yield folder.path / "tokenizer"
-        for path in (home / _TOKENIZER for home in self._all_upstream()):
+        for path in (home / _TOKENIZER for home in self.homes):
             if (path / "tokenizer.json").is_file() or (path / "spiece.model").is_file():
                 yield path
 
+    def _of_folders(self, component: Component) -> Iterator[Facts]:
+        for folder in self.folders:
+            yield self.known.of(folder.path / component, f"{folder.path.name}/{component}", component)
+
+    def _of_homes(self, component: Component, names: Iterable[str]) -> Iterator[Facts]:
+        for path in (home / name for home in self.homes for name in names):
+            if path.is_file():
+                yield self.known.of(path, f"{path.parent.name}/{path.name}", component)
+
     def _of_folder(self, folder: WanFolder) -> Experts:
-        parts = ("transformer", "transformer_2")[: folder.experts]
-        facts = (self._facts.of(folder.path / part, _expert_name(folder.path, part), "transformer") for part in parts)
+        parts = EXPERT_NAMES[: folder.experts]
+        facts = (self.known.of(folder.path / part, _expert_name(folder.path, part), "transformer") for part in parts)
         return Experts(folder.path.name, tuple(facts), folder.path, folder)
 
     def _single(self, task: str) -> Iterator[Experts]:
-        files = {name: facts for name, facts in self.files("transformer").items() if facts.task == task}
+        files = {name: facts for name, facts in self.files["transformer"].items() if facts.task == task}
         for name, facts in files.items():
             if TASKS[task].boundary is None:
                 yield Experts(name, (facts,))
@@ -148,22 +179,6 @@ class Candidates:
                 low = other_half(name, [other for other in files if half_of(other) == "low"])
                 if low is not None:
                     yield Experts(f"{name} + {low}", (facts, files[low]))
-
-    def _upstream(self, task: str) -> list[Path]:
-        folder = TASKS[task].folder
-        homes = [place / folder for place in self._places] + list(self._places)
-        homes += snapshots(self._places, f"Wan-AI/{folder}")
-        return [home for home in homes if _is_upstream(home, task)]
-
-    def _all_folders(self) -> Iterator[WanFolder]:
-        for task in TASKS:
-            yield from self._layouts.find(task)
-
-    def _all_upstream(self) -> Iterator[Path]:
-        for task in TASKS:
-            folder = TASKS[task].folder
-            homes = [*(place / folder for place in self._places), *self._places]
-            yield from (home for home in (*homes, *snapshots(self._places, f"Wan-AI/{folder}")) if home.is_dir())
 
 
 def _of_upstream(task: str, home: Path, known: FactsOfFiles) -> Experts:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wanworker.errors import ModelNotFound
-from wanworker.models.files.loras import is_pair
-from wanworker.models.sources._candidates import EXPERT_NAMES, Candidates, Experts, Places
+from wanworker.errors import InvalidRequest, ModelNotFound
+from wanworker.models.files.loras import is_pair, sibling_of
+from wanworker.models.sources._candidates import EXPERT_NAMES, Candidates, Experts, Listing, Places
 from wanworker.models.sources._facts import Facts
 from wanworker.models.sources._kinds import is_distilled
+from wanworker.spec import TASKS
 from wanworker.text.nearest import nearest_names
 from wanworker.weight_names import SPECIAL_WORDS, below, having, meant
 
@@ -50,19 +51,6 @@ class Source:
         return self.is_folder and all(path.is_relative_to(self.path) for path in self.parts.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    """What models may share, as it lies there now."""
-
-    text_encoders: tuple[Facts, ...]
-    vaes: tuple[Facts, ...]
-    tokenizers: tuple[Path, ...]
-
-    @classmethod
-    def of(cls, candidates: Candidates) -> _Pool:
-        return cls(tuple(candidates.text_encoders()), tuple(candidates.vaes()), tuple(candidates.tokenizers()))
-
-
 class Sources:
     """Know the models below *places*, and in the folders that *folders* gives for ComfyUI's kinds of files."""
 
@@ -72,8 +60,8 @@ class Sources:
 
     def find(self, task: str) -> list[Source]:
         """Return the models for *task*, the best first: whole ones, then undistilled ones, then the most exact."""
-        pool = _Pool.of(self._candidates)
-        found = [_completed(task, experts, pool, None) for experts in self._candidates.experts(task)]
+        listing = self._candidates.now()
+        found = [_completed(task, experts, listing, None) for experts in listing.experts(task)]
         return sorted(found, key=_rank)
 
     def named(
@@ -84,50 +72,61 @@ class Sources:
         inferred or ignored. Raises ModelNotFound.
         """
         warnings: list[str] = []
-        all_experts = list(self._candidates.experts(task))
-        chosen = self._chosen(task, names, all_experts, warnings) if names else all_experts
+        listing = self._candidates.now()
+        chosen = list(listing.experts(task))
+        if names:
+            chosen = self._chosen(task, names, listing, warnings, single_expert=single_expert)
         if single_expert:
-            chosen = [_one_of(experts, names, warnings) for experts in chosen]
-        pool = _Pool.of(self._candidates)
-        named_vae = self._named_vae(vae, pool)
-        found = [_completed(task, experts, pool, named_vae) for experts in chosen]
-        return sorted(found, key=_rank), warnings
+            chosen = [dataclasses.replace(experts, facts=experts.facts[:1]) for experts in chosen]
+        named_vae = self._named_vae(vae, listing)
+        found = sorted((_completed(task, experts, listing, named_vae) for experts in chosen), key=_rank)
+        if single_expert and found and TASKS[task].boundary is not None:
+            first = found[0].parts["transformer"].name
+            warnings.append(f"single_expert: {first} renders all steps alone, which is not how Wan 2.2 was trained.")
+        return found, warnings
 
     def flaws(self, task: str) -> tuple[str, ...]:
         """Return why files that look like models of *task* cannot be loaded."""
-        files = self._candidates.files("transformer").values()
+        files = self._candidates.now().files["transformer"].values()
         return tuple(facts.flaw for facts in files if facts.flaw and facts.task in {task, None})
 
-    def _chosen(self, task: str, names: Sequence[str], known: Sequence[Experts], warnings: list[str]) -> list[Experts]:
-        """Return the models that the first of *names* belongs to; a second name must be of the same one."""
-        files = {facts.name: facts for experts in known if not experts.home for facts in experts.facts}
+    def _chosen(
+        self, task: str, names: Sequence[str], listing: Listing, warnings: list[str], *, single_expert: bool
+    ) -> list[Experts]:
+        """Return the models that the first of *names* belongs to; a second name is for the other expert."""
+        known = list(listing.experts(task))
         folders = {experts.name: experts for experts in known if experts.home}
-        first = self._meant(task, names[0], [*files, *folders])
+        files = {
+            name: facts for name, facts in listing.files["transformer"].items() if facts.task == task and not facts.flaw
+        }
+        first = self._meant(task, names[0], [*files, *folders], listing)
         if first in folders:
             return [folders[first]]
         found = [experts for experts in known if first in {facts.name for facts in experts.facts}]
-        if len(names) == 1:
-            others = [facts.name for experts in found for facts in experts.facts if facts.name != first]
-            warnings += [f"diffusion model {other} was added: it is the other half of {first}." for other in others]
-            return found
-        second = self._meant(task, names[1], [*files])
-        if len(found[0].facts) == 1:
-            warnings.append(f"{second} was ignored: this model has one expert, and {first} is used.")
-            return found
-        pair = sorted((files[first], files[second]), key=lambda facts: facts.expert != "high")
-        return [Experts(" + ".join(facts.name for facts in pair), tuple(pair))]
+        if single_expert or files[first].expert is None:
+            warnings += [f"{name} was ignored: {first} renders alone." for name in names[1:]]
+            return [Experts(first, (files[first],))]
+        if len(names) > 1:
+            return [_pair(files[first], files[self._meant(task, names[1], [*files], listing)])]
+        if not found:
+            raise self._not_found(task, sibling_of(first), [*files], (), listing)
+        others = [facts.name for experts in found for facts in experts.facts if facts.name != first]
+        warnings += [f"diffusion model {other} was added: it is the other half of {first}." for other in others]
+        return found
 
-    def _meant(self, task: str, name: str, known: Iterable[str]) -> str:
+    def _meant(self, task: str, name: str, known: Iterable[str], listing: Listing) -> str:
         names = list(known)
         asked = below("diffusion_models", name)
         found = meant(asked, names) or having(asked, names)
         if len(found) == 1 or is_pair(found):
             return found[0]
-        raise self._not_found(task, name, names, found)
+        raise self._not_found(task, name, names, found, listing)
 
-    def _not_found(self, task: str, name: str, names: Sequence[str], could_be: Sequence[str]) -> ModelNotFound:
+    def _not_found(
+        self, task: str, name: str, names: Sequence[str], could_be: Sequence[str], listing: Listing
+    ) -> ModelNotFound:
         """Return the documented sentence; the hint says why a file of this name cannot be loaded, or which are near."""
-        files = self._candidates.files("transformer")
+        files = listing.files["transformer"]
         there = [files[file] for file in meant(below("diffusion_models", name), files)]
         if flaw := next((facts.flaw for facts in there if facts.flaw), ""):
             return ModelNotFound(f"Model '{name[:120]}' cannot be loaded: {flaw}", field="diffusion_model")
@@ -142,10 +141,10 @@ class Sources:
         message = f"Model '{name[:120]}' not found in {self.places[0]}/"
         return ModelNotFound(message, hint=f"{' '.join(hints)} Searched: {searched}.", field="diffusion_model")
 
-    def _named_vae(self, name: str | None, pool: _Pool) -> Facts | None:
+    def _named_vae(self, name: str | None, listing: Listing) -> Facts | None:
         if name is None:
             return None
-        known = {facts.name: facts for facts in pool.vaes}
+        known = {facts.name: facts for facts in listing.vaes()}
         asked = below("vae", name)
         found = meant(asked, known) or having(asked, known)
         if len(found) != 1:
@@ -156,13 +155,13 @@ class Sources:
         return known[found[0]]
 
 
-def _completed(task: str, experts: Experts, pool: _Pool, vae: Facts | None) -> Source:
+def _completed(task: str, experts: Experts, listing: Listing, vae: Facts | None) -> Source:
     """Give *experts* what they need besides: their own, else what fits from elsewhere."""
     first = experts.facts[0]
     parts = {name: facts.path for name, facts in zip(EXPERT_NAMES, experts.facts, strict=False)}
     sizes = dict(experts.sizes_bytes)
-    text = _best(pool.text_encoders, experts, "width")
-    chosen = {"text_encoder": text, "vae": vae or _best(pool.vaes, experts, "channels")}
+    text = _best(listing.text_encoders(), experts, "width")
+    chosen = {"text_encoder": text, "vae": vae or _best(listing.vaes(), experts, "channels")}
     lacks: dict[str, str] = {}
     for component, facts in chosen.items():
         if facts is None or facts.flaw or _differs(facts, first):
@@ -172,7 +171,7 @@ def _completed(task: str, experts: Experts, pool: _Pool, vae: Facts | None) -> S
             sizes[component] = facts.size_bytes or sizes.get(component, 0)
     if experts.folder is not None and (experts.folder.path / "scheduler").is_dir():
         parts["scheduler"] = experts.folder.path / "scheduler"
-    tokenizer = _tokenizer(experts, text, pool)
+    tokenizer = _tokenizer(experts, text, listing)
     if tokenizer is None:
         lacks["tokenizer"] = "no tokenizer (inside the text encoder's file, or google/umt5-xxl)"
     else:
@@ -191,8 +190,8 @@ def _completed(task: str, experts: Experts, pool: _Pool, vae: Facts | None) -> S
     )
 
 
-def _tokenizer(experts: Experts, text: Facts | None, pool: _Pool) -> Path | None:
-    paths = pool.tokenizers
+def _tokenizer(experts: Experts, text: Facts | None, listing: Listing) -> Path | None:
+    paths = list(listing.tokenizers())
     own = [path for path in paths if experts.home is not None and path.is_relative_to(experts.home)]
     if own:
         return own[0]
@@ -233,14 +232,15 @@ def _lack(component: str, first: Facts, facts: Facts | None) -> str:
     return "no text encoder that fits (umt5, such as text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors)"
 
 
-def _one_of(experts: Experts, names: Sequence[str], warnings: list[str]) -> Experts:
-    """Return the one expert that renders all steps: the one that is named, else the high-noise one."""
-    named = [
-        facts for facts in experts.facts if any(having(below("diffusion_models", name), [facts.name]) for name in names)
-    ]
-    only = (named or list(experts.facts))[0]
-    warnings[:] = [f"single_expert: {only.name} renders all steps alone, which is not how Wan 2.2 was trained."]
-    return dataclasses.replace(experts, name=only.name, facts=(only,))
+def _pair(first: Facts, second: Facts) -> Experts:
+    """Return the two as experts, in their order. Raises InvalidRequest where they are no pair."""
+    pair = tuple(sorted((first, second), key=lambda facts: facts.expert != "high"))
+    if {facts.expert for facts in pair} != {"high", "low"}:
+        named = f"{first.name}, {second.name}"
+        raise InvalidRequest(
+            f"Wan 2.2 takes one high-noise and one low-noise model; got {named}.", field="diffusion_model"
+        )
+    return Experts(" + ".join(facts.name for facts in pair), pair)
 
 
 def _rank(source: Source) -> tuple[bool, bool, bool, int, str]:

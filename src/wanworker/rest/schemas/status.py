@@ -61,6 +61,7 @@ class Status(BaseModel):
     stage: str | None = Field(default=None, description="What the engine does now.")
     step: int | None = None
     steps: int | None = None
+    detail: str | None = Field(default=None, description="How far a stage without steps is: `12.3 of 35.6 GB`.")
     eta_s: float | None = Field(default=None, description="Seconds left, once there is something to go by.")
     queue_position: int | None = Field(default=None, description="1: next; only while the job waits.")
     prompt: str
@@ -127,7 +128,7 @@ def _percent(job: Job, live: ActiveJob | None) -> int:
 
 def _activity(job: Job, live: ActiveJob | None) -> dict[str, Any]:
     now = live.progress.to_json() if live is not None and live.progress is not None else job.progress
-    return {name: now.get(name) for name in ("stage", "step", "steps", "eta_s")}
+    return {name: now.get(name) for name in ("stage", "step", "steps", "detail", "eta_s")}
 
 
 def _video(job: Job) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ import transformers
 
 from wanworker.engines.resident.child._loras import Adapters
 from wanworker.engines.resident.child._residence import Residence
-from wanworker.engines.resident.child.weights.parts import Kept, Place, Report, load_parts
+from wanworker.engines.resident.child.weights.parts import Kept, Place, Report, load_parts, multiply
 from wanworker.engines.resident.protocol import Model, Placement
 from wanworker.errors import EngineUnavailable, InvalidRequest, ModelNotFound
 from wanworker.models.files.layouts import components_of
@@ -81,6 +81,9 @@ class Loaded:
             vae.enable_tiling()
         else:
             vae.disable_tiling()
+        pipe = next(iter(self._pipes.values()))
+        experts = [expert for expert in (pipe.transformer, pipe.transformer_2) if expert is not None]
+        multiply(experts, in_float8=placement.matmul == "scaled_mm")
         self.residence.follow(placement)
 
     def settle(self) -> None:

@@ -85,6 +85,7 @@ class Filling:
             self._ones.append(number)
         else:
             self._copies.append((scale, number, None))
+            self.size_bytes += scale.size_bytes
 
     def _reserve(self, name: str, tensor: StoredTensor, dtype: torch.dtype, scale: StoredTensor | None) -> None:
         number = self._places[name] = self._slab.reserve(dtype, tensor.shape)

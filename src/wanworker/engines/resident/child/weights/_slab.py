@@ -66,6 +66,9 @@ class Slab:
             self._on_device = None
             self._set_all()
 
+    def __deepcopy__(self, _memo: object) -> None:
+        """Give a copy of the model none: its tensors are its own."""
+
     def _set_all(self) -> None:
         for module, leaf, number in self._owners:
             self._set(module, leaf, number)

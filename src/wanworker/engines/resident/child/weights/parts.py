@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
 from wanworker.engines.resident.child.weights._fill import Filling
+from wanworker.engines.resident.child.weights._fp8 import multiply_in_float8
 from wanworker.engines.resident.child.weights._pickled import read_pickled
 from wanworker.engines.resident.child.weights._tokenizer import tokenizer_of
 from wanworker.models.sources.checkpoint import CannotLoad, Checkpoint, Stamp, read_checkpoint, stamp_of
@@ -85,6 +86,12 @@ def load_parts(paths: Mapping[str, str], place: Place, kept: Kept, report: Repor
             parts[name].to(place.device).slab = None  # the host's memory is free for the next
     kept.keep(paths, parts)
     return parts
+
+
+def multiply(experts: Iterable[Any], *, in_float8: bool) -> None:
+    """Have the float8 layers of *experts* multiply in float8, where their files allow it, or bring them back first."""
+    for expert in experts:
+        multiply_in_float8(expert, wanted=in_float8)
 
 
 class _Count:
