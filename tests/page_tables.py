@@ -13,10 +13,9 @@ from wanworker import errors
 from wanworker.actions.base import Action
 from wanworker.actions.request.fields import Request
 from wanworker.engines.base import EngineRow
-from wanworker.engines.comfyui.graphs.choice.loras import STEP_LORAS
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import WorkerError
-from wanworker.models.files.loras import STEP_PAIRS, sibling_of
+from wanworker.recipes.table import STEP_LORAS
 from wanworker.settings import Settings
 from wanworker.spec import RANGES, TASKS
 
@@ -164,8 +163,8 @@ def weights_table() -> str:
         for weights in workflow.weights.values():
             user = f"`{workflow.task}`" + (" with `use_lora`" if weights.folder == "loras" else "")
             users.setdefault((weights.folder, weights.default), {})[user] = None
-    for task, high in STEP_LORAS.items():
-        for name in dict.fromkeys((high, sibling_of(high)) if task in STEP_PAIRS else (high,)):
+    for task, lora in STEP_LORAS.items():
+        for name in filter(None, (lora.high, lora.low)):
             users.setdefault(("loras", name), {})[f"`{task}` with `use_lora`"] = None
     rows = ((f"`{folder}`", f"`{name}`", ", ".join(tasks)) for (folder, name), tasks in users.items())
     return table("Folder|File|For", sorted(rows))

@@ -16,9 +16,11 @@ from wanworker.engines.resident.placement import lacking_for, placement_for
 from wanworker.engines.resident.protocol import Adapter, Model, Render
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.models.files.layouts import Layouts, WanFolder
-from wanworker.models.files.loras import lora_files, loras_for
+from wanworker.models.files.loras import LoraFile, lora_files, loras_for
 from wanworker.models.machine import hardware
 from wanworker.models.machine.hardware import Gpu
+from wanworker.recipes.sampling import Sampling, sampling_for
+from wanworker.recipes.table import FASTWAN, Recipe, recipe_for
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, RenderSpec
 
@@ -27,12 +29,6 @@ DEFAULT_NEGATIVE_PROMPT = (
     "blurry, low quality, overexposed, washed out, compression artifacts, text, subtitles, watermark, distorted face, "
     "deformed hands, extra limbs, frozen motion"
 )
-
-#: The distilled 5B model takes exactly these (wan.md 2.7).
-_DISTILLED_STEPS, _DISTILLED_GUIDANCE = 3, 1.0
-
-#: The shift that lightx2v's 4-step pairs were distilled with; any other puts the four steps at the wrong times.
-_STEP_PAIR_SHIFT = 5.0
 
 
 class DiffusersEngine:
@@ -69,9 +65,11 @@ class DiffusersEngine:
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
         folder = self._folder(spec.task)
-        adapters, warnings = self._adapters(spec, folder.experts)
+        chosen, warnings = self._loras(spec, folder)
+        adapters = tuple(Adapter(str(lora.path), lora.expert, lora.strength) for lora in chosen)
         model = self._model(folder, spec.offload_model)
-        request = request_for(spec, out_path, adapters, is_distilled=folder.is_distilled, warnings=warnings)
+        sampling = sampling_for(spec, _recipe(folder, chosen), warnings)
+        request = request_for(spec, sampling, out_path, adapters, warnings)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
         return Rendered(folder.path.name, (*warnings, *done.warnings), done.timings)
@@ -98,15 +96,17 @@ class DiffusersEngine:
     def _model(self, folder: WanFolder, offload: bool | None) -> Model:
         return Model(str(folder.path), placement_for(folder.sizes_bytes, self._gpus(), offload))
 
-    def _adapters(self, spec: RenderSpec, experts: int) -> tuple[tuple[Adapter, ...], list[str]]:
+    def _loras(self, spec: RenderSpec, folder: WanFolder) -> tuple[tuple[LoraFile, ...], list[str]]:
         """Return the LoRAs of *spec*, and a line for everything inferred. Raises ModelNotFound."""
+        if folder.is_distilled and spec.use_lora and not spec.loras:
+            return (), [f"use_lora was ignored: {folder.path.name} is a few-step model already."]
         files = lora_files(self._places)
         try:
-            chosen, warnings = loras_for(spec, files, experts=experts)
+            chosen, warnings = loras_for(spec, files, experts=folder.experts)
         except ModelNotFound as error:
             searched = ", ".join(f"{place}/loras" for place in self._places)
             raise ModelNotFound(f"{error} Searched: {searched}.", field=error.field) from error
-        return tuple(Adapter(str(files[name]), expert, strength) for name, expert, strength in chosen), warnings
+        return tuple(LoraFile(files[name], expert, strength, name) for name, expert, strength in chosen), warnings
 
     def _folder(self, task: str) -> WanFolder:
         folders = self._layouts.find(task)
@@ -117,23 +117,19 @@ class DiffusersEngine:
         raise ModelNotFound(f"No whole {TASKS[task].folder} in diffusers' layout below {searched}{faults}")
 
 
+def _recipe(folder: WanFolder, loras: Sequence[LoraFile]) -> Recipe | None:
+    """Return the few-step recipe of the weights: what the folder holds, or what its name or a LoRA's says. Pure."""
+    in_hub_cache = folder.path.parent.name == "snapshots"
+    name = folder.path.parent.parent.name if in_hub_cache else folder.path.name
+    return FASTWAN if folder.is_distilled else recipe_for(models=[name], loras=[lora.name for lora in loras])
+
+
 def request_for(
-    spec: RenderSpec, out_path: Path, adapters: tuple[Adapter, ...], *, is_distilled: bool, warnings: list[str]
+    spec: RenderSpec, sampling: Sampling, out_path: Path, adapters: tuple[Adapter, ...], warnings: list[str]
 ) -> Render:
-    """Return the request with the task's defaults filled in; what was changed is a line in *warnings*. Pure."""
-    task = TASKS[spec.task]
-    frames = spec.frames or task.frames or 81
-    low, high = _guidance(spec)
-    steps, shift = spec.steps or task.steps, spec.shift
-    if is_distilled:
-        if (spec.steps or _DISTILLED_STEPS) != _DISTILLED_STEPS or (spec.guidance or 1.0) != _DISTILLED_GUIDANCE:
-            warnings.append(
-                "sample_steps and sample_guide_scale were set to 3 and 1: this model was distilled for them."
-            )
-        steps, low, high = _DISTILLED_STEPS, _DISTILLED_GUIDANCE, _DISTILLED_GUIDANCE
-    if shift is None and spec.use_lora and not spec.loras:
-        shift = _STEP_PAIR_SHIFT
-        warnings.append(f"sample_shift set to {shift}: the 4-step LoRA was made for it.")
+    """Return the request with the task's defaults filled in; what has no effect is a line in *warnings*. Pure."""
+    frames = spec.frames or TASKS[spec.task].frames or 81
+    low, high = sampling.guidance
     if spec.negative_prompt and high <= 1:
         warnings.append("negative_prompt had no effect: it needs a guidance scale above 1.")
     if high <= 1 < low:
@@ -150,21 +146,15 @@ def request_for(
         out_frames=frames,
         fps=spec.fps,
         seed=spec.seed,
-        steps=steps,
+        steps=sampling.steps,
         guidance=high,
         guidance_low=low,
-        shift=task.shift if shift is None else shift,
-        solver=spec.solver,
+        shift=sampling.shift,
+        solver=sampling.solver,
+        noise=sampling.noise,
+        boundary=sampling.boundary,
         image=str(spec.image) if spec.image else None,
         last_image=str(spec.last_image) if spec.last_image else None,
         out_path=str(out_path),
         adapters=adapters,
     )
-
-
-def _guidance(spec: RenderSpec) -> tuple[float, float]:
-    """Return (low, high): one number given means both experts, as upstream's flag does."""
-    default_low, default_high = TASKS[spec.task].guidance
-    high = default_high if spec.guidance is None else spec.guidance
-    low = default_low if spec.guidance is None else spec.guidance
-    return (low if spec.guidance_low is None else spec.guidance_low, high)

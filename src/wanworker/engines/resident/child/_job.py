@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image, ImageOps
 
 from wanworker.engines.resident.child._failures import StoppedByParent
 from wanworker.engines.resident.child._loading import Loaded
-from wanworker.engines.resident.child._schedulers import distilled_scheduler, scheduler_for
+from wanworker.engines.resident.child._schedulers import scheduler_for
 from wanworker.engines.resident.protocol import Done, Render
 from wanworker.errors import EngineFailed, InputUnavailable
 from wanworker.media.video.writer import VideoWriter
@@ -120,12 +121,7 @@ def _sample(
     pipe: Any, request: Render, loaded: Loaded, embeddings: dict[str, Any], outside: JobHooks, warnings: list[str]
 ) -> torch.Tensor:
     noise = torch.Generator("cpu").manual_seed(request.seed)
-    if loaded.is_distilled:
-        pipe.scheduler = distilled_scheduler(noise)
-    else:
-        pipe.scheduler = scheduler_for(
-            loaded.scheduler_config, shift=request.shift, solver=request.solver, warnings=warnings
-        )
+    pipe.scheduler = scheduler_for(loaded.scheduler_config, request, noise, warnings)
 
     def after_step(running: Any, step: int, _time: object, values: dict[str, Any]) -> dict[str, Any]:
         outside.step("sampling", step + 1, request.steps)
@@ -133,24 +129,39 @@ def _sample(
             running._interrupt = True  # the pipelines' own way to end early, though private by its name
         return values
 
-    latents: torch.Tensor = pipe(
-        **embeddings,
-        **_pictures(request),
-        height=request.height,
-        width=request.width,
-        num_frames=request.frames,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance,
-        guidance_scale_2=request.guidance_low if pipe.config.boundary_ratio is not None else None,
-        generator=noise,
-        output_type="latent",
-        callback_on_step_end=after_step,
-    ).frames
+    with _experts_parted_at(pipe, request.boundary):
+        latents: torch.Tensor = pipe(
+            **embeddings,
+            **_pictures(request),
+            height=request.height,
+            width=request.width,
+            num_frames=request.frames,
+            num_inference_steps=request.steps,
+            guidance_scale=request.guidance,
+            guidance_scale_2=request.guidance_low if pipe.config.boundary_ratio is not None else None,
+            generator=noise,
+            output_type="latent",
+            callback_on_step_end=after_step,
+        ).frames
     if outside.must_stop():
         raise StoppedByParent
     if not torch.isfinite(latents).all():
         raise EngineFailed("The model gave numbers that are not finite (NaN); its weights may be damaged.")
     return latents
+
+
+@contextlib.contextmanager
+def _experts_parted_at(pipe: Any, boundary: float | None) -> Iterator[None]:
+    """Have the low-noise expert take over below this share of noise meanwhile; None, or one expert: as it is."""
+    own = pipe.config.boundary_ratio
+    if own is None or boundary is None:
+        yield
+        return
+    pipe.register_to_config(boundary_ratio=boundary)
+    try:
+        yield
+    finally:
+        pipe.register_to_config(boundary_ratio=own)
 
 
 def _pictures(request: Render) -> dict[str, Image.Image]:
