@@ -89,7 +89,7 @@ def render(loaded: Loaded, request: Render, outside: JobHooks) -> Done:
     watch = _Watch(outside)
     with torch.inference_mode(False), torch.no_grad():
         pipe = loaded.pipeline(with_image=request.image is not None)
-        loaded.adapters.use(pipe, request.adapters)
+        warnings += loaded.adapters.use(pipe, request.adapters)
         watch.begins("text")
         embeddings = _encode_text(pipe, request, loaded.device)
         watch.ends("text_s")
