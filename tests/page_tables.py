@@ -15,7 +15,8 @@ from wanworker.actions.request.fields import Request
 from wanworker.engines.base import EngineRow
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import WorkerError
-from wanworker.recipes.table import STEP_LORAS
+from wanworker.recipes.sampling import noise_at
+from wanworker.recipes.table import ROWS, STEP_LORAS, Recipe
 from wanworker.settings import Settings
 from wanworker.spec import RANGES, TASKS
 
@@ -168,6 +169,31 @@ def weights_table() -> str:
             users.setdefault(("loras", name), {})[f"`{task}` with `use_lora`"] = None
     rows = ((f"`{folder}`", f"`{name}`", ", ".join(tasks)) for (folder, name), tasks in users.items())
     return table("Folder|File|For", sorted(rows))
+
+
+def recipes_table() -> str:
+    """Return the table of few-step recipes, each with the files that mean it."""
+    files: dict[Recipe, list[str]] = {}
+    for row in ROWS:
+        files.setdefault(row.recipe, []).extend(f"`{name}`" for name in row.examples)
+    return table(
+        "Files|Steps|Noise before each step|Solver|Guidance|Shift",
+        (
+            (", ".join(names), f"{recipe.steps}{_halves(recipe)}", _noise(recipe), recipe.solver,
+             f"{recipe.guidance[1]:g}", "" if recipe.noise else f"{recipe.shift:g}")
+            for recipe, names in files.items()
+        ),
+    )  # fmt: skip
+
+
+def _halves(recipe: Recipe) -> str:
+    high = recipe.high_steps
+    return "" if high is None else f", the first {high} with the high-noise expert"
+
+
+def _noise(recipe: Recipe) -> str:
+    shares = recipe.noise or tuple(noise_at(1 - step / recipe.steps, recipe.shift) for step in range(recipe.steps))
+    return ", ".join(f"{1000 * share:.4g}" for share in shares) + " of 1000"
 
 
 def answer_table(schema: Mapping[str, Any]) -> str:

@@ -15,8 +15,10 @@ from wanworker.recipes.table import (
     FASTWAN_LORA,
     LIGHTX2V_PAIR,
     LIGHTX2V_SINGLE,
+    ROWS,
     STEP_LORAS,
     Recipe,
+    Row,
     recipe_for,
 )
 from wanworker.spec import TASKS, RenderSpec, Size
@@ -71,6 +73,13 @@ def test_a_lora_is_known_by_its_name_and_folder(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_distilled_model_is_known_by_its_name(name: str) -> None:
     assert MODELS[name] is recipe_for(models=[name], loras=["style.safetensors"])
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_rows_examples_are_known_by_the_row(row: Row) -> None:
+    found = [recipe_for(**{f"{kind}s": [name]}) for name in row.examples for kind in row.kinds]
+
+    assert {row.recipe} == set(found)
 
 
 @pytest.mark.parametrize("name", UNKNOWN)

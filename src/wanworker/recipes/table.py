@@ -50,15 +50,21 @@ FASTWAN_LORA = Recipe(8, (1.0, 1.0), 8.0, "unipc", name="the FastWAN LoRA")
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """Files whose path has `words` (and `not_words` nowhere); `kinds` says whether LoRAs or models are meant."""
+class Row:
+    """
+    Files with `words` in their path and `not_words` nowhere; `kinds` says whether LoRAs or models are meant.
+
+    `examples` are names as they are published, for the documents and the tests.
+    """
 
     recipe: Recipe
     words: str
+    examples: tuple[str, ...]
     not_words: str = r"(?!)"
     kinds: tuple[str, ...] = ("lora", "model")
 
     def knows(self, kind: str, path: str) -> bool:
+        """Say whether the row means this `lora` or `model`; *path* is in lower case."""
         has_words = re.search(self.words, path) is not None
         return kind in self.kinds and has_words and re.search(self.not_words, path) is None
 
@@ -69,17 +75,37 @@ _OTHER_STEPS = r"(?<!\d)(?!4[-_ ]?step)\d+[-_ ]?steps?(?![a-z])"
 
 #: The first row that knows a file decides. Paths are lower case: a folder may say what a file's name does not
 #: (Wan2.2-T2V-A14B-4steps-lora-rank64-Seko-V1.1/high_noise_model.safetensors).
-_ROWS = (
-    _Row(FASTWAN_LORA, r"fastwan", kinds=("lora",)),
-    _Row(FASTWAN, r"fastwan", kinds=("model",)),
-    # lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16, wan2.1_i2v_lora_rank64_lightx2v_4step
-    _Row(LIGHTX2V_SINGLE, r"cfg_?step_?distill|wan[-_ ]?2[._]?1.*lightx2v", _OTHER_STEPS),
-    # wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise, Wan_2_2_I2V_A14B_HIGH_lightx2v_4step_lora_260412_rank_64_fp16,
-    # wan2.2_i2v_A14b_high_noise_lora_rank64_lightx2v_4step_1022, ..._4step_1217, ..._MoE_distill_lora, ..._Seko_V1
-    _Row(LIGHTX2V_PAIR, r"lightx2v|(?<![a-z])seko(?![a-z])", _OTHER_STEPS),
-    # Wan2.2-Lightning_I2V-A14B-4steps-lora_HIGH_fp16, and what others call the same files
-    _Row(LIGHTX2V_PAIR, rf"wan[-_ ]?2[._]?2.*(lightning|{_FOUR_STEPS})", _OTHER_STEPS),
-)
+ROWS = (
+    Row(
+        FASTWAN_LORA, r"fastwan",
+        ("Wan2_2_5B_FastWanFullAttn_lora_rank_128_bf16",),
+        kinds=("lora",),
+    ),
+    Row(FASTWAN, r"fastwan", ("FastWan2.2-TI2V-5B-FullAttn-Diffusers",), kinds=("model",)),
+    Row(
+        LIGHTX2V_SINGLE, r"cfg_?step_?distill|wan[-_ ]?2[._]?1.*lightx2v",
+        ("lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16", "wan2.1_i2v_lora_rank64_lightx2v_4step"),
+        _OTHER_STEPS,
+    ),
+    Row(
+        LIGHTX2V_PAIR, r"lightx2v|(?<![a-z])seko(?![a-z])",
+        (
+            "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise",
+            "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise",
+            "Wan2.2-T2V-A14B-4steps-lora-rank64-Seko-V1.1/high_noise_model",
+            "wan2.2_i2v_A14b_high_noise_lora_rank64_lightx2v_4step_1022",
+            "wan2.2_t2v_A14b_high_noise_lora_rank64_lightx2v_4step_1217",
+            "wan2.2_i2v_A14b_high_noise_lightx2v_4step_720p_260412",
+        ),
+        _OTHER_STEPS,
+    ),
+    # What others call the same files.
+    Row(
+        LIGHTX2V_PAIR, rf"wan[-_ ]?2[._]?2.*(lightning|{_FOUR_STEPS})",
+        ("Wan2.2-Lightning_I2V-A14B-4steps-lora_HIGH_fp16",),
+        _OTHER_STEPS,
+    ),
+)  # fmt: skip
 
 #: What `use_lora` without a name means. s2v and animate take LoRAs of their relatives, as ComfyUI's templates do.
 STEP_LORAS: Mapping[str, Lora] = {
@@ -108,7 +134,7 @@ def recipe_for(*, models: Iterable[str] = (), loras: Iterable[str] = ()) -> Reci
     files = [*(("model", name) for name in models), *(("lora", name) for name in loras)]
     for kind, name in files:
         path = name.replace("\\", "/").lower()
-        for row in _ROWS:
+        for row in ROWS:
             if row.knows(kind, path):
                 return row.recipe
     return None

@@ -439,3 +439,42 @@ def test_a_failing_run_leaves_the_models_own_parameters(bare: Any, model: Any, t
         model.blocks[0](torch.zeros(1, 4, DIM), torch.zeros(1, 4, 7), torch.zeros(1, 6, DIM), None)
 
     assert own is model.blocks[0].scale_shift_table
+
+
+class Eight(torch.nn.Linear):
+    """A layer whose weight stays in float8, as the loader of ComfyUI's files makes them; `weight` is a stand-in."""
+
+    def __init__(self, of: torch.nn.Linear) -> None:
+        torch.nn.Module.__init__(self)
+        self.in_features, self.out_features, self.bias = of.in_features, of.out_features, of.bias
+        self.register_buffer("fp8", of.weight.data.to(EIGHT))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return torch.full((), float("nan")).expand(self.out_features, self.in_features)
+
+    def dequantised(self) -> torch.Tensor:
+        return self.fp8.float()
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(given, self.dequantised(), self.bias)
+
+
+@pytest.mark.parametrize("name", ["kohya", "LoKr", "DoRA, ComfyUI", "DoRA of inputs", "diff_b on all layers"])
+def test_over_float8_a_lora_gives_what_it_gives_over_the_dequantised_weights(
+    name: str, bare: Any, model: Any, tmp_path: Path
+) -> None:
+    twin = copy.deepcopy(bare)
+    for layer, module in [*model.named_modules()]:
+        if isinstance(module, torch.nn.Linear) and layer.startswith("blocks."):
+            place, _, own = layer.rpartition(".")
+            eight = Eight(module)
+            setattr(model.get_submodule(place), own, eight)
+            twin.get_submodule(layer).weight.data = eight.dequantised()
+    path = written(tmp_path / "a.safetensors", cases(bare)[name][0])
+
+    for each in (model, twin):
+        use(each, Adapter(path, "high", 0.5))
+
+    assert far(made(twin), made(bare)) > 1e-3
+    assert torch.equal(made(twin), made(model))
