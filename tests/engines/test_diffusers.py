@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -23,6 +24,7 @@ from wanworker.media.video._frames import read_frames
 from wanworker.models.machine.hardware import Gpu
 from wanworker.progress import Progress
 from wanworker.recipes.sampling import sampling_for
+from wanworker.recipes.table import STEP_LORAS
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, Lora, RenderSpec, Size
 
@@ -113,6 +115,26 @@ async def test_a_lora_changes_the_clip_and_the_next_job_does_not_see_it(go: Go) 
     assert "LoRA style_low_noise.safetensors was added: it is the other half of style_high_noise.safetensors." in (
         rendered.warnings
     )
+
+
+async def test_a_few_step_pair_is_sampled_alike_named_or_implied_and_another_lora_changes_no_number(
+    go: Go, models: Path
+) -> None:
+    pair = STEP_LORAS["t2v-A14B"]
+    for style, name in (("style_high_noise", pair.high), ("style_low_noise", pair.low)):
+        shutil.copy(models / "loras" / f"{style}.safetensors", models / "loras" / str(name))
+    implied, rendered = await go(steps=None, use_lora=True)
+    named, said = await go(steps=None, loras=(Lora("t2v_lightx2v_4steps", None),))
+    by_hand, fights = await go(steps=3, loras=(pair,))
+    plain, quiet = await go(steps=3, loras=(Lora("style", None),))
+
+    told = "set for the distilled model or LoRA: sample_steps to 4, sample_guide_scale to 1, sample_shift to 5."
+    assert implied == named
+    assert told in rendered.warnings
+    assert told in said.warnings
+    assert any("was made for sample_steps 4 (not 3)" in line for line in fights.warnings)
+    assert not any("set for" in line or "made for" in line for line in quiet.warnings)
+    assert 3 == len({implied, by_hand, plain})
 
 
 async def test_each_half_of_a_pair_reaches_its_own_expert(go: Go) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -195,7 +196,7 @@ class _Reader:
 
     def _cast(self, tensor: Tensor, shape: tuple[int, ...], part: Part) -> Tensor:
         """Return a copy in the layer's dtype: what is read may be a view of the file, which may be written again."""
-        if tensor.numel() != functools.reduce(lambda one, two: one * two, shape, 1):
+        if tensor.numel() != math.prod(shape):
             raise self._wrong_shape(part)
         return tensor.reshape(shape).to(self._dtype, copy=True)
 
