@@ -303,6 +303,20 @@ def test_diffusers_own_metadata_gives_the_alpha(bare: Any, model: Any, tmp_path:
     assert far(made(model), made(twin_of(bare, (scaled, 1.0)))) < 2e-6
 
 
+def test_pefts_own_folder_has_the_alpha_beside_the_file(bare: Any, model: Any, tmp_path: Path) -> None:
+    tensors, deltas = ordinary(ours("base_model.model."), **PEFT)  # type: ignore[arg-type]
+    config = tmp_path / "adapter_config.json"
+    config.write_text('{"r": 4, "lora_alpha": 8, "use_rslora": true}')
+    path = written(tmp_path / "adapter_model.safetensors", tensors)
+
+    use(model, Adapter(path, "high", 1.0))
+
+    assert far(made(model), made(twin_of(bare, (deltas, 8 / 4**0.5)))) < 2e-6
+    config.write_text("{")
+    with pytest.raises(InvalidRequest, match="its peft configuration is no JSON"):
+        use(copy.deepcopy(bare), Adapter(path, "high", 1.0))
+
+
 def test_a_file_that_was_written_again_under_its_name_is_read_again(bare: Any, model: Any, tmp_path: Path) -> None:
     known = Adapters()
     path = written(tmp_path / "a.safetensors", ordinary()[0])

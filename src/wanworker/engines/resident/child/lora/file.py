@@ -81,7 +81,7 @@ def read_lora(path: Path, model: nn.Module) -> LoraChanges:
             found = sorted_keys(file.keys(), spellings(layers))
             if found.unknown:
                 raise _refused(path, _fit_nothing(found.unknown))
-            alpha_of = _alphas(file.metadata() or {})
+            alpha_of = _alphas(_peft_config(path, file.metadata() or {}))
             changes: dict[str, list[Change]] = {}
             for name, keys in found.layers.items():
                 tensors = {part: file.get_tensor(key) for part, key in keys.items()}
@@ -221,17 +221,20 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, _Target]]:
             yield f"{name}.{parameter}".lstrip("."), _Target(module, parameter)
 
 
-def _alphas(metadata: Mapping[str, str]) -> Callable[[str, int], float]:
-    """
-    Return what gives the alpha of a layer for its rank where the file has no key for it.
-
-    diffusers writes peft's configuration beside the tensors; without one, alpha is the rank.
-    """
+def _peft_config(path: Path, metadata: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return peft's configuration: diffusers writes it into the file, peft itself into `adapter_config.json` beside."""
+    beside_it = path.with_name("adapter_config.json")
+    is_pefts_own = path.name == "adapter_model.safetensors" and beside_it.is_file()
+    text = beside_it.read_text(encoding="utf-8") if is_pefts_own else metadata.get("lora_adapter_metadata", "{}")
     try:
-        written = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    except ValueError:
-        written = {}
-    config = {str(key).removeprefix("transformer."): value for key, value in dict(written).items()}
+        config = json.loads(text)
+    except ValueError as error:
+        raise _refused(path, "its peft configuration is no JSON") from error
+    return {str(key).removeprefix("transformer."): value for key, value in dict(config).items()}
+
+
+def _alphas(config: Mapping[str, Any]) -> Callable[[str, int], float]:
+    """Return what gives the alpha of a layer for its rank where the file has no key for it: the rank, by default."""
     patterns = dict(config.get("alpha_pattern") or {})
 
     def alpha_of(layer: str, rank: int) -> float:
