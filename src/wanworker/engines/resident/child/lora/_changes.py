@@ -41,7 +41,7 @@ class LowRank(Change):
     def add(self, layer: nn.Module, given: Tensor, made: Tensor, strength: float) -> None:  # noqa: ARG002 - the contract's
         """Multiply through the rank; scaling and adding are part of the second product."""
         inside = functional.linear(given.to(made.dtype), self.down.to(made.dtype))
-        _rows(made).addmm_(_rows(inside), self.up.to(made.dtype).T, alpha=self.scale * strength)
+        _matrix(made).addmm_(_rows(inside), self.up.to(made.dtype).T, alpha=self.scale * strength)
 
     def dense(self) -> Tensor:
         """Return the product of both."""
@@ -62,7 +62,7 @@ class Kronecker(Change):
         blocks = _rows(given.to(made.dtype)).unflatten(1, (self.left.shape[1], self.right.shape[1]))
         half = functional.linear(blocks, self.right.to(made.dtype))
         whole = torch.einsum("oi,nir->nor", self.left.to(made.dtype), half)
-        _rows(made).add_(whole.flatten(1), alpha=self.scale * strength)
+        _matrix(made).add_(whole.flatten(1), alpha=self.scale * strength)
 
     def dense(self) -> Tensor:
         """Write the product out."""
@@ -80,7 +80,7 @@ class Difference(Change):
         """Multiply, or convolve as the layer does."""
         weight, given = self.weight.to(made.dtype), given.to(made.dtype)
         if weight.dim() == 2:
-            _rows(made).addmm_(_rows(given), weight.T, alpha=strength)
+            _matrix(made).addmm_(_rows(given), weight.T, alpha=strength)
         else:
             made.add_(functional.conv3d(given, weight, None, layer.stride, layer.padding), alpha=strength)
 
@@ -216,8 +216,13 @@ def _follow(change: nn.Module, device: torch.device) -> None:
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """Return the same numbers as a matrix; what a layer just made is contiguous, so that this is a view of it."""
+    """Return the same numbers as a matrix."""
     return tensor.reshape(-1, tensor.shape[-1])
+
+
+def _matrix(made: Tensor) -> Tensor:
+    """Return a view of what a layer just made as a matrix, to be written to; never a copy, whose sum would be lost."""
+    return made.view(-1, made.shape[-1])
 
 
 def _channels(values: Tensor, made: Tensor, layer: nn.Module) -> Tensor:
