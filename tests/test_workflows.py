@@ -301,7 +301,9 @@ def test_the_workflow_of_the_walk_through_is_accepted(version: str) -> None:
 
     assert row.name == filled.workflow
     assert () == check(graph, INFOS[version]).problems
-    assert () == check(filled.graph, INFOS[version]).problems
+    # The schedule of a distilled model needs a node that the older server does not have, and says so.
+    lacking = [] if "ManualSigmas" in INFOS[version] else ["the server has no node class 'ManualSigmas'"]
+    assert lacking == [problem.text.partition(";")[0] for problem in check(filled.graph, INFOS[version]).problems]
     assert () == orphans(filled.graph, INFOS[version])
     assert (4,) == tuple(fill(dataclasses.replace(minimal(row), steps=4), **options).steps.values())
 

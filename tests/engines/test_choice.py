@@ -164,16 +164,9 @@ def test_a_named_engine_that_does_not_know_the_task_says_what_it_renders():
         chosen(asked="diffusers", rows=rows, diffusers=READY)
 
 
-def test_use_lora_without_steps_and_guidance_means_four_and_one():
-    choice = chosen(spec(use_lora=True), diffusers=READY)
-
-    assert (choice.spec.steps, choice.spec.guidance) == (4, 1.0)
-    assert [line.split(" set to ")[0] for line in choice.warnings] == ["sample_steps", "sample_guide_scale"]
-
-
-def test_an_engine_that_knows_its_loras_sets_their_steps_itself():
-    rows = (row("comfyui", lora=True, lora_sets_steps=True),)
-    choice = chosen(spec(use_lora=True), rows=rows, comfyui=READY)
+@pytest.mark.parametrize("loras", [(), (Lora("style", None),)])
+def test_a_lora_changes_neither_steps_nor_guidance_before_its_file_is_known(loras):
+    choice = chosen(spec(use_lora=True, loras=loras), diffusers=READY)
 
     assert (choice.spec.steps, choice.spec.guidance, choice.warnings) == (None, None, ())
 

@@ -25,6 +25,8 @@ from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.media.video._frames import read_frames
 from wanworker.models.machine.hardware import Gpu
 from wanworker.progress import Progress
+from wanworker.recipes.sampling import sampling_for
+from wanworker.recipes.table import STEP_LORAS
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, Lora, RenderSpec, Size
 
@@ -117,6 +119,26 @@ async def test_a_lora_changes_the_clip_and_the_next_job_does_not_see_it(go: Go) 
     )
 
 
+async def test_a_few_step_pair_is_sampled_alike_named_or_implied_and_another_lora_changes_no_number(
+    go: Go, models: Path
+) -> None:
+    pair = STEP_LORAS["t2v-A14B"]
+    for style, name in (("style_high_noise", pair.high), ("style_low_noise", pair.low)):
+        shutil.copy(models / "loras" / f"{style}.safetensors", models / "loras" / str(name))
+    implied, rendered = await go(steps=None, use_lora=True)
+    named, said = await go(steps=None, loras=(Lora("t2v_lightx2v_4steps", None),))
+    by_hand, fights = await go(steps=3, loras=(pair,))
+    plain, quiet = await go(steps=3, loras=(Lora("style", None),))
+
+    told = "set for the distilled model or LoRA: sample_steps to 4, sample_guide_scale to 1, sample_shift to 5."
+    assert implied == named
+    assert told in rendered.warnings
+    assert told in said.warnings
+    assert any("was made for sample_steps 4 (not 3)" in line for line in fights.warnings)
+    assert not any("set for" in line or "made for" in line for line in quiet.warnings)
+    assert 3 == len({implied, by_hand, plain})
+
+
 async def test_each_half_of_a_pair_reaches_its_own_expert(go: Go) -> None:
     none, _ = await go(steps=4)
     pair = Lora("style_high_noise", "style_low_noise", 1.0, 0.0)
@@ -191,26 +213,29 @@ async def test_a_lora_for_the_small_model_goes_to_its_one_expert(go: Go) -> None
     assert (await go(task="ti2v-5B"))[0] != (await go(task="ti2v-5B", loras=(Lora("plain", None),)))[0]
 
 
-async def test_a_distilled_model_takes_its_three_steps(models: Path, tmp_path: Path) -> None:
+async def test_a_distilled_model_takes_its_own_steps_unless_the_request_names_others(
+    models: Path, tmp_path: Path
+) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "fast").symlink_to(models / "distilled")
     settings = Settings(ckpt_dir=tmp_path / "models")
     engine = DiffusersEngine(settings, gpus=lambda: (), supervisor=resident(ENVIRONMENT))
-    spec = dataclasses.replace(A_SPEC, task="ti2v-5B", steps=50)
-    files = []
-    seen: list[Progress] = []
+    files: list[bytes] = []
+    taken: list[set[int]] = []
     try:
-        for name in ("a.mp4", "b.mp4"):
-            rendered = await engine.render(spec, tmp_path / name, work_dir=tmp_path, report=seen.append)
-            files.append((tmp_path / name).read_bytes())
+        for steps in (None, None, 2):
+            seen: list[Progress] = []
+            spec = dataclasses.replace(A_SPEC, task="ti2v-5B", steps=steps, use_lora=True)
+            rendered = await engine.render(spec, tmp_path / "a.mp4", work_dir=tmp_path, report=seen.append)
+            files.append((tmp_path / "a.mp4").read_bytes())
+            taken.append({each.steps for each in seen if each.stage == "sampling" and each.steps})
     finally:
         await engine.close()
 
-    assert files[0] == files[1]
-    assert {3} == {progress.steps for progress in seen if progress.stage == "sampling" and progress.steps}
-    assert "sample_steps and sample_guide_scale were set to 3 and 1: this model was distilled for them." in (
-        rendered.warnings
-    )
+    assert [{3}, {3}, {2}] == taken
+    assert files[0] == files[1] != files[2]
+    assert "FastWAN was made for sample_steps 3 (not 2); the request's numbers were used." in rendered.warnings
+    assert "use_lora was ignored: fast is a few-step model already." in rendered.warnings
 
 
 async def test_fast_decodes_in_bfloat16_and_exact_is_as_before(go: Go) -> None:
@@ -296,16 +321,16 @@ async def test_rendering_without_weights_names_the_folder(tmp_path: Path) -> Non
         await engine.render(A_SPEC, tmp_path / "out.mp4", work_dir=tmp_path, report=no_report)
 
 
-def request(warnings: list[str], *, is_distilled: bool = False, **changes: Any) -> Render:
+def request(warnings: list[str], **changes: Any) -> Render:
     spec = dataclasses.replace(A_SPEC, steps=None, frames=None, **changes)
-    return request_for(spec, Path("out.mp4"), (), is_distilled=is_distilled, warnings=warnings)
+    return request_for(spec, sampling_for(spec, None, warnings), Path("out.mp4"), (), warnings)
 
 
 @pytest.mark.parametrize("task", sorted(CAPABILITIES.tasks))
 async def test_what_is_left_out_is_upstreams_default(task: str) -> None:
     warnings: list[str] = []
 
-    made = request(warnings, task=task)
+    made = request(warnings, task=task, size=TASKS[task].size)
 
     low, high = TASKS[task].guidance
     assert (TASKS[task].steps, TASKS[task].shift, TASKS[task].frames) == (made.steps, made.shift, made.frames)
@@ -318,15 +343,6 @@ async def test_one_guidance_scale_is_for_both_experts_and_an_empty_negative_prom
     made = request([], guidance=6.0, negative_prompt="")
 
     assert (6.0, 6.0, "") == (made.guidance, made.guidance_low, made.negative_prompt)
-
-
-async def test_the_step_pair_brings_its_own_shift() -> None:
-    warnings: list[str] = []
-
-    made = request(warnings, use_lora=True, guidance=1.0)
-
-    assert 5.0 == made.shift
-    assert ["sample_shift set to 5.0: the 4-step LoRA was made for it."] == warnings
 
 
 async def test_what_has_no_effect_without_guidance_is_said() -> None:

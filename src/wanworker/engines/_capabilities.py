@@ -25,7 +25,6 @@ COMFYUI = Capabilities(
     lora=True,
     last_image=frozenset({"i2v-A14B"}),
     guidance_per_expert=True,
-    lora_sets_steps=True,
 )
 
 WAN_CLI = Capabilities(
@@ -42,6 +41,5 @@ MINI = Capabilities(
     fps=True,
     prepares_motion=True,
     lora=True,
-    lora_sets_steps=True,
     guidance_per_expert=True,
 )

@@ -21,8 +21,8 @@ class Capabilities:
 
     `sizes` lists the only sizes of a task; a task that is not in it takes any multiple of its own `size_multiple`.
     `any_size` means that the engine resamples to whatever is asked. The booleans name features of a request;
-    `lora_sets_steps` says that the engine knows the steps of each LoRA, `prepares_motion` that animate's driving video
-    need not come as a prepared folder, `names_models` that a request can choose among the weights.
+    `prepares_motion` says that animate's driving video need not come as a prepared folder, `names_models` that a
+    request can choose among the weights, `profiles` that it can say what is traded for time.
     """
 
     tasks: frozenset[str]
@@ -34,7 +34,6 @@ class Capabilities:
     lora: bool = False
     last_image: frozenset[str] = frozenset()
     guidance_per_expert: bool = False
-    lora_sets_steps: bool = False
     prepares_motion: bool = False
     profiles: bool = False
     names_models: bool = False

@@ -13,9 +13,6 @@ from wanworker.spec import TASKS, RenderSpec, Size, size_at_aspect
 #: A size within this share of what was asked, on both sides, is close enough to take instead (1280*720 -> 1280*704).
 _SNAP_WITHIN = 0.10
 
-#: The distilled 4-step LoRAs are made for these (lightx2v's model cards); any other guidance doubles the work.
-_LORA_STEPS, _LORA_GUIDANCE = 4, 1.0
-
 _MINI = "mini"
 
 
@@ -182,8 +179,6 @@ def _fitted(spec: RenderSpec, chosen: _Candidate, size: Size) -> Choice:
     if spec.guidance_low is not None and not _has_experts(spec):
         changes["guidance_low"] = None
         warnings.append(f"guidance_scale_2 was ignored: {spec.task} has one expert.")
-    if spec.use_lora and "use_lora" not in chosen.ignored and not chosen.row.capabilities.lora_sets_steps:
-        changes |= _few_steps(spec, warnings)
     return Choice(name, dataclasses.replace(spec, **changes), tuple(warnings))  # type: ignore[arg-type]
 
 
@@ -200,17 +195,6 @@ def _dropped(spec: RenderSpec, ignored: tuple[str, ...]) -> dict[str, object]:
         "vae_model": {"vae_model": None},
     }
     return {key: value for name in ignored for key, value in neutral[name].items()}
-
-
-def _few_steps(spec: RenderSpec, warnings: list[str]) -> dict[str, object]:
-    changes: dict[str, object] = {}
-    if spec.steps is None:
-        changes["steps"] = _LORA_STEPS
-        warnings.append(f"sample_steps set to {_LORA_STEPS}: use_lora without sample_steps means the 4-step LoRA.")
-    if spec.guidance is None:
-        changes["guidance"] = _LORA_GUIDANCE
-        warnings.append(f"sample_guide_scale set to {_LORA_GUIDANCE}: use_lora without it means a distilled LoRA.")
-    return changes
 
 
 def _impossible_size(spec: RenderSpec, row: EngineRow) -> str:

@@ -19,10 +19,12 @@ from wanworker.engines.resident.placement.peaks import Shape, shape_of, usual_sh
 from wanworker.engines.resident.placement.planner import Planner, Probes, Wish
 from wanworker.engines.resident.protocol import Adapter, Model, Part, Render
 from wanworker.errors import InvalidRequest, ModelNotFound
-from wanworker.models.files.loras import lora_files, loras_for
+from wanworker.models.files.loras import LoraFile, lora_files, loras_for
 from wanworker.models.machine import hardware
 from wanworker.models.machine.hardware import Gpu
 from wanworker.models.sources.discover import Source, Sources
+from wanworker.recipes.sampling import Sampling, sampling_for
+from wanworker.recipes.table import FASTWAN, Recipe, recipe_for
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, Profile, RenderSpec
 
@@ -31,12 +33,6 @@ DEFAULT_NEGATIVE_PROMPT = (
     "blurry, low quality, overexposed, washed out, compression artifacts, text, subtitles, watermark, distorted face, "
     "deformed hands, extra limbs, frozen motion"
 )
-
-#: The distilled 5B model takes exactly these (wan.md 2.7).
-_DISTILLED_STEPS, _DISTILLED_GUIDANCE = 3, 1.0
-
-#: The shift that lightx2v's 4-step pairs were distilled with; any other puts the four steps at the wrong times.
-_STEP_PAIR_SHIFT = 5.0
 
 
 class DiffusersEngine:
@@ -76,11 +72,13 @@ class DiffusersEngine:
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
         source, notes = await asyncio.to_thread(self._source, spec)
-        adapters, warnings = self._adapters(spec, source.experts)
+        chosen, warnings = self._loras(spec, source)
+        adapters = tuple(Adapter(str(lora.path), lora.expert, lora.strength) for lora in chosen)
         wish = self._wish(source, shape_of(spec), spec.profile, spec.offload_model, adapters)
         plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
         smaller = self._planner.smaller(wish, plan)
-        request = request_for(spec, out_path, adapters, is_distilled=source.is_distilled, warnings=warnings)
+        sampling = sampling_for(spec, _recipe(source, chosen), warnings)
+        request = request_for(spec, sampling, out_path, adapters, warnings)
         request = dataclasses.replace(
             request, placement=plan.placement, fallback=smaller.placement if smaller else None
         )
@@ -130,15 +128,17 @@ class DiffusersEngine:
             sizes[name] = sizes.get(name, 0) + Path(adapter.path).stat().st_size
         return Wish(str(source.path), Weights(sizes, _format(source)), shape, profile or self._profile, offload)
 
-    def _adapters(self, spec: RenderSpec, experts: int) -> tuple[tuple[Adapter, ...], list[str]]:
+    def _loras(self, spec: RenderSpec, source: Source) -> tuple[tuple[LoraFile, ...], list[str]]:
         """Return the LoRAs of *spec*, and a line for everything inferred. Raises ModelNotFound."""
+        if source.is_distilled and spec.use_lora and not spec.loras:
+            return (), [f"use_lora was ignored: {source.name} is a few-step model already."]
         files = lora_files(self._places)
         try:
-            chosen, warnings = loras_for(spec, files, experts=experts)
+            chosen, warnings = loras_for(spec, files, experts=source.experts)
         except ModelNotFound as error:
             searched = ", ".join(f"{place}/loras" for place in self._places)
             raise ModelNotFound(f"{error} Searched: {searched}.", field=error.field) from error
-        return tuple(Adapter(str(files[name]), expert, strength) for name, expert, strength in chosen), warnings
+        return tuple(LoraFile(files[name], expert, strength, name) for name, expert, strength in chosen), warnings
 
     def _source(self, spec: RenderSpec) -> tuple[Source, list[str]]:
         """Return the model of *spec*, and a line for everything inferred. Raises ModelNotFound."""
@@ -192,23 +192,19 @@ def _words(plan: Plan) -> str:
     return f"experts {made.experts}, text encoder {made.text_encoder}, VAE {made.vae}, {made.vae_dtype}, {made.decode}"
 
 
+def _recipe(source: Source, loras: Sequence[LoraFile]) -> Recipe | None:
+    """Return the few-step recipe of the weights: what the folder holds, or what its name or a LoRA's says. Pure."""
+    in_hub_cache = source.path.parent.name == "snapshots"
+    name = source.path.parent.parent.name if in_hub_cache else source.name
+    return FASTWAN if source.is_distilled else recipe_for(models=[name], loras=[lora.name for lora in loras])
+
+
 def request_for(
-    spec: RenderSpec, out_path: Path, adapters: tuple[Adapter, ...], *, is_distilled: bool, warnings: list[str]
+    spec: RenderSpec, sampling: Sampling, out_path: Path, adapters: tuple[Adapter, ...], warnings: list[str]
 ) -> Render:
-    """Return the request with the task's defaults filled in; what was changed is a line in *warnings*. Pure."""
-    task = TASKS[spec.task]
-    frames = spec.frames or task.frames or 81
-    low, high = _guidance(spec)
-    steps, shift = spec.steps or task.steps, spec.shift
-    if is_distilled:
-        if (spec.steps or _DISTILLED_STEPS) != _DISTILLED_STEPS or (spec.guidance or 1.0) != _DISTILLED_GUIDANCE:
-            warnings.append(
-                "sample_steps and sample_guide_scale were set to 3 and 1: this model was distilled for them."
-            )
-        steps, low, high = _DISTILLED_STEPS, _DISTILLED_GUIDANCE, _DISTILLED_GUIDANCE
-    if shift is None and spec.use_lora and not spec.loras:
-        shift = _STEP_PAIR_SHIFT
-        warnings.append(f"sample_shift set to {shift}: the 4-step LoRA was made for it.")
+    """Return the request with the task's defaults filled in; what has no effect is a line in *warnings*. Pure."""
+    frames = spec.frames or TASKS[spec.task].frames or 81
+    low, high = sampling.guidance
     if spec.negative_prompt and high <= 1:
         warnings.append("negative_prompt had no effect: it needs a guidance scale above 1.")
     if high <= 1 < low:
@@ -225,21 +221,15 @@ def request_for(
         out_frames=frames,
         fps=spec.fps,
         seed=spec.seed,
-        steps=steps,
+        steps=sampling.steps,
         guidance=high,
         guidance_low=low,
-        shift=task.shift if shift is None else shift,
-        solver=spec.solver,
+        shift=sampling.shift,
+        solver=sampling.solver,
+        noise=sampling.noise,
+        boundary=sampling.boundary,
         image=str(spec.image) if spec.image else None,
         last_image=str(spec.last_image) if spec.last_image else None,
         out_path=str(out_path),
         adapters=adapters,
     )
-
-
-def _guidance(spec: RenderSpec) -> tuple[float, float]:
-    """Return (low, high): one number given means both experts, as upstream's flag does."""
-    default_low, default_high = TASKS[spec.task].guidance
-    high = default_high if spec.guidance is None else spec.guidance
-    low = default_low if spec.guidance is None else spec.guidance
-    return (low if spec.guidance_low is None else spec.guidance_low, high)

@@ -23,7 +23,7 @@ from wanworker.actions.request.fields import (
 from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Profile, Task, nearest_frames, task_named
+from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Profile, Task, check_last_image, nearest_frames, task_named
 
 #: Other spellings that people use, and the documented name of each.
 _ALIASES: Mapping[str, str] = {
@@ -120,10 +120,17 @@ class GenerateRequest(PictureRequest):
         return task
 
     def checked_frames(self, task: Task, warnings: list[str]) -> int | None:
-        """Return a possible number of frames, a line in *warnings* if it is not the one asked for."""
+        """
+        Return a possible number of frames, a line in *warnings* if it is not the one asked for.
+
+        Raises InvalidRequest where they are too few for a last picture.
+        """
         if self.frame_num is None:
             return task.frames
         frames = nearest_frames(self.frame_num)
+        # Of the tasks only the pair for pictures ends in one; the others ignore it, with a warning.
+        if task.boundary is not None and task.takes_image and self.source("last_image") is not None:
+            check_last_image(frames, "frame_num")
         if frames != self.frame_num:
             warnings.append(f"frame_num {self.frame_num} was changed to {frames}: Wan renders 4n+1 frames.")
         return frames

@@ -109,7 +109,10 @@ class Render:
 
     `width`, `height` and `frames` are what the model renders; `out_width`, `out_height` and `out_frames` are what the
     file has (pixels, frames): where they differ the clip is resampled. `fps` is the file's. `guidance` is the
-    high-noise expert's, `guidance_low` the other's. Out of memory in `placement`, the job goes on in `fallback`.
+    high-noise expert's, `guidance_low` the other's. `noise` has the share of noise before each step (1 to 0) for a
+    solver that follows exactly these; it is empty where the solver makes its own of `shift`. `boundary` is the share of
+    noise below which the low-noise expert takes over, None where the model's own holds. Out of memory in `placement`,
+    the job goes on in `fallback`.
     """
 
     job: int
@@ -129,6 +132,8 @@ class Render:
     out_path: str
     negative_prompt: str = ""
     solver: str | None = None
+    noise: tuple[float, ...] = ()
+    boundary: float | None = None
     image: str | None = None
     last_image: str | None = None
     adapters: tuple[Adapter, ...] = ()

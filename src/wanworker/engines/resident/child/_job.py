@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from wanworker.engines.resident.child._decoding import decoded, denormalised
 from wanworker.engines.resident.child._failures import StoppedByParent, is_out_of_memory
 from wanworker.engines.resident.child._film import Film
 from wanworker.engines.resident.child._loading import Loaded
-from wanworker.engines.resident.child._schedulers import distilled_scheduler, scheduler_for
+from wanworker.engines.resident.child._schedulers import scheduler_for
 from wanworker.engines.resident.protocol import Done, Render
 from wanworker.errors import EngineFailed, InputUnavailable
 from wanworker.media.video.writer import VideoWriter
@@ -76,7 +76,7 @@ def render(loaded: Loaded, request: Render, outside: JobHooks) -> Done:
         pipe = loaded.pipeline(with_image=request.image is not None)
 
         def sampled() -> torch.Tensor:
-            loaded.adapters.use(pipe, request.adapters)
+            warnings.extend(loaded.adapters.use(pipe, request.adapters))
             watch.begins("text")
             embeddings = _encode_text(pipe, request, loaded)
             watch.ends("text_s")
@@ -135,12 +135,7 @@ def _sample(
     pipe: Any, request: Render, loaded: Loaded, embeddings: dict[str, Any], outside: JobHooks, warnings: list[str]
 ) -> torch.Tensor:
     noise = torch.Generator("cpu").manual_seed(request.seed)
-    if loaded.is_distilled:
-        pipe.scheduler = distilled_scheduler(noise)
-    else:
-        pipe.scheduler = scheduler_for(
-            loaded.scheduler_config, shift=request.shift, solver=request.solver, warnings=warnings
-        )
+    pipe.scheduler = scheduler_for(loaded.scheduler_config, request, noise, warnings)
 
     def after_step(running: Any, step: int, _time: object, values: dict[str, Any]) -> dict[str, Any]:
         outside.step("sampling", step + 1, request.steps)
@@ -149,23 +144,38 @@ def _sample(
         return values
 
     loaded.residence.need("vae" if request.image else "transformer")
-    latents: torch.Tensor = pipe(
-        **embeddings,
-        **_pictures(request),
-        height=request.height,
-        width=request.width,
-        num_frames=request.frames,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance,
-        guidance_scale_2=request.guidance_low if pipe.config.boundary_ratio is not None else None,
-        generator=noise,
-        output_type="latent",
-        callback_on_step_end=after_step,
-    ).frames
+    with _experts_parted_at(pipe, request.boundary):
+        latents: torch.Tensor = pipe(
+            **embeddings,
+            **_pictures(request),
+            height=request.height,
+            width=request.width,
+            num_frames=request.frames,
+            num_inference_steps=request.steps,
+            guidance_scale=request.guidance,
+            guidance_scale_2=request.guidance_low if pipe.config.boundary_ratio is not None else None,
+            generator=noise,
+            output_type="latent",
+            callback_on_step_end=after_step,
+        ).frames
     _heed(outside)
     if not torch.isfinite(latents).all():
         raise EngineFailed("The model gave numbers that are not finite (NaN); its weights may be damaged.")
     return latents
+
+
+@contextlib.contextmanager
+def _experts_parted_at(pipe: Any, boundary: float | None) -> Iterator[None]:
+    """Have the low-noise expert take over below this share of noise meanwhile; None, or one expert: as it is."""
+    own = pipe.config.boundary_ratio
+    if own is None or boundary is None:
+        yield
+        return
+    pipe.register_to_config(boundary_ratio=boundary)
+    try:
+        yield
+    finally:
+        pipe.register_to_config(boundary_ratio=own)
 
 
 def _pictures(request: Render) -> dict[str, Image.Image]:
