@@ -236,14 +236,18 @@ async def test_the_setting_is_for_jobs_that_name_no_profile(models: Path) -> Non
 
 
 def with_large_experts(folder: Path, models: Path) -> Path:
-    """Return a models folder whose experts have 5 GiB each by their headers, and no byte on the disk."""
+    """Return a models folder whose experts have a third block of 5 GiB each, which takes no room on the disk."""
     shutil.copytree(models / "t2v", folder / "t2v")
     size = 5 * 2**30
-    header = json.dumps({"weight": {"dtype": "BF16", "shape": [size // 2], "data_offsets": [0, size]}}).encode()
     for name in ("transformer", "transformer_2"):
         path = folder / "t2v" / name / "diffusion_pytorch_model.safetensors"
-        path.write_bytes(len(header).to_bytes(8, "little") + header)
-        os.truncate(path, 8 + len(header) + size)
+        data = path.read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        end = len(data) - start
+        block = {"dtype": "BF16", "shape": [2**20, size // 2**21], "data_offsets": [end, end + size]}
+        header = json.dumps({**json.loads(data[8:start]), "blocks.2.ffn.net.2.weight": block}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + data[start:])
+        os.truncate(path, 8 + len(header) + end + size)
     return folder
 
 
