@@ -18,6 +18,7 @@ LAYERS = {
     "jobs": 4,
     "engines": 3,
     "comfyui": 2, "models": 2, "media": 2,
+    "recipes": 1.5,
     "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1, "weight_names": 1,
     "errors": 0,
     "text": -1,

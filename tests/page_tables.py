@@ -13,10 +13,10 @@ from wanworker import errors
 from wanworker.actions.base import Action
 from wanworker.actions.request.fields import Request
 from wanworker.engines.base import EngineRow
-from wanworker.engines.comfyui.graphs.choice.loras import STEP_LORAS
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import WorkerError
-from wanworker.models.files.loras import STEP_PAIRS, sibling_of
+from wanworker.recipes.sampling import noise_at
+from wanworker.recipes.table import ROWS, STEP_LORAS, Recipe
 from wanworker.settings import Settings
 from wanworker.spec import RANGES, TASKS
 
@@ -149,6 +149,8 @@ def engines_table(rows: Iterable[EngineRow]) -> str:
             "fps": can.fps,
             "last image": bool(can.last_image),
             "guidance per expert": can.guidance_per_expert,
+            "profile": can.profiles,
+            "model by name": can.names_models,
         }
         tasks = ", ".join(f"`{task}`" for task in TASKS if task in can.tasks)
         sizes = "any" if can.any_size else "upstream's list" if can.sizes else "any multiple of 16 (5B: 32)"
@@ -164,11 +166,36 @@ def weights_table() -> str:
         for weights in workflow.weights.values():
             user = f"`{workflow.task}`" + (" with `use_lora`" if weights.folder == "loras" else "")
             users.setdefault((weights.folder, weights.default), {})[user] = None
-    for task, high in STEP_LORAS.items():
-        for name in dict.fromkeys((high, sibling_of(high)) if task in STEP_PAIRS else (high,)):
+    for task, lora in STEP_LORAS.items():
+        for name in filter(None, (lora.high, lora.low)):
             users.setdefault(("loras", name), {})[f"`{task}` with `use_lora`"] = None
     rows = ((f"`{folder}`", f"`{name}`", ", ".join(tasks)) for (folder, name), tasks in users.items())
     return table("Folder|File|For", sorted(rows))
+
+
+def recipes_table() -> str:
+    """Return the table of few-step recipes, each with the files that mean it."""
+    files: dict[Recipe, list[str]] = {}
+    for row in ROWS:
+        files.setdefault(row.recipe, []).extend(f"`{name}`" for name in row.examples)
+    return table(
+        "Files|Steps|Noise before each step|Solver|Guidance|Shift",
+        (
+            (", ".join(names), f"{recipe.steps}{_halves(recipe)}", _noise(recipe), recipe.solver,
+             f"{recipe.guidance[1]:g}", "" if recipe.noise else f"{recipe.shift:g}")
+            for recipe, names in files.items()
+        ),
+    )  # fmt: skip
+
+
+def _halves(recipe: Recipe) -> str:
+    high = recipe.high_steps
+    return "" if high is None else f", the first {high} with the high-noise expert"
+
+
+def _noise(recipe: Recipe) -> str:
+    shares = recipe.noise or tuple(noise_at(1 - step / recipe.steps, recipe.shift) for step in range(recipe.steps))
+    return ", ".join(f"{1000 * share:.4g}" for share in shares) + " of 1000"
 
 
 def answer_table(schema: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ PAGES = pytest.mark.parametrize("path", pages.pages(), ids=lambda path: str(path
 WORKFLOW_TABLE = "src/wanworker/engines/comfyui/graphs/table.py"
 
 #: Packages that only diffusers imports: for big models, for LoRAs, for clean prompts.
-NEEDED_UNSEEN = {"accelerate", "ftfy", "peft"}
+NEEDED_UNSEEN = {"accelerate", "ftfy"}
 DISTRIBUTIONS = {"PIL": "pillow", "imageio_ffmpeg": "imageio-ffmpeg", "prometheus_client": "prometheus-client",
                  "pydantic_core": "pydantic"}  # fmt: skip
 

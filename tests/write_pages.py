@@ -109,6 +109,7 @@ def _parts() -> dict[str, Callable[[], str]]:
         "actions": lambda: tables.actions_table(ACTIONS, ACTION_MEANINGS),
         "engines": lambda: tables.engines_table(ENGINES),
         "weight files": tables.weights_table,
+        "recipes": tables.recipes_table,
         "variables": tables.settings_table,
         "errors": tables.errors_table,
         "fault matrix": faults.matrix_table,

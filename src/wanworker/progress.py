@@ -13,23 +13,29 @@ _BARE_BAR = re.compile(r"^\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Say how far a render is: `fraction` 0 to 1, never falling; `eta_s` in seconds, None until it can be estimated."""
+    """
+    Where a render is: `fraction` 0 to 1, never falling; `eta_s` None until there is something to go by.
+
+    `detail` says in words how far the stage is where it has no steps: "12.3 of 35.6 GB".
+    """
 
     stage: str
     fraction: float
     step: int | None = None
     steps: int | None = None
     eta_s: float | None = None
+    detail: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that every door and record shows. Its `progress` is a percentage, 0 to 100."""
-        return {
+        """Return the form in which every door and record shows progress: `progress` is a percentage, 0 to 100."""
+        shown = {
             "progress": round(self.fraction * 100, 1),
             "stage": self.stage,
             "step": self.step,
             "steps": self.steps,
             "eta_s": None if self.eta_s is None else round(self.eta_s, 1),
         }
+        return shown if self.detail is None else shown | {"detail": self.detail}
 
 
 def bar_steps(line: str) -> tuple[int, int] | None:

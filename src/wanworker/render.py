@@ -230,6 +230,7 @@ class Renderer:
                 model=rendered.model,
                 seed=plan.spec.seed if isinstance(plan.spec, RenderSpec) else None,
                 timings=timings,
+                placement=rendered.placement,
             )
 
     def _timings(self, rendered: Rendered, prepare_s: float, render_s: float) -> dict[str, float]:

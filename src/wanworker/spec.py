@@ -20,7 +20,10 @@ class Range:
     high: float
 
 
-#: The ranges of all fields, for every door.
+#: What may be traded for time: `exact` nothing, `fast` what the eye hardly sees.
+Profile = Literal["exact", "fast"]
+
+#: One table for every door. Numbers of DESIGN.md section 3.
 RANGES: Mapping[str, Range] = {
     "prompt_chars": Range(0, 10_000),
     "steps": Range(1, 200),
@@ -81,12 +84,20 @@ class Size:
         return Size(width, height)
 
 
+#: A first and a last picture: Wan's latents hold one frame, then four each.
+FEWEST_FRAMES_OF_TWO = 5
+
+#: What upstream calls 480p, in pixels of a frame; a size counts as that where its area is nearer than the task's own.
+SMALL_AREA = 832 * 480
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """
     Hold one Wan 2.2 task with upstream's own defaults (Wan2.2 wan/configs at 42bf4cf).
 
     `guidance` is (low noise, high noise). `frames` is None where a sound or a driving video decides the length.
+    `small_shift` is the shift for 480p where upstream names another one for it.
     """
 
     name: str
@@ -99,6 +110,7 @@ class Task:
     guidance: tuple[float, float]
     size_multiple: int = 16
     boundary: float | None = None
+    small_shift: float | None = None
     needs_image: bool = False
     takes_image: bool = False
     needs_audio: bool = False
@@ -109,6 +121,11 @@ class Task:
         """The name before the dash, as the documented messages write it: `i2v`."""
         return self.name.partition("-")[0]
 
+    def shift_at(self, size: Size) -> float:
+        """Return the flow shift at *size*: upstream's README takes 3 for pictures at 480p (wan.md 1.3)."""
+        is_small = abs(math.log(size.area / SMALL_AREA)) < abs(math.log(size.area / self.size.area))
+        return self.small_shift if self.small_shift is not None and is_small else self.shift
+
 
 TASKS: Mapping[str, Task] = {
     task.name: task
@@ -116,7 +133,7 @@ TASKS: Mapping[str, Task] = {
         Task("t2v-A14B", "Wan2.2-T2V-A14B", Size(1280, 720), 16, 81, 40, 12.0, (3.0, 4.0), boundary=0.875),
         Task(
             "i2v-A14B", "Wan2.2-I2V-A14B", Size(1280, 720), 16, 81, 40, 5.0, (3.5, 3.5), boundary=0.9,
-            needs_image=True, takes_image=True,
+            small_shift=3.0, needs_image=True, takes_image=True,
         ),
         Task(
             "ti2v-5B", "Wan2.2-TI2V-5B", Size(1280, 704), 24, 121, 50, 5.0, (5.0, 5.0), size_multiple=32,
@@ -149,10 +166,11 @@ class RenderSpec:
     """
     Hold what to render, after validation: every file is on disk and every number is in range.
 
-    `size_given` says whether the caller asked for the size or we derived it. `steps`, `shift` and the two guidance
-    scales are None where the engine's own default for the task applies. `frames` is 4n+1, or None where the sound or
-    the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight files; only
-    ComfyUI loads files by name. `single_expert` keeps the named expert from getting its sibling.
+    `size_given` tells a size that the caller asked for from one that we derived. `steps`, `shift` and the two
+    guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
+    the sound or the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight
+    files or folders; `single_expert` keeps one of a pair from getting its sibling. `profile`
+    is None where the worker's own setting holds.
     """
 
     task: str
@@ -180,6 +198,7 @@ class RenderSpec:
     diffusion_models: tuple[str, ...] = ()
     vae_model: str | None = None
     single_expert: bool = False
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +231,13 @@ def task_named(name: str) -> Task:
 def nearest_frames(asked: int) -> int:
     """Return the nearest 4n+1, ties up (16 and 18 give 17). Wan's VAE packs four frames into one latent."""
     return max(0, math.floor((asked - 1) / 4 + 0.5)) * 4 + 1
+
+
+def check_last_image(frames: int, field: str) -> None:
+    """Raise InvalidRequest where *frames* have no room for a last picture: one is the first picture itself."""
+    if frames < FEWEST_FRAMES_OF_TWO:
+        message = f"A last image needs at least {FEWEST_FRAMES_OF_TWO} frames; {field} is {frames}."
+        raise InvalidRequest(message, hint="Send more frames, or no last image.", field=field)
 
 
 def longest_aspect() -> float:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 #: Endings of weight files, in every loader of ComfyUI's core and the common packs.
 MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx"})
+
+#: Words of files that are made for other steps, inputs or loaders than their family: they are never chosen unnamed.
+SPECIAL_WORDS = (
+    "distill",
+    "lightx2v",
+    "lightning",
+    "4step",
+    "turbo",
+    "rapid",
+    "fast",
+    "fun",
+    "vace",
+    "camera",
+    "lora",
+    "enc",
+)
 
 
 class WeightPaths:
@@ -65,6 +82,11 @@ def below(folder: str, name: str) -> str:
     if folder in parts[:-1]:
         return "/".join(parts[len(parts) - list(reversed(parts)).index(folder) :])
     return name.strip()
+
+
+def has_word(normal: str, word: str) -> bool:
+    """Say whether *word* stands in *normal* (in lower case) by itself, not as a part of another word."""
+    return re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", normal) is not None
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -96,6 +96,28 @@ def test_a_feature_that_no_ready_engine_has_is_ignored_with_a_warning():
     assert choice.warnings == ("negative_prompt was ignored: the wan_cli engine that rendered this cannot use it.",)
 
 
+def test_a_profile_is_not_taken_in_silence_where_it_changes_nothing():
+    able = dataclasses.replace(DIFFUSERS, capabilities=dataclasses.replace(DIFFUSERS.capabilities, profiles=True))
+
+    kept = chosen(spec(profile="fast"), rows=(WAN_CLI, able), diffusers=READY, wan_cli=READY)
+    ignored = chosen(spec(profile="exact"), wan_cli=READY)
+
+    assert (kept.engine, kept.spec.profile, kept.warnings) == ("diffusers", "fast", ())
+    assert ignored.spec.profile is None
+    assert ignored.warnings == ("profile was ignored: the wan_cli engine that rendered this cannot use it.",)
+
+
+def test_a_model_that_is_named_is_ignored_with_a_warning_where_no_engine_can_choose():
+    named = spec(diffusion_models=("a",), vae_model="b", single_expert=True)
+
+    choice = chosen(named, wan_cli=READY)
+
+    assert choice.spec.diffusion_models == ()
+    assert (choice.spec.vae_model, choice.spec.single_expert) == (None, False)
+    assert [line.split()[0] for line in choice.warnings] == ["diffusion_model", "vae_model"]
+    assert chosen(named, diffusers=READY, wan_cli=READY).engine == "diffusers"
+
+
 def test_a_guidance_for_the_second_expert_of_a_task_with_one_is_ignored_with_a_warning():
     choice = chosen(spec(task="ti2v-5B", size=Size(1280, 704), guidance_low=3.0), diffusers=READY, wan_cli=READY)
 
@@ -189,16 +211,9 @@ def test_a_named_engine_that_does_not_know_the_task_says_what_it_renders():
     assert caught.value.field == "engine"
 
 
-def test_use_lora_without_steps_and_guidance_means_four_and_one():
-    choice = chosen(spec(use_lora=True), diffusers=READY)
-
-    assert (choice.spec.steps, choice.spec.guidance) == (4, 1.0)
-    assert [line.split(" set to ")[0] for line in choice.warnings] == ["sample_steps", "sample_guide_scale"]
-
-
-def test_an_engine_that_knows_its_loras_sets_their_steps_itself():
-    rows = (row("comfyui", lora=True, lora_sets_steps=True),)
-    choice = chosen(spec(use_lora=True), rows=rows, comfyui=READY)
+@pytest.mark.parametrize("loras", [(), (Lora("style", None),)])
+def test_a_lora_changes_neither_steps_nor_guidance_before_its_file_is_known(loras):
+    choice = chosen(spec(use_lora=True, loras=loras), diffusers=READY)
 
     assert (choice.spec.steps, choice.spec.guidance, choice.warnings) == (None, None, ())
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +25,8 @@ from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.media.video._frames import read_frames
 from wanworker.models.machine.hardware import Gpu
 from wanworker.progress import Progress
+from wanworker.recipes.sampling import sampling_for
+from wanworker.recipes.table import STEP_LORAS
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, Lora, RenderSpec, Size
 
@@ -114,6 +119,26 @@ async def test_a_lora_changes_the_clip_and_the_next_job_does_not_see_it(go: Go) 
     )
 
 
+async def test_a_few_step_pair_is_sampled_alike_named_or_implied_and_another_lora_changes_no_number(
+    go: Go, models: Path
+) -> None:
+    pair = STEP_LORAS["t2v-A14B"]
+    for style, name in (("style_high_noise", pair.high), ("style_low_noise", pair.low)):
+        shutil.copy(models / "loras" / f"{style}.safetensors", models / "loras" / str(name))
+    implied, rendered = await go(steps=None, use_lora=True)
+    named, said = await go(steps=None, loras=(Lora("t2v_lightx2v_4steps", None),))
+    by_hand, fights = await go(steps=3, loras=(pair,))
+    plain, quiet = await go(steps=3, loras=(Lora("style", None),))
+
+    told = "set for the distilled model or LoRA: sample_steps to 4, sample_guide_scale to 1, sample_shift to 5."
+    assert implied == named
+    assert told in rendered.warnings
+    assert told in said.warnings
+    assert any("was made for sample_steps 4 (not 3)" in line for line in fights.warnings)
+    assert not any("set for" in line or "made for" in line for line in quiet.warnings)
+    assert 3 == len({implied, by_hand, plain})
+
+
 async def test_each_half_of_a_pair_reaches_its_own_expert(go: Go) -> None:
     none, _ = await go(steps=4)
     pair = Lora("style_high_noise", "style_low_noise", 1.0, 0.0)
@@ -188,26 +213,90 @@ async def test_a_lora_for_the_small_model_goes_to_its_one_expert(go: Go) -> None
     assert (await go(task="ti2v-5B"))[0] != (await go(task="ti2v-5B", loras=(Lora("plain", None),)))[0]
 
 
-async def test_a_distilled_model_takes_its_three_steps(models: Path, tmp_path: Path) -> None:
+async def test_a_distilled_model_takes_its_own_steps_unless_the_request_names_others(
+    models: Path, tmp_path: Path
+) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "fast").symlink_to(models / "distilled")
     settings = Settings(ckpt_dir=tmp_path / "models")
     engine = DiffusersEngine(settings, gpus=lambda: (), supervisor=resident(ENVIRONMENT))
-    spec = dataclasses.replace(A_SPEC, task="ti2v-5B", steps=50)
-    files = []
-    seen: list[Progress] = []
+    files: list[bytes] = []
+    taken: list[set[int]] = []
     try:
-        for name in ("a.mp4", "b.mp4"):
-            rendered = await engine.render(spec, tmp_path / name, work_dir=tmp_path, report=seen.append)
-            files.append((tmp_path / name).read_bytes())
+        for steps in (None, None, 2):
+            seen: list[Progress] = []
+            spec = dataclasses.replace(A_SPEC, task="ti2v-5B", steps=steps, use_lora=True)
+            rendered = await engine.render(spec, tmp_path / "a.mp4", work_dir=tmp_path, report=seen.append)
+            files.append((tmp_path / "a.mp4").read_bytes())
+            taken.append({each.steps for each in seen if each.stage == "sampling" and each.steps})
     finally:
         await engine.close()
 
-    assert files[0] == files[1]
-    assert {3} == {progress.steps for progress in seen if progress.stage == "sampling" and progress.steps}
-    assert "sample_steps and sample_guide_scale were set to 3 and 1: this model was distilled for them." in (
-        rendered.warnings
-    )
+    assert [{3}, {3}, {2}] == taken
+    assert files[0] == files[1] != files[2]
+    assert "FastWAN was made for sample_steps 3 (not 2); the request's numbers were used." in rendered.warnings
+    assert "use_lora was ignored: fast is a few-step model already." in rendered.warnings
+
+
+async def test_fast_decodes_in_bfloat16_and_exact_is_as_before(go: Go) -> None:
+    exact, said = await go()
+    fast, told = await go(profile="fast")
+    exact_again, _ = await go(profile="exact")
+
+    assert exact == exact_again
+    assert exact != fast
+    assert said.placement is not None
+    assert told.placement is not None
+    assert ("cpu", "exact", "float32") == tuple(said.placement[key] for key in ("device", "profile", "vae_dtype"))
+    assert ("cpu", "fast", "bfloat16") == tuple(told.placement[key] for key in ("device", "profile", "vae_dtype"))
+
+
+async def test_the_setting_is_for_jobs_that_name_no_profile(models: Path) -> None:
+    engine = DiffusersEngine(Settings(ckpt_dir=models, profile="fast"), gpus=lambda: ())
+
+    plan = engine.readiness("t2v-A14B").plan
+
+    assert plan is not None
+    assert "fast" == plan["profile"]
+
+
+def with_large_experts(folder: Path, models: Path) -> Path:
+    """Return a models folder whose experts have a third block of 5 GiB each, which takes no room on the disk."""
+    shutil.copytree(models / "t2v", folder / "t2v")
+    size = 5 * 2**30
+    for name in ("transformer", "transformer_2"):
+        path = folder / "t2v" / name / "diffusion_pytorch_model.safetensors"
+        data = path.read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        end = len(data) - start
+        block = {"dtype": "BF16", "shape": [2**20, size // 2**21], "data_offsets": [end, end + size]}
+        header = json.dumps({**json.loads(data[8:start]), "blocks.2.ffn.net.2.weight": block}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + data[start:])
+        os.truncate(path, 8 + len(header) + end + size)
+    return folder
+
+
+async def test_a_placement_that_ran_out_of_memory_is_told_and_not_tried_again(models: Path, tmp_path: Path) -> None:
+    supervisor = Supervisor((sys.executable, str(TINY_WAN.with_name("resident_child.py")), "well"), ENVIRONMENT)
+    card = (Gpu("a card", 24 * 1024, "9.0", "580"),)
+    engine = DiffusersEngine(
+        Settings(ckpt_dir=with_large_experts(tmp_path / "models", models)), gpus=lambda: card,
+        available_memory_mib=lambda: 90_000, free_gpu_memory_mib=lambda: 24_000, supervisor=supervisor,
+    )  # fmt: skip
+    spec = dataclasses.replace(A_SPEC, prompt="fall back")
+    try:
+        first = await engine.render(spec, tmp_path / "a.mp4", work_dir=tmp_path, report=no_report)
+        second = await engine.render(
+            dataclasses.replace(spec, prompt="succeed"), tmp_path / "b.mp4", work_dir=tmp_path, report=no_report
+        )
+    finally:
+        await engine.close()
+
+    assert first.placement is not None
+    assert "slot" == first.placement["experts"]
+    assert first.placement == second.placement
+    assert any(line.startswith("The GPU's memory ran out; rendered with less of it") for line in first.warnings)
+    assert not any("ran out" in line for line in second.warnings)
 
 
 async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Path) -> None:
@@ -218,7 +307,7 @@ async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Pat
 
     assert all(with_gpu.readiness(task).is_ready for task in CAPABILITIES.tasks)
     assert ("no NVIDIA GPU",) == without_gpu.readiness("t2v-A14B").lacking
-    assert ("no Wan2.2-T2V-A14B-Diffusers folder (model_index.json of a Wan pipeline)",) == (
+    assert ("no weights of Wan2.2-T2V-A14B (a folder of diffusers or upstream, or ComfyUI's files)",) == (
         empty.readiness("t2v-A14B").missing
     )
     assert str(tmp_path) in empty.readiness("t2v-A14B").searched
@@ -228,20 +317,20 @@ async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Pat
 async def test_rendering_without_weights_names_the_folder(tmp_path: Path) -> None:
     engine = DiffusersEngine(Settings(ckpt_dir=tmp_path), gpus=lambda: ())
 
-    with pytest.raises(ModelNotFound, match=r"No whole Wan2\.2-T2V-A14B in diffusers' layout below"):
+    with pytest.raises(ModelNotFound, match=r"No whole Wan2\.2-T2V-A14B for the diffusers engine below"):
         await engine.render(A_SPEC, tmp_path / "out.mp4", work_dir=tmp_path, report=no_report)
 
 
-def request(warnings: list[str], *, is_distilled: bool = False, **changes: Any) -> Render:
+def request(warnings: list[str], **changes: Any) -> Render:
     spec = dataclasses.replace(A_SPEC, steps=None, frames=None, **changes)
-    return request_for(spec, Path("out.mp4"), (), is_distilled=is_distilled, warnings=warnings)
+    return request_for(spec, sampling_for(spec, None, warnings), Path("out.mp4"), (), warnings)
 
 
 @pytest.mark.parametrize("task", sorted(CAPABILITIES.tasks))
 async def test_what_is_left_out_is_upstreams_default(task: str) -> None:
     warnings: list[str] = []
 
-    made = request(warnings, task=task)
+    made = request(warnings, task=task, size=TASKS[task].size)
 
     low, high = TASKS[task].guidance
     assert (TASKS[task].steps, TASKS[task].shift, TASKS[task].frames) == (made.steps, made.shift, made.frames)
@@ -254,15 +343,6 @@ async def test_one_guidance_scale_is_for_both_experts_and_an_empty_negative_prom
     made = request([], guidance=6.0, negative_prompt="")
 
     assert (6.0, 6.0, "") == (made.guidance, made.guidance_low, made.negative_prompt)
-
-
-async def test_the_step_pair_brings_its_own_shift() -> None:
-    warnings: list[str] = []
-
-    made = request(warnings, use_lora=True, guidance=1.0)
-
-    assert 5.0 == made.shift
-    assert ["sample_shift set to 5.0: the 4-step LoRA was made for it."] == warnings
 
 
 async def test_what_has_no_effect_without_guidance_is_said() -> None:

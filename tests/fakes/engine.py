@@ -21,6 +21,7 @@ CAN_DO_ALL = Capabilities(
     lora=True,
     last_image=frozenset(TASKS),
     guidance_per_expert=True,
+    names_models=True,
 )
 
 

@@ -62,6 +62,9 @@ def render(job: Render) -> None:
     if job.prompt.startswith(("succeed", "copy ")):
         hand_over(job.prompt, out_path)
         send(Done(job.job, {"denoise_s": 1.5}, ("a warning",)))
+    elif job.prompt == "fall back":
+        out_path.write_text("video")
+        send(Done(job.job, {}, (), job.fallback))
     elif job.prompt == "stop at once":
         wait_for_stop(job.job)
         send(Stopped(job.job))

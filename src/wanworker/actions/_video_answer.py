@@ -50,6 +50,8 @@ async def finished_answer(job: Job, context: Context, *, want_video: bool, extra
         "timings": dict(job.timings),
         "delivery": {},
     }
+    if job.placement is not None:
+        answer["placement"] = dict(job.placement)
     await _deliver_into(answer, output, context, want_video=want_video)
     return answer
 

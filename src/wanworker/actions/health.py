@@ -35,6 +35,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "version": wanworker.__version__,
         "mini_allowed": settings.mini,
         "engines": {name: dict(tasks) for name, tasks in facts.engines.items()},
+        "placements": {task: dict(plan) for task, plan in facts.placements.items()},
         "gpus": [dataclasses.asdict(gpu) for gpu in facts.gpus],
         "kernels": [_shown(kernel) for kernel in facts.kernels],
         "damaged": [{"path": str(file.path), "flaw": file.flaw} for file in facts.damaged],

@@ -12,7 +12,7 @@ import typer
 
 from wanworker.cli._base import misused
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANGES, Size
+from wanworker.spec import RANGES, Profile, Size
 
 Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"]
 
@@ -31,6 +31,7 @@ _FIELDS = {
     "seed": "seed",
     "negative": "negative_prompt",
     "engine": "engine",
+    "profile": "profile",
     "timeout": "timeout",
 }
 
@@ -122,6 +123,9 @@ class VideoOptions:
             "The engine: auto, diffusers, comfyui, wan_cli or mini.",
             autocompletion=lambda: [*ENGINES],
         ),
+    ] = None
+    profile: Annotated[
+        Profile | None, _option("profile", "NAME", "What may be traded for time: exact (nothing) or fast.")
     ] = None
 
 

@@ -8,21 +8,23 @@ from wanworker.spec import TASKS
 
 DIFFUSERS = Capabilities(
     tasks=frozenset({"t2v-A14B", "i2v-A14B", "ti2v-5B"}),
+    names_models=True,
     negative_prompt=True,
     fps=True,
     lora=True,
     last_image=frozenset({"i2v-A14B"}),
     guidance_per_expert=True,
+    profiles=True,
 )
 
 COMFYUI = Capabilities(
     tasks=frozenset(TASKS),
+    names_models=True,
     negative_prompt=True,
     fps=True,
     lora=True,
     last_image=frozenset({"i2v-A14B"}),
     guidance_per_expert=True,
-    lora_sets_steps=True,
 )
 
 WAN_CLI = Capabilities(
@@ -39,6 +41,5 @@ MINI = Capabilities(
     fps=True,
     prepares_motion=True,
     lora=True,
-    lora_sets_steps=True,
     guidance_per_expert=True,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from wanworker.progress import Progress
 from wanworker.settings import Settings
@@ -20,9 +20,9 @@ class Capabilities:
     Say as data what an engine can do, for auto, doctor, the documents and the page.
 
     `sizes` lists the only sizes of a task; a task that is not in it takes any multiple of its own `size_multiple`.
-    `any_size` means that the engine resamples to the requested size. The booleans name features of a request.
-    `lora_sets_steps` says that the engine knows the steps of each LoRA, `prepares_motion` that animate's driving video
-    need not be a prepared folder.
+    `any_size` means that the engine resamples to whatever is asked. The booleans name features of a request;
+    `prepares_motion` says that animate's driving video need not come as a prepared folder, `names_models` that a
+    request can choose among the weights, `profiles` that it can say what is traded for time.
     """
 
     tasks: frozenset[str]
@@ -34,8 +34,9 @@ class Capabilities:
     lora: bool = False
     last_image: frozenset[str] = frozenset()
     guidance_per_expert: bool = False
-    lora_sets_steps: bool = False
     prepares_motion: bool = False
+    profiles: bool = False
+    names_models: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,16 @@ class Readiness:
     """
     Say whether an engine can render a task here.
 
-    `missing` lists weights and programs that are not there, `searched` the places that were searched. `lacking` lists
-    what the machine lacks (no GPU, too little memory). auto skips an engine with `lacking` lines; an engine that was
-    named is tried all the same, with these lines as warnings.
+    `missing` lists weights and programs that are not there, and `searched` the places that were looked at;
+    `lacking` lists what the machine lacks (no GPU, too little memory): auto passes such an engine over, a named one
+    is tried all the same with these lines as warnings. `plan` is where the weights would be, for an engine that decides
+    it.
     """
 
     missing: tuple[str, ...] = ()
     searched: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    plan: Mapping[str, Any] | None = None
 
     @property
     def has_weights(self) -> bool:
@@ -68,14 +71,15 @@ class Rendered:
     """
     Hold what an engine reports of a finished render.
 
-    `timings` are seconds by stage, including `load_s` (docs/api.md). `files` are a graph's files, in the graph's order;
-    a render's one file is at the path that the engine was given.
+    `files` are what a graph made, in its own order; a render's one file is the path that the engine was given.
+    `placement` is where the weights were and what was traded for time, from an engine that decides it.
     """
 
     model: str
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    placement: Mapping[str, Any] | None = None
 
 
 class Engine(Protocol):

@@ -17,9 +17,6 @@ _SNAP_WITHIN = 0.10
 #: Shapes that differ by less than this share are one to a picture: 1280*720 and 832*480.
 _ONE_SHAPE = 0.05
 
-#: The distilled 4-step LoRAs are made for these (lightx2v's model cards); any other guidance doubles the work.
-_LORA_STEPS, _LORA_GUIDANCE = 4, 1.0
-
 _MINI = "mini"
 
 
@@ -123,6 +120,9 @@ def _ignored_features(spec: RenderSpec, row: EngineRow) -> tuple[str, ...]:
         "fps": (spec.fps_given and spec.fps != TASKS[spec.task].fps, can.fps),
         "last_image": (spec.last_image is not None, spec.task in can.last_image),
         "guidance_scale_2": (spec.guidance_low is not None and _has_experts(spec), can.guidance_per_expert),
+        "profile": (spec.profile is not None, can.profiles),
+        "diffusion_model": (bool(spec.diffusion_models), can.names_models),
+        "vae_model": (spec.vae_model is not None, can.names_models),
     }
     return tuple(name for name, (asked, possible) in asked_and_possible.items() if asked and not possible)
 
@@ -188,8 +188,6 @@ def _fitted(spec: RenderSpec, chosen: _Candidate, size: Size) -> Choice:
     if spec.guidance_low is not None and not _has_experts(spec):
         changes["guidance_low"] = None
         warnings.append(f"guidance_scale_2 was ignored: {spec.task} has one expert.")
-    if spec.use_lora and "use_lora" not in chosen.ignored and not chosen.row.capabilities.lora_sets_steps:
-        changes |= _few_steps(spec, warnings)
     return Choice(name, dataclasses.replace(spec, **changes), tuple(warnings))  # type: ignore[arg-type]
 
 
@@ -201,19 +199,11 @@ def _dropped(spec: RenderSpec, ignored: tuple[str, ...]) -> dict[str, object]:
         "fps": {"fps": float(TASKS[spec.task].fps), "fps_given": False},
         "last_image": {"last_image": None},
         "guidance_scale_2": {"guidance_low": None},
+        "profile": {"profile": None},
+        "diffusion_model": {"diffusion_models": (), "single_expert": False},
+        "vae_model": {"vae_model": None},
     }
     return {key: value for name in ignored for key, value in neutral[name].items()}
-
-
-def _few_steps(spec: RenderSpec, warnings: list[str]) -> dict[str, object]:
-    changes: dict[str, object] = {}
-    if spec.steps is None:
-        changes["steps"] = _LORA_STEPS
-        warnings.append(f"sample_steps set to {_LORA_STEPS}: use_lora without sample_steps means the 4-step LoRA.")
-    if spec.guidance is None:
-        changes["guidance"] = _LORA_GUIDANCE
-        warnings.append(f"sample_guide_scale set to {_LORA_GUIDANCE}: use_lora without it means a distilled LoRA.")
-    return changes
 
 
 def _impossible_size(spec: RenderSpec, row: EngineRow) -> str:

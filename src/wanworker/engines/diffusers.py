@@ -1,8 +1,10 @@
-"""The diffusers engine: Wan 2.2 weights in diffusers' layout, kept in memory between jobs."""
+"""The diffusers engine: Wan 2.2 weights in any layout, kept in memory between jobs."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,15 +14,19 @@ from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
-from wanworker.engines.resident.placement import lacking_for, placement_for
-from wanworker.engines.resident.protocol import Adapter, Model, Render
+from wanworker.engines.resident.placement.choice import Format, Plan, Weights
+from wanworker.engines.resident.placement.peaks import Shape, shape_of, usual_shape
+from wanworker.engines.resident.placement.planner import Planner, Probes, Wish
+from wanworker.engines.resident.protocol import Adapter, Model, Part, Render
 from wanworker.errors import InvalidRequest, ModelNotFound
-from wanworker.models.files.layouts import Layouts, WanFolder
-from wanworker.models.files.loras import lora_files, loras_for
+from wanworker.models.files.loras import LoraFile, lora_files, loras_for
 from wanworker.models.machine import hardware
 from wanworker.models.machine.hardware import Gpu
+from wanworker.models.sources.discover import Source, Sources
+from wanworker.recipes.sampling import Sampling, sampling_for
+from wanworker.recipes.table import FASTWAN, Recipe, recipe_for
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import TASKS, RenderSpec
+from wanworker.spec import TASKS, Profile, RenderSpec
 
 #: Wan's guidance steers away from something; where the caller names nothing, from what nobody wants.
 DEFAULT_NEGATIVE_PROMPT = (
@@ -28,15 +34,9 @@ DEFAULT_NEGATIVE_PROMPT = (
     "deformed hands, extra limbs, frozen motion"
 )
 
-#: The distilled 5B model takes exactly these (wan.md 2.7).
-_DISTILLED_STEPS, _DISTILLED_GUIDANCE = 3, 1.0
-
-#: The shift that lightx2v's 4-step pairs were distilled with; any other puts the four steps at the wrong times.
-_STEP_PAIR_SHIFT = 5.0
-
 
 class DiffusersEngine:
-    """Render with any diffusers-layout Wan 2.2 folder below the models folders, in a warm child process."""
+    """Render with any Wan 2.2 weights below the models folders, in a warm child process."""
 
     def __init__(
         self,
@@ -44,13 +44,15 @@ class DiffusersEngine:
         *,
         gpus: Callable[[], Sequence[Gpu]] = hardware.gpus,
         available_memory_mib: Callable[[], int | None] = hardware.available_memory_mib,
+        free_gpu_memory_mib: Callable[[], int | None] = hardware.free_gpu_memory_mib,
         supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._places = settings.model_dirs
-        self._layouts = Layouts(self._places)
+        self._profile = settings.profile
+        self._sources = Sources(self._places, functools.partial(_single_file_folders, settings))
         self._gpus = gpus
-        self._available_memory_mib = available_memory_mib
+        self._planner = Planner(Probes(gpus, free_gpu_memory_mib, available_memory_mib))
         self._supervisor = supervisor or resident(child_environment())
         self._clock = clock
 
@@ -59,29 +61,45 @@ class DiffusersEngine:
         searched = tuple(str(place) for place in self._places)
         if task not in CAPABILITIES.tasks:
             return Readiness(missing=(f"diffusers does not render {task}",))
-        folders = self._layouts.find(task)
-        if not folders:
-            missing = f"no {TASKS[task].folder}-Diffusers folder (model_index.json of a Wan pipeline)"
-            return Readiness(missing=(missing,), searched=searched)
-        lacking = lacking_for(folders[0].sizes_bytes, self._gpus(), self._available_memory_mib())
-        return Readiness(missing=folders[0].faults, searched=searched, lacking=lacking)
+        found = self._sources.find(task)
+        if not found:
+            missing = f"no weights of {TASKS[task].folder} (a folder of diffusers or upstream, or ComfyUI's files)"
+            return Readiness(missing=(missing, *self._sources.flaws(task)), searched=searched)
+        best = self._best(found)
+        plan = self._expected(best)
+        return Readiness(missing=best.faults, searched=searched, lacking=plan.lacking, plan=plan.to_json())
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
-        folder = self._folder(spec.task)
-        adapters, warnings = self._adapters(spec, folder.experts)
-        model = self._model(folder, spec.offload_model)
-        request = request_for(spec, out_path, adapters, is_distilled=folder.is_distilled, warnings=warnings)
+        source, notes = await asyncio.to_thread(self._source, spec)
+        chosen, warnings = self._loras(spec, source)
+        adapters = tuple(Adapter(str(lora.path), lora.expert, lora.strength) for lora in chosen)
+        wish = self._wish(source, shape_of(spec), spec.profile, spec.offload_model, adapters)
+        plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
+        smaller = self._planner.smaller(wish, plan)
+        sampling = sampling_for(spec, _recipe(source, chosen), warnings)
+        request = request_for(spec, sampling, out_path, adapters, warnings)
+        request = dataclasses.replace(
+            request, placement=plan.placement, fallback=smaller.placement if smaller else None
+        )
+        model = _model(source, plan)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
-        return Rendered(folder.path.name, (*warnings, *done.warnings), done.timings)
+        if smaller is not None and done.placement == smaller.placement:
+            self._planner.was_too_large(wish, plan)
+            warnings.append(f"The GPU's memory ran out; rendered with less of it in use ({_words(smaller)}).")
+            plan = smaller
+        lines = (*notes, *warnings, *done.warnings)
+        return Rendered(source.name, lines, done.timings, placement=plan.to_json())
 
     async def preload(self, task: str | None) -> None:
         """Load the weights of *task*; see PreloadingEngine. Raises ModelNotFound when they are not whole."""
         if task is None:
             raise InvalidRequest("diffusers loads the weights of a task; name one.")
-        folder = await asyncio.to_thread(self._folder, task)
-        await self._supervisor.preload(self._model(folder, None))
+        source, _ = await asyncio.to_thread(self._whole, task, self._sources.find(task), [])
+        wish = self._wish(source, usual_shape(task))
+        plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
+        await self._supervisor.preload(_model(source, plan))
 
     def renders_on_gpu(self) -> bool:
         """Say whether there is a GPU; see GpuEngine."""
@@ -95,45 +113,98 @@ class DiffusersEngine:
         """End the child."""
         await self._supervisor.close()
 
-    def _model(self, folder: WanFolder, offload: bool | None) -> Model:
-        return Model(str(folder.path), placement_for(folder.sizes_bytes, self._gpus(), offload))
+    def _wish(
+        self,
+        source: Source,
+        shape: Shape,
+        profile: Profile | None = None,
+        offload: bool | None = None,
+        adapters: Sequence[Adapter] = (),
+    ) -> Wish:
+        """Return what is to be placed: each LoRA takes as much of the card as its file has, beside its expert."""
+        sizes = dict(source.sizes_bytes)
+        for adapter in adapters:
+            name = "transformer" if adapter.expert == "high" else "transformer_2"
+            sizes[name] = sizes.get(name, 0) + Path(adapter.path).stat().st_size
+        return Wish(str(source.path), Weights(sizes, _format(source)), shape, profile or self._profile, offload)
 
-    def _adapters(self, spec: RenderSpec, experts: int) -> tuple[tuple[Adapter, ...], list[str]]:
+    def _loras(self, spec: RenderSpec, source: Source) -> tuple[tuple[LoraFile, ...], list[str]]:
         """Return the LoRAs of *spec*, and a line for everything inferred. Raises ModelNotFound."""
+        if source.is_distilled and spec.use_lora and not spec.loras:
+            return (), [f"use_lora was ignored: {source.name} is a few-step model already."]
         files = lora_files(self._places)
         try:
-            chosen, warnings = loras_for(spec, files, experts=experts)
+            chosen, warnings = loras_for(spec, files, experts=source.experts)
         except ModelNotFound as error:
             searched = ", ".join(f"{place}/loras" for place in self._places)
             raise ModelNotFound(f"{error} Searched: {searched}.", field=error.field) from error
-        return tuple(Adapter(str(files[name]), expert, strength) for name, expert, strength in chosen), warnings
+        return tuple(LoraFile(files[name], expert, strength, name) for name, expert, strength in chosen), warnings
 
-    def _folder(self, task: str) -> WanFolder:
-        folders = self._layouts.find(task)
-        if folders and not folders[0].faults:
-            return folders[0]
+    def _source(self, spec: RenderSpec) -> tuple[Source, list[str]]:
+        """Return the model of *spec*, and a line for everything inferred. Raises ModelNotFound."""
+        found, warnings = self._sources.named(
+            spec.task, spec.diffusion_models, vae=spec.vae_model, single_expert=spec.single_expert
+        )
+        return self._whole(spec.task, found, warnings)
+
+    def _whole(self, task: str, found: Sequence[Source], warnings: list[str]) -> tuple[Source, list[str]]:
+        """Return the best of *found* with *warnings*. Raises ModelNotFound unless it is whole."""
+        if found and not (best := self._best(found)).faults:
+            return best, warnings
         searched = ", ".join(str(place) for place in self._places)
-        faults = f": {'; '.join(folders[0].faults)}" if folders else ""
-        raise ModelNotFound(f"No whole {TASKS[task].folder} in diffusers' layout below {searched}{faults}")
+        flaws = found[0].faults if found else self._sources.flaws(task)
+        words = f": {'; '.join(flaws)}" if flaws else ""
+        raise ModelNotFound(f"No whole {TASKS[task].folder} for the diffusers engine below {searched}{words}")
+
+    def _best(self, found: Sequence[Source]) -> Source:
+        """Return the first whole model that this machine has the memory for, else the first."""
+        whole = [source for source in found if not source.faults]
+        return next((source for source in whole if not self._expected(source).lacking), found[0])
+
+    def _expected(self, source: Source) -> Plan:
+        return self._planner.expected(self._wish(source, usual_shape(source.task)), self._supervisor.pid)
+
+
+def _single_file_folders(settings: Settings, kind: str) -> list[Path]:
+    """Return the folders of ComfyUI's files of this kind, below all models folders, in every layout."""
+    from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders  # not at the worker's start
+
+    own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
+    return [root / part for root in models_folders((*own, *settings.model_dirs)) for part in MODEL_FOLDERS[kind]]
+
+
+def _model(source: Source, plan: Plan) -> Model:
+    device = plan.placement.device
+    if source.is_whole_folder:
+        return Model(str(source.path), device, placement=plan.placement)
+    parts = tuple(Part(component, str(path)) for component, path in source.parts.items())
+    task = "" if source.is_folder else source.task  # a folder says itself how its parts work together
+    return Model(str(source.path), device, task, parts, source.is_distilled, plan.placement)
+
+
+def _format(source: Source) -> Format:
+    """Return what the experts' matrices are in memory: those of float8 files stay so, all else is bfloat16."""
+    return "float8" if source.form.startswith("fp8") else "bfloat16"
+
+
+def _words(plan: Plan) -> str:
+    made = plan.placement
+    return f"experts {made.experts}, text encoder {made.text_encoder}, VAE {made.vae}, {made.vae_dtype}, {made.decode}"
+
+
+def _recipe(source: Source, loras: Sequence[LoraFile]) -> Recipe | None:
+    """Return the few-step recipe of the weights: what the folder holds, or what its name or a LoRA's says. Pure."""
+    in_hub_cache = source.path.parent.name == "snapshots"
+    name = source.path.parent.parent.name if in_hub_cache else source.name
+    return FASTWAN if source.is_distilled else recipe_for(models=[name], loras=[lora.name for lora in loras])
 
 
 def request_for(
-    spec: RenderSpec, out_path: Path, adapters: tuple[Adapter, ...], *, is_distilled: bool, warnings: list[str]
+    spec: RenderSpec, sampling: Sampling, out_path: Path, adapters: tuple[Adapter, ...], warnings: list[str]
 ) -> Render:
-    """Return the request with the task's defaults filled in; what was changed is a line in *warnings*. Pure."""
-    task = TASKS[spec.task]
-    frames = spec.frames or task.frames or 81
-    low, high = _guidance(spec)
-    steps, shift = spec.steps or task.steps, spec.shift
-    if is_distilled:
-        if (spec.steps or _DISTILLED_STEPS) != _DISTILLED_STEPS or (spec.guidance or 1.0) != _DISTILLED_GUIDANCE:
-            warnings.append(
-                "sample_steps and sample_guide_scale were set to 3 and 1: this model was distilled for them."
-            )
-        steps, low, high = _DISTILLED_STEPS, _DISTILLED_GUIDANCE, _DISTILLED_GUIDANCE
-    if shift is None and spec.use_lora and not spec.loras:
-        shift = _STEP_PAIR_SHIFT
-        warnings.append(f"sample_shift set to {shift}: the 4-step LoRA was made for it.")
+    """Return the request with the task's defaults filled in; what has no effect is a line in *warnings*. Pure."""
+    frames = spec.frames or TASKS[spec.task].frames or 81
+    low, high = sampling.guidance
     if spec.negative_prompt and high <= 1:
         warnings.append("negative_prompt had no effect: it needs a guidance scale above 1.")
     if high <= 1 < low:
@@ -150,21 +221,15 @@ def request_for(
         out_frames=frames,
         fps=spec.fps,
         seed=spec.seed,
-        steps=steps,
+        steps=sampling.steps,
         guidance=high,
         guidance_low=low,
-        shift=task.shift if shift is None else shift,
-        solver=spec.solver,
+        shift=sampling.shift,
+        solver=sampling.solver,
+        noise=sampling.noise,
+        boundary=sampling.boundary,
         image=str(spec.image) if spec.image else None,
         last_image=str(spec.last_image) if spec.last_image else None,
         out_path=str(out_path),
         adapters=adapters,
     )
-
-
-def _guidance(spec: RenderSpec) -> tuple[float, float]:
-    """Return (low, high): one number given means both experts, as upstream's flag does."""
-    default_low, default_high = TASKS[spec.task].guidance
-    high = default_high if spec.guidance is None else spec.guidance
-    low = default_low if spec.guidance is None else spec.guidance
-    return (low if spec.guidance_low is None else spec.guidance_low, high)

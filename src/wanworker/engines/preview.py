@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from wanworker.progress import Progress
@@ -17,4 +18,4 @@ class Previewed(Progress):
     @classmethod
     def of(cls, progress: Progress, image: bytes, mime: str) -> Previewed:
         """Return *progress* with a picture."""
-        return cls(progress.stage, progress.fraction, progress.step, progress.steps, progress.eta_s, image, mime)
+        return cls(**dataclasses.asdict(progress), image=image, mime=mime)

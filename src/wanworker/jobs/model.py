@@ -113,6 +113,7 @@ class JobChanges(TypedDict, total=False):
     model: str | None
     seed: int | None
     timings: Mapping[str, float]
+    placement: Mapping[str, Any] | None
 
 
 def _no_progress() -> dict[str, Any]:
@@ -124,9 +125,10 @@ class Job:
     """
     Hold the latest attempt of a job, as its record has it.
 
-    Times are unix seconds; `created_at` is the first attempt's. `progress` has the form of Progress.to_json, `timings`
-    are seconds by stage, and `delivery` says how the outputs reached the caller. No field may hold a presigned URL, a
-    key or an input file, `delivery` included: the record outlives them all.
+    Times are unix seconds; `created_at` is the first attempt's. `progress` is the form of Progress.to_json;
+    `timings` are seconds by stage; `placement` is where the weights were; `delivery` says how the outputs reached the
+    caller. There is no field for a presigned URL, a key or an input file, and none belongs into `delivery`: the record
+    outlives them all.
     """
 
     request_id: str
@@ -149,6 +151,7 @@ class Job:
     model: str | None = None
     seed: int | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    placement: Mapping[str, Any] | None = None
     prompt: str = ""
     schema: int = SCHEMA
 

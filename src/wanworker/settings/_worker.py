@@ -83,6 +83,12 @@ class Settings(StartSettings, RestSettings):
     engine: EngineName = Field(
         default="auto", validation_alias="WAN_ENGINE", description="The engine of jobs that do not name one."
     )
+    profile: Literal["exact", "fast"] = Field(
+        default="exact",
+        validation_alias="WAN_PROFILE",
+        description="What the diffusers engine may trade for time in jobs that name no profile: `exact` nothing, "
+        "`fast` a little of the picture.",
+    )
     wan_python: Path | None = Field(
         default=None,
         validation_alias="WAN_PYTHON",

@@ -57,8 +57,9 @@ def test_a_distilled_lora_leaves_the_steps_that_were_not_given_to_its_recipe():
     assert (given.steps, given.guidance) == (20, 7.0)
 
 
-def test_another_lora_keeps_the_documented_steps():
-    spec, _ = spec_of(use_lora=True, lora_name="style.safetensors")
+@pytest.mark.parametrize("name", ["style.safetensors", "fast_motion.safetensors", "12steps.safetensors"])
+def test_another_lora_keeps_the_documented_steps(name):
+    spec, _ = spec_of(use_lora=True, lora_name=name)
 
     assert (spec.steps, spec.guidance) == (20, 7.0)
 
@@ -97,6 +98,7 @@ REFUSED = {
     "height is missing": {"width": 512},
     "width is missing": {"height": 512},
     "needs a file name": {"loras": [{"strength": 1}]},
+    "A last image needs at least 5 frames; length is 1": {"end_image_path": "b.png", "length": 1},
     "steps must be between 1 and 200; got 0": {"steps": 0},
     "cfg_scale must be between 0 and 50; got 51": {"cfg_scale": 51},
     "cfg_scale must be a number; got true": {"cfg_scale": True},

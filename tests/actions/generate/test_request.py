@@ -178,3 +178,19 @@ def test_the_identity_leaves_out_what_does_not_change_the_video():
 
     assert one.identity() == two.identity()
     assert one.identity() != request(prompt="a dog").identity()
+
+
+def test_a_model_is_named_by_either_field_and_its_other_half_by_another():
+    assert request(model="FastWan").diffusion_models() == ("FastWan",)
+    assert request(diffusion_model="high", diffusion_model_2="low").diffusion_models() == ("high", "low")
+    assert request().diffusion_models() == ()
+
+
+def test_one_frame_has_no_room_for_a_last_picture():
+    two = {"reference_image_path": "a.png", "last_image_path": "b.png", "frame_num": 1}
+
+    with pytest.raises(InvalidRequest, match="A last image needs at least 5 frames; frame_num is 1") as caught:
+        request(**two).checked_frames(TASKS["i2v-A14B"], [])
+    assert caught.value.field == "frame_num"
+    assert request(**{**two, "frame_num": 5}).checked_frames(TASKS["i2v-A14B"], []) == 5
+    assert request(**two).checked_frames(TASKS["ti2v-5B"], []) == 1

@@ -42,7 +42,14 @@ MACHINE = Machine(
 def upstream(settings: Settings) -> WanCli:
     """Build the engine with MACHINE's card in place of this machine's."""
     python = str(settings.wan_interpreter)
-    return WanCli(home=settings.wan_home, python=python, model_dirs=settings.model_dirs, env={}, gpus=lambda: [H100])
+    return WanCli(
+        home=settings.wan_home,
+        python=python,
+        model_dirs=settings.model_dirs,
+        env={},
+        gpus=lambda: [H100],
+        available_memory_mib=lambda: 200_000,
+    )
 
 
 def rows(gpus: Callable[[], Sequence[Gpu]]) -> tuple[EngineRow, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,22 @@ def test_a_row_says_what_is_missing_what_the_machine_lacks_and_the_command(shown
         "           get      wanworker fetch fastwan-5b  (18.8 GB)",
         "  wan_cli  ready",
     ] == lines[start + 1 : start + 5]
+
+
+def test_a_plan_is_told_in_words_and_only_where_there_is_a_card(shown: Shown) -> None:
+    plan = {
+        "device": "cuda", "profile": "exact", "experts": "slot", "text_encoder": "evicted", "vae": "resident",
+        "vae_dtype": "float32", "decode": "streamed", "gpu_gib": {"sampling": 36.8, "decoding": 43.8}, "host_gib": 66.8,
+    }  # fmt: skip
+    lines = shown(dataclasses.replace(READY, plan=plan), dataclasses.replace(READY, plan={"device": "cpu"}))
+
+    start = lines.index("ti2v-5B")
+    assert [
+        "  wan_cli  ready",
+        "           plan   exact: experts slot, text encoder evicted, VAE resident (float32 streamed); "
+        "43.8 GiB of the GPU while decoding, 66.8 of memory",
+        "  wan_cli  ready",
+    ] == [line.rstrip() for line in lines[start + 1 : start + 4]]
 
 
 def test_a_set_that_does_not_fit_is_said_to(shown: Shown) -> None:

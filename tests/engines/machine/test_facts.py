@@ -16,6 +16,7 @@ from wanworker.engines.machine.facts import Machine, MachineFacts
 from wanworker.engines.registry import EngineRegistry
 from wanworker.models.machine.gpu_kernel import KernelRun
 from wanworker.models.machine.hardware import Gpu
+from wanworker.spec import TASKS
 
 CARD = Gpu("NVIDIA GeForce RTX 5090", 32_607, "12.0", "580.95")
 
@@ -54,6 +55,18 @@ async def test_a_server_with_the_weights_is_online_and_ready(registry):
     assert facts.comfyui_status == "online"
     assert set(facts.engines["comfyui"].values()) == {"ready"}
     assert facts.can_render_real
+
+
+async def test_the_plan_of_each_task_is_kept_where_an_engine_makes_one(make_settings, tmp_path):
+    plan = {"device": "cuda", "experts": "slot"}
+    planning = ScriptedEngine(tmp_path / "none.mp4", state=Readiness(plan=plan))
+    other = ScriptedEngine(tmp_path / "none.mp4")
+    registry = EngineRegistry((planning.row(), other.row("comfyui_like")), make_settings())
+
+    facts, _ = await MachineFacts(registry).current(refresh=False)
+
+    assert set(TASKS) == set(facts.placements)
+    assert facts.placements["ti2v-5B"] == plan
 
 
 async def test_what_a_job_learns_of_the_server_is_told_at_once(registry, comfyui: WanServer):

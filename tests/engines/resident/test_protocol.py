@@ -12,7 +12,9 @@ from wanworker.engines.resident.protocol import (
     Event,
     Failed,
     Load,
+    Loading,
     Model,
+    Part,
     Ping,
     Pong,
     Ready,
@@ -23,6 +25,7 @@ from wanworker.engines.resident.protocol import (
     Stopped,
 )
 
+LOAD_PARTS = Load(Model("a", "cpu", "t2v-A14B", (Part("vae", "/models/vae/a.safetensors"),), is_distilled=True))
 RENDER = Render(
     job=3,
     prompt='a "quoted"\nprompt \u2014 \U0001f98a',
@@ -43,7 +46,7 @@ RENDER = Render(
 )
 
 
-@pytest.mark.parametrize("command", [Load(Model("/models/a", "offload")), RENDER, Stop(3), Ping()])
+@pytest.mark.parametrize("command", [Load(Model("/models/a", "cuda")), LOAD_PARTS, RENDER, Stop(3), Ping()])
 def test_a_command_arrives_as_it_was_sent(command: Command) -> None:
     line = protocol.encode(command)
 
@@ -55,6 +58,7 @@ def test_a_command_arrives_as_it_was_sent(command: Command) -> None:
 @pytest.mark.parametrize(
     "event",
     [
+        Loading(12, 36),
         Ready(),
         Stage(3, "text"),
         Step(3, "sampling", 1, 15),

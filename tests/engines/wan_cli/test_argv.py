@@ -72,6 +72,13 @@ def test_i2v() -> None:
     ]
 
 
+@pytest.mark.parametrize(("given", "flags"), [(None, ["--sample_shift=3.0"]), (5.0, ["--sample_shift=5.0"])])
+def test_a_picture_at_480p_has_the_shift_of_upstreams_readme(given: float | None, flags: list[str]) -> None:
+    argv = argv_for(make_spec("i2v-A14B", image=IMAGE, size=Size(832, 480), shift=given), PLACES, cards(81559))
+
+    assert flags == [flag for flag in argv if flag.startswith("--sample_shift")]
+
+
 def test_ti2v() -> None:
     spec = make_spec("ti2v-5B", frames=121)
 

@@ -47,7 +47,13 @@ class Bench:
         self.out = folder / "out.mp4"
         self.progress: list[Progress] = []
         ticks = itertools.count()
-        options = {"env": ENV, "python": sys.executable, "stop_grace_s": 0.2, **options}
+        options = {
+            "env": ENV,
+            "python": sys.executable,
+            "stop_grace_s": 0.2,
+            "available_memory_mib": lambda: None,
+            **options,
+        }
         self.engine = WanCli(
             home=self.home, model_dirs=[self.models], gpus=lambda: gpus, clock=lambda: float(next(ticks)), **options
         )

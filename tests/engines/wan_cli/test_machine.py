@@ -7,22 +7,12 @@ from pathlib import Path
 import pytest
 
 import wanworker
-from wanworker.engines.wan_cli._machine import gpu_lacks, python_lacks, upstream_environment, visible_gpus
+from wanworker.engines.wan_cli._machine import gpu_lacks, host_lacks, python_lacks, upstream_environment
 from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import child_environment
 from wanworker.spec import TASKS
 
 CARDS = tuple(Gpu(f"card {number}", 24_564, "8.9", "580") for number in range(4))
-
-
-@pytest.mark.parametrize(
-    ("value", "numbers"),
-    [(None, [0, 1, 2, 3]), ("0", [0]), ("3,1", [3, 1]), ("", []), ("-1", []), ("0,9", [0]), ("GPU-a, GPU-b", [0, 1])],
-)
-def test_a_program_sees_the_cards_of_cuda_visible_devices(value: str | None, numbers: list[int]) -> None:
-    env = {} if value is None else {"CUDA_VISIBLE_DEVICES": value}
-
-    assert visible_gpus(CARDS, env) == tuple(CARDS[number] for number in numbers)
 
 
 def test_no_card_is_told_for_every_task() -> None:
@@ -38,6 +28,16 @@ def test_a_small_card_takes_5b_only() -> None:
 
 def test_the_memory_of_several_cards_counts_together() -> None:
     assert [gpu_lacks(task, CARDS) for task in TASKS] == [()] * len(TASKS)
+
+
+def test_both_experts_want_main_memory_and_the_small_model_does_not() -> None:
+    (line,) = host_lacks("t2v-A14B", 60_000)
+
+    assert line == "t2v-A14B needs about 93 GiB of main memory to load; 59 GiB are free"
+    assert host_lacks("i2v-A14B", 60_000)
+    assert not host_lacks("ti2v-5B", 60_000)
+    assert not host_lacks("t2v-A14B", 128_000)
+    assert not host_lacks("t2v-A14B", None)
 
 
 def test_missing_packages_are_named(tmp_path: Path) -> None:

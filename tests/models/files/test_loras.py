@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wanworker.errors import ModelNotFound
-from wanworker.models.files.loras import STEP_PAIRS, half_of, lora_files, loras_for, other_half, resolve, sibling_of
+from wanworker.models.files.loras import half_of, lora_files, loras_for, other_half, resolve, sibling_of
+from wanworker.recipes.table import STEP_LORAS
 from wanworker.spec import Lora, RenderSpec, Size
 
 T2V_HIGH = "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors"
@@ -119,7 +121,7 @@ def test_one_expert_takes_one_file() -> None:
     assert ["LoRA Arcane-LOW was ignored: this model has one expert, and Arcane-HIGH is used."] == warnings
 
 
-def test_use_lora_without_a_name_is_the_tasks_own_step_pair() -> None:
+def test_use_lora_without_a_name_is_the_tasks_own_few_step_lora() -> None:
     chosen, warnings = loras_for(spec(use_lora=True), KNOWN, experts=2)
 
     assert [(T2V_HIGH, "high", 1.0), (T2V_LOW, "low", 1.0)] == chosen
@@ -128,7 +130,7 @@ def test_use_lora_without_a_name_is_the_tasks_own_step_pair() -> None:
 
 @pytest.mark.parametrize(("task", "experts"), [("i2v-A14B", 2), ("ti2v-5B", 1)])
 def test_use_lora_without_a_pair_for_the_task_is_not_found(task: str, experts: int) -> None:
-    with pytest.raises(ModelNotFound, match=STEP_PAIRS.get(task, "no 4-step LoRA for ti2v-5B")):
+    with pytest.raises(ModelNotFound, match=re.escape(STEP_LORAS[task].high)):
         loras_for(spec(task=task, use_lora=True), KNOWN, experts=experts)
 
 

@@ -11,10 +11,9 @@ from fakes.wan.home import make_checkpoint
 from wanworker.comfyui.server.model_paths import MODEL_FOLDERS
 from wanworker.engines import ENGINES
 from wanworker.engines.comfyui.graphs import WORKFLOWS, missing_for
-from wanworker.engines.comfyui.graphs.choice.loras import STEP_LORAS
 from wanworker.engines.wan_cli.checkpoint import locate
-from wanworker.models.files.loras import STEP_PAIRS, sibling_of
 from wanworker.models.hub.catalogue import PRESETS, Preset, preset_for
+from wanworker.recipes.table import STEP_LORAS
 from wanworker.spec import TASKS
 
 COMFYUI = [preset for preset in PRESETS.values() if preset.engine == "comfyui"]
@@ -49,10 +48,8 @@ def test_a_comfyui_set_is_all_that_its_engine_misses(preset: Preset) -> None:
 
 @pytest.mark.parametrize("preset", COMFYUI, ids=named)
 def test_a_comfyui_set_brings_the_lora_that_use_lora_means(preset: Preset) -> None:
-    if preset.task in STEP_LORAS:
-        wanted = {STEP_LORAS[preset.task]}
-        wanted |= {sibling_of(STEP_PAIRS[preset.task])} if preset.task in STEP_PAIRS else set()
-        assert set() == wanted - set(files_of(preset)["loras"])
+    lora = STEP_LORAS[preset.task]
+    assert set() == {lora.high, lora.low} - {None, *files_of(preset)["loras"]}
 
 
 @pytest.mark.parametrize("preset", COMFYUI, ids=named)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.models.files.loras import STEP_PAIRS, LoraFile, sibling_of
+from wanworker.models.files.loras import LoraFile, sibling_of
 from wanworker.models.miniature.loras import own_loras
 from wanworker.models.miniature.weights import Miniature, Pair
+from wanworker.recipes.table import STEP_LORAS
 from wanworker.spec import Lora, RenderSpec, Size
 
 HIGH, LOW = (
@@ -38,7 +39,7 @@ def test_use_lora_alone_is_the_own_pair() -> None:
     assert (BOTH, ()) == own_loras(asked(), OWN)
 
 
-@pytest.mark.parametrize("name", [STEP_PAIRS["i2v-A14B"], "Wan2.2-Lightning_T2V", "wan2.2_t2v_4steps_high_noise"])
+@pytest.mark.parametrize("name", [STEP_LORAS["i2v-A14B"].high, "Wan2.2-Lightning_T2V", "wan2.2_t2v_4steps_high_noise"])
 def test_the_own_pair_stands_in_for_wans_few_step_pairs(name: str) -> None:
     files, warnings = own_loras(asked(Lora(high=name, low=sibling_of(name), low_strength=0.5)), OWN)
 

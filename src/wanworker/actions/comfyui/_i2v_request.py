@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -15,15 +14,13 @@ from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
-from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, RenderSpec, Size, nearest_frames
+from wanworker.recipes.table import recipe_for
+from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, RenderSpec, Size, check_last_image, nearest_frames
 
 #: Where the request has no size, the video has this area and the shape of the picture, as documented.
 DEFAULT_SIZE = Size(832, 480)
 
 _TASK = TASKS["i2v-A14B"]
-
-#: Words in the file names of LoRAs that are made for few steps.
-_DISTILLED = re.compile(r"\d[-_ ]?steps?|lightx2v|lightning|distill|causvid|turbo|fast", re.IGNORECASE)
 
 _ALIASES: Mapping[str, str] = {
     "image_url": "reference_image_url",
@@ -103,6 +100,8 @@ class I2vRequest(PictureRequest):
         """
         asked_size = self.checked_size()
         frames = nearest_frames(self.length)
+        if self.source("end_image") is not None:
+            check_last_image(frames, "length")
         if frames != self.length:
             warnings.append(f"length {self.length} was changed to {frames}: Wan renders 4n+1 frames.")
         if self.negative_prompt and self.cfg_scale <= 1:
@@ -114,7 +113,7 @@ class I2vRequest(PictureRequest):
             warnings.append("lora_name was ignored: set use_lora to true.")
         uses_lora = self.use_lora or bool(loras)
         named = [name for lora in loras for name in (lora.high, lora.low) if name]
-        is_distilled = uses_lora and (not named or any(_DISTILLED.search(name) for name in named))
+        is_distilled = uses_lora and (not named or recipe_for(models=models, loras=named) is not None)
         return RenderSpec(
             task=_TASK.name,
             prompt=self.prompt,

@@ -76,6 +76,10 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
         use_lora=request.use_lora or bool(loras),
         loras=loras,
         offload_model=request.offload_model,
+        profile=request.profile,
+        diffusion_models=request.diffusion_models(),
+        vae_model=request.vae_model or None,
+        single_expert=request.single_expert,
     )
 
 

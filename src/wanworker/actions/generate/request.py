@@ -23,7 +23,7 @@ from wanworker.actions.request.fields import (
 from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Task, nearest_frames, task_named
+from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Profile, Task, check_last_image, nearest_frames, task_named
 
 #: Other spellings of the fields, each with its documented name.
 _ALIASES: Mapping[str, str] = {
@@ -39,6 +39,7 @@ _ALIASES: Mapping[str, str] = {
     "image_base64": "reference_image_base64",
     "image_path": "reference_image_path",
     "shift": "sample_shift",
+    "model": "diffusion_model",
     "lora": "lora_name",
     "lora_scale": "lora_strength",
     "lora_weight": "lora_strength",
@@ -64,10 +65,19 @@ class GenerateRequest(PictureRequest):
     sample_solver: Literal["unipc", "dpm++"] | None = Field(default=None, description="The sampler.")
     seed: Seed = Field(default=-1, description="-1 picks a random seed; the answer has the one that was used.")
     offload_model: bool | None = Field(default=None, description="Keep idle weights in main memory.")
+    profile: Profile | None = Field(
+        default=None, description="`exact` or `fast`; WAN_PROFILE if omitted. See docs/engines.md."
+    )
     use_lora: bool = Field(default=False, description="Use the model's 4-step LoRA pair, or lora_name.")
     lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")
     lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")
     loras: tuple[LoraField, ...] = Field(default=(), max_length=8, description="LoRAs as high/low pairs.")
+    diffusion_model: str | None = Field(
+        default=None, description="The model by file or folder name; an expert's sibling is inferred."
+    )
+    diffusion_model_2: str | None = Field(default=None, description="The other expert's file, if not inferred.")
+    single_expert: bool = Field(default=False, description="Render with diffusion_model alone.")
+    vae_model: str | None = Field(default=None, description="The VAE's file.")
     reference_image_url: str | None = Field(default=None, description="The picture, by URL or data URI.")
     reference_image_base64: str | None = Field(default=None, description="The picture as base64 or data URI.")
     reference_image_path: str | None = Field(default=None, description="The picture below an input folder.")
@@ -110,10 +120,17 @@ class GenerateRequest(PictureRequest):
         return task
 
     def checked_frames(self, task: Task, warnings: list[str]) -> int | None:
-        """Return a number of frames that Wan can render. A change becomes a line in *warnings*."""
+        """
+        Return a possible number of frames, a line in *warnings* if it is not the one asked for.
+
+        Raises InvalidRequest where they are too few for a last picture.
+        """
         if self.frame_num is None:
             return task.frames
         frames = nearest_frames(self.frame_num)
+        # Of the tasks only the pair for pictures ends in one; the others ignore it, with a warning.
+        if task.boundary is not None and task.takes_image and self.source("last_image") is not None:
+            check_last_image(frames, "frame_num")
         if frames != self.frame_num:
             warnings.append(f"frame_num {self.frame_num} was changed to {frames}: Wan renders 4n+1 frames.")
         return frames
@@ -125,6 +142,10 @@ class GenerateRequest(PictureRequest):
             return pairs
         check_lora_name(self.lora_name, "lora_name")
         return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))
+
+    def diffusion_models(self) -> tuple[str, ...]:
+        """Return the models that are named."""
+        return tuple(name for name in (self.diffusion_model, self.diffusion_model_2) if name)
 
     def drawn_seed(self) -> int:
         """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,7 +14,7 @@ from wanworker.models.hub.fetch import in_words
 from wanworker.models.machine.doctor import STAND_IN, Check, Report, Row
 from wanworker.text.printable import on_its_lines
 
-_STYLES = {"ready": "green", "missing": "yellow", "lacks": "yellow", "get": "bold"}
+_STYLES = {"ready": "green", "missing": "yellow", "lacks": "yellow", "get": "bold", "plan": ""}
 
 
 def doctor_table(report: Report) -> Group:
@@ -61,8 +62,20 @@ def _said_of(row: Row, free_bytes: int) -> Iterator[tuple[str, str]]:
         yield "missing", "\n".join(row.missing)
     if row.lacking:
         yield "lacks", "\n".join(row.lacking)
+    if row.plan and row.plan["device"] != "cpu":
+        yield "plan", _in_words(row.plan)
     if row.preset:
         yield "get", f"{row.command}  ({_room_for(row.preset, free_bytes)})"
+
+
+def _in_words(plan: Mapping[str, Any]) -> str:
+    """Return a plan for people: where each part is, and the largest stage."""
+    parts = f"experts {plan['experts']}, text encoder {plan['text_encoder']}, VAE {plan['vae']}"
+    vae = f"{plan['vae_dtype']} {plan['decode']}"
+    stage, peak_gib = max(plan["gpu_gib"].items(), key=lambda each: each[1])
+    return (
+        f"{plan['profile']}: {parts} ({vae}); {peak_gib:g} GiB of the GPU while {stage}, {plan['host_gib']:g} of memory"
+    )
 
 
 def _room_for(preset: Preset, free_bytes: int) -> str:

@@ -105,7 +105,8 @@ def _rows(settings: Settings, registry: EngineRegistry, broken: Mapping[str, Seq
             unfetched = _unfetched(settings, registry, row.name, task, state)
             missing = tuple(dict.fromkeys((*state.missing, *unfetched)))
             lacking = (*state.lacking, *broken.get(row.name, ()))
-            yield Row(row.name, task, missing, lacking, preset_for(row.name, task) if unfetched else None)
+            preset = preset_for(row.name, task) if unfetched else None
+            yield Row(row.name, task, missing, lacking, preset, state.plan)
 
 
 def _unfetched(

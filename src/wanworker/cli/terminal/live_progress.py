@@ -20,7 +20,8 @@ _LINE_EVERY = 10
 def progress_text(shown: Mapping[str, Any], elapsed_s: float) -> str:
     """Return ` 40 %  sampling 6/15  12 s, about 18 s left` for progress in its JSON form. Pure."""
     stage = " ".join(on_its_lines(str(shown.get("stage") or "starting")).split())  # it may come from a server
-    text = f"{float(shown.get('progress') or 0):3.0f} %  {stage}"
+    detail = " ".join(on_its_lines(str(shown.get("detail") or "")).split())
+    text = f"{float(shown.get('progress') or 0):3.0f} %  {stage} {detail}".rstrip()
     if shown.get("step") is not None and shown.get("steps"):
         text += f" {shown['step']}/{shown['steps']}"
     text += f"  {elapsed_s:.0f} s"

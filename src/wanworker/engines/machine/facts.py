@@ -10,8 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wanworker.engines.base import Readiness
 from wanworker.engines.machine.interpreters import interpreters, kernel_beside, without_kernel
 from wanworker.engines.machine.weight_folders import weight_folders
 from wanworker.engines.preload import Preload
@@ -56,8 +57,8 @@ class Facts:
     """
     Hold the state of each engine for each of its tasks (`ready` or what is missing), and the facts behind it.
 
-    `free_bytes` is the free space in the folders of weights and videos. `kernels` are those that ran, in the check
-    before the first job or in a refresh.
+    `free_bytes` is the room in the folders of weights and videos. `kernels` are those that were run, by the check
+    before the first job or by a refresh. `placements` are by task where the weights of a plain job would be.
     """
 
     engines: Mapping[str, Mapping[str, str]]
@@ -65,6 +66,7 @@ class Facts:
     comfyui_status: Status
     damaged: tuple[Damaged, ...] = ()
     free_bytes: Mapping[Path, int] = dataclasses.field(default_factory=dict)
+    placements: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     kernels: tuple[Kernel, ...] = ()
     preloads: tuple[Preload, ...] = ()
 
@@ -159,8 +161,10 @@ class MachineFacts:
     def _looked(self, server: Status) -> Facts:
         settings = self._registry.settings
         lacks = without_kernel(settings, {python: run for python, (run, _) in self._kernels.items()})
+        states = _readiness(self._registry)
         return Facts(
-            engines=_engine_words(self._registry, lacks),
+            engines=_engine_words(states, lacks),
+            placements={task: state.plan for (_, task), state in states.items() if state.plan is not None},
             gpus=tuple(self._machine.gpus()),
             comfyui_status=server,
             damaged=damaged_in(weight_folders(settings)),
@@ -214,10 +218,17 @@ async def _asked_comfyui(registry: EngineRegistry) -> Status:
         return engine.status
 
 
-def _engine_words(registry: EngineRegistry, lacks: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
+def _readiness(registry: EngineRegistry) -> dict[tuple[str, str], Readiness]:
+    rows = registry.rows
+    asked = [(row.name, task) for row in rows for task in TASKS if task in row.capabilities.tasks]
+    return {(name, task): registry.readiness(name, task) for name, task in asked}
+
+
+def _engine_words(
+    states: Mapping[tuple[str, str], Readiness], lacks: Mapping[str, tuple[str, ...]]
+) -> dict[str, dict[str, str]]:
     words: dict[str, dict[str, str]] = {}
-    for row in registry.rows:
-        states = {task: registry.readiness(row.name, task) for task in TASKS if task in row.capabilities.tasks}
-        said = {task: (*state.missing, *state.lacking, *lacks.get(row.name, ())) for task, state in states.items()}
-        words[row.name] = {task: "; ".join(lines) or "ready" for task, lines in said.items()}
+    for (name, task), state in states.items():
+        lines = (*state.missing, *state.lacking, *lacks.get(name, ()))
+        words.setdefault(name, {})[task] = "; ".join(lines) or "ready"
     return words

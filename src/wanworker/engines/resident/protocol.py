@@ -2,9 +2,9 @@
 The protocol between the worker and the resident child: one JSON object a line, both ways. Pure.
 
 Commands go down: `load`, then `render` and `stop` as often as wanted, and `ping` at any time; the end of the stream
-means exit at once. Events come up: `ready` or `failed` after a load; `stage` and `step` while a job runs, and exactly
-one of `done`, `failed` and `stopped` at its end; `pong` for each ping, from a thread that no job holds up. Every event
-of a job carries its number, so that none is taken for another's.
+means exit at once. Events come up: `loading` during a load, `ready` or `failed` after it; `stage` and `step` while a
+job runs, and exactly one of `done`, `failed` and `stopped` at its end; `pong` for each ping, from a thread that no job
+holds up. Every event of a job carries its number, so that none is taken for another's.
 """
 
 from __future__ import annotations
@@ -16,21 +16,73 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-Placement = Literal["cpu", "resident", "offload"]
+from wanworker.spec import Profile
+
+Device = Literal["cpu", "cuda"]
 Expert = Literal["high", "low"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Placement:
+    """
+    Where the parts of a model are while a job runs, and how the VAE decodes.
+
+    `resident` parts stay on the device. `evicted` ones come when they compute and leave when another part needs the
+    room. `slot`: one of the two experts is on the device, until the other is wanted. A text encoder on the `cpu`
+    computes there. `matmul` is how float8 weights are multiplied: `plain` brings them back to the activations' type.
+    """
+
+    device: Device = "cpu"
+    profile: Profile = "exact"
+    experts: Literal["resident", "slot", "evicted"] = "resident"
+    text_encoder: Literal["resident", "evicted", "cpu"] = "resident"
+    vae: Literal["resident", "evicted"] = "resident"
+    vae_dtype: Literal["float32", "bfloat16"] = "float32"
+    decode: Literal["streamed", "tiled"] = "streamed"
+    matmul: Literal["plain", "scaled_mm"] = "plain"
+    attention: Literal["native"] = "native"
+
+    def rule_of(self, part: str) -> str:
+        """Return where the component *part*, by diffusers' name, is."""
+        if part.startswith("transformer"):
+            return self.experts
+        return self.text_encoder if part == "text_encoder" else self.vae
+
+    def to_json(self) -> dict[str, str]:
+        """Return its words, as an answer shows them."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """Where one component of a pipeline (`transformer`, `text_encoder`, `tokenizer` and so on) is: a file or folder."""
+
+    component: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Model:
-    """Weights and where they live: `resident` all on the GPU, `offload` one component at a time, `cpu` none of it."""
+    """
+    Weights, and the device that they compute on.
+
+    `folder` names the model. Without `parts` it is a whole folder in diffusers' layout, which says itself what it is;
+    with them it need not be a folder, and `task` says how the parts work together. `placement` is where they go once
+    loaded. It is no part of the model: a child that holds these weights takes each job in the job's own placement, and
+    moves what has to be moved.
+    """
 
     folder: str
-    placement: Placement
+    device: Device
+    task: str = ""
+    parts: tuple[Part, ...] = ()
+    is_distilled: bool = False
+    placement: Placement | None = dataclasses.field(default=None, compare=False)
 
     @property
     def is_on_gpu(self) -> bool:
         """The weights are on the GPU, or pass through it."""
-        return self.placement != "cpu"
+        return self.device != "cpu"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +109,10 @@ class Render:
 
     `width`, `height` and `frames` are what the model renders; `out_width`, `out_height` and `out_frames` are what the
     file has (pixels, frames): where they differ the clip is resampled. `fps` is the file's. `guidance` is the
-    high-noise expert's, `guidance_low` the other's.
+    high-noise expert's, `guidance_low` the other's. `noise` has the share of noise before each step (1 to 0) for a
+    solver that follows exactly these; it is empty where the solver makes its own of `shift`. `boundary` is the share of
+    noise below which the low-noise expert takes over, None where the model's own holds. Out of memory in `placement`,
+    the job goes on in `fallback`.
     """
 
     job: int
@@ -77,10 +132,14 @@ class Render:
     out_path: str
     negative_prompt: str = ""
     solver: str | None = None
+    noise: tuple[float, ...] = ()
+    boundary: float | None = None
     image: str | None = None
     last_image: str | None = None
     adapters: tuple[Adapter, ...] = ()
     max_text_tokens: int = 512
+    placement: Placement = Placement()
+    fallback: Placement | None = None
     type: Literal["render"] = "render"
 
 
@@ -107,8 +166,17 @@ class Pong:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Loading:
+    """So many of the bytes of the weights are in memory."""
+
+    done_bytes: int
+    size_bytes: int
+    type: Literal["loading"] = "loading"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
-    """The weights are loaded."""
+    """The weights are loaded: every byte of them is in memory."""
 
     type: Literal["ready"] = "ready"
 
@@ -135,11 +203,12 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Done:
-    """The file is written; `timings` are seconds by stage."""
+    """The file is written; `timings` are seconds by stage, `placement` is the one that it was made in."""
 
     job: int
     timings: dict[str, float]
     warnings: tuple[str, ...] = ()
+    placement: Placement | None = None
     type: Literal["done"] = "done"
 
 
@@ -168,7 +237,7 @@ class Stopped:
 
 
 Command = Load | Render | Stop | Ping
-Event = Ready | Stage | Step | Done | Failed | Stopped | Pong
+Event = Loading | Ready | Stage | Step | Done | Failed | Stopped | Pong
 
 
 # Built when first needed: they cost the worker's start 30 ms, and many workers never start a child.

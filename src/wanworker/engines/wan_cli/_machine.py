@@ -23,7 +23,11 @@ _LEAST_MIB: Mapping[str, int] = {
     "animate-14B": 78_000,
 }
 
-#: The modules that `import wan` needs for every task (wan/__init__.py at 42bf4cf). requirements.txt lacks some.
+#: The least memory of the host, in MiB, whatever the flags: A14B's two experts are loaded as float32 (114 GB) or, cast
+#: one after the other, peak at 86 GB beside the text encoder's 11 (wan.md 1.8).
+_LEAST_HOST_MIB: Mapping[str, int] = {"t2v-A14B": 95_000, "i2v-A14B": 95_000}
+
+#: What `import wan` imports, whichever the task (wan/__init__.py and below at 42bf4cf). requirements.txt has not all.
 _MODULES = (
     "torch", "torchvision", "cv2", "dashscope", "decord", "diffusers", "easydict", "einops", "ftfy", "imageio",
     "librosa", "peft", "PIL", "regex", "tqdm", "transformers",
@@ -38,17 +42,6 @@ _ASK = (
 _ASK_TIMEOUT_S = 30.0
 
 
-def visible_gpus(gpus: Sequence[Gpu], env: Mapping[str, str]) -> tuple[Gpu, ...]:
-    """Return the cards that CUDA_VISIBLE_DEVICES leaves to a program. nvidia-smi lists all cards."""
-    chosen = env.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return tuple(gpus)
-    names = [name.strip() for name in chosen.split(",")]
-    if all(name.isdigit() for name in names):
-        return tuple(gpus[int(name)] for name in names if int(name) < len(gpus))
-    return tuple(gpus[: sum(bool(name) and name != "-1" for name in names)])  # named by UUID: only their number counts
-
-
 def gpu_lacks(task: str, gpus: Sequence[Gpu]) -> tuple[str, ...]:
     """Return a line for what the cards lack for *task*, or nothing."""
     if not gpus:
@@ -57,6 +50,15 @@ def gpu_lacks(task: str, gpus: Sequence[Gpu]) -> tuple[str, ...]:
     if there >= least:
         return ()
     return (f"{task} needs about {least / 1024:.0f} GiB of GPU memory; {there / 1024:.0f} GiB are here",)
+
+
+def host_lacks(task: str, available_memory_mib: int | None) -> tuple[str, ...]:
+    """Say in a line that *task* needs more memory of the host than is free; nothing where that is unknown."""
+    least = _LEAST_HOST_MIB.get(task, 0)
+    if available_memory_mib is None or available_memory_mib >= least:
+        return ()
+    free = f"{available_memory_mib / 1024:.0f} GiB are free"
+    return (f"{task} needs about {least / 1024:.0f} GiB of main memory to load; {free}",)
 
 
 def python_lacks(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wanworker.errors import InvalidRequest
 from wanworker.models.machine.hardware import Gpu
-from wanworker.spec import RenderSpec, Size
+from wanworker.spec import TASKS, RenderSpec, Size
 
 #: generate.py's SUPPORTED_SIZES (wan/configs/__init__.py). s2v takes any size of the parser's own list.
 SIZES: Mapping[str, tuple[Size, ...]] = {
@@ -95,7 +95,7 @@ _VALUES: Mapping[str, Callable[[RenderSpec, Places], _Value]] = {
     "--image": lambda spec, _: spec.image,
     "--sample_solver": lambda spec, _: spec.solver,
     "--sample_steps": lambda spec, _: spec.steps,
-    "--sample_shift": lambda spec, _: spec.shift,
+    "--sample_shift": lambda spec, _: _shift(spec),
     "--sample_guide_scale": lambda spec, _: spec.guidance,
     "--audio": lambda spec, _: spec.audio,
     "--pose_video": lambda spec, _: spec.driving_video,
@@ -184,6 +184,12 @@ def _memory_flags(spec: RenderSpec, gpus: Sequence[Gpu]) -> list[str]:
     row = next(row for row in rows if row.up_to_mib is None or card_mib <= row.up_to_mib)
     offload = row.offload if spec.offload_model is None else spec.offload_model
     return [f"--offload_model={offload}", *row.switches]
+
+
+def _shift(spec: RenderSpec) -> float | None:
+    """Return the shift that is not upstream's own default: its README names another one for 480p than its config."""
+    own = TASKS[spec.task].shift_at(spec.size)
+    return spec.shift if spec.shift is not None or own == TASKS[spec.task].shift else own
 
 
 def _seed(spec: RenderSpec) -> int:

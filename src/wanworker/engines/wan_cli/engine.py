@@ -19,16 +19,16 @@ from wanworker.engines.wan_cli._log import Reading
 from wanworker.engines.wan_cli._machine import (
     found_program,
     gpu_lacks,
+    host_lacks,
     python_lacks,
     upstream_environment,
-    visible_gpus,
 )
 from wanworker.engines.wan_cli._output import Verify, check, move
 from wanworker.engines.wan_cli.argv import Places, argv_for, processes_for
 from wanworker.engines.wan_cli.checkpoint import locate
 from wanworker.errors import EngineFailed, EngineUnavailable
 from wanworker.media.video.writer import decode_check
-from wanworker.models.machine.hardware import Gpu, gpus
+from wanworker.models.machine.hardware import Gpu, available_memory_mib, gpus
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RenderSpec, task_named
 
@@ -54,6 +54,7 @@ class WanCli:
         model_dirs: Sequence[Path],
         env: Mapping[str, str],
         gpus: Callable[[], Sequence[Gpu]] = gpus,
+        available_memory_mib: Callable[[], int | None] = available_memory_mib,
         verify: Verify = decode_check,
         clock: Callable[[], float] = time.monotonic,
         stop_grace_s: float = 2.0,
@@ -69,6 +70,7 @@ class WanCli:
         self._model_dirs = tuple(folder.absolute() for folder in model_dirs)
         self._env = env
         self._gpus = gpus
+        self._available_memory_mib = available_memory_mib
         self._verify = verify
         self._clock = clock
         self._stop_grace_s, self._stall_s = stop_grace_s, stall_s
@@ -96,7 +98,8 @@ class WanCli:
             return Readiness(missing=missing, searched=located.searched)
         if self._python_lacks is None:
             self._python_lacks = python_lacks(self._python, self._home, self._env)
-        return Readiness(searched=located.searched, lacking=(*gpu_lacks(task, self._cards()), *self._python_lacks))
+        machine = (*gpu_lacks(task, self._cards()), *host_lacks(task, self._available_memory_mib()))
+        return Readiness(searched=located.searched, lacking=(*machine, *self._python_lacks))
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """
@@ -130,7 +133,7 @@ class WanCli:
         """Do nothing: between renders nothing runs."""
 
     def _cards(self) -> tuple[Gpu, ...]:
-        return visible_gpus(self._gpus(), self._env)
+        return tuple(self._gpus())
 
     def _programs_missing(self) -> tuple[str, ...]:
         missing = []

@@ -60,13 +60,12 @@ class Layouts:
         self._known: dict[Path, tuple[_Stamp, WanFolder | None]] = {}
 
     def find(self, task: str) -> list[WanFolder]:
-        """
-        Return the folders for *task*, the best first: complete ones before others, then undistilled ones before others.
-        """
-        found = {folder.path: folder for folder in self._all() if folder.task == task}
+        """Return the folders for *task*, the best first: whole ones, then undistilled ones, then as they lie."""
+        found = {folder.path: folder for folder in self.all() if folder.task == task}
         return sorted(found.values(), key=lambda folder: (bool(folder.faults), folder.is_distilled))
 
-    def _all(self) -> Iterator[WanFolder]:
+    def all(self) -> Iterator[WanFolder]:
+        """Give the folders for every task, as they lie; one that two places lead to, twice."""
         for place in self.places:
             for path in _model_folders(place, MAX_DEPTH):
                 stamp = _stamp(path)
@@ -103,6 +102,11 @@ def read_folder(path: Path) -> WanFolder | None:
     )
 
 
+def components_of(path: Path) -> dict[str, Path]:
+    """Return the folder of each component of the pipeline in the folder *path*, by the component's name."""
+    return {name: path / name for name, value in json_object(path / _INDEX).items() if _is_component(value)}
+
+
 def task_of_config(config: Mapping[str, Any], *, experts: int, expand_timesteps: bool) -> str | None:
     """
     Return the task of a transformer with this configuration, or None for another model of the family. Pure.
@@ -110,13 +114,14 @@ def task_of_config(config: Mapping[str, Any], *, experts: int, expand_timesteps:
     i2v takes 16 channels of noise, 16 of picture and 4 of mask; 5B's VAE has 48 channels. One expert with 16 channels
     is Wan 2.1.
     """
-    channels = (config.get("in_channels"), config.get("out_channels"))
-    if expand_timesteps or channels == (48, 48):
+    channels_in, channels_out = config.get("in_channels"), config.get("out_channels")
+    if expand_timesteps or (channels_in, channels_out) == (48, 48):
         return "ti2v-5B"
-    if experts != 2:
+    if experts != 2 or not isinstance(channels_in, int) or not isinstance(channels_out, int):
         return None
-    kinds: Mapping[tuple[object, object], str] = {(16, 16): "t2v-A14B", (36, 16): "i2v-A14B"}
-    return kinds.get(channels)
+    if channels_in == channels_out:
+        return "t2v-A14B"
+    return "i2v-A14B" if channels_in == 2 * channels_out + 4 else None
 
 
 def _task_of(path: Path, index: Mapping[str, Any]) -> str | None:

@@ -9,19 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from wanworker.errors import ModelNotFound
+from wanworker.recipes.table import STEP_LORAS
 from wanworker.spec import Lora, RenderSpec
 from wanworker.text.nearest import nearest_names
 from wanworker.weight_names import below, having, meant
 
 Expert = Literal["high", "low"]
 
-#: lightx2v's 4-step LoRA pair for each task; both halves are needed.
-STEP_PAIRS = {
-    "t2v-A14B": "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors",
-    "i2v-A14B": "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors",
-}
-
-#: "high" or "low" as a word of the name, as in "highnoise" or "high_noise", but not as in "slow" or "highlight".
+#: "high" or "low" as a word of the name, "highnoise" and "high_noise" among them, but not in "slow" or "highlight".
 _HALF = re.compile(r"(?<![a-z])(high|low)(?=[-_. ]?noise|[-_. ]|$)", re.IGNORECASE)
 _SLASH = re.compile(r"[/\\]")
 _FOLDER = "loras"
@@ -31,11 +26,12 @@ _MAX_DEPTH = 3
 
 @dataclass(frozen=True, slots=True)
 class LoraFile:
-    """Name one LoRA file for one expert, with its strength."""
+    """One file for one expert, with its strength; `name` is its path below the folder of LoRAs."""
 
     path: Path
     expert: Expert
     strength: float
+    name: str = ""
 
 
 def lora_files(places: Iterable[Path]) -> dict[str, Path]:
@@ -125,13 +121,9 @@ def loras_for(
     """
     Return (file name, expert, strength) for every LoRA of *spec*, and a line for everything inferred. Pure.
 
-    `use_lora` without a name means the task's own 4-step pair. Raises ModelNotFound for a LoRA that is not in *known*.
+    `use_lora` without a name means the task's own few-step LoRA. Raises ModelNotFound when one is not in *known*.
     """
-    asked = spec.loras
-    if spec.use_lora and not asked:
-        if spec.task not in STEP_PAIRS:
-            raise ModelNotFound(f"There is no 4-step LoRA for {spec.task}; name one in lora_name.", field="lora_name")
-        asked = (Lora(high=STEP_PAIRS[spec.task], low=sibling_of(STEP_PAIRS[spec.task])),)
+    asked = spec.loras or ((STEP_LORAS[spec.task],) if spec.use_lora else ())
     chosen: list[tuple[str, Expert, float]] = []
     warnings: list[str] = []
     for lora in asked:

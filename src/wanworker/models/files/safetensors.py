@@ -45,6 +45,13 @@ def read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def data_start(path: Path) -> int:
+    """Return the byte at which the data of the tensors begin: what `data_offsets` count from."""
+    with path.open("rb") as file:
+        length: int = struct.unpack("<Q", file.read(8))[0]
+    return 8 + length
+
+
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,8 @@ class Row:
     """
     Describe one engine and one of its tasks.
 
-    `missing` has to be installed or fetched. `lacking` is what the machine itself lacks. `preset` is the set of weights
-    that would help.
+    `missing` has to be installed or fetched, `lacking` is what the machine lacks; `preset` is the set of weights that
+    would help. `plan` is where the weights of a plain job would be, from an engine that decides it.
     """
 
     engine: str
@@ -26,6 +27,7 @@ class Row:
     missing: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     preset: Preset | None = None
+    plan: Mapping[str, Any] | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -80,6 +82,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "lacking": list(row.lacking),
                 "fetch": row.command or None,
                 "fetch_bytes": row.preset.size_bytes if row.preset else None,
+                "placement": dict(row.plan) if row.plan is not None else None,
             }
             for row in report.rows
         ],

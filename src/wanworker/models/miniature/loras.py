@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from wanworker.errors import ModelNotFound
 from wanworker.models.files.loras import LoraFile, loras_for
 from wanworker.models.miniature.weights import Miniature
+from wanworker.recipes.table import recipe_for
 from wanworker.spec import Lora, RenderSpec
-
-#: Words in the names of Wan's few-step pairs, for example `wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise`.
-_STEP_PAIR = re.compile(r"lightx2v|lightning|[48]-?_?steps?", re.IGNORECASE)
 
 
 def own_loras(spec: RenderSpec, own: Miniature) -> tuple[tuple[LoraFile, ...], tuple[str, ...]]:
@@ -41,7 +38,7 @@ def _meant(spec: RenderSpec, files: Mapping[str, Path], pair: Lora, warnings: li
     (lora,) = spec.loras
     names = [name for name in dict.fromkeys((lora.high, lora.low)) if name]
     said = ", ".join(names)
-    if any(_STEP_PAIR.search(name) and not _is_own(name, files) for name in names):
+    if any(recipe_for(loras=[name]) and not _is_own(name, files) for name in names):
         warnings.append(f"LoRA {said}: the miniature's own 4-step pair is used instead.")
         spec = dataclasses.replace(spec, loras=(dataclasses.replace(lora, high=pair.high, low=pair.low),))
     try:

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValida
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import Fps, Frames, Guidance, Prompt, Request, Seed, Side, Steps
 from wanworker.settings import EngineName
-from wanworker.spec import RANDOM_SEED_LIMIT, RANGES, nearest_frames
+from wanworker.spec import RANDOM_SEED_LIMIT, RANGES, Profile, nearest_frames
 
 _TASK = "ti2v-5B"
 
@@ -57,6 +57,7 @@ class GenerateBody(Request):
     image: str | None = Field(default=None, description="The first frame: base64 or a data URI.")
     image_url: str | None = Field(default=None, description="The first frame, by URL.")
     engine: EngineName | None = Field(default=None, description="What renders; auto where it is left out.")
+    profile: Profile | None = Field(default=None, description="`exact` or `fast`; WAN_PROFILE where it is left out.")
     webhook_url: str | None = Field(default=None, description="Called by POST when the job has ended.")
 
     def resolved(self) -> dict[str, Any]:
@@ -101,6 +102,7 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
         "sample_guide_scale": resolved["cfg"],
         "seed": resolved["seed"],
         "engine": body.engine,
+        "profile": body.profile,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

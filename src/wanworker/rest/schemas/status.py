@@ -61,6 +61,7 @@ class Status(BaseModel):
     stage: str | None = Field(default=None, description="What the engine does now.")
     step: int | None = None
     steps: int | None = None
+    detail: str | None = Field(default=None, description="How far a stage without steps is: `12.3 of 35.6 GB`.")
     eta_s: float | None = Field(default=None, description="Seconds left, once there is something to go by.")
     queue_position: int | None = Field(default=None, description="1: next; only while the job waits.")
     prompt: str
@@ -73,6 +74,7 @@ class Status(BaseModel):
     model: str | None = None
     video: Video | None = None
     timings: dict[str, float] = Field(description="Seconds by stage.")
+    placement: dict[str, Any] | None = Field(default=None, description="Where the weights were; see generate's answer.")
     preview_url: str | None = Field(default=None, description="A picture of the render so far, where there is one.")
 
 
@@ -109,6 +111,7 @@ def status_of(
             "model": job.model,
             "video": _video(job),
             "timings": dict(job.timings),
+            "placement": job.placement,
             "preview_url": f"/preview/{job.request_id}" if rendering and live and live.preview else None,
         }.items()
         if value is not None
@@ -125,7 +128,7 @@ def _percent(job: Job, live: ActiveJob | None) -> int:
 
 def _activity(job: Job, live: ActiveJob | None) -> dict[str, Any]:
     now = live.progress.to_json() if live is not None and live.progress is not None else job.progress
-    return {name: now.get(name) for name in ("stage", "step", "steps", "eta_s")}
+    return {name: now.get(name) for name in ("stage", "step", "steps", "detail", "eta_s")}
 
 
 def _video(job: Job) -> dict[str, Any] | None:

@@ -146,10 +146,11 @@ def test_a_named_fastwan_model_or_lora_brings_its_settings() -> None:
     by_model = fill("ti2v-5B", models=ModelChoice(("FastWan2.2-TI2V-5B-FullAttn_bf16",)))
 
     assert 0.9 == inputs(by_lora.graph, "LoRA 1 of Model")["strength_model"]
-    assert [(8, 1.0), (8, 1.0)] == [
-        (inputs(found.graph, "Sampler")["steps"], inputs(found.graph, "Sampler")["cfg"])
-        for found in (by_lora, by_model)
-    ]
+    assert (8, 1.0) == tuple(inputs(by_lora.graph, "Sampler")[name] for name in ("steps", "cfg"))
+    assert "1, 0.757, 0.522, 0" == inputs(by_model.graph, "Schedule of Sampler")["sigmas"]
+    assert "lcm" == inputs(by_model.graph, "Solver of Sampler")["sampler_name"]
+    assert 1.0 == inputs(by_model.graph, "Sampler")["cfg"]
+    assert [3] == list(by_model.steps.values())
 
 
 def test_the_four_step_pair_is_put_behind_both_models() -> None:

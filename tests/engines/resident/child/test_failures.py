@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from wanworker.engines.resident.child._failures import failure_of
+from wanworker.engines.resident.child._failures import failure_of, is_sticky
 from wanworker.errors import DiskFull, EngineFailed, InvalidRequest, OutOfMemory
 
 
@@ -43,3 +43,24 @@ def test_our_own_errors_keep_their_words_and_hints() -> None:
     failed = failure_of(InvalidRequest("too wide", hint="narrower"), 1)
 
     assert (InvalidRequest.code, "too wide", "narrower") == (failed.code, failed.message, failed.hint)
+
+
+class AcceleratorError(RuntimeError):
+    """Named as torch names its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "breaks"),
+    [
+        (AcceleratorError("CUDA error: an illegal memory access was encountered"), True),
+        (RuntimeError("CUDA error: unspecified launch failure"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
+        (AcceleratorError("CUDA error: out of memory"), False),
+        (OutOfMemoryError("CUDA out of memory."), False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), False),
+        (RuntimeError("shapes do not match"), False),
+        (InvalidRequest("too wide"), False),
+    ],
+)
+def test_only_a_broken_context_is_for_good(error: Exception, breaks: bool) -> None:
+    assert breaks is is_sticky(error)

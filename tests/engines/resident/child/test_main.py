@@ -70,7 +70,8 @@ def test_the_end_of_its_stream_ends_it_in_mid_job(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with started(*CHILD, gate=Gate(tmp_path / "gate")) as process:
         send(process, Load(Model(FOLDER, "cpu")))
-        assert isinstance(event(process), Ready)
+        while not isinstance(event(process), Ready):
+            pass
         send(process, request_for(SPEC, tmp_path / "out" / "out.mp4", 17))
         while not isinstance(event(process), Step):
             pass
@@ -105,7 +106,7 @@ def test_a_command_that_it_does_not_understand_ends_it() -> None:
 
 def test_a_gpu_that_torch_cannot_use_is_said() -> None:
     with started(*CHILD) as process:
-        send(process, Load(Model(FOLDER, "resident")))
+        send(process, Load(Model(FOLDER, "cuda")))
         failed = event(process)
 
     assert isinstance(failed, protocol.Failed)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from wanworker.engines.resident.parent.supervisor import Limits, Patience, Supervisor
-from wanworker.engines.resident.protocol import Event, Model, Placement, Render, Stage, Step
+from wanworker.engines.resident.protocol import Device, Event, Model, Render, Stage, Step
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, OutOfMemory, WorkerError
 from wanworker.settings import child_environment
 
@@ -77,9 +77,9 @@ async def test_one_child_serves_job_after_job_and_is_loaded_once(tmp_path: Path)
     assert [Stage(2, "sampling"), Step(2, "sampling", 1, 9)] == seen[3:]
 
 
-@pytest.mark.parametrize(("before", "after"), [("resident", "resident"), ("offload", "cpu"), ("cpu", "resident")])
+@pytest.mark.parametrize(("before", "after"), [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
 async def test_another_model_gets_another_process_where_a_gpu_is_in_play(
-    tmp_path: Path, before: Placement, after: Placement
+    tmp_path: Path, before: Device, after: Device
 ) -> None:
     async with supervised() as supervisor:
         await supervisor.render(Model("/models/a", before), job("succeed", tmp_path / "a"), lambda _: None)

@@ -11,7 +11,6 @@ from typing import Literal
 from wanworker.comfyui.graph.api_format import Graph, read_graph
 from wanworker.engines.comfyui.graphs._wiring import Segment
 from wanworker.engines.comfyui.graphs.choice.models import Weights
-from wanworker.engines.comfyui.graphs.choice.steps import Recipe
 from wanworker.models.files.loras import Expert
 from wanworker.spec import RenderSpec
 
@@ -55,7 +54,6 @@ class Workflow:
 
     name: str
     task: str
-    recipe: Recipe
     slots: Mapping[str, Slot]
     weights: Mapping[str, Weights]
     models: Mapping[Expert, str]

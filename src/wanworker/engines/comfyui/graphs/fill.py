@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from wanworker.comfyui.graph.api_format import Graph, with_slot
+from wanworker.engines.comfyui.graphs._exact_noise import with_noise
 from wanworker.engines.comfyui.graphs._wiring import bypassed, cut, node_titled, with_clips, without_unused
 from wanworker.engines.comfyui.graphs._workflow import SAVER, Upload, Workflow, workflow_for
 from wanworker.engines.comfyui.graphs.choice import loras as lora_files
@@ -106,13 +107,17 @@ def graph_for(
     files = model_files.choose(workflow.weights, models, available, models_dir, warnings)
     experts = _experts(workflow, files)
     loras = lora_files.choose(spec, experts, available, models_dir, warnings)
-    plan = plan_for(spec, workflow, experts, [*files.values(), *(lora.file for lora in loras)], warnings)
+    model_names, own_loras = (_of_folder(workflow, files, folder) for folder in ("diffusion_models", lora_files.FOLDER))
+    plan = plan_for(spec, experts, warnings, models=model_names, loras=[*own_loras, *(lora.file for lora in loras)])
     clips = _clips(spec, workflow, uploads, warnings)
     _say_ignored(spec, workflow, uploads, warnings)
 
     graph = _set_slots(graphs[workflow.name], workflow, {**_values(spec, plan, clips, request_id), **files}, uploads)
     graph = lora_files.with_loras(graph, loras, workflow.models)
     graph, samplers = _shaped(graph, workflow, experts, clips, spec.seed)
+    if plan.noise and not workflow.is_pair:
+        for title in samplers:
+            graph = with_noise(graph, title, plan.noise)
     graph = without_unused(graph, SAVER)
     runs = plan.runs if len(plan.runs) > 1 else plan.runs * len(samplers)
     return Filled(
@@ -121,9 +126,13 @@ def graph_for(
         tuple(warnings),
         steps={node_titled(graph, title): run for title, run in zip(samplers, runs, strict=True)},
         saver=node_titled(graph, SAVER),
-        model=" + ".join(name for slot, name in files.items() if workflow.weights[slot].folder == "diffusion_models"),
+        model=" + ".join(model_names),
         frames=clips.frames,
     )
+
+
+def _of_folder(workflow: Workflow, files: Mapping[str, str], folder: str) -> list[str]:
+    return [name for slot, name in files.items() if workflow.weights[slot].folder == folder]
 
 
 def _check_uploads(workflow: Workflow, uploads: Uploads) -> None:

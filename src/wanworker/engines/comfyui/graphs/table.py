@@ -10,21 +10,13 @@ from collections.abc import Mapping
 
 from wanworker.engines.comfyui.graphs._wiring import Segment
 from wanworker.engines.comfyui.graphs._workflow import SAVER, Slot, Upload, Workflow
-from wanworker.engines.comfyui.graphs.choice.loras import FASTWAN
 from wanworker.engines.comfyui.graphs.choice.models import Weights
-from wanworker.engines.comfyui.graphs.choice.steps import Recipe
 from wanworker.models.files.loras import Expert
-from wanworker.spec import TASKS
+from wanworker.recipes.table import STEP_LORAS
 
 
 def _slot(name: str, *titles: str) -> Slot:
     return Slot(name, titles)
-
-
-def _recipe(task: str) -> Recipe:
-    """Return upstream's own settings of a task. Its solver is unipc."""
-    row = TASKS[task]
-    return Recipe(row.steps, row.guidance, row.shift, "uni_pc")
 
 
 _HIGH, _LOW = "High-noise sampler", "Low-noise sampler"
@@ -101,19 +93,19 @@ _FIVE_B_PARTS: Mapping[Upload, tuple[str, ...]] = {"image": ("First frame",)}
 
 _ROWS = (
     Workflow(
-        "t2v-A14B", "t2v-A14B", _recipe("t2v-A14B"),
+        "t2v-A14B", "t2v-A14B",
         slots={**_TEXT, **_SIZE, **_PAIR},
         weights=_pair_weights("t2v"),
         models=_PAIR_MODELS,
     ),
     Workflow(
-        "i2v-A14B", "i2v-A14B", _recipe("i2v-A14B"),
+        "i2v-A14B", "i2v-A14B",
         slots={**_TEXT, **_SIZE, **_PAIR, "image": _slot("image", "First frame")},
         weights=_pair_weights("i2v"),
         models=_PAIR_MODELS,
     ),
     Workflow(
-        "i2v-A14B-first-last", "i2v-A14B", _recipe("i2v-A14B"),
+        "i2v-A14B-first-last", "i2v-A14B",
         slots={
             **_TEXT, **_SIZE, **_PAIR,
             "image": _slot("image", "First frame"), "last_image": _slot("image", "Last frame"),
@@ -123,25 +115,25 @@ _ROWS = (
         made_for=frozenset({"last_image"}),
     ),
     Workflow(
-        "ti2v-5B", "ti2v-5B", _recipe("ti2v-5B"),
+        "ti2v-5B", "ti2v-5B",
         slots=_FIVE_B,
         weights=_FIVE_B_WEIGHTS,
         models=_ONE_MODEL,
         parts=_FIVE_B_PARTS,
     ),
     Workflow(
-        "ti2v-5B-fastwan", "ti2v-5B", FASTWAN,
+        "ti2v-5B-fastwan", "ti2v-5B",
         slots={**_FIVE_B, "lora": _slot("lora_name", "FastWAN LoRA")},
         weights={
             **_FIVE_B_WEIGHTS,
-            "lora": Weights("loras", "Wan2_2_5B_FastWanFullAttn_lora_rank_128_bf16.safetensors", ("fastwan",)),
+            "lora": Weights("loras", STEP_LORAS["ti2v-5B"].high or "", ("fastwan",)),
         },
         models={"high": "FastWAN LoRA"},
         parts=_FIVE_B_PARTS,
         made_for=frozenset({"step_lora"}),
     ),
     Workflow(
-        "s2v-14B", "s2v-14B", _recipe("s2v-14B"),
+        "s2v-14B", "s2v-14B",
         slots={
             **_CLIPS,
             "width": _slot("width", _FIRST), "height": _slot("height", _FIRST),
@@ -164,7 +156,7 @@ _ROWS = (
         decides_fps=True,
     ),
     Workflow(
-        "animate-14B", "animate-14B", _recipe("animate-14B"),
+        "animate-14B", "animate-14B",
         slots={
             **_CLIPS,
             "width": _slot("width", _FIRST, _NEXT), "height": _slot("height", _FIRST, _NEXT),

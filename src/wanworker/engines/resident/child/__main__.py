@@ -20,8 +20,20 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TYPE_CHECKING
 
 from wanworker.engines.resident import protocol
-from wanworker.engines.resident.child._failures import StoppedByParent, failure_of, is_out_of_memory
-from wanworker.engines.resident.protocol import Failed, Load, Ping, Pong, Ready, Render, Stage, Step, Stop, Stopped
+from wanworker.engines.resident.child._failures import StoppedByParent, failure_of, is_out_of_memory, is_sticky
+from wanworker.engines.resident.protocol import (
+    Failed,
+    Load,
+    Loading,
+    Ping,
+    Pong,
+    Ready,
+    Render,
+    Stage,
+    Step,
+    Stop,
+    Stopped,
+)
 
 if TYPE_CHECKING:
     from wanworker.engines.resident.child._loading import Loaded
@@ -113,12 +125,13 @@ def serve(inbox: Inbox, outbox: Outbox) -> None:
     loaded: Loaded | None = None
     for command in inbox:
         if isinstance(command, Load):
+            kept = loaded.kept if loaded is not None else None
             loaded = None  # before the next ones: both at once may not fit
             gc.collect()  # pipelines and their parts refer to one another
             try:
                 from wanworker.engines.resident.child._loading import load
 
-                loaded = load(command.model)
+                loaded = load(command.model, lambda done, size: outbox.send(Loading(done, size)), kept)
             except Exception as error:  # noqa: BLE001 - this process's door: the parent gets every failure as an event
                 outbox.send(_told(error, 0, usable=False))
                 continue
@@ -132,17 +145,16 @@ def serve(inbox: Inbox, outbox: Outbox) -> None:
 def _outcome(loaded: Loaded, request: Render, reporter: Reporter) -> protocol.Event:
     from wanworker.engines.resident.child._job import render
 
-    used_before = loaded.gpu_bytes_used()
     try:
         return render(loaded, request, reporter)
     except StoppedByParent:
         return Stopped(request.job)
     except Exception as error:  # noqa: BLE001 - this process's door, as above
-        failed = _told(error, request.job, usable=True)
+        failed = _told(error, request.job, usable=not is_sticky(error))
         if not is_out_of_memory(error):
             return failed
     # Only here, where the exception and its frames with their tensors are gone, can memory be given back.
-    is_free = loaded.free() <= used_before + _WORKSPACE_BYTES
+    is_free = loaded.free() <= _WORKSPACE_BYTES
     return Failed(failed.job, failed.code, failed.message, failed.hint, usable=is_free)
 
 

@@ -15,6 +15,16 @@ _MEMORY_WORDS = (
 )
 
 
+#: What a CUDA context says that takes no more work: from then on each call of this process fails the same way.
+_STICKY_WORDS = (
+    "CUDA error",
+    "CUDNN_STATUS_EXECUTION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    "CUBLAS_STATUS_EXECUTION_FAILED",
+    "CUBLAS_STATUS_INTERNAL_ERROR",
+)
+
+
 class StoppedByParent(Exception):
     """The parent asked for this job's end; nothing of it is kept."""
 
@@ -36,3 +46,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)
+
+
+def is_sticky(error: BaseException) -> bool:
+    """
+    Say whether *error* may have broken the CUDA context: an illegal access, a launch that failed, a lost card.
+
+    Only a new process has a new context. Running out of memory breaks none.
+    """
+    if is_out_of_memory(error):
+        return False
+    if type(error).__name__ == "AcceleratorError":
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _STICKY_WORDS)

@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeVar
 
-import numpy
 import torch
 from PIL import Image, ImageOps
 
-from wanworker.engines.resident.child._failures import StoppedByParent
+from wanworker.engines.resident.child._decoding import decoded, denormalised
+from wanworker.engines.resident.child._failures import StoppedByParent, is_out_of_memory
+from wanworker.engines.resident.child._film import Film
 from wanworker.engines.resident.child._loading import Loaded
-from wanworker.engines.resident.child._schedulers import distilled_scheduler, scheduler_for
+from wanworker.engines.resident.child._schedulers import scheduler_for
 from wanworker.engines.resident.protocol import Done, Render
 from wanworker.errors import EngineFailed, InputUnavailable
 from wanworker.media.video.writer import VideoWriter
 
-if TYPE_CHECKING:
-    Frame: TypeAlias = numpy.ndarray[tuple[int, int, int], numpy.dtype[numpy.uint8]]
-    Frames: TypeAlias = numpy.ndarray[tuple[int, int, int, int], numpy.dtype[numpy.uint8]]
+log = logging.getLogger(__name__)
 
-
-def resampled(frames: Frames, *, width: int, height: int, count: int) -> Iterator[bytes]:
-    """
-    Yield *count* RGB frames of *width* x *height* from *frames* (shape (n, h, w, 3)), one in memory at a time.
-
-    The first and the last frame stay where they are; between two frames the picture is their weighted mean, which
-    moves evenly where repeating frames would jerk (17 frames last five seconds). Lanczos keeps edges crisper than
-    bicubic; sharpening after it draws halos around every shape.
-    """
-    for position in numpy.linspace(0, len(frames) - 1, count):
-        picture = Image.fromarray(_between(frames, float(position)))
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-        yield picture.tobytes()
-
-
-def _between(frames: Frames, position: float) -> Frame:
-    first = min(int(position), len(frames) - 1)
-    second = min(first + 1, len(frames) - 1)
-    share = position - first
-    mixed: Frame = (frames[first] * (1 - share) + frames[second] * share).round().astype(frames.dtype)
-    return mixed
+T = TypeVar("T")
 
 
 class JobHooks(Protocol):
@@ -60,20 +40,26 @@ class JobHooks(Protocol):
 
 
 class _Watch:
-    """Say each stage as it begins, time it, and stop the job between two of them."""
+    """
+    Say each stage as it begins, time it, and stop the job between two of them.
 
-    def __init__(self, outside: JobHooks) -> None:
+    *settle* waits for what a GPU has still to do: without it a stage would end when its work is ordered.
+    """
+
+    def __init__(self, outside: JobHooks, settle: Callable[[], None]) -> None:
         self.timings: dict[str, float] = {}
-        self._outside = outside
+        self._outside, self._settle = outside, settle
         self._since = time.perf_counter()
 
     def begins(self, stage: str) -> None:
         if self._outside.must_stop():
             raise StoppedByParent
+        self._settle()
         self._since = time.perf_counter()
         self._outside.stage(stage)
 
     def ends(self, timing: str) -> None:
+        self._settle()
         self.timings[timing] = time.perf_counter() - self._since
 
 
@@ -85,47 +71,71 @@ def render(loaded: Loaded, request: Render, outside: JobHooks) -> Done:
     error of wanworker.errors, torch or diffusers; no file is left then.
     """
     warnings: list[str] = []
-    watch = _Watch(outside)
+    watch = _Watch(outside, loaded.settle)
     with torch.inference_mode(False), torch.no_grad():
         pipe = loaded.pipeline(with_image=request.image is not None)
-        loaded.adapters.use(pipe, request.adapters)
-        watch.begins("text")
-        embeddings = _encode_text(pipe, request, loaded.device)
-        watch.ends("text_s")
-        watch.begins("sampling")
-        latents = _sample(pipe, request, loaded, embeddings, outside, warnings)
-        watch.ends("denoise_s")
-        watch.begins("decoding")
-        video = _decode(pipe, latents, loaded.device)
-        pipe.maybe_free_model_hooks()
-        watch.ends("decode_s")
-    watch.begins("encoding")
-    _write(video, request, outside)
-    watch.ends("encode_s")
-    return Done(request.job, watch.timings, tuple(warnings))
+
+        def sampled() -> torch.Tensor:
+            warnings.extend(loaded.adapters.use(pipe, request.adapters))
+            watch.begins("text")
+            embeddings = _encode_text(pipe, request, loaded)
+            watch.ends("text_s")
+            watch.begins("sampling")
+            latents = _sample(pipe, request, loaded, embeddings, outside, warnings)
+            watch.ends("denoise_s")
+            return latents
+
+        attempts = _Attempts(loaded, request)
+        latents = attempts.made(sampled)
+        attempts.made(lambda: _develop(loaded, latents, request, outside, watch))
+    return Done(request.job, watch.timings, tuple(dict.fromkeys(warnings)), attempts.placement)
 
 
-def _encode_text(pipe: Any, request: Render, device: torch.device) -> dict[str, Any]:
+class _Attempts:
+    """
+    Have the parts of a job made in its placement; one that runs out of memory is made once more in the fallback.
+
+    What was made before it stays: a clip that was sampled and cannot be decoded is not sampled again.
+    """
+
+    def __init__(self, loaded: Loaded, request: Render) -> None:
+        self._loaded = loaded
+        self._fallback = request.fallback
+        self.placement = request.placement
+
+    def made(self, part: Callable[[], T]) -> T:
+        """Return what *part* returns. Raises what it raises, in the fallback or where there is none."""
+        try:
+            self._loaded.follow(self.placement)
+            return part()
+        except Exception as error:
+            if self._fallback is None or not is_out_of_memory(error):
+                raise
+            log.warning("out of memory in %s; once more in %s", self.placement, self._fallback)
+        # Only here, where the exception and its frames with their tensors are gone, can memory be given back.
+        self._loaded.free()
+        self.placement, self._fallback = self._fallback, None
+        self._loaded.follow(self.placement)
+        return part()
+
+
+def _encode_text(pipe: Any, request: Render, loaded: Loaded) -> dict[str, Any]:
     positive, negative = pipe.encode_prompt(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         do_classifier_free_guidance=request.guidance > 1,
         max_sequence_length=request.max_text_tokens,
-        device=device,
+        device=loaded.residence.need("text_encoder"),
     )
-    return {"prompt_embeds": positive, "negative_prompt_embeds": negative}
+    negative = negative if negative is None else negative.to(loaded.device)
+    return {"prompt_embeds": positive.to(loaded.device), "negative_prompt_embeds": negative}
 
 
 def _sample(
     pipe: Any, request: Render, loaded: Loaded, embeddings: dict[str, Any], outside: JobHooks, warnings: list[str]
 ) -> torch.Tensor:
     noise = torch.Generator("cpu").manual_seed(request.seed)
-    if loaded.is_distilled:
-        pipe.scheduler = distilled_scheduler(noise)
-    else:
-        pipe.scheduler = scheduler_for(
-            loaded.scheduler_config, shift=request.shift, solver=request.solver, warnings=warnings
-        )
+    pipe.scheduler = scheduler_for(loaded.scheduler_config, request, noise, warnings)
 
     def after_step(running: Any, step: int, _time: object, values: dict[str, Any]) -> dict[str, Any]:
         outside.step("sampling", step + 1, request.steps)
@@ -133,24 +143,39 @@ def _sample(
             running._interrupt = True  # the pipelines' own way to end early, though private by its name
         return values
 
-    latents: torch.Tensor = pipe(
-        **embeddings,
-        **_pictures(request),
-        height=request.height,
-        width=request.width,
-        num_frames=request.frames,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance,
-        guidance_scale_2=request.guidance_low if pipe.config.boundary_ratio is not None else None,
-        generator=noise,
-        output_type="latent",
-        callback_on_step_end=after_step,
-    ).frames
-    if outside.must_stop():
-        raise StoppedByParent
+    loaded.residence.need("vae" if request.image else "transformer")
+    with _experts_parted_at(pipe, request.boundary):
+        latents: torch.Tensor = pipe(
+            **embeddings,
+            **_pictures(request),
+            height=request.height,
+            width=request.width,
+            num_frames=request.frames,
+            num_inference_steps=request.steps,
+            guidance_scale=request.guidance,
+            guidance_scale_2=request.guidance_low if pipe.config.boundary_ratio is not None else None,
+            generator=noise,
+            output_type="latent",
+            callback_on_step_end=after_step,
+        ).frames
+    _heed(outside)
     if not torch.isfinite(latents).all():
         raise EngineFailed("The model gave numbers that are not finite (NaN); its weights may be damaged.")
     return latents
+
+
+@contextlib.contextmanager
+def _experts_parted_at(pipe: Any, boundary: float | None) -> Iterator[None]:
+    """Have the low-noise expert take over below this share of noise meanwhile; None, or one expert: as it is."""
+    own = pipe.config.boundary_ratio
+    if own is None or boundary is None:
+        yield
+        return
+    pipe.register_to_config(boundary_ratio=boundary)
+    try:
+        yield
+    finally:
+        pipe.register_to_config(boundary_ratio=own)
 
 
 def _pictures(request: Render) -> dict[str, Image.Image]:
@@ -169,36 +194,26 @@ def _picture(path: Path, request: Render) -> Image.Image:
     return cropped.resize((request.width, request.height), Image.Resampling.LANCZOS)
 
 
-def _decode(pipe: Any, latents: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return the clip, shape (3, frames, height, width), -1 to 1. The pipelines do the same at their end."""
-    vae = pipe.vae
-    shape = (1, vae.config.z_dim, 1, 1, 1)
-    latents = latents.to(device, vae.dtype)
-    mean = torch.tensor(vae.config.latents_mean).view(shape).to(latents)
-    spread = torch.tensor(vae.config.latents_std).view(shape).to(latents)
-    decoded: torch.Tensor = vae.decode(latents * spread + mean, return_dict=False)[0]
-    return decoded[0]
+def _develop(loaded: Loaded, latents: torch.Tensor, request: Render, outside: JobHooks, watch: _Watch) -> None:
+    """Decode *latents* piece by piece, and write each while the next is decoded."""
+    watch.begins("decoding")
+    device = loaded.residence.need("vae")
+    pieces = decoded(loaded.vae, denormalised(loaded.vae, latents, device))
+    writer = VideoWriter(Path(request.out_path), request.out_width, request.out_height, request.fps)
+    with writer, Film(writer, request) as film:
+        with contextlib.closing(pieces):
+            for number, piece in enumerate(pieces, 1):
+                film.add(piece)
+                outside.step("decoding", number, latents.shape[2])
+                _heed(outside)
+        watch.ends("decode_s")
+        watch.begins("encoding")
+        for frame in film.written():
+            outside.step("encoding", frame, request.out_frames)
+            _heed(outside)
+    watch.ends("encode_s")
 
 
-def _write(video: torch.Tensor, request: Render, outside: JobHooks) -> None:
-    with VideoWriter(Path(request.out_path), request.out_width, request.out_height, request.fps) as writer:
-        for frame in _frames(video, request):
-            if outside.must_stop():
-                raise StoppedByParent
-            writer.write(frame)
-            outside.step("encoding", writer.frames, request.out_frames)
-
-
-def _frames(video: torch.Tensor, request: Render) -> Iterator[bytes]:
-    asked = (request.out_frames, request.out_height, request.out_width)
-    if tuple(video.shape[1:]) == asked:
-        yield from (_pixels(video[:, index]).tobytes() for index in range(video.shape[1]))
-        return
-    clip: Frames = numpy.stack([_pixels(video[:, index]) for index in range(video.shape[1])])
-    yield from resampled(clip, width=request.out_width, height=request.out_height, count=request.out_frames)
-
-
-def _pixels(frame: torch.Tensor) -> Frame:
-    scaled = (frame.float() / 2 + 0.5).clamp(0, 1) * 255
-    pixels: Frame = scaled.round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-    return pixels
+def _heed(outside: JobHooks) -> None:
+    if outside.must_stop():
+        raise StoppedByParent

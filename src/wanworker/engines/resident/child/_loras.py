@@ -1,83 +1,74 @@
-"""Load LoRA files into a pipeline, keep them for the next job that names them, and unload them otherwise."""
+"""Keep LoRA files beside a pipeline's weights for the next job that names them, and take them away otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from wanworker.engines.resident.child.lora.file import LoraChanges, read_lora
 from wanworker.engines.resident.protocol import Adapter, Expert
-from wanworker.errors import EngineUnavailable, InvalidRequest
+from wanworker.errors import InvalidRequest
 
 _COMPONENTS: dict[Expert, str] = {"high": "transformer", "low": "transformer_2"}
 
 
+class _Key(NamedTuple):
+    """One file for one expert; a file that was written again under its name is another one."""
+
+    path: str
+    expert: Expert
+    size_bytes: int
+    changed_ns: int
+
+
 class Adapters:
-    """Know which LoRAs are in the weights now."""
+    """Know which LoRAs hang in the models now. The models' own weights are never touched."""
 
     def __init__(self) -> None:
-        self._loaded: tuple[tuple[str, Expert], ...] = ()
+        self._attached: dict[_Key, LoraChanges] = {}
 
-    def use(self, pipe: Any, wanted: Sequence[Adapter]) -> None:
+    def use(self, pipe: Any, wanted: Sequence[Adapter]) -> tuple[str, ...]:
         """
-        Make *wanted*, and nothing else, take part in the next run of *pipe*.
+        Make *wanted*, and nothing else, take part in the next run of *pipe*; return what is to be said of the files.
 
-        Raises InvalidRequest when a file holds no LoRA for this model, EngineUnavailable without peft; no LoRA is in
-        then.
+        Only files that do not hang there already are read. Raises InvalidRequest when one does not fit this model;
+        no LoRA is in then.
         """
-        files = tuple((adapter.path, adapter.expert) for adapter in wanted)
-        if files != self._loaded:
-            self._unload(pipe)
-            self._load(pipe, files)
-        if files:
-            _set_strengths(pipe, wanted)
-
-    def _unload(self, pipe: Any) -> None:
-        if self._loaded:
-            self._loaded = ()
-            pipe.unload_lora_weights()
-
-    def _load(self, pipe: Any, files: tuple[tuple[str, Expert], ...]) -> None:
-        if files:
-            _require_peft()
+        strengths: dict[_Key, float] = {}
         try:
-            for index, (path, expert) in enumerate(files):
-                _load_one(pipe, Path(path), expert, _name(index))
+            for adapter in wanted:
+                key = _key(adapter)
+                strengths[key] = strengths.get(key, 0.0) + adapter.strength
+            self._detach(pipe, [key for key in self._attached if key not in strengths])
+            for key, strength in strengths.items():
+                self._attach(pipe, key)
+                self._attached[key].set_strength(strength)
         except BaseException:
-            if files:
-                pipe.unload_lora_weights()
+            self._detach(pipe, list(self._attached))
             raise
-        self._loaded = files
+        return tuple(dict.fromkeys(line for changes in self._attached.values() for line in changes.remarks))
+
+    def _attach(self, pipe: Any, key: _Key) -> None:
+        if key in self._attached:
+            return
+        model = getattr(pipe, _COMPONENTS[key.expert], None)
+        if model is None:
+            name = Path(key.path).name
+            raise InvalidRequest(f"LoRA {name}: this model has no {key.expert}-noise expert.", field="lora_name")
+        changes = read_lora(Path(key.path), model)
+        changes.attach(model)
+        self._attached[key] = changes
+
+    def _detach(self, pipe: Any, keys: Sequence[_Key]) -> None:
+        for key in keys:
+            self._attached.pop(key).detach(getattr(pipe, _COMPONENTS[key.expert]))
 
 
-def _load_one(pipe: Any, path: Path, expert: Expert, name: str) -> None:
-    if getattr(pipe, _COMPONENTS[expert], None) is None:
-        raise InvalidRequest(f"LoRA {path.name}: this model has no {expert}-noise expert.", field="lora_name")
+def _key(adapter: Adapter) -> _Key:
     try:
-        pipe.load_lora_weights(
-            str(path.parent), weight_name=path.name, adapter_name=name, load_into_transformer_2=expert == "low"
-        )
-    except (ValueError, KeyError, RuntimeError) as error:
-        words = " ".join(str(error).split())[:300]
-        raise InvalidRequest(f"LoRA {path.name} does not fit this model: {words}", field="lora_name") from error
-    # A file for another model loads with a warning and changes nothing.
-    if name not in (getattr(getattr(pipe, _COMPONENTS[expert]), "peft_config", None) or {}):
-        raise InvalidRequest(f"LoRA {path.name} holds no weights for this model.", field="lora_name")
-
-
-def _set_strengths(pipe: Any, wanted: Sequence[Adapter]) -> None:
-    for expert, component in _COMPONENTS.items():
-        strengths = {_name(i): adapter.strength for i, adapter in enumerate(wanted) if adapter.expert == expert}
-        if strengths:
-            getattr(pipe, component).set_adapters(list(strengths), list(strengths.values()))
-
-
-def _name(index: int) -> str:
-    return f"lora_{index}"
-
-
-def _require_peft() -> None:
-    from diffusers.utils import is_peft_available
-
-    if not is_peft_available():
-        raise EngineUnavailable("LoRAs need the peft package.", hint="pip install peft")
+        facts = Path(adapter.path).stat()
+    except OSError as error:
+        name = Path(adapter.path).name
+        raise InvalidRequest(f"LoRA {name} cannot be read: {error.strerror}.", field="lora_name") from error
+    return _Key(adapter.path, adapter.expert, facts.st_size, facts.st_mtime_ns)

@@ -6,12 +6,13 @@ import asyncio
 import dataclasses
 import logging
 import time
+from collections.abc import Callable
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._process import ChildProcess, Died
 from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
 from wanworker.engines.resident.parent._watch import Beat, watched
-from wanworker.engines.resident.protocol import Failed, Model, Ready
+from wanworker.engines.resident.protocol import Failed, Loading, Model, Ready
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +36,34 @@ class Care:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WarmChild:
-    """A child process, its model, and the load that is under way or over."""
+    """A child process, its model, and the load that is under way or over; *listeners* are told how far it is."""
 
     link: ChildProcess
     model: Model
     loading: asyncio.Task[Loaded]
+    listeners: list[Callable[[Loading], None]]
 
     @classmethod
     def begin(cls, link: ChildProcess, model: Model, care: Care, started: float | None = None) -> WarmChild:
         """Have the child behind *link* load *model*; *started* is when that began, by default now."""
-        log.info("render process %d loads %s (%s)", link.pid, model.folder, model.placement)
+        log.info("render process %d loads %s (%s)", link.pid, model.folder, model.device)
         since = time.monotonic() if started is None else started
-        return cls(link, model, asyncio.create_task(_load(link, model, care, since)))
+        listeners: list[Callable[[Loading], None]] = []
+
+        def take(event: Loading) -> None:
+            for listener in listeners:
+                listener(event)
+
+        return cls(link, model, asyncio.create_task(_load(link, model, care, since, take)), listeners)
+
+    async def loaded(self, listener: Callable[[Loading], None]) -> Loaded:
+        """Wait for the load, whoever began it, and return how it ended; *listener* is told how far it is meanwhile."""
+        self.listeners.append(listener)
+        try:
+            await asyncio.wait({self.loading})
+        finally:
+            self.listeners.remove(listener)
+        return self.loading.result()
 
     def holds(self, model: Model) -> bool:
         """Say whether it lives with exactly this model, loaded or still loading."""
@@ -63,18 +80,21 @@ class WarmChild:
         return self.loading.done() and not self.loading.cancelled() and isinstance(self.loading.result().event, Ready)
 
 
-async def _load(link: ChildProcess, model: Model, care: Care, started: float) -> Loaded:
+async def _load(
+    link: ChildProcess, model: Model, care: Care, started: float, take: Callable[[Loading], None]
+) -> Loaded:
     event: protocol.Event | Died | Hung
     try:
         async with asyncio.timeout(care.limit_s):
-            event = await watched(link, Vigil(care.patience, stage="loading"), care.beat, _loaded(link, model))
+            event = await watched(link, Vigil(care.patience, stage="loading"), care.beat, _loaded(link, model, take))
     except TimeoutError:
         event = Hung(f"The model was not loaded within {care.limit_s:g} s.")
     return Loaded(event, time.monotonic() - started)
 
 
-async def _loaded(link: ChildProcess, model: Model) -> protocol.Event | Died:
+async def _loaded(link: ChildProcess, model: Model, take: Callable[[Loading], None]) -> protocol.Event | Died:
     await link.send(protocol.Load(model))
     while not isinstance(event := await link.event(), Ready | Failed | Died):
-        pass
+        if isinstance(event, Loading):
+            take(event)
     return event

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from wanworker.engines.base import Report
-from wanworker.engines.resident.protocol import Event, Stage, Step
+from wanworker.engines.resident.protocol import Event, Loading, Stage, Step
 from wanworker.progress import Meter
 
 #: Shares of the whole, from runs of the miniature and, for loading, from reports of the real models (wan.md 4.3).
@@ -18,9 +19,16 @@ def reporting(report: Report, *, is_warm: bool, clock: Callable[[], float]) -> C
     meter = Meter(_STAGES if is_warm else _COLD_STAGES, clock=clock)
 
     def take(event: Event) -> None:
-        if isinstance(event, Stage):
+        if isinstance(event, Loading):
+            progress = meter.at("loading", event.done_bytes, event.size_bytes)
+            report(dataclasses.replace(progress, step=None, steps=None, detail=_gigabytes(event)))
+        elif isinstance(event, Stage):
             report(meter.at(event.name))
         elif isinstance(event, Step):
             report(meter.at(event.stage, event.step, event.steps))
 
     return take
+
+
+def _gigabytes(event: Loading) -> str:
+    return f"{event.done_bytes / 1e9:.1f} of {event.size_bytes / 1e9:.1f} GB"

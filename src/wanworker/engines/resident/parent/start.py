@@ -17,5 +17,7 @@ _OFFLINE = {
 
 def resident(environment: Mapping[str, str], limits: Limits | None = None) -> Supervisor:
     """Return a supervisor of our own child in this interpreter; nothing is started before the first job."""
+    # CUDA counts the cards by their speed unless told; nvidia-smi, by which a job is planned, counts by their place.
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     argv = (sys.executable, "-m", "wanworker.engines.resident.child")
-    return Supervisor(argv, {**environment, **_OFFLINE}, limits)
+    return Supervisor(argv, {**order, **environment, **_OFFLINE}, limits)

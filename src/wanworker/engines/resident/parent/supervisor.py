@@ -157,11 +157,11 @@ class Supervisor:
         started = time.monotonic()
         on_event(Stage(0, "loading"))
         before = self._child
-        outcome = await self._loaded(model)
+        outcome = await self._loaded(model, on_event)
         if isinstance(outcome, Hung) and before is not None:
             # Somebody else's load hung, a preload's for one: this job has lost nothing yet but time.
             log.warning("the model is loaded once more, for the load before hung. %s", outcome.how)
-            outcome = await self._loaded(model)
+            outcome = await self._loaded(model, on_event)
         if not isinstance(outcome, Ready):
             raise error_of(outcome, "while loading the model")
         return time.monotonic() - started
@@ -177,11 +177,10 @@ class Supervisor:
         await self._discard()
         return False
 
-    async def _loaded(self, model: Model) -> _Outcome:
+    async def _loaded(self, model: Model, on_event: OnEvent) -> _Outcome:
         """Wait for the load, begun now or before, and return how it ended; after a failure no child is left."""
         child = await self._child_with(model)
-        await asyncio.wait({child.loading})
-        outcome = child.loading.result().event
+        outcome = (await child.loaded(on_event)).event
         if not isinstance(outcome, Ready):
             await self._discard()
         return outcome
@@ -274,7 +273,7 @@ async def _through(link: ChildProcess, request: Render, listener: _Listener) -> 
         event = await link.event()
         if isinstance(event, Died):
             return event
-        if isinstance(event, Ready | protocol.Pong) or event.job != request.job:
+        if isinstance(event, Ready | protocol.Loading | protocol.Pong) or event.job != request.job:
             continue
         if isinstance(event, Done | Failed | Stopped):
             return event

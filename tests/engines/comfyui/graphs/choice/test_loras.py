@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from wanworker.engines.comfyui.graphs.choice.loras import FASTWAN, Chosen, choose, recipe_with, with_loras
-from wanworker.engines.comfyui.graphs.choice.steps import Recipe
+from wanworker.engines.comfyui.graphs.choice.loras import Chosen, choose, with_loras
 from wanworker.errors import ModelNotFound
 from wanworker.models.files.loras import Expert
 from wanworker.spec import TASKS, Lora, RenderSpec
@@ -16,7 +15,6 @@ STYLE = "style.safetensors"
 T2V_HIGH = "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors"
 I2V_DISTILL = "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors"
 BOTH: tuple[Expert, Expert] = ("high", "low")
-PLAIN = Recipe(40, (3.5, 3.5), 5.0, "uni_pc")
 
 
 def chosen(
@@ -85,16 +83,6 @@ def test_an_expert_alone_takes_its_own_half(expert: Expert, name: str) -> None:
 
 def test_an_expert_alone_needs_no_other_half() -> None:
     assert (Chosen(HIGH, "high", 0.7),) == chosen(Lora(HIGH, None, 0.7, 0.7), have=[HIGH], experts=("high",))[0]
-
-
-def test_distilled_files_set_the_recipe() -> None:
-    assert (4, 5.0, "euler") == _said(recipe_with([STYLE, HIGH], PLAIN))
-    assert FASTWAN == recipe_with(["Wan2_2_5B_FastWanFullAttn_lora_rank_128_bf16.safetensors"], PLAIN)
-    assert PLAIN == recipe_with([STYLE, "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors"], PLAIN)
-
-
-def _said(recipe: Recipe) -> tuple[int, float, str]:
-    return recipe.steps, recipe.shift, recipe.sampler
 
 
 def test_loaders_are_chained_after_their_model() -> None:

@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from wanworker.engines.comfyui.graphs.choice.steps import (
-    Recipe,
+from wanworker.engines.comfyui.graphs.choice._steps import (
     Split,
     sampler_for,
-    sigma,
     split_steps,
     working_sampler,
 )
 from wanworker.errors import InvalidRequest
 from wanworker.spec import TASKS
-
-RECIPE = Recipe(20, (1.0, 1.0), 5.0, "uni_pc")
 
 
 @pytest.mark.parametrize(
@@ -47,21 +43,15 @@ def test_each_expert_takes_at_least_one_step(shift: float, boundary: float) -> N
         assert 1 <= min(split.high, split.low)
 
 
-def test_the_four_step_sigmas_are_those_of_the_distillation() -> None:
-    sigmas = [round(sigma(time, 5.0), 4) for time in (1.0, 0.75, 0.5, 0.25, 0.0)]
-
-    assert [1.0, 0.9375, 0.8333, 0.625, 0.0] == sigmas
-
-
 def test_solvers_have_the_names_of_both_sides() -> None:
-    assert ["uni_pc", "dpmpp_2m", "euler", "uni_pc"] == [
-        sampler_for(solver, RECIPE) for solver in ("unipc", "dpm++", "euler", None)
+    assert ["uni_pc", "dpmpp_2m", "euler", "lcm"] == [
+        sampler_for(solver) for solver in ("unipc", "dpm++", "euler", "dmd")
     ]
 
 
 def test_an_unknown_solver_names_the_known() -> None:
-    with pytest.raises(InvalidRequest, match=r"'heun' is not known; known: unipc, dpm\+\+, euler") as caught:
-        sampler_for("heun", RECIPE)
+    with pytest.raises(InvalidRequest, match=r"'heun' is not known; known: unipc, dpm\+\+, euler, dmd") as caught:
+        sampler_for("heun")
 
     assert "sample_solver" == caught.value.field
 

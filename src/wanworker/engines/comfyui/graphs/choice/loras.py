@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.engines.comfyui.graphs._wiring import inserted
 from wanworker.engines.comfyui.graphs.choice.models import Available, Finder
-from wanworker.engines.comfyui.graphs.choice.steps import Recipe
-from wanworker.models.files.loras import STEP_PAIRS, Expert, half_of, loras_for, sibling_of
-from wanworker.spec import Lora, RenderSpec
+from wanworker.models.files.loras import Expert, half_of, loras_for
+from wanworker.recipes.table import STEP_LORAS
+from wanworker.spec import TASKS, Lora, RenderSpec
 
 FOLDER = "loras"
 
-#: What `use_lora` without a name means; ti2v-5B has a graph of its own for it. s2v and animate take LoRAs of their
-#: relatives, as ComfyUI's own templates do.
-STEP_LORAS: Mapping[str, str] = {
-    **STEP_PAIRS,
-    "s2v-14B": "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors",
-    "animate-14B": "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors",
-}
-
-#: 1000, 937, 833 and 625 of 1000, which lightx2v's LoRAs were distilled for (wan.md 2.7).
-_FOUR_STEPS = Recipe(steps=4, guidance=(1.0, 1.0), shift=5.0, sampler="euler", is_distilled=True)
-#: The FastWAN service's settings (peers.md 2.3).
-FASTWAN = Recipe(steps=8, guidance=(1.0, 1.0), shift=8.0, sampler="uni_pc", is_distilled=True)
-_DISTILLED = ("lightx2v", "lightning", "4step", "distill")
+#: ti2v-5B's few-step LoRA is a part of the graph that `use_lora` without a name takes.
+_HAS_ITS_OWN_GRAPH = "ti2v-5B"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +38,7 @@ def choose(
     """
     finder = Finder(available, models_dir)
     asked = tuple(_found(lora, finder) for lora in _asked(spec))
-    if len(experts) == 1 and spec.task in STEP_PAIRS:
+    if len(experts) == 1 and TASKS[spec.task].boundary is not None:
         return tuple(found for lora in asked if (found := _for_one_of_two(lora, experts[0], finder, warnings)))
     for lora in asked if len(experts) == 2 else ():
         _require_sibling(lora, finder)
@@ -57,14 +46,6 @@ def choose(
     chosen, remarks = loras_for(named, finder.files(FOLDER), experts=len(experts))
     warnings += remarks
     return tuple(Chosen(*found) for found in chosen)
-
-
-def recipe_with(files: Iterable[str], recipe: Recipe) -> Recipe:
-    """Return how to sample with these models and LoRAs: a distilled one sets steps, guidance, shift and sampler."""
-    names = [name.lower() for name in files]
-    if any("fastwan" in name for name in names):
-        return FASTWAN
-    return _FOUR_STEPS if any(word in name for name in names for word in _DISTILLED) else recipe
 
 
 def with_loras(graph: Graph, loras: Sequence[Chosen], models: Mapping[Expert, str]) -> Graph:
@@ -79,13 +60,9 @@ def with_loras(graph: Graph, loras: Sequence[Chosen], models: Mapping[Expert, st
 
 
 def _asked(spec: RenderSpec) -> tuple[Lora, ...]:
-    if spec.loras or not spec.use_lora or spec.task not in STEP_LORAS:
+    if spec.loras or not spec.use_lora or spec.task == _HAS_ITS_OWN_GRAPH:
         return spec.loras
-    return (Lora(high=STEP_LORAS[spec.task], low=_other_half(spec.task)),)
-
-
-def _other_half(task: str) -> str | None:
-    return sibling_of(STEP_PAIRS[task]) if task in STEP_PAIRS else None
+    return (STEP_LORAS[spec.task],)
 
 
 def _found(lora: Lora, finder: Finder) -> Lora:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wanworker.comfyui.graph.object_info import nearest
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.models.files.loras import Expert, half_of, is_pair, other_half, sibling_of
-from wanworker.weight_names import below, having, meant
+from wanworker.weight_names import SPECIAL_WORDS, below, has_word, having, meant
 
 #: ComfyUI's folder of models -> the files in it, as its loaders name them (`sub/name.safetensors`).
 Available = Mapping[str, Sequence[str]]
@@ -19,22 +19,6 @@ _LOADABLE = (".safetensors", ".sft", ".pt", ".pth", ".bin", ".ckpt")
 
 #: The best first: fp8_scaled is what the documents name and what fits a 32 GB card.
 _PRECISIONS = ("fp8_scaled", "fp8_e4m3fn_scaled", "fp16", "bf16", "fp8")
-
-#: Files of the same family that are made for other steps, inputs or loaders: they are never chosen unnamed.
-_SPECIAL = (
-    "distill",
-    "lightx2v",
-    "lightning",
-    "4step",
-    "turbo",
-    "rapid",
-    "fast",
-    "fun",
-    "vace",
-    "camera",
-    "lora",
-    "enc",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +142,7 @@ def _warn_of_another_task(name: str, weights: Weights, warnings: list[str]) -> N
     """ComfyUI loads a model into the graph of another task without a word, and renders noise."""
     kinds = ("t2v", "i2v", "ti2v", "s2v", "animate")
     ours = next((kind for kind in kinds if kind in weights.words), None)
-    theirs = next((kind for kind in kinds if _has_word(_normal(name), kind)), None)
+    theirs = next((kind for kind in kinds if has_word(_normal(name), kind)), None)
     if theirs is not None and theirs != ours:
         warnings.append(f"{name} looks like a model for {theirs}, not for {ours}.")
 
@@ -226,7 +210,7 @@ def _is_of(weights: Weights, name: str) -> bool:
     if _base(name) == weights.default:
         return True
     normal = _normal(name)
-    return all(_has_word(normal, word) for word in weights.words) and not any(word in normal for word in _SPECIAL)
+    return all(has_word(normal, word) for word in weights.words) and not any(word in normal for word in SPECIAL_WORDS)
 
 
 def _rank(weights: Weights, name: str) -> tuple[bool, int, str]:
@@ -242,7 +226,3 @@ def _base(name: str) -> str:
 def _normal(name: str) -> str:
     """Write a file's name as the documents do: lower case, `wan2.2` for `Wan2_2` and `wan_2.2`."""
     return re.sub(r"wan[_-]?(2)[._](\d)", r"wan\1.\2", _base(name).lower())
-
-
-def _has_word(normal: str, word: str) -> bool:
-    return re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])", normal) is not None

@@ -1,67 +1,64 @@
-"""Choose steps, guidance, shift and sampler from the request and the recipe. Pure."""
+"""Choose the steps of each expert and the sampler from the request and the recipe. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wanworker.engines.comfyui.graphs._workflow import Workflow
-from wanworker.engines.comfyui.graphs.choice.loras import recipe_with
-from wanworker.engines.comfyui.graphs.choice.steps import Recipe, sampler_for, split_steps, working_sampler
+from wanworker.engines.comfyui.graphs.choice._steps import Split, sampler_for, split_steps, working_sampler
 from wanworker.models.files.loras import Expert
+from wanworker.recipes.sampling import Sampling, sampling_for
+from wanworker.recipes.table import recipe_for
 from wanworker.spec import TASKS, RenderSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`runs` are the steps of each expert that takes part, `guidance` is (low noise, high noise)."""
+    """
+    `runs` are the steps of each expert that takes part, `guidance` is (low noise, high noise).
+
+    `noise` has the share of noise before each step where no shift gives it.
+    """
 
     steps: int
     runs: tuple[int, ...]
     guidance: tuple[float, float]
     shift: float
     sampler: str
+    noise: tuple[float, ...] = ()
 
 
 def plan_for(
-    spec: RenderSpec, workflow: Workflow, experts: Sequence[Expert], files: Sequence[str], warnings: list[str]
+    spec: RenderSpec,
+    experts: Sequence[Expert],
+    warnings: list[str],
+    *,
+    models: Sequence[str] = (),
+    loras: Sequence[str] = (),
 ) -> Plan:
     """
-    Return how *spec* is sampled by *experts* with these model and LoRA *files*.
+    Return how *spec* is sampled by *experts* with these model and LoRA files.
 
     What a distilled file sets, and what had to be changed, is a line in *warnings*. Raises InvalidRequest for an
     unknown solver.
     """
-    recipe = recipe_with(files, workflow.recipe)
-    if recipe.is_distilled:
-        _say_recipe(spec, recipe, warnings)
-    steps = recipe.steps if spec.steps is None else spec.steps
-    shift = recipe.shift if spec.shift is None else spec.shift
+    recipe = recipe_for(models=models, loras=loras)
+    sampling = sampling_for(spec, recipe, warnings)
+    steps = sampling.steps
     runs: tuple[int, ...] = (steps,)
-    boundary = TASKS[workflow.task].boundary
+    boundary = TASKS[spec.task].boundary
     if len(experts) == 2 and boundary is not None:
         if steps < 2:
             steps = 2
             warnings.append("sample_steps set to 2: each of the two experts takes at least one step.")
-        split = split_steps(steps, shift, boundary)
+        split = _split(sampling, steps, boundary)
         runs = (split.high, split.low)
-    sampler = working_sampler(sampler_for(spec.solver, recipe), runs, warnings)
-    return Plan(steps, runs, _guidance(spec, recipe), shift, sampler)
+    sampler = working_sampler(sampler_for(sampling.solver), runs, warnings)
+    noise = sampling.noise if recipe is not None and recipe.noise else ()
+    return Plan(steps, runs, sampling.guidance, sampling.shift, sampler, noise)
 
 
-def _guidance(spec: RenderSpec, recipe: Recipe) -> tuple[float, float]:
-    """Return (low, high): one number given means both experts, as upstream's flag does."""
-    high = recipe.guidance[1] if spec.guidance is None else spec.guidance
-    low = recipe.guidance[0] if spec.guidance is None else spec.guidance
-    return (low if spec.guidance_low is None else spec.guidance_low, high)
-
-
-def _say_recipe(spec: RenderSpec, recipe: Recipe, warnings: list[str]) -> None:
-    chosen = {
-        "sample_steps": (spec.steps, recipe.steps),
-        "sample_guide_scale": (spec.guidance, recipe.guidance[1]),
-        "sample_shift": (spec.shift, recipe.shift),
-    }
-    lines = [f"{name} to {value:g}" for name, (given, value) in chosen.items() if given is None]
-    if lines:
-        warnings.append(f"set for the distilled model or LoRA: {', '.join(lines)}.")
+def _split(sampling: Sampling, steps: int, boundary: float) -> Split:
+    if sampling.high_steps is not None:
+        return Split(sampling.high_steps, steps - sampling.high_steps)
+    return split_steps(steps, sampling.shift, boundary)

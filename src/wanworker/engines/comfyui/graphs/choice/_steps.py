@@ -5,20 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wanworker.errors import InvalidRequest
+from wanworker.recipes.sampling import noise_at
+from wanworker.recipes.table import DMD, EULER
 
-#: Names of samplers: Wan's own on the left, ComfyUI's on the right.
-SAMPLERS = {"unipc": "uni_pc", "dpm++": "dpmpp_2m", "euler": "euler"}
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to sample where the request leaves it open; `guidance` is (low noise, high noise)."""
-
-    steps: int
-    guidance: tuple[float, float]
-    shift: float
-    sampler: str
-    is_distilled: bool = False
+#: Names of samplers: Wan's own on the left, ComfyUI's on the right. Its lcm predicts the clean clip and adds new noise,
+#: which is what distribution matching distillation does (comfy/k_diffusion/sampling.py, sample_lcm).
+SAMPLERS = {"unipc": "uni_pc", "dpm++": "dpmpp_2m", EULER: "euler", DMD: "lcm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +21,6 @@ class Split:
     low: int
 
 
-def sigma(time: float, shift: float) -> float:
-    """Return the share of noise at *time* (1 is the start, 0 the end) of a flow with this *shift*."""
-    return shift * time / (1 + (shift - 1) * time)
-
-
 def split_steps(steps: int, shift: float, boundary: float) -> Split:
     """
     Return which steps the experts take, at least one each; *steps* is at least 2.
@@ -41,15 +28,13 @@ def split_steps(steps: int, shift: float, boundary: float) -> Split:
     A step belongs to the high-noise expert while its share of noise is at least *boundary* (Wan2.2
     configs/wan_*_A14B.py). Times are those of ComfyUI's `simple` scheduler: evenly spaced before the shift.
     """
-    high = sum(sigma(1 - step / steps, shift) >= boundary for step in range(steps))
+    high = sum(noise_at(1 - step / steps, shift) >= boundary for step in range(steps))
     high = min(max(high, 1), steps - 1)
     return Split(high, steps - high)
 
 
-def sampler_for(solver: str | None, recipe: Recipe) -> str:
-    """Return ComfyUI's name of *solver*, the recipe's where the request names none. Raises InvalidRequest."""
-    if solver is None:
-        return recipe.sampler
+def sampler_for(solver: str) -> str:
+    """Return ComfyUI's name of *solver*. Raises InvalidRequest."""
     if solver not in SAMPLERS:
         known = ", ".join(SAMPLERS)
         raise InvalidRequest(f"sample_solver {solver[:40]!r} is not known; known: {known}.", field="sample_solver")

@@ -1,0 +1,1 @@
+"""Read LoRA files of every layout, and hang what they change beside the layers of a model."""

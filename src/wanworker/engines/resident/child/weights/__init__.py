@@ -1,0 +1,1 @@
+"""Load the parts of a pipeline from files of any layout, each into one slab of host memory."""

@@ -1,0 +1,143 @@
+"""Small clips stretched in space and time, and written while they come."""
+
+from __future__ import annotations
+
+import threading
+import types
+
+import numpy
+import pytest
+import torch
+
+from wanworker.engines.resident.child._failures import StoppedByParent
+from wanworker.engines.resident.child._film import Film, resampled
+from wanworker.errors import DiskFull
+
+
+def clip(*levels: int) -> numpy.ndarray[tuple[int, int, int, int], numpy.dtype[numpy.uint8]]:
+    """Return a clip of grey frames, 4 x 2 pixels."""
+    frames = [numpy.full((2, 4, 3), level, numpy.uint8) for level in levels]
+    return numpy.stack(frames)
+
+
+def levels_of(frames: list[bytes]) -> list[int]:
+    return [frame[0] for frame in frames]
+
+
+def test_frames_between_are_the_weighted_mean_and_the_ends_stay() -> None:
+    frames = list(resampled(clip(0, 100, 200), 3, width=4, height=2, count=5))
+
+    assert [0, 50, 100, 150, 200] == levels_of(frames)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, [0]), (2, [0, 200]), (3, [0, 100, 200])])
+def test_fewer_frames_are_spread_over_the_whole_clip(count: int, expected: list[int]) -> None:
+    assert expected == levels_of(list(resampled(clip(0, 100, 200), 3, width=4, height=2, count=count)))
+
+
+def test_a_single_frame_is_repeated() -> None:
+    assert [7, 7, 7] == levels_of(list(resampled(clip(7), 1, width=4, height=2, count=3)))
+
+
+def test_frames_have_the_size_that_was_asked_for() -> None:
+    frames = list(resampled(clip(0, 255), 2, width=30, height=20, count=9))
+
+    assert {30 * 20 * 3} == {len(frame) for frame in frames}
+    assert 9 == len(frames)
+
+
+class Recorder:
+    """A writer that keeps the level of each frame; it fails after so many, or waits for a gate before each."""
+
+    def __init__(self, *, fails_after: int = 99, gate: threading.Event | None = None) -> None:
+        self.levels: list[int] = []
+        self._fails_after, self._gate = fails_after, gate
+
+    @property
+    def frames(self) -> int:
+        return len(self.levels)
+
+    def write(self, frame: bytes) -> None:
+        if self._gate is not None:
+            assert self._gate.wait(30)
+        if self.frames == self._fails_after:
+            raise DiskFull("No room.")
+        self.levels.append(frame[0])
+
+
+def film(writer: Recorder, *, frames: int, out_frames: int | None = None) -> Film:
+    wanted = types.SimpleNamespace(
+        width=4, height=2, frames=frames, out_width=4, out_height=2, out_frames=out_frames or frames
+    )
+    return Film(writer, wanted)  # type: ignore[arg-type]
+
+
+def piece(*shades: float) -> torch.Tensor:
+    return torch.stack([torch.full((3, 2, 4), shade) for shade in shades], 1)
+
+
+def test_pieces_are_written_in_order_and_counted() -> None:
+    writer = Recorder()
+    with film(writer, frames=5) as made:
+        made.add(piece(-1.0))
+        made.add(piece(-1.0, 0.0, 1.0, 9.0))
+
+        assert [1, 2, 3, 4, 5] == list(made.written())
+    assert [0, 0, 128, 255, 255] == writer.levels
+
+
+def test_a_clip_is_stretched_while_it_comes() -> None:
+    writer = Recorder()
+    with film(writer, frames=3, out_frames=5) as made:
+        for shade in (-1.0, 0.0, 1.0):
+            made.add(piece(shade))
+
+        assert 5 == len(list(made.written()))
+    assert [0, 64, 128, 192, 255] == writer.levels
+
+
+def test_the_next_piece_is_made_while_the_last_is_written() -> None:
+    gate = threading.Event()
+    writer = Recorder(gate=gate)
+    with film(writer, frames=2) as made:
+        made.add(piece(0.0))
+        made.add(piece(1.0))
+        before = writer.frames
+        gate.set()
+
+        assert [1, 2] == list(made.written())
+    assert 0 == before
+
+
+def add_all(made: Film, pieces: int) -> None:
+    with made:
+        for _ in range(pieces):
+            made.add(piece(0.0))
+        list(made.written())
+
+
+def test_what_the_writer_fails_with_is_the_jobs_failure_however_much_more_comes() -> None:
+    made = film(Recorder(fails_after=2), frames=90)
+
+    with pytest.raises(DiskFull):
+        add_all(made, 90)
+
+
+def leave_early(made: Film, pieces: int, gate: threading.Event) -> None:
+    with made:
+        for _ in range(pieces):
+            made.add(piece(0.0))
+        gate.set()
+        raise StoppedByParent
+
+
+@pytest.mark.parametrize("added", [0, 1, 3])
+def test_a_block_that_is_left_early_ends_the_thread(added: int) -> None:
+    gate = threading.Event()
+    writer = Recorder(gate=gate)
+
+    with pytest.raises(StoppedByParent):
+        leave_early(film(writer, frames=40), added, gate)
+
+    assert writer.frames <= added
+    assert not any(thread.name == "film" for thread in threading.enumerate())
