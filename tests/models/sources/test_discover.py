@@ -194,6 +194,15 @@ def test_one_expert_without_its_sibling_renders_alone_or_not_at_all(tmp_path: Pa
         sources(tmp_path).named("t2v-A14B", (LOW,))
 
 
+def test_one_expert_of_a_folder_renders_alone_too(tmp_path: Path) -> None:
+    wan_folder(tmp_path / "a")
+
+    (alone,), _ = sources(tmp_path).named("t2v-A14B", ("a",), single_expert=True)
+
+    assert ((), 1, False) == (alone.faults, alone.experts, alone.is_folder)
+    assert not {"transformer_2"} & {*alone.parts, *alone.sizes_bytes}
+
+
 def test_two_models_of_one_half_are_no_pair(tmp_path: Path) -> None:
     pair(tmp_path, FP8)
     pair(tmp_path, FP8, high="other_high_noise.safetensors", low="other_low_noise.safetensors")

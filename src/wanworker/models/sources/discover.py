@@ -181,11 +181,11 @@ def _completed(task: str, experts: Experts, listing: Listing, vae: Facts | None)
         task,
         experts.home or first.path,
         parts,
-        sizes,
+        {name: size for name, size in sizes.items() if name in parts or name in lacks},
         experts=len(experts.facts),
         form=first.form,
         is_distilled=experts.folder.is_distilled if experts.folder else is_distilled(experts.name),
-        is_folder=experts.folder is not None,
+        is_folder=experts.folder is not None and experts.folder.experts == len(experts.facts),
         faults=tuple(dict.fromkeys(experts.faults(lacks))),
     )
 
