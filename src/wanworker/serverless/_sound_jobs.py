@@ -1,5 +1,5 @@
 """
-Keep malformed jobs out of the SDK's loops.
+Keep malformed jobs out of the SDK's loops, and ask for jobs no faster than they can come.
 
 runpod 1.12.0 queues whatever RunPod hands out (serverless/modules/rp_scale.py, worker_state.py). A job whose id is a
 number never counts as ended, so the worker takes no other job. A job that is not an object ends the worker.
@@ -7,8 +7,10 @@ number never counts as ended, so the worker takes no other job. A job that is no
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,16 +18,42 @@ logger = logging.getLogger(__name__)
 
 Fetch = Callable[..., Awaitable[list[Any] | None]]
 
+#: Seconds between two questions after the first failure and after the tenth.
+SHORT_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+
 #: Ids that can be part of a URL and of a header, as posting the result requires.
 _ID = re.compile(r"(?!\.+$)[A-Za-z0-9._~:@+-]{1,256}")
 
 
-def sound_jobs(fetch: Fetch) -> Fetch:
-    """Return the SDK's `get_job`, *fetch*, without the jobs that cannot be answered. Each of those is logged."""
+def sound_jobs(
+    fetch: Fetch,
+    *,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Fetch:
+    """
+    Return the SDK's `get_job`, *fetch*, without the jobs that cannot be answered. Each of those is logged.
+
+    The SDK asks again at once, whatever the answer was: an address that refuses connections cost a whole core and
+    50 MB of log a minute. After a failure the next question waits, twice as long each time, LONGEST_PAUSE_S at most.
+    An answer without a job that was not held, as a long poll is, is followed by a short wait.
+    """
+    failures = 0
 
     async def fetch_sound(*args: Any) -> list[Any]:
-        jobs = [_sound(job) for job in await fetch(*args) or []]
-        return [job for job in jobs if job is not None]
+        nonlocal failures
+        asked_at = clock()
+        try:
+            answer = await fetch(*args)
+        except Exception:
+            await pause(min(LONGEST_PAUSE_S, SHORT_PAUSE_S * 2**failures))
+            failures = min(failures + 1, 10)
+            raise
+        failures = 0
+        jobs = [job for job in map(_sound, answer or []) if job is not None]
+        if not jobs and clock() - asked_at < SHORT_PAUSE_S:
+            await pause(SHORT_PAUSE_S)
+        return jobs
 
     return fetch_sound
 
