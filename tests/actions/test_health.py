@@ -31,7 +31,7 @@ async def test_health_carries_what_doctor_knows(make_settings, tmp_path):
     assert (kernel["python"], kernel["ran"], kernel["text"]) == ("/venv/bin/python", True, "a kernel ran")
     (preload,) = answer["preload"]
     assert (preload["name"], preload["state"]) == ("t2v-A14B", "failed")
-    assert "diffusers loads its weights anew for each job" in preload["error"]
+    assert "diffusers loads its weights for each job" in preload["error"]
     assert answer["facts_age_s"] >= 0
 
 

@@ -231,12 +231,6 @@ def test_a_raw_driving_video_goes_to_an_engine_that_prepares_it(tmp_path):
     assert caught.value.hint.endswith("or use the wan_cli engine.")
 
 
-def test_the_size_is_snapped_though_use_lora_sets_the_steps():
-    choice = chosen(spec(task="ti2v-5B", size=Size(1280, 720), use_lora=True), diffusers=READY)
-
-    assert (choice.spec.size, choice.spec.steps) == (Size(1280, 704), 4)
-
-
 FEATURES = [
     ("negative_prompt", {"negative_prompt": "blurry"}, {"negative_prompt": None}),
     ("use_lora", {"use_lora": True}, {"use_lora": False}),
@@ -258,7 +252,7 @@ def test_what_an_engine_cannot_use_is_taken_out_with_a_warning(feature, wanted, 
 @pytest.mark.parametrize(("feature", "wanted", "_left"), FEATURES)
 def test_what_an_engine_can_use_stays(feature, wanted, _left):
     able = row(
-        "comfyui", negative_prompt=True, lora=True, lora_sets_steps=True, fps=True, guidance_per_expert=True,
+        "comfyui", negative_prompt=True, lora=True, fps=True, guidance_per_expert=True,
         last_image=frozenset({"t2v-A14B"}),
     )  # fmt: skip
     choice = chosen(spec(**wanted), rows=(WAN_CLI, able), wan_cli=READY, comfyui=READY)

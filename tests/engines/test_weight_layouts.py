@@ -21,6 +21,7 @@ from wanworker.errors import ModelNotFound
 from wanworker.media.video._frames import read_frames
 from wanworker.models.miniature.weights import miniature
 from wanworker.progress import Progress
+from wanworker.recipes.sampling import sampling_for
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RenderSpec, Size
 
@@ -62,7 +63,7 @@ def engine_on(models: Path, supervisor: Supervisor) -> DiffusersEngine:
 
 def request_to(out_path: Path) -> Render:
     """Return the request that A_SPEC becomes."""
-    return request_for(A_SPEC, out_path, (), is_distilled=False, warnings=[])
+    return request_for(A_SPEC, sampling_for(A_SPEC, None, []), out_path, (), [])
 
 
 @pytest.fixture

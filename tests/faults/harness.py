@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from fakes.gate import Gate
+from fakes.stopped import stop
 from fakes.wan.home import make_home
 from faults.doors import DOORS, PATIENCE_S, Door, End, RenderRequest, RunPodDoor, processes_of, until
 from faults.injections import Injection
@@ -274,10 +275,12 @@ def _signal_the_door(scene: Scene, request_id: str) -> None:
 def _signal_the_child(scene: Scene, request_id: str) -> None:
     children = [pid for pid, words in processes_of(scene.folder) if "wanworker.engines.resident.child" in words]
     assert len(children) == 1, children
-    for number in scene.fault.signals:
-        os.kill(children[0], number)
     if signal.SIGSTOP in scene.fault.signals:
+        stop(children[0])
         scene.door.cancel(request_id)
+    else:
+        for number in scene.fault.signals:
+            os.kill(children[0], number)
 
 
 def _deliver_again(scene: Scene, request_id: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from door import refused_port
 from fakes.graphs import saving
 from fakes.runpod import Job, RunPod
+from fakes.stopped import stop
 from fakes.worker_process import WorkerProcess
 
 FAKE_MAIN = Path(__file__).resolve().parents[1] / "fakes" / "comfyui_main.py"
@@ -73,7 +74,7 @@ def test_the_first_job_is_taken_while_a_slow_comfyui_starts_and_waits_for_that_s
     environment = checkout(tmp_path, delay_s=2)
     with RunPod() as plane, WorkerProcess(plane, tmp_path, environment=environment):
         wait_until(plane, lambda: bool(pids(tmp_path)), "ComfyUI to be started before any job")
-        os.kill(pids(tmp_path)[0], signal.SIGSTOP)  # as slow as it takes: until the job is seen to wait
+        stop(pids(tmp_path)[0])  # as slow as it takes: until the job is seen to wait
         health = answer_of(plane, {"health": True})
         job_id = plane.submit({"workflow": saving("SaveImage")})
 

@@ -19,6 +19,7 @@ import pytest
 from aiohttp import web
 
 from fakes.comfyui import FakeComfyUI
+from fakes.stopped import stop
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server
 from wanworker.errors import EngineUnavailable
 
@@ -453,7 +454,7 @@ async def test_a_use_right_after_a_kill_does_not_take_the_dying_server(checkout:
 async def test_a_server_that_hangs_is_stopped_by_its_caller_and_comes_back(checkout: Checkout) -> None:
     server = checkout.server()
     await server.ensure()
-    os.kill(checkout.pids[0], signal.SIGSTOP)
+    stop(checkout.pids[0])
 
     stopped = await server.stop()
     status = server.status
@@ -470,7 +471,7 @@ async def test_a_server_that_froze_between_jobs_is_replaced_and_costs_no_job(che
     now = [0.0]
     server = checkout.server(replace(QUICK, answer_s=0.2, hung_s=60), clock=lambda: now[0])
     await server.ensure()
-    os.kill(checkout.pids[0], signal.SIGSTOP)
+    stop(checkout.pids[0])
     waiting = asyncio.create_task(server.ensure())
     await asyncio.wait({waiting}, timeout=0.5)
     patient = not waiting.done()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import pytest
 from door import refused_port
 from fakes.comfyui import FakeComfyUI
 from fakes.graphs import saving
+from fakes.stopped import stop
 from wanworker.engines.comfyui._left_runs import LeftLimits
 from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.errors import EngineUnavailable
@@ -132,7 +131,7 @@ async def test_our_own_server_that_froze_in_mid_run_is_ended_and_the_next_job_ge
 
     def is_held_and_frozen() -> bool:
         if own.is_held():
-            os.kill(own.pids[0], signal.SIGSTOP)
+            stop(own.pids[0])
         return own.is_held()
 
     await called_off(own.engine, tmp_path, is_held_and_frozen)

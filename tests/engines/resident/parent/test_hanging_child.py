@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fakes.gate import Gate
+from fakes.stopped import stop
 from wanworker.engines.mini import request_for
 from wanworker.engines.resident.parent.supervisor import Limits, Patience, Supervisor
 from wanworker.engines.resident.protocol import Model, Step
@@ -70,7 +71,7 @@ def nothing(_pid: int) -> None:
 
 
 def stopped(pid: int) -> None:
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
 
 
 def killed(pid: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fakes.stopped import stop
 from wanworker.engines.resident.parent.supervisor import Limits, Patience, Supervisor
 from wanworker.engines.resident.protocol import Device, Event, Model, Render, Stage, Step
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, OutOfMemory, WorkerError
@@ -179,7 +180,7 @@ async def test_a_child_that_hung_between_jobs_is_replaced_and_costs_no_job(tmp_p
         await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
         pid = supervisor.pid
         assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
 
         done = await supervisor.render(MODEL, job("succeed", tmp_path / "b"), lambda _: None)
 
@@ -216,7 +217,7 @@ async def test_a_load_that_hung_for_a_preload_is_begun_again_for_the_job(tmp_pat
         running = asyncio.create_task(supervisor.render(model, job("succeed", tmp_path / "a"), seen.append))
         while not seen:
             await asyncio.sleep(0)
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         stopped = True
         while is_running(pid):
             await asyncio.sleep(0.01)
