@@ -148,6 +148,7 @@ def test_the_sdks_local_api_serves_jobs(tmp_path: Path) -> None:
     assert failure["error"].startswith("Unknown action 'dance'; known: ")
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_render_and_leaves_no_process(tmp_path: Path) -> None:
     render = {"task": "t2v-A14B", "prompt": "a red star", "request_id": "mine"}
     argv = [sys.executable, str(HANDLER), "--test_input", json.dumps({"input": render})]

@@ -187,6 +187,7 @@ async def test_a_job_cancelled_at_a_step_leaves_no_file_and_a_warm_child(
     assert pid == warm.pid
 
 
+@pytest.mark.slow
 async def test_a_child_killed_in_mid_job_fails_that_job_and_the_next_gives_the_same_bytes(
     engine: MiniEngine, warm: Supervisor, gate: Gate, tmp_path: Path
 ) -> None:

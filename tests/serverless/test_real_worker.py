@@ -194,6 +194,7 @@ def test_sigterm_lets_the_job_finish_and_leaves_no_process(tmp_path: Path) -> No
         assert is_gone(worker.pid)
 
 
+@pytest.mark.slow
 def test_sigterm_lets_a_resident_engine_finish_and_leaves_no_process(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate")
     with RunPod() as plane, WorkerProcess(plane, tmp_path, environment={**MINI, **gate.environment}) as worker:
@@ -229,6 +230,7 @@ def test_another_worker_on_the_volume_knows_the_job_while_it_runs_and_after(tmp_
     assert after["status"] == "COMPLETED"
 
 
+@pytest.mark.slow
 def test_a_job_cut_off_by_sigkill_is_interrupted_and_redelivery_renders_it(tmp_path: Path) -> None:
     home, settings = cli(tmp_path, "waits")
     with RunPod() as plane:

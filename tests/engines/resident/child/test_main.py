@@ -66,6 +66,7 @@ def ends_within(limit_s: float, has_ended: Callable[[], bool]) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_the_end_of_its_stream_ends_it_in_mid_job(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with started(*CHILD, gate=Gate(tmp_path / "gate")) as process:

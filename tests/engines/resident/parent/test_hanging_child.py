@@ -118,6 +118,7 @@ async def test_a_child_that_hangs_or_is_killed_costs_one_job(
     assert [made] == list(tmp_path.glob("*.mp4*"))
 
 
+@pytest.mark.slow
 async def test_a_job_cancelled_while_its_child_hangs_ends_within_its_grace_and_the_next_works(tmp_path: Path) -> None:
     gate, time = Gate(tmp_path / "gate", deed="lock"), Time()
     supervisor = supervised(gate, time, Patience())
