@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from fakes.gate import Gate
 from wanworker.engines.mini import request_for
 from wanworker.engines.resident import protocol
