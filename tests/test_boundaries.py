@@ -108,6 +108,20 @@ def test_data_walks_one_way_inside_each_folder(ours: tuple[Module, ...]) -> None
     assert [] == boundaries.imports_against_the_order(ours)
 
 
+def test_the_drawing_has_every_layer_in_its_place() -> None:
+    page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawing = page.partition("```\nhandler.py")[2].partition("```")[0]
+    drawn = {
+        name.removesuffix(".py"): number
+        for number, line in enumerate(f"handler.py{drawing}".splitlines())
+        for name in re.split(r"\s{3,}", line.partition(" " * 10)[0])
+    }
+
+    named = {name: layer for name, layer in boundaries.LAYERS.items() if name != "__main__"}
+    assert set(named) == set(drawn)
+    assert sorted(named, key=lambda name: (drawn[name], name)) == sorted(named, key=lambda name: (-named[name], name))
+
+
 def test_every_room_of_the_order_exists() -> None:
     rooms = [Path("src/wanworker", unit, room) for unit, rooms in boundaries.ORDER.items() for room in rooms]
 

@@ -72,9 +72,9 @@ class DiffusersEngine:
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
         source, notes = await asyncio.to_thread(self._source, spec)
-        chosen, warnings = self._loras(spec, source)
+        chosen, warnings = await asyncio.to_thread(self._loras, spec, source)
         adapters = tuple(Adapter(str(lora.path), lora.expert, lora.strength) for lora in chosen)
-        wish = self._wish(source, shape_of(spec), spec.profile, spec.offload_model, adapters)
+        wish = await asyncio.to_thread(self._wish, source, shape_of(spec), spec.profile, spec.offload_model, adapters)
         plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
         smaller = self._planner.smaller(wish, plan)
         sampling = sampling_for(spec, _recipe(source, chosen), warnings)
@@ -96,7 +96,7 @@ class DiffusersEngine:
         """Load the weights of *task*; see PreloadingEngine. Raises ModelNotFound when they are not whole."""
         if task is None:
             raise InvalidRequest("diffusers loads the weights of a task; name one.")
-        source, _ = await asyncio.to_thread(self._whole, task, self._sources.find(task), [])
+        source = await asyncio.to_thread(lambda: self._whole(task, self._sources.find(task), [])[0])
         wish = self._wish(source, usual_shape(task))
         plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
         await self._supervisor.preload(_model(source, plan))
@@ -179,7 +179,7 @@ def _model(source: Source, plan: Plan) -> Model:
         return Model(str(source.path), device, placement=plan.placement)
     parts = tuple(Part(component, str(path)) for component, path in source.parts.items())
     task = "" if source.is_folder else source.task  # a folder says itself how its parts work together
-    return Model(str(source.path), device, task, parts, source.is_distilled, plan.placement)
+    return Model(str(source.path), device, task, parts, plan.placement)
 
 
 def _format(source: Source) -> Format:

@@ -25,7 +25,7 @@ from wanworker.engines.resident.protocol import (
     Stopped,
 )
 
-LOAD_PARTS = Load(Model("a", "cpu", "t2v-A14B", (Part("vae", "/models/vae/a.safetensors"),), is_distilled=True))
+LOAD_PARTS = Load(Model("a", "cpu", "t2v-A14B", (Part("vae", "/models/vae/a.safetensors"),)))
 RENDER = Render(
     job=3,
     prompt='a "quoted"\nprompt \u2014 \U0001f98a',

@@ -76,7 +76,6 @@ class Model:
     device: Device
     task: str = ""
     parts: tuple[Part, ...] = ()
-    is_distilled: bool = False
     placement: Placement | None = dataclasses.field(default=None, compare=False)
 
     @property

@@ -24,10 +24,6 @@ from wanworker.models.files.layouts import components_of
 from wanworker.models.sources.checkpoint import CannotLoad
 from wanworker.spec import TASKS
 
-#: FastVideo's name for a distilled 5B model; a plain WanPipeline loads it, its sampler is ours (sampling.py).
-DISTILLED_CLASS = "WanDMDPipeline"
-
-
 #: Wan's own flow scheduler; a job sets its shift.
 _SCHEDULER = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 5.0}
 
@@ -41,9 +37,8 @@ class Loaded:
     may share.
     """
 
-    def __init__(self, pipe: Any, model: Model, *, is_distilled: bool, kept: Kept | None = None) -> None:
+    def __init__(self, pipe: Any, model: Model, *, kept: Kept | None = None) -> None:
         self.device = torch.device(model.device)
-        self.is_distilled = is_distilled
         self.adapters = Adapters()
         self.scheduler_config = dict(pipe.scheduler.config)
         self.kept = kept or Kept()
@@ -144,7 +139,7 @@ def load(model: Model, report: Report, kept: Kept | None = None) -> Loaded:
             hint="`wanworker doctor` lists damaged files, and `wanworker fetch` gets them again.",
         ) from error
     wiring = _wiring_of_task(model) if model.task else _wiring_of_folder(Path(model.folder))
-    return Loaded(_pipeline(parts, paths, wiring), model, is_distilled=wiring.is_distilled, kept=kept)
+    return Loaded(_pipeline(parts, paths, wiring), model, kept=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +149,6 @@ class _Wiring:
     takes_image_only: bool
     boundary_ratio: float | None
     expand_timesteps: bool
-    is_distilled: bool
 
 
 def _paths_of_folder(folder: Path) -> dict[str, str]:
@@ -168,7 +162,6 @@ def _wiring_of_folder(folder: Path) -> _Wiring:
         index["_class_name"] == diffusers.WanImageToVideoPipeline.__name__,
         index.get("boundary_ratio"),
         bool(index.get("expand_timesteps")),
-        index["_class_name"] == DISTILLED_CLASS,
     )
 
 
@@ -176,7 +169,7 @@ def _wiring_of_task(model: Model) -> _Wiring:
     """Wire parts as the released model of the task is; one expert alone renders all steps."""
     task = TASKS[model.task]
     has_two = any(part.component == "transformer_2" for part in model.parts)
-    return _Wiring(task.needs_image, task.boundary if has_two else None, task.boundary is None, model.is_distilled)
+    return _Wiring(task.needs_image, task.boundary if has_two else None, task.boundary is None)
 
 
 def _pipeline(parts: dict[str, Any], paths: dict[str, str], wiring: _Wiring) -> Any:
