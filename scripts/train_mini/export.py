@@ -27,6 +27,7 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 from train_mini.names import lora_name, upstream_names
 from train_mini.renderer import FRAMES, SIDE
 from train_mini.vae import CHANNELS
+from train_mini.words import THINGS
 
 #: The noise level below which the low expert works: Wan2.2-T2V-A14B's own.
 BOUNDARY = 0.875
@@ -104,6 +105,7 @@ def write_description(out: Path, *, steps: int, guidance: float) -> None:
         "name": "mini-wan", "sizes": [[SIDE, SIDE]], "frames": FRAMES, "steps": steps, "guidance": guidance,
         "shift": _SHIFT, "max_text_tokens": 64,
         "folders": {task: folder if has_experts else "ti2v" for task, folder in wanted.items()},
+        "things": list(THINGS),
     }  # fmt: skip
     if (out / "loras").is_dir():
         facts["pair"] = {

@@ -189,5 +189,12 @@ _TABLES = (
     *(table for name, table in vars(sentences).items() if name.isupper() and name != "NOISE"),
 )  # fmt: skip
 
+#: The words for a thing that can be shown, and for its colour.
+THINGS = tuple(
+    sorted(
+        {token for text in _strings((COLOR_WORDS, SHAPE_WORDS, THING_WORDS, SOMETHING)) for token in tokens_of(text)}
+    )
+)
+
 #: Every word and mark that captions are made of, sorted.
 VOCABULARY = tuple(sorted({token for text in _strings(_TABLES) for token in tokens_of(text)}))

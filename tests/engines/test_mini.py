@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from fakes.clips import clip
 from fakes.gate import Gate
-from wanworker.engines.mini import MiniEngine
+from wanworker.engines.mini import MiniEngine, is_photograph, request_for, warnings_of
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.errors import OutOfMemory
@@ -88,7 +88,7 @@ async def test_a_red_star_moves_to_the_right_over_a_green_field(engine: MiniEngi
     assert ground[1] > 1.3 * ground[2]
 
 
-async def test_the_clip_is_stretched_to_what_was_asked_for_and_says_so(engine: MiniEngine, tmp_path: Path) -> None:
+async def test_the_clip_is_brought_to_what_was_asked_for_and_says_so(engine: MiniEngine, tmp_path: Path) -> None:
     spec = dataclasses.replace(
         STAR, size=Size(321, 180), frames=41, fps=23.976, prompt="a cinematic red star, cinematic"
     )
@@ -100,7 +100,7 @@ async def test_the_clip_is_stretched_to_what_was_asked_for_and_says_so(engine: M
     assert (320, 180, 41) == (facts.width, facts.height, facts.frames)
     assert 23.976 == pytest.approx(facts.fps, abs=0.001)
     assert "mini-wan" == done.model
-    assert "128*128 pixels and 17 frames, stretched to 320*180 and 41 frames" in done.warnings[0]
+    assert "128*128 pixels and 17 frames, enlarged to 320*180 and 41 frames" in done.warnings[0]
     assert "size 321*180 was made even, 320*180" in done.warnings[1]
     assert "does not know these words of the prompt: cinematic. It knows" in done.warnings[2]
     fractions = [progress.fraction for progress in seen]
@@ -206,6 +206,45 @@ async def test_a_child_killed_in_mid_job_fails_that_job_and_the_next_gives_the_s
     assert pid != warm.pid
     assert not (tmp_path / "killed.mp4").exists()
     assert (tmp_path / "before.mp4").read_bytes() == (tmp_path / "after.mp4").read_bytes()
+
+
+async def test_a_thing_is_not_stretched_in_a_wide_clip(engine: MiniEngine, tmp_path: Path) -> None:
+    frames = await rendered_pixels(
+        engine, tmp_path, prompt="a big red square stands still in the snow", size=Size(416, 240)
+    )
+
+    rows, columns = numpy.nonzero(numpy.abs(frames[8] - numpy.array((225, 25, 30)) / 255).sum(axis=2) < 0.7)
+    assert 0.8 < numpy.ptp(columns) / numpy.ptp(rows) < 1.25
+
+
+async def test_a_prompt_that_names_nothing_known_gets_a_plain_background(engine: MiniEngine, tmp_path: Path) -> None:
+    spec = dataclasses.replace(STAR, prompt="a cat plays the piano")
+
+    done = await engine.render(spec, tmp_path / "out.mp4", work_dir=tmp_path, report=no_report)
+
+    frames = read_frames(tmp_path / "out.mp4")
+    assert 17 == len(frames)
+    assert frames.astype(int).std(axis=(0, 2)).max() < 3, "every row has one colour, in all frames"
+    assert any("names nothing that the miniature can draw" in line for line in done.warnings)
+
+
+async def test_the_documented_numbers_of_fastwan_are_not_the_miniatures() -> None:
+    fastwan = dataclasses.replace(STAR, task="ti2v-5B", steps=8, guidance=1.0)
+    request, own = request_for(fastwan, Path("out.mp4"), 17), request_for(STAR, Path("out.mp4"), 17)
+
+    assert (own.steps, own.guidance) == (request.steps, request.guidance)
+    assert any("8 steps and guidance 1 are FastWAN's" in line for line in warnings_of(fastwan, request))
+    assert 8 == request_for(dataclasses.replace(fastwan, guidance=3.0), Path("out.mp4"), 17).steps
+
+
+async def test_a_photograph_is_told_from_a_drawing(tmp_path: Path) -> None:
+    drawn = Image.new("RGB", (400, 300), (150, 205, 240))
+    ImageDraw.Draw(drawn).ellipse((50, 50, 200, 200), fill=(225, 25, 30), outline=(90, 10, 10), width=6)
+    drawn.save(tmp_path / "drawn.png")
+    noise = numpy.random.default_rng(1).integers(0, 255, (12, 16, 3), numpy.uint8)
+    Image.fromarray(noise).resize((400, 300), Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
+
+    assert (False, True) == (is_photograph(tmp_path / "drawn.png"), is_photograph(tmp_path / "photo.png"))
 
 
 async def test_it_is_ready_for_every_task(engine: MiniEngine) -> None:

@@ -166,6 +166,13 @@ def test_the_description_says_what_the_weights_were_made_for(exported: Path) -> 
     assert (20, 4.0, 3.0, 64) == tuple(facts[name] for name in ("steps", "guidance", "shift", "max_text_tokens"))
 
 
+def test_the_description_lists_the_words_for_things_and_colours(exported: Path) -> None:
+    things = json.loads((exported / "miniature.json").read_text())["things"]
+
+    assert {"ball", "discs", "hearts", "something", "crimson"} <= set(things)
+    assert not {"moves", "small", "snow", "a"} & set(things)
+
+
 def test_the_description_names_a_folder_for_each_task_and_the_files_of_the_pair(exported: Path) -> None:
     facts = json.loads((exported / "miniature.json").read_text())
     pair = facts["pair"]

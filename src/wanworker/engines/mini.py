@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +18,7 @@ from wanworker.media.video.sound import add_sound, sound_duration_s
 from wanworker.media.video.writer import probe
 from wanworker.models.files.loras import LoraFile
 from wanworker.models.miniature.loras import own_loras
-from wanworker.models.miniature.weights import miniature, unknown_words
+from wanworker.models.miniature.weights import miniature, names_a_thing, unknown_words
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RANGES, TASKS, RenderSpec, nearest_frames
 
@@ -28,9 +30,17 @@ _THREADS = 2
 
 _NAMED_WORDS = 12
 
+#: FastWAN's steps and guidance. Clients of the REST API send these documented defaults to whatever model renders.
+_FASTWAN_NUMBERS = (8, 1.0)
+
+#: A picture this small, in so many shades of a channel, has at most so many colours if it was drawn in flat shapes.
+_LOOK_PX, _SHADES, _DRAWN_COLOURS = 64, 16, 250
+
+log = logging.getLogger(__name__)
+
 
 class MiniEngine:
-    """Render any task with the miniature, at its own size, stretched to the requested size."""
+    """Render any task with the miniature: a square of its own, enlarged and extended to the requested size."""
 
     def __init__(
         self,
@@ -53,6 +63,9 @@ class MiniEngine:
         silent_path = work_dir / "silent.mp4" if spec.audio else out_path
         loras, warnings = own_loras(spec, miniature())
         request = request_for(spec, silent_path, frames, loras)
+        if spec.image and await asyncio.to_thread(is_photograph, spec.image):
+            warnings.append(_PHOTOGRAPH)
+            log.warning(_PHOTOGRAPH)
         model = _model_of(spec.task)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
@@ -75,7 +88,8 @@ def request_for(spec: RenderSpec, out_path: Path, frames: int, loras: Sequence[L
     own = miniature()
     numbers = own.pair if loras and own.pair else own
     size = own.nearest_size(spec.size)
-    guidance = numbers.guidance if spec.guidance is None else spec.guidance
+    steps, guidance = (None, None) if _has_fastwan_numbers(spec) else (spec.steps, spec.guidance)
+    guidance = numbers.guidance if guidance is None else guidance
     return Render(
         job=0,
         prompt=spec.prompt,
@@ -88,7 +102,7 @@ def request_for(spec: RenderSpec, out_path: Path, frames: int, loras: Sequence[L
         out_frames=frames,
         fps=spec.fps,
         seed=spec.seed,
-        steps=spec.steps or numbers.steps,
+        steps=steps or numbers.steps,
         guidance=guidance,
         guidance_low=guidance if spec.guidance_low is None else spec.guidance_low,
         shift=numbers.shift if spec.shift is None else spec.shift,
@@ -97,7 +111,27 @@ def request_for(spec: RenderSpec, out_path: Path, frames: int, loras: Sequence[L
         out_path=str(out_path),
         adapters=tuple(Adapter(str(lora.path), lora.expert, lora.strength) for lora in loras),
         max_text_tokens=own.max_text_tokens,
+        background_only=not spec.image and not names_a_thing(spec.prompt),
     )
+
+
+def _has_fastwan_numbers(spec: RenderSpec) -> bool:
+    return spec.task == "ti2v-5B" and (spec.steps, spec.guidance) == _FASTWAN_NUMBERS
+
+
+def is_photograph(path: Path) -> bool:
+    """Say whether the picture *path* has more colours than one of flat shapes. Blocks for some milliseconds."""
+    from PIL import Image  # only where a picture comes
+
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").resize((_LOOK_PX, _LOOK_PX))
+    return small.point(lambda value: value // _SHADES).getcolors(_DRAWN_COLOURS) is None
+
+
+_PHOTOGRAPH = (
+    "The picture has far more detail than the miniature can show: it draws it as a few flat shapes. A real model "
+    "keeps a photograph."
+)
 
 
 def _model_of(task: str) -> Model:
@@ -108,7 +142,7 @@ def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
     """Return the warnings about a clip that the miniature made. Pure."""
     lines = [
         f"Rendered by {miniature().name}, an embedded miniature that stands in for Wan 2.2: "
-        f"{request.width}*{request.height} pixels and {request.frames} frames, stretched to "
+        f"{request.width}*{request.height} pixels and {request.frames} frames, enlarged to "
         f"{request.out_width}*{request.out_height} and {request.out_frames} frames."
     ]
     if (request.out_width, request.out_height) != (spec.size.width, spec.size.height):
@@ -118,6 +152,13 @@ def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
         lines.append(
             f"The miniature does not know these words of the prompt: {named}. It knows simple shapes, colours, "
             'sizes, motions and places, of one thing or two: "a blue square under a yellow star in the snow".'
+        )
+    if request.background_only:
+        lines.append("The prompt names nothing that the miniature can draw, so the clip shows a plain background.")
+    if _has_fastwan_numbers(spec):
+        lines.append(
+            f"8 steps and guidance 1 are FastWAN's; the miniature used {request.steps} steps and guidance "
+            f"{request.guidance:g}."
         )
     if request.adapters:
         numbers = f"{request.steps} steps, guidance {request.guidance:g}, shift {request.shift:g}"

@@ -107,7 +107,8 @@ class Render:
     Render one clip with every number decided.
 
     `width`, `height` and `frames` are what the model renders; `out_width`, `out_height` and `out_frames` are what the
-    file has (pixels, frames): where they differ the clip is resampled. `fps` is the file's. `guidance` is the
+    file has (pixels, frames): where they differ a small square clip is brought to that, `background_only` without the
+    things in it. `fps` is the file's. `guidance` is the
     high-noise expert's, `guidance_low` the other's. `noise` has the share of noise before each step (1 to 0) for a
     solver that follows exactly these; it is empty where the solver makes its own of `shift`. `boundary` is the share of
     noise below which the low-noise expert takes over, None where the model's own holds. Out of memory in `placement`,
@@ -137,6 +138,7 @@ class Render:
     last_image: str | None = None
     adapters: tuple[Adapter, ...] = ()
     max_text_tokens: int = 512
+    background_only: bool = False
     placement: Placement = Placement()
     fallback: Placement | None = None
     type: Literal["render"] = "render"

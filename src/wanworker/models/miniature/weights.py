@@ -34,7 +34,8 @@ class Miniature:
     Hold the content of `miniature.json` beside the weights.
 
     `sizes` (width, height) and `frames` are what it renders. `folders` names the folder of each task, in diffusers'
-    layout. `steps`, `guidance` and `shift` are the defaults of a request. `pair` is the 4-step LoRA pair.
+    layout. `steps`, `guidance` and `shift` are the defaults of a request. `things` are the words for what it can show.
+    `pair` is the 4-step LoRA pair.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Miniature:
     shift: float
     max_text_tokens: int
     folders: Mapping[str, str]
+    things: frozenset[str] = frozenset()
     pair: Pair | None = None
 
     def nearest_size(self, asked: Size) -> Size:
@@ -62,7 +64,10 @@ def miniature() -> Miniature:
     facts = json.loads((FOLDER / "miniature.json").read_text(encoding="utf-8"))
     pair = facts.get("pair")
     return Miniature(**{
-        **facts, "sizes": tuple(Size(*each) for each in facts["sizes"]), "pair": _pair(**pair) if pair else None,
+        **facts,
+        "sizes": tuple(Size(*each) for each in facts["sizes"]),
+        "things": frozenset(facts.get("things", ())),
+        "pair": _pair(**pair) if pair else None,
     })  # fmt: skip
 
 
@@ -72,9 +77,17 @@ def _pair(high: str, low: str, tasks: Sequence[str], **numbers: Any) -> Pair:
 
 def unknown_words(prompt: str) -> list[str]:
     """Return the words of *prompt* that are not in the miniature's vocabulary, each once, in their order."""
-    # Words are split as its tokenizer splits them: NFKC, lower case, runs of word characters.
-    words = re.findall(r"\w+", unicodedata.normalize("NFKC", prompt).lower())
-    return [word for word in dict.fromkeys(words) if word not in _vocabulary()]
+    return [word for word in dict.fromkeys(_words(prompt)) if word not in _vocabulary()]
+
+
+def names_a_thing(prompt: str) -> bool:
+    """Say whether *prompt* has a word for a thing that the miniature can show, or for a colour of one."""
+    return not miniature().things.isdisjoint(_words(prompt))
+
+
+def _words(prompt: str) -> list[str]:
+    """Split *prompt* as the miniature's tokenizer does: NFKC, lower case, runs of word characters."""
+    return re.findall(r"\w+", unicodedata.normalize("NFKC", prompt).lower())
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Small clips stretched in space and time, and written while they come."""
+"""Clips are written while they come; small ones are brought to the size and number of the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wanworker.engines.resident.child._failures import StoppedByParent
-from wanworker.engines.resident.child._film import Film, resampled
+from wanworker.engines.resident.child._film import Film
 from wanworker.errors import DiskFull
 
 
@@ -18,32 +18,6 @@ def clip(*levels: int) -> numpy.ndarray[tuple[int, int, int, int], numpy.dtype[n
     """Return a clip of grey frames, 4 x 2 pixels."""
     frames = [numpy.full((2, 4, 3), level, numpy.uint8) for level in levels]
     return numpy.stack(frames)
-
-
-def levels_of(frames: list[bytes]) -> list[int]:
-    return [frame[0] for frame in frames]
-
-
-def test_frames_between_are_the_weighted_mean_and_the_ends_stay() -> None:
-    frames = list(resampled(clip(0, 100, 200), 3, width=4, height=2, count=5))
-
-    assert [0, 50, 100, 150, 200] == levels_of(frames)
-
-
-@pytest.mark.parametrize(("count", "expected"), [(1, [0]), (2, [0, 200]), (3, [0, 100, 200])])
-def test_fewer_frames_are_spread_over_the_whole_clip(count: int, expected: list[int]) -> None:
-    assert expected == levels_of(list(resampled(clip(0, 100, 200), 3, width=4, height=2, count=count)))
-
-
-def test_a_single_frame_is_repeated() -> None:
-    assert [7, 7, 7] == levels_of(list(resampled(clip(7), 1, width=4, height=2, count=3)))
-
-
-def test_frames_have_the_size_that_was_asked_for() -> None:
-    frames = list(resampled(clip(0, 255), 2, width=30, height=20, count=9))
-
-    assert {30 * 20 * 3} == {len(frame) for frame in frames}
-    assert 9 == len(frames)
 
 
 class Recorder:
@@ -67,8 +41,9 @@ class Recorder:
 
 def film(writer: Recorder, *, frames: int, out_frames: int | None = None) -> Film:
     wanted = types.SimpleNamespace(
-        width=4, height=2, frames=frames, out_width=4, out_height=2, out_frames=out_frames or frames
-    )
+        width=4, height=2, frames=frames, out_width=4, out_height=2, out_frames=out_frames or frames,
+        background_only=False,
+    )  # fmt: skip
     return Film(writer, wanted)  # type: ignore[arg-type]
 
 
@@ -86,14 +61,14 @@ def test_pieces_are_written_in_order_and_counted() -> None:
     assert [0, 0, 128, 255, 255] == writer.levels
 
 
-def test_a_clip_is_stretched_while_it_comes() -> None:
+def test_a_small_clip_gets_the_frames_that_were_asked_for() -> None:
     writer = Recorder()
-    with film(writer, frames=3, out_frames=5) as made:
+    with film(writer, frames=3, out_frames=2) as made:
         for shade in (-1.0, 0.0, 1.0):
             made.add(piece(shade))
 
-        assert 5 == len(list(made.written()))
-    assert [0, 64, 128, 192, 255] == writer.levels
+        assert 2 == len(list(made.written()))
+    assert [0, 255] == writer.levels
 
 
 def test_the_next_piece_is_made_while_the_last_is_written() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,6 +14,7 @@ import numpy
 import torch
 from PIL import Image
 
+from wanworker.engines.resident.child._upscaling import Canvas, between
 from wanworker.engines.resident.protocol import Render
 from wanworker.media.video.writer import VideoWriter
 
@@ -21,35 +24,6 @@ if TYPE_CHECKING:
 
 #: Pieces that wait for the encoder, each of four frames at most: enough to keep it busy, and little memory.
 _WAITING_PIECES = 2
-
-
-def resampled(frames: Iterable[Frame], total: int, *, width: int, height: int, count: int) -> Iterator[bytes]:
-    """
-    Yield *count* RGB frames of *width* x *height* from the *total* of *frames*, each of shape (h, w, 3), as they come.
-
-    The first and the last frame stay where they are; between two frames the picture is their weighted mean, which
-    moves evenly where repeating frames would jerk (17 frames last five seconds). Lanczos keeps edges crisper than
-    bicubic; sharpening after it draws halos around every shape.
-    """
-    coming = iter(frames)
-    held: dict[int, Frame] = {}
-    come = 0
-    for position in numpy.linspace(0, total - 1, count):
-        first = min(int(position), total - 1)
-        second = min(first + 1, total - 1)
-        while come <= second:
-            held[come] = next(coming)
-            come += 1
-        held = {index: frame for index, frame in held.items() if index >= first}
-        picture = Image.fromarray(_between(held[first], held[second], float(position) - first))
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-        yield picture.tobytes()
-
-
-def _between(first: Frame, second: Frame, share: float) -> Frame:
-    mixed: Frame = (first * (1 - share) + second * share).round().astype(first.dtype)
-    return mixed
 
 
 def pixels(piece: torch.Tensor) -> Frames:
@@ -64,11 +38,12 @@ class Film:
     Write a job's frames in a thread of its own. Use it as a context manager, inside of the writer's.
 
     It takes pieces as they are decoded, and holds the decoder up only where the encoder is slower. A block that does
-    not end well ends the thread too, after the frame that it writes.
+    not end well ends the thread too, after the frame that it writes. *beyond*, a picture of the file's size, is what
+    lies around a small square clip.
     """
 
-    def __init__(self, writer: VideoWriter, request: Render) -> None:
-        self._writer, self._request = writer, request
+    def __init__(self, writer: VideoWriter, request: Render, beyond: Image.Image | None = None) -> None:
+        self._writer, self._request, self._beyond = writer, request, beyond
         self._pieces: queue.Queue[Frames | None] = queue.Queue(_WAITING_PIECES)
         self._written: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
@@ -120,12 +95,24 @@ class Film:
 
     def _frames(self) -> Iterator[bytes]:
         wanted = self._request
-        if (wanted.width, wanted.height, wanted.frames) == (wanted.out_width, wanted.out_height, wanted.out_frames):
+        own, asked = (wanted.width, wanted.height), (wanted.out_width, wanted.out_height)
+        if (own, wanted.frames) == (asked, wanted.out_frames) and not wanted.background_only:
             yield from (frame.tobytes() for frame in self._coming())
+        elif frames := list(self._coming()):
+            yield from self._presented(numpy.stack(frames))
+
+    def _presented(self, frames: Frames) -> Iterator[bytes]:
+        """Yield the file's frames of a whole small clip."""
+        wanted = self._request
+        show: Callable[[Frame], bytes] = numpy.ndarray.tobytes
+        if wanted.background_only or frames.shape[1:3] != (wanted.out_height, wanted.out_width):
+            canvas = Canvas(frames, wanted.out_width, wanted.out_height, self._beyond)
+            show = canvas.placed
+        if wanted.background_only:
+            yield from itertools.repeat(canvas.empty, wanted.out_frames)
             return
-        yield from resampled(
-            self._coming(), wanted.frames, width=wanted.out_width, height=wanted.out_height, count=wanted.out_frames
-        )
+        with contextlib.closing(between(frames, wanted.out_frames)) as moving:
+            yield from itertools.takewhile(lambda _: not self._is_over, map(show, moving))
 
     def _coming(self) -> Iterator[Frame]:
         while (piece := self._next()) is not None and not self._is_over:

@@ -179,19 +179,24 @@ def _experts_parted_at(pipe: Any, boundary: float | None) -> Iterator[None]:
 
 
 def _pictures(request: Render) -> dict[str, Image.Image]:
-    """Open the pictures, cropped to the file's aspect and brought to the size that is rendered."""
+    """Open the pictures: what of them is rendered, at the size that is rendered."""
     paths = {"image": request.image, "last_image": request.last_image}
-    return {name: _picture(Path(path), request) for name, path in paths.items() if path is not None}
+    size = (request.width, request.height)
+    return {
+        name: ImageOps.fit(_picture(path, request), size, Image.Resampling.LANCZOS)
+        for name, path in paths.items()
+        if path is not None
+    }
 
 
-def _picture(path: Path, request: Render) -> Image.Image:
+def _picture(path: str, request: Render) -> Image.Image:
+    """Open a picture, cropped and brought to the file's size."""
     try:
         with Image.open(path) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputUnavailable(f"The image {path.name} cannot be read: {error}", field="image") from error
-    cropped = ImageOps.fit(upright, (request.out_width, request.out_height), Image.Resampling.LANCZOS)
-    return cropped.resize((request.width, request.height), Image.Resampling.LANCZOS)
+        raise InputUnavailable(f"The image {Path(path).name} cannot be read: {error}", field="image") from error
+    return ImageOps.fit(upright, (request.out_width, request.out_height), Image.Resampling.LANCZOS)
 
 
 def _develop(loaded: Loaded, latents: torch.Tensor, request: Render, outside: JobHooks, watch: _Watch) -> None:
@@ -200,7 +205,8 @@ def _develop(loaded: Loaded, latents: torch.Tensor, request: Render, outside: Jo
     device = loaded.residence.need("vae")
     pieces = decoded(loaded.vae, denormalised(loaded.vae, latents, device))
     writer = VideoWriter(Path(request.out_path), request.out_width, request.out_height, request.fps)
-    with writer, Film(writer, request) as film:
+    beyond = _picture(request.image, request) if request.image else None
+    with writer, Film(writer, request, beyond) as film:
         with contextlib.closing(pieces):
             for number, piece in enumerate(pieces, 1):
                 film.add(piece)
