@@ -15,8 +15,8 @@ from wanworker.engines.base import Rendered, Report
 from wanworker.engines.choice import Choice, choose
 from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import DiskFull, RequestIdReused, UnknownJob, WorkerError
-from wanworker.jobs.attempt import CANCELLED, Attempt
-from wanworker.jobs.model import Job, JobStatus, Output
+from wanworker.jobs.attempt import Attempt
+from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect

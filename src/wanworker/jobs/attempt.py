@@ -10,7 +10,7 @@ from typing import Unpack
 
 from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, WorkerError
-from wanworker.jobs.model import Job, JobChanges, JobError, JobStatus
+from wanworker.jobs.model import CANCELLED, Job, JobChanges, JobError, JobStatus
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.disk import in_thread
 from wanworker.progress import Progress
@@ -18,8 +18,6 @@ from wanworker.progress import Progress
 log = logging.getLogger(__name__)
 
 _LOOKS_PER_BEAT = 5
-
-CANCELLED = JobError("CANCELLED", "The job was cancelled.", "")
 
 
 class Attempt:

@@ -11,8 +11,7 @@ from typing import Any
 from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
-from wanworker.jobs.attempt import CANCELLED
-from wanworker.jobs.model import Job, JobError, JobStatus
+from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.progress import Progress
