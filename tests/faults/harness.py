@@ -30,7 +30,7 @@ _VOLUME_BYTES = 2 * 1024**3
 _SETTLE_S = 15.0
 
 #: What may stay in the temporary folder: torch's cache of compiled kernels, and our ComfyUI server's folders and log.
-_KEPT = ("torchinductor_", "comfyui-")
+_KEPT = ("torchinductor_", "wanworker")
 
 #: The deadline of a graph that hangs.
 _HANGS_S = 8.0

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from wanworker.errors import DiskFull, EngineUnavailable
 from wanworker.jobs.model import Job, is_request_id
 from wanworker.jobs.store._pulse import Observer
-from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, UNFINISHED, Disk
+from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, UNFINISHED, Disk, Version
 
 _log = logging.getLogger(__name__)
+
+#: How many records of ended jobs are remembered for listings; a page has at most a thousand.
+_REMEMBERED = 4000
 
 
 class Records:
@@ -34,6 +37,7 @@ class Records:
         self._observer = observer
         self._clock = clock
         self._ends: dict[str, Job] = {}
+        self._ended: dict[str, tuple[Version, Job]] = {}
         self._writing_ends = threading.Lock()
 
     def read(self, request_id: str) -> Job | None:
@@ -46,6 +50,23 @@ class Records:
         except ValueError as error:
             _log.warning("the record of job %s is ignored: %s", request_id, error)
             return None
+
+    def listed(self, request_id: str) -> Job | None:
+        """
+        Read a job as `current` does, but an ended one only once, as long as its file is the same.
+
+        Only for showing: another host's newest write may be seen some seconds late.
+        """
+        version = self._disk.version(_path(request_id, "json"))
+        known = self._ended.get(request_id)
+        if known is not None and known[0] == version:
+            return known[1]
+        job = self.current(request_id)
+        if version is not None and job is not None and job.status.is_terminal and request_id not in self._ends:
+            if len(self._ended) >= _REMEMBERED:
+                self._ended.clear()
+            self._ended[request_id] = version, job
+        return job
 
     def current(self, request_id: str) -> Job | None:
         """

@@ -21,6 +21,10 @@ UNFINISHED = "unfinished"
 LEFTOVER_AFTER_S = 600.0
 
 
+#: What tells whether a file was replaced: device, inode, time in nanoseconds, size in bytes.
+Version = tuple[int, int, int, int]
+
+
 class Disk:
     """
     Access the files below one folder by relative paths. The folder is made when the first file is written.
@@ -65,6 +69,12 @@ class Disk:
             except FileNotFoundError:
                 self._check()
                 return None
+
+    def version(self, name: str) -> Version | None:
+        """Return what changes whenever the file is replaced, or None if there is no such file."""
+        with self._in_our_words():
+            now = _stat(self._root / name)
+            return now and (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size)
 
     def replace(self, name: str, data: bytes, *, still_right: Callable[[], bool] = lambda: True) -> bool:
         """

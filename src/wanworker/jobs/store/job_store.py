@@ -173,7 +173,7 @@ class JobStore:
         last_cursor = next_cursor = None
         total, entries = self._index.listing(cursor)
         for entry in entries:
-            job = self._records.current(entry.request_id)
+            job = self._records.listed(entry.request_id)
             # An id that was deleted and used again also has an old entry.
             if job is None or job.created_at != entry.created_at:
                 unrecorded.append(entry)
