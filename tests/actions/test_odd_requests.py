@@ -25,6 +25,7 @@ def picture(width: int = 64, height: int = 48) -> str:
 PNG = picture()
 URL = "https://example.com/a.png"
 VIDEO = {"task": "t2v-A14B", "prompt": "a cat", "size": "64*64", "frame_num": 5}
+SQUARE = {"size": "64*64", "reference_image_base64": picture(64, 64)}
 STILL = {"task": "i2v-A14B", "prompt": "a cat", "frame_num": 5, "reference_image_base64": PNG}
 
 
@@ -42,10 +43,10 @@ OVERRULED = {
     "the same size": ({**VIDEO, "width": 64, "height": 64}, []),
     "a height alone": ({**VIDEO, "height": 96}, ["height 96 was ignored: size 64*64 was also given."]),
     "two pictures": (
-        {**STILL, "size": "64*48", "reference_image_path": "a.png"},
+        {**STILL, **SQUARE, "reference_image_path": "a.png"},
         ["reference_image_path was ignored: reference_image_base64 was also given."],
     ),
-    "a blank URL": ({**STILL, "size": "64*48", "reference_image_url": " "}, []),
+    "a blank URL": ({**STILL, **SQUARE, "reference_image_url": " "}, []),
     "a prepared folder": ({**VIDEO, "prepared_path": "x"},
                           ["prepared_path was ignored: t2v-A14B does not use it here."]),
     "a sound": ({**VIDEO, "audio_base64": PNG}, ["audio was ignored: t2v-A14B does not use it here."]),
