@@ -29,8 +29,8 @@ from wanworker.jobs.store.job_store import JobStore
 _VOLUME_BYTES = 2 * 1024**3
 _SETTLE_S = 15.0
 
-#: What may stay in the temporary folder: torch's cache of compiled kernels, and our ComfyUI server's folders and log.
-_KEPT = ("torchinductor_", "wanworker")
+#: What may stay in the temporary folder: torch's cache of compiled kernels, and the folder of our own ComfyUI server.
+_KEPT_PREFIX, _KEPT_NAME = "torchinductor_", "wanworker"
 
 #: The deadline of a graph that hangs.
 _HANGS_S = 8.0
@@ -310,7 +310,8 @@ def _let_an_hour_pass(scene: Scene) -> None:
 def _check_leftovers(scene: Scene) -> None:
     """Look for what nobody may leave. An orphan's init, or the kernel, may take a moment to let it go."""
     until(lambda: not dict(processes_of(scene.folder)), f"no process: {dict(processes_of(scene.folder))}", _SETTLE_S)
-    left = [path.name for path in scene.temporary.iterdir() if not path.name.startswith(_KEPT)]
+    names = [path.name for path in scene.temporary.iterdir()]
+    left = [name for name in names if name != _KEPT_NAME and not name.startswith(_KEPT_PREFIX)]
     assert left == [], f"left in the temporary folder: {left}"
     outputs = scene.volume.folder / "outputs"
     half = [str(path) for path in outputs.rglob("*") if ".part" in path.name or path.name.endswith(".tmp")]
