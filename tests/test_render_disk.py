@@ -1,5 +1,6 @@
 """A render on a volume that fails in mid-job, and one request in many hands at once."""
 
+import asyncio
 import contextlib
 import dataclasses
 import errno
@@ -8,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import DiskFull, EngineFailed
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
+from wanworker.progress import Progress
 from wanworker.render import Limits, Renderer, RenderRequest
 from wanworker.settings import child_environment
 
@@ -213,3 +216,115 @@ def test_one_request_fifty_times_at_once_in_two_processes_is_rendered_once(tmp_p
 
     assert ends == [["COMPLETED", 1, str(tmp_path / "outputs/job-1.mp4")]] * 50
     assert (tmp_path / "renders").read_text() == "rendered\n"
+
+
+class SlowVolume:
+    """Hold each call that changes the volume at a gate, once it is told to; a call that was held too long fails."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.held = threading.Event()
+
+    def __call__(self, _call: str) -> None:
+        if not self.gate.is_set():
+            self.held.set()
+            assert self.gate.wait(30), "nobody opened the gate"
+
+
+async def until(event: threading.Event) -> None:
+    """Wait in the event loop, which has to run for that, until *event* is set."""
+    async with asyncio.timeout(20):
+        while not event.is_set():
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("moment", ["claim", "heartbeat", "end"])
+async def test_a_slow_volume_does_not_stop_the_event_loop(place, moment):
+    volume = SlowVolume()
+    place = place(before=volume)
+
+    async def act(_spec, path, report):
+        if moment == "heartbeat":
+            volume.gate.clear()
+            report(Progress("sampling", 0.7, 1, 2, 1.0))
+            await until(volume.held)
+            volume.gate.set()
+        shutil.copyfile(place.engine.clip, path)
+        if moment == "end":
+            volume.gate.clear()
+
+    place.engine.act = act
+    if moment == "claim":
+        volume.gate.clear()
+    rendering = asyncio.create_task(place.render())
+    await until(volume.held)
+    volume.gate.set()
+
+    assert (await rendering).status is JobStatus.COMPLETED
+
+
+async def test_a_job_that_is_cancelled_in_its_claim_leaves_no_open_record(place):
+    volume = SlowVolume()
+    place = place(before=volume)
+    volume.gate.clear()
+    rendering = asyncio.create_task(place.render())
+    await until(volume.held)
+    rendering.cancel()
+    volume.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await rendering
+
+    assert place.store.find("job-1").status is JobStatus.CANCELLED
+    assert place.engine.seen == []
+
+
+async def test_a_job_that_is_cancelled_while_its_end_is_written_is_completed_all_the_same(place):
+    volume = SlowVolume()
+    place = place(before=volume)
+
+    def act(_spec, path, _report):
+        shutil.copyfile(place.engine.clip, path)
+        volume.gate.clear()
+
+    place.engine.act = act
+    rendering = asyncio.create_task(place.render())
+    await until(volume.held)
+    rendering.cancel()
+    volume.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await rendering
+
+    told = place.store.find("job-1")
+    assert told.status is JobStatus.COMPLETED
+    assert Path(told.outputs[0].path).is_file()
+
+
+@pytest.mark.parametrize("leaves", ["nothing", "the empty folder on which it was mounted"])
+async def test_a_volume_that_is_gone_is_told_and_nothing_is_made_in_its_place(place, settings, clip, tmp_path, leaves):
+    place = place()
+    away = tmp_path / "away"
+
+    def act(_spec, path, _report):
+        settings.out_dir.rename(away)
+        if leaves != "nothing":
+            settings.out_dir.mkdir()
+        shutil.copyfile(clip, path)
+
+    place.engine.act = act
+    with pytest.raises(DiskFull, match="is gone: its volume was unmounted or moved away"):
+        await place.render()
+    told = place.store.find("job-1")
+    with pytest.raises(DiskFull, match="is gone: its volume was unmounted or moved away"):
+        await place.renderer.render(
+            dataclasses.replace(ORDER, request=dataclasses.replace(ORDER.request, request_id="job-2")), lambda _: None
+        )
+    if leaves != "nothing":
+        assert list(settings.out_dir.iterdir()) == []
+        settings.out_dir.rmdir()
+    assert not settings.out_dir.exists()
+    away.rename(settings.out_dir)
+    place.beats.beat()
+
+    assert (told.status, told.error.code) == (JobStatus.ERROR, "DISK_FULL")
+    assert JobStore(settings.jobs_dir).find("job-1") == told

@@ -108,7 +108,7 @@ async def _run_graph(
 ) -> tuple[Rendered, tuple[Output, ...]]:
     if not isinstance(engine, GraphEngine):
         raise EngineUnavailable("This engine runs no graphs; only ComfyUI does.")
-    place.part.mkdir(parents=True)
+    place.part.mkdir()
     async with deadline.scope():
         rendered = await engine.run_graph(spec, place.part, work_dir=work_dir, report=report)
     if not rendered.files:

@@ -14,10 +14,10 @@ from wanworker.deadline import Deadline
 from wanworker.engines.base import Rendered, Report
 from wanworker.engines.choice import Choice, choose
 from wanworker.engines.registry import EngineRegistry
-from wanworker.errors import DiskFull, RequestIdReused, UnknownJob
+from wanworker.errors import DiskFull, RequestIdReused, UnknownJob, WorkerError
 from wanworker.jobs.attempt import Attempt
-from wanworker.jobs.model import Job, JobStatus
-from wanworker.jobs.store.job_store import JobRequest, JobStore
+from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
+from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
 from wanworker.media.new_file import full_disk_reported
@@ -131,7 +131,7 @@ class Renderer:
         """Return the job if it is already COMPLETED, after waiting for an attempt that another worker is rendering."""
         while True:
             try:
-                job = self._store.find(request.request_id)
+                job = await in_thread(self._store.find, request.request_id)
             except UnknownJob:
                 return None
             if job.spec_hash != request.spec_hash:
@@ -147,20 +147,28 @@ class Renderer:
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
                 plan = await self._plan(order, prepared, work_dir)
-            self._check_disk()
+            await in_thread(self._check_disk)
             if isinstance(plan.spec, RenderSpec):
-                self._check_name(order)
-            job = self._started(order)
+                await in_thread(self._check_name, order)
+            job = await self._started(order)
             if job is None:
                 return None
             attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
             return await self._attempt(attempt, plan, work_dir, deadline, time.monotonic() - started)
 
-    def _started(self, order: RenderRequest) -> Job | None:
+    async def _started(self, order: RenderRequest) -> Job | None:
+        """Return the RUNNING attempt, or None if another worker has the job. A cancelled claim is given up."""
         if order.queued is not None:
-            return self._store.update(order.queued, status=JobStatus.RUNNING)
-        claim = self._store.claim(order.request)
-        return claim.job if claim.is_ours else None
+            return await in_thread(self._store.update, order.queued, status=JobStatus.RUNNING)
+        claimed: list[Claim] = []
+        try:
+            await in_thread(lambda: claimed.append(self._store.claim(order.request)))
+        except asyncio.CancelledError:
+            for claim in claimed:
+                if claim.is_ours:
+                    await in_thread(self._store.update, claim.job, status=JobStatus.CANCELLED, error=CANCELLED)
+            raise
+        return claimed[0].job if claimed[0].is_ours else None
 
     async def _plan(self, order: RenderRequest, prepared: PreparedSpec, work_dir: Path) -> _RenderPlan:
         """Choose the engine and fit the spec to it. A graph always goes to ComfyUI."""
@@ -183,6 +191,7 @@ class Renderer:
         )
 
     def _check_disk(self) -> None:
+        self._store.check_volume()
         try:
             self._out_dir.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self._out_dir).free
@@ -214,16 +223,9 @@ class Renderer:
         async with attempt.recorded():
             async with deadline.scope():
                 await self._registry.free_gpu_for(plan.engine)
-            rendered, outputs = await render_to_files(
-                self._registry.engine(plan.engine),
-                plan.spec,
-                place,
-                work_dir=work_dir,
-                report=attempt.on_progress,
-                deadline=deadline,
-            )
+            rendered, outputs = await self._made(plan, place, attempt, work_dir, deadline)
             timings = self._timings(rendered, prepare_s, time.monotonic() - started)
-            return attempt.complete(
+            return await attempt.complete(
                 warnings=(*plan.warnings, *rendered.warnings),
                 outputs=outputs,
                 engine=plan.engine,
@@ -232,6 +234,28 @@ class Renderer:
                 timings=timings,
                 placement=rendered.placement,
             )
+
+    async def _made(
+        self, plan: _RenderPlan, place: OutputPaths, attempt: Attempt, work_dir: Path, deadline: Deadline
+    ) -> tuple[Rendered, tuple[Output, ...]]:
+        """Return the result with its files. Raises DiskFull if the volume went away, whatever the engine says then."""
+        outputs: tuple[Output, ...] = ()
+        try:
+            rendered, outputs = await render_to_files(
+                self._registry.engine(plan.engine),
+                plan.spec,
+                place,
+                work_dir=work_dir,
+                report=attempt.on_progress,
+                deadline=deadline,
+            )
+            await in_thread(self._store.check_volume)
+        except (WorkerError, OSError):
+            for output in outputs:  # they were written into the empty folder on which the volume was mounted
+                Path(output.path).unlink(missing_ok=True)
+            await in_thread(self._store.check_volume)
+            raise
+        return rendered, outputs
 
     def _timings(self, rendered: Rendered, prepare_s: float, render_s: float) -> dict[str, float]:
         start, self._untold = self._untold, {}

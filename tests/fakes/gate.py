@@ -91,6 +91,17 @@ def close_at(folder: str, at: str, deed: str) -> None:
         _stand_in(_JOB_MODULE, "render", lambda render, *given: render(*given[:2], _Held(given[2], barrier)))
 
 
+def leak_with_each_job(size_mib: int) -> None:
+    """Have this child keep *size_mib* more of memory with each job."""
+    kept: list[bytes] = []
+
+    def rendered(render: Callable[..., Any], *given: Any) -> Any:
+        kept.extend(b"x" * 1024**2 for _ in range(size_mib))
+        return render(*given)
+
+    _stand_in(_JOB_MODULE, "render", rendered)
+
+
 def _stand_in(module: str, name: str, instead: Callable[..., Any], *, once: bool = False) -> None:
     """Have the function *name* of *module* be called through *instead*, the real one imported when it is called."""
     stand_in: Any = types.ModuleType(module)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from wanworker.jobs.store.disk import FileCalls
+from wanworker.jobs.store.file_calls import PRIVATE_FILE, PRIVATE_FOLDER, FileCalls
 
 #: The calls that change a volume; `unlink` too: nothing can be removed from one that is read-only.
 CALLS = ("write", "rename", "make", "append", "overwrite", "unlink", "mkdir")
@@ -18,33 +18,33 @@ class Volume(FileCalls):
     def __init__(self, before: Callable[[str], object]) -> None:
         self._before = before
 
-    def write(self, path: Path, data: bytes) -> None:
+    def write(self, path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
         self._before("write")
-        super().write(path, data)
+        super().write(path, data, mode)
 
     def rename(self, source: Path, target: Path) -> None:
         self._before("rename")
         super().rename(source, target)
 
-    def make(self, path: Path) -> None:
+    def make(self, path: Path, mode: int = PRIVATE_FILE) -> None:
         self._before("make")
-        super().make(path)
+        super().make(path, mode)
 
-    def append(self, path: Path, data: bytes) -> None:
+    def append(self, path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
         self._before("append")
-        super().append(path, data)
+        super().append(path, data, mode)
 
-    def overwrite(self, path: Path, data: bytes) -> None:
+    def overwrite(self, path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
         self._before("overwrite")
-        super().overwrite(path, data)
+        super().overwrite(path, data, mode)
 
     def unlink(self, path: Path) -> None:
         self._before("unlink")
         super().unlink(path)
 
-    def mkdir(self, path: Path) -> None:
+    def mkdir(self, path: Path, mode: int = PRIVATE_FOLDER) -> None:
         self._before("mkdir")
-        super().mkdir(path)
+        super().mkdir(path, mode)
 
 
 class Refusals:

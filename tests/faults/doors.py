@@ -29,13 +29,15 @@ End = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
-    """A job of ti2v-5B, in no door's words."""
+    """A job of ti2v-5B, in no door's words; with *workflow*, a graph for ComfyUI and its deadline in place of that."""
 
     seed: int = 1
     width: int = 1280
     height: int = 704
     frames: int = 17
     steps: int = 4
+    workflow: Mapping[str, Any] | None = None
+    timeout_s: float = 60
 
 
 def until(is_true: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
@@ -65,6 +67,9 @@ class Door(Protocol):
 
     def submit(self, request: RenderRequest) -> str | None:
         """Send a job and return its request id; None where the door went away before it gave one."""
+
+    def refused(self, request: RenderRequest) -> str | None:
+        """Send a job that cannot be taken, and return the code of its refusal."""
 
     def repeat(self, request_id: str) -> None:
         """Deliver a job again under its id, where the door's world does that."""
@@ -117,6 +122,8 @@ class RunPodDoor:
         return self._worker is not None and self._worker.returncode is None
 
     def submit(self, request: RenderRequest) -> str:
+        if request.workflow is not None:
+            return self.plane.submit({"workflow": request.workflow, "timeout": request.timeout_s})
         return self.plane.submit(
             {
                 "task": "ti2v-5B",
@@ -128,6 +135,10 @@ class RunPodDoor:
                 "return_video": False,
             }
         )
+
+    def refused(self, request: RenderRequest) -> str | None:
+        request_id = self.submit(request)
+        return (until(lambda: self.told(request_id), "the refusal") or ("", None))[1]
 
     def repeat(self, request_id: str) -> None:
         self.plane.redeliver(request_id)
@@ -204,13 +215,21 @@ class RestDoor:
         return self._process is not None and self._process.poll() is None
 
     def submit(self, request: RenderRequest) -> str | None:
-        fields = {"prompt": PROMPT, "seed": request.seed, "width": request.width, "height": request.height}
         try:
-            answer = self._client.post("/generate", json={**fields, "length": request.frames, "steps": request.steps})
+            answer = self._sent(request)
         except httpx.TransportError:
             return None
         assert answer.is_success, answer.text
         return str(answer.json()["job_id"])
+
+    def refused(self, request: RenderRequest) -> str | None:
+        answer = self._sent(request)
+        assert not answer.is_success, answer.text
+        return str(answer.json()["code"])
+
+    def _sent(self, request: RenderRequest) -> httpx.Response:
+        fields = {"prompt": PROMPT, "seed": request.seed, "width": request.width, "height": request.height}
+        return self._client.post("/generate", json={**fields, "length": request.frames, "steps": request.steps})
 
     def repeat(self, request_id: str) -> None:
         """Do nothing: whoever calls a server of its own sends a job once."""

@@ -16,8 +16,10 @@ import sys
 from pathlib import Path
 
 from fakes.gate import Gate
+from fakes.graphs import saving
 from fakes.stopped import stop
 from fakes.wan.home import make_home
+from faults.comfyui import ComfyUIServer
 from faults.doors import DOORS, PATIENCE_S, Door, End, RenderRequest, RunPodDoor, processes_of, until
 from faults.injections import Injection
 from faults.matrix import Fault
@@ -27,8 +29,11 @@ from wanworker.jobs.store.job_store import JobStore
 _VOLUME_BYTES = 2 * 1024**3
 _SETTLE_S = 15.0
 
-#: What may stay in the temporary folder: torch's cache of compiled kernels.
-_KEPT = "torchinductor_"
+#: What may stay in the temporary folder: torch's cache of compiled kernels, and the folder of our own ComfyUI server.
+_KEPT_PREFIX, _KEPT_NAME = "torchinductor_", "wanworker"
+
+#: The deadline of a graph that hangs.
+_HANGS_S = 8.0
 
 _SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -46,6 +51,7 @@ class Volume:
 
     def __init__(self, folder: Path, *, is_mounted: bool) -> None:
         self.folder = folder
+        self._away = folder.with_name("away")
         self._is_mounted = is_mounted
         folder.mkdir()
         if is_mounted:
@@ -64,9 +70,27 @@ class Volume:
         """Let no byte be written any more."""
         self._mount("-o", "remount,ro")
 
+    def move_away(self) -> None:
+        """Let there be no folder of that name."""
+        self.folder.rename(self._away)
+
+    def unmount(self) -> None:
+        """Leave the empty folder on which it was mounted, though processes have files of it open."""
+        self._away.mkdir()
+        subprocess.run(["mount", "--bind", str(self.folder), str(self._away)], check=True)
+        subprocess.run(["umount", "-l", str(self.folder)], check=True)
+
     def mend(self) -> None:
-        """Make it a healthy one again."""
-        if self._is_mounted:
+        """Make it a healthy one again. Nobody may have made anything in the place of one that is gone."""
+        if self._away.exists() and self._is_mounted:
+            assert list(self.folder.iterdir()) == [], "something was made where the volume was mounted"
+            subprocess.run(["mount", "--bind", str(self._away), str(self.folder)], check=True)
+            subprocess.run(["umount", "-l", str(self._away)], check=True)
+            self._away.rmdir()
+        elif self._away.exists():
+            assert not self.folder.exists(), "something was made in the place of the volume"
+            self._away.rename(self.folder)
+        elif self._is_mounted:
             self._mount("-o", f"remount,rw,size={_VOLUME_BYTES}")
             (self.folder / "filler").unlink(missing_ok=True)
 
@@ -84,6 +108,7 @@ class Scene:
 
     def __init__(self, fault: Fault, door: str, folder: Path) -> None:
         self.fault = fault
+        self.jobs = 0
         self.folder = folder
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
@@ -91,12 +116,13 @@ class Scene:
         self.store = JobStore(self.volume.folder / "outputs" / "jobs")
         self.home, models = make_home(folder, fault.program, tasks=("ti2v-5B",))
         self.gate = Gate(folder / "gate")
+        self.comfyui = _comfyui(fault, folder)
         self._injections = folder / "injections"
         python_path = [fault.inject.install(self._injections)] if fault.inject else []
         if fault.engine == "mini":
             python_path.append(str(self.gate.folder))
         environment = {
-            "WAN_ENGINE": fault.engine,
+            **(self.comfyui.environment if self.comfyui else {"WAN_ENGINE": fault.engine}),
             "WAN_HOME": str(self.home),
             "WAN_CKPT_DIR": str(models),
             "WAN_PYTHON": sys.executable,
@@ -109,6 +135,8 @@ class Scene:
 
     def request(self, seed: int) -> RenderRequest:
         """Return a job that is small for the engine at hand."""
+        if self.comfyui is not None:
+            return RenderRequest(workflow=saving("SaveImage", color=seed), timeout_s=_HANGS_S if seed == 1 else 60)
         if self.fault.engine == "mini":
             return RenderRequest(seed, width=64, height=64, frames=5, steps=2)
         return RenderRequest(seed)
@@ -116,7 +144,11 @@ class Scene:
     def wait_for_the_gate(self) -> None:
         """Return once the engine is in the step in which it waits."""
         names = [self.gate.folder / "reached", self.home / "waiting", self.home / "pids"]
-        until(lambda: any(name.exists() for name in names), "a step of the engine")
+        comfyui = self.comfyui
+        until(
+            lambda: any(name.exists() for name in names) or (comfyui is not None and comfyui.is_held),
+            "a step of the engine",
+        )
 
     def open_the_gate(self) -> None:
         """Let this job and the next ones go on."""
@@ -127,6 +159,8 @@ class Scene:
         """Take the fault away, so that the next job meets a healthy world: volume, program and door's process."""
         self.volume.mend()
         self.open_the_gate()
+        if self.comfyui is not None:
+            self.comfyui.heal()
         if isinstance(self.door, RunPodDoor):
             self.door.plane.knobs.result_faults.clear()
         if self.fault.program not in {"waits", "ok"}:
@@ -146,6 +180,12 @@ class Scene:
         return job.status.value, (job.error.code if job.error else None)
 
 
+def _comfyui(fault: Fault, folder: Path) -> ComfyUIServer | None:
+    if not fault.engine.endswith("comfyui"):
+        return None
+    return ComfyUIServer(folder, fault.comfyui, is_remote=fault.engine.startswith("remote"))
+
+
 def walk(fault: Fault, door: str, folder: Path) -> None:
     """Do what *fault* says at *door* and check all that is promised. Raises AssertionError with what was found."""
     scene = Scene(fault, door, folder)
@@ -154,6 +194,8 @@ def walk(fault: Fault, door: str, folder: Path) -> None:
     finally:
         scene.heal()
         scene.door.close()
+        if scene.comfyui is not None:
+            scene.comfyui.close()
         scene.volume.close()
 
 
@@ -164,6 +206,31 @@ def _walk(scene: Scene) -> None:
             knob = getattr(door.plane.knobs, name)
             knob.extend(value) if isinstance(value, list) else setattr(door.plane.knobs, name, value)
     door.start()
+    if fault.is_before:
+        _refuse(scene)
+    else:
+        _meet(scene)
+    _check_next_job(scene)
+    door.end()
+    if scene.comfyui is not None:
+        scene.comfyui.close()
+    if fault.needs_mount or fault.deed == "move the volume away" or (fault.inject and fault.inject.kill_at):
+        _let_an_hour_pass(scene)
+    _check_leftovers(scene)
+
+
+def _refuse(scene: Scene) -> None:
+    """Let the fault come between two jobs: the job that meets it is refused, and leaves nothing."""
+    _check_next_job(scene)
+    _DEEDS[scene.fault.deed](scene, "")
+    code, (_, expected) = scene.door.refused(scene.request(1)), scene.fault.end_at(scene.door.name)
+    assert code == expected, f"the door says {code}, the truth is {expected}"
+    scene.heal()
+
+
+def _meet(scene: Scene) -> None:
+    """Let the fault meet a job, and check the end of that job."""
+    fault, door = scene.fault, scene.door
     request_id = door.submit(scene.request(1))
     if fault.held:
         scene.wait_for_the_gate()
@@ -175,11 +242,6 @@ def _walk(scene: Scene) -> None:
         scene.open_the_gate()
     request_id = _after(scene, request_id)
     _check_end(scene, request_id)
-    _check_next_job(scene)
-    door.end()
-    if fault.needs_mount or (fault.inject and fault.inject.kill_at):
-        _let_an_hour_pass(scene)
-    _check_leftovers(scene)
 
 
 def _ends_by_itself(fault: Fault) -> bool:
@@ -227,7 +289,8 @@ def _check_end(scene: Scene, request_id: str) -> None:
 
 
 def _check_next_job(scene: Scene) -> None:
-    request_id = scene.door.submit(scene.request(2))
+    scene.jobs += 1
+    request_id = scene.door.submit(scene.request(1 + scene.jobs))
     assert request_id is not None, "the next job was not taken"
     told = until(lambda: scene.door.told(request_id), "the next job to end")
     assert told == ("COMPLETED", None), f"the next job ended as {told}"
@@ -247,7 +310,8 @@ def _let_an_hour_pass(scene: Scene) -> None:
 def _check_leftovers(scene: Scene) -> None:
     """Look for what nobody may leave. An orphan's init, or the kernel, may take a moment to let it go."""
     until(lambda: not dict(processes_of(scene.folder)), f"no process: {dict(processes_of(scene.folder))}", _SETTLE_S)
-    left = [path.name for path in scene.temporary.iterdir() if not path.name.startswith(_KEPT)]
+    names = [path.name for path in scene.temporary.iterdir()]
+    left = [name for name in names if name != _KEPT_NAME and not name.startswith(_KEPT_PREFIX)]
     assert left == [], f"left in the temporary folder: {left}"
     outputs = scene.volume.folder / "outputs"
     half = [str(path) for path in outputs.rglob("*") if ".part" in path.name or path.name.endswith(".tmp")]
@@ -273,7 +337,7 @@ def _signal_the_door(scene: Scene, request_id: str) -> None:
 
 
 def _signal_the_child(scene: Scene, request_id: str) -> None:
-    children = [pid for pid, words in processes_of(scene.folder) if "wanworker.engines.resident.child" in words]
+    children = _children(scene)
     assert len(children) == 1, children
     if signal.SIGSTOP in scene.fault.signals:
         stop(children[0])
@@ -307,6 +371,56 @@ def _ask_from_a_second_worker(scene: Scene, request_id: str) -> None:
         assert scene.recorded(request_id) is None, "a live render was called dead"
 
 
+def _move_away(scene: Scene, request_id: str) -> None:
+    scene.volume.move_away()
+
+
+def _unmount(scene: Scene, request_id: str) -> None:
+    scene.volume.unmount()
+
+
+def _children(scene: Scene) -> list[int]:
+    return [pid for pid, words in processes_of(scene.folder) if "wanworker.engines.resident.child" in words]
+
+
+def _render_until_replaced(scene: Scene, request_id: str) -> None:
+    """The second job takes the child over the bound; the third gets another."""
+    (leaking,) = _children(scene)
+    _check_next_job(scene)
+    until(lambda: leaking not in _children(scene), "the leaking child to be ended")
+    _check_next_job(scene)
+    assert len(_children(scene)) == 1
+
+
+def _comfyui_of(scene: Scene) -> ComfyUIServer:
+    assert scene.comfyui is not None
+    return scene.comfyui
+
+
+def _let_comfyui_die(scene: Scene, request_id: str) -> None:
+    _comfyui_of(scene).heal()
+    _comfyui_of(scene).die()
+
+
+def _let_comfyui_die_twice(scene: Scene, request_id: str) -> None:
+    _comfyui_of(scene).die()
+    scene.wait_for_the_gate()
+    _comfyui_of(scene).die()
+
+
+def _freeze_comfyui(scene: Scene, request_id: str) -> None:
+    _comfyui_of(scene).freeze()
+
+
+def _send_another(scene: Scene, request_id: str) -> None:
+    """A remote server cannot be ended: the next job is told at once what is wrong there, once the patience is over."""
+    until(lambda: scene.door.told(request_id), "the job to end")
+    second = scene.door.submit(scene.request(20))
+    assert second is not None
+    told = until(lambda: scene.door.told(second), "the next job to be told", 2 * PATIENCE_S)
+    assert told[1] == "ENGINE_UNAVAILABLE", f"the job behind the one that hangs was told {told}"
+
+
 _DEEDS = {
     "nothing": _nothing,
     "cancel": _cancel,
@@ -316,5 +430,12 @@ _DEEDS = {
     "kill the door at the result": _kill_at_the_result,
     "fill the volume": _fill,
     "make the volume read-only": _set_read_only,
+    "move the volume away": _move_away,
+    "unmount the volume": _unmount,
     "ask from a second worker": _ask_from_a_second_worker,
+    "render until the child is replaced": _render_until_replaced,
+    "let ComfyUI die": _let_comfyui_die,
+    "let ComfyUI die twice": _let_comfyui_die_twice,
+    "freeze ComfyUI": _freeze_comfyui,
+    "send another job": _send_another,
 }

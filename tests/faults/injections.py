@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -17,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from fakes.gate import leak_with_each_job
 
 _TESTS = Path(__file__).resolve().parents[1]
 _DOORS = ("handler.py", "wanworker.rest")
@@ -37,14 +40,17 @@ class Injection:
     What happens to a door's process.
 
     It is killed just before the last of *kill_at*, once the others have happened in their order. Its clock is
-    *clock_ahead_s* ahead; each fsync takes *fsync_s* longer. The resident child that it starts begins by writing
-    *garbage_bytes* of no protocol and no encoding to both of its outputs.
+    *clock_ahead_s* ahead; each fsync takes *fsync_s* longer; *available_mib* is what the system says is left of its
+    memory. The resident child that it starts begins by writing *garbage_bytes* of no protocol and no encoding to both
+    of its outputs, and keeps *leak_mib* more with each job.
     """
 
     kill_at: tuple[Place, ...] = ()
     clock_ahead_s: float = 0.0
     fsync_s: float = 0.0
     garbage_bytes: int = 0
+    leak_mib: int = 0
+    available_mib: int = 0
 
     def install(self, folder: Path) -> str:
         """Write the sitecustomize into *folder* and return the folder, which belongs on PYTHONPATH."""
@@ -70,6 +76,8 @@ def begin(folder: str) -> None:
     wanted = json.loads(plan.read_text())
     if _CHILD in sys.orig_argv:
         _write_garbage(wanted["garbage_bytes"])
+        if wanted["leak_mib"]:
+            leak_with_each_job(wanted["leak_mib"])
     if not any(word.endswith(_DOORS) for word in sys.orig_argv[1:3]):
         return
     if wanted["kill_at"]:
@@ -78,6 +86,8 @@ def begin(folder: str) -> None:
         _set_ahead(wanted["clock_ahead_s"])
     if wanted["fsync_s"]:
         _slow_down(wanted["fsync_s"])
+    if wanted["available_mib"]:
+        _say_available(wanted["available_mib"])
 
 
 class _Killer:
@@ -114,6 +124,16 @@ def _slow_down(seconds: float) -> None:
         real(descriptor)
 
     os.fsync = slow
+
+
+def _say_available(size_mib: int) -> None:
+    real = Path.read_text
+
+    def told(self: Path, *given: Any, **named: Any) -> str:
+        text = real(self, *given, **named)
+        return re.sub(r"(?<=MemAvailable:) +\d+", f" {size_mib * 1024}", text) if str(self) == "/proc/meminfo" else text
+
+    Path.read_text = told  # type: ignore[method-assign,assignment]
 
 
 def _write_garbage(size_bytes: int) -> None:

@@ -22,11 +22,13 @@ INTERRUPTED: End = ("ERROR", "INTERRUPTED")
 NO_OUTPUT: End = ("NO_OUTPUT", "NO_OUTPUT")
 DISK_FULL: End = ("ERROR", "DISK_FULL")
 TIMEOUT: End = ("TIMEOUT", "ENGINE_TIMEOUT")
+UNAVAILABLE: End = ("ERROR", "ENGINE_UNAVAILABLE")
 
-Engine = Literal["wan_cli", "mini"]
+Engine = Literal["wan_cli", "mini", "comfyui", "remote comfyui"]
 Deed = Literal[
     "nothing", "cancel", "signal the door", "signal the child", "fill the volume", "make the volume read-only",
-    "ask from a second worker",
+    "move the volume away", "unmount the volume", "ask from a second worker", "render until the child is replaced",
+    "let ComfyUI die", "let ComfyUI die twice", "freeze ComfyUI", "send another job",
     "deliver again", "kill the door at the result"
 ]  # fmt: skip
 
@@ -38,7 +40,8 @@ class Fault:
 
     The job is held in its second step (`waits`, or the gate of the resident child) where *held*; then *deed* is done,
     with *signals* in their order, and the gate opened. *inject* is done to the door's process from its start, *plane*
-    are knobs of RunPod's control plane, *settings* variables of the door. `end` may differ by door.
+    are knobs of RunPod's control plane, *comfyui* those of the ComfyUI server, *settings* variables of the door. `end`
+    may differ by door. With *is_before* the deed is done before the job comes, which is refused then.
     """
 
     what: str
@@ -52,10 +55,12 @@ class Fault:
     opens: bool = True
     inject: Injection | None = None
     plane: Mapping[str, Any] = field(default_factory=dict)
+    comfyui: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     ends_door: bool = False
     doors: tuple[str, ...] = ("RunPod", "REST")
     needs_mount: bool = False
+    is_before: bool = False
     is_quick: bool = False
 
     @property
@@ -81,6 +86,13 @@ def _killed_at(moment: str, *places: Place, end: End | None = None) -> Fault:
     )  # fmt: skip
 
 
+def _comfyui(what: str, end: End, *, engine: Engine = "comfyui", **more: Any) -> Fault:
+    """Only RunPod's door takes graphs in the words of its document."""
+    return Fault(what, "in a step", end, engine=engine, doors=("RunPod",), opens=False, **more)
+
+
+_STUCK = {"stuck": ["SaveImage"]}
+_HELD = {"holds": ["SaveImage"]}
 _CLAIM = Place("open", "/running/")
 _RECORD_WRITE = Place("open", ".json.")
 _RECORD_RENAME = Place("os.rename", ".json")
@@ -105,6 +117,16 @@ FAULTS: tuple[Fault, ...] = (
           signals=(signal.SIGSTOP,), opens=False),
     Fault("Resident child: writes a megabyte of garbage to both outputs", "at its start", COMPLETED, engine="mini",
           held=False, inject=Injection(garbage_bytes=1024**2)),
+    Fault("Resident child: keeps 1.1 GiB more with each job, 2 GiB are left", "after a job", COMPLETED, engine="mini",
+          held=False, inject=Injection(leak_mib=1126, available_mib=2048), deed="render until the child is replaced"),
+    _comfyui("Own ComfyUI server: a node never returns", TIMEOUT, comfyui=_STUCK),
+    _comfyui("Own ComfyUI server: its worker thread dies", TIMEOUT, comfyui={"exits": ["SaveImage"]}),
+    _comfyui("Own ComfyUI server: hangs as a whole", TIMEOUT, comfyui=_HELD, deed="freeze ComfyUI"),
+    _comfyui("Own ComfyUI server: dies", COMPLETED, comfyui=_HELD, deed="let ComfyUI die"),
+    _comfyui("Own ComfyUI server: dies, and its second start as well", UNAVAILABLE, comfyui=_HELD,
+             deed="let ComfyUI die twice"),
+    _comfyui("Remote ComfyUI server: a node never returns; the next job is told so", TIMEOUT, engine="remote comfyui",
+             comfyui=_STUCK, deed="send another job"),
     Fault("Result refused with 500 twice", "at the result", COMPLETED, held=False, program="ok",
           plane={"result_faults": [500, 500]}, doors=("RunPod",)),
     Fault("Result refused with 429", "at the result", COMPLETED, held=False, program="ok",
@@ -136,6 +158,12 @@ FAULTS: tuple[Fault, ...] = (
     _killed_at("at the rename of the last record", _OUTPUT_RENAME, _RECORD_RENAME),
     Fault("Volume full", "in a step", DISK_FULL, deed="fill the volume", needs_mount=True),
     Fault("Volume read-only", "in a step", DISK_FULL, deed="make the volume read-only", needs_mount=True),
+    Fault("Volume moved away", "in a step", DISK_FULL, deed="move the volume away"),
+    Fault("Volume moved away", "before the job", DISK_FULL, deed="move the volume away", program="ok", held=False,
+          is_before=True),
+    Fault("Volume unmounted", "in a step", DISK_FULL, deed="unmount the volume", needs_mount=True),
+    Fault("Volume unmounted", "before the job", DISK_FULL, deed="unmount the volume", needs_mount=True, program="ok",
+          held=False, is_before=True),
     Fault("Volume slow, 0.3 s a write", "all along", COMPLETED, held=False, program="ok",
           inject=Injection(fsync_s=0.3)),
     Fault("Worker's clock 40 s ahead", "all along", COMPLETED, inject=Injection(clock_ahead_s=40),

@@ -12,6 +12,7 @@ from wanworker.actions.base import Action, Context
 from wanworker.actions.request.fields import Request, parse
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import JobStatus, check_request_id
+from wanworker.media.disk import in_thread
 
 
 class StatusRequest(Request):
@@ -26,7 +27,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     request, warnings = parse(StatusRequest, fields)
     if not request.request_id:
         raise InvalidRequest("Missing request_id: status needs the id of a job.", field="request_id")
-    job = context.store.find(check_request_id(request.request_id))
+    job = await in_thread(context.store.find, check_request_id(request.request_id))
     if job.status is JobStatus.COMPLETED:
         return await finished_answer(job, context, want_video=request.return_video, extra=warnings)
     answer: dict[str, Any] = {"request_id": job.request_id, "status": status_block(job)}

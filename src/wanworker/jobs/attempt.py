@@ -10,8 +10,9 @@ from typing import Unpack
 
 from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, WorkerError
-from wanworker.jobs.model import Job, JobChanges, JobError, JobStatus
+from wanworker.jobs.model import CANCELLED, Job, JobChanges, JobError, JobStatus
 from wanworker.jobs.store.job_store import JobStore
+from wanworker.media.disk import in_thread
 from wanworker.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,12 @@ _LOOKS_PER_BEAT = 5
 
 
 class Attempt:
-    """Keep the record of *job* up to date: its progress, its heartbeat every *heartbeat_s* seconds, and its end."""
+    """
+    Keep the record of *job* up to date: its progress, its heartbeat every *heartbeat_s* seconds, and its end.
+
+    Every write runs in a thread, because the volume may be slow and other requests want answers meanwhile. A heartbeat
+    that arrives after the job's last write changes nothing; the store sees to that.
+    """
 
     def __init__(self, store: JobStore, job: Job, report: Report, heartbeat_s: float) -> None:
         self.job = job
@@ -35,16 +41,17 @@ class Attempt:
         self._latest = progress
         self._report(progress)
 
-    def complete(self, **result: Unpack[JobChanges]) -> Job:
+    async def complete(self, **result: Unpack[JobChanges]) -> Job:
         """
         Record the job as COMPLETED with its *result* and return it. Raises Interrupted when the attempt is no longer
         ours.
 
-        A full or failing disk changes nothing for the caller: the store keeps the record and writes it later.
+        A full or failing disk changes nothing for the caller: the store keeps the record and writes it later. A job
+        that is cancelled during this write is COMPLETED all the same: its video is there.
         """
         result["status"] = JobStatus.COMPLETED
         result["progress"] = {**self._latest.to_json(), "progress": 100.0, "stage": "done", "eta_s": 0.0}
-        return self._store.update(self.job, **result)
+        return await in_thread(self._update, result)
 
     @contextlib.asynccontextmanager
     async def recorded(self) -> AsyncIterator[None]:
@@ -56,25 +63,22 @@ class Attempt:
             yield
         except asyncio.CancelledError:
             if self._lost is None:
-                self._end(JobStatus.CANCELLED, JobError("CANCELLED", "The job was cancelled.", ""))
+                await self._end(JobStatus.CANCELLED, CANCELLED)
                 raise
             me.uncancel()
             raise self._lost from None
         except WorkerError as error:
-            self._end(JobStatus[error.status], JobError(error.code, str(error), error.hint))
+            await self._end(JobStatus[error.status], JobError(error.code, str(error), error.hint))
             raise
         except Exception:
-            self._end(JobStatus.ERROR, JobError("INTERNAL", "Internal error; see the worker's log.", ""))
+            await self._end(JobStatus.ERROR, JobError("INTERNAL", "Internal error; see the worker's log.", ""))
             raise
         finally:
             beat.cancel()
+            await asyncio.gather(beat, return_exceptions=True)
 
     async def _beat(self, rendering: asyncio.Task[object]) -> None:
-        """
-        Keep the heartbeat fresh, and the recorded progress at most a fifth of a heartbeat old.
-
-        The writes block on purpose: a write in a thread could arrive after the job's last one.
-        """
+        """Keep the heartbeat fresh, and the recorded progress at most a fifth of a heartbeat old."""
         written, idle_looks = self._latest, 0
         while True:
             await asyncio.sleep(self._heartbeat_s / _LOOKS_PER_BEAT)
@@ -83,7 +87,7 @@ class Attempt:
                 continue
             written, idle_looks = self._latest, 0
             try:
-                self.job = self._store.heartbeat(self.job, self._latest.to_json())
+                await in_thread(self._store.heartbeat, self.job, written.to_json())
             except Interrupted as error:
                 self._lost = error
                 rendering.cancel()
@@ -91,8 +95,14 @@ class Attempt:
             except WorkerError as error:
                 log.warning("heartbeat not written: %s", error)
 
-    def _end(self, status: JobStatus, error: JobError) -> None:
+    async def _end(self, status: JobStatus, error: JobError) -> None:
+        if self.job.status.is_terminal:
+            return
         try:
-            self._store.update(self.job, status=status, error=error, progress=self._latest.to_json())
+            await in_thread(self._update, {"status": status, "error": error, "progress": self._latest.to_json()})
         except Interrupted as failure:
             log.warning("the end of the job (%s) was not recorded: %s", status.value, failure)
+
+    def _update(self, changes: JobChanges) -> Job:
+        self.job = self._store.update(self.job, **changes)
+        return self.job

@@ -82,6 +82,10 @@ class JobError:
     hint: str
 
 
+#: The end of a job that its caller called off.
+CANCELLED = JobError("CANCELLED", "The job was cancelled.", "")
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Describe one file that a job made. `kind` is video, image or audio. Fields that a kind does not have are None."""

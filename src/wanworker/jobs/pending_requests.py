@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.jobs.model import is_request_id
-from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, Disk, FileCalls
+from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, Disk
+from wanworker.jobs.store.file_calls import FileCalls
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ class PendingRequests:
 
     def __init__(self, folder: Path, *, files: FileCalls | None = None) -> None:
         self.folder = folder
-        self._disk = Disk(folder, files=files)
+        self._disk = Disk(folder, volume=folder.parent.parent, is_private=True, files=files)
 
     def make_folder(self) -> None:
         """Make the folder, for a job's picture that is written before its request."""

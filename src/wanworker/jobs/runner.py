@@ -11,7 +11,7 @@ from typing import Any
 from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
-from wanworker.jobs.model import Job, JobError, JobStatus
+from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.progress import Progress
@@ -131,7 +131,7 @@ class Runner:
         self.check_room()
         self._coming += 1
         try:
-            return (await self._claimed(request, _CANCELLED)).job
+            return (await self._claimed(request, CANCELLED)).job
         finally:
             self._coming -= 1
 
@@ -164,7 +164,7 @@ class Runner:
             await live.ended.wait()
         else:
             del self._live[request_id]  # now, because its turn could come while the record is written
-            self._leave(live, await self._ended(live.job, JobStatus.CANCELLED, _CANCELLED))
+            self._leave(live, await self._ended(live.job, JobStatus.CANCELLED, CANCELLED))
         return True
 
     async def run(self) -> None:
@@ -209,7 +209,7 @@ class Runner:
         Return the job's last record. If the render ended before it had an attempt to record, write the record here.
         """
         if task.cancelled():
-            return await self._ended(job, JobStatus.CANCELLED, _CANCELLED)
+            return await self._ended(job, JobStatus.CANCELLED, CANCELLED)
         error = task.exception()
         if error is None:
             return task.result()
@@ -280,6 +280,5 @@ class Runner:
         return round(min(600.0, max(1.0, self._mean_s if eta_s is None else eta_s)))
 
 
-_CANCELLED = JobError("CANCELLED", "The job was cancelled.", "")
 _STOPPED = JobError("STOPPED", "The server was stopped; it takes the job up again when it starts.", "")
 _INTERNAL = JobError("INTERNAL", "Internal error; see the worker's log.", "")

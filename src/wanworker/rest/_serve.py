@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import sys
 
 import uvicorn
 
@@ -46,6 +47,10 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+#: How long a thread may hold Python's lock while another one waits for it, in seconds.
+_SWITCH_S = 0.0005
+
+
 def config_of(worker: Worker, settings: Settings, host: str, port: int, *, limits: Limits = LIMITS) -> uvicorn.Config:
     """Return how uvicorn runs the application. Logging stays as the caller has set it up."""
     return uvicorn.Config(
@@ -63,6 +68,8 @@ def config_of(worker: Worker, settings: Settings, host: str, port: int, *, limit
 
 def serve(worker: Worker, settings: Settings, host: str, port: int) -> int:
     """Serve until a signal ends it, and return the exit code."""
+    # Threads read records and write JSON. By default each may keep the event loop waiting for 5 ms at every turn.
+    sys.setswitchinterval(_SWITCH_S)
     log.info("serving on http://%s:%d (page: /ui, schema: /docs)", host, port)
     limits = LIMITS.within(raise_file_limit())
     server = uvicorn.Server(config_of(worker, settings, host, port, limits=limits))

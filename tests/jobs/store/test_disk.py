@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from wanworker.errors import DiskFull, EngineUnavailable
-from wanworker.jobs.store.disk import Disk, FileCalls
+from wanworker.jobs.model import JobError, JobStatus
+from wanworker.jobs.store.disk import Disk
+from wanworker.jobs.store.file_calls import PRIVATE_FILE, FileCalls
+from wanworker.jobs.store.job_store import JobRequest, JobStore
 
 
 class FailsHalfway(FileCalls):
@@ -18,8 +23,8 @@ class FailsHalfway(FileCalls):
     def __init__(self, error_number: int) -> None:
         self._error_number = error_number
 
-    def write(self, path: Path, data: bytes) -> None:
-        super().write(path, data[: len(data) // 2])
+    def write(self, path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
+        super().write(path, data[: len(data) // 2], mode)
         raise OSError(self._error_number, os.strerror(self._error_number))
 
 
@@ -178,31 +183,140 @@ def open_umask() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.mark.usefixtures("open_umask")
-def test_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
-    root = tmp_path / "out" / "jobs"
-    disk = Disk(root)
+def modes(root: Path) -> tuple[set[int], set[int]]:
+    """Return the permissions of the files below *root*, and of the folders with *root*."""
+    paths = [root, *root.rglob("*")]
+    files, folders = ({path.stat().st_mode & 0o777 for path in paths if path.is_dir() == is_dir} for is_dir in (0, 1))
+    return files, folders
 
+
+def write_each_kind(disk: Disk) -> None:
     disk.replace("ab/x.json", b"one")
     disk.make("running/x.1")
     disk.append("index", b"x")
     disk.overwrite("owners/p", b"x")
 
-    files = {path for path in root.rglob("*") if path.is_file()}
-    assert 4 == len(files)
-    assert {0o600} == {path.stat().st_mode & 0o777 for path in files}
-    assert {0o700} == {path.stat().st_mode & 0o777 for path in (root, root / "ab", root / "running")}
-    assert 0o777 == root.parent.stat().st_mode & 0o777, "the videos' folder stays as it is"
+
+@pytest.mark.parametrize(
+    ("videos", "folder", "file"),
+    [
+        (0o755, 0o755, 0o644),
+        (0o775, 0o775, 0o664),
+        (0o1777, 0o777, 0o666),
+        (0o700, 0o700, 0o600),
+        (0o550, 0o750, 0o640),
+    ],
+)
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_whoever_may_write_videos_may_read_and_write_the_records(
+    tmp_path: Path, videos: int, folder: int, file: int, umask: int
+) -> None:
+    root = tmp_path / "out" / "jobs"
+    root.parent.mkdir()
+    root.parent.chmod(videos)
+    before = os.umask(umask)
+    try:
+        write_each_kind(Disk(root))
+    finally:
+        os.umask(before)
+
+    assert ({file}, {folder}) == modes(root)
+    assert videos == root.parent.stat().st_mode & 0o7777, "the videos' folder stays as it is"
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_folders_of_an_older_version_are_closed_to_others(tmp_path: Path) -> None:
-    root = tmp_path / "kept"
-    root.mkdir(mode=0o777)
+def test_kept_requests_are_their_owners_alone(tmp_path: Path) -> None:
+    root = tmp_path / "out" / "jobs" / "kept"
 
-    Disk(root).make_folder()
+    write_each_kind(Disk(root, volume=tmp_path / "out", is_private=True))
 
-    assert 0o700 == root.stat().st_mode & 0o777
+    assert ({0o600}, {0o700}) == modes(root)
+
+
+@pytest.mark.parametrize(("is_private", "expected"), [(True, 0o700), (False, 0o755)])
+@pytest.mark.parametrize("older", [0o777, 0o700])
+def test_folders_of_an_older_version_get_the_right_permissions(
+    tmp_path: Path, older: int, expected: int, is_private: bool
+) -> None:
+    root = tmp_path / "out" / "jobs"
+    root.mkdir(parents=True)
+    root.parent.chmod(0o755)
+    root.chmod(older)
+
+    Disk(root, is_private=is_private).make_folder()
+
+    assert expected == root.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_a_worker_of_another_user_reads_a_record_and_takes_its_job_over() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        store = JobStore(folder / "jobs")
+        job = store.claim(JobRequest("job-1", "generate", "a" * 64)).job
+        store.update(job, status=JobStatus.CANCELLED, error=JobError("CANCELLED", "", ""))
+        child = os.fork()
+        if not child:  # only system calls and the store from here on
+            try:
+                os.setuid(65534)
+                claim = JobStore(folder / "jobs").claim(JobRequest("job-1", "generate", "a" * 64))
+                os._exit(claim.job.attempt if claim.is_ours else 100)
+            finally:
+                os._exit(101)
+        _, status = os.waitpid(child, 0)
+
+        assert os.waitstatus_to_exitcode(status) == 2
+        assert store.find("job-1").attempt == 2
+
+
+def everything(disk: Disk) -> dict[str, Callable[[], object]]:
+    return {
+        "read": lambda: disk.read("ab/x.json"),
+        "replace": lambda: disk.replace("ab/x.json", b"two"),
+        "make": lambda: disk.make("running/x.2"),
+        "append": lambda: disk.append("index", b"y"),
+        "overwrite": lambda: disk.overwrite("owners/p", b"y"),
+        "remove": lambda: disk.remove("ab/x.json"),
+        "sizes": lambda: disk.sizes("ab"),
+        "ages_s": lambda: disk.ages_s("running"),
+        "make_folder": disk.make_folder,
+        "size": lambda: disk.size("index"),
+        "names": lambda: disk.names("running"),
+        "check": disk.check,
+        "opened": lambda: disk.opened("index").__enter__(),
+    }
+
+
+@pytest.mark.parametrize("what", everything(Disk(Path())))
+@pytest.mark.parametrize("leaves", ["nothing", "the empty folder on which it was mounted"])
+def test_nothing_is_made_or_called_missing_where_a_volume_is_gone(tmp_path: Path, what: str, leaves: str) -> None:
+    videos = tmp_path / "volume" / "out"
+    disk = Disk(videos / "jobs")
+    write_each_kind(disk)
+    videos.rename(tmp_path / "away")
+    if leaves != "nothing":
+        videos.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    with pytest.raises(DiskFull, match="is gone: its volume was unmounted or moved away"):
+        everything(disk)[what]()
+
+    assert before == sorted(tmp_path.rglob("*"))
+    if leaves != "nothing":
+        videos.rmdir()
+    (tmp_path / "away").rename(videos)
+    assert disk.read("ab/x.json") == b"one"
+
+
+def test_a_folder_of_records_that_somebody_deleted_is_made_again(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "jobs")
+    write_each_kind(disk)
+    shutil.rmtree(tmp_path / "jobs")
+
+    assert disk.read("ab/x.json") is None
+    write_each_kind(disk)
+    assert disk.read("ab/x.json") == b"one"
 
 
 def test_ages_are_told_by_the_volumes_own_clock(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from fakes.volumes import CALLS, Refusals, Volume
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store._pulse import Observer
 from wanworker.jobs.store._records import Records
-from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, Disk, FileCalls
+from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, Disk
+from wanworker.jobs.store.file_calls import FileCalls
 
 
 def records(root: Path, clock: Clock | None = None, files: FileCalls | None = None) -> Records:

@@ -46,7 +46,12 @@ async def test_a_page_is_read_again_after_its_time_or_a_change_and_each_page_for
     service.state = 1
     assert 3 == total(await listings.respond(50, None))
     now[0] = 1.6
-    assert 4 == total(await listings.respond(50, None))
+    assert 3 == total(await listings.respond(50, None)), "while a page is being read again, the one before is answered"
+    async with asyncio.timeout(20):
+        while 4 != total(await listings.respond(50, None)):
+            await asyncio.sleep(0)
+    now[0] = 3.7
+    assert 5 == total(await listings.respond(50, None)), "a page that is too old is not answered any more"
 
 
 async def test_what_starts_ends_or_goes_is_in_the_next_page(rest):

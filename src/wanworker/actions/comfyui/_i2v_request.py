@@ -99,6 +99,7 @@ class I2vRequest(PictureRequest):
         InvalidRequest.
         """
         asked_size = self.checked_size()
+        warnings += self.overruled()
         frames = nearest_frames(self.length)
         if self.source("end_image") is not None:
             check_last_image(frames, "length")

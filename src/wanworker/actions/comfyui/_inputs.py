@@ -72,6 +72,17 @@ async def read_inputs(sources: Sequence[NamedSource], inputs: InputReader, folde
     return tuple(uploads)
 
 
+def overruled(**lists: Sequence[InputField]) -> list[str]:
+    """Return a line for each source of a file that is not read, because another one was also given."""
+    lines = []
+    for field, entries in lists.items():
+        for number, entry in enumerate(entries):
+            given = [name for name in ("data", "url", "path") if getattr(entry, name)]
+            place = f"{field}[{number}]"
+            lines += [f"{place}.{name} was ignored: {place}.{given[0]} was also given." for name in given[1:]]
+    return lines
+
+
 def _checked(entry: InputField, field: str, kind: _Kind) -> NamedSource:
     from wanworker.comfyui.graph.api_format import upload_name  # a slow import, kept out of the start
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from wanworker.actions.base import Action, Context
 from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S, delivered_outputs, documented_timeout
-from wanworker.actions.comfyui._inputs import InputField, checked_inputs, read_inputs
+from wanworker.actions.comfyui._inputs import InputField, checked_inputs, overruled, read_inputs
 from wanworker.actions.request.fields import Request, Timeout, parse
 from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.deadline import Deadline
@@ -72,6 +72,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     request, warnings = parse(WorkflowRequest, fields)
     document = request.document()
     sources = checked_inputs(images=request.images, audio=request.audio, videos=request.videos)
+    warnings += overruled(images=request.images, audio=request.audio, videos=request.videos)
     engine = context.comfyui()
     call = context.call
     sent = frozenset(source.name for source in sources)

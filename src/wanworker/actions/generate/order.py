@@ -57,6 +57,9 @@ def generate_order(
 def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSpec:
     """Return the spec without its files: everything that can be refused before one is read is refused here."""
     asked_size = request.checked_size()
+    warnings += request.overruled()
+    if request.prepared_path and not task.needs_driving_video:
+        warnings.append(f"prepared_path was ignored: {task.name} does not use it here.")
     loras = request.checked_loras()
     return RenderSpec(
         task=task.name,

@@ -34,6 +34,26 @@ class PictureRequest(Request):
                 return Source(kind, value.strip(), f"{field}_{kind}")
         return None
 
+    def overruled(self) -> list[str]:
+        """Return a line for each field that does nothing because another one says the same thing otherwise."""
+        lines = []
+        for field in self._inputs():
+            given = [name for kind in _KINDS if (getattr(self, name := f"{field}_{kind}") or "").strip()]
+            lines += [f"{name} was ignored: {given[0]} was also given." for name in given[1:]]
+        if self.size is not None:
+            size = Size.parse(self.size)
+            sides = {"width": (self.width, size.width), "height": (self.height, size.height)}
+            lines += [
+                f"{name} {asked} was ignored: size {size} was also given."
+                for name, (asked, side) in sides.items()
+                if asked is not None and asked != side
+            ]
+        return lines
+
+    @classmethod
+    def _inputs(cls) -> list[str]:
+        return [name.removesuffix("_base64") for name in cls.model_fields if name.endswith("_base64")]
+
     def checked_size(self) -> Size | None:
         """Return the size that was asked for, or None. Raises InvalidRequest."""
         if self.size is not None:

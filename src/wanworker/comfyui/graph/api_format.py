@@ -104,12 +104,28 @@ def read_graph(document: object) -> Graph:
 
 
 def _check_node(node: object, body: object) -> None:
-    if not isinstance(body, dict) or not isinstance(body.get("class_type"), str):
+    class_type = body.get("class_type") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(class_type, str) or not class_type.strip():
         message = f"Node {str(node)[:40]!r} of the workflow has no class_type; API format is "
         message += '{"1": {"class_type": "...", "inputs": {...}}, ...}.'
         raise GraphRefused(message, field="workflow")
     if not isinstance(body.get("inputs", {}), dict):
         raise GraphRefused(f"Node {str(node)[:40]!r}: inputs must be an object.", field="workflow")
+    _check_prefix(node, body.get("inputs", {}).get("filename_prefix"))
+
+
+def _check_prefix(node: object, prefix: object) -> None:
+    """Refuse a name that the server would refuse only after the render, or could not send back."""
+    if not isinstance(prefix, str):
+        return
+    leads_out = ".." in prefix.replace("\\", "/").split("/")
+    if leads_out or any(ord(character) < 32 or ord(character) == 127 for character in prefix):
+        wrong = "leads out of the output folder" if leads_out else "has a line break or another control character"
+        raise GraphRefused(
+            f"Node {str(node)[:40]!r}: filename_prefix {shown(prefix)} {wrong}.",
+            hint="Use a plain name, with folders if you like: video/clip.",
+            field="workflow",
+        )
 
 
 def inputs_of(node: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +54,8 @@ class Problem:
 
 
 def shown(value: object) -> str:
-    """Write a value for a message: quoted, cut after 80 characters."""
-    text = repr(value)
+    """Write a value for a message: text in single quotes, all else as JSON; cut after 80 characters."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _VALUE_CHARS else f"{text[:_VALUE_CHARS]}..."
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.comfyui.graph.api_format import Graph, is_ui_format, read_graph, upload_name
+from wanworker.comfyui.graph.api_format import Graph, is_ui_format, read_graph, upload_name, with_uploads
 from wanworker.comfyui.graph.preflight import Preflight, check
 from wanworker.comfyui.graph.problems import as_error
 from wanworker.comfyui.run.validate import validate
@@ -33,7 +34,7 @@ async def checked_graph(
     remarks: tuple[str, ...] = ()
     if is_ui_format(document):
         converted = api_graph(document, await client.object_info())
-        graph, remarks = converted.graph, tuple(converted.warnings)
+        graph, remarks = read_graph(converted.graph), tuple(converted.warnings)
     else:
         graph = read_graph(document)
     admitted = await _admitted(client, graph, sent)
@@ -50,8 +51,25 @@ async def _admitted(client: ComfyClient, graph: Graph, sent: Collection[str]) ->
     found = check(graph, await client.object_info())
     problems = [problem for problem in found.problems if not _is_sent(problem.value, sent)]
     if problems:
-        raise as_error(problems, models_place=client.models_place)
+        with unused_told(unread(with_uploads(graph, dict.fromkeys(sent, ""))[1], sent)):
+            raise as_error(problems, models_place=client.models_place)
     return found
+
+
+def unread(used: Collection[str], sent: Iterable[str]) -> list[str]:
+    """Return a line for each file of *sent* that is not among those *used*."""
+    return [f"{name} was sent, but no node reads it." for name in sent if name not in used]
+
+
+@contextlib.contextmanager
+def unused_told(lines: Sequence[str]) -> Iterator[None]:
+    """Add *lines* to the refusal of a graph: a file under another name is often its reason."""
+    try:
+        yield
+    except GraphRefused as error:
+        if not lines:
+            raise
+        raise GraphRefused(f"{error} {' '.join(lines)}", hint=error.hint, field=error.field) from error
 
 
 def _is_sent(value: object, sent: Collection[str]) -> bool:

@@ -25,7 +25,7 @@ from wanworker.engines.comfyui._left_runs import LeftLimits, LeftRuns
 from wanworker.engines.comfyui._restart import with_one_restart
 from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
 from wanworker.engines.comfyui._startup_timings import Waits
-from wanworker.engines.comfyui._user_graph import checked_graph, fetched, uploaded
+from wanworker.engines.comfyui._user_graph import checked_graph, fetched, unread, unused_told, uploaded
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui.weights import FolderLists, Lists
 from wanworker.engines.preview import Previewed
@@ -168,12 +168,13 @@ class ComfyUI:
         async def run(run_id: str) -> Rendered:
             client = await self.connected(report)
             graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
-            unused = [f"{each.name} was sent, but no node reads it." for each in spec.uploads if each.name not in used]
+            unused = unread(used, [each.name for each in spec.uploads])
             # The graph was checked when it arrived, but the server may be another one now.
-            admitted = await validate(client, graph)
-            classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
-            graph = with_prefix(admitted.graph, classes, run_id)
-            finished = await self._followed(client, graph, report)
+            with unused_told(unused):
+                admitted = await validate(client, graph)
+                classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
+                graph = with_prefix(admitted.graph, classes, run_id)
+                finished = await self._followed(client, graph, report)
             files = await fetched(client, finished.outcome.outputs, out_dir, run_id)
             left_out = [str(problem) for problem in finished.problems]
             return Rendered("comfyui", (*unused, *left_out), self._timings(finished), files)

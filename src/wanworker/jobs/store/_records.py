@@ -6,13 +6,30 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from wanworker.errors import DiskFull, EngineUnavailable
 from wanworker.jobs.model import Job, is_request_id
 from wanworker.jobs.store._pulse import Observer
-from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, UNFINISHED, Disk
+from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, UNFINISHED, Disk, Version
 
 _log = logging.getLogger(__name__)
+
+#: How many records of ended jobs are remembered for listings; a page has at most a thousand.
+_REMEMBERED = 4000
+
+
+#: How many seconds a record in a listing counts as unchanged, unless this process changes it.
+_LOOK_HOLDS_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Hold the record of an ended job, what tells whether its file was replaced, and when that was last looked at."""
+
+    job: Job | None
+    version: Version | None
+    checked_at: float
 
 
 class Records:
@@ -34,6 +51,7 @@ class Records:
         self._observer = observer
         self._clock = clock
         self._ends: dict[str, Job] = {}
+        self._ended: dict[str, _Ended] = {}
         self._writing_ends = threading.Lock()
 
     def read(self, request_id: str) -> Job | None:
@@ -46,6 +64,31 @@ class Records:
         except ValueError as error:
             _log.warning("the record of job %s is ignored: %s", request_id, error)
             return None
+
+    def listed(self, request_id: str) -> Job | None:
+        """
+        Read a job as `current` does, but an ended one only once, as long as its file is the same.
+
+        Only for showing: what another process changes in it may be seen some seconds late.
+        """
+        known = self._ended.get(request_id)
+        now = self._observer.elapsed()
+        if known is not None and now - known.checked_at < _LOOK_HOLDS_S:
+            return known.job
+        version = self._disk.version(_path(request_id, "json"))
+        if known is None or known.version != version:
+            job = self.current(request_id)
+            is_kept = (
+                version is not None and job is not None and job.status.is_terminal and request_id not in self._ends
+            )
+            known = _Ended(job, version, now) if is_kept else None
+            if known is None:
+                self._ended.pop(request_id, None)
+                return job
+        if len(self._ended) >= _REMEMBERED:
+            self._ended.clear()
+        self._ended[request_id] = _Ended(known.job, version, now)
+        return known.job
 
     def current(self, request_id: str) -> Job | None:
         """
@@ -120,11 +163,15 @@ class Records:
             stored = self.read(after.request_id)
             return expected == (stored and stored.to_json())
 
-        return self._disk.replace(name, after.to_json(), still_right=is_still_before)
+        try:
+            return self._disk.replace(name, after.to_json(), still_right=is_still_before)
+        finally:
+            self._ended.pop(after.request_id, None)
 
     def remove(self, job: Job) -> bool:
         """Remove a job's record, alias and mark. Return False if the record was already gone."""
         removed = self._disk.remove(_path(job.request_id, "json"))
+        self._ended.pop(job.request_id, None)
         self._ends.pop(job.request_id, None)
         if job.runpod_id is not None and self.aliased(job.runpod_id) == job.request_id:
             self._disk.remove(_path(job.runpod_id, "alias"))

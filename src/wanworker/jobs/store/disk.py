@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import threading
@@ -11,11 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wanworker.errors import EngineUnavailable
+from wanworker.errors import DiskFull, EngineUnavailable
+from wanworker.jobs.store.file_calls import PRIVATE_FOLDER, FileCalls
 from wanworker.media.new_file import disk_full
-
-#: Records and requests hold what callers wrote, so only their owner may read them, whatever the umask is.
-FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
 #: The folder in which files are written before they are renamed. A start finds there what a killed process left.
 UNFINISHED = "unfinished"
@@ -24,61 +21,20 @@ UNFINISHED = "unfinished"
 LEFTOVER_AFTER_S = 600.0
 
 
-class FileCalls:
-    """Make the calls that change a volume, one method each. Tests replace them by a slow or a failing volume."""
-
-    def write(self, path: Path, data: bytes) -> None:
-        """
-        Write a new file and wait until it is on the disk.
-
-        A rename may reach the disk before the data. After a power cut, or on another host of a network volume, the name
-        would then show an empty file. So the file is synced before it is renamed.
-        """
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def rename(self, source: Path, target: Path) -> None:
-        """Move *source* to *target*, replacing it."""
-        source.replace(target)
-
-    def make(self, path: Path) -> None:
-        """Make an empty file. Raises FileExistsError."""
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
-
-    def append(self, path: Path, data: bytes) -> None:
-        """Add *data* at the end with one write."""
-        descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, FILE_MODE)
-        try:
-            if os.write(descriptor, data) < len(data):
-                # Only a completely full volume writes less of so few bytes.
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(descriptor)
-
-    def overwrite(self, path: Path, data: bytes) -> None:
-        """Write *data* over the file's content, which always has the same size: this works on a full disk. No fsync."""
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, FILE_MODE)
-        try:
-            os.write(descriptor, data)
-            os.utime(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def unlink(self, path: Path) -> None:
-        """Remove a file. Raises FileNotFoundError."""
-        path.unlink()
-
-    def mkdir(self, path: Path) -> None:
-        """Make a folder and those above it where they are missing."""
-        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+#: What tells whether a file was replaced: device, inode, time in nanoseconds, size in bytes.
+Version = tuple[int, int, int, int]
 
 
 class Disk:
     """
-    Access the files below one folder by relative paths. The folder is made when the first file is written. Only their
-    owner can read the folders and files.
+    Access the files below one folder by relative paths. The folder is made when the first file is written.
+
+    *volume* is the folder of the videos, two or more levels up or the folder above. Files and folders get its
+    permissions, so that all workers that may write videos there can read and write each other's records, whatever
+    their user ids and umasks are. With *is_private* only their owner can read them.
+
+    A folder that was there and is missing now, together with *volume*, was unmounted or moved away. Nothing is made in
+    its place then, because it would land on another disk: every method raises DiskFull until it is back.
 
     It uses no locks, because network volumes support them badly or not at all. It relies on three things: rename
     replaces, O_EXCL makes a file once, and O_APPEND writes at the end. (Over NFS, two hosts may still overwrite each
@@ -86,11 +42,22 @@ class Disk:
     EngineUnavailable.
     """
 
-    def __init__(self, root: Path, *, files: FileCalls | None = None) -> None:
+    def __init__(
+        self, root: Path, *, volume: Path | None = None, is_private: bool = False, files: FileCalls | None = None
+    ) -> None:
         self._root = root
+        self._volume = volume or root.parent
+        self._is_private = is_private
         self._files = files or FileCalls()
         self._replacing = threading.Lock()
-        self._private: set[Path] = set()
+        self._shaped: set[Path] = set()
+        self._folder_mode = PRIVATE_FOLDER
+        self._seen: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Raise DiskFull if the folder was there and its volume is gone."""
+        with self._in_our_words():
+            self._check()
 
     def read(self, name: str, start: int = 0, size_bytes: int = -1) -> bytes | None:
         """Return the bytes of a file from *start*, all or *size_bytes* of them, or None if there is no such file."""
@@ -100,7 +67,14 @@ class Disk:
                     file.seek(start)
                     return file.read(size_bytes)
             except FileNotFoundError:
+                self._check()
                 return None
+
+    def version(self, name: str) -> Version | None:
+        """Return what changes whenever the file is replaced, or None if there is no such file."""
+        with self._in_our_words():
+            now = _stat(self._root / name)
+            return now and (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size)
 
     def replace(self, name: str, data: bytes, *, still_right: Callable[[], bool] = lambda: True) -> bool:
         """
@@ -112,7 +86,7 @@ class Disk:
         """
         path = self._root / name
         with self._in_our_words(), self._beside(path) as temporary:
-            self._files.write(temporary, data)
+            self._files.write(temporary, data, self._folder_mode & 0o666)
             with self._replacing:
                 replacing = still_right()
                 if replacing:
@@ -125,7 +99,7 @@ class Disk:
         with self._in_our_words():
             self._make(path.parent)
             try:
-                self._files.make(path)
+                self._files.make(path, self._folder_mode & 0o666)
             except FileExistsError:
                 return False
             return True
@@ -135,7 +109,7 @@ class Disk:
         path = self._root / name
         with self._in_our_words():
             self._make(path.parent)
-            self._files.append(path, data)
+            self._files.append(path, data, self._folder_mode & 0o666)
 
     def overwrite(self, name: str, data: bytes) -> None:
         """
@@ -144,7 +118,7 @@ class Disk:
         path = self._root / name
         with self._in_our_words():
             self._make(path.parent)
-            self._files.overwrite(path, data)
+            self._files.overwrite(path, data, self._folder_mode & 0o666)
 
     def remove(self, name: str) -> bool:
         """Remove a file. Return False if it is already gone."""
@@ -152,6 +126,7 @@ class Disk:
             try:
                 self._files.unlink(self._root / name)
             except FileNotFoundError:
+                self._check()
                 return False
             return True
 
@@ -162,14 +137,16 @@ class Disk:
                 with os.scandir(self._root / folder) as entries:
                     return {name: size for entry in entries for name, size in _size(entry)}
             except FileNotFoundError:
+                self._check()
                 return {}
 
     def ages_s(self, folder: str) -> dict[str, float]:
         """Return name and age in seconds of the files of *folder*, by the clock that gave a new file its time."""
         if not (self._root / folder).is_dir():
+            self.check()
             return {}
         with self._in_our_words(), self._beside(self._root / "clock") as just_written:
-            self._files.write(just_written, b"")
+            self._files.write(just_written, b"", self._folder_mode & 0o666)
             now = just_written.stat().st_mtime
             with os.scandir(self._root / folder) as entries:
                 return {entry.name: now - mtime for entry in entries for mtime in _mtime(entry)}
@@ -180,17 +157,34 @@ class Disk:
             self._make(self._root)
 
     def _make(self, folder: Path) -> None:
-        """
-        Make *folder* and the root. Once in a process, also make folders private that an older version made readable.
-        """
-        if folder in self._private and folder.is_dir():
+        """Make *folder* and the root. Once in a process, also correct the permissions of those that are there."""
+        self._check()
+        if folder in self._shaped and folder.is_dir():
             return
+        self._files.mkdir(self._root)
+        self._note_volume(self._volume.stat())
         for each in dict.fromkeys((self._root, folder)):
-            self._files.mkdir(each)
-            with contextlib.suppress(PermissionError):  # another user's folder, or a volume without permissions
-                if each.stat().st_mode & 0o077:
-                    each.chmod(FOLDER_MODE)
-        self._private.add(folder)
+            self._files.mkdir(each, self._folder_mode)
+            now = each.stat().st_mode
+            if now & 0o777 != self._folder_mode:
+                with contextlib.suppress(PermissionError):  # another user's folder, or a volume without permissions
+                    each.chmod(now & 0o7000 | self._folder_mode)
+        self._shaped.add(folder)
+
+    def _check(self) -> None:
+        volume = _stat(self._volume)
+        if volume is not None and (self._seen is None or self._root.is_dir()):
+            self._note_volume(volume)
+        elif self._seen is not None and (volume is None or (volume.st_dev, volume.st_ino) != self._seen):
+            raise DiskFull(
+                f"The folder {self._root} is gone: its volume was unmounted or moved away.",
+                hint="Bring the volume back, or restart the worker to begin with an empty one.",
+            )
+
+    def _note_volume(self, volume: os.stat_result) -> None:
+        self._seen = volume.st_dev, volume.st_ino
+        if not self._is_private:
+            self._folder_mode = volume.st_mode & 0o777 | PRIVATE_FOLDER
 
     @contextmanager
     def _beside(self, path: Path) -> Iterator[Path]:
@@ -212,6 +206,7 @@ class Disk:
             try:
                 file = (self._root / name).open("rb")
             except FileNotFoundError:
+                self._check()
                 yield lambda _start, _size_bytes: b""
                 return
             with file:
@@ -228,6 +223,7 @@ class Disk:
             try:
                 return (self._root / name).stat().st_size
             except FileNotFoundError:
+                self._check()
                 return 0
 
     def names(self, folder: str) -> frozenset[str]:
@@ -236,6 +232,7 @@ class Disk:
             try:
                 return frozenset(path.name for path in (self._root / folder).iterdir())
             except FileNotFoundError:
+                self._check()
                 return frozenset()
 
     @contextmanager
@@ -265,3 +262,10 @@ def _size(entry: os.DirEntry[str]) -> Iterator[tuple[str, int]]:
         yield entry.name, entry.stat().st_size
     except FileNotFoundError:
         return
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None

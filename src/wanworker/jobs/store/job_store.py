@@ -16,7 +16,8 @@ from wanworker.jobs.store._claims import Claim, Claims, JobRequest
 from wanworker.jobs.store._index import Entry, Index
 from wanworker.jobs.store._pulse import InBackground, Observer, OwnPulse, in_thread
 from wanworker.jobs.store._records import Records
-from wanworker.jobs.store.disk import Disk, FileCalls
+from wanworker.jobs.store.disk import Disk
+from wanworker.jobs.store.file_calls import FileCalls
 
 __all__ = ["Claim", "JobRequest", "JobStore", "Page"]
 
@@ -66,7 +67,7 @@ class JobStore:
         in_background: InBackground = in_thread,
         files: FileCalls | None = None,
     ) -> None:
-        disk = Disk(root, files=files)
+        self._disk = disk = Disk(root, files=files)
         self._observer = Observer(disk, dead_after_s=dead_after_s, elapsed=elapsed)
         self._pulse = OwnPulse(
             disk, every_s=beat_s, elapsed=elapsed, in_background=in_background, also=self._write_ends
@@ -81,6 +82,10 @@ class JobStore:
         """Remove this process's mark from the volume, unless it still has open jobs. A later claim makes it again."""
         self._write_ends()
         self._pulse.close()
+
+    def check_volume(self) -> None:
+        """Raise DiskFull if the volume is gone, before anything is made in its place on another disk."""
+        self._disk.check()
 
     def find(self, any_id: str) -> Job:
         """Return the job with this request id or RunPod id. If its worker died, it is ERROR. Raises UnknownJob."""
@@ -168,7 +173,7 @@ class JobStore:
         last_cursor = next_cursor = None
         total, entries = self._index.listing(cursor)
         for entry in entries:
-            job = self._records.current(entry.request_id)
+            job = self._records.listed(entry.request_id)
             # An id that was deleted and used again also has an old entry.
             if job is None or job.created_at != entry.created_at:
                 unrecorded.append(entry)

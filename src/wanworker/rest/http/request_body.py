@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
+from collections.abc import Awaitable
+from contextlib import aclosing
 from typing import Any, NoReturn
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from wanworker.actions.request.json_value import MAX_DEPTH, check_json
@@ -23,8 +27,10 @@ _MAX_FIELDS = 64
 async def read_fields(request: Request) -> dict[str, Any]:
     """Return the fields of a JSON object or a form. Raises InvalidRequest, WrongMediaType and TooLarge."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in {"multipart/form-data", "application/x-www-form-urlencoded"}:
-        return await _form(request)
+    if kind == "multipart/form-data":
+        return await _form_fields(_multipart(request))
+    if kind == "application/x-www-form-urlencoded":
+        return await _form_fields(request.form(max_fields=_MAX_FIELDS))
     if kind == "application/json" or kind.endswith("+json"):
         return await in_thread(_parsed, await _body(request))
     raise WrongMediaType(f"Content-Type is {kind[:60]!r}; expected application/json or multipart/form-data.")
@@ -74,20 +80,49 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
 
 
-async def _form(request: Request) -> dict[str, Any]:
+class _WholeForm(MultiPartParser):
+    """Parse a multipart form that has its closing boundary. Without it the last part would be dropped in silence."""
+
+    _has_ended = False
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self._has_ended = True
+
+    async def parse(self) -> FormData:
+        """Return the form. Raises MultiPartException."""
+        form = await super().parse()
+        if not self._has_ended:
+            await form.close()
+            raise MultiPartException("it stops before its closing boundary, so its last part may be cut off")
+        return form
+
+
+async def _multipart(request: Request) -> FormData:
+    async with aclosing(request.stream()) as stream:
+        return await _WholeForm(request.headers, stream, max_files=1, max_fields=_MAX_FIELDS).parse()
+
+
+async def _form_fields(reading: Awaitable[FormData]) -> dict[str, Any]:
     try:
-        async with request.form(max_files=1, max_fields=_MAX_FIELDS) as form:
-            parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
+        form = await reading
     except ClientDisconnect:
         raise BrokenRequest("The body broke off.") from None
-    except HTTPException as error:  # Starlette raises this for a body that breaks the rules of multipart.
+    except (MultiPartException, HTTPException) as error:  # for a body that breaks the rules of forms
+        text = error.message if isinstance(error, MultiPartException) else str(error.detail)
         raise InvalidRequest(
-            f"The form cannot be read: {str(error.detail).rstrip('.')}.",
+            f"The form cannot be read: {text.rstrip('.')}.",
             hint="Send multipart/form-data as RFC 7578 has it, with its boundary in Content-Type, or application/json.",
         ) from error
+    try:
+        parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
+    finally:
+        await form.close()
+    if repeated := [name for name, times in Counter(name for name, _ in parts).items() if times > 1]:
+        raise InvalidRequest(f"The form has the field {repeated[0][:60]!r} more than once.", field=repeated[0][:60])
     # An empty field means left out, because a browser's form sends it so.
     fields = {name: text for name, text in parts if text}
-    check_json(fields)
+    await in_thread(check_json, fields)
     return fields
 
 

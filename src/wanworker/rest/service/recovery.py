@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from wanworker.errors import DiskFull, UnknownJob, WorkerError
+from wanworker.errors import UnknownJob, WorkerError
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
@@ -111,12 +111,13 @@ class JobRecovery:
     async def _finish(self, request_id: str, job: Job | None) -> None:
         try:
             kept = await in_thread(self._kept.get, request_id)
-            await in_thread(self._kept.remove_image, request_id)
-        except DiskFull as error:
-            log.warning("the picture of job %s could not be removed yet: %s", request_id, error)
         except WorkerError as error:
             log.warning("the kept request of job %s could not be read: %s", request_id, error)
             return
+        try:
+            await in_thread(self._kept.remove_image, request_id)
+        except WorkerError as error:
+            log.warning("the picture of job %s could not be removed yet: %s", request_id, error)
         url = kept.get("webhook_url") if kept is not None else None
         if url and job is not None:
             await self._webhooks.deliver(url, status_of(job, has_video=job.status is JobStatus.COMPLETED))

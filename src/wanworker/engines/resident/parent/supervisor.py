@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wanworker.engines.resident import protocol
+from wanworker.engines.resident.parent._leak import LeakWatch
 from wanworker.engines.resident.parent._outcome import error_of, leaves_usable
 from wanworker.engines.resident.parent._process import ChildProcess, Died
 from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
@@ -49,7 +50,8 @@ class Supervisor:
     Run jobs in a child that stays warm between them.
 
     Another model takes another process where a GPU is in play: its end is the one sure way to give all of that memory
-    back. On the CPU the same process changes to it. A child that hangs costs its job, and is replaced for the next.
+    back. On the CPU the same process changes to it. A child that hangs costs its job, and is replaced for the next. A
+    child that leaks memory is replaced between two jobs.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class Supervisor:
         limits: Limits | None = None,
         *,
         beat: Beat = beat,
+        leaks: LeakWatch | None = None,
     ) -> None:
         self._argv = tuple(argv)
         self._environment = dict(environment)
         self._limits = limits or Limits()
         self._beat = beat
+        self._leaks = leaks or LeakWatch()
         self._care = Care(self._limits.load_limit_s, self._limits.patience, beat)
         self._lock = asyncio.Lock()
         self._child: WarmChild | None = None
@@ -224,6 +228,8 @@ class Supervisor:
             await asyncio.wait({self._draining}, timeout=self._limits.stop_grace_s)
             raise
         if isinstance(outcome, Done):
+            if self._leaks.has_leaked(child.link.pid, child.model):
+                self._draining = asyncio.create_task(self._discard())
             return outcome
         if not leaves_usable(outcome):
             await self._discard()

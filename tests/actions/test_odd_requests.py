@@ -1,0 +1,173 @@
+"""Requests that people and programs really send: nothing is dropped in silence, and each refusal is plain."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from door import ask
+from fakes.engine import ScriptedEngine, write_clip
+from fakes.graphs import reading, saving
+from wanworker.app import Worker
+
+
+def picture(width: int = 64, height: int = 48) -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 60, 20)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+PNG = picture()
+URL = "https://example.com/a.png"
+VIDEO = {"task": "t2v-A14B", "prompt": "a cat", "size": "64*64", "frame_num": 5}
+SQUARE = {"size": "64*64", "reference_image_base64": picture(64, 64)}
+STILL = {"task": "i2v-A14B", "prompt": "a cat", "frame_num": 5, "reference_image_base64": PNG}
+
+
+@pytest.fixture
+async def worker(make_settings: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
+    """Return a worker whose engine hands over a clip and ignores nothing."""
+    engine = ScriptedEngine(write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4"))
+    made = Worker(make_settings(), engines=(engine.row("diffusers"),))
+    yield made
+    await made.close()
+
+
+OVERRULED = {
+    "another size": ({**VIDEO, "width": 128, "height": 64}, ["width 128 was ignored: size 64*64 was also given."]),
+    "the same size": ({**VIDEO, "width": 64, "height": 64}, []),
+    "a height alone": ({**VIDEO, "height": 96}, ["height 96 was ignored: size 64*64 was also given."]),
+    "two pictures": (
+        {**STILL, **SQUARE, "reference_image_path": "a.png"},
+        ["reference_image_path was ignored: reference_image_base64 was also given."],
+    ),
+    "a blank URL": ({**STILL, **SQUARE, "reference_image_url": " "}, []),
+    "a prepared folder": ({**VIDEO, "prepared_path": "x"},
+                          ["prepared_path was ignored: t2v-A14B does not use it here."]),
+    "a sound": ({**VIDEO, "audio_base64": PNG}, ["audio was ignored: t2v-A14B does not use it here."]),
+    "a misspelled weight": (
+        {**VIDEO, "loras": [{"high": "a", "wieght": 0}]},
+        ["unknown field 'loras[0].wieght' was ignored; did you mean 'weight'?"],
+    ),
+    "two strengths": (
+        {**VIDEO, "loras": [{"high": "a", "weight": 0, "strength": 1}]},
+        ["loras[0].weight was ignored: loras[0].strength means the same and was also given."],
+    ),
+    "null inside": ({**VIDEO, "loras": [{"high": "a", "low": None, "strength": None, "bogus": None}]}, []),
+    "deep unknown keys": ({**VIDEO, "loras": [{"high": "a", "x": {"y": {"z": None}}}]},
+                          ["unknown field 'loras[0].x' was ignored."]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OVERRULED)
+async def test_every_field_that_does_nothing_is_named(worker: Worker, name: str) -> None:
+    fields, lines = OVERRULED[name]
+    answer, _ = await ask(worker, {"input": fields})
+    assert [*lines, "a word from the engine"] == answer["warnings"]
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "loras[0] is null": ({**VIDEO, "loras": [None]}, "loras[0] must be an object with named fields; got null."),
+    "a LoRA without a file": ({**VIDEO, "loras": [{}]}, "loras: each entry needs a file name in high, low or both."),
+    "a list as a name": ({**VIDEO, "loras": [{"high": ["a"]}]}, "loras[0].high must be text; got a list."),
+    "true as a strength": ({**VIDEO, "loras": [{"high": "a", "strength": True}]},
+                           "loras[0].strength must be a number; got true."),
+    "NUL in a name": ({**VIDEO, "loras": [{"high": "a\0"}]},
+                      "loras[0].high has a NUL character (U+0000) at position 2, which no engine can read."),
+    "NUL in a key": ({**VIDEO, "loras": [{"a\0": 1}]},
+                     "A key in loras[0] has a NUL character (U+0000) at position 2, which no engine can read."),
+    "half a character": ({**VIDEO, "prompt": "a\ud800"},
+                         "prompt has half a character (the lone surrogate U+D800) at position 2."),
+    "other digits": ({**VIDEO, "seed": "\u0663"}, "seed must be a whole number; got '\u0663'."),
+    "three sides": ({**VIDEO, "size": "64*64*3"}, "size must look like '1280*720'; got '64*64*3'."),
+    "not a number": ({**VIDEO, "fps": "nan"}, "fps must be a finite number; got 'nan'."),
+    "a line break in an id": ({**VIDEO, "request_id": "a\nb"},
+                              "request_id must be 1 to 64 of A-Z a-z 0-9 _ and -; got 'a\\nb'."),
+    "a number as an id": ({"action": "status", "request_id": 5}, "request_id must be text; got 5."),
+    "a sliver": ({**STILL, "reference_image_base64": picture(1, 64)},
+                 "reference image: the picture is 1 x 64, 1:64; the limit is 32:1."),
+    "a panorama": ({**STILL, "reference_image_base64": picture(3201, 100)},
+                   "reference image: the picture is 3201 x 100, 32.01:1; the limit is 32:1."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_wrong_value_is_refused_with_its_place(worker: Worker, name: str) -> None:
+    fields, text = REFUSED[name]
+    answer, _ = await ask(worker, {"input": fields})
+    assert text == answer["error"]
+
+
+def changed(node: str, **inputs: Any) -> dict[str, Any]:
+    graph = saving("SaveImage")
+    graph[node]["inputs"].update(inputs)
+    return graph
+
+
+def of_class(name: Any) -> dict[str, Any]:
+    graph = saving("SaveImage")
+    graph["9"]["class_type"] = name
+    return graph
+
+
+def sending(graph: dict[str, Any], *files: dict[str, Any]) -> dict[str, Any]:
+    return {"workflow": graph, "images": list(files)}
+
+
+GRAPHS: dict[str, tuple[dict[str, Any], str]] = {
+    "no class": ({"workflow": of_class("")}, "Node '9' of the workflow has no class_type; "),
+    "a blank class": ({"workflow": of_class(" ")}, "Node '9' of the workflow has no class_type; "),
+    "null for a number": ({"workflow": changed("1", width=None)}, "input 'width': takes a whole number; got null."),
+    "an object for a number": ({"workflow": changed("1", width={})}, "input 'width': takes a whole number; got {}."),
+    "no link": ({"workflow": changed("9", images=["1"])}, "input 'images': [\"1\"] is no link; "),
+    "out of the folder": ({"workflow": changed("9", filename_prefix="../../x")},
+                          "Node '9': filename_prefix '../../x' leads out of the output folder."),
+    "out by backslashes": ({"workflow": changed("9", filename_prefix="a\\..\\..\\x")},
+                           " leads out of the output folder."),
+    "a line break in a file's name": ({"workflow": changed("9", filename_prefix="a\nb")},
+                                      "filename_prefix 'a\\nb' has a line break or another control character."),
+    "null for a node of the page": ({"workflow": {"nodes": [None], "links": []}}, "lacks 'id' or 'type': null."),
+    "a file under another name": (sending(reading("LoadImage", "image", "a.png"), {"name": "b.png", "data": PNG}),
+                                  "b.png was sent, but no node reads it."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+async def test_a_graph_that_cannot_run_is_refused_before_it_runs(
+    comfyui_worker: Callable[..., Worker], name: str
+) -> None:
+    fields, text = GRAPHS[name]
+    answer, _ = await ask(comfyui_worker(), {"input": {"action": "comfyui_workflow", **fields}})
+    assert answer["code"] == "GRAPH_REFUSED", answer
+    assert text in answer["error"]
+
+
+NAMES = [
+    "my..photo.png", "...", "a.png [input]", "[a].png", "a[1].png", "\u65e5\u672c.png", "a\nb.png", " a.png", "a",
+    "e\u0301.png", "\U0001f642.png", ".hidden.png", "a.tar.gz", 'a"b.png', "a?.png", "x" * 300 + ".png",
+]  # fmt: skip
+
+
+async def test_every_plain_name_of_a_file_is_taken(comfyui_worker: Callable[..., Worker]) -> None:
+    worker = comfyui_worker()
+    for number, name in enumerate(NAMES):
+        job = {
+            "action": "comfyui_workflow",
+            **sending(reading("LoadImage", "image", name), {"name": name, "data": PNG}),
+        }
+        answer, _ = await ask(worker, {"input": job}, job_id=f"sync-{number}")
+        assert answer.get("status") == "completed", (name, answer)
+
+
+async def test_a_second_source_of_a_file_is_named(comfyui_worker: Callable[..., Worker]) -> None:
+    job = sending(reading("LoadImage", "image", "a.png"), {"name": "a.png", "data": PNG, "url": URL, "bogus": 1})
+    answer, _ = await ask(comfyui_worker(), {"input": {"action": "comfyui_workflow", **job}})
+    assert answer["warnings"] == [
+        "unknown field 'images[0].bogus' was ignored.",
+        "images[0].url was ignored: images[0].data was also given.",
+    ]
