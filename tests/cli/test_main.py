@@ -39,8 +39,11 @@ def test_every_command_explains_itself(
 def options_of(command: Command) -> list[str]:
     """Return the options as they are typed, and PROMPT and the like, from the names of the fields."""
     names = {field.name for field in dataclasses.fields(command.options)}
-    arguments = names & {"prompt", "preset"}
-    return [*(name.upper() for name in arguments), *(f"--{name.replace('_', '-')}" for name in names - arguments)]
+    arguments = names & {"prompt", "preset", "job_id"}
+    return [
+        *(name.upper().removeprefix("JOB_") for name in arguments),
+        *(f"--{name.replace('_', '-')}" for name in names - arguments),
+    ]
 
 
 def test_the_first_page_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
