@@ -51,10 +51,23 @@ def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:
         status = json.loads(answer_of(f"http://127.0.0.1:{port}/"))
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        _, logged = process.communicate(timeout=30)
 
     assert {"length": 0, "running": 0} == {name: status["queue"][name] for name in ("length", "running")}
     assert process.returncode in {130, -signal.SIGINT}  # a shell shows either as 130
+    assert "Traceback" not in logged
+    assert "KeyboardInterrupt" not in logged
+
+
+def test_a_busy_port_is_named_with_the_option_for_another_one(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, _, complained = command_line.run(tmp_path, "serve", "--port", str(port))
+
+    assert 2 == code
+    (line,) = complained.splitlines()
+    assert line.startswith(f"The server will not start: another program already listens at port {port} of 127.0.0.1.")
+    assert "--port" in line
 
 
 def test_it_does_not_listen_to_everybody_by_accident(tmp_path: Path) -> None:

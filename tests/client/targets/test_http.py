@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from wanworker.client import Busy, ClientError, Refused, TargetFailed, Unauthorised, Unreachable
+from wanworker.client import Busy, ClientError, Refused, ResultLost, TargetFailed, Unauthorised, Unreachable
 from wanworker.client.targets.http import Edges, Remote, base_url
 
 
@@ -179,6 +179,55 @@ async def test_a_refused_download_writes_nothing(server: Scripted, tmp_path: Pat
         await server.remote().download("download/1", tmp_path / "part")
 
     assert [] == list(tmp_path.iterdir())
+
+
+class Cutting:
+    """A file server that cuts its first transfer in the middle; the file may change meanwhile."""
+
+    def __init__(self, *, changes: bool = False) -> None:
+        self.asked: list[str | None] = []
+        self._changes = changes
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.headers.get("Range"))
+        if len(self.asked) == 1:
+            response = web.StreamResponse(headers={"Content-Length": "10", "ETag": '"one"'})
+            await response.prepare(request)
+            await response.write(b"01234")
+            assert request.transport is not None
+            request.transport.close()
+            return response
+        if self._changes or request.headers.get("If-Range") != '"one"':
+            return web.Response(body=b"abcdef", headers={"ETag": '"two"'})
+        return web.Response(status=206, body=b"56789", headers={"Content-Range": "bytes 5-9/10"})
+
+
+@pytest.mark.parametrize(("changes", "expected"), [(False, b"0123456789"), (True, b"abcdef")])
+async def test_a_transfer_that_breaks_off_goes_on_where_it_was(tmp_path: Path, changes: bool, expected: bytes) -> None:
+    cutting, app = Cutting(changes=changes), web.Application()
+    app.add_routes([web.get("/file", cutting.answer)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = base_url(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        async with aiohttp.ClientSession() as session:
+            await Remote(session, url, key="", edges=Clock().edges()).download("file", tmp_path / "part")
+    finally:
+        await runner.cleanup()
+
+    assert expected == (tmp_path / "part").read_bytes()
+    assert [None, "bytes=5-"] == cutting.asked
+
+
+async def test_a_transfer_that_never_gets_on_is_given_up(server: Scripted, tmp_path: Path) -> None:
+    server.answers = [None]
+
+    with pytest.raises(ResultLost, match="could not be downloaded") as caught:
+        await server.remote().download("download/1", tmp_path / "part")
+
+    assert "DOWNLOAD_FAILED" == caught.value.code
+    assert 280 < server.clock.now_s <= 300
 
 
 @pytest.mark.parametrize("text", ["", "abc", "ftp://host", "http://", "http://[", "http://me:key@host"])
