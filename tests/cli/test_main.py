@@ -109,6 +109,9 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("wanworker render x --task s", ["s2v-14B"]),
         ("wanworker submit x --engine wan", ["wan_cli"]),
         ("wanworker doctor --js", ["--json"]),
+        ("wanworker j", ["jobs"]),
+        ("wanworker can", ["cancel"]),
+        ("wanworker download x --ou", ["--output"]),
     ],
 )
 def test_a_shell_completes_commands_options_and_names(tmp_path: Path, typed: str, completed: list[str]) -> None:

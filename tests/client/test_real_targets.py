@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,16 @@ from fakes.gate import Gate
 from fakes.rest_process import RestProcess
 from fakes.runpod import RunPod
 from fakes.worker_process import WorkerProcess
-from wanworker.client import Busy, Client, JobCancelled, JobStatus, Unauthorised, UnknownJob, VideoFields
+from wanworker.client import (
+    Busy,
+    Client,
+    JobCancelled,
+    JobStatus,
+    PlatformFailed,
+    Unauthorised,
+    UnknownJob,
+    VideoFields,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -104,14 +114,16 @@ def test_a_server_renders_and_a_job_is_cancelled_in_each_state(tmp_path: Path, g
     assert f"job {result.job_id} ended: COMPLETED in " in log
 
 
-def test_a_job_outlives_a_server_that_is_killed_and_started_again(tmp_path: Path, gate: Gate) -> None:
+def test_a_server_that_is_killed_and_started_again_keeps_the_queue(tmp_path: Path, gate: Gate) -> None:
     seen = Seen()
     outcome: dict[str, Any] = {}
     with rest_server(tmp_path / "server", gate) as (server, client), gate.closed():
 
         def render() -> None:
-            outcome["result"] = client.render("a red star", on_progress=seen, **SHORT)
+            outcome["status"] = client.wait(running, on_progress=seen)
+            outcome["result"] = client.save(client.wait(queued))
 
+        running, queued = client.submit("a red star", **SHORT), client.submit("a blue star", **SHORT)
         caller = threading.Thread(target=render)
         caller.start()
         assert seen.runs.wait(100)
@@ -121,8 +133,10 @@ def test_a_job_outlives_a_server_that_is_killed_and_started_again(tmp_path: Path
         with server:  # the same port and the same folder
             caller.join(200)
 
-    assert b"ftyp" == facts_of(outcome["result"].content)
-    assert 7 == outcome["result"].seed
+    error = outcome["status"].error
+    assert isinstance(error, PlatformFailed)
+    assert ("INTERRUPTED", True) == (error.code, "again" in error.hint)
+    assert (7, b"ftyp") == (outcome["result"].seed, facts_of(outcome["result"].content))
 
 
 def test_a_server_refuses_a_wrong_key_and_a_full_queue_is_busy(tmp_path: Path, gate: Gate) -> None:
@@ -165,10 +179,12 @@ def test_a_job_outlives_a_worker_that_is_killed(tmp_path: Path, gate: Gate) -> N
         def render() -> None:
             outcome["result"] = client.render("a red star", on_progress=seen, **SHORT)
 
-        with WorkerProcess(plane, folder, environment=gate.environment):
+        with WorkerProcess(plane, folder, environment=gate.environment) as worker:
             caller = threading.Thread(target=render)
             caller.start()
             assert seen.runs.wait(100)
+            worker.send(signal.SIGKILL)
+            worker.wait()
         gate.open()
         (job_id,) = plane.jobs
         if not plane.jobs[job_id].is_over:

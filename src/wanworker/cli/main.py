@@ -42,6 +42,9 @@ _EXIT_PIPE = _SIGNAL_BASE + int(getattr(signal, "SIGPIPE", 13))
 #: On a narrower terminal, typer's tables would cut off the names of options, so its plain pages are used.
 _WIDE = 80
 
+#: What typer makes of a BrokenPipeError, and of nothing else that it does not raise.
+_PIPE_OF_TYPER = 1
+
 #: The width of help pages. Longer lines are hard to read.
 _WIDEST = 100
 
@@ -74,6 +77,10 @@ def _run(words: Sequence[str]) -> int:
         return int(_app()(args=words, prog_name="wanworker", standalone_mode=False))
     except typer.TyperException as error:
         return _failed(_misuse(error, words), as_json=False)
+    except SystemExit as ended:
+        if ended.code != _PIPE_OF_TYPER:
+            raise
+        raise BrokenPipeError from ended
 
 
 def _app() -> typer.Typer:

@@ -12,7 +12,7 @@ The errors of the client.
   + TargetFailed     the job may be fine: what carries it failed, and the same request may succeed later or elsewhere
     - Unreachable    no usable answer
     - Busy           the queue stays full (429)
-    - PlatformFailed RunPod ended the job or lost its answer, whatever the job was
+    - PlatformFailed the worker died, or RunPod ended the job, whatever the job was
     - ResultLost     the video is not there (any more), or did not arrive whole
 
 Branch on the class, or on `code`, which is stable. A worker's failure brings the worker's own code along.
@@ -102,7 +102,11 @@ class Busy(TargetFailed):
 
 
 class PlatformFailed(TargetFailed):
-    """RunPod ended the job or lost its worker, whatever the job was."""
+    """
+    The worker died, or RunPod ended the job, whatever the job was.
+
+    `code` is INTERRUPTED, WORKER_LOST or TIMED_OUT, or FAILED if RunPod does not say why.
+    """
 
     default_code = "PLATFORM_FAILED"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from wanworker.client._answers import JobPage, JobStatus, OutputFile, State
+from wanworker.client.errors import ClientError, JobFailed, PlatformFailed
 from wanworker.client.request import VideoFields
 
 
@@ -54,6 +55,12 @@ def progress_of(output: object) -> dict[str, Any]:
 def number(value: object) -> float | None:
     """Return *value* if it is a number, else None. Pure."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def failure_of(text: str, hint: str, code: str, job_id: str) -> ClientError:
+    """Return the error of a job that failed: the worker's death is none of the job's doing. Pure."""
+    kind = PlatformFailed if code == "INTERRUPTED" else JobFailed
+    return kind(text, hint=hint, code=code, job_id=job_id)
 
 
 def complaint(body: object) -> tuple[str, str, str]:

@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from wanworker.client._answers import JobPage, JobStatus, OutputFile, State
-from wanworker.client.errors import ClientError, JobCancelled, JobFailed, ResultLost, TargetFailed, UnknownJob
+from wanworker.client.errors import JobCancelled, ResultLost, TargetFailed, UnknownJob
 from wanworker.client.request import VideoFields, rest_body
-from wanworker.client.targets.base import complaint, progress_of
+from wanworker.client.targets.base import complaint, failure_of, progress_of
 from wanworker.client.targets.http import Remote
 
 
@@ -101,9 +101,8 @@ def _completed(job_id: str, answer: Mapping[str, Any]) -> JobStatus:
 
 def _failed(job_id: str, answer: Mapping[str, Any]) -> JobStatus:
     text, hint, code = complaint(answer)
-    is_cancelled = code == "CANCELLED"
-    text = text or ("The job was cancelled." if is_cancelled else "The job failed, and the server does not say why.")
-    kind: type[ClientError] = JobCancelled if is_cancelled else JobFailed
-    state: State = "cancelled" if is_cancelled else "failed"
-    error = kind(text, hint=hint, code=code, job_id=job_id)
-    return JobStatus(job_id, state, state, answer=answer, error=error)
+    if code == "CANCELLED":
+        cancelled = JobCancelled(text or "The job was cancelled.", hint=hint, job_id=job_id)
+        return JobStatus(job_id, "cancelled", "cancelled", answer=answer, error=cancelled)
+    text = text or "The job failed, and the server does not say why."
+    return JobStatus(job_id, "failed", "failed", answer=answer, error=failure_of(text, hint, code, job_id))

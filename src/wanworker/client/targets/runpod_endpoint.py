@@ -17,7 +17,6 @@ from wanworker.client._answers import JobStatus, OutputFile, State
 from wanworker.client.errors import (
     ClientError,
     JobCancelled,
-    JobFailed,
     PlatformFailed,
     Refused,
     ResultLost,
@@ -25,7 +24,7 @@ from wanworker.client.errors import (
 )
 from wanworker.client.request import VideoFields, runpod_body
 from wanworker.client.targets._links import save_link
-from wanworker.client.targets.base import complaint, number, progress_of
+from wanworker.client.targets.base import complaint, failure_of, number, progress_of
 from wanworker.client.targets.http import Remote, base_url
 
 #: Where RunPod serves its endpoints.
@@ -184,7 +183,7 @@ def _failure(job_id: str, status: str, answer: Mapping[str, Any]) -> ClientError
         return PlatformFailed(text, hint=hint, code=code or status, job_id=job_id)
     if _WORKER_LOST.search(text):
         return PlatformFailed(text, hint=hint, code="WORKER_LOST", job_id=job_id)
-    return JobFailed(text, hint=hint, code=code or status, job_id=job_id)
+    return failure_of(text, hint, code or status, job_id)
 
 
 def _unpacked(error: object) -> object:
