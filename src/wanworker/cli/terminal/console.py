@@ -35,7 +35,8 @@ def show(table: RenderableType) -> None:
     """Print a rich table on stdout, folded to the terminal's width. Its text is not read as markup."""
     from rich.console import Console
 
-    console = Console(width=width_of_stdout(), markup=False, highlight=False, emoji=False)
+    # Without a height, rich takes a terminal without abilities (TERM=dumb) for one of 80 columns, whatever its width.
+    console = Console(width=width_of_stdout(), height=25, markup=False, highlight=False, emoji=False)
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))  # rich pads lines with spaces
