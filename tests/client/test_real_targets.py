@@ -148,6 +148,9 @@ def test_a_server_refuses_a_wrong_key_and_a_full_queue_is_busy(tmp_path: Path, g
         client.submit("a red star", **SHORT)
         with Client(url, key=KEY, patience_s=0) as hasty, pytest.raises(Busy, match="The queue is full"):
             hasty.submit("a red star", **SHORT)
+        server.stop()  # with a job at work and another in the queue
+
+    assert "Traceback" not in server.log_path.read_text()
 
 
 def test_an_endpoint_renders_and_a_job_is_cancelled_in_each_state(tmp_path: Path, gate: Gate) -> None:

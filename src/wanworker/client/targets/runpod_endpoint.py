@@ -34,8 +34,8 @@ RUNPOD = URL("https://api.runpod.ai/v2")
 MAX_BODY_BYTES = 10 * 1000**2
 
 _ASK_AGAIN = (
-    "If the worker has a volume, the result is recorded there. To get it, put "
-    '{{"action": "status", "request_id": "{job_id}"}} into a file and send the file with --input.'
+    "If the worker has a volume, the result is recorded there. This job returns it (wanworker submit --input FILE): "
+    '{{"action": "status", "request_id": "{job_id}"}}'
 )
 
 #: RunPod's own words for a job whose worker died, or did not begin.
