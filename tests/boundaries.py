@@ -19,7 +19,7 @@ LAYERS = {
     "engines": 3,
     "comfyui": 2, "models": 2, "media": 2,
     "recipes": 1.5,
-    "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1, "weight_names": 1,
+    "client": 1, "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1, "weight_names": 1,
     "errors": 0,
     "text": -1,
 }  # fmt: skip
@@ -38,7 +38,16 @@ EXTENSION_PAGES = "docs/adding-*.md"
 #: The order inside a folder: lower numbers know nothing of higher ones. What is not named here may know all of them.
 ORDER = {
     "actions": {"generate": 3, "comfyui": 3, "status": 3, "health": 3, "_video_answer": 2, "request": 1, "base": 0},
-    "cli": {"main": 4, "commands": 3, "remote": 2, "terminal": 1, "_render_options": 1, "_base": 0},
+    "cli": {"main": 4, "commands": 3, "terminal": 1, "_render_options": 1, "_base": 0},
+    "client": {
+        "_client": 5,
+        "_async_client": 4,
+        "_following": 3,
+        "_results": 3,
+        "targets": 2,
+        "request": 1,
+        "errors": 0,
+    },
     "comfyui": {"server": 2, "run": 2, "ui_workflow": 1, "client": 1, "graph": 0},
     "engines/resident": {"parent": 1, "child": 1, "placement": 1, "protocol": 0},
     "jobs": {"attempt": 3, "runner": 3, "store": 2, "model": 1, "_owner": 0},

@@ -204,14 +204,14 @@ def understood(payload: object) -> None:
         assert () == check(read_graph(request.document()), recorded_object_info()).problems
 
 
-def test_the_readmes_python_client_waits_and_saves_the_video(tmp_path: Path) -> None:
+def test_the_client_made_of_requests_waits_and_saves_the_video(tmp_path: Path) -> None:
     answers: list[dict[str, Any]] = [
         {"id": "job-1", "status": "IN_QUEUE"},
         {"id": "job-1", "status": "IN_PROGRESS", "output": {"progress": 40, "stage": "sampling"}},
         {"id": "job-1", "status": "COMPLETED", "output": {"result": {
             "filename": "job-1.mp4", "data": "data:video/mp4;base64,bXA0"}}},
     ]  # fmt: skip
-    (client,) = pages.blocks(pages.read("docs/usage.md"), "python")
+    (client,) = (text for text in pages.blocks(pages.read("docs/api.md"), "python") if "import requests" in text)
     with endpoint(answers) as (url, asked):
         client = client.replace("time.sleep(2)", "time.sleep(0)")
         env = {"ENDPOINT_URL": f"{url}/abc", "RUNPOD_API_KEY": "key"}

@@ -169,7 +169,21 @@ def test_the_shell_calls_of_an_endpoint_are_answered(clone: Clone, server: str) 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_readmes_python_client_saves_the_video(clone: Clone, server: str, tmp_path: Path) -> None:
-    (client,) = pages.blocks(pages.read("docs/usage.md"), "python")
+    for page in ("README.md", "docs/usage.md"):
+        (client,) = pages.blocks(pages.read(page), "python")
+        said = clone.run('exec python -c "$CLIENT"', CLIENT=at(server, client))
+        facts = facts_of(clone.top / "star.mp4")
+        (clone.top / "star.mp4").unlink()
+
+        assert 6 >= len(client.splitlines())
+        assert (832, 480) == (facts.width, facts.height)
+        assert said.startswith("star.mp4 ")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_client_made_of_requests_saves_the_video(clone: Clone, server: str, tmp_path: Path) -> None:
+    (client,) = (block for block in pages.blocks(pages.read("docs/api.md"), "python") if "import requests" in block)
     here = clone.run('exec python -c "$CLIENT"', CLIENT=at(server, client).replace("sleep(2)", "sleep(0.2)"))
     (video,) = clone.top.glob("*.mp4")
     facts = facts_of(video)
@@ -181,6 +195,15 @@ def test_the_readmes_python_client_saves_the_video(clone: Clone, server: str, tm
         'exec python -c "$CLIENT"', CLIENT=client.replace("sleep(2)", "sleep(0.2)"), ENDPOINT_URL=f"{server}/v2/e"
     )
     assert 2 == len(list(clone.top.glob("*.mp4")))
+
+
+@pytest.mark.slow
+def test_a_video_goes_through_a_pipe(clone: Clone, server: str) -> None:
+    (block,) = (text for text in shell_blocks("docs/usage.md", "The command line") if "-o -" in text)
+
+    clone.run(at(server, block))
+
+    assert facts_of(clone.top / "star.mp4").frames > 1
 
 
 @contextmanager

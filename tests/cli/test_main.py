@@ -39,8 +39,11 @@ def test_every_command_explains_itself(
 def options_of(command: Command) -> list[str]:
     """Return the options as they are typed, and PROMPT and the like, from the names of the fields."""
     names = {field.name for field in dataclasses.fields(command.options)}
-    arguments = names & {"prompt", "preset"}
-    return [*(name.upper() for name in arguments), *(f"--{name.replace('_', '-')}" for name in names - arguments)]
+    arguments = names & {"prompt", "preset", "job_id"}
+    return [
+        *(name.upper().removeprefix("JOB_") for name in arguments),
+        *(f"--{name.replace('_', '-')}" for name in names - arguments),
+    ]
 
 
 def test_the_first_page_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +109,9 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ("wanworker render x --task s", ["s2v-14B"]),
         ("wanworker submit x --engine wan", ["wan_cli"]),
         ("wanworker doctor --js", ["--json"]),
+        ("wanworker j", ["jobs"]),
+        ("wanworker can", ["cancel"]),
+        ("wanworker download x --ou", ["--output"]),
     ],
 )
 def test_a_shell_completes_commands_options_and_names(tmp_path: Path, typed: str, completed: list[str]) -> None:

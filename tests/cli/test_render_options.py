@@ -11,7 +11,8 @@ from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.cli import _render_options
 from wanworker.cli._base import CommandFailed
-from wanworker.cli.commands.submit import SubmitOptions
+from wanworker.cli.commands.remote.submit import SubmitOptions
+from wanworker.client.request import generate_fields
 from wanworker.settings import EngineName
 from wanworker.spec import TASKS
 
@@ -28,7 +29,7 @@ def args(*argv: str) -> SubmitOptions:
 
 def fields(*argv: str) -> dict[str, object]:
     given = args(*argv)
-    return _render_options.fields_of(given, given.prompt)
+    return generate_fields(given.prompt, _render_options.client_fields(given))
 
 
 def test_every_argument_is_a_field_that_generate_knows_and_takes() -> None:
@@ -45,7 +46,6 @@ def test_every_argument_is_a_field_that_generate_knows_and_takes() -> None:
 def test_what_is_not_given_is_no_field() -> None:
     assert {"prompt": "a star"} == fields("a star")
     assert {} == fields()
-    assert set() == _render_options.given(args("a star"))
 
 
 def test_a_lora_without_a_name_is_the_models_own() -> None:
@@ -60,20 +60,6 @@ def test_a_lora_without_a_name_is_the_models_own() -> None:
 def test_the_tasks_and_the_engines_are_those_that_there_are() -> None:
     assert {*TASKS} == {*typing.get_args(_render_options.Task)}
     assert {*typing.get_args(EngineName)} == {*_render_options.ENGINES}
-
-
-@pytest.mark.parametrize(
-    ("argv", "expected"),
-    [
-        ([], "t2v-A14B"),
-        (["--image", "a.png"], "i2v-A14B"),
-        (["--image", "a.png", "--audio", "a.wav"], "s2v-14B"),
-        (["--image", "a.png", "--video", "a.mp4"], "animate-14B"),
-        (["--image", "a.png", "--task", "ti2v-5B"], "ti2v-5B"),
-    ],
-)
-def test_the_files_make_the_task_unless_it_is_named(argv: list[str], expected: str) -> None:
-    assert expected == _render_options.task_of(args("a star", *argv))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +90,7 @@ def test_files_are_paths_or_urls(tmp_path: Path) -> None:
 
     image, audio = _render_options.files_of(args("a star", "--image", str(link), "--audio", "https://host/a.wav?x=1"))
 
-    assert ("--image", "reference_image", picture.resolve()) == (image.argument, image.field, image.path)
+    assert ("image", "reference_image", picture.resolve()) == (image.name, image.field, image.path)
     assert ("audio", "https://host/a.wav?x=1") == (audio.field, audio.url)
 
 

@@ -57,8 +57,7 @@ def test_without_the_miniature_a_missing_model_is_the_documented_sentence():
 
     assert str(caught.value) == "Model 'Wan2.2-T2V-A14B' not found in /workspace/models/"
     assert caught.value.hint == (
-        "diffusers: no folder Wan2.2-T2V-A14B (searched /models) | "
-        "wan_cli: no folder Wan2.2-T2V-A14B (searched /models)"
+        "diffusers: no folder Wan2.2-T2V-A14B\nwan_cli: no folder Wan2.2-T2V-A14B\nSearched: /models"
     )
 
 
@@ -68,7 +67,7 @@ def test_a_missing_model_tells_of_each_engine_all_that_is_missing_and_where_it_l
         chosen(diffusers=some, wan_cli=NO_GPU, searched="/volumes/X/")
 
     assert str(caught.value) == "Model 'Wan2.2-T2V-A14B' not found in /volumes/X/"
-    assert caught.value.hint == "diffusers: no T5; no VAE; no NVIDIA GPU (searched /a, /b) | wan_cli: no NVIDIA GPU"
+    assert caught.value.hint == "diffusers: no T5; no VAE; no NVIDIA GPU\nwan_cli: no NVIDIA GPU\nSearched: /a, /b"
 
 
 @pytest.mark.parametrize("asked", ["auto", "wan_cli"])

@@ -19,6 +19,7 @@ class FastWan:
     statuses: list[dict[str, Any]]
     video: bytes = b"an mp4"
     generate: list[web.Response] = field(default_factory=list)
+    listed: list[dict[str, Any]] = field(default_factory=list)
     cut_downloads: int = 0  # so many transfers break off in the middle
     asked: list[str] = field(default_factory=list)
     body: Any = None
@@ -48,6 +49,11 @@ class FastWan:
         request.transport.close()
         return response
 
+    async def answer_jobs(self, request: web.Request) -> web.Response:
+        self._note(request)
+        listed = self.listed[: int(request.query["limit"])]
+        return web.json_response({"jobs": listed, "total": len(self.listed), "next_cursor": None})
+
     async def answer_delete(self, request: web.Request) -> web.Response:
         self._note(request)
         return web.json_response({"job_id": JOB_ID, "deleted": True})
@@ -66,6 +72,7 @@ async def serving(server: FastWan) -> AsyncIterator[FastWan]:
         web.post("/generate", server.answer_generate),
         web.get("/status/{job}", server.answer_status),
         web.get("/download/{job}", server.answer_download),
+        web.get("/jobs", server.answer_jobs),
         web.delete("/jobs/{job}", server.answer_delete),
     ])  # fmt: skip
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

@@ -28,9 +28,9 @@ class RestProcess:
         self._files = files
         self._folder = folder
         self._environment = {
+            "PYTHONPATH": str(SOURCE),
             **worker_environment(folder, environment),
             "REST_PORT": str(self.port),
-            "PYTHONPATH": str(SOURCE),
         }
         self.log_path = folder / "rest.log"
 

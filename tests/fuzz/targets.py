@@ -26,7 +26,7 @@ from wanworker.comfyui.graph.object_info import ObjectInfo
 from wanworker.comfyui.graph.preflight import check
 from wanworker.comfyui.ui_workflow.convert import api_graph, node_classes
 from wanworker.errors import WorkerError
-from wanworker.media.inputs.data_uri import decode
+from wanworker.media.inputs._data_uri import decode
 from wanworker.media.video.mp4 import existing_size, facts, looks_like_mp4
 from wanworker.models.files.safetensors import BrokenSafetensors, check_header, read_header
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wanworker.client.errors import ClientError
     from wanworker.settings import Settings
 
 #: The command failed.
@@ -55,6 +56,14 @@ class CommandFailed(Exception):
         self.request_id = request_id
         self.log = log
         self.exit_code = exit_code
+
+
+def failed_by(error: ClientError) -> CommandFailed:
+    """Return the failure of a command whose client failed. What has to be asked for in another way exits with 2."""
+    from wanworker.client.errors import Refused, Unauthorised
+
+    exit_code = EXIT_USAGE if isinstance(error, Refused | Unauthorised) else EXIT_FAILED
+    return CommandFailed(str(error), hint=error.hint, code=error.code, request_id=error.job_id, exit_code=exit_code)
 
 
 def misused(text: str, *, hint: str = "") -> CommandFailed:

@@ -6,11 +6,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
 from wanworker.cli._base import misused
+from wanworker.client.request import FIELDS, FILES, VideoFields
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANGES, Profile, Size
 
@@ -18,32 +19,19 @@ Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"]
 
 ENGINES = ("auto", "diffusers", "comfyui", "wan_cli", "mini")
 
-#: Options that set one field of `generate` each.
-_FIELDS = {
-    "task": "task",
-    "size": "size",
-    "frames": "frame_num",
-    "fps": "fps",
-    "steps": "sample_steps",
-    "guidance": "sample_guide_scale",
-    "shift": "sample_shift",
-    "solver": "sample_solver",
-    "seed": "seed",
-    "negative": "negative_prompt",
-    "engine": "engine",
-    "profile": "profile",
-    "timeout": "timeout",
-}
-
-#: Options that name a file or a URL, and the field that they set with `_url`, `_path` or `_base64` added.
-_FILES = {"image": "reference_image", "last_image": "last_image", "audio": "audio", "video": "driving_video"}
+#: What the client calls an option of another name. Every other name in its table is the option's own.
+_OPTIONS = {"negative_prompt": "negative", "timeout_s": "timeout"}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Hold a file that the user named: a URL, or a resolved path on this machine."""
+    """
+    Hold a file that the user named: a URL, or a resolved path on this machine.
 
-    argument: str
+    `name` is the option's, and `field` the field of generate that it sets with `_url`, `_path` or `_base64` added.
+    """
+
+    name: str
     field: str
     url: str = ""
     path: Path = Path()
@@ -66,7 +54,11 @@ def _number(name: str, meaning: str, row: str = "") -> Any:
 
 
 #: The prompt, which `render` needs and `submit` may leave out.
-PROMPT = typer.Argument(metavar="PROMPT", help="What the video shows. Put it in quotes.", show_default=False)
+PROMPT = typer.Argument(
+    metavar="PROMPT",
+    help="What the video shows. Put it in quotes, or give - to read it from stdin.",
+    show_default=False,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,45 +133,31 @@ def with_bare_lora(argv: Iterable[str]) -> list[str]:
     return words
 
 
-def fields_of(args: VideoOptions, prompt: str | None) -> dict[str, Any]:
-    """Return the fields of `generate` that *args* and *prompt* set, without files."""
-    fields = {field: value for name, field in _FIELDS.items() if (value := getattr(args, name)) is not None}
-    if prompt is not None:
-        fields["prompt"] = prompt
+def client_fields(args: VideoOptions) -> VideoFields:
+    """Return what *args* set, as the client takes it. Files are checked. Raises CommandFailed."""
+    given = {name: getattr(args, _OPTIONS.get(name, name), None) for name in FIELDS}
+    fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if args.lora is not None:
-        fields["use_lora"] = True
-    if args.lora:
-        fields["lora_name"] = args.lora
-    return fields
+        fields["lora"] = args.lora or True
+    fields |= {file.name: file.url or file.path for file in files_of(args)}
+    return cast("VideoFields", fields)
 
 
-def task_of(args: VideoOptions) -> str:
-    """Return the task that was named, or else the one that the given files imply. Pure."""
-    if args.task:
-        return args.task
-    if args.video:
-        return "animate-14B"
-    if args.audio:
-        return "s2v-14B"
-    return "i2v-A14B" if args.image else "t2v-A14B"
+def option_of(name: str) -> str:
+    """Return the option that sets the client's field *name*, as it is typed."""
+    return f"--{_OPTIONS.get(name, name).replace('_', '-')}"
 
 
 def files_of(args: VideoOptions) -> list[Source]:
     """Return the files that *args* name. Raises CommandFailed if one does not exist."""
-    return [_source(name, getattr(args, name), field) for name, field in _FILES.items() if getattr(args, name)]
+    return [_source(name, getattr(args, name)) for name in FILES if getattr(args, name)]
 
 
-def given(args: VideoOptions) -> set[str]:
-    """Return the names of the options that were given, as they are typed."""
-    names = [*_FIELDS, *_FILES, "lora"]
-    return {f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None}
-
-
-def _source(name: str, value: str, field: str) -> Source:
-    argument = f"--{name.replace('_', '-')}"
+def _source(name: str, value: str) -> Source:
     if value.startswith(("http://", "https://", "data:")):
-        return Source(argument, field, url=value)
+        return Source(name, FILES[name], url=value)
     path = Path(value).expanduser()
     if not path.is_file():
-        raise misused(f"{argument} {value}: there is no such file.", hint="Give the path of a file, or an http(s) URL.")
-    return Source(argument, field, path=path.resolve())
+        text = f"{option_of(name)} {value}: there is no such file."
+        raise misused(text, hint="Give the path of a file, or an http(s) URL.")
+    return Source(name, FILES[name], path=path.resolve())

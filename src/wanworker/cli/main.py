@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -10,10 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from wanworker import __version__
-from wanworker.cli._base import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Command, CommandFailed, misused
+from wanworker.cli._base import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Command, CommandFailed, failed_by, misused
 from wanworker.cli._render_options import with_bare_lora
-from wanworker.cli.commands import doctor, fetch, render, serve, submit
+from wanworker.cli.commands import doctor, fetch, render, serve
+from wanworker.cli.commands.remote import cancel, download, jobs, status, submit
 from wanworker.cli.terminal.console import complain, say_json
+from wanworker.client.errors import ClientError
 from wanworker.errors import RequestError, WorkerError
 
 #: To add a command, write one module that defines COMMAND, one row here and one test.
@@ -21,6 +25,10 @@ COMMANDS: tuple[Command, ...] = (
     render.COMMAND,
     serve.COMMAND,
     submit.COMMAND,
+    jobs.COMMAND,
+    status.COMMAND,
+    cancel.COMMAND,
+    download.COMMAND,
     fetch.COMMAND,
     doctor.COMMAND,
 )
@@ -28,8 +36,14 @@ COMMANDS: tuple[Command, ...] = (
 #: A command that a signal ended exits with this plus the signal's number.
 _SIGNAL_BASE = 128
 
+#: What a shell reports for a program whose reader went away, as in `wanworker jobs | head -1`.
+_EXIT_PIPE = _SIGNAL_BASE + int(getattr(signal, "SIGPIPE", 13))
+
 #: On a narrower terminal, typer's tables would cut off the names of options, so its plain pages are used.
 _WIDE = 80
+
+#: What typer makes of a BrokenPipeError, and of nothing else that it does not raise.
+_PIPE_OF_TYPER = 1
 
 #: The width of help pages. Longer lines are hard to read.
 _WIDEST = 100
@@ -39,19 +53,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     Run the command that *argv* (default: the process's own) names, and return its exit code.
 
-    0: done. 1: it failed. 2: it cannot run as asked. 130: stopped by Ctrl-C (128 plus the number of any signal).
+    0: done. 1: it failed. 2: it cannot run as asked. 130: stopped by Ctrl-C (128 plus the number of any signal). 141:
+    nobody reads its output any more.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # no character of a server's text may end the command
     words = with_bare_lora(sys.argv[1:] if argv is None else argv)
     try:
-        exit_code = int(_app()(args=words, prog_name="wanworker", standalone_mode=False))
-    except typer.TyperException as error:
-        return _failed(_misuse(error, words), as_json=False)
+        exit_code = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_PIPE
     if exit_code > _SIGNAL_BASE:
         print("Stopped.", file=sys.stderr)
     return exit_code
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        return int(_app()(args=words, prog_name="wanworker", standalone_mode=False))
+    except typer.TyperException as error:
+        return _failed(_misuse(error, words), as_json=False)
+    except SystemExit as ended:
+        if ended.code != _PIPE_OF_TYPER:
+            raise
+        raise BrokenPipeError from ended
 
 
 def _app() -> typer.Typer:
@@ -95,6 +124,8 @@ def _perform(options: Any) -> int:
         return EXIT_STOPPED
     except CommandFailed as error:
         return _failed(error, as_json=as_json)
+    except ClientError as error:
+        return _failed(failed_by(error), as_json=as_json)
     except WorkerError as error:
         exit_code = EXIT_USAGE if isinstance(error, RequestError) else EXIT_FAILED
         failure = CommandFailed(str(error), hint=error.hint, code=error.code, exit_code=exit_code)

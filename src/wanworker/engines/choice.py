@@ -217,9 +217,8 @@ def _impossible_size(spec: RenderSpec, row: EngineRow) -> str:
 
 def _model_not_found(spec: RenderSpec, states: dict[str, Readiness], searched: str) -> ModelNotFound:
     folder = TASKS[spec.task].folder
-    lines = []
-    for name, state in states.items():
-        why = "; ".join((*state.missing, *state.lacking))
-        where = f" (searched {', '.join(state.searched)})" if state.searched else ""
-        lines.append(f"{name}: {why}{where}")
-    return ModelNotFound(f"Model '{folder}' not found in {searched.rstrip('/')}/", hint=" | ".join(lines) or None)
+    lines = [f"{name}: {'; '.join((*state.missing, *state.lacking))}" for name, state in states.items()]
+    places = dict.fromkeys(place for state in states.values() for place in state.searched)
+    if places:
+        lines.append(f"Searched: {', '.join(places)}")
+    return ModelNotFound(f"Model '{folder}' not found in {searched.rstrip('/')}/", hint="\n".join(lines) or None)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from wanworker import logs
 from wanworker.app import Worker
-from wanworker.rest._serve import address, serve
+from wanworker.rest._serve import address, check_free, serve
 from wanworker.settings import BadSettings, load_settings
 
 
@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         host, port = address(settings, args.host, args.port)
+        check_free(host, port)
     except BadSettings as error:
         sys.stderr.write(f"The server will not start: {error}\n")
         return 2

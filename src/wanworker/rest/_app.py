@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from wanworker.rest.service.runpod_jobs import RunPodJobs
 from wanworker.rest.service.webhooks import Webhooks
 from wanworker.settings import Settings
 
+log = logging.getLogger(__name__)
+
 _PAGE = Path(__file__).resolve().parent / "page"
 
 
@@ -61,6 +64,7 @@ class Parts:
     def _heard(self, request_id: str, job: Job | None) -> None:
         was_called_off = job is None or job.status is JobStatus.CANCELLED
         self.metrics.ended(None if was_called_off else job)
+        _log_end(request_id, job)
         if job is None:
             self.sweeper.forget(request_id)
         else:
@@ -93,6 +97,18 @@ class Parts:
             await asyncio.gather(*tasks, return_exceptions=True)
             for close in (self.runpod_jobs.close, self.downloads.close, self.recovery.close, self.worker.close):
                 await close()
+
+
+def _log_end(request_id: str, job: Job | None) -> None:
+    """Say how a job ended, in one line. Why it failed has been logged where that is known."""
+    if job is None:
+        log.info("job %s ended: its record was deleted", request_id)
+    elif job.status is JobStatus.COMPLETED and job.outputs:
+        seconds, video = job.timings.get("total_s", 0.0), job.outputs[0]
+        facts = f"{video.width}x{video.height}, {video.frames} frames, {video.size_bytes:,} bytes"
+        log.info("job %s ended: COMPLETED in %.1f s by %s (%s)", request_id, seconds, job.engine, facts)
+    else:
+        log.info("job %s ended: %s", request_id, job.status.value)
 
 
 def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> FastAPI:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
+import os
+import signal
+import socket
 import sys
 
 import uvicorn
@@ -19,6 +23,10 @@ log = logging.getLogger(__name__)
 
 #: Event streams do not end by themselves, so they are cut this many seconds after a signal.
 _GRACE_S = 3
+#: What a shell shows for a program that Ctrl-C stopped.
+_EXIT_STOPPED = 128 + signal.SIGINT
+#: Comfy-Org's own API proxy for ComfyUI listens there too.
+_SHARED_PORT = 8189
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - behind RunPod's load balancer, which authenticates
 
 
@@ -37,6 +45,33 @@ def address(settings: Settings, host: str | None = None, port: int | None = None
             "REST_ALLOW_OPEN=true if everybody may use this server."
         )
     return host, port
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise BadSettings if the server could not listen there, before anything is loaded."""
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise BadSettings(
+            f"{host} is no address of this machine ({error.strerror}). Set --host or REST_HOST."
+        ) from error
+    for family, kind, protocol, _, place in places:
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server itself does
+            try:
+                probe.bind(place)
+            except OSError as error:
+                raise BadSettings(_why_not(host, port, error)) from error
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    if error.errno != errno.EADDRINUSE:
+        return f"port {port} of {host} cannot be used ({error.strerror}). Choose another one with --port or REST_PORT."
+    known = " (Comfy-Org's API proxy takes 8189 too.)" if port == _SHARED_PORT else ""
+    return (
+        f"another program already listens at port {port} of {host}.{known} Choose another one with --port or REST_PORT."
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -73,5 +108,8 @@ def serve(worker: Worker, settings: Settings, host: str, port: int) -> int:
     log.info("serving on http://%s:%d (page: /ui, schema: /docs)", host, port)
     limits = LIMITS.within(raise_file_limit())
     server = uvicorn.Server(config_of(worker, settings, host, port, limits=limits))
-    server.run()
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        return _EXIT_STOPPED  # everything has ended in order by now: uvicorn repeats the signal at its very end
     return 0 if server.started else 1

@@ -114,9 +114,17 @@ def test_a_person_reads_a_table_and_a_verdict(tmp_path: Path) -> None:
 
     lines = said.splitlines()
     assert 1 == code
-    assert "No real engine can render here." == lines[-1]
-    assert any(line.endswith("get      wanworker fetch fastwan-5b  (18.8 GB)") for line in lines)
+    assert "No real engine can render here." == lines[0]
     assert any(line.startswith("    ffmpeg") for line in lines)
+    assert len(lines) <= 24
+
+
+def test_every_engine_is_shown_on_request(tmp_path: Path) -> None:
+    _, said, _ = command_line.run(tmp_path, "doctor", "--all", env={"WAN_MINI": "false"})
+
+    lines = said.splitlines()
+    assert any(line.endswith("get      wanworker fetch fastwan-5b  (18.8 GB)") for line in lines)
+    assert "wan_cli" in said
 
 
 def test_comfyuis_layout_renders_what_its_files_are_for(tmp_path: Path) -> None:

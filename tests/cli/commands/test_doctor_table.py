@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
+from fakes import command_line
 from wanworker.cli.commands._doctor_table import doctor_table
 from wanworker.cli.terminal.console import show
 from wanworker.models.files.damage import Damaged
@@ -27,14 +29,20 @@ class Shown:
         self._capsys = capsys
 
     def __call__(
-        self, *rows: Row, checks: tuple[Check, ...] = (), free_bytes: int = 10**12, columns: int = 0
+        self,
+        *rows: Row,
+        checks: tuple[Check, ...] = (),
+        free_bytes: int = 10**12,
+        columns: int = 0,
+        every_engine: bool = True,
     ) -> list[str]:
         if columns:
             for name, value in {"COLUMNS": str(columns), "TERM": "dumb"}.items():
                 self._monkeypatch.setenv(name, value)
             self._monkeypatch.setattr("sys.stdout.isatty", lambda: True)
         damaged = (Damaged(Path("/models/vae/half\x1b.safetensors"), "12 [b]bytes[/b] are there"),)
-        show(doctor_table(Report(rows, checks, damaged, ("/models", "/runpod-volume"), free_bytes)))
+        report = Report(rows, checks, damaged, ("/models", "/runpod-volume"), free_bytes)
+        show(doctor_table(report, every_engine=every_engine))
         return self._capsys.readouterr().out.splitlines()
 
 
@@ -106,13 +114,40 @@ def test_a_file_gets_each_name_on_a_line_of_its_own_however_long(shown: Shown) -
 def test_a_bad_check_and_a_damaged_file_stand_out(shown: Shown) -> None:
     lines = shown(READY, checks=(Check("GPU", "none", is_bad=True), Check("memory", "64.0 GB")))
 
-    assert ["BAD GPU         none", "    memory      64.0 GB"] == lines[:2]
+    assert ["BAD GPU         none", "    memory      64.0 GB"] == lines[2:4]
     assert "  /models/vae/half\\x1b.safetensors: 12 [b]bytes[/b] are there" in lines
     assert "Searched: /models, /runpod-volume" in lines
 
 
-def test_the_verdict_is_the_last_line(shown: Shown) -> None:
-    assert "This machine can render." == shown(READY)[-1]
-    assert "This machine cannot render: see videos above." == shown(READY, checks=(FULL,))[-1]
-    assert shown(FETCHABLE, MINI)[-1].endswith("the miniature stands in (WAN_MINI).")
-    assert "No real engine can render here." == shown(FETCHABLE)[-1]
+@pytest.mark.parametrize("every_engine", [True, False])
+def test_the_verdict_is_the_first_line(shown: Shown, every_engine: bool) -> None:
+    def verdict(*rows: Row, checks: tuple[Check, ...] = ()) -> str:
+        return shown(*rows, checks=checks, every_engine=every_engine)[0]
+
+    assert "This machine can render." == verdict(READY)
+    assert "This machine cannot render: see videos below." == verdict(READY, checks=(FULL,))
+    assert verdict(FETCHABLE, MINI).endswith("the miniature stands in (WAN_MINI).")
+    assert "No real engine can render here." == verdict(FETCHABLE)
+
+
+def test_a_task_is_one_line_that_helps(shown: Shown) -> None:
+    larger = Row("wan_cli", "t2v-A14B", ("x",), preset=PRESETS["animate"])
+    lacking = Row("wan_cli", "s2v-14B", lacking=("no GPU",))
+
+    lines = shown(
+        FETCHABLE, READY, dataclasses.replace(FETCHABLE, task="t2v-A14B"), larger, lacking, every_engine=False
+    )
+
+    start = next(number for number, line in enumerate(lines) if line.startswith("ti2v-5B"))
+    assert [
+        ["ti2v-5B", "ready", "wan_cli"],
+        ["t2v-A14B", "not ready", "wanworker fetch fastwan-5b", "(18.8 GB)"],
+        ["s2v-14B", "not ready", "wan_cli: no GPU"],
+    ] == [re.split(r"\s{2,}", line) for line in lines[start : start + 3]]
+    assert "--all shows every engine." == lines[-1]
+
+
+def test_the_page_fits_a_screen(tmp_path: Path) -> None:
+    _, page = command_line.on_terminal(tmp_path, "doctor", columns=140, env={"TERM": "dumb"})
+
+    assert len(page.splitlines()) <= 24, page

@@ -112,3 +112,16 @@ def test_ctrl_c_cancels_the_job_before_the_command_ends(tmp_path: Path, number: 
     assert JobStatus.CANCELLED is job.status
     assert complained.endswith("Stopped.\n")
     assert [] == list((tmp_path / "outputs").glob("*.mp4"))
+
+
+def test_weights_that_are_missing_are_told_in_a_line_for_each_engine(tmp_path: Path) -> None:
+    code, _, complained = command_line.run(tmp_path, "render", "a star", env={"WAN_MINI": "false"})
+
+    lines = complained.partition("failed  ")[2].splitlines()
+    assert 2 == code
+    assert lines[0].startswith("Model 'Wan2.2-T2V-A14B' not found in ")
+    assert ["hint", "diffusers:", "comfyui:", "wan_cli:", "Searched:", "log"] == [
+        lines[1].split()[0], *(line.removeprefix("hint").split()[0] for line in lines[1:5]), lines[5].split()[0],
+    ]  # fmt: skip
+    assert all(line.startswith("        ") for line in lines[2:5])
+    assert lines[4].count(f"{tmp_path}/models,") == 1

@@ -42,7 +42,8 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
     assert "'--port': Input should be" in caught.value.format_message()
 
 
-def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_a_signal_and_ends_without_a_traceback(tmp_path: Path, number: signal.Signals) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -50,11 +51,24 @@ def test_it_serves_until_ctrl_c(tmp_path: Path) -> None:
     try:
         status = json.loads(answer_of(f"http://127.0.0.1:{port}/"))
     finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.send_signal(number)
+        _, logged = process.communicate(timeout=30)
 
     assert {"length": 0, "running": 0} == {name: status["queue"][name] for name in ("length", "running")}
-    assert process.returncode in {130, -signal.SIGINT}  # a shell shows either as 130
+    assert process.returncode in {128 + number, -number}  # a shell shows either as the same
+    assert "Traceback" not in logged
+    assert "KeyboardInterrupt" not in logged
+
+
+def test_a_busy_port_is_named_with_the_option_for_another_one(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, _, complained = command_line.run(tmp_path, "serve", "--port", str(port))
+
+    assert 2 == code
+    (line,) = complained.splitlines()
+    assert line.startswith(f"The server will not start: another program already listens at port {port} of 127.0.0.1.")
+    assert "--port" in line
 
 
 def test_it_does_not_listen_to_everybody_by_accident(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fakes.files import FileServer, file_server
 from fakes.network import Names, Sockets
 from wanworker.errors import DiskFull, InputRefused, InputUnavailable, WorkerError
-from wanworker.media.inputs.fetch import Fetched, FetchLimits, Network, fetch
+from wanworker.media.inputs._fetch import Fetched, FetchLimits, Network, fetch
 
 LIMITS = FetchLimits(max_bytes=100_000, timeout_s=10.0, connect_timeout_s=5.0)
 LOOPBACK = ("127.0.0.1",)

@@ -11,7 +11,7 @@ from fakes.files import FileServer, file_server
 from fakes.network import Names
 from fakes.recordings import film, sound
 from wanworker.errors import InputRefused, InputUnavailable, RequestError
-from wanworker.media.inputs.fetch import Network
+from wanworker.media.inputs._fetch import Network
 from wanworker.media.inputs.reader import InputLimits, InputReader, Source
 
 

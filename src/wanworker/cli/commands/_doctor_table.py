@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -17,15 +17,27 @@ from wanworker.text.printable import on_its_lines
 _STYLES = {"ready": "green", "missing": "yellow", "lacks": "yellow", "get": "bold", "plan": ""}
 
 
-def doctor_table(report: Report) -> Group:
+#: How many damaged files the short page names.
+_MOST_DAMAGED = 3
+
+
+def doctor_table(report: Report, *, every_engine: bool = False) -> Group:
     """
-    Return the report for console.show: the machine, each task with its engines, the damaged files and the verdict.
+    Return the report for console.show: the verdict, the machine, each task, and the damaged files.
+
+    A task has one line, to fit the screen. With *every_engine*, each of its engines says what it misses.
     """
-    parts: list[RenderableType] = [_checks(report.checks), "", _rows(report)]
-    if report.damaged:
+    parts: list[RenderableType] = [_text(_verdict(report), "bold"), "", _checks(report.checks), ""]
+    parts.append(_rows(report) if every_engine else _tasks(report))
+    named = report.damaged if every_engine else report.damaged[:_MOST_DAMAGED]
+    if named:
         parts += ["", "These files are damaged. A fetch of the set that they belong to replaces them:"]
-        parts += [_text(f"  {file.path}: {file.flaw}") for file in report.damaged]
-    parts += ["", _text(f"Searched: {', '.join(report.searched)}"), "", _text(_verdict(report))]
+        parts += [_text(f"  {file.path}: {file.flaw}") for file in named]
+    if every_engine:
+        parts += ["", _text(f"Searched: {', '.join(report.searched)}")]
+    else:
+        more = len(report.damaged) - len(named)
+        parts += ["", _text(f"--all shows every engine{f', and {more} more damaged files' if more else ''}.")]
     return Group(*parts)
 
 
@@ -53,6 +65,29 @@ def _rows(report: Report) -> Table:
                 table.add_row(first, Text(label, _STYLES[label]), _text(text))
                 first = ""
     return table
+
+
+def _tasks(report: Report) -> Table:
+    """Return a line for each task: the engines that are ready, or what helps the one that needs the least."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    real = [row for row in report.rows if row.engine != STAND_IN]
+    for task in dict.fromkeys(row.task for row in real):
+        rows = [row for row in real if row.task == task]
+        ready = [row.engine for row in rows if row.is_ready]
+        label = "ready" if ready else "missing"
+        text = ", ".join(ready) if ready else _what_helps(rows, report.free_bytes)
+        table.add_row(Text(task, "bold"), Text("ready" if ready else "not ready", _STYLES[label]), _text(text))
+    return table
+
+
+def _what_helps(rows: Sequence[Row], free_bytes: int) -> str:
+    """Return the command that fetches the smallest set, or else what an engine lacks."""
+    fetchable = [(row.preset.size_bytes or float("inf"), row.command, row.preset) for row in rows if row.preset]
+    if fetchable:
+        _, command, preset = min(fetchable, key=lambda each: each[0])
+        return f"{command}  ({_room_for(preset, free_bytes)})"
+    row = rows[0]
+    return f"{row.engine}: {(*row.lacking, *row.missing)[0]}"
 
 
 def _said_of(row: Row, free_bytes: int) -> Iterator[tuple[str, str]]:
@@ -90,6 +125,6 @@ def _verdict(report: Report) -> str:
         return "This machine can render."
     stopped = [check.name for check in report.checks if check.stops_all]
     if stopped:
-        return f"This machine cannot render: see {', '.join(dict.fromkeys(stopped))} above."
+        return f"This machine cannot render: see {', '.join(dict.fromkeys(stopped))} below."
     stands_in = any(row.engine == STAND_IN for row in report.rows)
     return "No real engine can render here" + ("; the miniature stands in (WAN_MINI)." if stands_in else ".")

@@ -54,6 +54,7 @@ class Machine:
 class DoctorOptions:
     """Hold the arguments of `doctor`."""
 
+    all: Annotated[bool, typer.Option("--all", help="Show each engine of each task, and all that it misses.")] = False
     json: Annotated[
         bool, typer.Option("--json", help="Print the findings as JSON on stdout, and nothing else there.")
     ] = False
@@ -74,7 +75,7 @@ def run(args: DoctorOptions, machine: Machine | None = None) -> int:
     else:
         from wanworker.cli.commands._doctor_table import doctor_table
 
-        show(doctor_table(report))
+        show(doctor_table(report, every_engine=args.all))
     return 0 if report.can_render else EXIT_FAILED
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -17,9 +17,13 @@ from wanworker.cli import _render_options
 from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, Command, CommandFailed, read_settings
 from wanworker.cli._render_options import PROMPT, Source, VideoOptions
 from wanworker.cli.terminal.console import say, say_json, video_facts
-from wanworker.cli.terminal.files import check_output, new_request_id, put_in_place, unfinished_beside
+from wanworker.cli.terminal.files import check_output, new_request_id
 from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.signals import run_stoppable
+from wanworker.cli.terminal.standard_streams import STANDARD, copy_to_stdout, prompt_of, refuse_terminal
+from wanworker.client.errors import ClientError
+from wanworker.client.request import generate_fields, task_of
+from wanworker.client.saving import put_in_place, unfinished_beside
 from wanworker.errors import RequestError, WorkerError
 
 if TYPE_CHECKING:
@@ -33,9 +37,10 @@ class RenderOptions(VideoOptions):
     """Hold the arguments of `render`."""
 
     prompt: Annotated[str, PROMPT]
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Copy the video to FILE.")] = (
-        None
-    )
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Copy the video to FILE, or write it to stdout with -."),
+    ] = None
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False
     json: Annotated[
         bool, typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else there.")
@@ -44,16 +49,19 @@ class RenderOptions(VideoOptions):
 
 def run(args: RenderOptions) -> int:
     """Render a video, and return the exit code. Raises CommandFailed."""
-    if args.output:
+    if args.output == STANDARD:
+        refuse_terminal(as_json=args.json)
+    elif args.output:
         check_output(args.output, force=args.force)
+    fields, prompt = _render_options.client_fields(args), prompt_of(args.prompt)
     files = _render_options.files_of(args)
     settings = _opened_to(files, read_settings())
     request_id = new_request_id("cli")
     payload = {
-        **_render_options.fields_of(args, args.prompt),
+        **generate_fields(prompt, fields),
         **{f"{file.field}_{'url' if file.url else 'path'}": file.url or str(file.path) for file in files},
         "action": "generate",
-        "task": _render_options.task_of(args),
+        "task": task_of(fields),
         "request_id": request_id,
         "return_video": False,
     }
@@ -68,24 +76,27 @@ async def _render(payload: dict[str, Any], args: RenderOptions, settings: Settin
     answer = await _answer(payload, settings)
     video = Path(answer["result"]["path"])
     sheet = await contact_sheet(video, video.with_suffix(".png"))
-    if args.output:
+    is_piped = args.output == STANDARD
+    if is_piped:
+        await in_thread(_piped, video)
+    elif args.output:
         video = await in_thread(_copied, video, args.output, force=args.force)
     if args.json:
         say_json({**answer, "files": [str(video)], "contact_sheet": str(sheet)})
     else:
-        show(answer, video, sheet, log)
+        show(answer, video, sheet, log, out=sys.stderr if is_piped else sys.stdout)
     return 0
 
 
-def show(answer: Mapping[str, Any], video: Path, sheet: Path, log: Path) -> None:
-    """Print what was made, for a person."""
+def show(answer: Mapping[str, Any], video: Path, sheet: Path, log: Path, *, out: TextIO | None = None) -> None:
+    """Print what was made, for a person, on stdout if no other stream is given."""
     facts = answer["video"]
     for line in answer["warnings"]:
-        say("note", line)
+        say("note", line, out=out)
     measures = video_facts(facts["width"], facts["height"], facts["frames"], facts["fps"])
-    say("video", f"{video}  ({measures}, {answer['model']}, seed {answer['seed']})")
-    say("contact sheet", str(sheet))
-    say("log", str(log))
+    say("video", f"{video}  ({measures}, {answer['model']}, seed {answer['seed']})", out=out)
+    say("contact sheet", str(sheet), out=out)
+    say("log", str(log), out=out)
 
 
 async def _answer(payload: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -102,6 +113,11 @@ async def _answer(payload: dict[str, Any], settings: Settings) -> dict[str, Any]
             return await worker.perform(payload, call)
     finally:
         await worker.close()
+
+
+def _piped(video: Path) -> None:
+    with video.open("rb") as file:
+        copy_to_stdout(file)
 
 
 def _copied(video: Path, path: Path, *, force: bool) -> Path:
@@ -158,7 +174,7 @@ def _told(request_id: str, log: Path) -> Iterator[None]:
         raise CommandFailed(
             str(error), hint=error.hint, code=error.code, request_id=request_id, log=log, exit_code=exit_code
         ) from error
-    except CommandFailed:
+    except (CommandFailed, ClientError, BrokenPipeError):
         raise
     except Exception as error:  # a door catches everything; the traceback goes to the log
         logger.exception("The job failed with an unexpected error.")

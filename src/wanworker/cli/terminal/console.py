@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from wanworker.text.printable import on_its_lines
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _WIDEST, _UNFOLDED = 140, 100_000
 
 
-def say(label: str, text: str) -> None:
-    """Print a line of a result."""
-    print(f"{label:<15}{_indented(text, 15)}")
+def say(label: str, text: str, *, out: TextIO | None = None) -> None:
+    """Print a line of a result, on stdout if no other stream is given."""
+    print(f"{label:<15}{_indented(text, 15)}", file=out)
 
 
 def complain(label: str, text: str) -> None:
@@ -35,7 +35,8 @@ def show(table: RenderableType) -> None:
     """Print a rich table on stdout, folded to the terminal's width. Its text is not read as markup."""
     from rich.console import Console
 
-    console = Console(width=width_of_stdout(), markup=False, highlight=False, emoji=False)
+    # Without a height, rich takes a terminal without abilities (TERM=dumb) for one of 80 columns, whatever its width.
+    console = Console(width=width_of_stdout(), height=25, markup=False, highlight=False, emoji=False)
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))  # rich pads lines with spaces

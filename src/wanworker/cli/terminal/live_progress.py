@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 _LINE_EVERY = 10
 
 
-def progress_text(shown: Mapping[str, Any], elapsed_s: float) -> str:
-    """Return ` 40 %  sampling 6/15  12 s, about 18 s left` for progress in its JSON form. Pure."""
+def progress_text(shown: Mapping[str, Any], elapsed_s: float | None) -> str:
+    """Return ` 40 %  sampling 6/15  12 s, about 18 s left` for progress in its JSON form. None: unknown. Pure."""
     stage = " ".join(on_its_lines(str(shown.get("stage") or "starting")).split())  # it may come from a server
     detail = " ".join(on_its_lines(str(shown.get("detail") or "")).split())
     text = f"{float(shown.get('progress') or 0):3.0f} %  {stage} {detail}".rstrip()
     if shown.get("step") is not None and shown.get("steps"):
         text += f" {shown['step']}/{shown['steps']}"
-    text += f"  {elapsed_s:.0f} s"
+    if elapsed_s is not None:
+        text += f"  {elapsed_s:.0f} s"
     if shown.get("eta_s"):
         text += f", about {shown['eta_s']:.0f} s left"
     return text

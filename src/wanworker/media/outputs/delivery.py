@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.errors import EngineError
-from wanworker.media.outputs.base64_text import base64_text, encoded_chars, largest_file
+from wanworker.media.outputs._base64_text import base64_text, encoded_chars, largest_file
 from wanworker.media.outputs.bucket import Bucket, NoBucket
 from wanworker.media.disk import in_thread
 from wanworker.media.outputs.file_facts import FileFacts, file_facts, mime_of

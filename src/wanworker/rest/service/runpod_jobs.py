@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections import OrderedDict
@@ -17,6 +18,8 @@ from wanworker.jobs.runner import QueueFull
 from wanworker.rest.schemas.runpod import remarks_on
 from wanworker.serverless.handler import handle
 from wanworker.text.json_words import kind_of
+
+log = logging.getLogger(__name__)
 
 #: How many answers are kept for /status, the newest ones; each may hold a video. RunPod keeps them for 30 minutes.
 _KEPT = 32
@@ -114,6 +117,7 @@ class RunPodJobs:
                 job.answer["warnings"] = [*job.answer.get("warnings", ()), *remarks]
         finally:
             job.ended = time.time()
+            log.info("job %s ended: %s in %.1f s", job_id, _word(job), job.ended - job.created)
         job.size = _characters(job.answer)
         return job.answer
 

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, CommandFailed
-from wanworker.cli.remote.http import Edges, Remote, base_url
+from wanworker.client import Busy, ClientError, Refused, ResultLost, TargetFailed, Unauthorised, Unreachable
+from wanworker.client.targets.http import Edges, Remote, base_url
 
 
 class Clock:
@@ -50,7 +50,7 @@ class Scripted:
 
     def remote(self, key: str = "secret") -> Remote:
         assert self.session is not None
-        return Remote(self.session, base_url(self.url), key=key, key_name="THE_KEY", edges=self.clock.edges())
+        return Remote(self.session, base_url(self.url), key=key, edges=self.clock.edges())
 
 
 @pytest.fixture
@@ -82,14 +82,14 @@ async def test_the_key_goes_to_the_named_address(server: Scripted) -> None:
 async def test_an_answer_without_the_jobs_id_is_told_as_such(server: Scripted, answer: str) -> None:
     server.answers = [(200, answer, {})]
 
-    with pytest.raises(CommandFailed, match="has no id, which is the job's id: "):
+    with pytest.raises(TargetFailed, match="has no id, which is the job's id: "):
         await server.remote().post_job("run", {}, id_field="id")
 
 
 async def test_a_redirect_is_not_followed_for_it_would_take_the_key_along(server: Scripted) -> None:
     server.answers = [(302, "", {"Location": f"{server.url}/elsewhere"})]
 
-    with pytest.raises(CommandFailed, match="redirects to another address"):
+    with pytest.raises(Refused, match="redirects to another address"):
         await server.remote().ask("GET", "status/1")
 
     assert 1 == len(server.asked)
@@ -113,17 +113,16 @@ async def test_a_question_outlasts_a_restart_of_the_server(server: Scripted) -> 
 async def test_a_server_that_stays_away_is_given_up_on(server: Scripted) -> None:
     server.answers = [None]
 
-    with pytest.raises(CommandFailed, match="has given no usable answer for 300 s: the connection broke off") as caught:
+    with pytest.raises(Unreachable, match="has given no usable answer for 300 s: the connection broke off"):
         await server.remote().ask("GET", "status/1")
 
-    assert EXIT_FAILED == caught.value.exit_code
     assert 280 < server.clock.now_s <= 300
 
 
 async def test_a_job_is_not_sent_twice_when_nobody_knows_whether_it_arrived(server: Scripted) -> None:
     server.answers = [None, (200, '{"id": "1"}', {})]
 
-    with pytest.raises(CommandFailed, match="cannot be reached"):
+    with pytest.raises(Unreachable, match="cannot be reached"):
         await server.remote().post_job("run", {}, id_field="id")
 
     assert 1 == len(server.asked)
@@ -140,55 +139,102 @@ async def test_a_full_queue_is_waited_for_as_long_as_it_says(server: Scripted) -
 async def test_a_queue_that_stays_full_is_given_up_on(server: Scripted) -> None:
     server.answers = [(429, '{"error": "The queue is full."}', {"Retry-After": "60"})]
 
-    with pytest.raises(CommandFailed, match=r"answers 429: The queue is full\."):
+    with pytest.raises(Busy, match=r"answers 429: The queue is full\."):
         await server.remote().post_job("run", {}, id_field="id")
 
     assert 5 == len(server.clock.slept)
 
 
 @pytest.mark.parametrize(
-    ("status", "text", "exit_code", "expected"),
+    ("status", "text", "kind", "expected"),
     [
-        (401, "", EXIT_USAGE, "refuses the key"),
-        (422, '{"detail": [{"loc": ["body", "fps"], "msg": "too many"}]}', EXIT_USAGE, "answers 422: fps: too many"),
-        (404, '{"error": "no such endpoint"}', EXIT_USAGE, "answers 404: no such endpoint"),
-        (418, "a teapot", EXIT_FAILED, "answers 418: a teapot"),
+        (401, "", Unauthorised, "refuses the key"),
+        (422, '{"detail": [{"loc": ["body", "fps"], "msg": "too many"}]}', Refused, "answers 422: fps: too many"),
+        (404, '{"error": "no such endpoint"}', Refused, "answers 404: no such endpoint"),
+        (418, "a teapot", TargetFailed, "answers 418: a teapot"),
     ],
 )
 async def test_a_refusal_is_told_in_the_servers_words(
-    server: Scripted, status: int, text: str, exit_code: int, expected: str
+    server: Scripted, status: int, text: str, kind: type[ClientError], expected: str
 ) -> None:
     server.answers = [(status, text, {})]
 
-    with pytest.raises(CommandFailed, match=expected) as caught:
+    with pytest.raises(kind, match=expected) as caught:
         await server.remote().post_job("run", {}, id_field="id")
 
-    assert exit_code == caught.value.exit_code
     assert "secret" not in f"{caught.value}{caught.value.hint}"
 
 
 async def test_nobody_listens(server: Scripted) -> None:
     server.url = "http://127.0.0.1:1"
 
-    with pytest.raises(CommandFailed, match=r"http://127\.0\.0\.1:1 cannot be reached: no connection"):
+    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:1 cannot be reached: no connection"):
         await server.remote().post_job("run", {}, id_field="id")
 
 
 async def test_a_refused_download_writes_nothing(server: Scripted, tmp_path: Path) -> None:
     server.answers = [(410, '{"error": "It was downloaded."}', {})]
 
-    with pytest.raises(CommandFailed, match=r"410: It was downloaded\."):
+    with pytest.raises(Refused, match=r"410: It was downloaded\."):
         await server.remote().download("download/1", tmp_path / "part")
 
     assert [] == list(tmp_path.iterdir())
 
 
+class Cutting:
+    """A file server that cuts its first transfer in the middle; the file may change meanwhile."""
+
+    def __init__(self, *, changes: bool = False) -> None:
+        self.asked: list[str | None] = []
+        self._changes = changes
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.headers.get("Range"))
+        if len(self.asked) == 1:
+            response = web.StreamResponse(headers={"Content-Length": "10", "ETag": '"one"'})
+            await response.prepare(request)
+            await response.write(b"01234")
+            assert request.transport is not None
+            request.transport.close()
+            return response
+        if self._changes or request.headers.get("If-Range") != '"one"':
+            return web.Response(body=b"abcdef", headers={"ETag": '"two"'})
+        return web.Response(status=206, body=b"56789", headers={"Content-Range": "bytes 5-9/10"})
+
+
+@pytest.mark.parametrize(("changes", "expected"), [(False, b"0123456789"), (True, b"abcdef")])
+async def test_a_transfer_that_breaks_off_goes_on_where_it_was(tmp_path: Path, changes: bool, expected: bytes) -> None:
+    cutting, app = Cutting(changes=changes), web.Application()
+    app.add_routes([web.get("/file", cutting.answer)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = base_url(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        async with aiohttp.ClientSession() as session:
+            await Remote(session, url, key="", edges=Clock().edges()).download("file", tmp_path / "part")
+    finally:
+        await runner.cleanup()
+
+    assert expected == (tmp_path / "part").read_bytes()
+    assert [None, "bytes=5-"] == cutting.asked
+
+
+async def test_a_transfer_that_never_gets_on_is_given_up(server: Scripted, tmp_path: Path) -> None:
+    server.answers = [None]
+
+    with pytest.raises(ResultLost, match="could not be downloaded") as caught:
+        await server.remote().download("download/1", tmp_path / "part")
+
+    assert "DOWNLOAD_FAILED" == caught.value.code
+    assert 280 < server.clock.now_s <= 300
+
+
 @pytest.mark.parametrize("text", ["", "abc", "ftp://host", "http://", "http://[", "http://me:key@host"])
 def test_an_address_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(CommandFailed) as caught:
+    with pytest.raises(Refused) as caught:
         base_url(text)
 
-    assert EXIT_USAGE == caught.value.exit_code
     assert "key@" not in str(caught.value)
 
 

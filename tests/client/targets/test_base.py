@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wanworker.cli.remote.target import complaint, progress_of
+from wanworker.client.targets.base import complaint, progress_of
 from wanworker.progress import Progress
 
 

@@ -1,0 +1,122 @@
+"""What the commands for jobs elsewhere have in common: where the jobs are, and how a file is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from wanworker.cli._base import CommandFailed, misused
+from wanworker.cli.terminal.files import check_output
+from wanworker.cli.terminal.standard_streams import STANDARD, copy_to_stdout, refuse_terminal
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from wanworker.client import AsyncClient, JobStatus, Result
+    from wanworker.settings import Settings
+
+ENDPOINT = typer.Option(
+    "--endpoint", metavar="ID|URL", help="The RunPod endpoint that has the job. Its key comes from RUNPOD_API_KEY."
+)
+SERVER = typer.Option(
+    "--url",
+    metavar="URL",
+    help="The REST server that has the job, such as http://127.0.0.1:8189. Its key comes from WAN_API_KEY. By default "
+    "it is the server on this machine.",
+)
+JOB_ID = typer.Argument(metavar="ID", help="The id of the job, as submit prints it.", show_default=False)
+OUTPUT = typer.Option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Save the video as FILE, or write it to stdout with -. By default it gets the name that the server gives it.",
+)
+FORCE = typer.Option("--force", help="Replace FILE if it exists.")
+JSON = typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else there.")
+
+
+@asynccontextmanager
+async def client_of(endpoint: str | None, url: str | None, settings: Settings) -> AsyncIterator[AsyncClient]:
+    """
+    Yield the client of the target that was named, or of the server on this machine. Raises CommandFailed.
+
+    A server of ours also speaks RunPod's API; its key is WAN_API_KEY. An error about the key names its variable.
+    """
+    from wanworker.client import AsyncClient, Unauthorised
+
+    key_name = "WAN_API_KEY" if endpoint is None else _key_name(endpoint, settings)
+    key = _text(settings.api_key if key_name == "WAN_API_KEY" else settings.runpod_api_key)
+    if endpoint is not None and "://" not in endpoint and endpoint.isalnum() and not key:
+        hint = "Make a key in RunPod's console, and set RUNPOD_API_KEY to it."
+        raise misused("RUNPOD_API_KEY is not set.", hint=hint)
+    place = "" if endpoint is not None else url or local_server(settings)
+    async with AsyncClient(place, endpoint=endpoint or "", key=key, allow_hosts=settings.allow_hosts) as client:
+        try:
+            yield client
+        except Unauthorised as error:
+            raise misused(str(error), hint=f"Set {key_name} to the key of this server.") from error
+
+
+def _key_name(endpoint: str, settings: Settings) -> str:
+    is_runpods = "://" not in endpoint or endpoint.partition("://")[2].startswith("api.runpod.ai/")
+    return "RUNPOD_API_KEY" if is_runpods or not settings.api_key else "WAN_API_KEY"
+
+
+def local_server(settings: Settings) -> str:
+    """Return the address of the REST server on this machine. Pure."""
+    return f"http://127.0.0.1:{settings.port or settings.rest_port}"
+
+
+def check_target(endpoint: str | None, url: str | None) -> None:
+    """Raise CommandFailed if two targets were given."""
+    if endpoint is not None and url is not None:
+        hint = "A job is on a RunPod endpoint or on a REST server."
+        raise misused("Give one of --endpoint and --url.", hint=hint)
+
+
+def check_place(output: Path | None, *, force: bool, as_json: bool) -> None:
+    """Raise CommandFailed, before anything is asked, if the video could not be written to *output*."""
+    if output == STANDARD:
+        refuse_terminal(as_json=as_json)
+    elif output is not None:
+        check_output(output, force=force)
+
+
+async def save(client: AsyncClient, status: JobStatus, output: Path | None, *, force: bool) -> Result:
+    """
+    Save the files of a finished job: as *output*, here under their own names (None), or to stdout. Raises ClientError.
+
+    Of several files, stdout gets the first.
+    """
+    if output != STANDARD:
+        return await client.save(status, output or Path(), force=force)
+    result = await client.save(status)
+    if not result.contents:
+        text = "Nothing was written to stdout, because the answer contains no file."
+        hint = f"The file is on the worker: {result.left_there[0]}" if result.left_there else ""
+        raise CommandFailed(text, hint=hint, code="NO_FILE", request_id=status.job_id)
+    await asyncio.to_thread(copy_to_stdout, result.contents[0])
+    return result
+
+
+def _text(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
+
+
+def without_data(value: Any) -> Any:
+    """Return *value* without the files in it, which are already saved. Pure."""
+    if isinstance(value, Mapping):
+        return {key: without_data(item) for key, item in value.items() if key != "data"}
+    return [without_data(item) for item in value] if isinstance(value, list) else value
+
+
+def shown(status: JobStatus) -> dict[str, Any]:
+    """Return *status* as the progress bar and programs take it. Pure."""
+    names = ("stage", "progress", "step", "steps", "detail", "eta_s")
+    values = {name: getattr(status, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None and value != ""}

@@ -1,0 +1,71 @@
+"""Bring the files of a finished job here: to a file, into a folder, or into memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from wanworker.client._answers import JobStatus, OutputFile, Result
+from wanworker.client.errors import Refused, ResultLost, SaveFailed
+from wanworker.client.saving import fit_name, put_in_place, unfinished_beside
+from wanworker.client.targets.base import Target
+
+
+async def result_of(target: Target, status: JobStatus, output: Path | None, *, force: bool) -> Result:
+    """
+    Fetch every file of *status* that can be had.
+
+    *output* is a file, or a folder that exists; without it, the files stay in memory. The first file is called
+    *output*, the others `output-2` and so on; in a folder each has the target's name. No file is overwritten, except
+    *output* with *force*.
+
+    Raises Refused if the job has not ended, its own error if it has no result, SaveFailed, and ResultLost if *output*
+    is given and there is no file to write.
+    """
+    if not status.is_over:
+        text = f"The job {status.job_id} has not ended: it is {status.state}."
+        raise Refused(text, code="NOT_READY", hint="Wait for its end first.", job_id=status.job_id)
+    if status.error is not None:
+        raise status.error
+    here = [file for file in status.files if file.is_here]
+    left = tuple(file.path for file in status.files if file.path and not file.is_here)
+    if output is None:
+        contents = tuple([await _content(target, file) for file in here])
+        return Result(status.job_id, contents=contents, left_there=left, answer=status.answer)
+    if not here and not output.is_dir():
+        hint = f"The file is on the worker: {left[0]}" if left else "The answer contains no file."
+        text = f"{output} was not written, because the answer contains no file."
+        raise ResultLost(text, code="NO_FILE", hint=hint, job_id=status.job_id)
+    paths = []
+    for number, file in enumerate(here, start=1):
+        path = _place(output, file, number, status.job_id)
+        async with _writing(path, status.job_id) as part:
+            await target.save(file, part)
+            paths.append(put_in_place(part, path, force=force and path == output))
+    return Result(status.job_id, tuple(paths), left_there=left, answer=status.answer)
+
+
+def _place(output: Path, file: OutputFile, number: int, job_id: str) -> Path:
+    name = Path(fit_name(file.name, f"{fit_name(job_id, 'job')}.mp4"))
+    if output.is_dir():
+        return output / name
+    return output if number == 1 else output.with_name(f"{output.stem}-{number}{name.suffix or output.suffix}")
+
+
+@asynccontextmanager
+async def _writing(path: Path, job_id: str) -> AsyncIterator[Path]:
+    with unfinished_beside(path) as part:
+        try:
+            yield part
+        except OSError as error:
+            text = f"{path} could not be written ({error.strerror}); the job {job_id} is done."
+            raise SaveFailed(text, job_id=job_id) from error
+
+
+async def _content(target: Target, file: OutputFile) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="wanworker-") as folder:
+        part = Path(folder, "part")
+        await target.save(file, part)
+        return part.read_bytes()

@@ -1,0 +1,177 @@
+"""Build the body of a job: RunPod's `{"input": ...}`, or the fields of /generate."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from wanworker.client.errors import Refused
+
+#: A picture, a sound or a video: a path on this machine, its bytes, or text that is a path, a URL or a data URI.
+File = str | os.PathLike[str] | bytes
+
+
+class VideoFields(TypedDict, total=False):
+    """
+    Name what describes a video besides the prompt. docs/api.md has the meaning and the range of each.
+
+    `lora` is a name, or True for the model's own pair for 4 steps. `extra` holds fields under the target's own names.
+    """
+
+    task: str
+    negative_prompt: str
+    size: str
+    frames: int
+    fps: float
+    steps: int
+    guidance: float
+    shift: float
+    solver: str
+    seed: int
+    lora: str | bool
+    engine: str
+    profile: str
+    diffusion_model: str
+    vae_model: str
+    timeout_s: float
+    image: File
+    last_image: File
+    audio: File
+    video: File
+    extra: Mapping[str, Any]
+
+
+#: What sets one field of `generate` each, and that field. The command line has an option for most.
+FIELDS = {
+    "task": "task",
+    "negative_prompt": "negative_prompt",
+    "size": "size",
+    "frames": "frame_num",
+    "fps": "fps",
+    "steps": "sample_steps",
+    "guidance": "sample_guide_scale",
+    "shift": "sample_shift",
+    "solver": "sample_solver",
+    "seed": "seed",
+    "engine": "engine",
+    "profile": "profile",
+    "diffusion_model": "diffusion_model",
+    "vae_model": "vae_model",
+    "timeout_s": "timeout",
+}
+
+#: What names a file, and the field that it sets with `_url`, `_path` or `_base64` added.
+FILES = {"image": "reference_image", "last_image": "last_image", "audio": "audio", "video": "driving_video"}
+
+#: What sets one field of the FastWAN contract each. Size and image are handled separately.
+_REST = {
+    "negative_prompt": "negative_prompt",
+    "seed": "seed",
+    "steps": "steps",
+    "guidance": "cfg",
+    "frames": "length",
+    "fps": "fps",
+    "engine": "engine",
+}
+
+#: Seconds that RunPod's limit exceeds the worker's own deadline by, for the start of the engine and for delivery.
+_GRACE_S = 120.0
+
+_SIZE = re.compile(r"\s*(\d{1,5})\s*[*x\u00d7]\s*(\d{1,5})\s*", re.IGNORECASE)
+
+
+def generate_fields(prompt: str | None, fields: VideoFields) -> dict[str, Any]:
+    """Return the fields of `generate` that *prompt* and *fields* set, without files. Pure."""
+    given: Mapping[str, Any] = fields
+    named = {field: given[name] for name, field in FIELDS.items() if given.get(name) is not None}
+    if prompt is not None:
+        named["prompt"] = prompt
+    lora = given.get("lora")
+    if lora is not None and lora is not False:
+        named["use_lora"] = True
+    if isinstance(lora, str):
+        named["lora_name"] = lora
+    return {**named, **given.get("extra", {})}
+
+
+def task_of(fields: VideoFields) -> str:
+    """Return the task that was named, or else the one that the given files imply. Pure."""
+    given: Mapping[str, Any] = fields
+    if task := given.get("task"):
+        return str(task)
+    if given.get("video"):
+        return "animate-14B"
+    if given.get("audio"):
+        return "s2v-14B"
+    return "i2v-A14B" if given.get("image") else "t2v-A14B"
+
+
+def runpod_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields) -> dict[str, Any]:
+    """
+    Return the body of /run: the whole *job* if given, or its input alone, with its fields replaced by the others.
+
+    A `timeout_s` also raises RunPod's own limit, which is otherwise 10 minutes. Raises Refused.
+    """
+    body = dict(job or {})
+    if "input" not in body:
+        body = {"input": body}
+    if not isinstance(body["input"], Mapping):
+        raise Refused("`input` must be an object.", hint='A job is {"input": {...}}, or what is inside `input`.')
+    task = {} if job is not None and not fields.get("task") else {"task": task_of(fields)}
+    named = {**body["input"], **task, **generate_fields(prompt, fields)}
+    for name, field in FILES.items():
+        if (file := fields.get(name)) is not None:
+            url, data = _url_or_base64(name, file)
+            named[f"{field}_{'url' if url else 'base64'}"] = url or data
+    body["input"] = named
+    timeout_s = fields.get("timeout_s")
+    if timeout_s is not None and "policy" not in body:
+        body["policy"] = {"executionTimeout": round((timeout_s + _GRACE_S) * 1000)}
+    return body
+
+
+def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields) -> dict[str, Any]:
+    """Return the fields of /generate, those of *job* replaced by the others. Raises Refused."""
+    if strange := strange_to_rest(fields):
+        hint = "It renders with its own model. A RunPod endpoint takes every field."
+        raise Refused(f"A REST server does not take {', '.join(strange)}.", hint=hint)
+    given: Mapping[str, Any] = fields
+    body = dict(job or {})
+    body |= {field: given[name] for name, field in _REST.items() if given.get(name) is not None}
+    if prompt is not None:
+        body["prompt"] = prompt
+    if size := fields.get("size"):
+        sides = _SIZE.fullmatch(size)
+        if sides is None:
+            raise Refused(f"{size[:40]!r} is not a size.", hint="A size looks like 832x480.")
+        body |= {"width": int(sides[1]), "height": int(sides[2])}
+    if (image := fields.get("image")) is not None:
+        url, data = _url_or_base64("image", image)
+        body |= {"image_url": url} if url.startswith("http") else {"image": url or data}
+    return {**body, **given.get("extra", {})}
+
+
+def strange_to_rest(fields: VideoFields) -> list[str]:
+    """Return the names in *fields* that the FastWAN contract has no field for. Pure."""
+    known = {*_REST, "size", "image", "extra"}
+    return sorted(name for name, value in fields.items() if value is not None and name not in known)
+
+
+def _url_or_base64(name: str, file: object) -> tuple[str, str]:
+    """Return the URL that *file* is and an empty text, or an empty text and its content as base64. Raises Refused."""
+    if isinstance(file, bytes):
+        return "", base64.b64encode(file).decode()
+    if isinstance(file, str) and file.startswith(("http://", "https://", "data:")):
+        return file, ""
+    if not isinstance(file, str | os.PathLike):
+        raise Refused(f"{name} must be a path, bytes or a URL.")
+    try:
+        return "", base64.b64encode(Path(file).expanduser().read_bytes()).decode()
+    except OSError as error:
+        raise Refused(
+            f"{name}: {file} cannot be read ({error.strerror}).", hint="Give a path of this machine."
+        ) from error

@@ -1,0 +1,249 @@
+"""Both clients as a program uses them, against a FastWAN server and RunPod's control plane on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from fakes.fastwan import JOB_ID, FastWan, serving
+from fakes.runpod import Job, RunPod
+from fakes.runpod_worker import StandInWorker
+from wanworker.client import (
+    AsyncClient,
+    Busy,
+    Client,
+    JobCancelled,
+    JobFailed,
+    JobStatus,
+    Refused,
+    Unauthorised,
+    UnknownJob,
+    WaitedTooLong,
+)
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+ANSWER = {
+    "seed": 7,
+    "warnings": ["frame_num 4 was changed to 5."],
+    "engine": "mini",
+    "video": {"width": 64, "height": 64},
+    "result": {"filename": "x.mp4", "data": "data:video/mp4;base64,YW4gbXA0"},
+}
+COMPLETED = {"status": "completed", "progress": 100, "video_ready": True, "seed": 7, "video": {"size_bytes": 6}}
+PROCESSING = {"status": "processing", "progress": 40, "stage": "sampling"}
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[RunPod]:
+    with RunPod() as plane:
+        yield plane
+
+
+def endpoint(plane: RunPod, **more: Any) -> Client:
+    return Client(endpoint=plane.url, key=plane.api_key, poll_s=0.01, **more)
+
+
+def finishes(worker: StandInWorker, job: Job) -> None:
+    worker.done(job, {"output": ANSWER})
+
+
+def leaves(worker: StandInWorker, job: Job) -> None:
+    worker.progress(job, {"stage": "sampling", "progress": 40})
+
+
+def test_an_endpoint_renders_a_picture_to_a_file(plane: RunPod, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"picture")
+    with StandInWorker(plane, finishes), endpoint(plane) as client:
+        result = client.render("a star", image=tmp_path / "a.png", seed=7, output=tmp_path / "my.mp4")
+
+    assert {"task": "i2v-A14B", "prompt": "a star", "seed": 7, "reference_image_base64": "cGljdHVyZQ=="} == [
+        *plane.jobs.values()
+    ][-1].input
+    assert (tmp_path / "my.mp4", b"an mp4", 7, "mini", {"width": 64, "height": 64}) == (
+        result.path, result.content, result.seed, result.engine, result.video,
+    )  # fmt: skip
+    assert ("frame_num 4 was changed to 5.",) == result.warnings
+
+
+async def test_a_server_renders_into_memory_and_tells_its_progress_in_the_callers_thread() -> None:
+    said: list[tuple[str, float, threading.Thread]] = []
+
+    def render(url: str) -> Any:
+        with Client(url, poll_s=0.0) as client:
+            on_progress = lambda status: said.append((status.stage, status.progress, threading.current_thread()))  # noqa: E731
+            result = client.render("a star", size="640x384", on_progress=on_progress)
+            return result, threading.current_thread()
+
+    async with serving(FastWan([PROCESSING, COMPLETED])) as server:
+        result, caller = await asyncio.to_thread(render, server.url)
+
+    assert (b"an mp4", None, 7) == (result.content, result.path, result.seed)
+    assert [("sampling", 40, caller)] == said
+    assert {"prompt": "a star", "width": 640, "height": 384} == server.body
+
+
+async def test_the_async_client_submits_waits_and_downloads(tmp_path: Path) -> None:
+    async with (
+        serving(FastWan([{"status": "queued"}, COMPLETED])) as server,
+        AsyncClient(server.url, poll_s=0) as client,
+    ):
+        job_id = await client.submit("a star")
+        status = await client.wait(job_id)
+        result = await client.download(job_id, tmp_path)
+
+    assert ("completed", 100) == (status.state, status.progress)
+    assert (tmp_path / f"{JOB_ID}.mp4",) == result.paths
+
+
+async def test_a_server_lists_its_jobs() -> None:
+    listed = [{**COMPLETED, "job_id": "b"}, {**PROCESSING, "job_id": "a"}]
+    async with serving(FastWan([], listed=listed)) as server, AsyncClient(server.url) as client:
+        page = await client.jobs(limit=1)
+
+    assert ([("b", "completed")], 2, None) == (
+        [(job.job_id, job.state) for job in page.jobs], page.total, page.next_cursor,
+    )  # fmt: skip
+
+
+def test_a_failure_of_the_job_has_the_workers_words(plane: RunPod) -> None:
+    posted = {"error": "The GPU is full.", "output": {"hint": "Ask for less.", "code": "OUT_OF_MEMORY"}}
+    with StandInWorker(plane, lambda worker, job: worker.done(job, posted)), endpoint(plane) as client:
+        with pytest.raises(JobFailed, match=r"The GPU is full\.") as caught:
+            client.render("a star")
+        status = client.status(caught.value.job_id)
+
+    assert ("OUT_OF_MEMORY", "Ask for less.") == (caught.value.code, caught.value.hint)
+    assert ("failed", True) == (status.state, isinstance(status.error, JobFailed))
+
+
+def test_an_interrupted_caller_has_the_job_cancelled(plane: RunPod) -> None:
+    def interrupt(status: JobStatus) -> None:
+        if status.progress:
+            raise KeyboardInterrupt
+
+    with StandInWorker(plane, leaves), endpoint(plane) as client, pytest.raises(KeyboardInterrupt):
+        client.render("a star", on_progress=interrupt)
+
+    assert "CANCELLED" == [*plane.jobs.values()][-1].status
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "done"])
+def test_a_job_is_cancelled_in_each_state(plane: RunPod, state: str) -> None:
+    with endpoint(plane) as client:
+        job_id = client.submit("a star")
+        assert "queued" == client.status(job_id).state
+        if state != "queued":
+            job = plane.next_job("w")
+            assert job is not None
+            assert "running" == client.status(job_id).state
+        if state == "done":
+            plane.take_result(job, "w", b'{"output": {"ok": true}}')
+        cancelled = client.cancel(job_id)
+        status = client.wait(job_id)
+
+    assert ("completed" if state == "done" else "cancelled") == cancelled == status.state
+    assert (state != "done") == isinstance(status.error, JobCancelled)
+
+
+def test_a_caller_who_waits_too_long_is_told_and_the_job_is_stopped(plane: RunPod) -> None:
+    with endpoint(plane) as client, pytest.raises(WaitedTooLong) as caught:
+        client.run("a star", wait_timeout_s=0)
+
+    assert "CANCELLED" == plane.jobs[caught.value.job_id].status
+
+
+def test_a_wrong_key_is_refused_and_never_shown(plane: RunPod) -> None:
+    with Client(endpoint=plane.url, key="stale-key-of-mine") as client, pytest.raises(Unauthorised) as caught:
+        client.render("a star")
+
+    assert "UNAUTHORISED" == caught.value.code
+    assert "stale" not in f"{caught.value}{caught.value.hint}"
+
+
+async def test_a_wrong_key_of_a_server_is_refused() -> None:
+    async with serving(FastWan([COMPLETED], key="right")) as server, AsyncClient(server.url, key="wrong") as client:
+        for call in (client.submit("a star"), client.status(JOB_ID), client.jobs(), client.download(JOB_ID)):
+            with pytest.raises(Unauthorised):
+                await call
+
+
+async def test_a_full_server_is_waited_for_and_then_called_busy() -> None:
+    def full() -> web.Response:
+        return web.json_response({"error": "The queue is full.", "code": "QUEUE_FULL"}, status=429)
+
+    async with serving(FastWan([COMPLETED], generate=[full()])) as server, AsyncClient(server.url) as client:
+        assert JOB_ID == await client.submit("a star")
+    fake = FastWan([COMPLETED], generate=[full()])
+    async with serving(fake) as server, AsyncClient(server.url, patience_s=0) as client:
+        with pytest.raises(Busy, match="The queue is full") as caught:
+            await client.submit("a star")
+
+    assert "QUEUE_FULL" == caught.value.code
+
+
+def test_an_unknown_job_is_told_as_such(plane: RunPod) -> None:
+    with endpoint(plane) as client:
+        for call in (client.status, client.cancel, client.download, client.wait):
+            with pytest.raises(UnknownJob):
+                call("gone-1")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"url": "http://h", "endpoint": "abc"},
+        {"url": "localhost:8189"},
+        {"endpoint": "abc"},
+        {"endpoint": "abc/../x", "key": "k"},
+        {"url": "http://me:secret@h"},
+    ],
+)
+def test_a_target_that_is_none_is_refused_at_once(given: dict[str, str]) -> None:
+    with pytest.raises(Refused):
+        Client(**given)
+
+
+async def test_the_waiting_client_works_inside_a_running_loop() -> None:
+    async with serving(FastWan([COMPLETED])) as server:
+        finished = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def work() -> None:
+            async def in_a_loop_of_its_own() -> None:
+                with Client(server.url) as client:  # as in a notebook, whose thread has a loop
+                    assert "completed" == client.status(JOB_ID).state
+
+            asyncio.run(in_a_loop_of_its_own())
+            loop.call_soon_threadsafe(finished.set)
+
+        await asyncio.gather(asyncio.to_thread(work), finished.wait())
+
+
+def test_a_closed_client_leaves_no_thread_and_works_again(plane: RunPod) -> None:
+    before = threading.active_count()
+    client = endpoint(plane)
+    for _ in range(2):
+        job_id = client.submit("a star")
+        assert "cancelled" == client.cancel(job_id)
+        client.close()
+
+    assert before == threading.active_count()
+
+
+def test_importing_the_client_loads_nothing_heavy() -> None:
+    heavy = {"torch", "runpod", "pydantic", "aiohttp", "numpy", "PIL", "typer", "rich", "fastapi"}
+    code = f"import sys, wanworker.client; print({heavy} & {{*sys.modules}})"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(SOURCE)})
+
+    assert "set()\n" == done.stdout, done.stderr
+    assert (SOURCE / "wanworker" / "py.typed").is_file()

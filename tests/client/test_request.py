@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wanworker.client import Refused
+from wanworker.client.request import VideoFields, rest_body, runpod_body
+
+
+def test_a_prompt_is_a_job_of_the_task_that_needs_no_picture() -> None:
+    assert {"input": {"task": "t2v-A14B", "prompt": "a star"}} == runpod_body("a star", None, {})
+
+
+@pytest.mark.parametrize("kind", [str, Path, bytes])
+def test_a_file_is_sent_as_base64_and_a_url_as_it_is(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"picture")
+    image = b"picture" if kind is bytes else kind(path)
+
+    body = runpod_body("x", None, {"image": image, "last_image": "https://host/b.png"})
+
+    assert b"picture" == base64.b64decode(body["input"]["reference_image_base64"])
+    assert "https://host/b.png" == body["input"]["last_image_url"]
+    assert "i2v-A14B" == body["input"]["task"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "task"),
+    [({"video": b"v", "image": b"i"}, "animate-14B"), ({"audio": b"a", "image": b"i"}, "s2v-14B"), ({}, "t2v-A14B")],
+)
+def test_the_files_imply_the_task(fields: VideoFields, task: str) -> None:
+    assert task == runpod_body(None, None, fields)["input"]["task"]
+
+
+def test_a_timeout_raises_runpods_own_limit_too() -> None:
+    body = runpod_body("a star", None, {"timeout_s": 3600})
+
+    assert 3600 == body["input"]["timeout"]
+    assert {"executionTimeout": 3_720_000} == body["policy"]
+
+
+def test_a_whole_job_keeps_what_it_says_but_where_an_argument_says_otherwise() -> None:
+    job = {
+        "input": {"prompt": "old", "seed": 1, "task": "ti2v-5B"},
+        "policy": {"ttl": 1},
+        "s3Config": {"bucketName": "b"},
+    }
+
+    body = runpod_body("new", job, {"timeout_s": 60})
+
+    assert {"prompt": "new", "seed": 1, "task": "ti2v-5B", "timeout": 60} == body["input"]
+    assert ({"ttl": 1}, {"bucketName": "b"}) == (body["policy"], body["s3Config"])
+    assert "old" == job["input"]["prompt"]
+
+
+def test_a_job_may_be_the_input_alone() -> None:
+    assert {"input": {"action": "health"}} == runpod_body(None, {"action": "health"}, {})
+
+
+def test_an_input_that_is_no_object_is_refused() -> None:
+    with pytest.raises(Refused, match="must be an object"):
+        runpod_body(None, {"input": 3}, {})
+
+
+def test_a_lora_is_a_name_or_the_models_own_pair() -> None:
+    assert {"use_lora": True, "lora_name": "x"} == {**runpod_body(None, {}, {"lora": "x"})["input"]}
+    assert {"use_lora": True} == runpod_body(None, {}, {"lora": True})["input"]
+    assert {} == runpod_body(None, {}, {"lora": False})["input"]
+
+
+def test_a_rest_server_gets_the_documented_fields() -> None:
+    fields: VideoFields = {
+        "negative_prompt": "rain", "seed": 0, "steps": 4, "guidance": 0.0, "size": "640x384", "frames": 17, "fps": 8.0,
+        "engine": "mini", "image": b"picture", "extra": {"webhook_url": "https://host/hook"},
+    }  # fmt: skip
+
+    expected = {
+        "prompt": "a star", "negative_prompt": "rain", "seed": 0, "steps": 4, "cfg": 0.0, "width": 640, "height": 384,
+        "length": 17, "fps": 8.0, "engine": "mini", "image": base64.b64encode(b"picture").decode(),
+        "webhook_url": "https://host/hook",
+    }  # fmt: skip
+    assert expected == rest_body("a star", None, fields)
+
+
+def test_a_rest_server_reads_a_picture_by_its_url() -> None:
+    assert {"prompt": "x", "image_url": "https://host/a.png"} == rest_body("x", None, {"image": "https://host/a.png"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"task": "s2v-14B", "audio": "x.wav"}, "does not take audio, task"),
+        ({"size": "large"}, "'large' is not a size"),
+        ({"image": "/no/where.png"}, "image: /no/where.png cannot be read"),
+        ({"image": 3}, "image must be a path, bytes or a URL"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_not_dropped(fields: Any, expected: str) -> None:
+    with pytest.raises(Refused, match=expected):
+        rest_body("a star", None, fields)
