@@ -136,7 +136,7 @@ class ServerProcess:
         return str(error) if error is not None else _how(self._run.result())
 
     def _was_killed(self) -> bool:
-        """Say whether the server got SIGKILL. Usually the kernel sends it when the machine's memory runs out."""
+        """Say whether the server got SIGKILL. If nobody sent it by hand, the kernel did because memory ran out."""
         return not self._run.cancelled() and self._run.exception() is None and self._run.result().code in _KILLED
 
     def _ended(self, finished: asyncio.Task[Exit]) -> None:
@@ -149,7 +149,7 @@ class ServerProcess:
 
 def _how(ended: Exit) -> str:
     if ended.code in _KILLED:
-        return "It was killed (SIGKILL): most likely the machine's memory ran out."
+        return "It was killed (SIGKILL): by hand, or by the system because the machine's memory ran out."
     if ended.code < 0:
         return f"It was ended by {signal.Signals(-ended.code).name}."
     return f"It ended with exit code {ended.code}."

@@ -72,7 +72,7 @@ async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) ->
     end = server.last_end
     assert end is not None, "it changed"
     if end.out_of_memory:
-        raise OutOfMemory(f"The ComfyUI server ran out of memory in the middle of the run and ended. {end}")
+        raise OutOfMemory(f"The ComfyUI server ended in the middle of the run, probably out of memory. {end}")
     raise ServerDied(end)
 
 
