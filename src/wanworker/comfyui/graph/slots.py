@@ -68,7 +68,8 @@ def with_slots(graph: Graph, slots: Mapping[str, Any], info: ObjectInfo) -> Fill
     nodes = _Nodes(graph, info)
     changed = dict(graph)
     places: dict[tuple[str, str], str] = {}
-    refused, remarks = [], []
+    refused: list[str] = []
+    remarks: list[str] = []
     for key, value in slots.items():
         try:
             node, name = nodes.free_place(key, places)
