@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from pathlib import Path
 
 from door import ask
-from fakes.graphs import picture, reading, saving, several
+from fakes.graphs import reading, saving, several
+from wanworker.comfyui.client.http import ComfyClient
+from wanworker.errors import UnknownJob
 
 
 def job(workflow, **fields):
@@ -31,9 +34,9 @@ async def test_a_bad_output_beside_a_good_one_is_a_warning_that_names_node_input
     answer = await run(comfyui_worker(), two(codec="vp99"))
 
     assert (answer["status"], kinds(answer)) == ("completed", ["image/png"])
-    assert answer["warnings"] == [
-        "node 10 (SaveWEBM), input 'codec': 'vp99' is none of 'vp9', 'av1'; the output nodes that need it were left out."
-    ]
+    (line,) = answer["warnings"]
+    assert line.startswith("node 10 (SaveWEBM), input 'codec': 'vp99' is none of 'vp9', 'av1'; ")
+    assert line.endswith("the output nodes that need it were left out.")
     (graph,) = comfyui.graphs
     assert list(graph) == ["1", "9"]
 
@@ -121,30 +124,25 @@ async def test_when_nothing_is_left_it_is_no_output_with_every_reason(comfyui_wo
 
 async def test_progress_tells_how_many_prompts_are_ahead(comfyui_worker, comfyui):
     comfyui.nodes.holds = frozenset({"EmptyImage"})
-    told = asyncio.Event()
-    others = [asyncio.create_task(run(comfyui_worker(), picture_of(n), job_id=f"sync-{n}")) for n in (5, 6)]
-    await asyncio.wait_for(comfyui.nodes.held.wait(), 10)
-    async with asyncio.timeout(10):
-        while not comfyui.pending:
-            await asyncio.sleep(0.001)
-    ours = asyncio.create_task(ask(comfyui_worker(), job(picture_of(7)), job_id="sync-7"))
-    record = comfyui_worker()
-    async with asyncio.timeout(10):
-        while not told.is_set():
-            answer, _ = await ask(record, {"input": {"action": "status", "request_id": "sync-7"}})
-            if "2 prompts ahead" in str(answer):
-                told.set()
-    comfyui.nodes.release.set()
-    answer, progress = await ours
-    await asyncio.gather(*others)
+    worker = comfyui_worker()
+    async with ComfyClient(comfyui.url) as other:
+        for color in (5, 6):
+            await other.submit(saving("SaveImage", color=color), prompt_id=str(uuid.uuid4()), client_id="other")
+        await asyncio.wait_for(comfyui.nodes.held.wait(), 10)
+        ours = asyncio.create_task(ask(worker, job(saving("SaveImage", color=7)), job_id="sync-7"))
+        async with asyncio.timeout(20):
+            while (shown := await shown_progress(worker)).get("detail") != "2 prompts ahead":
+                await asyncio.sleep(0.001)
+        comfyui.nodes.release.set()
+        answer, _ = await ours
 
-    waits = [each for each in progress if each["stage"] == "waiting"]
-    assert answer["status"] == "completed"
-    assert waits[0] | {"request_id": 0} == {
-        "request_id": 0, "status": "RUNNING", "progress": 0.0, "stage": "waiting", "step": None, "steps": None,
-        "eta_s": None, "detail": "2 prompts ahead",
-    }  # fmt: skip
+    assert (answer["status"], answer["warnings"]) == ("completed", [])
+    assert (shown["stage"], shown["progress"]) == ("waiting", 0)
 
 
-def picture_of(color):
-    return {**saving("SaveImage", color=color), **picture(color=color)}
+async def shown_progress(worker):
+    """Return what the job's record tells of its progress."""
+    try:
+        return worker.store.find("sync-7").progress or {}
+    except UnknownJob:
+        return {}

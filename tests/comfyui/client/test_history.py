@@ -79,8 +79,8 @@ def test_out_of_memory_is_its_own_error_and_names_the_node() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
-        "8 bytes. Error code 12 (Cannot allocate memory)",
+        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 8 bytes.",
         "OSError: [Errno 12] Cannot allocate memory",
         "unable to mmap 28577073392 bytes from file </m.safetensors>: Cannot allocate memory (12)",
         "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 3.20 GiB for an array with shape (81, 720)",

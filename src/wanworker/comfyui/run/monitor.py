@@ -192,7 +192,8 @@ class _Watch:
         self._looked_at = self._clock()
         try:
             # The queue is asked first: the prompt may move on to the history between the two questions, but not back.
-            queue = await self._client.queue() if is_quiet and not self._hasty_looks else None
+            asks = (is_quiet or not self._has_begun) and not self._hasty_looks
+            queue = await self._client.queue() if asks else None
             entry = await self._client.history(self._prompt_id)
         except EngineError:
             if self._clock() - self._reached_at > self._limits.unreachable_s:
