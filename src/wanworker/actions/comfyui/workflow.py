@@ -32,8 +32,8 @@ class WorkflowRequest(Request):
     workflow: dict[str, Any] | str | None = Field(
         default=None, description="The graph, in API or browser format, or its URL or name."
     )
-    slots: dict[str, Any] = Field(
-        default={}, description="Values for inputs of the graph, by `TITLE.INPUT` or `ID.INPUT`."
+    slots: dict[str, Any] | None = Field(
+        default=None, description="Values for inputs of the graph, by `TITLE.INPUT` or `ID.INPUT`."
     )
     images: tuple[InputField, ...] = Field(default=(), max_length=64, description="Pictures to upload first.")
     audio: tuple[InputField, ...] = Field(default=(), max_length=16, description="Sounds to upload first.")
