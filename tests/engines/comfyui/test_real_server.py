@@ -167,7 +167,8 @@ def pid_on(port):
             words = place.read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"main.py" in words and b"--port" in words and words[words.index(b"--port") + 1] == str(port).encode():
+        # The worker's own launcher has the same words, but further behind.
+        if words[1:2] == [b"main.py"] and words[words.index(b"--port") + 1] == str(port).encode():
             return int(place.parent.name)
     return None
 
