@@ -15,10 +15,10 @@ plane of tests/fakes/runpod.py, and the rows take turns; medians over the jobs a
     post     from the handler's return until the control plane has the answer
     added    the whole job, from taken to posted, less the server's time
 
-`ok` and `MISSED` compare with the goals of issue 3, with `--beside` those of issue 17. Its rows are worker-comfyui's
-handler and ours, with the short video as base64; both get the server's time from its history. Below are the start of the
-process until it asks for a job (the median of five), and its peak of memory after the jobs. What its requirements.txt
-names has to be installed here.
+`ok` and `MISSED` compare with the goals of issue 3, with `--beside` those of issue 17. Its rows are the handlers of
+worker-comfyui and ours, with the short video as base64; both get the server's time from its history. Below: the start
+of the process until it asks for a job (the median of five), and its peak of memory after the jobs. What worker-comfyui
+needs (its requirements.txt) has to be installed here.
 """
 
 from __future__ import annotations
