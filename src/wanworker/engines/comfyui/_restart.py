@@ -72,7 +72,10 @@ async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) ->
     end = server.last_end
     assert end is not None, "it changed"
     if end.out_of_memory:
-        raise OutOfMemory(f"The ComfyUI server ended in the middle of the run, probably out of memory. {end}")
+        how = (
+            "ended in the middle of the run" if end.is_guess else "ran out of memory in the middle of the run and ended"
+        )
+        raise OutOfMemory(f"The ComfyUI server {how}. {end}")
     raise ServerDied(end)
 
 
