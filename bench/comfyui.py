@@ -4,6 +4,7 @@ What the worker adds to a ComfyUI run: the job's time in a real worker less the 
     python bench/comfyui.py                               against tests/fakes/comfyui.py, about a minute
     python bench/comfyui.py --url http://127.0.0.1:8188   against a real server
     python bench/comfyui.py --jobs 50
+    python bench/comfyui.py --url http://127.0.0.1:8188 --beside FOLDER    and a checkout of worker-comfyui there
 
 Each row is a worker process with the real SDK (handler.py, or a bare handler that makes nothing), driven by the control
 plane of tests/fakes/runpod.py, and the rows take turns; medians over the jobs after the first, in milliseconds:
@@ -14,7 +15,10 @@ plane of tests/fakes/runpod.py, and the rows take turns; medians over the jobs a
     post     from the handler's return until the control plane has the answer
     added    the whole job, from taken to posted, less the server's time
 
-`ok` and `MISSED` compare with the goals of issue 3.
+`ok` and `MISSED` compare with the goals of issue 3, with `--beside` those of issue 17. Its rows are the handlers of
+worker-comfyui and ours, with the short video as base64; both get the server's time from its history. Below: the start
+of the process until it asks for a job (the median of five), and its peak of memory after the jobs. What worker-comfyui
+needs (its requirements.txt) has to be installed here.
 """
 
 from __future__ import annotations
@@ -24,11 +28,14 @@ import asyncio
 import base64
 import io
 import itertools
+import json
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, field
@@ -97,6 +104,51 @@ def on_a_real_server(url: str, jobs: int) -> None:
     _verdicts(*_table(rows, jobs))
 
 
+def beside(url: str, folder: str, jobs: int) -> None:
+    """Measure worker-comfyui's handler and ours on the server at *url*: jobs in turn, then starts in turn."""
+    place = url.partition("://")[2].rstrip("/")
+    rows = {
+        "worker-comfyui": Row(lambda: {"workflow": _short()["workflow"]}, ("theirs", folder, place)),
+        "this worker": _ours(url, _short),
+    }
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(_worker(row)) for name, row in rows.items()}
+        found: dict[str, list[Times]] = {name: [] for name in rows}
+        for _, (name, (plane, notes, _process)) in itertools.product(range(jobs + 1), workers.items()):
+            job_id = _finished(plane, rows[name].payload())
+            found[name].append(_times(plane, notes, job_id, server_ms=_newest_ms(url)))
+        theirs, ours = (_row(name, times[1:]) for name, times in found.items())
+        peaks = [_peak_mb(process.pid) for _plane, _notes, process in workers.values()]
+    starts: dict[str, list[float]] = {name: [] for name in rows}
+    for _, (name, row) in itertools.product(range(5), rows.items()):
+        began = time.monotonic()
+        with _worker(row):
+            starts[name].append(time.monotonic() - began)
+    seconds = [statistics.median(found) for found in starts.values()]
+    print()
+    _ratio("added to a run, ms", theirs.added, ours.added, 0.5)
+    _ratio("the handler's own part, ms", theirs.ours, ours.ours, 0.5)
+    _ratio("start, s", *seconds, 1.2)
+    _ratio("peak of memory, MB", *peaks, 1.2)
+
+
+def _newest_ms(url: str) -> float:
+    """Return how long the server's newest run took, by its own history."""
+    with urllib.request.urlopen(f"{url.rstrip('/')}/history?max_items=1", timeout=10) as answer:
+        (entry,) = json.loads(answer.read()).values()
+    times = [told["timestamp"] for _name, told in entry["status"]["messages"]]
+    return float(max(times) - min(times))
+
+
+def _peak_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024 / MB
+
+
+def _ratio(what: str, theirs: float, ours: float, goal: float) -> None:
+    verdict = "ok" if ours <= goal * theirs else "MISSED"
+    print(f"{what:<34}{theirs:>9.2f}{ours:>9.2f}{ours / theirs:>8.2f}x  goal {goal:g}x  {verdict}", flush=True)
+
+
 def _verdicts(none: Times, full: Times, short: Times, short_path: Times, large: Times, large_path: Times) -> None:
     sdk_large = full.post - none.post
     as_base64 = large.ours - short.ours + large.post - short.post
@@ -136,15 +188,15 @@ def _table(rows: Mapping[str, Row], jobs: int) -> list[Times]:
     with ExitStack() as stack:
         workers = {name: stack.enter_context(_worker(row)) for name, row in rows.items()}
         ids: dict[str, list[str]] = {name: [] for name in rows}
-        for _, (name, (plane, _folder)) in itertools.product(range(jobs + 1), workers.items()):
+        for _, (name, (plane, _folder, _process)) in itertools.product(range(jobs + 1), workers.items()):
             ids[name].append(_finished(plane, rows[name].payload()))
-        times = {name: [_times(*workers[name], job_id) for job_id in ids[name][1:]] for name in rows}
+        times = {name: [_times(*workers[name][:2], job_id) for job_id in ids[name][1:]] for name in rows}
     return [_row(name, found) for name, found in times.items()]
 
 
 @contextmanager
-def _worker(row: Row) -> Iterator[tuple[Any, Path]]:
-    """Run the row's worker; yield its control plane and its folder."""
+def _worker(row: Row) -> Iterator[tuple[Any, Path, Any]]:
+    """Run the row's worker; yield its control plane, its folder and its process."""
     from fakes.runpod import RunPod
     from fakes.worker_process import WorkerProcess
 
@@ -152,9 +204,9 @@ def _worker(row: Row) -> Iterator[tuple[Any, Path]]:
     with (
         tempfile.TemporaryDirectory(prefix="bench-comfyui-") as folder,
         RunPod() as plane,
-        WorkerProcess(plane, Path(folder), argv=argv, environment=environment),
+        WorkerProcess(plane, Path(folder), argv=argv, environment=environment) as process,
     ):
-        yield plane, Path(folder)
+        yield plane, Path(folder), process
 
 
 def _finished(plane: Any, payload: dict[str, Any]) -> str:
@@ -165,11 +217,13 @@ def _finished(plane: Any, payload: dict[str, Any]) -> str:
     return job_id
 
 
-def _times(plane: Any, folder: Path, job_id: str) -> Times:
+def _times(plane: Any, folder: Path, job_id: str, *, server_ms: float | None = None) -> Times:
+    """Return where the job's time went. Our own answer says how long the server took; *server_ms* is for others."""
     calls = (line.split() for line in (folder / "calls").read_text().splitlines())
     began_s, ended_s = next((float(began), float(ended)) for called, began, ended in calls if called == job_id)
     (taken,), (done,) = plane.events_of("take", job_id=job_id), plane.events_of("done", job_id=job_id)
-    server = 1000 * plane.jobs[job_id].output.get("timings", {}).get("execution_s", 0.0)
+    told_s = plane.jobs[job_id].output.get("timings", {}).get("execution_s", 0.0)
+    server = 1000 * told_s if server_ms is None else server_ms
     sdk, call, post = (1000 * span for span in (began_s - taken.at_s, ended_s - began_s, done.at_s - ended_s))
     return Times(sdk, server, call - server, post, sdk + call + post - server)
 
@@ -253,10 +307,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What the worker adds to a ComfyUI run.")
     parser.add_argument("--url", help="a real ComfyUI server, instead of the fake")
     parser.add_argument("--jobs", type=int, default=20, help="jobs of a row, after a first one")
+    parser.add_argument("--beside", metavar="FOLDER", help="a checkout of worker-comfyui, to compare with; needs --url")
     args = parser.parse_args()
+    if args.beside and not args.url:
+        parser.error("--beside needs --url: a real server's history has the times of both")
     print(f"{args.url or f'tests/fakes/comfyui.py, runs of {RUN_S:g} s'}; medians of {args.jobs} jobs, milliseconds")
     print(f"{'':<34}" + "".join(f"{name:>9}" for name in Times.__dataclass_fields__))
-    on_a_real_server(args.url, args.jobs) if args.url else on_the_fake(args.jobs)
+    if args.beside:
+        beside(args.url, args.beside, args.jobs)
+    elif args.url:
+        on_a_real_server(args.url, args.jobs)
+    else:
+        on_the_fake(args.jobs)
 
 
 if __name__ == "__main__":

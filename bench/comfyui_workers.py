@@ -1,6 +1,7 @@
 """
 The processes of comfyui.py: `ours` is handler.py itself, `bare BYTES` a handler that returns a text of that many bytes
-(0: an empty answer), `server FOLDER VIDEO SECONDS` the fake ComfyUI, whose runs take SECONDS and save VIDEO.
+(0: an empty answer), `theirs FOLDER HOST:PORT` the handler of a checkout of worker-comfyui, and
+`server FOLDER VIDEO SECONDS` the fake ComfyUI, whose runs take SECONDS and save VIDEO.
 
 The two workers note the system's monotonic clock before and after each call of the handler, in the file `calls`.
 """
@@ -41,6 +42,26 @@ def bare(size: str) -> None:
     runpod.serverless.start({"handler": _timed(answer)})
 
 
+def theirs(folder: str, place: str) -> None:
+    """Run the handler of the worker-comfyui in *folder*, which has the server's place as a constant."""
+    import importlib
+
+    import runpod
+
+    sys.path[:0] = [folder, str(Path(folder) / "src")]
+    # Its module is called like ours, which lies beside this process' own folder.
+    module: Any = importlib.import_module("handler")
+    module.COMFY_HOST = place
+
+    def timed(job: dict[str, Any]) -> Any:
+        began = time.monotonic()
+        answer = module.handler(job)
+        _note(f"{job['id']} {began} {time.monotonic()}")
+        return answer
+
+    runpod.serverless.start({"handler": timed})
+
+
 def server(folder: str, video: str, seconds: str) -> None:
     """Serve until killed; the port goes to standard output. The run's time passes in its first node."""
     from fakes.comfyui import FakeComfyUI
@@ -78,4 +99,4 @@ def _note(line: str) -> None:
 
 
 if __name__ == "__main__":
-    {"ours": ours, "bare": bare, "server": server}[sys.argv[1]](*sys.argv[2:])
+    {"ours": ours, "bare": bare, "theirs": theirs, "server": server}[sys.argv[1]](*sys.argv[2:])

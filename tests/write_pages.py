@@ -60,7 +60,7 @@ ACTION_MEANINGS = {
     "generate": "Makes a video.",
     "comfyui_workflow": "Runs your own ComfyUI graph and returns what it saves.",
     "comfyui_i2v": "Makes a video from a picture, by our graph on ComfyUI.",
-    "comfyui_models": "Lists the model files that ComfyUI can load.",
+    "comfyui_models": "Lists the model files that ComfyUI can load, and the workflows that have names.",
 }
 
 STATUS_MEANINGS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import shutil
 from collections.abc import Mapping
@@ -113,8 +114,18 @@ async def _run_graph(
         rendered = await engine.run_graph(spec, place.part, work_dir=work_dir, report=report)
     if not rendered.files:
         raise NoOutput("The graph ran but saved no file.")
-    outputs = [await _put_graph_file(path, place) for path in rendered.files]
-    return rendered, tuple(outputs)
+    outputs: list[Output] = []
+    damaged: list[str] = []
+    for path in rendered.files:
+        try:
+            outputs.append(await _put_graph_file(path, place))
+        except NoOutput as error:
+            if len(rendered.files) == 1:
+                raise
+            damaged.append(f"Output {path.name!r} was left out: {error}")
+    if not outputs:
+        raise NoOutput(" ".join(damaged))
+    return dataclasses.replace(rendered, warnings=(*rendered.warnings, *damaged)), tuple(outputs)
 
 
 async def _put_graph_file(path: Path, place: OutputPaths) -> Output:

@@ -212,10 +212,15 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class GraphSpec:
-    """Hold a caller's own graph in API format and the files that it reads. Only the ComfyUI engine takes it."""
+    """
+    Hold a caller's own graph in API format and the files that it reads. Only the ComfyUI engine takes it.
+
+    `left_out` has a sentence for each fault of an output node that the graph no longer has.
+    """
 
     graph: Mapping[str, Any]
     uploads: tuple[Upload, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 Spec = RenderSpec | GraphSpec

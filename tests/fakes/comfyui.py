@@ -226,7 +226,9 @@ class FakeComfyUI:
 
     async def _get_queue(self, _: web.Request) -> web.Response:
         running = [self.running.item] if self.running else []
-        return web.json_response({"queue_running": running, "queue_pending": [prompt.item for prompt in self.pending]})
+        # The real one shows its heap, in which only the first is surely in its place.
+        waiting = [prompt.item for prompt in self.pending]
+        return web.json_response({"queue_running": running, "queue_pending": [*waiting[:1], *reversed(waiting[1:])]})
 
     async def _post_queue(self, request: web.Request) -> web.Response:
         body = json.loads(await request.text())

@@ -72,7 +72,8 @@ class Nodes:
 
     `media` gives the bytes of each kind of file; `fails` a class's exception and message; a class in `holds` sets
     `held` and waits for `release` or an interrupt; one in `hangs` sets `held` and returns never, whatever is asked;
-    one in `exits` sets `held` and ends the worker thread. `pauses` is how many milliseconds a class takes.
+    one in `exits` sets `held` and ends the worker thread. `pauses` is how many milliseconds a class takes. A saver in
+    `loses` names its file, but the file is gone.
     """
 
     folder: Path
@@ -81,6 +82,7 @@ class Nodes:
     holds: frozenset[str] = frozenset()
     hangs: frozenset[str] = frozenset()
     exits: frozenset[str] = frozenset()
+    loses: frozenset[str] = frozenset()
     pauses: Mapping[str, int] = field(default_factory=lambda: {"ImageScale": 15})
     held: asyncio.Event = field(default_factory=asyncio.Event)
     release: asyncio.Event = field(default_factory=asyncio.Event)
@@ -123,6 +125,8 @@ class Nodes:
         key, suffix, kind, more = SAVERS[class_type]
         default = "ComfyUI_temp_lmdgm" if kind == "temp" else "ComfyUI"
         item = self._save(str(inputs.get("filename_prefix", default)), suffix, kind)
+        if class_type in self.loses:
+            (self.folder / kind / item["subfolder"] / item["filename"]).unlink()
         if key == "gifs":
             item |= {"format": "video/h264-mp4", "frame_rate": 16.0, "workflow": "gif_.png", "fullpath": "/srv/out.mp4"}
         return {key: [item], **more}

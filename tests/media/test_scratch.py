@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,16 @@ def test_what_others_made_is_left_alone(tmp_path: Path) -> None:
     assert 0 == remove_abandoned(tmp_path)
 
     assert 4 == len(list(tmp_path.iterdir()))
+
+
+def test_a_folder_that_a_start_removes_before_it_is_locked_is_made_again(tmp_path: Path) -> None:
+    removed = list[int]()
+
+    def open_folder(name: str, flags: int) -> int:
+        if not removed:
+            removed.append(remove_abandoned(tmp_path))
+        return os.open(name, flags)
+
+    with scratch_folder(tmp_path, open_folder=open_folder) as folder:
+        assert [1] == removed
+        assert [folder] == list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ _PREFIX = "wanworker-scratch-"
 
 
 @contextlib.contextmanager
-def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+def scratch_folder(parent: Path | None = None, *, open_folder: Callable[[str, int], int] = os.open) -> Iterator[Path]:
     """
     Make a new folder below *parent* (None: the system's temporary folder) for the block, and remove it afterwards.
 
@@ -27,8 +27,12 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """
     while True:
         folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True)
-        held = os.open(folder.name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        # Before it was locked, another worker's start may have removed it as an abandoned one.
+        # Until it is locked, another worker's start may remove it as an abandoned one.
+        try:
+            held = open_folder(folder.name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            folder.cleanup()
+            continue
         if _locked(held) is not False and Path(folder.name).is_dir():
             break
         os.close(held)

@@ -110,6 +110,11 @@ class Settings(StartSettings, RestSettings):
         validation_alias="WAN_INPUT_DIRS",
         description="Folders (comma-separated) that path inputs may lie in. Default: the volume's `inputs` folder.",
     )
+    workflows: Path | None = Field(
+        default=None,
+        validation_alias="WAN_WORKFLOWS",
+        description="The folder of the workflows that jobs call by name. Default: `workflows` beside WAN_CKPT_DIR.",
+    )
     job_timeout_s: float = Field(
         default=3600,
         ge=1,
@@ -237,6 +242,11 @@ class Settings(StartSettings, RestSettings):
     def input_roots(self) -> tuple[Path, ...]:
         """Return the folders that path inputs may lie in."""
         return self.input_dirs or (volume_dir() / "inputs",)
+
+    @property
+    def workflows_dir(self) -> Path:
+        """Return the folder of the workflows that jobs call by name."""
+        return self.workflows or self.ckpt_dir.parent / "workflows"
 
     @property
     def wan_interpreter(self) -> Path:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from door import ask, refused_port
+from fakes.graphs import saving
 from fakes.wan.home import write_safetensors
 
+DATA = Path(__file__).parents[2] / "data" / "comfyui"
 MODELS = {"input": {"action": "comfyui_models"}}
 
 
@@ -58,3 +63,55 @@ async def test_an_unknown_field_is_a_warning(comfyui_worker):
     answer, _ = await ask(comfyui_worker(), {"input": {**MODELS["input"], "folder": "vae"}})
 
     assert answer["warnings"] == ["unknown field 'folder' was ignored."]
+
+
+def named(answer, name):
+    (entry,) = [each for each in answer["workflows"] if each["name"] == name]
+    return entry
+
+
+@pytest.fixture
+def flows(settings):
+    """The volume's folder of workflows: one in API format, one of the browser, and one that is none."""
+    folder = settings.ckpt_dir.parent / "workflows"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "still.json").write_text(json.dumps(saving("SaveImage")))
+    (folder / "browser.json").write_text((DATA / "ui_i2v.json").read_text())
+    (folder / "broken.json").write_text("{")
+    (folder / ".hidden.json").write_text("{}")
+    return folder
+
+
+OFFLINE = {"slot": "EmptyImage.width", "title": "EmptyImage", "id": "1", "input": "width", "type": "INT", "default": 64}
+
+
+@pytest.mark.parametrize("is_online", [True, False])
+async def test_the_workflows_are_listed_with_their_slots(comfyui_worker, flows, is_online):
+    worker = comfyui_worker() if is_online else comfyui_worker(comfyui_url=f"http://127.0.0.1:{refused_port()}")
+    answer, _ = await ask(worker, MODELS)
+
+    still, browser, broken = (named(answer, name) for name in ("deep/still", "browser", "broken"))
+    assert still["source"] == "volume"
+    assert OFFLINE in still["slots"]
+    assert not any(slot["input"] == "images" for slot in still["slots"])
+    assert [slot["default"] for slot in browser["slots"] if slot["input"] == "length"] == ([49] if is_online else [])
+    assert ("note" in browser) != is_online
+    assert broken["slots"] == []
+    assert "cannot be read as JSON" in broken["error"]
+    assert ".hidden" not in {each["name"] for each in answer["workflows"]}
+    own = named(answer, "ti2v-5B")
+    assert own["source"] == "worker"
+    assert "Prompt.text" in {slot["slot"] for slot in own["slots"]}
+
+
+async def test_a_workflow_whose_nodes_the_server_lacks_is_listed_with_that_error(comfyui_worker, comfyui, flows):
+    del comfyui.info["WanImageToVideo"]
+    answer, _ = await ask(comfyui_worker(), MODELS)
+
+    assert "WanImageToVideo" in named(answer, "browser")["error"]
+
+
+async def test_without_any_folder_only_our_own_are_listed(comfyui_worker):
+    answer, _ = await ask(comfyui_worker(), MODELS)
+
+    assert {each["source"] for each in answer["workflows"]} == {"worker"}

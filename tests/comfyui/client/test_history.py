@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fakes.comfyui_recordings import history
-from wanworker.comfyui.client.history import Outcome, OutputFile, read_entry, read_outputs
+from wanworker.comfyui.client.history import Outcome, OutputFile, read_entry, read_outputs, says_out_of_memory
 from wanworker.errors import EngineFailed, NoOutput, OutOfMemory
 
 
@@ -74,6 +74,38 @@ def test_out_of_memory_is_its_own_error_and_names_the_node() -> None:
     assert "error" == outcome.ending
     with pytest.raises(OutOfMemory, match=r"Node 1 \(TestRaise\).*would exceed allowed memory"):
         outcome.checked()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 8 bytes.",
+        "OSError: [Errno 12] Cannot allocate memory",
+        "unable to mmap 28577073392 bytes from file </m.safetensors>: Cannot allocate memory (12)",
+        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 3.20 GiB for an array with shape (81, 720)",
+        "RuntimeError: CUDA driver error: CUDA_ERROR_OUT_OF_MEMORY",
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "MemoryError: ",
+        "terminate called after throwing an instance of 'std::bad_alloc'",
+        "RuntimeError: CUDNN_STATUS_ALLOC_FAILED",
+        "OSError: The paging file is too small for this operation to complete. (os error 1455)",
+    ],
+)
+def test_memory_that_ran_out_is_recognised_by_all_its_names(said: str) -> None:
+    assert says_out_of_memory(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ImportError: libgomp.so.1: cannot allocate memory in static TLS block",
+        "The size of tensor a (64) must match the size of tensor b (32)",
+        "Cannot allocate a node of class 'X'",
+    ],
+)
+def test_what_only_sounds_like_it_is_another_fault(said: str) -> None:
+    assert not says_out_of_memory(said)
 
 
 def test_a_failure_carries_message_and_last_line_but_no_traceback() -> None:

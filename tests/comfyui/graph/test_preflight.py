@@ -270,3 +270,52 @@ def test_a_large_graph_of_unknown_nodes_and_files_is_checked_soon() -> None:
     assert "high_noise" in str(as_error(known.problems).hint)
     assert "9992 more" in str(as_error(unknown.problems))
     assert time.process_time() - started < 15
+
+
+def two_outputs(**bad: Any) -> dict[str, Any]:
+    """Return a graph with a good saver, and one whose inputs are *bad*, with a node that only it needs."""
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
+        "3": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "4": {
+            "class_type": "SaveWEBM",
+            "inputs": {
+                "images": ["3", 0], "filename_prefix": "b", "codec": "vp9", "fps": 16.0, "crf": 32.0, **bad,
+            },
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", [{"codec": "vp99"}, {"fps": -1}, {"images": ["77", 0]}, {"images": ["4", 0]}], ids=str)
+def test_a_bad_output_beside_a_good_one_is_left_out(bad: dict[str, Any]) -> None:
+    found = check(two_outputs(**bad), INFO)
+
+    assert ((), ["1", "2"]) == (found.problems, list(found.graph))
+    assert {"4"} == {problem.node for problem in found.left_out if problem.node}
+    alone = two_outputs(**bad)
+    del alone["2"]
+    assert found.left_out == check(alone, INFO).problems
+
+
+def test_a_fault_that_all_outputs_share_stops_the_graph() -> None:
+    graph = two_outputs()
+    graph["1"]["inputs"]["width"] = 0
+    found = check(graph, INFO)
+
+    assert ("1",) == tuple(problem.node for problem in found.problems)
+    assert ((), graph) == (found.left_out, found.graph)
+
+
+def test_an_unknown_class_stops_the_good_outputs_too_as_on_the_server() -> None:
+    graph = two_outputs()
+    graph["3"]["class_type"] = "Lost"
+
+    assert 1 == len(check(graph, INFO).problems)
+
+
+def test_a_file_that_is_sent_excuses_the_choice_that_names_it() -> None:
+    graph = two_outputs(codec="in.webm [input]")
+
+    assert ((), ()) == (check(graph, INFO, ["in.webm"]).problems, check(graph, INFO, ["in.webm"]).left_out)
+    assert list(graph) == list(check(graph, INFO, ["in.webm"]).graph)

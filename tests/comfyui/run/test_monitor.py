@@ -308,6 +308,61 @@ async def test_waiting_in_the_queue_is_no_silence(client: ComfyClient, server: F
     assert [1, 1] == [len(names(await task)) for task in (first, second)]
 
 
+async def until_told(told: list[int], wanted: list[int]) -> None:
+    async with asyncio.timeout(5):
+        while told != wanted:
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("limits", [QUICK, NEVER], ids=["by asking", "by events"])
+async def test_the_prompts_ahead_are_told_until_none_is(
+    client: ComfyClient, server: FakeComfyUI, limits: Limits
+) -> None:
+    first = await held(server, client)
+    second = asyncio.create_task(start(client, video_graph(color=7), limits=QUICK))
+    while not server.pending:
+        await asyncio.sleep(0.001)
+    told = list[int]()
+    third = asyncio.create_task(start(client, video_graph(color=8), on_wait=told.append, limits=limits))
+    await until_told(told, [2])
+
+    second.cancel()
+    await asyncio.wait({second})
+    await until_told(told, [2, 1])
+    server.nodes.release.set()
+
+    assert ["clip_00002_.mp4"] == names(await third)
+    assert [2, 1, 0] == told
+    await first
+
+
+async def test_three_that_wait_behind_two_others_each_know_their_place(
+    client: ComfyClient, server: FakeComfyUI
+) -> None:
+    others = [await held(server, client), asyncio.create_task(start(client, video_graph(color=1)))]
+    told: list[list[int]] = [[], [], []]
+    ours = list[asyncio.Task[Finished]]()
+    for number, heard in enumerate(told):
+        while len(server.pending) <= number:
+            await asyncio.sleep(0.001)
+        ours.append(asyncio.create_task(start(client, video_graph(color=10 + number), on_wait=heard.append)))
+        await until_told(heard, [2 + number])
+    server.nodes.release.set()
+
+    assert 5 == len([names(await task) for task in (*others, *ours)])
+    for heard in told:
+        assert 0 == heard[-1]
+        assert heard == sorted(heard, reverse=True)
+
+
+async def test_a_run_on_a_free_server_never_waits(client: ComfyClient) -> None:
+    told = list[int]()
+
+    await start(client, on_wait=told.append)
+
+    assert [] == told
+
+
 async def test_a_post_whose_answer_is_lost_is_found_in_the_queue(client: ComfyClient, server: FakeComfyUI) -> None:
     server.lose_answers = {"/prompt"}
 

@@ -27,7 +27,7 @@ def put(comfyui, name, *, subfolder="", data=b"x"):
 
 async def test_a_file_that_is_sent_excuses_its_own_input_only(client):
     graph = reading("VHS_LoadVideo", "video", "dance.mp4")
-    checked, _ = await checked_graph(client, graph, ["dance.mp4"])
+    checked, _, _ = await checked_graph(client, graph, ["dance.mp4"])
     graph["9"]["inputs"]["images"] = ["44", 0]
     with pytest.raises(GraphRefused) as refused:
         await checked_graph(client, graph, ["dance.mp4"])
@@ -45,7 +45,7 @@ async def test_without_its_file_the_same_graph_is_refused(client):
 async def test_the_callers_document_is_left_as_it_was(client):
     graph = saving("SaveVideo")
     del graph["9"]["inputs"]["codec"]
-    checked, remarks = await checked_graph(client, graph)
+    checked, remarks, _ = await checked_graph(client, graph)
 
     assert "codec" not in graph["9"]["inputs"]
     assert checked["9"]["inputs"]["codec"] == "auto"
@@ -61,7 +61,7 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_an_output_is_named_without_the_runs_id(client, comfyui, tmp_path, name):
-    (path,) = await fetched(client, [put(comfyui, name)], tmp_path, "job-1")
+    (path,) = (await fetched(client, [put(comfyui, name)], tmp_path, "job-1")).files
 
     assert path == tmp_path / NAMES[name]
     assert path.read_bytes() == b"x"
@@ -69,14 +69,14 @@ async def test_an_output_is_named_without_the_runs_id(client, comfyui, tmp_path,
 
 async def test_files_of_one_name_are_numbered_apart(client, comfyui, tmp_path):
     files = [put(comfyui, "a.png", subfolder=folder, data=folder.encode()) for folder in ("x", "y", "z")]
-    paths = await fetched(client, files, tmp_path, "job-1")
+    paths = (await fetched(client, files, tmp_path, "job-1")).files
 
     assert [path.name for path in paths] == ["a.png", "a_2.png", "a_3.png"]
     assert [path.read_bytes() for path in paths] == [b"x", b"y", b"z"]
 
 
 async def test_a_long_name_is_cut_so_that_the_request_id_fits_before_it(client, comfyui, tmp_path):
-    (path,) = await fetched(client, [put(comfyui, f"{'ü' * 120}.mp4")], tmp_path, "job-1")
+    (path,) = (await fetched(client, [put(comfyui, f"{'ü' * 120}.mp4")], tmp_path, "job-1")).files
 
     assert len(path.name.encode()) <= 150
     assert path.suffix == ".mp4"

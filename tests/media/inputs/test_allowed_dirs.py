@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from wanworker.errors import DiskFull, InputRefused, InputUnavailable
-from wanworker.media.inputs._allowed_dirs import copy_file, directory_below, file_below
+from wanworker.media.inputs.allowed_dirs import copy_file, directory_below, file_below
 
 
 @pytest.fixture

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from wanworker.actions.base import Action, Context
 from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S, delivered_outputs, documented_timeout
 from wanworker.actions.comfyui._inputs import InputField, checked_inputs, overruled, read_inputs
+from wanworker.actions.comfyui._workflow_files import WorkflowFiles
+from wanworker.actions.comfyui._workflow_text import checked, parsed
 from wanworker.actions.request.fields import Request, Timeout, parse
-from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
+from wanworker.media.disk import in_thread
+from wanworker.media.inputs.reader import Source
+from wanworker.media.scratch import scratch_folder
 from wanworker.render import PreparedSpec, RenderRequest
 from wanworker.spec import GraphSpec
-from wanworker.text.json_words import kind_of
-
-if TYPE_CHECKING:
-    from wanworker.comfyui.graph.api_format import Graph
 
 
 class WorkflowRequest(Request):
     """The fields of `comfyui_workflow`."""
 
-    workflow: dict[str, Any] | str | None = Field(default=None, description="The graph, in API or browser format.")
+    workflow: dict[str, Any] | str | None = Field(
+        default=None, description="The graph, in API or browser format, or its URL or name."
+    )
+    slots: dict[str, Any] | None = Field(
+        default=None, description="Values for inputs of the graph, by `TITLE.INPUT` or `ID.INPUT`."
+    )
     images: tuple[InputField, ...] = Field(default=(), max_length=64, description="Pictures to upload first.")
     audio: tuple[InputField, ...] = Field(default=(), max_length=16, description="Sounds to upload first.")
     videos: tuple[InputField, ...] = Field(default=(), max_length=16, description="Videos to upload first.")
@@ -39,60 +43,60 @@ class WorkflowRequest(Request):
     validate_only: bool = Field(default=False, description="Check the graph with the server, but do not run it.")
     request_id: str | None = Field(default=None, description="Your own id, an idempotency key.")
 
+    def reference(self) -> str | None:
+        """Return the URL or name of the graph, or None if the graph itself was sent."""
+        if not isinstance(self.workflow, str) or self.workflow.lstrip().startswith("{"):
+            return None
+        return self.workflow.strip() or None
+
     def document(self) -> dict[str, Any]:
-        """Return the graph's JSON object, in API or browser format. Raises InvalidRequest, GraphRefused."""
+        """
+        Return the JSON object of a graph that was sent, in API or browser format. Raises InvalidRequest, GraphRefused.
+        """
         if not self.workflow:
-            raise InvalidRequest("Missing workflow: send the ComfyUI graph as an object.", field="workflow")
-        document = _parsed(self.workflow) if isinstance(self.workflow, str) else self.workflow
-        from wanworker.comfyui.graph.api_format import is_ui_format, read_graph, unwrapped  # a slow import
-
-        document = unwrapped(document)
-        if not isinstance(document, dict):
-            message = f"workflow must be an object: a graph in API or browser format; got {kind_of(document)}."
+            message = "Missing workflow: send the ComfyUI graph as an object, or its URL or name."
             raise InvalidRequest(message, field="workflow")
-        if not is_ui_format(document):
-            read_graph(document)  # a malformed graph is refused without asking the server
-        return document
+        return parsed(self.workflow, "workflow") if isinstance(self.workflow, str) else checked(self.workflow)
 
 
-def _parsed(text: str) -> object:
-    try:
-        document = json.loads(text)
-    except RecursionError as error:
-        message = f"workflow is nested too deeply; at most {MAX_DEPTH} levels are read."
-        raise InvalidRequest(message, field="workflow") from error
-    except ValueError as error:
-        raise InvalidRequest(f"workflow is text, but cannot be read as JSON: {error}.", field="workflow") from error
-    check_json({"workflow": document})
-    return document
+async def _fetched_document(reference: str, context: Context, folder: Path) -> dict[str, Any]:
+    """Return the graph at a URL or of a name. Raises InvalidRequest, GraphRefused, InputUnavailable, InputRefused."""
+    if not reference.lower().startswith(("https://", "http://")):
+        return await in_thread(lambda: WorkflowFiles(context.settings).named(reference).read())
+    source = Source("url", reference, "workflow")
+    path = await context.inputs.document(source, folder, "workflow.json", label="workflow")
+    return await in_thread(lambda: parsed(path.read_bytes(), "The workflow at that URL"))
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Run the graph and return the documented answer. Raises WorkerError, for example GraphRefused."""
     request, warnings = parse(WorkflowRequest, fields)
-    document = request.document()
+    reference = request.reference()
+    sent_document = request.document() if reference is None else None
     sources = checked_inputs(images=request.images, audio=request.audio, videos=request.videos)
     warnings += overruled(images=request.images, audio=request.audio, videos=request.videos)
     engine = context.comfyui()
     call = context.call
     sent = frozenset(source.name for source in sources)
-    if request.validate_only:
-        with documented_timeout():
-            async with Deadline(request.timeout).scope():
-                graph, remarks = await engine.checked_graph(document, call.report, sent=sent)
-        return _valid(graph, [*warnings, *remarks], call.request_id)
 
-    async def prepare(folder: Path) -> PreparedSpec:
-        uploads = await read_inputs(sources, context.inputs, folder)
-        graph, remarks = await engine.checked_graph(document, call.report, sent=sent)
-        return PreparedSpec(GraphSpec(graph, uploads), (*warnings, *remarks))
+    async def prepare(folder: Path, *, with_files: bool = True) -> PreparedSpec:
+        document = sent_document or await _fetched_document(reference or "", context, folder)
+        uploads = await read_inputs(sources, context.inputs, folder) if with_files else ()
+        found = await engine.checked_graph(document, call.report, sent=sent, slots=request.slots)
+        spec = GraphSpec(found.graph, uploads, found.left_out)
+        return PreparedSpec(spec, (*warnings, *found.remarks, *found.left_out))
+
+    if request.validate_only:
+        with documented_timeout(), scratch_folder() as folder:
+            async with Deadline(request.timeout).scope():
+                return _valid(await prepare(folder, with_files=False), call.request_id)
 
     order = RenderRequest(
         request=JobRequest(
             request_id=check_request_id(request.request_id) if request.request_id else call.request_id,
             runpod_id=call.runpod_id,
             action=ACTION.name,
-            spec_hash=spec_hash({"workflow": document, "inputs": _identity(request)}),
+            spec_hash=spec_hash(_identity(request, reference or sent_document)),
         ),
         engine="comfyui",
         timeout_s=request.timeout,
@@ -112,14 +116,21 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     return answer
 
 
-def _valid(graph: Graph, warnings: list[str], request_id: str) -> dict[str, Any]:
-    return {"request_id": request_id, "status": "valid", "workflow": graph, "warnings": warnings}
+def _valid(prepared: PreparedSpec, request_id: str) -> dict[str, Any]:
+    assert isinstance(prepared.spec, GraphSpec), "made above"
+    warnings = list(prepared.warnings)
+    return {"request_id": request_id, "status": "valid", "workflow": prepared.spec.graph, "warnings": warnings}
 
 
-def _identity(request: WorkflowRequest) -> list[str]:
-    """Return the fields that tell this request from others, with a digest in place of each file's bytes."""
+def _identity(request: WorkflowRequest, workflow: str | dict[str, Any] | None) -> dict[str, Any]:
+    """
+    Return the fields that tell this request from others, with a digest in place of each file's bytes.
+
+    A workflow by name or URL is told by that, as pictures are. Requests without slots have the hash of older versions.
+    """
     entries = [entry.model_dump_json() for entry in (*request.images, *request.audio, *request.videos)]
-    return [hashlib.sha256(entry.encode()).hexdigest() for entry in entries]
+    digests = [hashlib.sha256(entry.encode()).hexdigest() for entry in entries]
+    return {"workflow": workflow, "inputs": digests} | ({"slots": request.slots} if request.slots else {})
 
 
 ACTION = Action("comfyui_workflow", run, implied_by=lambda fields: bool(fields.get("workflow")))

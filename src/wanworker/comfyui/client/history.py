@@ -18,9 +18,12 @@ _ENDINGS: Mapping[str, Ending] = {
     "execution_interrupted": "interrupted",
 }
 
-#: What torch, CUDA and ComfyUI write when memory runs out.
+#: What torch, CUDA, ComfyUI, numpy and the C library write when memory runs out. A library with too much thread-local
+#: data "cannot allocate memory in static TLS block"; that is another fault.
 _OUT_OF_MEMORY = re.compile(
-    r"OutOfMemoryError|MemoryError|out of memory|would exceed allowed memory|not enough memory|CUBLAS_STATUS_ALLOC",
+    r"out[ _]?of[ _]?memory|MemoryError|would exceed allowed memory|(not enough|insufficient) memory|std::bad_alloc"
+    r"|(can't|cannot|could not|unable to|failed to) allocate (?!memory in static TLS)([\d.,]{1,20} ?\w{0,4}b|memory)"
+    r"|(CUBLAS|CUDNN)_STATUS_ALLOC|cudaErrorMemoryAllocation|paging file is too small",
     re.IGNORECASE,
 )
 

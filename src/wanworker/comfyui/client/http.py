@@ -8,6 +8,7 @@ that nobody can stop. monitor.py follows a prompt while it runs.
 from __future__ import annotations
 
 import asyncio
+import math
 import mimetypes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -139,13 +140,15 @@ class ComfyClient:
         await self._http.json("POST", "/queue", {"delete": [prompt_id]})
 
     async def queue(self) -> Queue:
-        """Return the ids of all running and waiting prompts."""
+        """Return the ids of all running and waiting prompts. The first of `pending` runs next."""
         told = _object(await self._http.json("GET", "/queue"), "/queue")
         running, pending = (
-            tuple(str(item[1]) for item in told.get(key) or () if isinstance(item, list) and len(item) > 1)
+            [item for item in told.get(key) or () if isinstance(item, list) and len(item) > 1]
             for key in ("queue_running", "queue_pending")
         )
-        return Queue(running, pending)
+        # The server lists a heap, in which only the first item is in its place.
+        pending.sort(key=lambda item: item[0] if isinstance(item[0], int | float) else math.inf)
+        return Queue(*(tuple(str(item[1]) for item in items) for items in (running, pending)))
 
     async def history(self, prompt_id: str) -> Mapping[str, Any]:
         """Return the history entry of a prompt that has ended, or an empty mapping before."""

@@ -9,12 +9,21 @@ an input of a graph that is not an object. Like the server, this checks only the
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from wanworker.comfyui.graph.api_format import Graph, as_link, inputs_of, links, needed, orphans, output_nodes
+from wanworker.comfyui.graph.api_format import (
+    Graph,
+    as_link,
+    inputs_of,
+    links,
+    needed,
+    orphans,
+    output_nodes,
+    upload_name,
+)
 from wanworker.comfyui.graph.object_info import (
     NodeClass,
     NodeInput,
@@ -38,16 +47,22 @@ class Preflight:
     Hold what was found.
 
     `graph` has missing inputs filled in with their defaults, and weight files under the server's names. `problems` stop
-    the graph. `remarks` do not: they tell what was changed, and which nodes nothing uses.
+    the graph. `remarks` do not: they tell what was changed, and which nodes nothing uses. `left_out` are the problems
+    of output nodes that were removed from `graph`, because others beside them can run.
     """
 
     graph: Graph
     problems: tuple[Problem, ...]
     remarks: tuple[str, ...]
+    left_out: tuple[Problem, ...] = ()
 
 
-def check(graph: Graph, info: ObjectInfo) -> Preflight:
-    """Check *graph*. *info* must have every class of the graph that the server knows; more make better suggestions."""
+def check(graph: Graph, info: ObjectInfo, sent: Collection[str] = ()) -> Preflight:
+    """
+    Check *graph*. *info* must have every class of the graph that the server knows; more make better suggestions.
+
+    *sent* are the names of files that come with the graph. A choice that names one of them is valid.
+    """
     unknown = tuple(_unknown_classes(graph, info))
     if unknown:
         return Preflight(graph, unknown, ())
@@ -60,10 +75,27 @@ def check(graph: Graph, info: ObjectInfo) -> Preflight:
     classes = {node: read[body["class_type"]] for node, body in graph.items()}
     complete, moved = _with_the_servers_names(graph, {node: classes[node] for node in graph if node in used})
     remarks = _fill_in(complete, {node: classes[node] for node in graph if node in used})
-    problems = [problem for node in graph if node in used for problem in _check_node(node, complete, classes)]
-    problems += _cycle({node: complete[node] for node in graph if node in used})
+    problems = _faults(used, complete, classes, sent)
     unused = [f"node {node} ({graph[node]['class_type']}) is used by no output node" for node in orphans(graph, info)]
-    return Preflight(complete, tuple(problems), (*moved, *remarks, *unused))
+    remarks = (*moved, *remarks, *unused)
+    if not problems:
+        return Preflight(complete, (), remarks)
+    # The server judges each output node by itself, and runs the good ones.
+    good = [node for node in outputs if not _faults(needed(complete, (node,)), complete, classes, sent)]
+    if not good:
+        return Preflight(complete, problems, remarks)
+    kept = needed(complete, tuple(good))
+    return Preflight({node: complete[node] for node in complete if node in kept}, (), remarks, left_out=problems)
+
+
+def _faults(
+    nodes: Collection[str], graph: Graph, classes: Mapping[str, NodeClass], sent: Collection[str]
+) -> tuple[Problem, ...]:
+    """Return the problems of *nodes*, which are all that some output nodes need."""
+    found = [problem for node in graph if node in nodes for problem in _check_node(node, graph, classes)]
+    # Loaders without an upload flag (VideoHelperSuite's) list the server's files, and those are not there yet.
+    kept = [each for each in found if not (isinstance(each.value, str) and upload_name(each.value) in sent)]
+    return (*kept, *_cycle({node: graph[node] for node in graph if node in nodes}))
 
 
 def _unknown_classes(graph: Graph, info: ObjectInfo) -> Iterator[Problem]:

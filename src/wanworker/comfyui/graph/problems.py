@@ -74,6 +74,11 @@ def looks_like_model(value: object, *, choices_are_models: bool) -> bool:
     return is_model_name(value) or (choices_are_models and isinstance(value, str))
 
 
+def as_warning(problem: Problem) -> str:
+    """Say that *problem* did not stop the graph, because other outputs do not need its node."""
+    return f"{problem}; the output nodes that need it were left out."
+
+
 def as_error(problems: Sequence[Problem], *, models_place: str = SERVER_FOLDERS) -> GraphRefused | ModelNotFound:
     """
     Combine *problems* (at least one) into one error that names at most eight of them.

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from wanworker.comfyui.client.connection import Unreachable
-from wanworker.comfyui.client.events import Event, Executed, Executing, Failed, Interrupted, Preview, Succeeded
+from wanworker.comfyui.client.events import (
+    Event,
+    Executed,
+    Executing,
+    Failed,
+    Interrupted,
+    Preview,
+    QueueStatus,
+    Succeeded,
+)
 from wanworker.comfyui.client.history import Outcome, read_entry, read_outputs
 from wanworker.comfyui.client.http import ComfyClient, Submitted
 from wanworker.comfyui.client.websocket import listen
@@ -67,6 +76,7 @@ async def run_prompt(
     extra: Mapping[str, Any] | None = None,
     limits: Limits = Limits(),
     temp_if_alone: bool = False,
+    on_wait: Callable[[int], None] = lambda _: None,
     on_left: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finished:
@@ -74,14 +84,15 @@ async def run_prompt(
     Queue *graph*, watch it, and return what it made.
 
     Both ids are fresh UUIDs of this run. *on_event* gets our prompt's events and the queue status of all clients, at
-    once and in order. With *temp_if_alone*, previews count if nothing else was saved.
+    once and in order. *on_wait* gets the number of prompts that run before ours whenever it has changed: never, if the
+    server is free, and 0 at the end of the wait. With *temp_if_alone*, previews count if nothing else was saved.
 
     Raises GraphRefused, ModelNotFound, OutOfMemory, EngineFailed (a node raised, others interrupted the run, it was
     lost, it stalled), EngineUnavailable, NoOutput. If the run ends otherwise, for example by cancellation, the prompt
     is first dequeued or interrupted, for at most `limits.stop_s`; *on_left* gets the id of a prompt that is still there
     then. The caller has to keep deadlines.
     """
-    watch = _Watch(client, graph, prompt_id, on_event, limits, temp_if_alone, clock)
+    watch = _Watch(client, graph, prompt_id, on_event, on_wait, limits, temp_if_alone, clock)
     opened = asyncio.Event()
     feed = asyncio.create_task(listen(client, client_id, watch.hear, opened=opened))
     feed.add_done_callback(lambda _: watch.news.set())
@@ -111,16 +122,18 @@ class _Watch:
         graph: Graph,
         prompt_id: str,
         on_event: Callable[[Event], None],
+        on_wait: Callable[[int], None],
         limits: Limits,
         temp_if_alone: bool,
         clock: Callable[[], float],
     ) -> None:
-        self._client, self._prompt_id, self._on_event = client, prompt_id, on_event
+        self._client, self._prompt_id, self._on_event, self._on_wait = client, prompt_id, on_event, on_wait
         self._order = tuple(graph)
         self._limits, self._temp_if_alone, self._clock = limits, temp_if_alone, clock
         self._heard_at = self._looked_at = self._reached_at = clock()
         self._shown: dict[str, Mapping[str, Any]] = {}
-        self._succeeded = False
+        self._succeeded = self._has_begun = False
+        self._ahead = 0
         self._hasty_looks = 0
         self.news = asyncio.Event()
 
@@ -131,6 +144,10 @@ class _Watch:
             return
         if prompt_id or isinstance(event, Preview):
             self._heard_at = self._clock()
+        if prompt_id:
+            self._begun()
+        if isinstance(event, QueueStatus) and event.remaining > 1 and not self._has_begun:
+            self.news.set()  # the queue has moved, perhaps before us
         if isinstance(event, Executed):
             self._shown[event.node] = event.output
         if isinstance(event, Succeeded | Failed | Interrupted) or (isinstance(event, Executing) and not event.node):
@@ -175,7 +192,8 @@ class _Watch:
         self._looked_at = self._clock()
         try:
             # The queue is asked first: the prompt may move on to the history between the two questions, but not back.
-            queue = await self._client.queue() if is_quiet and not self._hasty_looks else None
+            asks = (is_quiet or not self._has_begun) and not self._hasty_looks
+            queue = await self._client.queue() if asks else None
             entry = await self._client.history(self._prompt_id)
         except EngineError:
             if self._clock() - self._reached_at > self._limits.unreachable_s:
@@ -187,12 +205,26 @@ class _Watch:
         if queue is None:
             return None
         if self._prompt_id in queue.running:
+            self._begun()
             self._check_silence()
         elif self._prompt_id in queue.pending:
             self._heard_at = self._clock()
+            self._waits_behind(len(queue.running) + queue.pending.index(self._prompt_id))
         else:
             return self._gone()
         return None
+
+    def _begun(self) -> None:
+        self._waits_behind(0)
+        self._has_begun = True
+
+    def _waits_behind(self, ahead: int) -> None:
+        """
+        Tell how many prompts are before ours, if the number is new. An answer of before our beginning may come after.
+        """
+        if ahead != self._ahead and not self._has_begun:
+            self._ahead = ahead
+            self._on_wait(ahead)
 
     def _check_silence(self) -> None:
         silence_s = self._clock() - self._heard_at

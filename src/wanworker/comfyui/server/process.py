@@ -24,10 +24,15 @@ _DYING_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Say how a server ended, in a sentence with its last lines. `out_of_memory` is set if that is the likely cause."""
+    """
+    Say how a server ended, in a sentence with its last lines.
+
+    `out_of_memory` is set if that is the likely cause, and `is_guess` if only a SIGKILL hints at it.
+    """
 
     text: str
     out_of_memory: bool = False
+    is_guess: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -122,8 +127,9 @@ class ServerProcess:
     @property
     def end(self) -> End:
         """Return how the server ended and what it wrote last. Call it only after the end."""
-        told = "\n".join(self._log.tail[-_DYING_LINES:])
-        return End(self._with_last_words(self._how_it_ended()), self._was_killed() or says_out_of_memory(told))
+        says_so = says_out_of_memory("\n".join(self._log.tail[-_DYING_LINES:]))
+        was_killed = self._was_killed()
+        return End(self._with_last_words(self._how_it_ended()), was_killed or says_so, was_killed and not says_so)
 
     def _with_last_words(self, sentence: str) -> str:
         words = self._log.last_words()
@@ -136,7 +142,7 @@ class ServerProcess:
         return str(error) if error is not None else _how(self._run.result())
 
     def _was_killed(self) -> bool:
-        """Say whether the server got SIGKILL. Usually the kernel sends it when the machine's memory runs out."""
+        """Say whether the server got SIGKILL. If nobody sent it by hand, the kernel did because memory ran out."""
         return not self._run.cancelled() and self._run.exception() is None and self._run.result().code in _KILLED
 
     def _ended(self, finished: asyncio.Task[Exit]) -> None:
@@ -149,7 +155,7 @@ class ServerProcess:
 
 def _how(ended: Exit) -> str:
     if ended.code in _KILLED:
-        return "It was killed (SIGKILL): most likely the machine's memory ran out."
+        return "It was killed (SIGKILL): by hand, or by the system because the machine's memory ran out."
     if ended.code < 0:
         return f"It was ended by {signal.Signals(-ended.code).name}."
     return f"It ended with exit code {ended.code}."

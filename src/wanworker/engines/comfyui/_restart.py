@@ -72,7 +72,9 @@ async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) ->
     end = server.last_end
     assert end is not None, "it changed"
     if end.out_of_memory:
-        raise OutOfMemory(f"The ComfyUI server ran out of memory in the middle of the run and ended. {end}")
+        certain = "ran out of memory in the middle of the run and ended"
+        how = "ended in the middle of the run" if end.is_guess else certain
+        raise OutOfMemory(f"The ComfyUI server {how}. {end}")
     raise ServerDied(end)
 
 

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+from wanworker.comfyui.client.connection import Unreachable
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.comfyui.graph.api_format import Graph, is_ui_format, read_graph, upload_name, with_uploads
-from wanworker.comfyui.graph.preflight import Preflight, check
-from wanworker.comfyui.graph.problems import as_error
+from wanworker.comfyui.graph.api_format import Graph, is_ui_format, read_graph, with_uploads
+from wanworker.comfyui.graph.problems import as_error, as_warning
+from wanworker.comfyui.graph.slots import with_slots
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.ui_workflow.convert import api_graph
-from wanworker.errors import GraphRefused
+from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, GraphRefused, NoOutput
 from wanworker.spec import Upload
 
 #: Longer names are cut. With the request id in front, a file name may have 255 bytes.
 _NAME_BYTES = 150
 
 
-async def checked_graph(
-    client: ComfyClient, document: Mapping[str, Any], sent: Collection[str] = ()
-) -> tuple[Graph, tuple[str, ...]]:
+class Admitted(NamedTuple):
     """
-    Return *document* as a graph that the server accepts, with a remark for everything that was filled in.
+    Hold a caller's graph that the server accepts.
+
+    `remarks` tell what was filled in or changed. `left_out` says of each output node that cannot run why, and that it
+    was removed, because others can.
+    """
+
+    graph: Graph
+    remarks: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+async def checked_graph(
+    client: ComfyClient,
+    document: Mapping[str, Any],
+    sent: Collection[str] = (),
+    slots: Mapping[str, Any] = MappingProxyType({}),
+) -> Admitted:
+    """
+    Return *document*, with *slots* set in it (see graph/slots.py), as a graph that the server accepts.
 
     A document in the browser's own format is first converted with the server's classes. *sent* are the names of files
-    that come with the graph; the server need not have them yet. Raises GraphRefused and ModelNotFound with every
-    problem at once, before anything is queued.
+    that come with the graph; the server need not have them yet. Raises GraphRefused, ModelNotFound and InvalidRequest
+    (for a slot) with every problem at once, before anything is queued.
     """
     remarks: tuple[str, ...] = ()
     if is_ui_format(document):
@@ -37,23 +55,17 @@ async def checked_graph(
         graph, remarks = read_graph(converted.graph), tuple(converted.warnings)
     else:
         graph = read_graph(document)
-    admitted = await _admitted(client, graph, sent)
-    return admitted.graph, (*remarks, *admitted.remarks)
-
-
-async def _admitted(client: ComfyClient, graph: Graph, sent: Collection[str]) -> Preflight:
-    try:
-        return await validate(client, graph)
-    except GraphRefused:
-        if not sent:
-            raise
-    # Loaders without an upload flag (VideoHelperSuite's) list the server's files, and ours are not there yet.
-    found = check(graph, await client.object_info())
-    problems = [problem for problem in found.problems if not _is_sent(problem.value, sent)]
-    if problems:
-        with unused_told(unread(with_uploads(graph, dict.fromkeys(sent, ""))[1], sent)):
-            raise as_error(problems, models_place=client.models_place)
-    return found
+    places: frozenset[tuple[str, str]] = frozenset()
+    if slots:
+        classes = await client.node_classes({str(body["class_type"]) for body in graph.values()})
+        filled = with_slots(graph, slots, classes)
+        graph, places, remarks = filled.graph, filled.places, (*remarks, *filled.remarks)
+    with unused_told(unread(with_uploads(graph, dict.fromkeys(sent, ""))[1], sent)):
+        found = await validate(client, graph, sent)
+        # A value that the request itself set is never dropped in favour of other outputs.
+        if refused := [problem for problem in found.left_out if (problem.node, problem.input) in places]:
+            raise as_error(refused, models_place=client.models_place)
+    return Admitted(found.graph, (*remarks, *found.remarks), tuple(map(as_warning, found.left_out)))
 
 
 def unread(used: Collection[str], sent: Iterable[str]) -> list[str]:
@@ -61,7 +73,7 @@ def unread(used: Collection[str], sent: Iterable[str]) -> list[str]:
     return [f"{name} was sent, but no node reads it." for name in sent if name not in used]
 
 
-@contextlib.contextmanager
+@contextmanager
 def unused_told(lines: Sequence[str]) -> Iterator[None]:
     """Add *lines* to the refusal of a graph: a file under another name is often its reason."""
     try:
@@ -70,10 +82,6 @@ def unused_told(lines: Sequence[str]) -> Iterator[None]:
         if not lines:
             raise
         raise GraphRefused(f"{error} {' '.join(lines)}", hint=error.hint, field=error.field) from error
-
-
-def _is_sent(value: object, sent: Collection[str]) -> bool:
-    return isinstance(value, str) and upload_name(value) in sent
 
 
 async def uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) -> Mapping[str, str]:
@@ -85,19 +93,61 @@ async def uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) 
     return sent
 
 
-async def fetched(client: ComfyClient, outputs: Sequence[OutputFile], out_dir: Path, run_id: str) -> tuple[Path, ...]:
+@contextmanager
+def without_outputs(left_out: Sequence[str]) -> Iterator[None]:
+    """Add to a NoOutput which output nodes were left out, because one of them may be the reason."""
+    try:
+        yield
+    except NoOutput as error:
+        raise NoOutput(" ".join((str(error), *left_out)), hint=error.hint) from error
+
+
+class Fetched(NamedTuple):
+    """Hold the files that were downloaded, in the graph's order, and a warning for each that was not."""
+
+    files: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
+
+
+async def fetched(
+    client: ComfyClient, outputs: Sequence[OutputFile], out_dir: Path, run_id: str, *, may_restart: bool = False
+) -> Fetched:
     """
-    Download every output into *out_dir*, in the graph's order. Files with the same name from two folders both stay.
+    Download every output into *out_dir*. Files with the same name from two folders both stay.
+
+    An output that the server no longer has, or that cannot be downloaded, does not stop the others. Raises the reason
+    if there are no others, DiskFull, and Unreachable if a dead server *may_restart* to run the graph again.
     """
     paths: list[Path] = []
+    failures: dict[OutputFile, EngineError] = {}
     for output in outputs:
         name = _plain_name(output.filename, run_id)
         target, number = out_dir / name, 2
         while target in paths:
             target, number = out_dir / f"{Path(name).stem}_{number}{Path(name).suffix}", number + 1
-        await client.view(output, target)
-        paths.append(target)
-    return tuple(paths)
+        try:
+            await client.view(output, target)
+        except (NoOutput, EngineFailed, EngineUnavailable) as error:
+            if may_restart and isinstance(error, Unreachable):
+                raise
+            failures[output] = error
+        else:
+            paths.append(target)
+    if failures and not paths:
+        raise _the_reason(failures)
+    return Fetched(tuple(paths), tuple(_lost(output, error) for output, error in failures.items()))
+
+
+def _lost(output: OutputFile, error: EngineError) -> str:
+    return f"Output {output.filename!r} of node {output.node} is lost: {error}"
+
+
+def _the_reason(failures: Mapping[OutputFile, EngineError]) -> EngineError:
+    """Return the error of a run of which no file is left: NoOutput with every reason, if they are not all the same."""
+    errors = tuple(failures.values())
+    if len({str(error) for error in errors}) == 1:
+        return errors[0]
+    return NoOutput(" ".join(_lost(output, error) for output, error in failures.items()), hint=errors[0].hint)
 
 
 def _plain_name(filename: str, run_id: str) -> str:

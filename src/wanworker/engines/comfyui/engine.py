@@ -4,64 +4,42 @@ from __future__ import annotations
 
 import functools
 import time
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wanworker.comfyui.client.events import Event, Preview
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import Graph, with_prefix, with_uploads
+from wanworker.comfyui.graph.problems import as_warning
 from wanworker.comfyui.run.free_memory import free_memory
-from wanworker.comfyui.run.monitor import Finished, run_prompt
+from wanworker.comfyui.run.monitor import Finished
 from wanworker.comfyui.run.monitor import Limits as RunLimits
-from wanworker.comfyui.run.progress import RunProgress
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
 from wanworker.engines.base import Readiness, Rendered, Report
+from wanworker.engines.comfyui._followed import followed
 from wanworker.engines.comfyui._inputs import sent_inputs
 from wanworker.engines.comfyui._left_runs import LeftLimits, LeftRuns
 from wanworker.engines.comfyui._restart import with_one_restart
 from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
+from wanworker.engines.comfyui._slots import Listed, workflow_slots
 from wanworker.engines.comfyui._startup_timings import Waits
-from wanworker.engines.comfyui._user_graph import checked_graph, fetched, unread, unused_told, uploaded
+from wanworker.engines.comfyui._user_graph import (
+    Admitted,
+    checked_graph,
+    fetched,
+    unread,
+    unused_told,
+    uploaded,
+    without_outputs,
+)
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui.weights import FolderLists, Lists
-from wanworker.engines.preview import Previewed
 from wanworker.errors import GraphRefused, ModelNotFound, NoOutput
 from wanworker.models.machine.hardware import Gpu, gpus
-from wanworker.progress import Progress
 from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec
-
-
-async def followed(
-    client: ComfyClient,
-    graph: Graph,
-    report: Report,
-    *,
-    limits: RunLimits,
-    on_left: Callable[[str], None],
-    clock: Callable[[], float],
-) -> Finished:
-    """Run *graph* under its own new ids and return how it finished. See run_prompt for *on_left* and the errors."""
-    progress = RunProgress(graph, clock=clock)
-    latest = Progress("sampling", 0.0)
-
-    def hear(event: Event) -> None:
-        nonlocal latest
-        if isinstance(event, Preview):
-            report(Previewed.of(latest, event.image, event.mime))
-        elif (now := progress.hear(event)) is not None:
-            latest = now
-            report(now)
-
-    prompt_id, client_id = str(uuid.uuid4()), str(uuid.uuid4())
-    return await run_prompt(
-        client, graph, prompt_id=prompt_id, client_id=client_id, on_event=hear, limits=limits, on_left=on_left
-    )
-
 
 #: Seconds that an answer of the server stays valid. A job asks at its check, and a moment later when it runs.
 _TRUST_S = 1.0
@@ -167,6 +145,7 @@ class ComfyUI:
 
         async def run(run_id: str) -> Rendered:
             client = await self.connected(report)
+            is_ours = self._server.is_ours
             graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
             unused = unread(used, [each.name for each in spec.uploads])
             # The graph was checked when it arrived, but the server may be another one now.
@@ -174,18 +153,31 @@ class ComfyUI:
                 admitted = await validate(client, graph)
                 classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
                 graph = with_prefix(admitted.graph, classes, run_id)
-                finished = await self._followed(client, graph, report)
-            files = await fetched(client, finished.outcome.outputs, out_dir, run_id)
-            left_out = [str(problem) for problem in finished.problems]
-            return Rendered("comfyui", (*unused, *left_out), self._timings(finished), files)
+                left_out = [as_warning(problem) for problem in admitted.left_out]
+                with without_outputs([*spec.left_out, *left_out]):
+                    finished = await self._followed(client, graph, report)
+            left_out += [as_warning(problem) for problem in finished.problems]
+            with without_outputs([*spec.left_out, *left_out]):
+                got = await fetched(client, finished.outcome.outputs, out_dir, run_id, may_restart=is_ours)
+            warnings = (*unused, *left_out, *got.warnings)
+            return Rendered("comfyui", warnings, self._timings(finished), got.files)
 
         return await with_one_restart(self._server, _run_id(out_dir), run)
 
     async def checked_graph(
-        self, document: Mapping[str, Any], report: Report, *, sent: Collection[str] = ()
-    ) -> tuple[Graph, tuple[str, ...]]:
+        self,
+        document: Mapping[str, Any],
+        report: Report,
+        *,
+        sent: Collection[str] = (),
+        slots: Mapping[str, Any] | None = None,
+    ) -> Admitted:
         """Return a caller's *document* as a graph that the server accepts; see _user_graph.py."""
-        return await checked_graph(await self.connected(report), document, sent)
+        return await checked_graph(await self.connected(report), document, sent, slots or {})
+
+    async def slots_of(self, document: Mapping[str, Any], *, is_online: bool) -> Listed:
+        """Return what a request may set in *document*. The server is asked if it *is_online*; see _slots.py."""
+        return await workflow_slots(self._own_client() if is_online else None, document)
 
     async def server_lists(self) -> Lists:
         """Return the server's own current lists of model files. Raises EngineUnavailable."""

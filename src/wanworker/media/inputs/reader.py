@@ -13,8 +13,8 @@ from wanworker.errors import InputRefused, InputUnavailable, RequestError
 from wanworker.media._filetype import HEAD_BYTES, FileType, describe, serves_as, sniff
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs import _data_uri
-from wanworker.media.inputs._allowed_dirs import copy_file, directory_below, file_below
 from wanworker.media.inputs._fetch import FetchLimits, Network, fetch
+from wanworker.media.inputs.allowed_dirs import copy_file, directory_below, file_below
 from wanworker.media.inputs.decoding.decoders import PictureDecoders
 from wanworker.media.new_file import new_file
 from wanworker.media.video import ffmpeg
@@ -74,6 +74,7 @@ class InputLimits:
     image_pixels: int = 64_000_000
     audio_bytes: int = 64_000_000
     video_bytes: int = 256_000_000
+    document_bytes: int = 16_000_000
     fetch_timeout_s: float = 60.0
     open_timeout_s: float = 20.0
 
@@ -133,6 +134,12 @@ class InputReader:
     async def video(self, source: Source, folder: Path, name: str, *, label: str = "video") -> Path:
         """Return `{name}` with the suffix of its content: a film or an animated GIF, as it arrived."""
         return await self._recording(source, folder / name, "film", self._limits.video_bytes, label)
+
+    async def document(self, source: Source, folder: Path, name: str, *, label: str = "document") -> Path:
+        """Return `{name}`: a text file, such as a workflow, as it arrived. Its content is not checked."""
+        with _labelled(label, source.field), _temporary(folder / f"{name}.part") as part:
+            await self._bring(source, part, self._limits.document_bytes)
+            return part.replace(folder / name)
 
     def directory(self, value: str, *, label: str = "folder", field: str | None = None) -> Path:
         """Return the folder below the roots that *value* names. It is not copied."""

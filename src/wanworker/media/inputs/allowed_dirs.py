@@ -12,27 +12,31 @@ from wanworker.media.new_file import new_file
 
 _CHUNK_BYTES = 1 << 20
 
+#: The variable that names the roots of path inputs.
+_SETTING = "WAN_INPUT_DIRS"
 
-def file_below(value: str, roots: Sequence[Path]) -> Path:
+
+def file_below(value: str, roots: Sequence[Path], *, setting: str = _SETTING) -> Path:
     """
     Return the regular file that *value* names, with all symbolic links resolved.
 
     An absolute path must lie below one of *roots*. A relative one is looked for below each of them in turn. Nothing
     outside of them is looked at, because callers must not learn which files exist there.
 
-    Raises InputRefused for a path outside, or one that is not a regular file, and InputUnavailable for a missing file.
+    *setting* is the variable that names the roots, for the hint. Raises InputRefused for a path outside, or one that is
+    not a regular file, and InputUnavailable for a missing file.
     """
-    path = _below(value, roots)
+    path = _below(value, roots, setting)
     if not path.is_file():
-        raise InputRefused(f"{value[:200]!r} is not a regular file.", hint=_hint(roots))
+        raise InputRefused(f"{value[:200]!r} is not a regular file.", hint=_hint(roots, setting))
     return path
 
 
 def directory_below(value: str, roots: Sequence[Path]) -> Path:
     """Return the folder that *value* names, by the rules and with the errors of file_below."""
-    path = _below(value, roots)
+    path = _below(value, roots, _SETTING)
     if not path.is_dir():
-        raise InputRefused(f"{value[:200]!r} is not a folder.", hint=_hint(roots))
+        raise InputRefused(f"{value[:200]!r} is not a folder.", hint=_hint(roots, _SETTING))
     return path
 
 
@@ -59,11 +63,11 @@ def copy_file(source: Path, target: Path, *, max_bytes: int) -> None:
                 copy.write(file.read(min(_CHUNK_BYTES, found.st_size - at)))
 
 
-def _below(value: str, roots: Sequence[Path]) -> Path:
+def _below(value: str, roots: Sequence[Path], setting: str) -> Path:
     """Resolve *value*, and refuse a path outside of every root."""
     if not value or "\x00" in value or ".." in Path(value).parts:
         raise InputRefused(
-            f"{value[:200]!r} is not a path that is read: it is empty or has '..' in it.", hint=_hint(roots)
+            f"{value[:200]!r} is not a path that is read: it is empty or has '..' in it.", hint=_hint(roots, setting)
         )
     real_roots = [root.resolve() for root in roots]
     candidates = [Path(value)] if Path(value).is_absolute() else [root / value for root in real_roots]
@@ -74,8 +78,8 @@ def _below(value: str, roots: Sequence[Path]) -> Path:
         if os.path.lexists(path) and not path.is_symlink():
             return path
     if not roots or len(inside) < len(resolved):
-        raise InputRefused(f"{value[:200]!r} is outside the allowed input folders.", hint=_hint(roots))
-    raise InputUnavailable(f"{value[:200]!r} does not exist.", hint=_hint(roots))
+        raise InputRefused(f"{value[:200]!r} is outside the allowed input folders.", hint=_hint(roots, setting))
+    raise InputUnavailable(f"{value[:200]!r} does not exist.", hint=_hint(roots, setting))
 
 
 def _resolved(path: Path) -> Path:
@@ -85,10 +89,10 @@ def _resolved(path: Path) -> Path:
         raise InputUnavailable(f"{path.name[:200]!r} cannot be resolved.") from error
 
 
-def _hint(roots: Sequence[Path]) -> str:
+def _hint(roots: Sequence[Path], setting: str) -> str:
     if not roots:
         return "Path inputs are switched off here: send a URL or base64 text."
-    return f"Paths must lie below {', '.join(map(str, roots))} (WAN_INPUT_DIRS)."
+    return f"Paths must lie below {', '.join(map(str, roots))} ({setting})."
 
 
 def _too_large(source: Path, size_bytes: int, max_bytes: int) -> InputRefused:

@@ -1,0 +1,40 @@
+"""Read a workflow from JSON text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from wanworker.actions.request.json_value import MAX_DEPTH, check_json
+from wanworker.errors import InvalidRequest
+from wanworker.text.json_words import kind_of
+
+
+def parsed(text: str | bytes, what: str) -> dict[str, Any]:
+    """
+    Return the workflow in the JSON *text*, in API or browser format; *what* begins the messages.
+
+    Raises InvalidRequest, and GraphRefused for an object that is no workflow.
+    """
+    try:
+        document = json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"))
+    except RecursionError as error:
+        message = f"{what} is nested too deeply; at most {MAX_DEPTH} levels are read."
+        raise InvalidRequest(message, field="workflow") from error
+    except ValueError as error:
+        raise InvalidRequest(f"{what} is text, but cannot be read as JSON: {error}.", field="workflow") from error
+    check_json({"workflow": document})
+    return checked(document, what)
+
+
+def checked(document: object, what: str = "workflow") -> dict[str, Any]:
+    """Return the workflow inside *document*, without its usual wrappers. Raises InvalidRequest and GraphRefused."""
+    from wanworker.comfyui.graph.api_format import is_ui_format, read_graph, unwrapped  # a slow import
+
+    inner = unwrapped(document)
+    if not isinstance(inner, dict):
+        message = f"{what} must be an object: a graph in API or browser format; got {kind_of(inner)}."
+        raise InvalidRequest(message, field="workflow")
+    if not is_ui_format(inner):
+        read_graph(inner)  # a malformed graph is refused without asking the server
+    return inner

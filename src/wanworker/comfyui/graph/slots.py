@@ -1,0 +1,202 @@
+"""
+Set inputs of a graph by "NODE.INPUT", and list the inputs that can be set so. Pure: a change returns a new graph.
+
+NODE is the node's title or id; a node without a title has the name of its class as its title. An id comes before a
+title of the same text. Titles and inputs may have dots of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wanworker.comfyui.graph.api_format import Graph, inputs_of
+from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo, nearest, read_class
+from wanworker.errors import InvalidRequest
+from wanworker.text.json_words import kind_of, shown
+
+_HINT = "`comfyui_models` lists the slots of the workflows that are called by name."
+
+#: How types of JSON are called where no server says the type of an input.
+_JSON_TYPES = ((bool, "BOOLEAN"), (int, "INT"), (float, "FLOAT"), (str, "STRING"))
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """
+    Describe one input that can be set.
+
+    `key` is the shortest text that names it alone: by the title, or by the id if others have that title too. `type` is
+    the server's, or else that of its value. `default` is the value in the workflow.
+    """
+
+    key: str
+    title: str
+    node: str
+    input: str
+    type: str
+    default: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form in which answers list it."""
+        names = {"slot": self.key, "title": self.title, "id": self.node, "input": self.input}
+        return {**names, "type": self.type, "default": self.default}
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Hold a graph with its slots set: the (node, input) of each, and a remark for each link that a value replaced."""
+
+    graph: Graph
+    places: frozenset[tuple[str, str]]
+    remarks: tuple[str, ...]
+
+
+class _Refused(Exception):
+    """A slot cannot be set. The text says why."""
+
+
+def with_slots(graph: Graph, slots: Mapping[str, Any], info: ObjectInfo) -> Filled:
+    """
+    Return *graph* with every slot of *slots* set to its value.
+
+    *info* has the classes of the graph that the server knows: inputs that the graph leaves out can be set too. A value
+    takes the place of a link, if the input can have a value. Choices and ranges are left to the preflight. Raises
+    InvalidRequest that names every slot that cannot be set, with the nearest names.
+    """
+    nodes = _Nodes(graph, info)
+    changed = dict(graph)
+    places: dict[tuple[str, str], str] = {}
+    refused: list[str] = []
+    remarks: list[str] = []
+    for key, value in slots.items():
+        try:
+            node, name = nodes.free_place(key, places)
+            remarks += _remarks(nodes, node, name, value)
+        except _Refused as fault:
+            refused.append(f"slot {shown(key)} {fault}")
+            continue
+        places[node, name] = key
+        changed[node] = {**changed[node], "inputs": {**inputs_of(changed[node]), name: value}}
+    if refused:
+        raise InvalidRequest(f"The workflow's slots cannot be set: {'; '.join(refused)}.", hint=_HINT, field="slots")
+    return Filled(changed, frozenset(places), tuple(remarks))
+
+
+def slots_of(graph: Mapping[str, Mapping[str, Any]], info: ObjectInfo) -> tuple[Slot, ...]:
+    """Return every input of *graph* that has a value, in the graph's order. *info* may lack classes, even all."""
+    nodes = _Nodes(graph, info)
+    return tuple(
+        Slot(nodes.key(node, name), nodes.titles[node], node, name, nodes.type_of(node, name, value), value)
+        for node, body in graph.items()
+        for name, value in inputs_of(body).items()
+        if not isinstance(value, list)
+    )
+
+
+class _Nodes:
+    """Find the nodes of a graph by title and id, and their inputs."""
+
+    def __init__(self, graph: Mapping[str, Mapping[str, Any]], info: ObjectInfo) -> None:
+        self._graph = graph
+        names = {str(body["class_type"]) for body in graph.values()}
+        self._classes = {name: read_class(name, info[name]) for name in names if name in info}
+        self.titles = {node: _title(body) for node, body in graph.items()}
+        self._by_title: dict[str, list[str]] = {}
+        for node, title in self.titles.items():
+            self._by_title.setdefault(title, []).append(node)
+
+    def place(self, key: str) -> tuple[str, str]:
+        """Return the (node, input) that *key* names. Raises _Refused."""
+        readings = [(key[:at].strip(), key[at + 1 :]) for at, sign in enumerate(key) if sign == "."]
+        found = [(node, name) for holder, name in readings for node in self._named(holder)]
+        places = [(node, name) for node, name in found if self._has(node, name)]
+        if len(places) == 1:
+            return places[0]
+        if places:
+            ways = ", ".join(repr(f"{node}.{name}") for node, name in places)
+            raise _Refused(f"names {len(places)} inputs; write one of {ways}")
+        if found:
+            node, name = found[-1]
+            own = self._inputs(node)
+            raise _Refused(f"names no input of node {node} ({self.titles[node]}){_near(name, own) or _of(own)}")
+        if not readings:
+            raise _Refused(f"has no dot: write TITLE.INPUT or ID.INPUT{_near(key, (*self._by_title, *self._graph))}")
+        near = _near(readings[-1][0], (*self._by_title, *self._graph)) or _of(tuple(self._by_title))
+        raise _Refused(f"names no node{near}")
+
+    def free_place(self, key: str, taken: Mapping[tuple[str, str], str]) -> tuple[str, str]:
+        """Return the (node, input) that *key* names, if no other slot did. Raises _Refused."""
+        place = self.place(key)
+        if place in taken:
+            raise _Refused(f"is the same input as {taken[place]!r}")
+        return place
+
+    def key(self, node: str, name: str) -> str:
+        """Return the key of an input: by title where that names it alone."""
+        by_title = f"{self.titles[node]}.{name}"
+        try:
+            return by_title if self.place(by_title) == (node, name) else f"{node}.{name}"
+        except _Refused:
+            return f"{node}.{name}"
+
+    def item(self, node: str, name: str) -> NodeInput | None:
+        """Return how the server describes an input, or None if it does not."""
+        its_class = self._class(node)
+        return its_class.inputs.get(name) if its_class else None
+
+    def value(self, node: str, name: str) -> Any:
+        """Return the value or link of an input, or None if the graph has none."""
+        return inputs_of(self._graph[node]).get(name)
+
+    def type_of(self, node: str, name: str, value: Any) -> str:
+        """Return the type of an input, by the server or else by its value."""
+        if item := self.item(node, name):
+            return item.type
+        return next((word for kind, word in _JSON_TYPES if isinstance(value, kind)), "*")
+
+    def _class(self, node: str) -> NodeClass | None:
+        return self._classes.get(str(self._graph[node]["class_type"]))
+
+    def _named(self, holder: str) -> list[str]:
+        return [holder] if holder in self._graph else self._by_title.get(holder, [])
+
+    def _inputs(self, node: str) -> tuple[str, ...]:
+        its_class = self._class(node)
+        return tuple(dict.fromkeys((*inputs_of(self._graph[node]), *(its_class.inputs if its_class else ()))))
+
+    def _has(self, node: str, name: str) -> bool:
+        """Say whether a node has an input. Those inside a dynamic one (`format.codec`) depend on its value."""
+        outer = self.item(node, name.partition(".")[0])
+        return name in self._inputs(node) or (outer is not None and outer.is_dynamic and not name.endswith("."))
+
+
+def _title(body: Mapping[str, Any]) -> str:
+    about = body.get("_meta")
+    title = about.get("title") if isinstance(about, dict) else None
+    return title.strip() if isinstance(title, str) and title.strip() else str(body["class_type"])
+
+
+def _remarks(nodes: _Nodes, node: str, name: str, value: Any) -> Iterator[str]:
+    """Check that an input takes values like *value*, and report a link that goes. Raises _Refused."""
+    item, old = nodes.item(node, name), nodes.value(node, name)
+    if value is None or isinstance(value, list):
+        how = '; a list value is written {"__value__": [...]}' if isinstance(value, list) else ""
+        raise _Refused(f"takes a value; got {kind_of(value)}{how}")
+    takes_values = item is not None and (item.is_widget or item.is_dynamic)
+    if not takes_values and (old is None or isinstance(old, list)):
+        raise _Refused(f"takes a link to a {item.type if item else 'matching'} output, no value")
+    if item is not None and item.type == "BOOLEAN" and not isinstance(value, bool):
+        raise _Refused(f"takes true or false; got {shown(value)}")
+    if isinstance(old, list):
+        yield f"node {node} ({nodes.titles[node]}): the slot's value of {name} takes the place of its link"
+
+
+def _near(name: str, names: tuple[str, ...]) -> str:
+    alike = nearest(name, names)
+    return f"; nearest: {', '.join(map(repr, alike))}" if alike else ""
+
+
+def _of(names: tuple[str, ...]) -> str:
+    return f"; it has: {', '.join(map(repr, names[:8]))}" if names else ""
