@@ -97,6 +97,12 @@ class Residence:
         return arrive
 
 
+def to_host(module: Any) -> None:
+    """Have *module* in main memory, wherever the model that it was part of had it."""
+    if isinstance(module, torch.nn.Module):
+        _Part(module, Copier()).leave()
+
+
 class _Part:
     """
     One part, and main memory's copy of each of its tensors while they are on the device.

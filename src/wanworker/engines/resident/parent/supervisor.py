@@ -17,7 +17,7 @@ from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
 from wanworker.engines.resident.parent._warm_child import Care, WarmChild
 from wanworker.engines.resident.parent._watch import Beat, beat, watched
 from wanworker.engines.resident.protocol import Done, Failed, Model, Ready, Render, Stage, Stopped
-from wanworker.errors import EngineUnavailable
+from wanworker.errors import EngineUnavailable, OutOfMemory
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,9 @@ class Supervisor:
     """
     Run jobs in a child that stays warm between them.
 
-    Another model takes another process where a GPU is in play: its end is the one sure way to give all of that memory
-    back. On the CPU the same process changes to it. A child that hangs costs its job, and is replaced for the next.
+    For another model on the same device the same process changes to it, and keeps the parts that both have. Where the
+    card's memory runs out meanwhile, another process loads it: the end of one is the sure way to give all of it back. A
+    child that hangs costs its job, and is replaced for the next.
     """
 
     def __init__(
@@ -157,10 +158,14 @@ class Supervisor:
         started = time.monotonic()
         on_event(Stage(0, "loading"))
         before = self._child
+        changes = before is not None and before.can_change_to(model)
         outcome = await self._loaded(model, on_event)
         if isinstance(outcome, Hung) and before is not None:
             # Somebody else's load hung, a preload's for one: this job has lost nothing yet but time.
             log.warning("the model is loaded once more, for the load before hung. %s", outcome.how)
+            outcome = await self._loaded(model, on_event)
+        elif changes and isinstance(outcome, Failed) and outcome.code == OutOfMemory.code:
+            log.warning("the model is loaded in a new process, for the change to it ran out of memory")
             outcome = await self._loaded(model, on_event)
         if not isinstance(outcome, Ready):
             raise error_of(outcome, "while loading the model")
