@@ -110,6 +110,32 @@ async def test_a_load_tells_in_bytes_how_far_it_is(go: Go) -> None:
     assert [progress.fraction for progress in seen] == sorted(progress.fraction for progress in seen)
 
 
+async def test_the_bytes_are_read_when_the_load_has_ended_and_what_is_shared_is_not_read_again(
+    models: Path, supervisor: Supervisor, go: Go
+) -> None:
+    """The system counts what the child reads; what it only mapped would not be counted."""
+
+    def bytes_of(*patterns: str) -> int:
+        return sum(path.stat().st_size for pattern in patterns for path in models.glob(pattern))
+
+    def read_bytes() -> int:
+        counted = Path(f"/proc/{supervisor.pid}/io").read_text()
+        return int(counted.partition("rchar: ")[2].split()[0])
+
+    experts = bytes_of("diffusion_models/t2v_plain_*.safetensors")
+    shared = bytes_of("text_encoders/*.safetensors", "vae/*.safetensors")
+    await go(FOLDER)
+    before = read_bytes()
+    await go("t2v_plain_high_noise")
+    all_of_it = read_bytes() - before
+    await go("t2v_bf16_high_noise")
+    second = read_bytes() - before - all_of_it
+
+    assert all_of_it >= experts + shared
+    other = bytes_of("diffusion_models/t2v_bf16_*.safetensors")
+    assert other <= second < other + shared
+
+
 async def test_a_loaded_model_needs_its_files_no_more(models: Path, tmp_path: Path, supervisor: Supervisor) -> None:
     """What was only mapped would end the process here, or read other numbers."""
     copied = tmp_path / "models"
