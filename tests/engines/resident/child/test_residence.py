@@ -134,3 +134,18 @@ def test_on_the_cpu_nothing_moves_whatever_the_placement(parts: Parts) -> None:
         assert torch.device("cpu") == residence.need(name)
 
     assert places == [tensor.data_ptr() for part in parts.values() for tensor in part.parameters()]
+
+
+def test_a_lora_that_came_with_a_job_is_the_parts_own_memory_and_nothing_that_is_left(
+    parts: Parts, card: FakeCard
+) -> None:
+    residence = Residence(parts, CUDA, card)
+    residence.follow(Placement("cuda", text_encoder="evicted", vae="evicted"))
+    before = residence.device_bytes()
+
+    parts["transformer"].add_module("lora_a", torch.nn.Linear(100, 100, bias=False))
+    residence.need("transformer")
+
+    assert before + 100 * 100 * 4 == residence.device_bytes()
+    assert 2 * (2 * 2 + 2 + 3) * 4 == before
+    assert 0 == Residence(parts, torch.device("cpu")).device_bytes()
