@@ -100,10 +100,10 @@ class Residence:
         return arrive
 
 
-def to_host(module: Any) -> None:
-    """Have *module* in main memory, wherever the model that it was part of had it."""
+def to_host(module: Any, copier: Copier | None = None) -> None:
+    """Have *module* in main memory, wherever the model that it was part of had it; a tokenizer is there already."""
     if isinstance(module, torch.nn.Module):
-        _Part(module, Copier()).leave()
+        _Part(module, copier or Copier()).leave()
 
 
 class _Part:
