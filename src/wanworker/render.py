@@ -184,7 +184,7 @@ class Renderer:
         return choose(
             spec,
             self._registry.rows,
-            self._registry.readiness,
+            lambda name, _task: self._registry.readiness_for(name, spec),
             asked=asked,
             searched=self._models_dir,
             mini_allowed=self._mini_allowed,

@@ -19,7 +19,7 @@ from wanworker.spec import TASKS
 EVERYTHING = (
     "a star", "--task", "i2v-A14B", "--size", "832x480", "--frames", "17", "--fps", "8", "--steps", "4", "--guidance",
     "3.5", "--shift", "5", "--seed", "0", "--timeout", "60", "--solver", "unipc", "--negative", "rain", "--lora",
-    "x.safetensors", "--engine", "mini",
+    "x.safetensors", "--engine", "mini", "--diffusion-model", "a_high_noise", "--vae-model", "b",
 )  # fmt: skip
 
 
@@ -36,6 +36,7 @@ def test_every_argument_is_a_field_that_generate_knows_and_takes() -> None:
     request, warnings = parse(GenerateRequest, {**fields(*EVERYTHING), "reference_image_url": "x"})
 
     assert [] == warnings
+    assert ("a_high_noise", "b") == (request.diffusion_model, request.vae_model)
     assert ("i2v-A14B", "832*480", 17, 8.0, 4, 3.5, 5.0, 0, 60.0, "unipc", "rain", True, "x.safetensors", "mini") == (
         request.task, request.size, request.frame_num, request.fps, request.sample_steps, request.sample_guide_scale,
         request.sample_shift, request.seed, request.timeout, request.sample_solver, request.negative_prompt,

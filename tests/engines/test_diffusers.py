@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
+from fakes import headers
 from wanworker.engines.base import Rendered
 from wanworker.engines.diffusers import CAPABILITIES, DiffusersEngine, request_for
 from wanworker.engines.resident.parent.start import resident
@@ -24,6 +25,7 @@ from wanworker.engines.resident.protocol import Model, Render
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.media.video._frames import read_frames
 from wanworker.models.machine.hardware import Gpu
+from wanworker.models.sources.discover import Sources
 from wanworker.progress import Progress
 from wanworker.recipes.sampling import sampling_for
 from wanworker.recipes.table import STEP_LORAS
@@ -166,7 +168,8 @@ async def test_a_preload_has_the_weights_that_a_job_of_the_task_would_load(model
     preloaded = DiffusersEngine(Settings(ckpt_dir=models), gpus=lambda: (), supervisor=supervisor)
     try:
         await preloaded.preload("t2v-A14B")
-        is_warm = supervisor.is_warm(Model(str(models / "t2v"), "cpu"))
+        (source,) = Sources((models,), lambda _kind: ()).find("t2v-A14B")
+        is_warm = supervisor.is_warm(Model(str(models / "t2v"), "cpu", stamp=source.stamp()))
     finally:
         await preloaded.close()
 
@@ -312,6 +315,40 @@ async def test_readiness_tells_weights_from_hardware(models: Path, tmp_path: Pat
     )
     assert str(tmp_path) in empty.readiness("t2v-A14B").searched
     assert not with_gpu.readiness("s2v-14B").has_weights
+
+
+async def test_the_size_the_frames_and_the_model_of_a_request_count_for_its_readiness(
+    models: Path, tmp_path: Path
+) -> None:
+    engine = DiffusersEngine(
+        Settings(ckpt_dir=models), gpus=lambda: (Gpu("a card", 16 * 1024, "9.0", "580"),),
+        available_memory_mib=lambda: 90_000,
+    )  # fmt: skip
+    large = dataclasses.replace(A_SPEC, size=Size(1280, 720), frames=81)
+
+    assert engine.readiness_for(A_SPEC).is_ready
+    assert "are needed for 1280*720 with 81 frames" in engine.readiness_for(large).lacking[0]
+    assert engine.readiness_for(dataclasses.replace(large, frames=5, profile="fast")).is_ready
+    assert engine.readiness_for(dataclasses.replace(A_SPEC, diffusion_models=("t2v",))).is_ready
+    assert engine.readiness_for(dataclasses.replace(A_SPEC, diffusion_models=("nowhere",))).is_ready
+
+
+async def test_float8_with_a_scale_for_each_row_is_not_said_to_be_multiplied_in_float8(tmp_path: Path) -> None:
+    def plan_of(folder: Path, numbers: int) -> Any:
+        tensors = headers.scaled(headers.transformer(dtype="F8_E4M3"))
+        for name, (_, shape, *_) in list(tensors.items()):
+            if name.endswith(".weight") and numbers > 1 and name.replace("weight", "scale_weight") in tensors:
+                tensors[name.replace("weight", "scale_weight")] = ("F32", (shape[0],))
+        for half in ("high", "low"):
+            headers.write_header(folder / "diffusion_models" / f"wan_t2v_{half}_noise.safetensors", tensors)
+        headers.write_header(folder / "vae" / "vae.safetensors", headers.vae())
+        headers.write_header(folder / "text_encoders" / "umt5.safetensors", headers.text_encoder())
+        card = (Gpu("a card", 80 * 1024, "9.0", "580"),)
+        engine = DiffusersEngine(Settings(ckpt_dir=folder, profile="fast"), gpus=lambda: card)
+        return engine.readiness("t2v-A14B").plan
+
+    assert "scaled_mm" == plan_of(tmp_path / "tensor", 1)["matmul"]
+    assert "plain" == plan_of(tmp_path / "row", 2)["matmul"]
 
 
 async def test_rendering_without_weights_names_the_folder(tmp_path: Path) -> None:

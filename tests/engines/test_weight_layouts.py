@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from wanworker.engines.resident.protocol import Model, Part, Render
 from wanworker.errors import ModelNotFound
 from wanworker.media.video._frames import read_frames
 from wanworker.models.miniature.weights import miniature
+from wanworker.models.sources.checkpoint import Stamp
+from wanworker.models.sources.discover import Sources
 from wanworker.progress import Progress
 from wanworker.recipes.sampling import sampling_for
 from wanworker.settings import Settings, child_environment
@@ -38,6 +41,11 @@ A_SPEC = RenderSpec(
 )  # fmt: skip
 
 Go = Callable[..., Awaitable[bytes]]
+
+
+def stamp_in(models: Path) -> Stamp:
+    """Return the stamp of the one model for text in a folder that has only folders of diffusers."""
+    return Sources((models,), lambda _kind: ()).find("t2v-A14B")[0].stamp()
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +110,32 @@ async def test_a_load_tells_in_bytes_how_far_it_is(go: Go) -> None:
     assert [progress.fraction for progress in seen] == sorted(progress.fraction for progress in seen)
 
 
+async def test_the_bytes_are_read_when_the_load_has_ended_and_what_is_shared_is_not_read_again(
+    models: Path, supervisor: Supervisor, go: Go
+) -> None:
+    """The system counts what the child reads; what it only mapped would not be counted."""
+
+    def bytes_of(*patterns: str) -> int:
+        return sum(path.stat().st_size for pattern in patterns for path in models.glob(pattern))
+
+    def read_bytes() -> int:
+        counted = Path(f"/proc/{supervisor.pid}/io").read_text()
+        return int(counted.partition("rchar: ")[2].split()[0])
+
+    experts = bytes_of("diffusion_models/t2v_plain_*.safetensors")
+    shared = bytes_of("text_encoders/*.safetensors", "vae/*.safetensors")
+    await go(FOLDER)
+    before = read_bytes()
+    await go("t2v_plain_high_noise")
+    all_of_it = read_bytes() - before
+    await go("t2v_bf16_high_noise")
+    second = read_bytes() - before - all_of_it
+
+    assert all_of_it >= experts + shared
+    other = bytes_of("diffusion_models/t2v_bf16_*.safetensors")
+    assert other <= second < other + shared
+
+
 async def test_a_loaded_model_needs_its_files_no_more(models: Path, tmp_path: Path, supervisor: Supervisor) -> None:
     """What was only mapped would end the process here, or read other numbers."""
     copied = tmp_path / "models"
@@ -110,13 +144,43 @@ async def test_a_loaded_model_needs_its_files_no_more(models: Path, tmp_path: Pa
     whole = tmp_path / "whole.mp4"
     await engine.render(A_SPEC, whole, work_dir=tmp_path, report=lambda _: None)
 
+    model = Model(str(copied / FOLDER), "cpu", stamp=stamp_in(copied))
     for path in copied.rglob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:100] + bytes(path.stat().st_size - 100))
-    model = Model(str(copied / FOLDER), "cpu")
     assert supervisor.is_warm(model)
     await supervisor.render(model, request_to(tmp_path / "again.mp4"), lambda _event: None)
 
     assert whole.read_bytes() == (tmp_path / "again.mp4").read_bytes()
+
+
+async def test_weights_that_were_replaced_under_their_name_are_loaded_anew(
+    models: Path, tmp_path: Path, supervisor: Supervisor
+) -> None:
+    """A new file has the old one's size and time, as a tool that keeps both would leave it."""
+    copied = tmp_path / "models"
+    shutil.copytree(models / FOLDER, copied / FOLDER)
+    engine = engine_on(copied, supervisor)
+
+    async def rendered() -> bytes:
+        await engine.render(A_SPEC, tmp_path / "out.mp4", work_dir=tmp_path, report=lambda _: None)
+        return (tmp_path / "out.mp4").read_bytes()
+
+    made = [await rendered()]
+    for part in ("text_encoder", "transformer", "vae"):
+        for weights in (copied / FOLDER / part).glob("*.safetensors"):
+            replace_with_zeros(weights)
+        made.append(await rendered())
+
+    assert len(made) == len(set(made))
+
+
+def replace_with_zeros(weights: Path) -> None:
+    facts, numbers = weights.stat(), weights.read_bytes()
+    start = 8 + int.from_bytes(numbers[:8], "little")
+    other = weights.with_suffix(".new")
+    other.write_bytes(numbers[:start] + bytes(len(numbers) - start))
+    os.utime(other, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    other.replace(weights)
 
 
 async def test_a_damaged_file_fails_its_load_by_name_and_the_next_load_works(

@@ -30,7 +30,8 @@ class Gate:
     """
     Hold each job of the children that are started with `environment`, until it is opened.
 
-    *at* is where: `sampling` (after the first step), `answering` (the file is written, and nothing is said yet) or
+    *at* is where: `text` (as that stage begins), `sampling` (after the first step), `decoding` (after the first latent
+    frame), `encoding` (as that stage begins), `answering` (the file is written, and nothing is said yet) or
     `loading` (a child's first load). *deed* is what the child does there: `wait`, as a step that heeds a stop; `deaf`,
     as one that heeds nothing; `lock`, as native code that keeps Python's lock for ever; `print`, as a library that
     writes a million lines and binary to both of its outputs, and then waits.
@@ -88,7 +89,7 @@ def close_at(folder: str, at: str, deed: str) -> None:
     elif at == "answering":
         _stand_in(_JOB_MODULE, "render", lambda render, *given: (render(*given), barrier.reach())[0])
     else:
-        _stand_in(_JOB_MODULE, "render", lambda render, *given: render(*given[:2], _Held(given[2], barrier)))
+        _stand_in(_JOB_MODULE, "render", lambda render, *given: render(*given[:2], _Held(given[2], barrier, at)))
 
 
 def leak_with_each_job(size_mib: int) -> None:
@@ -154,14 +155,18 @@ def _print_without_end() -> None:
 
 
 class _Held:
-    """What a job may say and ask, with the gate after its first step. A job that is to stop waits no longer."""
+    """What a job may say and ask, with the gate in one of its stages. A job that is to stop waits no longer."""
 
-    def __init__(self, outside: Any, barrier: _Barrier) -> None:
-        self._outside, self._barrier = outside, barrier
-        self.stage = outside.stage
+    def __init__(self, outside: Any, barrier: _Barrier, at: str) -> None:
+        self._outside, self._barrier, self._at = outside, barrier, at
         self.must_stop = outside.must_stop
+
+    def stage(self, name: str) -> None:
+        self._outside.stage(name)
+        if name == self._at and name in {"text", "encoding"}:
+            self._barrier.reach(self.must_stop)
 
     def step(self, stage: str, step: int, steps: int) -> None:
         self._outside.step(stage, step, steps)
-        if (stage, step) == ("sampling", 1):
+        if (stage, step) == (self._at, 1) and stage in {"sampling", "decoding"}:
             self._barrier.reach(self.must_stop)

@@ -28,11 +28,14 @@ def wait_for_stop(job: int) -> None:
         time.sleep(0.01)
 
 
-def load(mode: str, folder: str) -> None:
+def load(mode: str, folder: str, *, is_change: bool) -> None:
     """Answer a load."""
     if mode == "cannot_load":
         send(Failed(0, "OUT_OF_MEMORY", "CUDA out of memory.", usable=False))
         os._exit(1)
+    if folder == "/models/large" and is_change:
+        send(Failed(0, "OUT_OF_MEMORY", "CUDA out of memory.", usable=False))
+        return
     if folder == "/models/broken":
         send(Failed(0, "MODEL_NOT_FOUND", "no model_index.json", usable=False))
         return
@@ -112,9 +115,11 @@ def main() -> None:
         print('{"type": "stage"}')
         print("x" * 3_000_000)
         print("\n".join("[" * 100_000 for _ in range(100)), flush=True)
+    holds_a_model = False
     for command in INBOX:
         if isinstance(command, Load):
-            load(mode, command.model.folder)
+            load(mode, command.model.folder, is_change=holds_a_model)
+            holds_a_model = True
         else:
             render(command)
 

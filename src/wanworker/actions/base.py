@@ -54,7 +54,7 @@ class Context:
     own_bucket: Bucket | None = None
 
     def comfyui(self) -> ComfyUI:
-        """Return the ComfyUI engine, which the comfyui_* actions always use."""
+        """Return the ComfyUI engine, which the comfyui_* actions use unless a request names another."""
         from wanworker.engines.comfyui.engine import ComfyUI  # a slow import, kept out of the start
 
         engine = self.registry.engine("comfyui")

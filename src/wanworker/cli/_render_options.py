@@ -119,6 +119,11 @@ class VideoOptions:
     profile: Annotated[
         Profile | None, _option("profile", "NAME", "What may be traded for time: exact (nothing) or fast.")
     ] = None
+    diffusion_model: Annotated[
+        str | None,
+        _option("diffusion-model", "NAME", "The model by file or folder name; an expert's sibling is inferred."),
+    ] = None
+    vae_model: Annotated[str | None, _option("vae-model", "NAME", "The VAE by its file name.")] = None
 
 
 def with_bare_lora(argv: Iterable[str]) -> list[str]:

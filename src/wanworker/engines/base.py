@@ -109,6 +109,14 @@ class GraphEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class PlanningEngine(Engine, Protocol):
+    """Define an engine whose need of the machine depends on the job."""
+
+    def readiness_for(self, spec: RenderSpec) -> Readiness:
+        """Say whether *spec* can be rendered here: its size, frames, profile and models count. Else as `readiness`."""
+
+
+@runtime_checkable
 class PreloadingEngine(Engine, Protocol):
     """Define an engine that keeps something warm between jobs, and can load it before the first job."""
 

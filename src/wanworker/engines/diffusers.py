@@ -35,6 +35,15 @@ DEFAULT_NEGATIVE_PROMPT = (
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """What of a job counts for the plan, beside its model: its shape, and what the caller wants."""
+
+    shape: Shape
+    profile: Profile | None = None
+    offload: bool | None = None
+
+
 class DiffusersEngine:
     """Render with any Wan 2.2 weights below the models folders, in a warm child process."""
 
@@ -58,23 +67,26 @@ class DiffusersEngine:
 
     def readiness(self, task: str) -> Readiness:
         """Say which weights are missing or damaged, and what the machine lacks for them."""
-        searched = tuple(str(place) for place in self._places)
         if task not in CAPABILITIES.tasks:
             return Readiness(missing=(f"diffusers does not render {task}",))
-        found = self._sources.find(task)
-        if not found:
-            missing = f"no weights of {TASKS[task].folder} (a folder of diffusers or upstream, or ComfyUI's files)"
-            return Readiness(missing=(missing, *self._sources.flaws(task)), searched=searched)
-        best = self._best(found)
-        plan = self._expected(best)
-        return Readiness(missing=best.faults, searched=searched, lacking=plan.lacking, plan=plan.to_json())
+        return self._readiness(task, self._sources.find(task), Job(usual_shape(task)))
+
+    def readiness_for(self, spec: RenderSpec) -> Readiness:
+        """Say the same of *spec*: of the models that it names, in its own size, frames and profile."""
+        try:
+            found, _ = self._sources.named(
+                spec.task, spec.diffusion_models, vae=spec.vae_model, single_expert=spec.single_expert
+            )
+        except (ModelNotFound, InvalidRequest):  # `render` says so with the documented words
+            found = self._sources.find(spec.task)
+        return self._readiness(spec.task, found, _job_of(spec))
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
         source, notes = await asyncio.to_thread(self._source, spec)
         chosen, warnings = await asyncio.to_thread(self._loras, spec, source)
         adapters = tuple(Adapter(str(lora.path), lora.expert, lora.strength) for lora in chosen)
-        wish = await asyncio.to_thread(self._wish, source, shape_of(spec), spec.profile, spec.offload_model, adapters)
+        wish = await asyncio.to_thread(self._wish, source, _job_of(spec), adapters)
         plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
         smaller = self._planner.smaller(wish, plan)
         sampling = sampling_for(spec, _recipe(source, chosen), warnings)
@@ -82,7 +94,7 @@ class DiffusersEngine:
         request = dataclasses.replace(
             request, placement=plan.placement, fallback=smaller.placement if smaller else None
         )
-        model = _model(source, plan)
+        model = await asyncio.to_thread(_model, source, plan)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
         if smaller is not None and done.placement == smaller.placement:
@@ -96,10 +108,11 @@ class DiffusersEngine:
         """Load the weights of *task*; see PreloadingEngine. Raises ModelNotFound when they are not whole."""
         if task is None:
             raise InvalidRequest("diffusers loads the weights of a task; name one.")
-        source = await asyncio.to_thread(lambda: self._whole(task, self._sources.find(task), [])[0])
-        wish = self._wish(source, usual_shape(task))
+        job = Job(usual_shape(task))
+        source = await asyncio.to_thread(lambda: self._whole(job, self._sources.find(task), [])[0])
+        wish = self._wish(source, job)
         plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
-        await self._supervisor.preload(_model(source, plan))
+        await self._supervisor.preload(await asyncio.to_thread(_model, source, plan))
 
     def renders_on_gpu(self) -> bool:
         """Say whether there is a GPU; see GpuEngine."""
@@ -113,20 +126,23 @@ class DiffusersEngine:
         """End the child."""
         await self._supervisor.close()
 
-    def _wish(
-        self,
-        source: Source,
-        shape: Shape,
-        profile: Profile | None = None,
-        offload: bool | None = None,
-        adapters: Sequence[Adapter] = (),
-    ) -> Wish:
+    def _readiness(self, task: str, found: Sequence[Source], job: Job) -> Readiness:
+        searched = tuple(str(place) for place in self._places)
+        if not found:
+            missing = f"no weights of {TASKS[task].folder} (a folder of diffusers or upstream, or ComfyUI's files)"
+            return Readiness(missing=(missing, *self._sources.flaws(task)), searched=searched)
+        best = self._best(found, job)
+        plan = self._expected(best, job)
+        return Readiness(missing=best.faults, searched=searched, lacking=plan.lacking, plan=plan.to_json())
+
+    def _wish(self, source: Source, job: Job, adapters: Sequence[Adapter] = ()) -> Wish:
         """Return what is to be placed: each LoRA takes as much of the card as its file has, beside its expert."""
         sizes = dict(source.sizes_bytes)
         for adapter in adapters:
             name = "transformer" if adapter.expert == "high" else "transformer_2"
             sizes[name] = sizes.get(name, 0) + Path(adapter.path).stat().st_size
-        return Wish(str(source.path), Weights(sizes, _format(source)), shape, profile or self._profile, offload)
+        weights = Weights(sizes, _format(source))
+        return Wish(str(source.path), weights, job.shape, job.profile or self._profile, job.offload)
 
     def _loras(self, spec: RenderSpec, source: Source) -> tuple[tuple[LoraFile, ...], list[str]]:
         """Return the LoRAs of *spec*, and a line for everything inferred. Raises ModelNotFound."""
@@ -145,24 +161,29 @@ class DiffusersEngine:
         found, warnings = self._sources.named(
             spec.task, spec.diffusion_models, vae=spec.vae_model, single_expert=spec.single_expert
         )
-        return self._whole(spec.task, found, warnings)
+        return self._whole(_job_of(spec), found, warnings)
 
-    def _whole(self, task: str, found: Sequence[Source], warnings: list[str]) -> tuple[Source, list[str]]:
-        """Return the best of *found* with *warnings*. Raises ModelNotFound unless it is whole."""
-        if found and not (best := self._best(found)).faults:
+    def _whole(self, job: Job, found: Sequence[Source], warnings: list[str]) -> tuple[Source, list[str]]:
+        """Return the best of *found* for *job* with *warnings*. Raises ModelNotFound unless it is whole."""
+        if found and not (best := self._best(found, job)).faults:
             return best, warnings
+        task = job.shape.task
         searched = ", ".join(str(place) for place in self._places)
         flaws = found[0].faults if found else self._sources.flaws(task)
         words = f": {'; '.join(flaws)}" if flaws else ""
         raise ModelNotFound(f"No whole {TASKS[task].folder} for the diffusers engine below {searched}{words}")
 
-    def _best(self, found: Sequence[Source]) -> Source:
-        """Return the first whole model that this machine has the memory for, else the first."""
+    def _best(self, found: Sequence[Source], job: Job) -> Source:
+        """Return the first whole model that this machine has the memory for *job* with, else the first."""
         whole = [source for source in found if not source.faults]
-        return next((source for source in whole if not self._expected(source).lacking), found[0])
+        return next((source for source in whole if not self._expected(source, job).lacking), found[0])
 
-    def _expected(self, source: Source) -> Plan:
-        return self._planner.expected(self._wish(source, usual_shape(source.task)), self._supervisor.pid)
+    def _expected(self, source: Source, job: Job) -> Plan:
+        return self._planner.expected(self._wish(source, job), self._supervisor.pid)
+
+
+def _job_of(spec: RenderSpec) -> Job:
+    return Job(shape_of(spec), spec.profile, spec.offload_model)
 
 
 def _single_file_folders(settings: Settings, kind: str) -> list[Path]:
@@ -174,17 +195,18 @@ def _single_file_folders(settings: Settings, kind: str) -> list[Path]:
 
 
 def _model(source: Source, plan: Plan) -> Model:
-    device = plan.placement.device
+    """Return the model as its files are now."""
+    device, stamp = plan.placement.device, source.stamp()
     if source.is_whole_folder:
-        return Model(str(source.path), device, placement=plan.placement)
+        return Model(str(source.path), device, stamp=stamp, placement=plan.placement)
     parts = tuple(Part(component, str(path)) for component, path in source.parts.items())
     task = "" if source.is_folder else source.task  # a folder says itself how its parts work together
-    return Model(str(source.path), device, task, parts, plan.placement)
+    return Model(str(source.path), device, task, parts, stamp, plan.placement)
 
 
 def _format(source: Source) -> Format:
-    """Return what the experts' matrices are in memory: those of float8 files stay so, all else is bfloat16."""
-    return "float8" if source.form.startswith("fp8") else "bfloat16"
+    """Return what the experts' matrices can be multiplied in: float8 where their file is fit for it, else bfloat16."""
+    return "float8" if source.multiplies_float8 else "bfloat16"
 
 
 def _words(plan: Plan) -> str:

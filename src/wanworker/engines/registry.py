@@ -7,9 +7,10 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from wanworker.engines.base import Engine, EngineRow, GpuEngine, Readiness
+from wanworker.engines.base import Engine, EngineRow, GpuEngine, PlanningEngine, Readiness
 from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.settings import Settings
+from wanworker.spec import RenderSpec
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,13 @@ class EngineRegistry:
         if task not in self.row(name).capabilities.tasks:
             return Readiness(missing=(f"{name} does not render {task}",))
         return self.engine(name).readiness(task)
+
+    def readiness_for(self, name: str, spec: RenderSpec) -> Readiness:
+        """Say whether engine *name* can render *spec* here, whose size and frames may need more than its task does."""
+        engine = self.engine(name)
+        if isinstance(engine, PlanningEngine) and spec.task in self.row(name).capabilities.tasks:
+            return engine.readiness_for(spec)
+        return self.readiness(name, spec.task)
 
     async def free_gpu_for(self, name: str) -> None:
         """

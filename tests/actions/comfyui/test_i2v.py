@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from door import ask
+from fakes import headers
+from wanworker.app import Worker
+from wanworker.engines import ENGINES
+from wanworker.engines.diffusers import DiffusersEngine
+from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.media.video.mp4 import facts
+from wanworker.settings import child_environment
 
 STYLE = "style.safetensors"
+HIGH, LOW = (f"wan2.2_i2v_{half}_noise_14B_fp8_scaled.safetensors" for half in ("high", "low"))
+CHILD = Path(__file__).parents[2] / "fakes" / "resident_child.py"
 
 
 def picture(width=160, height=90):
@@ -120,6 +131,65 @@ async def test_a_single_expert_renders_alone_when_that_is_asked_for(comfyui_work
     (graph,) = comfyui.graphs
     assert len(inputs(graph, "KSamplerAdvanced")) == len(inputs(graph, "UNETLoader")) == 1
     assert any("single_expert" in line for line in answer["warnings"])
+
+
+@pytest.fixture
+async def resident_worker(make_settings, tmp_path):
+    """Return a worker without ComfyUI; its diffusers engine has the documents' files, and a child that copies films."""
+    experts = headers.scaled(headers.transformer(36, 16, dtype="F8_E4M3"))
+    for name in (HIGH, LOW, "another_i2v_high_noise.safetensors", "another_i2v_low_noise.safetensors"):
+        headers.write_header(tmp_path / "models" / "diffusion_models" / name, experts)
+    for name in ("wan_2.1_vae.safetensors", "a_vae.safetensors"):
+        headers.write_header(tmp_path / "models" / "vae" / name, headers.vae())
+    headers.write_header(tmp_path / "models" / "text_encoders" / "umt5.safetensors", headers.text_encoder())
+
+    def build(settings):
+        child = Supervisor((sys.executable, str(CHILD), "well"), child_environment())
+        return DiffusersEngine(settings, gpus=lambda: (), supervisor=child)
+
+    rows = [dataclasses.replace(row, build=build) if row.name == "diffusers" else row for row in ENGINES]
+    worker = Worker(make_settings(comfyui_url="http://127.0.0.1:9"), engines=rows)
+    yield worker
+    await worker.close()
+
+
+@pytest.fixture
+def copy(films, tmp_path):
+    """Return the prompt by which the child hands over a film."""
+    (tmp_path / "film.mp4").write_bytes(films[".mp4"])
+    return f"copy {tmp_path / 'film.mp4'}"
+
+
+async def test_the_documented_names_mean_the_same_files_for_the_diffusers_engine(resident_worker, copy, settings):
+    names = {"diffusion_model": HIGH, "vae_model": "wan_2.1_vae.safetensors"}
+    answer = await run(
+        resident_worker, **names, prompt=copy, engine="diffusers", profile="fast", return_video=False, request_id="mine"
+    )
+
+    path = settings.out_dir / "mine_i2v_output.mp4"
+    assert (answer["status"], answer["engine"], answer["model"]) == ("completed", "diffusers", f"{HIGH} + {LOW}")
+    assert answer["result"] == {"filename": path.name, "path": str(path)}
+    assert answer["placement"]["profile"] == "fast"
+    assert f"diffusion model {LOW} was added: it is the other half of {HIGH}." in answer["warnings"]
+
+
+async def test_the_defaults_are_files_of_comfyui_and_bind_no_other_engine(resident_worker, copy, tmp_path):
+    for name in (HIGH, LOW):
+        (tmp_path / "models" / "diffusion_models" / name).unlink()
+    (tmp_path / "models" / "vae" / "wan_2.1_vae.safetensors").unlink()
+
+    unnamed = await run(resident_worker, prompt=copy, engine="diffusers")
+    named = await run(resident_worker, prompt=copy, engine="diffusers", diffusion_model=HIGH, job_id="sync-2")
+
+    assert (unnamed["status"], "another_i2v_high_noise" in unnamed["model"]) == ("completed", True)
+    assert (named["status"], named["code"]) == ("ERROR", "MODEL_NOT_FOUND")
+    assert named["error"].startswith(f"Model '{HIGH}' not found in ")
+
+
+async def test_without_an_engine_comfyui_renders_whatever_else_could(resident_worker, copy):
+    answer = await run(resident_worker, prompt=copy)
+
+    assert (answer["status"], answer["error"]) == ("ERROR", "ComfyUI server is not responding")
 
 
 async def test_the_same_request_again_is_answered_without_rendering(comfyui_worker, comfyui):

@@ -63,6 +63,33 @@ def test_a_file_may_forbid_to_multiply_in_float8(tmp_path: Path, tensors: Descri
     assert Q in read_checkpoint(write_header(tmp_path / "a.safetensors", tensors)).full_precision
 
 
+def for_each_row(tensors: Described) -> Described:
+    """Return a file with a scale for each row of each matrix."""
+    return {
+        name: ("F32", (tensors[f"{name.removesuffix('.scale_weight')}.weight"][1][0],)) if name.endswith("scale_weight")
+        else entry
+        for name, entry in tensors.items()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("tensors", "is_so"),
+    [
+        (scaled(FLOAT8), True),
+        (scaled(FLOAT8, old=False), True),
+        (FLOAT8, True),
+        (transformer(), False),
+        (for_each_row(scaled(FLOAT8)), False),
+        ({**scaled(FLOAT8), "scaled_fp8": ("F8_E4M3", (2,))}, False),
+        (transformer(dtype="F8_E5M2"), False),
+    ],
+)
+def test_matrices_are_multiplied_in_float8_only_with_one_scale_and_where_the_file_allows_it(
+    tmp_path: Path, tensors: Described, *, is_so: bool
+) -> None:
+    assert is_so == read_checkpoint(write_header(tmp_path / "a.safetensors", tensors)).multiplies_float8
+
+
 def without(name: str, tensors: Described) -> Described:
     return {key: entry for key, entry in tensors.items() if key != name}
 

@@ -14,6 +14,13 @@ from wanworker.rest.service.executor import QueueExecutor
 FIELDS = {"task": "ti2v-5B", "prompt": "a cat", "seed": 5, "size": "64*64", "frame_num": 5}
 
 
+class WithFastwan(QueueExecutor):
+    """A worker whose ComfyUI has FastWAN."""
+
+    def has_fastwan(self):
+        return True
+
+
 @pytest.fixture
 def worker(settings, engine):
     return Worker(settings, engines=(engine.row(),))
@@ -36,6 +43,17 @@ async def test_a_queued_attempt_becomes_the_running_one(worker, kept, engine):
         done.warnings[:2]
     )
     assert None is engine.seen[0].steps
+
+
+async def test_a_model_that_is_named_renders_and_not_fastwan(worker, kept, engine):
+    kept.put("a", {"fields": {**FIELDS, "diffusion_model": "another"}, "left_out": [], "warnings": []})
+    async with asyncio.timeout(20):
+        done = await WithFastwan(worker, kept)(
+            worker.store.claim(request("a"), queued=True).job, lambda _progress: None
+        )
+
+    assert JobStatus.COMPLETED == done.status
+    assert ("another",) == engine.seen[0].diffusion_models
 
 
 async def test_a_request_that_is_gone_says_so(worker, kept):

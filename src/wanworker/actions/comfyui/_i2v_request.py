@@ -15,10 +15,22 @@ from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.recipes.table import recipe_for
-from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, RenderSpec, Size, check_last_image, nearest_frames
+from wanworker.spec import (
+    RANDOM_SEED_LIMIT,
+    TASKS,
+    Lora,
+    Profile,
+    RenderSpec,
+    Size,
+    check_last_image,
+    nearest_frames,
+)
 
 #: Where the request has no size, the video has this area and the shape of the picture, as documented.
 DEFAULT_SIZE = Size(832, 480)
+
+#: What renders unless the request says otherwise, as documented.
+_ENGINE = "comfyui"
 
 _TASK = TASKS["i2v-A14B"]
 
@@ -75,6 +87,8 @@ class I2vRequest(PictureRequest):
     height: Side | None = Field(default=None, description="Height in pixels, together with width, beside size.")
     length: Frames = Field(default=81, description="Frames; the nearest 4n+1 is rendered.")
     fps: Fps = Field(default=16, description="Frames per second.")
+    engine: str = Field(default=_ENGINE, description="What renders; `diffusers` reads the same files.")
+    profile: Profile | None = Field(default=None, description="`exact` or `fast`, for the diffusers engine.")
     timeout: Timeout = Field(default=DEFAULT_TIMEOUT_S, description="The job's deadline in seconds.")
     return_video: bool = Field(default=True, description="Return the video as a data URI in result.data.")
     request_id: str | None = Field(default=None, description="Your own id, an idempotency key.")
@@ -108,7 +122,7 @@ class I2vRequest(PictureRequest):
         if self.negative_prompt and self.cfg_scale <= 1:
             warnings.append("negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed.")
         given = self.model_fields_set
-        models = (self.diffusion_model, *filter(None, (self.diffusion_model_2,)))
+        models = self._models()
         loras = self._loras() if self.use_lora or self.loras else ()
         if self.lora_name and not (self.use_lora or self.loras):
             warnings.append("lora_name was ignored: set use_lora to true.")
@@ -132,13 +146,22 @@ class I2vRequest(PictureRequest):
             use_lora=uses_lora,
             loras=loras,
             diffusion_models=models,
-            vae_model=self.vae_model,
+            vae_model=self.vae_model if self._uses("vae_model") else None,
+            profile=self.profile,
             single_expert=self.single_expert,
         )
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that tell this request from others. Their hash is kept with the request id."""
         return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})
+
+    def _models(self) -> tuple[str, ...]:
+        names = (self.diffusion_model if self._uses("diffusion_model") else None, self.diffusion_model_2)
+        return tuple(name for name in names if name)
+
+    def _uses(self, field: str) -> bool:
+        """Say whether the file of *field* is wanted: a default is a file of ComfyUI's, which others need not have."""
+        return self.engine == _ENGINE or field in self.model_fields_set
 
     def _loras(self) -> tuple[Lora, ...]:
         pairs = tuple(field.to_lora() for field in self.loras)

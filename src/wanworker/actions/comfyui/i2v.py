@@ -1,4 +1,4 @@
-"""`comfyui_i2v`: make a video from a picture with our image-to-video graph on ComfyUI."""
+"""`comfyui_i2v`: make a video from a picture with our image-to-video graph on ComfyUI, or with a named engine."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
             spec_hash=spec_hash(request.identity()),
             prompt=request.prompt,
         ),
-        engine="comfyui",
+        engine=request.engine,
         timeout_s=request.timeout,
-        prepare=functools.partial(_prepare, spec, image, request.source("end_image"), context, tuple(warnings)),
+        prepare=functools.partial(_prepare, request, spec, image, context, tuple(warnings)),
         suffix=SUFFIXES[ACTION.name],
     )
     with documented_timeout():
@@ -48,9 +48,10 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
 
 
 async def _prepare(
-    spec: RenderSpec, image: Source, end_image: Source | None, context: Context, warnings: tuple[str, ...], folder: Path
+    request: I2vRequest, spec: RenderSpec, image: Source, context: Context, warnings: tuple[str, ...], folder: Path
 ) -> PreparedSpec:
     """Read the pictures, then check that the server and the models are there: the documented order of checks."""
+    end_image = request.source("end_image")
     inputs: InputReader = context.inputs
     files: dict[str, Any] = {"image": await inputs.image(image, folder, "reference_image", label="reference image")}
     if end_image is not None:
@@ -61,7 +62,8 @@ async def _prepare(
             files["image"], area=spec.size.area, multiple=16, notes=notes
         )
     complete = dataclasses.replace(spec, **files)
-    await context.comfyui().check_models(complete, context.call.report)
+    if request.engine == "comfyui":
+        await context.comfyui().check_models(complete, context.call.report)
     return PreparedSpec(complete, tuple(notes))
 
 

@@ -67,7 +67,8 @@ class Model:
     Weights, and the device that they compute on.
 
     `folder` names the model. Without `parts` it is a whole folder in diffusers' layout, which says itself what it is;
-    with them it need not be a folder, and `task` says how the parts work together. `placement` is where they go once
+    with them it need not be a folder, and `task` says how the parts work together. `stamp` changes when one of the
+    files does: weights that were replaced under their names are another model. `placement` is where they go once
     loaded. It is no part of the model: a child that holds these weights takes each job in the job's own placement, and
     moves what has to be moved.
     """
@@ -76,6 +77,7 @@ class Model:
     device: Device
     task: str = ""
     parts: tuple[Part, ...] = ()
+    stamp: tuple[tuple[str, int, int, int], ...] = ()
     placement: Placement | None = dataclasses.field(default=None, compare=False)
 
     @property
@@ -95,7 +97,7 @@ class Adapter:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Load:
-    """Load these weights. Comes first; again only on the CPU, after `ready`: the weights before go first."""
+    """Load these weights. Comes first, and again after `ready` on the same device: the weights before go first."""
 
     model: Model
     type: Literal["load"] = "load"

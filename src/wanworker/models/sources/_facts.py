@@ -38,6 +38,7 @@ class Facts:
 
     `channels` are the latent's (of a transformer and of a VAE), `width` is the text embedding's (of a transformer and
     of a text encoder); parts whose numbers differ do not fit together. `size_bytes` is what it takes once loaded.
+    `multiplies_float8`: some of its matrices can be multiplied in float8 as they are.
     `flaw` says why it cannot be loaded; the rest is then as far as it is known.
     """
 
@@ -51,6 +52,7 @@ class Facts:
     task: str | None = None
     expert: Expert | None = None
     has_tokenizer: bool = False
+    multiplies_float8: bool = False
     flaw: str = ""
 
 
@@ -100,6 +102,7 @@ def _transformer(bare: Facts, checkpoint: Checkpoint) -> Facts:
         expert=expert,
         channels=config.get("out_channels"),
         width=config.get("text_dim"),
+        multiplies_float8=checkpoint.multiplies_float8,
     )
 
 

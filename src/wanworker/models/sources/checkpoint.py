@@ -24,12 +24,15 @@ from typing import Any, TypeAlias
 
 from wanworker.models.files.safetensors import BrokenSafetensors, data_start, read_header
 
-#: What changes when a file of a checkpoint is written.
-Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
+#: What changes when a file of a checkpoint is written or replaced: its path, time in ns, bytes and number on the disk.
+Stamp: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 FLOAT8 = frozenset({"F8_E4M3", "F8_E5M2"})
 _NUMBERS = FLOAT8 | {"F16", "BF16", "F32", "F64"}
 _FORMATS = frozenset({"float8_e4m3fn", "float8_e5m2"})
+
+#: torch._scaled_mm multiplies matrices whose sides are multiples of this.
+FLOAT8_SIDE = 16
 
 #: diffusers' and upstream's name of a model's file, and transformers'.
 _STEMS = ("diffusion_pytorch_model", "model")
@@ -106,6 +109,25 @@ class Checkpoint:
         weight = self.tensors.get(f"{layer}.weight")
         return weight is not None and weight.dtype in FLOAT8
 
+    @property
+    def multiplies_float8(self) -> bool:
+        """
+        Say whether a matrix of it can be multiplied in float8 as it is, as weights/_fp8.py of the resident child does.
+
+        That takes one scale for the whole tensor, or none, and sides that the kernel takes; the file may forbid it.
+        """
+        return any(
+            stays_float8(name, tensor) and tensor.dtype == "F8_E4M3" and self._is_multiplied(name, tensor)
+            for name, tensor in self.tensors.items()
+        )
+
+    def _is_multiplied(self, name: str, tensor: StoredTensor) -> bool:
+        layer = name.removesuffix(".weight")
+        scale = self.scales.get(layer)
+        has_one_scale = scale is None or scale.numbers == 1
+        fits = all(side % FLOAT8_SIDE == 0 for side in tensor.shape)
+        return has_one_scale and fits and layer not in self.full_precision
+
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """
@@ -164,19 +186,19 @@ def describe(path: Path, stored: Mapping[str, StoredTensor], metadata: Mapping[s
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Return what changes when a file of the checkpoint, or the configuration beside it, is written."""
+    """Return what changes when a file of the checkpoint, or what describes it beside it, is written or replaced."""
     stamps = []
-    config = path / "config.json" if path.is_dir() else path.with_suffix(".json")
+    beside = sorted(path.glob("*.json")) if path.is_dir() else [path.with_suffix(".json")]
     try:
         files = checkpoint_files(path)
     except (CannotLoad, OSError):  # its index is damaged
         files = ()
-    for file in (*files, config):
+    for file in (*files, *beside):
         try:
             facts = file.stat()
         except OSError:
             continue
-        stamps.append((str(file), facts.st_mtime_ns, facts.st_size))
+        stamps.append((str(file), facts.st_mtime_ns, facts.st_size, facts.st_ino))
     return tuple(stamps)
 
 

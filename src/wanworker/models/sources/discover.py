@@ -12,6 +12,7 @@ from wanworker.models.files.loras import is_pair, sibling_of
 from wanworker.models.sources._candidates import EXPERT_NAMES, Candidates, Experts, Listing, Places
 from wanworker.models.sources._facts import Facts
 from wanworker.models.sources._kinds import is_distilled
+from wanworker.models.sources.checkpoint import Stamp, stamp_of
 from wanworker.spec import TASKS
 from wanworker.text.nearest import nearest_names
 from wanworker.weight_names import SPECIAL_WORDS, below, having, meant
@@ -31,7 +32,8 @@ class Source:
 
     `sizes_bytes` is what each takes once loaded. `faults` says in words what is missing or cannot be loaded; a source
     with faults has not all of its parts. `is_distilled` marks a model that renders in a few fixed steps (FastWan),
-    `is_folder` one in diffusers' layout, whose `path` says how the parts work together.
+    `is_folder` one in diffusers' layout, whose `path` says how the parts work together; `multiplies_float8` one with
+    matrices that can be multiplied in float8 as they are.
     """
 
     name: str
@@ -43,7 +45,13 @@ class Source:
     form: str
     is_distilled: bool = False
     is_folder: bool = False
+    multiplies_float8: bool = False
     faults: tuple[str, ...] = ()
+
+    def stamp(self) -> Stamp:
+        """Return what changes when one of its files is written, or replaced under its name. Looks at each of them."""
+        paths = dict.fromkeys((*self.parts.values(), self.path))
+        return tuple(entry for path in paths for entry in stamp_of(path))
 
     @property
     def is_whole_folder(self) -> bool:
@@ -185,6 +193,7 @@ def _completed(task: str, experts: Experts, listing: Listing, vae: Facts | None)
         experts=len(experts.facts),
         form=first.form,
         is_distilled=experts.folder.is_distilled if experts.folder else is_distilled(experts.name),
+        multiplies_float8=any(facts.multiplies_float8 for facts in experts.facts),
         is_folder=experts.folder is not None and experts.folder.experts == len(experts.facts),
         faults=tuple(dict.fromkeys(experts.faults(lacks))),
     )

@@ -58,6 +58,8 @@ class GenerateBody(Request):
     image_url: str | None = Field(default=None, description="The first frame, by URL.")
     engine: EngineName | None = Field(default=None, description="What renders; auto where it is left out.")
     profile: Profile | None = Field(default=None, description="`exact` or `fast`; WAN_PROFILE where it is left out.")
+    diffusion_model: str | None = Field(default=None, description="The model by file or folder name.")
+    vae_model: str | None = Field(default=None, description="The VAE by its file name.")
     webhook_url: str | None = Field(default=None, description="Called by POST when the job has ended.")
 
     def resolved(self) -> dict[str, Any]:
@@ -103,6 +105,8 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
         "seed": resolved["seed"],
         "engine": body.engine,
         "profile": body.profile,
+        "diffusion_model": body.diffusion_model,
+        "vae_model": body.vae_model,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

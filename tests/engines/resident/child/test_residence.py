@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wanworker.engines.resident.child._residence import Copier, Residence
+from wanworker.engines.resident.child._residence import Copier, Residence, to_host
 from wanworker.engines.resident.protocol import Placement
 
 NAMES = ("text_encoder", "transformer", "transformer_2", "vae")
@@ -134,3 +134,34 @@ def test_on_the_cpu_nothing_moves_whatever_the_placement(parts: Parts) -> None:
         assert torch.device("cpu") == residence.need(name)
 
     assert places == [tensor.data_ptr() for part in parts.values() for tensor in part.parameters()]
+
+
+def test_a_lora_that_came_with_a_job_is_the_parts_own_memory_and_nothing_that_is_left(
+    parts: Parts, card: FakeCard
+) -> None:
+    residence = Residence(parts, CUDA, card)
+    residence.follow(Placement("cuda", text_encoder="evicted", vae="evicted"))
+    before = residence.device_bytes()
+
+    parts["transformer"].add_module("lora_a", torch.nn.Linear(100, 100, bias=False))
+    residence.need("transformer")
+
+    assert before + 100 * 100 * 4 == residence.device_bytes()
+    assert 2 * (2 * 2 + 2 + 3) * 4 == before
+    assert 0 == Residence(parts, torch.device("cpu")).device_bytes()
+
+
+def test_what_the_next_model_shares_is_brought_back_unchanged_and_comes_again(parts: Parts, card: FakeCard) -> None:
+    before = parts["text_encoder"].weight.clone()
+    Residence(parts, CUDA, card).follow(Placement("cuda"))
+    assert "text_encoder" in on_card(parts, card)
+
+    to_host(parts["text_encoder"], card)
+    to_host("a tokenizer", card)
+
+    assert "text_encoder" not in on_card(parts, card)
+    assert torch.equal(before, parts["text_encoder"].weight)
+    following = Residence({"text_encoder": parts["text_encoder"]}, CUDA, card)
+    following.follow(Placement("cuda", text_encoder="evicted"))
+    following.need("text_encoder")
+    assert "text_encoder" in on_card(parts, card)

@@ -31,6 +31,7 @@ class StopAt:
 
     def stage(self, name: str) -> None:
         self.stages.append(name)
+        self._stops = self._stops or (name, 0) == self._at
 
     def step(self, stage: str, step: int, steps: int) -> None:
         self.steps.append((stage, step, steps))
@@ -73,6 +74,16 @@ def test_a_stop_is_heeded_at_once_and_leaves_no_file(loaded: Loaded, wanted: Ren
     assert (stage, step) == hooks.steps[-1][:2]
     assert [] == list(Path(wanted.out_path).parent.iterdir())
     assert all(kept is None for kept in loaded.vae._feat_map)
+
+
+def test_a_stop_while_the_text_is_encoded_makes_no_step(loaded: Loaded, wanted: Render) -> None:
+    hooks = StopAt("text")
+
+    with pytest.raises(StoppedByParent):
+        render(loaded, wanted, hooks)
+
+    assert (["text"], []) == (hooks.stages, hooks.steps)
+    assert [] == list(Path(wanted.out_path).parent.iterdir())
 
 
 def test_every_placement_gives_the_same_bytes_but_for_what_fast_trades(loaded: Loaded, wanted: Render) -> None:

@@ -78,10 +78,8 @@ async def test_one_child_serves_job_after_job_and_is_loaded_once(tmp_path: Path)
     assert [Stage(2, "sampling"), Step(2, "sampling", 1, 9)] == seen[3:]
 
 
-@pytest.mark.parametrize(("before", "after"), [("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")])
-async def test_another_model_gets_another_process_where_a_gpu_is_in_play(
-    tmp_path: Path, before: Device, after: Device
-) -> None:
+@pytest.mark.parametrize(("before", "after"), [("cuda", "cpu"), ("cpu", "cuda")])
+async def test_a_model_on_another_device_gets_another_process(tmp_path: Path, before: Device, after: Device) -> None:
     async with supervised() as supervisor:
         await supervisor.render(Model("/models/a", before), job("succeed", tmp_path / "a"), lambda _: None)
         pid = supervisor.pid
@@ -91,11 +89,25 @@ async def test_another_model_gets_another_process_where_a_gpu_is_in_play(
         assert not is_running(pid)
 
 
-async def test_on_the_cpu_the_same_process_changes_to_another_model(tmp_path: Path) -> None:
-    other = Model("/models/b", "cpu")
+async def test_a_change_that_runs_out_of_memory_is_done_again_in_a_new_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with supervised() as supervisor:
+        await supervisor.render(Model("/models/a", "cuda"), job("succeed", tmp_path / "a"), lambda _: None)
+        pid = supervisor.pid
+        await supervisor.render(Model("/models/large", "cuda"), job("succeed", tmp_path / "b"), lambda _: None)
+
+        assert pid != supervisor.pid
+        assert not is_running(pid)
+    assert "loaded in a new process, for the change to it failed" in caplog.text
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+async def test_on_the_same_device_the_same_process_changes_to_another_model(tmp_path: Path, device: Device) -> None:
+    other = Model("/models/b", device)
     seen: list[Event] = []
     async with supervised() as supervisor:
-        await supervisor.render(MODEL, job("succeed", tmp_path / "a"), lambda _: None)
+        await supervisor.render(Model("/models/a", device), job("succeed", tmp_path / "a"), lambda _: None)
         pid = supervisor.pid
         changed = await supervisor.render(other, job("succeed", tmp_path / "b"), seen.append)
 

@@ -125,7 +125,7 @@ def serve(inbox: Inbox, outbox: Outbox) -> None:
     loaded: Loaded | None = None
     for command in inbox:
         if isinstance(command, Load):
-            kept = loaded.kept if loaded is not None else None
+            kept = loaded.let_go() if loaded is not None else None
             loaded = None  # before the next ones: both at once may not fit
             gc.collect()  # pipelines and their parts refer to one another
             try:

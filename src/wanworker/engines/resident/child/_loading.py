@@ -90,6 +90,11 @@ class Loaded:
         """Return the bytes of GPU memory that tensors hold now; 0 without a GPU."""
         return torch.cuda.memory_allocated() if self.device.type == "cuda" else 0
 
+    def let_go(self) -> Kept:
+        """Take from the device what need not be there, and return what the next model may share. Its last use."""
+        self.free()
+        return self.kept
+
     def free(self) -> int:
         """Give back what a failed job left behind; return the bytes on the GPU that are no component's."""
         for vae in self._vaes.values():
@@ -123,6 +128,8 @@ def load(model: Model, report: Report, kept: Kept | None = None) -> Loaded:
             f"There is a GPU, but torch {torch.__version__} cannot use it.",
             hint="Install a CUDA build of torch that fits the driver.",
         )
+    if model.is_on_gpu:
+        torch.cuda.empty_cache()  # what the model before had is free, and torch still holds it
     kept = kept or Kept()
     paths = {part.component: part.path for part in model.parts} or _paths_of_folder(Path(model.folder))
     placement = model.placement or Placement(model.device)

@@ -78,9 +78,12 @@ class Residence:
                 part.leave()
 
     def device_bytes(self) -> int:
-        """Return the bytes that the parts themselves have on the device now, LoRAs included."""
+        """Return the bytes that the parts themselves have on the device now, LoRAs included; 0 without a GPU."""
+        if self._device == _HOST:
+            return 0
         tensors = (tensor for part in self._parts.values() for tensor in part.tensors())
-        storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors if tensor.is_cuda}
+        there = (tensor for tensor in tensors if self._copier.is_on(tensor, self._device))
+        storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in there}
         return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
 
     def _rule(self, name: str) -> str:
@@ -95,6 +98,12 @@ class Residence:
             self.need(name)
 
         return arrive
+
+
+def to_host(module: Any, copier: Copier | None = None) -> None:
+    """Have *module* in main memory, wherever the model that it was part of had it; a tokenizer is there already."""
+    if isinstance(module, torch.nn.Module):
+        _Part(module, copier or Copier()).leave()
 
 
 class _Part:

@@ -71,8 +71,8 @@ class WarmChild:
         return self.model == model and self.link.is_alive and not has_failed
 
     def can_change_to(self, model: Model) -> bool:
-        """Say whether it can load *model* instead: without a GPU no process need end for the memory to be free."""
-        return self.is_ready and self.link.is_alive and not (self.model.is_on_gpu or model.is_on_gpu)
+        """Say whether it can load *model* instead: on the same device it keeps what the two have in common."""
+        return self.is_ready and self.link.is_alive and self.model.device == model.device
 
     @property
     def is_ready(self) -> bool:

@@ -18,7 +18,7 @@ from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
 from wanworker.engines.resident.parent._warm_child import Care, WarmChild
 from wanworker.engines.resident.parent._watch import Beat, beat, watched
 from wanworker.engines.resident.protocol import Done, Failed, Model, Ready, Render, Stage, Stopped
-from wanworker.errors import EngineUnavailable
+from wanworker.errors import EngineUnavailable, ModelNotFound
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,9 @@ class Supervisor:
     """
     Run jobs in a child that stays warm between them.
 
-    Another model takes another process where a GPU is in play: its end is the one sure way to give all of that memory
-    back. On the CPU the same process changes to it. A child that hangs costs its job, and is replaced for the next. A
-    child that leaks memory is replaced between two jobs.
+    For another model on the same device the same process changes to it, and keeps the parts that both have. Where that
+    fails, a new process loads it: the end of one is the sure way to give all of its memory back. A child that hangs
+    costs its job, and is replaced for the next. A child that leaks memory is replaced between two jobs.
     """
 
     def __init__(
@@ -161,10 +161,14 @@ class Supervisor:
         started = time.monotonic()
         on_event(Stage(0, "loading"))
         before = self._child
+        changes = before is not None and before.can_change_to(model)
         outcome = await self._loaded(model, on_event)
         if isinstance(outcome, Hung) and before is not None:
             # Somebody else's load hung, a preload's for one: this job has lost nothing yet but time.
             log.warning("the model is loaded once more, for the load before hung. %s", outcome.how)
+            outcome = await self._loaded(model, on_event)
+        elif changes and not isinstance(outcome, Ready) and not _is_the_files_fault(outcome):
+            log.warning("the model is loaded in a new process, for the change to it failed: %s", outcome)
             outcome = await self._loaded(model, on_event)
         if not isinstance(outcome, Ready):
             raise error_of(outcome, "while loading the model")
@@ -284,6 +288,11 @@ async def _through(link: ChildProcess, request: Render, listener: _Listener) -> 
         if isinstance(event, Done | Failed | Stopped):
             return event
         listener.take(event)
+
+
+def _is_the_files_fault(outcome: _Outcome) -> bool:
+    """Say whether a load failed for its files, which are the same to a new process."""
+    return isinstance(outcome, Failed) and outcome.code == ModelNotFound.code
 
 
 def _remove_output(request: Render) -> None:

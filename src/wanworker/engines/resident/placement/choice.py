@@ -39,7 +39,11 @@ Format = Literal["bfloat16", "float8"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Weights:
-    """Components by diffusers' names with their bytes once loaded (the VAE in float32), and the experts' format."""
+    """
+    Components by diffusers' names with their bytes once loaded (the VAE in float32).
+
+    `format` is what the experts' matrices can be multiplied in.
+    """
 
     sizes_bytes: Mapping[str, int]
     format: Format = "bfloat16"

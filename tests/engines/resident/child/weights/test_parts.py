@@ -354,6 +354,27 @@ def test_a_second_model_does_not_read_again_what_it_shares(tmp_path: Path, trans
     assert third["vae"] is not second["vae"]
 
 
+def test_a_second_task_reads_its_own_experts_alone(tmp_path: Path, transformer: Any) -> None:
+    """What it shares is told as no bytes, also where its placement has that part elsewhere."""
+    tiny_wan.vae(16).save_pretrained(tmp_path / "vae")
+    tiny_wan.text_encoder().save_pretrained(tmp_path / "text_encoder")
+    other = written(tmp_path / "b.safetensors", tiny_wan.transformer(36, 16, 1), "plain")
+    first = {"transformer": written(tmp_path / "a.safetensors", transformer, "plain"), "vae": tmp_path / "vae"}
+    first["text_encoder"] = tmp_path / "text_encoder"
+    kept, told = Kept(), list[tuple[int, int]]()
+    before = load(FLOAT32, kept, **first)
+
+    paths = {name: str(path) for name, path in (first | {"transformer": other}).items()}
+    place = Place(CPU, torch.float32, waiting=frozenset({"text_encoder", "vae"}))
+    after = load_parts(
+        paths | {"tokenizer": str(tmp_path / "tokenizer")}, place, kept, lambda done, size: told.append((done, size))
+    )
+
+    own_bytes = sum(tensor.numel() * 4 for tensor in after["transformer"].parameters())
+    assert (own_bytes, own_bytes) == told[-1]
+    assert all(before[name] is after[name] for name in ("vae", "text_encoder", "tokenizer"))
+
+
 class OnHost(Copier):
     """A card that is a part of main memory: only what lies in a slab is copied to it."""
 

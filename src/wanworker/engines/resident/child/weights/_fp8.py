@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from wanworker.models.sources.checkpoint import FLOAT8_SIDE
+
 #: The largest number of float8_e4m3fn, and what keeps a scale of nothing but zeros above zero.
 _LARGEST, _SMALLEST_SCALE = 448.0, 1e-12
-
-#: torch._scaled_mm multiplies matrices whose sides are multiples of this.
-_SIDE = 16
 
 
 class Fp8Linear(torch.nn.Linear):  # type: ignore[misc]  # torch's types are not read here
@@ -55,7 +54,7 @@ class Fp8Linear(torch.nn.Linear):  # type: ignore[misc]  # torch's types are not
         One scale a tensor is what every card from compute capability 8.9 on has: a scale for each row has no kernel on
         sm_120 in some builds of torch (pytorch issue 192707).
         """
-        fits = self.in_features % _SIDE == 0 and self.out_features % _SIDE == 0
+        fits = self.in_features % FLOAT8_SIDE == 0 and self.out_features % FLOAT8_SIDE == 0
         is_possible = fits and self.scale.ndim == 0 and self.fp8.dtype == torch.float8_e4m3fn
         self._is_float8 = wanted and is_possible and not self.needs_full_precision
         return self._is_float8

@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
+from wanworker.engines.resident.child._residence import to_host
 from wanworker.engines.resident.child.weights._fill import Filling
 from wanworker.engines.resident.child.weights._fp8 import multiply_in_float8
 from wanworker.engines.resident.child.weights._pickled import read_pickled
@@ -54,9 +55,9 @@ class Kept:
         """Return the part, None where it has to be loaded."""
         return self.parts[name][2] if name in self.parts else None
 
-    def keep(self, paths: Mapping[str, str], parts: Mapping[str, Any]) -> None:
-        """Keep what another model may have in common with this."""
-        self.parts = {name: (paths[name], stamp_of(Path(paths[name])), parts[name]) for name in _SHARED & paths.keys()}
+    def keep(self, paths: Mapping[str, str], stamps: Mapping[str, Stamp], parts: Mapping[str, Any]) -> None:
+        """Keep what another model may have in common with this; *stamps* are those of before it was read."""
+        self.parts = {name: (paths[name], stamps[name], parts[name]) for name in _SHARED & paths.keys()}
 
     def _is_same(self, name: str, path: str | None) -> bool:
         return path is not None and self.parts[name][:2] == (path, stamp_of(Path(path)))
@@ -69,7 +70,10 @@ def load_parts(paths: Mapping[str, str], place: Place, kept: Kept, report: Repor
     *report* is told the bytes that are there and those of all. What *kept* has of them is not read again. Raises
     CannotLoad, before a byte of the weights is read where their headers show why, and naming the file.
     """
+    stamps = {name: stamp_of(Path(paths[name])) for name in _SHARED & paths.keys()}
     kept.drop_others(paths)
+    for name in place.waiting & kept.parts.keys():
+        to_host(kept.get(name))  # it may have been on the device, where the new parts want the room
     is_pinned = place.device.type == "cuda"
     fillings = {
         name: _FILLINGS[name](Path(paths[name]), place, is_pinned)
@@ -84,7 +88,7 @@ def load_parts(paths: Mapping[str, str], place: Place, kept: Kept, report: Repor
         parts[name] = fillings.pop(name).read(count.add)
         if name not in place.waiting and place.device.type != "cpu":
             parts[name].to(place.device).slab = None  # the host's memory is free for the next
-    kept.keep(paths, parts)
+    kept.keep(paths, stamps, parts)
     return parts
 
 
