@@ -87,6 +87,7 @@ def request_for(spec: RenderSpec, out_path: Path, frames: int, loras: Sequence[L
         out_height=_even(spec.size.height),
         out_frames=frames,
         fps=spec.fps,
+        crf=spec.crf,
         seed=spec.seed,
         steps=spec.steps or numbers.steps,
         guidance=guidance,

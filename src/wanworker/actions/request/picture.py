@@ -35,9 +35,14 @@ class PictureRequest(Request):
         return None
 
     def checked_size(self) -> Size | None:
-        """Return the size that was asked for, or None. Raises InvalidRequest."""
+        """Return the size that was asked for, or None. Raises InvalidRequest, also if size and a side disagree."""
         if self.size is not None:
-            return Size.parse(self.size)
+            size = Size.parse(self.size)
+            for name, side in (("width", size.width), ("height", size.height)):
+                if getattr(self, name) not in {None, side}:
+                    message = f"size and {name} disagree: {size} is not {getattr(self, name)} pixels."
+                    raise InvalidRequest(message, hint="Send size, or width and height.", field=name)
+            return size
         if (self.width is None) != (self.height is None):
             missing = "height" if self.height is None else "width"
             raise InvalidRequest(f"{missing} is missing: give width and height together, or size.", field=missing)
