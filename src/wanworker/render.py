@@ -17,6 +17,7 @@ from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import DiskFull, RequestIdReused, UnknownJob
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import Job, JobStatus, Output
+from wanworker.jobs.several_outputs import Made, render_each, seeds_from
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
@@ -24,7 +25,6 @@ from wanworker.media.new_file import full_disk_reported
 from wanworker.media.scratch import scratch_folder
 from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
 from wanworker.progress import Progress
-from wanworker.several_outputs import Made, render_each, seeds_from
 from wanworker.spec import GraphSpec, RenderSpec
 
 #: No render starts with less free space. A 1280x720 clip with its scratch files needs much less.

@@ -11,11 +11,11 @@ from wanworker.actions._delivered import deliver_into
 from wanworker.actions.base import Context
 from wanworker.errors import WorkerError
 from wanworker.jobs.model import Job, JobStatus, Output
+from wanworker.jobs.several_outputs import number_of
 from wanworker.media.outputs.base64_text import encoded_chars, text_of
 from wanworker.media.outputs.delivery import ENVELOPE_BYTES
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.media.video import thumbnail
-from wanworker.several_outputs import number_of
 
 _THUMBNAIL_PREFIX = f"data:{thumbnail.MIME};base64,"
 

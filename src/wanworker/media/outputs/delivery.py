@@ -98,8 +98,7 @@ async def deliver(
 
     Raises OSError if *path* cannot be read. No other failure can lose a finished video.
     """
-    room_chars = max(0, limit_bytes - answer_bytes - ENVELOPE_BYTES)
-    file = _File(path, path.stat().st_size, mime, bare, room_chars)
+    file = _File(path, path.stat().st_size, mime, bare, max(0, limit_bytes - answer_bytes - ENVELOPE_BYTES))
     unsent = "" if upload_to is None else await _sent(upload_to, file, patience_s, sleep)
     if upload_to is not None and not unsent:
         return Delivered(None, None, path, _report(file, "upload_url", f"{upload_to.place} took the file."))
@@ -121,16 +120,15 @@ async def _chosen(
     sleep: Sleep,
 ) -> Delivered:
     """Deliver *file* without a URL of the caller's; see `deliver`."""
-    path = file.path
     url, trouble = None, ""
     if bucket is not None and (always_upload or (want_data and not file.fits)):
         url, trouble = await _uploaded(bucket, file, key, sleep)
     if not want_data:
         return _by_reference(file, url, trouble or "No base64 was asked for.")
     if file.fits:
-        data = await in_thread(base64_text, path, prefix=file.prefix(mime))
-        return Delivered(data, url, path, _report(file, "base64", trouble or "It fits into the answer."))
-    too_large = f"As base64 it is larger than the {room_chars} characters that the answer has room for."
+        data = await in_thread(base64_text, file.path, prefix=file.prefix(file.mime))
+        return Delivered(data, url, file.path, _report(file, "base64", trouble or "It fits into the answer."))
+    too_large = f"As base64 it is larger than the {file.room_chars} characters that the answer has room for."
     if url is not None:
         return _by_reference(file, url, too_large)
     return await _smaller(file, facts, work_dir, " ".join(filter(None, (too_large, trouble))))
