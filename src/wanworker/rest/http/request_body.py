@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.errors import InvalidRequest
 from wanworker.media.disk import in_thread
+from wanworker.media.outputs.upload_url import FIELD
 from wanworker.rest.http.errors import BrokenRequest, WrongMediaType
 from wanworker.text.json_words import kind_of
 
@@ -86,7 +87,9 @@ async def _form(request: Request) -> dict[str, Any]:
             hint="Send multipart/form-data as RFC 7578 has it, with its boundary in Content-Type, or application/json.",
         ) from error
     # An empty field means left out, because a browser's form sends it so.
-    fields = {name: text for name, text in parts if text}
+    fields: dict[str, Any] = {name: text for name, text in parts if text}
+    if FIELD in fields:  # the only field that is a list: a form repeats it
+        fields[FIELD] = [text for name, text in parts if name == FIELD and text]
     check_json(fields)
     return fields
 

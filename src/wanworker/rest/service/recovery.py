@@ -119,7 +119,7 @@ class JobRecovery:
             return
         url = kept.get("webhook_url") if kept is not None else None
         if url and job is not None:
-            await self._webhooks.deliver(url, status_of(job, has_video=job.status is JobStatus.COMPLETED))
+            await self._webhooks.deliver(url, status_of(job, ready=[output.path for output in job.outputs]))
         await self._tidy(request_id)
 
     async def _tidy(self, request_id: str) -> None:
