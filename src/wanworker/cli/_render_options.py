@@ -16,6 +16,9 @@ from wanworker.spec import RANGES, Profile, Size
 
 Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"]
 
+#: The names that the request knows (actions/request/shape.py); the worker checks them.
+RESOLUTIONS = ("480p", "720p", "1080p")
+
 ENGINES = ("auto", "diffusers", "comfyui", "wan_cli", "mini")
 
 #: Options that set one field of `generate` each.
@@ -23,6 +26,11 @@ _FIELDS = {
     "task": "task",
     "size": "size",
     "frames": "frame_num",
+    "seconds": "seconds",
+    "resolution": "resolution",
+    "aspect_ratio": "aspect_ratio",
+    "num_outputs": "num_outputs",
+    "crf": "crf",
     "fps": "fps",
     "steps": "sample_steps",
     "guidance": "sample_guide_scale",
@@ -61,7 +69,7 @@ def _option(name: str, metavar: str, meaning: str, **more: Any) -> Any:
 
 
 def _number(name: str, meaning: str, row: str = "") -> Any:
-    limits = RANGES[row or name]
+    limits = RANGES[row or name.replace("-", "_")]
     return _option(name, "N", meaning, min=limits.low, max=limits.high)
 
 
@@ -90,6 +98,27 @@ class VideoOptions:
         int | None,
         _number("frames", "The number of frames. Wan renders 1, 5, 9 and so on (4n+1): the nearest of them is used."),
     ] = None
+    seconds: Annotated[
+        float | None, _number("seconds", "The length in seconds, instead of --frames: the nearest 4n+1 frames.")
+    ] = None
+    resolution: Annotated[
+        str | None,
+        _option(
+            "resolution",
+            "NAME",
+            "The area, instead of --size: 480p, 720p or 1080p.",
+            autocompletion=lambda: [*RESOLUTIONS],
+        ),
+    ] = None
+    aspect_ratio: Annotated[
+        str | None,
+        _option("aspect-ratio", "W:H", "The shape: 16:9, 9:16, 1:1 and so on. With auto, the picture decides."),
+    ] = None
+    num_outputs: Annotated[
+        int | None,
+        _number("num-outputs", "How many videos to make, each with the next seed. With -o they get numbers."),
+    ] = None
+    crf: Annotated[int | None, _number("crf", "The quality of the mp4: 0 is lossless, 51 the smallest file.")] = None
     fps: Annotated[float | None, _number("fps", "The frames per second.")] = None
     steps: Annotated[int | None, _number("steps", "The number of denoising steps.")] = None
     guidance: Annotated[

@@ -25,8 +25,13 @@ _REST_FIELDS = {
     "frames": "length",
     "fps": "fps",
     "engine": "engine",
+    "seconds": "seconds",
+    "resolution": "resolution",
+    "aspect_ratio": "aspect_ratio",
+    "num_outputs": "num_outputs",
+    "crf": "crf",
 }
-_REST_ARGUMENTS = {"--size", "--image", *(f"--{name}" for name in _REST_FIELDS)}
+_REST_ARGUMENTS = {"--size", "--image", *(f"--{name.replace('_', '-')}" for name in _REST_FIELDS)}
 
 
 def job_body(args: VideoOptions, prompt: str | None, whole: Path | None) -> dict[str, Any]:

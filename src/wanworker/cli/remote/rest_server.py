@@ -66,7 +66,13 @@ def _completed(job_id: str, answer: Mapping[str, Any]) -> JobSnapshot:
         text = f"The video of {job_id} is no longer on the server: it was downloaded or has expired."
         raise CommandFailed(text, code="EXPIRED", request_id=job_id)
     # The documented path is used, not `download_url`: the key must not go to an address from an answer.
-    return JobSnapshot(is_over=True, answer=answer, pieces=(Piece(f"{job_id}.mp4", url=f"download/{job_id}"),))
+    pieces = [Piece(f"{job_id}.mp4", url=f"download/{job_id}")]
+    results = answer.get("results")
+    made = [each for each in results if isinstance(each, Mapping) and each.get("video_ready")] if results else []
+    for each in made[1:]:
+        number = int(each["output"])
+        pieces.append(Piece(f"{job_id}.{number}.mp4", url=f"download/{job_id}?output={number}"))
+    return JobSnapshot(is_over=True, answer=answer, pieces=tuple(pieces))
 
 
 def _told(answer: Mapping[str, Any]) -> dict[str, Any]:

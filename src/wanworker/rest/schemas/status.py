@@ -184,7 +184,7 @@ def _results(job: Job, ready: Container[str]) -> list[dict[str, Any]] | None:
 
 
 def _made(job: Job, output: Output, number: int, is_ready: bool) -> dict[str, Any]:
-    shown = {"output": number, "seed": output.seed, "video_ready": is_ready, "video": _facts(output)}
+    shown: dict[str, Any] = {"output": number, "seed": output.seed, "video_ready": is_ready, "video": _facts(output)}
     if is_ready:
         place = f"{job.request_id}?output={number}"
         shown |= {"download_url": f"/download/{place}", "thumbnail_url": f"/thumbnail/{place}"}
