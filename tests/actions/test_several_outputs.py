@@ -16,7 +16,7 @@ from wanworker.app import Worker
 from wanworker.errors import EngineFailed, EngineTimeout, InputRefused, InvalidRequest, ModelNotFound
 from wanworker.jobs.model import JobStatus
 
-FIELDS = {"action": "generate", "task": "t2v-A14B", "prompt": "a cat", "size": "64*48", "frame_num": 5, "seed": 7}
+FIELDS = {"action": "generate", "task": "t2v-A14B", "prompt": "a cat", "size": "64*64", "frame_num": 5, "seed": 7}
 URI = "data:video/mp4;base64,"
 SECRET = "?X-Amz-Signature=hush-hush-hush"
 
