@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANGES, Size, longest_aspect, nearest_frames, size_at_aspect
+from wanworker.text.json_words import shown
 
 #: What a resolution means at 16:9. At other shapes it means the same area.
 RESOLUTIONS: Mapping[str, Size] = {"480p": Size(832, 480), "720p": Size(1280, 720), "1080p": Size(1920, 1080)}
@@ -30,9 +31,7 @@ def _resolution(value: Any) -> Any:
     name = text if text.endswith("p") else f"{text}p"
     if isinstance(value, bool) or not isinstance(value, str | int) or name not in RESOLUTIONS:
         known = ", ".join(RESOLUTIONS)
-        raise PydanticCustomError(
-            "out_of_range", "{text}", {"text": f"must be one of {known}; got {str(value)[:40]!r}"}
-        )
+        raise PydanticCustomError("out_of_range", "{text}", {"text": f"must be one of {known}; got {shown(value)}"})
     return name
 
 
@@ -42,7 +41,7 @@ def _aspect_ratio(value: str) -> str:
         match = re.fullmatch(r"(\d{1,4})\s*:\s*(\d{1,4})", text)
         wide, high = (int(match[1]), int(match[2])) if match else (0, 0)
         if not wide or not high or max(wide / high, high / wide) > longest_aspect():
-            words = f"must look like '16:9', or be 'auto', and be at most {longest_aspect():g}:1; got {value[:40]!r}"
+            words = f"must look like '16:9', or be 'auto', and be at most {longest_aspect():g}:1; got {shown(value)}"
             raise PydanticCustomError("out_of_range", "{text}", {"text": words})
         text = f"{wide}:{high}"
     return text
