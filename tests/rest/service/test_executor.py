@@ -39,6 +39,17 @@ async def test_a_queued_attempt_becomes_the_running_one(worker, kept, engine):
     assert None is engine.seen[0].steps
 
 
+async def test_upload_urls_that_a_restart_took_are_missed_in_words(worker, kept):
+    kept.put("a", {"fields": FIELDS, "left_out": [], "warnings": [], "uploads": 1})
+    queued = worker.store.claim(request("a"), queued=True).job
+    async with asyncio.timeout(20):
+        done = await QueueExecutor(worker, kept, Uploads(worker.store))(queued, lambda _progress: None)
+
+    assert JobStatus.COMPLETED is done.status
+    assert "output_upload_urls were lost when the server restarted. Download the video instead." == done.warnings[-1]
+    assert done == worker.store.find("a")
+
+
 async def test_a_request_that_is_gone_says_so(worker, kept):
     queued = worker.store.claim(request("a"), queued=True).job
 
