@@ -37,7 +37,16 @@ SHARED = {"base", "_capabilities"}
 EXTENSION_PAGES = "docs/adding-*.md"
 #: The order inside a folder: lower numbers know nothing of higher ones. What is not named here may know all of them.
 ORDER = {
-    "actions": {"generate": 3, "comfyui": 3, "status": 3, "health": 3, "_video_answer": 2, "request": 1, "base": 0},
+    "actions": {
+        "generate": 3,
+        "comfyui": 3,
+        "status": 3,
+        "health": 3,
+        "_video_answer": 2.5,
+        "_delivered": 2,
+        "request": 1,
+        "base": 0,
+    },
     "cli": {"main": 4, "commands": 3, "terminal": 1, "_render_options": 1, "_base": 0},
     "client": {
         "_client": 5,

@@ -34,7 +34,8 @@ def request_table(model: type[Request]) -> str:
         others.setdefault(name, []).append(f"`{alias}`")
     properties = model.model_json_schema()["properties"]
     # The model's own order: pydantic puts what a base class declares first.
-    names = [name for name in model.__annotations__ if name in model.model_fields]
+    own = [name for name in model.__annotations__ if name in model.model_fields]
+    names = [*own, *(name for name in model.model_fields if name not in own)]
     return table(
         "Field|Also|Type|Default|Meaning",
         (

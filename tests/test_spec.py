@@ -211,6 +211,9 @@ def test_the_ranges_are_the_documented_ones() -> None:
         "timeout_s": (1, 86_400),
         "shift": (0.01, 100),
         "strength": (-10, 10),
+        "seconds": (0.01, 1201),
+        "num_outputs": (1, 8),
+        "crf": (0, 51),
     }
 
     assert documented == {name: (each.low, each.high) for name, each in RANGES.items()}

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wanworker.deadline import Deadline
@@ -18,6 +18,7 @@ from wanworker.media.disk import in_thread
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.file_facts import file_facts
 from wanworker.media.video.mp4 import VideoFacts
+from wanworker.media.video.quality import encode_at
 from wanworker.media.video.writer import probe
 from wanworker.spec import TASKS, GraphSpec, RenderSpec
 
@@ -55,6 +56,10 @@ class OutputPaths:
     attempt: int
     suffix: str
 
+    def numbered(self, number: int) -> OutputPaths:
+        """Return the place of the job's output *number*, from 1. The first has the name of an only one: `a.2.mp4`."""
+        return self if number == 1 else replace(self, suffix=f"{self.suffix.removesuffix('.mp4')}.{number}.mp4")
+
     @property
     def part(self) -> Path:
         """Return the hidden name that a file or a folder has until it is verified."""
@@ -83,9 +88,12 @@ async def render_to_files(
     work_dir: Path,
     report: Report,
     deadline: Deadline,
+    encodes: bool = True,
 ) -> tuple[Rendered, tuple[Output, ...]]:
     """
     Let *engine* make what *spec* says. Return its result with the verified outputs in their places.
+
+    Unless it *encodes* in the quality that *spec* asks for, its file is encoded again.
 
     Raises EngineError, for example NoOutput or DiskFull. In every case the output folder is left without half-made
     files, as far as the disk lets them be removed.
@@ -96,6 +104,7 @@ async def render_to_files(
                 return await _run_graph(engine, spec, place, work_dir, report, deadline)
             async with deadline.scope():
                 rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report)
+                await _in_quality(place.part, None if encodes else spec.crf)
             facts = await _verified(place.part, spec)
             return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
     finally:
@@ -138,6 +147,12 @@ async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
     except BaseException:
         final.unlink(missing_ok=True)
         raise
+
+
+async def _in_quality(path: Path, crf: int | None) -> None:
+    """Encode the engine's file again at *crf*, unless that is None."""
+    if crf is not None and path.is_file() and not path.is_symlink():
+        await encode_at(path, crf=crf)
 
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:

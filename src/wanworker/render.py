@@ -17,6 +17,7 @@ from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import DiskFull, RequestIdReused, UnknownJob, WorkerError
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
+from wanworker.jobs.several_outputs import Made, render_each, seeds_from
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
@@ -50,7 +51,8 @@ class RenderRequest:
 
     `prepare` reads the job's inputs into the folder that it is given; the folder is removed afterwards. `suffix`
     follows the request id in the name of a render's one file. `queued` is the QUEUED attempt of this job that the door
-    already holds: that attempt is started, and the store is not searched for another.
+    already holds: that attempt is started, and the store is not searched for another. `num_outputs` videos are made of
+    one spec, with its seed and those that follow; a graph's outputs are its own.
     """
 
     request: JobRequest
@@ -59,6 +61,7 @@ class RenderRequest:
     prepare: Callable[[Path], Awaitable[PreparedSpec]]
     suffix: str = SUFFIXES["generate"]
     queued: Job | None = None
+    num_outputs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class _RenderPlan:
     spec: RenderSpec | GraphSpec
     warnings: tuple[str, ...]
     suffix: str
+    num_outputs: int = 1
 
 
 class Renderer:
@@ -176,7 +180,8 @@ class Renderer:
             return _RenderPlan(_GRAPH_ENGINE, prepared.spec, prepared.warnings, order.suffix)
         choice = await asyncio.to_thread(self._choose, prepared.spec, order.engine)
         spec, cropped = await _cropped(choice.spec, work_dir)
-        return _RenderPlan(choice.engine, spec, (*prepared.warnings, *choice.warnings, *cropped), order.suffix)
+        warnings = (*prepared.warnings, *choice.warnings, *cropped)
+        return _RenderPlan(choice.engine, spec, warnings, order.suffix, order.num_outputs)
 
     def _choose(self, spec: RenderSpec, asked: str) -> Choice:
         if asked != "auto":
@@ -205,50 +210,74 @@ class Renderer:
         """
         Raise if the job would overwrite a file of another job. Some volumes treat `a.mp4` and `A.mp4` as one name.
         """
-        final = OutputPaths(self._out_dir, order.request.request_id, 0, order.suffix).final(order.suffix)
-        if order.queued is not None or not final.exists():
+        place = OutputPaths(self._out_dir, order.request.request_id, 0, order.suffix)
+        places = [place.numbered(number) for number in range(1, order.num_outputs + 1)]
+        taken = next((path for each in places if (path := each.final(each.suffix)).exists()), None)
+        if order.queued is not None or taken is None:
             return
         try:
             self._store.find(order.request.request_id)
         except UnknownJob as error:
-            message = f"request_id {order.request.request_id!r} would overwrite {final}, which another job made."
+            message = f"request_id {order.request.request_id!r} would overwrite {taken}, which another job made."
             raise RequestIdReused(message) from error
 
     async def _attempt(
         self, attempt: Attempt, plan: _RenderPlan, work_dir: Path, deadline: Deadline, prepare_s: float
     ) -> Job:
-        job = attempt.job
-        place = OutputPaths(self._out_dir, job.request_id, job.attempt, plan.suffix)
         started = time.monotonic()
+        seed = plan.spec.seed if isinstance(plan.spec, RenderSpec) else None
         async with attempt.recorded():
             async with deadline.scope():
                 await self._registry.free_gpu_for(plan.engine)
-            rendered, outputs = await self._made(plan, place, attempt, work_dir, deadline)
+            made = await self._made(attempt, plan, work_dir, deadline)
+            rendered = made.merged()
             timings = self._timings(rendered, prepare_s, time.monotonic() - started)
             return await attempt.complete(
-                warnings=(*plan.warnings, *rendered.warnings),
-                outputs=outputs,
+                warnings=(*plan.warnings, *rendered.warnings, *made.warnings(seed or 0)),
+                outputs=tuple(made.outputs),
+                failed_outputs=tuple(made.failed),
                 engine=plan.engine,
                 model=rendered.model,
-                seed=plan.spec.seed if isinstance(plan.spec, RenderSpec) else None,
+                seed=seed,
                 timings=timings,
                 placement=rendered.placement,
             )
 
-    async def _made(
-        self, plan: _RenderPlan, place: OutputPaths, attempt: Attempt, work_dir: Path, deadline: Deadline
+    async def _made(self, attempt: Attempt, plan: _RenderPlan, work_dir: Path, deadline: Deadline) -> Made:
+        """Let the engine of *plan* make every output that is asked for."""
+        job, spec, engine = attempt.job, plan.spec, self._registry.engine(plan.engine)
+        place = OutputPaths(self._out_dir, job.request_id, job.attempt, plan.suffix)
+        encodes = self._registry.row(plan.engine).capabilities.crf
+
+        async def render_one(number: int, seed: int, report: Report) -> tuple[Rendered, tuple[Output, ...]]:
+            own = dataclasses.replace(spec, seed=seed) if isinstance(spec, RenderSpec) else spec
+            folder = work_dir if number == 1 else work_dir / f"output-{number}"
+            folder.mkdir(exist_ok=True)
+            to_files = render_to_files(
+                engine,
+                own,
+                place.numbered(number),
+                work_dir=folder,
+                report=report,
+                deadline=deadline,
+                encodes=encodes,
+            )
+            rendered, outputs = await self._on_volume(to_files)
+            if plan.num_outputs > 1:
+                outputs = tuple(dataclasses.replace(output, seed=seed) for output in outputs)
+            return rendered, outputs
+
+        first = spec.seed if isinstance(spec, RenderSpec) else 0
+        seeds = seeds_from(first, plan.num_outputs)
+        return await render_each(seeds, render_one, report=attempt.on_progress, keep=attempt.keep)
+
+    async def _on_volume(
+        self, rendering: Awaitable[tuple[Rendered, tuple[Output, ...]]]
     ) -> tuple[Rendered, tuple[Output, ...]]:
-        """Return the result with its files. Raises DiskFull if the volume went away, whatever the engine says then."""
+        """Return what *rendering* returns. Raises DiskFull if the volume went away, whatever the engine says then."""
         outputs: tuple[Output, ...] = ()
         try:
-            rendered, outputs = await render_to_files(
-                self._registry.engine(plan.engine),
-                plan.spec,
-                place,
-                work_dir=work_dir,
-                report=attempt.on_progress,
-                deadline=deadline,
-            )
+            rendered, outputs = await rendering
             await in_thread(self._store.check_volume)
         except (WorkerError, OSError):
             for output in outputs:  # they were written into the empty folder on which the volume was mounted

@@ -35,6 +35,9 @@ RANGES: Mapping[str, Range] = {
     "timeout_s": Range(1, 86_400),
     "shift": Range(0.01, 100),
     "strength": Range(-10, 10),
+    "seconds": Range(0.01, 1201),
+    "num_outputs": Range(1, 8),
+    "crf": Range(0, 51),
 }
 
 #: Random seeds stay below this number, so that JavaScript shows them exactly.
@@ -153,12 +156,17 @@ TASKS: Mapping[str, Task] = {
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Hold the file names and strengths of a LoRA for the high-noise expert, the low-noise expert or both."""
+    """
+    Hold the file names and strengths of a LoRA for the high-noise expert, the low-noise expert or both.
+
+    Where only one is named, the other gets its sibling; not so with `is_exact`.
+    """
 
     high: str | None
     low: str | None
     high_strength: float = 1.0
     low_strength: float = 1.0
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +178,7 @@ class RenderSpec:
     guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
     the sound or the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight
     files or folders; `single_expert` keeps one of a pair from getting its sibling. `profile`
-    is None where the worker's own setting holds.
+    is None where the worker's own setting holds; `crf` is None where the engine's own quality does.
     """
 
     task: str
@@ -199,6 +207,7 @@ class RenderSpec:
     vae_model: str | None = None
     single_expert: bool = False
     profile: Profile | None = None
+    crf: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,21 +17,32 @@ _ERROR = (
 
 @dataclass
 class Sink:
-    """Where the server is, what it was sent, and the statuses that it answers with, one a request; then 200."""
+    """
+    Where the server is, what it was sent, and the statuses that it answers with, one a request; then 200.
+
+    `leads_to` is the Location of its redirects.
+    """
 
     statuses: list[int] = field(default_factory=list)
     received: list[tuple[str, dict[str, str], int]] = field(default_factory=list)
     url: str = ""
+    leads_to: str = "http://127.0.0.1:9/elsewhere"
+
+
+#: In place of a status: close the connection in mid-request, and never answer.
+BROKEN, STALLED = 0, -1
 
 
 @asynccontextmanager
 async def sink(statuses: Iterable[int] = ()) -> AsyncIterator[Sink]:
-    """Run the server until the block ends; status 0 closes the connection in mid-request."""
-    made = Sink(list(statuses))
+    """Run the server until the block ends; see BROKEN and STALLED."""
+    made, closing = Sink(list(statuses)), asyncio.Event()
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         status = made.statuses.pop(0) if made.statuses else 200
-        if status == 0:
+        if status == STALLED:
+            await closing.wait()
+        if status == BROKEN:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
@@ -38,7 +50,7 @@ async def sink(statuses: Iterable[int] = ()) -> AsyncIterator[Sink]:
         async for chunk in request.content.iter_any():
             size_bytes += len(chunk)
         made.received.append((request.raw_path, dict(request.headers), size_bytes))
-        headers = {"Location": "http://127.0.0.1:9/elsewhere"} if status in {301, 307} else {}
+        headers = {"Location": made.leads_to} if status in {301, 307, 308} else {}
         text = _ERROR.format(code=f"Code{status}", key="AKIDSECRET") if status >= 300 else ""
         return web.Response(status=status, text=text, headers=headers)
 
@@ -50,4 +62,5 @@ async def sink(statuses: Iterable[int] = ()) -> AsyncIterator[Sink]:
         made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         yield made
     finally:
+        closing.set()
         await runner.cleanup()

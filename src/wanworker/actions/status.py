@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from wanworker.actions._video_answer import finished_answer, status_block
+from wanworker.actions._video_answer import Wanted, finished_answer, status_block
 from wanworker.actions.base import Action, Context
 from wanworker.actions.request.fields import Request, parse
 from wanworker.errors import InvalidRequest
@@ -29,7 +29,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         raise InvalidRequest("Missing request_id: status needs the id of a job.", field="request_id")
     job = await in_thread(context.store.find, check_request_id(request.request_id))
     if job.status is JobStatus.COMPLETED:
-        return await finished_answer(job, context, want_video=request.return_video, extra=warnings)
+        return await finished_answer(job, context, wanted=Wanted(video=request.return_video), extra=warnings)
     answer: dict[str, Any] = {"request_id": job.request_id, "status": status_block(job)}
     if lines := [*job.warnings, *warnings]:
         answer["warnings"] = lines

@@ -17,6 +17,9 @@ from wanworker.spec import RANGES, Profile, Size
 
 Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"]
 
+#: The names that the request knows (actions/request/shape.py); the worker checks them.
+RESOLUTIONS = ("480p", "720p", "1080p")
+
 ENGINES = ("auto", "diffusers", "comfyui", "wan_cli", "mini")
 
 #: What the client calls an option of another name. Every other name in its table is the option's own.
@@ -49,7 +52,7 @@ def _option(name: str, metavar: str, meaning: str, **more: Any) -> Any:
 
 
 def _number(name: str, meaning: str, row: str = "") -> Any:
-    limits = RANGES[row or name]
+    limits = RANGES[row or name.replace("-", "_")]
     return _option(name, "N", meaning, min=limits.low, max=limits.high)
 
 
@@ -82,6 +85,27 @@ class VideoOptions:
         int | None,
         _number("frames", "The number of frames. Wan renders 1, 5, 9 and so on (4n+1): the nearest of them is used."),
     ] = None
+    seconds: Annotated[
+        float | None, _number("seconds", "The length in seconds, instead of --frames: the nearest 4n+1 frames.")
+    ] = None
+    resolution: Annotated[
+        str | None,
+        _option(
+            "resolution",
+            "NAME",
+            "The area, instead of --size: 480p, 720p or 1080p.",
+            autocompletion=lambda: [*RESOLUTIONS],
+        ),
+    ] = None
+    aspect_ratio: Annotated[
+        str | None,
+        _option("aspect-ratio", "W:H", "The shape: 16:9, 9:16, 1:1 and so on. With auto, the picture decides."),
+    ] = None
+    num_outputs: Annotated[
+        int | None,
+        _number("num-outputs", "How many videos to make, each with the next seed. With -o they get numbers."),
+    ] = None
+    crf: Annotated[int | None, _number("crf", "The quality of the mp4: 0 is lossless, 51 the smallest file.")] = None
     fps: Annotated[float | None, _number("fps", "The frames per second.")] = None
     steps: Annotated[int | None, _number("steps", "The number of denoising steps.")] = None
     guidance: Annotated[

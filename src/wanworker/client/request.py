@@ -26,6 +26,11 @@ class VideoFields(TypedDict, total=False):
     negative_prompt: str
     size: str
     frames: int
+    seconds: float
+    resolution: str
+    aspect_ratio: str
+    num_outputs: int
+    crf: int
     fps: float
     steps: int
     guidance: float
@@ -51,6 +56,11 @@ FIELDS = {
     "negative_prompt": "negative_prompt",
     "size": "size",
     "frames": "frame_num",
+    "seconds": "seconds",
+    "resolution": "resolution",
+    "aspect_ratio": "aspect_ratio",
+    "num_outputs": "num_outputs",
+    "crf": "crf",
     "fps": "fps",
     "steps": "sample_steps",
     "guidance": "sample_guide_scale",
@@ -76,6 +86,14 @@ _REST = {
     "frames": "length",
     "fps": "fps",
     "engine": "engine",
+    "profile": "profile",
+    "diffusion_model": "diffusion_model",
+    "vae_model": "vae_model",
+    "seconds": "seconds",
+    "resolution": "resolution",
+    "aspect_ratio": "aspect_ratio",
+    "num_outputs": "num_outputs",
+    "crf": "crf",
 }
 
 #: Seconds that RunPod's limit exceeds the worker's own deadline by, for the start of the engine and for delivery.

@@ -15,6 +15,7 @@ DIFFUSERS = Capabilities(
     last_image=frozenset({"i2v-A14B"}),
     guidance_per_expert=True,
     profiles=True,
+    crf=True,
 )
 
 COMFYUI = Capabilities(
@@ -42,4 +43,5 @@ MINI = Capabilities(
     prepares_motion=True,
     lora=True,
     guidance_per_expert=True,
+    crf=True,
 )

@@ -242,6 +242,7 @@ def request_for(
         out_height=spec.size.height,
         out_frames=frames,
         fps=spec.fps,
+        crf=spec.crf,
         seed=spec.seed,
         steps=sampling.steps,
         guidance=high,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
@@ -14,6 +13,7 @@ from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.resident.protocol import Adapter, Model, Render
+from wanworker.media.disk import in_thread
 from wanworker.media.video.sound import add_sound, sound_duration_s
 from wanworker.media.video.writer import probe
 from wanworker.models.files.loras import LoraFile
@@ -63,9 +63,11 @@ class MiniEngine:
         silent_path = work_dir / "silent.mp4" if spec.audio else out_path
         loras, warnings = own_loras(spec, miniature())
         request = request_for(spec, silent_path, frames, loras)
-        if spec.image and await asyncio.to_thread(is_photograph, spec.image):
-            warnings.append(_PHOTOGRAPH)
-            log.warning(_PHOTOGRAPH)
+        if spec.image is not None:
+            is_beyond: bool = await in_thread(is_photograph, spec.image)
+            warnings += (_PHOTOGRAPH,) if is_beyond else ()
+            if is_beyond:
+                log.warning(_PHOTOGRAPH)
         model = _model_of(spec.task)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
@@ -101,6 +103,7 @@ def request_for(spec: RenderSpec, out_path: Path, frames: int, loras: Sequence[L
         out_height=_even(spec.size.height),
         out_frames=frames,
         fps=spec.fps,
+        crf=spec.crf,
         seed=spec.seed,
         steps=steps or numbers.steps,
         guidance=guidance,

@@ -10,7 +10,7 @@ from typing import Unpack
 
 from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, WorkerError
-from wanworker.jobs.model import CANCELLED, Job, JobChanges, JobError, JobStatus
+from wanworker.jobs.model import CANCELLED, Job, JobChanges, JobError, JobStatus, Output
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.disk import in_thread
 from wanworker.progress import Progress
@@ -40,6 +40,19 @@ class Attempt:
         """Take the engine's progress. The door gets it at once, the record with the next heartbeat."""
         self._latest = progress
         self._report(progress)
+
+    async def keep(self, outputs: tuple[Output, ...]) -> None:
+        """
+        Record the *outputs* that are done while others are still to come, so that they are kept whatever happens next.
+
+        Raises Interrupted when the attempt is no longer ours. A full disk is only logged: the end records them again.
+        """
+        try:
+            self.job = await in_thread(self._store.update, self.job, outputs=outputs)
+        except Interrupted:
+            raise
+        except WorkerError as error:
+            log.warning("the outputs so far were not recorded: %s", error)
 
     async def complete(self, **result: Unpack[JobChanges]) -> Job:
         """

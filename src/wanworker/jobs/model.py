@@ -88,7 +88,11 @@ CANCELLED = JobError("CANCELLED", "The job was cancelled.", "")
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Describe one file that a job made. `kind` is video, image or audio. Fields that a kind does not have are None."""
+    """
+    Describe one file that a job made. `kind` is video, image or audio. Fields that a kind does not have are None.
+
+    `seed` is the output's own, in a job that was asked for several.
+    """
 
     path: str
     kind: str
@@ -102,6 +106,16 @@ class Output:
     duration_s: float | None = None
     codec: str | None = None
     has_audio: bool = False
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedOutput:
+    """Say why one of several outputs was not made."""
+
+    seed: int
+    status: JobStatus
+    error: JobError
 
 
 class JobChanges(TypedDict, total=False):
@@ -113,6 +127,7 @@ class JobChanges(TypedDict, total=False):
     delivery: Mapping[str, Any] | None
     error: JobError | None
     outputs: tuple[Output, ...]
+    failed_outputs: tuple[FailedOutput, ...]
     engine: str | None
     model: str | None
     seed: int | None
@@ -131,7 +146,8 @@ class Job:
 
     Times are unix seconds; `created_at` is the first attempt's. `progress` is the form of Progress.to_json;
     `timings` are seconds by stage; `placement` is where the weights were; `delivery` says how the outputs reached the
-    caller. There is no field for a presigned URL, a key or an input file, and none belongs into `delivery`: the record
+    caller. Of several outputs, `seed` is that of the first, and those that were not made are in `failed_outputs`.
+    There is no field for a presigned URL, a key or an input file, and none belongs into `delivery`: the record
     outlives them all.
     """
 
@@ -151,6 +167,7 @@ class Job:
     delivery: Mapping[str, Any] | None = None
     error: JobError | None = None
     outputs: tuple[Output, ...] = ()
+    failed_outputs: tuple[FailedOutput, ...] = ()
     engine: str | None = None
     model: str | None = None
     seed: int | None = None

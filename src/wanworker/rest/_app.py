@@ -35,6 +35,7 @@ from wanworker.rest.service.jobs import JobService
 from wanworker.rest.service.recovery import JobRecovery
 from wanworker.rest.service.retention import Sweeper
 from wanworker.rest.service.runpod_jobs import RunPodJobs
+from wanworker.rest.service.uploads import Uploads
 from wanworker.rest.service.webhooks import Webhooks
 from wanworker.settings import Settings
 
@@ -54,9 +55,10 @@ class Parts:
         secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
         webhooks = Webhooks(secret=secret, allow_hosts=settings.allow_hosts)
         self.recovery = JobRecovery(worker.store, self.kept, webhooks, self._heard)
-        rendering = QueueExecutor(worker, self.kept)
+        uploads = Uploads(worker.store)
+        rendering = QueueExecutor(worker, self.kept, uploads)
         self.runner = Runner(worker.store, rendering, limit=settings.max_queue, on_end=self.recovery.ended)
-        self.service = JobService(worker, self.kept, self.runner)
+        self.service = JobService(worker, self.kept, self.runner, uploads)
         self.downloads = Downloads(self.service, once=settings.download_once)
         self.health = HealthService(worker, self.runner)
         self.runpod_jobs = RunPodJobs(worker, limit=settings.max_queue)

@@ -30,11 +30,12 @@ def test_an_alias_means_the_documented_field(alias, name, value):
     assert (getattr(parsed, name), warnings) == (value, [])
 
 
-def test_a_documented_field_wins_over_its_alias_and_says_so():
-    parsed, warnings = parse(GenerateRequest, {"steps": 4, "sample_steps": 20})
+def test_a_documented_field_and_its_alias_must_agree():
+    with pytest.raises(InvalidRequest, match=r"^sample_steps and steps mean the same, but their values differ"):
+        parse(GenerateRequest, {"steps": 4, "sample_steps": 20})
 
-    assert parsed.sample_steps == 20
-    assert warnings == ["steps was ignored: sample_steps means the same and was also given."]
+    parsed, warnings = parse(GenerateRequest, {"steps": "4", "sample_steps": 4})
+    assert (parsed.sample_steps, warnings) == (4, [])
 
 
 def test_an_unknown_field_is_a_warning_with_the_nearest_name():

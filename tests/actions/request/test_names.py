@@ -67,11 +67,20 @@ def test_a_file_that_comes_with_a_graph_answers_for_its_names_too(kind):
     ]
 
 
-def test_a_name_given_twice_inside_a_list_says_which_one_counts():
-    found, warnings = loras({"high": "a", "weight": 2, "strength": 0.5})
+def test_two_names_for_one_value_that_differ_are_refused_with_both_names():
+    with pytest.raises(
+        InvalidRequest, match=r"^loras\[0\]\.strength and loras\[0\]\.weight mean the same, but"
+    ) as caught:
+        loras({"high": "a", "weight": 2, "strength": 0.5})
 
-    assert found == [Lora("a", None, 0.5, 0.5)]
-    assert warnings == ["loras[0].weight was ignored: loras[0].strength means the same and was also given."]
+    assert caught.value.field == "loras[0].weight"
+
+
+@pytest.mark.parametrize("same", [0.5, "0.5", " .50 "])
+def test_two_names_for_one_value_that_agree_are_fine(same):
+    found, warnings = loras({"high": "a", "weight": same, "strength": 0.5})
+
+    assert (found, warnings) == ([Lora("a", None, 0.5, 0.5)], [])
 
 
 @pytest.mark.parametrize(

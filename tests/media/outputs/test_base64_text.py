@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from wanworker.media.outputs._base64_text import base64_text, encoded_chars, largest_file
+from wanworker.media.outputs.base64_text import base64_text, encoded_chars, largest_file
 
 MEASURE = """
 import sys
 from pathlib import Path
-from wanworker.media.outputs._base64_text import base64_text
+from wanworker.media.outputs.base64_text import base64_text
 
 def kib(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))

@@ -11,10 +11,10 @@ import pytest
 from fakes.bucket import S3Server, s3_server
 from fakes.clips import noisy_clip
 from fakes.sink import sink
-from wanworker.media.video import mp4
-from wanworker.media.outputs._base64_text import encoded_chars
+from wanworker.media.outputs.base64_text import encoded_chars
 from wanworker.media.outputs.bucket import Bucket, NoBucket
 from wanworker.media.outputs.delivery import ENVELOPE_BYTES, Delivered, deliver
+from wanworker.media.video import mp4
 from wanworker.media.video.writer import decode_check
 
 URI = "data:video/mp4;base64,"

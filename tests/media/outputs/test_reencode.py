@@ -5,8 +5,8 @@ import pytest
 
 from fakes.clips import clip, noisy_clip, with_sound
 from wanworker.errors import EngineFailed
-from wanworker.media.video import mp4
 from wanworker.media.outputs._reencode import plan_for, reencode
+from wanworker.media.video import mp4
 from wanworker.media.video.writer import decode_check
 
 

@@ -188,3 +188,25 @@ def test_files_are_told_by_their_folders(tmp_path: Path) -> None:
         path.touch()
 
     assert list(lora_files([tmp_path])) == TWICE[:2]
+
+
+@pytest.mark.parametrize(
+    ("lora", "expected"),
+    [
+        (Lora("slow_motion", None, 0.5, is_exact=True), ("slow_motion.safetensors", "high", 0.5)),
+        (Lora(None, "slow_motion", low_strength=0.5, is_exact=True), ("slow_motion.safetensors", "low", 0.5)),
+        (Lora("arcane", None, is_exact=True), ("Arcane-HIGH.safetensors", "high", 1.0)),
+        (Lora(None, "arcane", is_exact=True), ("Arcane-LOW.safetensors", "low", 1.0)),
+        (Lora(None, "arcane-high", is_exact=True), ("Arcane-HIGH.safetensors", "low", 1.0)),
+    ],
+)
+def test_a_lora_of_one_expert_leaves_the_other_alone(lora: Lora, expected: tuple[str, str, float]) -> None:
+    assert ([expected], []) == loras_for(spec(loras=(lora,)), KNOWN, experts=2)
+
+
+def test_a_model_with_one_expert_takes_the_high_ones_and_says_what_it_leaves_out() -> None:
+    loras = (Lora("slow_motion", None, is_exact=True), Lora(None, "slow_motion", is_exact=True))
+    chosen, warnings = loras_for(spec(loras=loras), KNOWN, experts=1)
+
+    assert [("slow_motion.safetensors", "high", 1.0)] == chosen
+    assert ["LoRA slow_motion was ignored: this model has no low-noise expert."] == warnings

@@ -167,7 +167,8 @@ class Shelf:
         self.path = path
         self.said: list[str] = []
 
-    async def video(self, request_id: str) -> Path:
+    async def video(self, request_id: str, number: int | None = None) -> Path:
+        assert number is None
         return self.path.with_name(f"{request_id}.mp4")
 
     def take(self, request_id: str) -> None:

@@ -10,6 +10,7 @@ from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.rest.service.executor import QueueExecutor
+from wanworker.rest.service.uploads import Uploads
 
 FIELDS = {"task": "ti2v-5B", "prompt": "a cat", "seed": 5, "size": "64*64", "frame_num": 5}
 
@@ -35,7 +36,7 @@ async def test_a_queued_attempt_becomes_the_running_one(worker, kept, engine):
     kept.put("a", {"fields": FIELDS, "left_out": ["steps"], "warnings": ["a remark"]})
     queued = worker.store.claim(request("a"), queued=True).job
     async with asyncio.timeout(20):
-        done = await QueueExecutor(worker, kept)(queued, lambda _progress: None)
+        done = await QueueExecutor(worker, kept, Uploads(worker.store))(queued, lambda _progress: None)
 
     assert (JobStatus.COMPLETED, 1) == (done.status, done.attempt)
     assert queued.owner == done.owner
@@ -43,6 +44,17 @@ async def test_a_queued_attempt_becomes_the_running_one(worker, kept, engine):
         done.warnings[:2]
     )
     assert None is engine.seen[0].steps
+
+
+async def test_upload_urls_that_a_restart_took_are_missed_in_words(worker, kept):
+    kept.put("a", {"fields": FIELDS, "left_out": [], "warnings": [], "uploads": 1})
+    queued = worker.store.claim(request("a"), queued=True).job
+    async with asyncio.timeout(20):
+        done = await QueueExecutor(worker, kept, Uploads(worker.store))(queued, lambda _progress: None)
+
+    assert JobStatus.COMPLETED is done.status
+    assert "output_upload_urls were lost when the server restarted. Download the video instead." == done.warnings[-1]
+    assert done == worker.store.find("a")
 
 
 async def test_a_model_that_is_named_renders_and_not_fastwan(worker, kept, engine):
@@ -60,8 +72,8 @@ async def test_a_request_that_is_gone_says_so(worker, kept):
     queued = worker.store.claim(request("a"), queued=True).job
 
     with pytest.raises(InputUnavailable, match="no longer on the volume"):
-        await QueueExecutor(worker, kept)(queued, lambda _progress: None)
+        await QueueExecutor(worker, kept, Uploads(worker.store))(queued, lambda _progress: None)
 
 
 async def test_a_worker_without_comfyui_has_no_fastwan(worker, kept):
-    assert not await asyncio.to_thread(QueueExecutor(worker, kept).has_fastwan)
+    assert not await asyncio.to_thread(QueueExecutor(worker, kept, Uploads(worker.store)).has_fastwan)

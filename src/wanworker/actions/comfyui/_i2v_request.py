@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
 from pydantic import Field
 
 from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S
 from wanworker.actions.request.fields import Fps, Frames, Guidance, Prompt, Seed, Shift, Side, Steps, Strength, Timeout
 from wanworker.actions.request.lora import LoraField, check_lora_name
-from wanworker.actions.request.picture import PictureRequest
+from wanworker.actions.request.video import VIDEO_ALIASES, VideoRequest
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.recipes.table import recipe_for
-from wanworker.spec import (
-    RANDOM_SEED_LIMIT,
-    TASKS,
-    Lora,
-    Profile,
-    RenderSpec,
-    Size,
-    check_last_image,
-    nearest_frames,
-)
+from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, Profile, RenderSpec, Size, check_last_image
 
 #: Where the request has no size, the video has this area and the shape of the picture, as documented.
 DEFAULT_SIZE = Size(832, 480)
@@ -53,11 +44,14 @@ _ALIASES: Mapping[str, str] = {
     "lora": "lora_name",
     "lora_scale": "lora_strength",
     "lora_weight": "lora_strength",
+    **VIDEO_ALIASES,
 }
 
 
-class I2vRequest(PictureRequest):
+class I2vRequest(VideoRequest):
     """Hold the fields of `comfyui_i2v`: the documented names and defaults of worker-api.md, and our additions."""
+
+    frames_field: ClassVar[str] = "length"
 
     reference_image_url: str | None = Field(default=None, description="The picture, by URL or data URI.")
     reference_image_base64: str | None = Field(default=None, description="The picture as base64 or data URI.")
@@ -112,19 +106,18 @@ class I2vRequest(PictureRequest):
         Return the spec without its files. Each change to the request becomes a line in *warnings*. Raises
         InvalidRequest.
         """
-        asked_size = self.checked_size()
+        size, is_given = self.shape(default=DEFAULT_SIZE, multiple=_TASK.size_multiple, by_picture=True)
         warnings += self.overruled()
-        frames = nearest_frames(self.length)
+        frames = self.snapped_frames(self.fps, warnings) or self.length
         if self.source("end_image") is not None:
-            check_last_image(frames, "length")
-        if frames != self.length:
-            warnings.append(f"length {self.length} was changed to {frames}: Wan renders 4n+1 frames.")
+            check_last_image(frames, self.spelled("length" if self.seconds is None else "seconds"))
         if self.negative_prompt and self.cfg_scale <= 1:
             warnings.append("negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed.")
         given = self.model_fields_set
         models = self._models()
-        loras = self._loras() if self.use_lora or self.loras else ()
-        if self.lora_name and not (self.use_lora or self.loras):
+        is_asked = bool(self.use_lora or self.loras or self.high_noise_loras or self.low_noise_loras)
+        loras = self._loras() if is_asked else ()
+        if self.lora_name and not is_asked:
             warnings.append("lora_name was ignored: set use_lora to true.")
         uses_lora = self.use_lora or bool(loras)
         named = [name for lora in loras for name in (lora.high, lora.low) if name]
@@ -133,8 +126,8 @@ class I2vRequest(PictureRequest):
             task=_TASK.name,
             prompt=self.prompt,
             negative_prompt=self.negative_prompt or None,
-            size=asked_size or DEFAULT_SIZE,
-            size_given=asked_size is not None,
+            size=size,
+            size_given=is_given,
             fps=float(self.fps),
             fps_given="fps" in given,
             frames=frames,
@@ -149,11 +142,8 @@ class I2vRequest(PictureRequest):
             vae_model=self.vae_model if self._uses("vae_model") else None,
             profile=self.profile,
             single_expert=self.single_expert,
+            crf=self.crf,
         )
-
-    def identity(self) -> dict[str, Any]:
-        """Return the fields that tell this request from others. Their hash is kept with the request id."""
-        return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})
 
     def _models(self) -> tuple[str, ...]:
         names = (self.diffusion_model if self._uses("diffusion_model") else None, self.diffusion_model_2)
@@ -164,7 +154,7 @@ class I2vRequest(PictureRequest):
         return self.engine == _ENGINE or field in self.model_fields_set
 
     def _loras(self) -> tuple[Lora, ...]:
-        pairs = tuple(field.to_lora() for field in self.loras)
+        pairs = (*(field.to_lora() for field in self.loras), *self.expert_loras())
         if not self.lora_name:
             return pairs
         check_lora_name(self.lora_name, "lora_name")

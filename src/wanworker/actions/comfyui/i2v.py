@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wanworker.actions._video_answer import finished_answer
+from wanworker.actions._video_answer import Wanted, finished_answer
 from wanworker.actions.base import Action, Context
 from wanworker.actions.comfyui._answer import documented_timeout
 from wanworker.actions.comfyui._i2v_request import I2vRequest
@@ -28,6 +28,8 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     image = request.checked_image()
     spec = request.to_spec(warnings)
     call = context.call
+    upload_urls = request.upload_urls(context.settings.allow_hosts)
+    wanted = Wanted(request.return_video, request.thumbnail, upload_urls)
     order = RenderRequest(
         request=JobRequest(
             request_id=check_request_id(request.request_id) if request.request_id else call.request_id,
@@ -40,10 +42,11 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         timeout_s=request.timeout,
         prepare=functools.partial(_prepare, request, spec, image, context, tuple(warnings)),
         suffix=SUFFIXES[ACTION.name],
+        num_outputs=request.num_outputs,
     )
     with documented_timeout():
         job = await context.renderer.render(order, call.report)
-    answer = await finished_answer(job, context, want_video=request.return_video, extra=warnings)
+    answer = await finished_answer(job, context, wanted=wanted, extra=warnings)
     return answer | {"status": "completed"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wanworker.actions._video_answer import finished_answer
+from wanworker.actions._video_answer import Wanted, finished_answer
 from wanworker.actions.base import Action, Context
 from wanworker.actions.generate.order import generate_order, job_request
 from wanworker.actions.generate.request import GenerateRequest
@@ -22,6 +22,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     if request.negative_prompt and request.sample_guide_scale is not None and request.sample_guide_scale <= 1:
         warnings.append("negative_prompt has no effect at sample_guide_scale <= 1, where no guidance is computed.")
     call, settings = context.call, context.settings
+    wanted = Wanted(request.return_video, request.thumbnail, request.upload_urls(settings.allow_hosts))
     request_id = check_request_id(request.request_id) if request.request_id else call.request_id
     order = generate_order(
         request,
@@ -32,7 +33,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         timeout_s=settings.job_timeout_s,
     )
     job = await context.renderer.render(order, call.report)
-    return await finished_answer(job, context, want_video=request.return_video, extra=warnings)
+    return await finished_answer(job, context, wanted=wanted, extra=warnings)
 
 
 ACTION = Action(

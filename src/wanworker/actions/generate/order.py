@@ -51,12 +51,17 @@ def generate_order(
         timeout_s=request.timeout or timeout_s,
         prepare=functools.partial(_prepare, request, spec, task, inputs, tuple(warnings)),
         queued=queued,
+        num_outputs=request.num_outputs,
     )
 
 
 def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSpec:
     """Return the spec without its files: everything that can be refused before one is read is refused here."""
-    asked_size = request.checked_size()
+    size, is_given = request.shape(
+        default=task.size,
+        multiple=task.size_multiple,
+        by_picture=task.takes_image and request.source("reference_image") is not None,
+    )
     warnings += request.overruled()
     if request.prepared_path and not task.needs_driving_video:
         warnings.append(f"prepared_path was ignored: {task.name} does not use it here.")
@@ -65,8 +70,8 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
         task=task.name,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt or None,
-        size=asked_size or task.size,
-        size_given=asked_size is not None,
+        size=size,
+        size_given=is_given,
         fps=request.fps or float(task.fps),
         fps_given=request.fps is not None,
         frames=request.checked_frames(task, warnings),
@@ -83,6 +88,7 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
         diffusion_models=request.diffusion_models(),
         vae_model=request.vae_model or None,
         single_expert=request.single_expert,
+        crf=request.crf,
     )
 
 
@@ -112,6 +118,6 @@ async def _prepare(
         files["prepared_dir"] = inputs.directory(request.prepared_path, label="prepared folder", field="prepared_path")
     if not spec.size_given and "image" in files:
         files["size"], files["image"] = await sized_by_picture(
-            files["image"], area=task.size.area, multiple=task.size_multiple, notes=notes
+            files["image"], area=spec.size.area, multiple=task.size_multiple, notes=notes
         )
     return PreparedSpec(dataclasses.replace(spec, **files), tuple(notes))

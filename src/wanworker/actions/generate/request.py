@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,9 +21,9 @@ from wanworker.actions.request.fields import (
     Timeout,
 )
 from wanworker.actions.request.lora import LoraField, check_lora_name
-from wanworker.actions.request.picture import PictureRequest
+from wanworker.actions.request.video import VIDEO_ALIASES, VideoRequest
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Profile, Task, check_last_image, nearest_frames, task_named
+from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Profile, Task, check_last_image, task_named
 
 #: Other spellings of the fields, each with its documented name.
 _ALIASES: Mapping[str, str] = {
@@ -44,11 +44,14 @@ _ALIASES: Mapping[str, str] = {
     "lora_scale": "lora_strength",
     "lora_weight": "lora_strength",
     "flow_shift": "sample_shift",
+    **VIDEO_ALIASES,
 }
 
 
-class GenerateRequest(PictureRequest):
+class GenerateRequest(VideoRequest):
     """Hold the fields of `generate`, with the documented names, defaults and meanings of worker-api.md."""
+
+    frames_field: ClassVar[str] = "frame_num"
 
     task: str = Field(default="i2v-A14B", description="t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B or animate-14B.")
     prompt: Prompt = Field(default="", description="What the video shows.")
@@ -125,19 +128,18 @@ class GenerateRequest(PictureRequest):
 
         Raises InvalidRequest where they are too few for a last picture.
         """
-        if self.frame_num is None:
+        frames = self.snapped_frames(self.fps or float(task.fps), warnings)
+        if frames is None:
             return task.frames
-        frames = nearest_frames(self.frame_num)
         # Of the tasks only the pair for pictures ends in one; the others ignore it, with a warning.
         if task.boundary is not None and task.takes_image and self.source("last_image") is not None:
-            check_last_image(frames, "frame_num")
-        if frames != self.frame_num:
-            warnings.append(f"frame_num {self.frame_num} was changed to {frames}: Wan renders 4n+1 frames.")
+            field = "frame_num" if self.frame_num is not None else "seconds"
+            check_last_image(frames, self.spelled(field))
         return frames
 
     def checked_loras(self) -> tuple[Lora, ...]:
         """Return every LoRA of the request, lora_name included. Raises InvalidRequest."""
-        pairs = tuple(field.to_lora() for field in self.loras)
+        pairs = (*(field.to_lora() for field in self.loras), *self.expert_loras())
         if not self.lora_name:
             return pairs
         check_lora_name(self.lora_name, "lora_name")
@@ -154,7 +156,3 @@ class GenerateRequest(PictureRequest):
         The random seed comes from the system, not from a state that FlashBoot may have frozen with the process.
         """
         return secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed
-
-    def identity(self) -> dict[str, Any]:
-        """Return the fields that tell this request from others. Their hash is kept with the request id."""
-        return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})

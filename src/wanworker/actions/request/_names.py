@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from wanworker.actions.request.json_value import check_field_count
+from wanworker.errors import InvalidRequest
 from wanworker.text.nearest import nearest_names
 
 #: The place of a value in a request: names of fields and numbers in lists.
@@ -25,6 +26,8 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
+    _spelled: dict[str, str] = PrivateAttr(default_factory=dict)
+
     @classmethod
     def aliases(cls) -> Mapping[str, str]:
         """Return other spellings of the fields, each with its documented name."""
@@ -35,13 +38,20 @@ class Request(BaseModel):
         """Return the field that a bare text fills, or None where an entry must be an object."""
         return None
 
+    def note_spelling(self, read: Named) -> None:
+        """Remember how the caller spelled each field of *read*, for messages about two fields that disagree."""
+        self._spelled.update({name: written(read.as_written((name,))) for name in read.fields})
+
+    def spelled(self, field: str) -> str:
+        """Return the name by which the caller sent *field*, else its documented name."""
+        return self._spelled.get(field, field)
+
 
 @dataclass(slots=True)
 class Named:
-    """Hold a request's fields by their documented names, how each was spelled, and which were repeated or unknown."""
+    """Hold a request's fields by their documented names, how each was spelled, and which are unknown."""
 
     fields: dict[str, Any] = field(default_factory=dict)
-    doubled: list[str] = field(default_factory=list)
     unknown: list[tuple[Path, list[str]]] = field(default_factory=list)
     spelled: dict[Path, Path] = field(default_factory=dict)
 
@@ -53,19 +63,20 @@ class Named:
         return place
 
     def warnings(self) -> list[str]:
-        """Return one line for each field that was given twice, and lines about the unknown ones."""
+        """Return lines about the unknown fields."""
         lines = [_unknown(place, known) for place, known in self.unknown[:_MOST_NAMED]]
         if (more := len(self.unknown) - _MOST_NAMED) > 0:
             lines.append(f"{more} more unknown {'field was' if more == 1 else 'fields were'} ignored.")
-        return [*self.doubled, *lines]
+        return lines
 
 
 def named(model: type[Request], fields: Mapping[Any, Any], *, within: Path = ()) -> Named:
     """
-    Return *fields* by the names of *model*, with a warning for each that is unknown or was given twice.
+    Return *fields* by the names of *model*, with a warning for each that is unknown.
 
     *within* is the place of the object itself. Objects inside it are read by the models of their fields. Null means
-    left out at every level. A single object counts as a list of one where a list of objects is expected.
+    left out at every level. A single object counts as a list of one where a list of objects is expected. Raises
+    InvalidRequest for two spellings of one field whose values differ.
     """
     found = Named()
     found.fields = _named(model, fields, (), within, found)
@@ -94,14 +105,31 @@ def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled:
             continue
         if name not in model.model_fields:
             found.unknown.append((here, [*model.model_fields, *aliases]))
-        elif name in fields:
-            first = written((*spelled, sources[name]))
-            found.doubled.append(f"{written(here)} was ignored: {first} means the same and was also given.")
+        elif name in fields and value is not None:
+            _check_agree(written((*spelled, sources[name])), given.get(sources[name]), written(here), value)
         else:
             sources[name] = key
             found.spelled[(*place, name)] = here
             fields[name] = _inside(model, name, value, (*place, name), here, found)
     return fields
+
+
+def _check_agree(first: str, one: Any, second: str, other: Any) -> None:
+    """
+    Raise InvalidRequest if two spellings of one field differ. Their values may be secrets, so the message has none.
+    """
+    if one is not None and one != other and _as_text(one) != _as_text(other):
+        message = f"{first} and {second} mean the same, but their values differ."
+        raise InvalidRequest(message, hint="Send one of the two.", field=second)
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as text that is equal for equal numbers: `5`, `5.0` and `"5"` mean the same."""
+    text = str(value).strip()
+    try:
+        return repr(float(text))
+    except ValueError:
+        return text
 
 
 def _inside(model: type[Request], name: str, value: Any, place: Path, spelled: Path, found: Named) -> Any:

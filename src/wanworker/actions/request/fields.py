@@ -15,17 +15,21 @@ from wanworker.errors import InvalidRequest
 from wanworker.spec import RANGES
 
 __all__ = [
+    "Crf",
     "Fps",
     "Frames",
     "Guidance",
+    "NumOutputs",
     "Prompt",
     "Request",
+    "Seconds",
     "Seed",
     "Shift",
     "Side",
     "Steps",
     "Strength",
     "Timeout",
+    "UploadUrls",
     "parse",
 ]
 
@@ -74,21 +78,38 @@ Shift = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("shift
 Fps = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("fps")), _schema("fps")]
 Timeout = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("timeout_s")), _schema("timeout_s")]
 Strength = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("strength")), _schema("strength")]
+Seconds = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("seconds")), _schema("seconds")]
+NumOutputs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("num_outputs")), _schema("num_outputs")]
+Crf = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("crf")), _schema("crf")]
 Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
+
+
+def _urls(value: Any) -> Any:
+    """Return a list of texts, also from a single text. A message never repeats a URL, whose query is a secret."""
+    urls = [value] if isinstance(value, str) else value
+    if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
+        raise PydanticCustomError("out_of_range", "{text}", {"text": "must be a list of URLs, as text"})
+    return tuple(urls)
+
+
+UploadUrls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
 
 def parse(model: type[Model], fields: Mapping[str, Any]) -> tuple[Model, list[str]]:
     """
-    Return the request, and warnings about fields that are unknown or were given twice.
+    Return the request, and warnings about fields that are unknown.
 
-    Raises InvalidRequest with every wrong field, as the caller spelled it, and what was expected.
+    Raises InvalidRequest with every wrong field, as the caller spelled it, and what was expected; and for two spellings
+    of one field that disagree.
     """
     read = named(model, fields)
     try:
-        return model.model_validate(read.fields), read.warnings()
+        request = model.model_validate(read.fields)
     except ValidationError as error:
         details = error.errors(include_url=False)
         first = details[0]["loc"][:1]
         raise InvalidRequest(
             complaints(details, read.as_written), field=written(read.as_written(first)) or None
         ) from None
+    request.note_spelling(read)
+    return request, read.warnings()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
 from wanworker.actions.request.fields import Request, Strength
 from wanworker.errors import InvalidRequest
 from wanworker.spec import Lora
+
+#: The fields that list the LoRAs of one expert each.
+HIGH_FIELD, LOW_FIELD = "high_noise_loras", "low_noise_loras"
 
 #: Names of a LoRA's file in ComfyUI's nodes, in diffusers and at hosted services: one file, or one half of a pair.
 _FILE_WORDS = ("name", "path", "file", "filename", "lora", "lora_name", "lora_path", "weight_name")
@@ -67,8 +70,26 @@ class LoraField(Request):
         return Lora(self.high, self.low, high, low)
 
 
+def expert_loras(high: Sequence[LoraField], low: Sequence[LoraField]) -> tuple[Lora, ...]:
+    """Return the LoRAs that are listed for the high-noise and for the low-noise expert. Raises InvalidRequest."""
+    highs = [Lora(_one_file(entry, HIGH_FIELD), None, high_strength=entry.strength, is_exact=True) for entry in high]
+    lows = [Lora(None, _one_file(entry, LOW_FIELD), low_strength=entry.strength, is_exact=True) for entry in low]
+    return (*highs, *lows)
+
+
+def _one_file(entry: LoraField, field: str) -> str:
+    """Return the one file that *entry* names, by any of the words for a file."""
+    has_more = entry.low or entry.high_strength is not None or entry.low_strength is not None
+    if has_more or not entry.high or not entry.high.strip():
+        message = f"{field}: each entry needs the name of one file as path, and may have a scale."
+        raise InvalidRequest(message, hint="Pairs of files go into loras, as high and low.", field=field)
+    check_lora_name(entry.high, field)
+    return entry.high
+
+
 def check_lora_name(name: str, field: str) -> None:
     """Raise InvalidRequest, with *field*, if *name* is a URL: LoRAs must be files of the worker."""
     if _URL.match(name):
-        message = f"{field}: a LoRA is named by its file in the models folder, not by a URL; got {name[:80]!r}."
+        given = name.partition("?")[0][:80]  # a query may hold a key
+        message = f"{field}: a LoRA is named by its file in the models folder, not by a URL; got {given!r}."
         raise InvalidRequest(message, hint="First put the file into `loras` of the models folder.", field=field)

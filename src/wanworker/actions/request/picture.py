@@ -40,14 +40,6 @@ class PictureRequest(Request):
         for field in self._inputs():
             given = [name for kind in _KINDS if (getattr(self, name := f"{field}_{kind}") or "").strip()]
             lines += [f"{name} was ignored: {given[0]} was also given." for name in given[1:]]
-        if self.size is not None:
-            size = Size.parse(self.size)
-            sides = {"width": (self.width, size.width), "height": (self.height, size.height)}
-            lines += [
-                f"{name} {asked} was ignored: size {size} was also given."
-                for name, (asked, side) in sides.items()
-                if asked is not None and asked != side
-            ]
         return lines
 
     @classmethod
@@ -55,9 +47,14 @@ class PictureRequest(Request):
         return [name.removesuffix("_base64") for name in cls.model_fields if name.endswith("_base64")]
 
     def checked_size(self) -> Size | None:
-        """Return the size that was asked for, or None. Raises InvalidRequest."""
+        """Return the size that was asked for, or None. Raises InvalidRequest, also if size and a side disagree."""
         if self.size is not None:
-            return Size.parse(self.size)
+            size = Size.parse(self.size)
+            for name, side in (("width", size.width), ("height", size.height)):
+                if getattr(self, name) not in {None, side}:
+                    message = f"size and {name} disagree: {size} is not {getattr(self, name)} pixels."
+                    raise InvalidRequest(message, hint="Send size, or width and height.", field=name)
+            return size
         if (self.width is None) != (self.height is None):
             missing = "height" if self.height is None else "width"
             raise InvalidRequest(f"{missing} is missing: give width and height together, or size.", field=missing)

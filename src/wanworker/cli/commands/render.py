@@ -74,27 +74,45 @@ async def _render(payload: dict[str, Any], args: RenderOptions, settings: Settin
     from wanworker.media.video.contact_sheet import contact_sheet
 
     answer = await _answer(payload, settings)
-    video = Path(answer["result"]["path"])
-    sheet = await contact_sheet(video, video.with_suffix(".png"))
+    made = _videos(answer)
+    first = Path(made[0]["path"])
+    sheet = await contact_sheet(first, first.with_suffix(".png"))
+    videos = [Path(each["path"]) for each in made]
     is_piped = args.output == STANDARD
     if is_piped:
-        await in_thread(_piped, video)
+        await in_thread(_piped, first)
     elif args.output:
-        video = await in_thread(_copied, video, args.output, force=args.force)
+        videos = [
+            await in_thread(_copied, video, _numbered(args.output, number), force=args.force)
+            for number, video in enumerate(videos, start=1)
+        ]
     if args.json:
-        say_json({**answer, "files": [str(video)], "contact_sheet": str(sheet)})
+        say_json({**answer, "files": [str(video) for video in videos], "contact_sheet": str(sheet)})
     else:
-        show(answer, video, sheet, log, out=sys.stderr if is_piped else sys.stdout)
+        show(answer, videos, sheet, log, out=sys.stderr if is_piped else sys.stdout)
     return 0
 
 
-def show(answer: Mapping[str, Any], video: Path, sheet: Path, log: Path, *, out: TextIO | None = None) -> None:
+def _videos(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the path, the seed and the facts of each video that was made."""
+    only = {"path": answer["result"]["path"], "seed": answer["seed"], "video": answer["video"]}
+    return [each for each in answer["results"] if "path" in each] if "results" in answer else [only]
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+
+
+def show(
+    answer: Mapping[str, Any], videos: Sequence[Path], sheet: Path, log: Path, *, out: TextIO | None = None
+) -> None:
     """Print what was made, for a person, on stdout if no other stream is given."""
-    facts = answer["video"]
     for line in answer["warnings"]:
         say("note", line, out=out)
-    measures = video_facts(facts["width"], facts["height"], facts["frames"], facts["fps"])
-    say("video", f"{video}  ({measures}, {answer['model']}, seed {answer['seed']})", out=out)
+    for video, made in zip(videos, _videos(answer), strict=True):
+        facts = made["video"]
+        measures = video_facts(facts["width"], facts["height"], facts["frames"], facts["fps"])
+        say("video", f"{video}  ({measures}, {answer['model']}, seed {made['seed']})", out=out)
     say("contact sheet", str(sheet), out=out)
     say("log", str(log), out=out)
 

@@ -90,13 +90,22 @@ def _completed(job_id: str, answer: Mapping[str, Any]) -> JobStatus:
         text = f"The video of {job_id} is no longer on the server: it was downloaded or has expired."
         error = ResultLost(text, code="EXPIRED", job_id=job_id)
         return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, error=error)
+    # The documented path is used, not `download_url`: the key must not go to an address from an answer.
+    files = [OutputFile(f"{job_id}.mp4", url=f"download/{_quoted(job_id)}", size_bytes=_size_bytes(answer))]
+    results = answer.get("results")
+    made = [each for each in results if isinstance(each, Mapping)] if isinstance(results, list) else []
+    for each in made[1:]:
+        number = each.get("output")
+        if each.get("video_ready") and isinstance(number, int):
+            url = f"download/{_quoted(job_id)}?output={number}"
+            files.append(OutputFile(f"{job_id}.{number}.mp4", url=url, size_bytes=_size_bytes(each)))
+    return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, files=tuple(files))
+
+
+def _size_bytes(answer: Mapping[str, Any]) -> int:
     video = answer.get("video")
     size = video.get("size_bytes") if isinstance(video, Mapping) else 0
-    # The documented path is used, not `download_url`: the key must not go to an address from an answer.
-    file = OutputFile(
-        f"{job_id}.mp4", url=f"download/{_quoted(job_id)}", size_bytes=size if isinstance(size, int) else 0
-    )
-    return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, files=(file,))
+    return size if isinstance(size, int) else 0
 
 
 def _failed(job_id: str, answer: Mapping[str, Any]) -> JobStatus:

@@ -148,8 +148,17 @@ def _files(output: object) -> tuple[OutputFile, ...]:
         return ()
     result, outputs = output.get("result"), output.get("outputs")
     found = [result] if isinstance(result, Mapping) else []
+    found += _others(output)
     found += [entry for entry in outputs if isinstance(entry, Mapping)] if isinstance(outputs, list) else []
     return tuple(filter(None, map(_file, found)))
+
+
+def _others(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the videos of a job with several, without the one that is in `result`."""
+    results, first = output.get("results"), output.get("result")
+    entries = [entry for entry in results if isinstance(entry, Mapping)] if isinstance(results, list) else []
+    name = first.get("filename") if isinstance(first, Mapping) else None
+    return [entry for entry in entries if entry.get("filename") != name]
 
 
 def _file(entry: Mapping[str, Any]) -> OutputFile | None:

@@ -114,7 +114,7 @@ class Render:
     high-noise expert's, `guidance_low` the other's. `noise` has the share of noise before each step (1 to 0) for a
     solver that follows exactly these; it is empty where the solver makes its own of `shift`. `boundary` is the share of
     noise below which the low-noise expert takes over, None where the model's own holds. Out of memory in `placement`,
-    the job goes on in `fallback`.
+    the job goes on in `fallback`. `crf` is the file's quality, None for the writer's own.
     """
 
     job: int
@@ -143,6 +143,7 @@ class Render:
     background_only: bool = False
     placement: Placement = Placement()
     fallback: Placement | None = None
+    crf: int | None = None
     type: Literal["render"] = "render"
 
 

@@ -7,53 +7,34 @@ boto3 would add threads, a transfer manager and about 30 MB, but only the signat
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
-import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-from aiohttp.abc import ResolveResult
 from yarl import URL
 
-from wanworker.media.inputs.addresses import is_listed, is_numeric, is_public
-from wanworker.media.inputs.peer import checked_peer
+from wanworker.media.outputs._put import (
+    Sleep,
+    UploadFailed,
+    guarded_session,
+    is_done,
+    may_pass,
+    open_session,
+    put_file,
+    tried,
+)
 from wanworker.media.outputs.bucket import Bucket
 from wanworker.text.printable import one_line
 from wanworker.text.secrets import BLOT, without_secrets
 
+__all__ = ["LINK_LIFETIME_S", "Sleep", "UploadFailed", "presigned_url", "upload"]
+
 #: The longest lifetime of a presigned link, in seconds (S3's own limit).
 LINK_LIFETIME_S = 7 * 24 * 3600
-#: Pauses between the attempts, in seconds.
-_PAUSES_S = (1.0, 3.0, 9.0)
-_SLOWEST_BYTES_PER_S = 500_000
-
-Sleep = Callable[[float], Awaitable[None]]
-
-
-class UploadFailed(Exception):
-    """The bucket did not take the file. The text says why, without any key. The video is still where it was."""
-
-
-class _PublicOnly(aiohttp.ThreadedResolver):
-    """Refuse names that lead to a private address. This is checked where the connection gets its addresses."""
-
-    def __init__(self, allow_hosts: tuple[str, ...]) -> None:
-        super().__init__()
-        self._allow_hosts = allow_hosts
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await super().resolve(host, port, family)
-        for address in found:
-            if not is_listed(host, self._allow_hosts):
-                _check_address(address["host"], self._allow_hosts)
-        return found
 
 
 async def upload(bucket: Bucket, path: Path, key: str, *, mime: str, sleep: Sleep = asyncio.sleep) -> str:
@@ -63,20 +44,14 @@ async def upload(bucket: Bucket, path: Path, key: str, *, mime: str, sleep: Slee
     The object gets *mime* as its type, and a browser shows the key's last part as its name. After server errors and
     broken connections, it is tried again three times. Raises UploadFailed, and OSError if *path* cannot be read.
     """
-    reason = ""
     async with _session(bucket, path.stat().st_size) as session:
-        for pause_s in (0.0, *_PAUSES_S):
-            if pause_s:
-                await sleep(pause_s)
-            try:
-                reason, can_pass = await _put(session, bucket, path, key, mime)
-            except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-                reason = f"{type(error).__name__}: {error}".rstrip(": ")
-                can_pass = not isinstance(error, aiohttp.InvalidURL)
-            if not reason:
-                return presigned_url(bucket, key)
-            if not can_pass:
-                break
+        reason = await tried(
+            lambda: _put(session, bucket, path, key, mime),
+            told=lambda error: f"{type(error).__name__}: {error}".rstrip(": "),
+            sleep=sleep,
+        )
+    if not reason:
+        return presigned_url(bucket, key)
     raise UploadFailed(_without_keys(f"The bucket {bucket.name!r} did not take the file: {reason}", bucket))
 
 
@@ -90,28 +65,11 @@ def presigned_url(bucket: Bucket, key: str, *, lifetime_s: int = LINK_LIFETIME_S
 
 
 def _session(bucket: Bucket, size_bytes: int) -> aiohttp.ClientSession:
-    """Open a session that gives up on a line that is too slow. For a caller's bucket it reaches only public hosts."""
-    resolver = open_socket = None
-    if bucket.is_callers:
-        host = URL(bucket.endpoint_url).raw_host or ""
-        if is_numeric(host):  # an address, or a spelling of one, for which aiohttp does not use the resolver
-            _check_address(host, bucket.allow_hosts)
-        resolver = _PublicOnly(bucket.allow_hosts)
-        open_socket = checked_peer(functools.partial(_may_connect, host, bucket.allow_hosts))
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=resolver, socket_factory=open_socket),
-        timeout=aiohttp.ClientTimeout(total=60 + size_bytes / _SLOWEST_BYTES_PER_S, sock_connect=15),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
-
-
-def _may_connect(host: str, allow_hosts: tuple[str, ...], address: str) -> bool:
-    return is_public(address) or is_listed(address, allow_hosts) or is_listed(host, allow_hosts)
-
-
-def _check_address(address: str, allow_hosts: tuple[str, ...]) -> None:
-    if not _may_connect(address, allow_hosts, address):
-        raise UploadFailed("The bucket's endpoint leads to a private address, which only WAN_ALLOW_HOSTS can allow.")
+    """Open a session. For a caller's bucket it reaches only public hosts."""
+    if not bucket.is_callers:
+        return open_session(size_bytes)
+    host = URL(bucket.endpoint_url).raw_host or ""
+    return guarded_session(host, size_bytes, allow_hosts=bucket.allow_hosts, named="The bucket's endpoint")
 
 
 async def _put(session: aiohttp.ClientSession, bucket: Bucket, path: Path, key: str, mime: str) -> tuple[str, bool]:
@@ -122,14 +80,10 @@ async def _put(session: aiohttp.ClientSession, bucket: Bucket, path: Path, key: 
         "Content-Length": str(path.stat().st_size),
         "Content-Disposition": f'inline; filename="{quote(Path(key).name)}"',
     }
-    with path.open("rb") as file:
-        signed = _signed_headers(bucket, url, headers)
-        # A redirect would send the file to a host for which the signature is not valid.
-        async with session.put(URL(url, encoded=True), data=file, headers=signed, allow_redirects=False) as response:
-            if response.status in {200, 201, 204}:
-                return "", False
-            said = await response.content.read(4000)
-            return _reason(response.status, said), response.status >= 500 or response.status in {408, 429}
+    signed = _signed_headers(bucket, url, headers)
+    # A redirect would send the file to a host for which the signature is not valid.
+    status, _, said = await put_file(session, URL(url, encoded=True), path, signed)
+    return ("", False) if is_done(status) else (_reason(status, said), may_pass(status))
 
 
 def _signed_headers(bucket: Bucket, url: str, headers: Mapping[str, str]) -> dict[str, str]:

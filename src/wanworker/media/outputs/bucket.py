@@ -10,7 +10,6 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from wanworker.errors import InvalidRequest
 
-
 #: The characters of a key, which goes into a header.
 _KEY = re.compile(r"[!-~]{1,512}")
 
@@ -64,7 +63,9 @@ class Bucket:
         url = _endpoint(endpoint_url.strip())
         for key in (access_key_id, secret_access_key):
             if not _KEY.fullmatch(key.strip()):
-                raise InvalidRequest("The bucket needs an access key id and a secret access key, each one word in ASCII.")
+                raise InvalidRequest(
+                    "The bucket needs an access key id and a secret access key, each one word in ASCII."
+                )
         host, in_host = _without_bucket(url.netloc.lower(), name)
         base, in_path, path_prefix = _split_path(url.path, None if in_host else name)
         bucket = name or in_host or in_path

@@ -1,5 +1,5 @@
 """
-Deliver a file to its caller: as base64, by a bucket's link, re-encoded to fit, or by path.
+Deliver a file to its caller: to the caller's own URL, as base64, by a bucket's link, re-encoded to fit, or by path.
 
 RunPod silently drops an answer that is too large, so the size is computed before anything is encoded.
 """
@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wanworker.errors import EngineError
-from wanworker.media.outputs._base64_text import base64_text, encoded_chars, largest_file
-from wanworker.media.outputs.bucket import Bucket, NoBucket
 from wanworker.media.disk import in_thread
-from wanworker.media.outputs.file_facts import FileFacts, file_facts, mime_of
-from wanworker.media.video.mp4 import VideoFacts
+from wanworker.media.outputs._put import PATIENCE_S, Sleep, UploadFailed
 from wanworker.media.outputs._reencode import reencode
-from wanworker.media.outputs._upload import LINK_LIFETIME_S, Sleep, UploadFailed, upload
+from wanworker.media.outputs._upload import LINK_LIFETIME_S, upload
+from wanworker.media.outputs.base64_text import base64_text, encoded_chars, largest_file
+from wanworker.media.outputs.bucket import Bucket, NoBucket
+from wanworker.media.outputs.file_facts import FileFacts, file_facts, mime_of
+from wanworker.media.outputs.upload_url import UploadUrl
+from wanworker.media.video.mp4 import VideoFacts
 
 __all__ = ["Delivered", "FileFacts", "deliver", "file_facts", "mime_of"]
 
@@ -35,14 +37,15 @@ class Delivered:
     Hold what the answer says about one file.
 
     `data` is a data URI (or bare base64), `url` a link, and `path` the file itself, which is always kept. `report` is
-    the answer's `delivery`: `how` (base64, bucket, reencoded or path), `reason`, `size_bytes` and further facts. It has
-    no link and no key, so it may be stored.
+    the answer's `delivery`: `how` (upload_url, base64, bucket, reencoded or path), `reason`, `size_bytes` and further
+    facts. It has no link and no key, so it may be stored. `trouble` says why the caller's URL did not take the file.
     """
 
     data: str | None
     url: str | None
     path: Path
     report: dict[str, Any]
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ async def deliver(
     work_dir: Path,
     always_upload: bool = False,
     bare: bool = False,
+    upload_to: UploadUrl | None = None,
+    patience_s: float = PATIENCE_S,
     sleep: Sleep = asyncio.sleep,
 ) -> Delivered:
     """
@@ -87,22 +92,58 @@ async def deliver(
     original stays). Everything else is delivered by its path. Without *want_data* nothing leaves the machine, except
     with *always_upload*, when the job brought its own bucket.
 
+    What the caller's own URL, *upload_to*, takes within *patience_s* (and the time that a slow line needs for its
+    bytes) is delivered by that. Otherwise the file is delivered as if there were none, and `reason` and `trouble` say
+    why.
+
     Raises OSError if *path* cannot be read. No other failure can lose a finished video.
     """
-    room_chars = max(0, limit_bytes - answer_bytes - ENVELOPE_BYTES)
-    file = _File(path, path.stat().st_size, mime, bare, room_chars)
+    file = _File(path, path.stat().st_size, mime, bare, max(0, limit_bytes - answer_bytes - ENVELOPE_BYTES))
+    unsent = "" if upload_to is None else await _sent(upload_to, file, patience_s, sleep)
+    if upload_to is not None and not unsent:
+        return Delivered(None, None, path, _report(file, "upload_url", f"{upload_to.place} took the file."))
+    made = await _chosen(file, facts, want_data, bucket, key, work_dir, always_upload, sleep)
+    if not unsent:
+        return made
+    report = made.report | {"reason": f"{unsent} {made.report['reason']}"}
+    return replace(made, report=report, trouble=unsent)
+
+
+async def _chosen(
+    file: _File,
+    facts: VideoFacts | None,
+    want_data: bool,
+    bucket: Bucket | NoBucket | None,
+    key: str,
+    work_dir: Path,
+    always_upload: bool,
+    sleep: Sleep,
+) -> Delivered:
+    """Deliver *file* without a URL of the caller's; see `deliver`."""
     url, trouble = None, ""
     if bucket is not None and (always_upload or (want_data and not file.fits)):
         url, trouble = await _uploaded(bucket, file, key, sleep)
     if not want_data:
         return _by_reference(file, url, trouble or "No base64 was asked for.")
     if file.fits:
-        data = await in_thread(base64_text, path, prefix=file.prefix(mime))
-        return Delivered(data, url, path, _report(file, "base64", trouble or "It fits into the answer."))
-    too_large = f"As base64 it is larger than the {room_chars} characters that the answer has room for."
+        data = await in_thread(base64_text, file.path, prefix=file.prefix(file.mime))
+        return Delivered(data, url, file.path, _report(file, "base64", trouble or "It fits into the answer."))
+    too_large = f"As base64 it is larger than the {file.room_chars} characters that the answer has room for."
     if url is not None:
         return _by_reference(file, url, too_large)
     return await _smaller(file, facts, work_dir, " ".join(filter(None, (too_large, trouble))))
+
+
+async def _sent(upload_to: UploadUrl, file: _File, patience_s: float, sleep: Sleep) -> str:
+    """Put the file at the caller's URL. Return why that failed, or nothing. It may not fail a finished video."""
+    try:
+        await upload_to.put(file.path, mime=file.mime, patience_s=patience_s, sleep=sleep)
+    except UploadFailed as error:
+        return str(error)
+    except Exception as error:  # of the library that sends; its text may hold the URL
+        log.warning("the upload to %s failed by %s", upload_to.place, type(error).__name__)
+        return f"{upload_to.place} did not take the file: {type(error).__name__}."
+    return ""
 
 
 async def _uploaded(bucket: Bucket | NoBucket, file: _File, key: str, sleep: Sleep) -> tuple[str | None, str]:

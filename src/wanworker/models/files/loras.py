@@ -139,6 +139,9 @@ def _for_one_expert(lora: Lora, known: Iterable[str], warnings: list[str]) -> li
         warnings.append(f"LoRA {lora.low} was ignored: this model has one expert, and {lora.high} is used.")
     if lora.high:
         return [(resolve(lora.high, known), "high", lora.high_strength)]
+    if lora.is_exact:
+        warnings.append(f"LoRA {lora.low} was ignored: this model has no low-noise expert.")
+        return []
     if lora.low:
         return [(resolve(lora.low, known), "high", lora.low_strength)]
     return []
@@ -150,9 +153,20 @@ def _for_two_experts(lora: Lora, known: Iterable[str], warnings: list[str]) -> l
     only = high or low
     if only is None:
         return []
+    if lora.is_exact:
+        return [_for_named_expert(lora, only, known)]
     if high is None or low is None or high == low:
         high, low = _both_halves(only, known, warnings)
     return [(high, "high", lora.high_strength), (low, "low", lora.low_strength)]
+
+
+def _for_named_expert(lora: Lora, file: str, known: Iterable[str]) -> tuple[str, Expert, float]:
+    """Return *file* for the one expert that *lora* names. A name that fits both halves of a pair means its half."""
+    expert: Expert = "high" if lora.high else "low"
+    name, strength = (lora.high, lora.high_strength) if lora.high else (lora.low, lora.low_strength)
+    if half_of(name or "") is None and half_of(file) not in {None, expert}:
+        file = other_half(file, known) or file
+    return file, expert, strength
 
 
 def _both_halves(name: str, known: Iterable[str], warnings: list[str]) -> tuple[str, str]:

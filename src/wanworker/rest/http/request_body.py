@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.errors import InvalidRequest
 from wanworker.media.disk import in_thread
+from wanworker.media.outputs.upload_url import FIELD
 from wanworker.rest.http.errors import BrokenRequest, WrongMediaType
 from wanworker.text.json_words import kind_of
 
@@ -118,10 +119,13 @@ async def _form_fields(reading: Awaitable[FormData]) -> dict[str, Any]:
         parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
     finally:
         await form.close()
-    if repeated := [name for name, times in Counter(name for name, _ in parts).items() if times > 1]:
+    times_of = Counter(name for name, _ in parts if name != FIELD)
+    if repeated := [name for name, times in times_of.items() if times > 1]:
         raise InvalidRequest(f"The form has the field {repeated[0][:60]!r} more than once.", field=repeated[0][:60])
     # An empty field means left out, because a browser's form sends it so.
-    fields = {name: text for name, text in parts if text}
+    fields: dict[str, Any] = {name: text for name, text in parts if text}
+    if FIELD in fields:  # the only field that is a list: a form repeats it
+        fields[FIELD] = [text for name, text in parts if name == FIELD and text]
     await in_thread(check_json, fields)
     return fields
 

@@ -13,7 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from wanworker.media.disk import in_thread
 from wanworker.rest.http.connection import STATE_KEY, Connection
-from wanworker.rest.service.jobs import JobService, gone
+from wanworker.rest.service.jobs import JobService
+from wanworker.rest.service.outputs import gone
 
 log = logging.getLogger(__name__)
 
@@ -82,17 +83,18 @@ class Downloads:
         self._grace_s = grace_s
         self._leaving: dict[str, asyncio.Task[None]] = {}
 
-    async def respond(self, request: Request, request_id: str) -> FileResponse:
-        """Return the response with the video of a job. Raises UnknownJob, NotReady, Gone."""
-        path = await self._service.video(request_id)
+    async def respond(self, request: Request, request_id: str, number: int | None = None) -> FileResponse:
+        """Return the response with the video of a job, or one of several. Raises UnknownJob, NotReady, Gone."""
+        path = await self._service.video(request_id, number)
+        name = request_id if number is None else path.stem
         connection: Connection | None = getattr(request.state, STATE_KEY, None)
 
         def completed() -> None:
             if self._once and request.method == "GET":
-                self._let_go(request_id, path, connection)
+                self._let_go(path.stem, path, connection)
 
         try:
-            return await in_thread(lambda: WatchedFile(path, filename=f"video_{request_id}.mp4", on_complete=completed))
+            return await in_thread(lambda: WatchedFile(path, filename=f"video_{name}.mp4", on_complete=completed))
         except FileNotFoundError:
             raise gone(request_id) from None
 
@@ -103,20 +105,20 @@ class Downloads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _let_go(self, request_id: str, path: Path, connection: Connection | None) -> None:
-        if request_id in self._leaving:
+    def _let_go(self, name: str, path: Path, connection: Connection | None) -> None:
+        if name in self._leaving:
             return  # a second client took it at the same time
-        self._service.take(request_id)
+        self._service.take(name)
         ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if connection is None:
             ended.set_result(True)
         else:
             connection.on_end(lambda in_order: None if ended.done() else ended.set_result(in_order))
-        task = asyncio.create_task(self._remove_unless_broken(request_id, path, ended))
-        self._leaving[request_id] = task
-        task.add_done_callback(lambda _task: self._leaving.pop(request_id, None))
+        task = asyncio.create_task(self._remove_unless_broken(name, path, ended))
+        self._leaving[name] = task
+        task.add_done_callback(lambda _task: self._leaving.pop(name, None))
 
-    async def _remove_unless_broken(self, request_id: str, path: Path, ended: asyncio.Future[bool]) -> None:
+    async def _remove_unless_broken(self, name: str, path: Path, ended: asyncio.Future[bool]) -> None:
         """Remove the file when its connection has ended well, or after the grace time. If it broke, keep the file."""
         in_order = True
         try:
@@ -130,5 +132,5 @@ class Downloads:
         if in_order:
             await in_thread(path.unlink, missing_ok=True)
         else:
-            log.info("the transfer of job %s broke off: its video stays", request_id)
-            self._service.untake(request_id)
+            log.info("the transfer of job %s broke off: its video stays", name)
+            self._service.untake(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import time
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from wanworker.errors import UnknownJob
 from wanworker.jobs.store.job_store import PAGE_LIMIT
+from wanworker.media.video.thumbnail import MIME, thumbnail
 from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_fields
 from wanworker.rest.responses.download import Downloads
@@ -22,6 +24,7 @@ from wanworker.rest.responses.metrics import CONTENT_TYPE, Metrics
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.status import Status
 from wanworker.rest.service.jobs import JobService
+from wanworker.spec import RANGES
 
 
 class Started(BaseModel):
@@ -51,6 +54,8 @@ class Started(BaseModel):
     height: int | None
     length: int
     fps: float
+    num_outputs: int | None = Field(default=None, description="Where several were asked for.")
+    thumbnail_url: str | None = Field(default=None, description="Where `thumbnail` was asked for.")
 
 
 class Jobs(BaseModel):
@@ -70,6 +75,14 @@ class Deleted(BaseModel):
 
 #: The form of a `next_cursor` (jobs/store/_index.py).
 CURSOR = r"^\d{4}-\d\d-\d\d\.\d{1,15}$"
+
+#: Which of several outputs a route is about.
+OutputNumber = Annotated[
+    int | None, Query(ge=1, le=int(RANGES["num_outputs"].high), description="Which of several outputs, from 1.")
+]
+
+#: Each thumbnail runs ffmpeg, which must not crowd out a render on the CPU.
+_THUMBNAILS_AT_ONCE = 2
 
 _MP4 = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 
@@ -96,6 +109,7 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
     """Return the documented routes of jobs, and their events and previews."""
     router = APIRouter(tags=["jobs"])
     listings = Listings(service, clock=time.monotonic)
+    drawing = asyncio.Semaphore(_THUMBNAILS_AT_ONCE)
 
     @router.post(
         "/generate",
@@ -117,11 +131,23 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
     @router.get(
         "/download/{job_id}",
         response_class=Response,
-        responses={200: _MP4, 206: _MP4 | {"description": "A range"}, **responses(401, 404, 409, 410)},
+        responses={200: _MP4, 206: _MP4 | {"description": "A range"}, **responses(401, 404, 409, 410, 422)},
     )
-    async def download(request: Request, job_id: str) -> Response:
+    async def download(request: Request, job_id: str, output: OutputNumber = None) -> Response:
         """Return the video. One complete download removes it; a range or HEAD does not."""
-        return await downloads.respond(request, job_id)
+        return await downloads.respond(request, job_id, output)
+
+    @router.get(
+        "/thumbnail/{job_id}",
+        response_class=Response,
+        responses={200: {"content": {MIME: {}}}, **responses(401, 404, 409, 410, 422)},
+    )
+    async def first_frame(job_id: str, output: OutputNumber = None) -> Response:
+        """Return the first frame of the video. It does not count as a download."""
+        path = await service.video(job_id, output)
+        async with drawing:
+            jpeg = await thumbnail(path)
+        return Response(jpeg, media_type=MIME, headers={"Cache-Control": "no-store"})
 
     @router.get("/jobs", responses={200: {"model": Jobs}, **responses(401, 422)})
     async def jobs(

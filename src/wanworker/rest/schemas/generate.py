@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from wanworker.actions.generate.request import GenerateRequest
-from wanworker.actions.request.fields import Fps, Frames, Guidance, Prompt, Request, Seed, Side, Steps
+from wanworker.actions.request.fields import (
+    Crf,
+    Fps,
+    Frames,
+    Guidance,
+    NumOutputs,
+    Prompt,
+    Request,
+    Seconds,
+    Seed,
+    Side,
+    Steps,
+    UploadUrls,
+)
+from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
+from wanworker.actions.request.video import VIDEO_ALIASES
 from wanworker.settings import EngineName
-from wanworker.spec import RANDOM_SEED_LIMIT, RANGES, Profile, nearest_frames
+from wanworker.spec import RANDOM_SEED_LIMIT, RANGES, TASKS, Profile, Size
 
 _TASK = "ti2v-5B"
 
@@ -56,38 +72,69 @@ class GenerateBody(Request):
     fps: FpsAsSent = Field(default=24, description="Frames per second.")
     image: str | None = Field(default=None, description="The first frame: base64 or a data URI.")
     image_url: str | None = Field(default=None, description="The first frame, by URL.")
+    seconds: Seconds | None = Field(default=None, description="Length in seconds, instead of length.")
+    resolution: Resolution | None = Field(default=None, description="The area, instead of width and height.")
+    aspect_ratio: AspectRatio | None = Field(
+        default=None, description="`16:9`, `9:16`, `1:1` and so on; `auto`: the picture's."
+    )
+    num_outputs: NumOutputs = Field(default=1, description="Videos to make, with seed, seed + 1 and so on.")
+    crf: Crf | None = Field(default=None, description="Quality of the mp4: 0 is lossless, 51 the smallest file.")
+    thumbnail: bool = Field(default=False, description="Return where the first frame will be, `thumbnail_url`.")
+    output_upload_urls: UploadUrls = Field(
+        default=(), repr=False, description="Presigned PUT URLs, one an output, that get the videos."
+    )
     engine: EngineName | None = Field(default=None, description="What renders; auto where it is left out.")
     profile: Profile | None = Field(default=None, description="`exact` or `fast`; WAN_PROFILE where it is left out.")
     diffusion_model: str | None = Field(default=None, description="The model by file or folder name.")
     vae_model: str | None = Field(default=None, description="The VAE by its file name.")
     webhook_url: str | None = Field(default=None, description="Called by POST when the job has ended.")
 
-    def resolved(self) -> dict[str, Any]:
+    @classmethod
+    def aliases(cls) -> Mapping[str, str]:
+        """Return other spellings of the fields that other services have too."""
+        return VIDEO_ALIASES
+
+    def resolved(self, remarks: list[str]) -> dict[str, Any]:
         """
         Return the fields as they will be rendered, with a seed. Width and height are None where a picture decides them.
+
+        Everything that will be rendered differently from the request is a line in *remarks*. Raises InvalidRequest for
+        two fields that disagree.
         """
-        size_left_out = not {"width", "height"} & self.model_fields_set
-        by_picture = size_left_out and bool(self.image or self.image_url)
+        size = self._size()
+        names = {"seconds": self.spelled("seconds"), "frames": "length"}
+        asked = self.length if "length" in self.model_fields_set else None
+        frames = frames_for(self.seconds, asked, fps=self.fps, names=names, warnings=remarks)
+        if self.negative_prompt and self.cfg <= 1:
+            remarks.append("negative_prompt has no effect at cfg <= 1, where no guidance is computed.")
+        if self.image and self.image_url:
+            remarks.append("image_url was ignored: image was also given.")
         return {
             "seed": secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed,
             "steps": self.steps,
             "cfg": self.cfg,
-            "width": None if by_picture else self.width,
-            "height": None if by_picture else self.height,
-            "length": nearest_frames(self.length),
+            "width": size.width if size else None,
+            "height": size.height if size else None,
+            "length": self.length if frames is None else frames,
             "fps": self.fps,
         }
 
-    def remarks(self) -> list[str]:
-        """Return a line for everything that will be rendered differently from the request."""
-        lines = []
-        if (frames := nearest_frames(self.length)) != self.length:
-            lines.append(f"length {self.length} was changed to {frames}: Wan renders 4n+1 frames.")
-        if self.negative_prompt and self.cfg <= 1:
-            lines.append("negative_prompt has no effect at cfg <= 1, where no guidance is computed.")
-        if self.image and self.image_url:
-            lines.append("image_url was ignored: image was also given.")
-        return lines
+    def _size(self) -> Size | None:
+        """Return the size, or None where a picture decides its shape."""
+        if {"width", "height"} & self.model_fields_set:
+            size = Size(self.width, self.height)
+            names = {name: name for name in ("resolution", "aspect_ratio")} | {"size": "width and height"}
+            check_size_agrees(size, self.resolution, self.aspect_ratio, names=names)
+            return size
+        by_picture = bool(self.image or self.image_url)
+        size, is_asked = size_for(
+            self.resolution,
+            self.aspect_ratio,
+            default=Size(self.width, self.height),
+            multiple=TASKS[_TASK].size_multiple,
+            by_picture=by_picture,
+        )
+        return None if by_picture and not is_asked else size
 
 
 def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +154,9 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
         "profile": body.profile,
         "diffusion_model": body.diffusion_model,
         "vae_model": body.vae_model,
+        "resolution": body.resolution if size is None else None,
+        "num_outputs": body.num_outputs if body.num_outputs > 1 else None,
+        "crf": body.crf,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

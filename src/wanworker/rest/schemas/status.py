@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.model import Job, JobStatus, Output
 from wanworker.jobs.runner import ActiveJob
+from wanworker.jobs.several_outputs import number_of
 
 #: The documented status of each of ours.
 Word = Literal["queued", "processing", "completed", "error"]
@@ -34,6 +35,20 @@ class Video(BaseModel):
     duration_s: float | None
     size_bytes: int
     codec: str | None
+
+
+class Result(BaseModel):
+    """Describe one of several outputs: its video, or why there is none."""
+
+    output: int = Field(description="Which one it is, from 1; `/download` takes it as `?output=`.")
+    seed: int
+    video_ready: bool = False
+    download_url: str | None = None
+    thumbnail_url: str | None = None
+    video: Video | None = None
+    error: str | None = None
+    code: str | None = None
+    hint: str | None = None
 
 
 class Status(BaseModel):
@@ -73,21 +88,26 @@ class Status(BaseModel):
     engine: str | None = None
     model: str | None = None
     video: Video | None = None
+    results: list[Result] | None = Field(default=None, description="All outputs, where several were asked for.")
+    delivery: dict[str, Any] | None = Field(default=None, description="How `output_upload_urls` got the video.")
+    thumbnail_url: str | None = Field(default=None, description="The first frame, only while the video is there.")
     timings: dict[str, float] = Field(description="Seconds by stage.")
     placement: dict[str, Any] | None = Field(default=None, description="Where the weights were; see generate's answer.")
     preview_url: str | None = Field(default=None, description="A picture of the render so far, where there is one.")
 
 
 def status_of(
-    job: Job, *, live: ActiveJob | None = None, position: int | None = None, has_video: bool
+    job: Job, *, live: ActiveJob | None = None, position: int | None = None, ready: Container[str]
 ) -> dict[str, Any]:
     """
-    Return the JSON of *job*. *live* is its newer state if it waits or renders in this process.
+    Return the JSON of *job*. *live* is its newer state if it waits or renders in this process. *ready* has the paths of
+    the outputs that can be downloaded.
 
     Fields that do not apply are left out, so that a client may ask `"error" in status`.
     """
     rendering = live is not None and live.is_rendering
     word: Word = "processing" if rendering else WORDS[job.status]
+    has_video = job.status is JobStatus.COMPLETED and bool(job.outputs) and job.outputs[0].path in ready
     shown: dict[str, Any] = {"status": word, "progress": _percent(job, live), "video_ready": has_video}
     if has_video:
         shown["download_url"] = f"/download/{job.request_id}"
@@ -110,6 +130,9 @@ def status_of(
             "engine": job.engine,
             "model": job.model,
             "video": _video(job),
+            "results": _results(job, ready),
+            "delivery": job.delivery,
+            "thumbnail_url": f"/thumbnail/{job.request_id}" if has_video else None,
             "timings": dict(job.timings),
             "placement": job.placement,
             "preview_url": f"/preview/{job.request_id}" if rendering and live and live.preview else None,
@@ -132,7 +155,37 @@ def _activity(job: Job, live: ActiveJob | None) -> dict[str, Any]:
 
 
 def _video(job: Job) -> dict[str, Any] | None:
-    if not job.outputs:
-        return None
-    output = job.outputs[0]
+    return _facts(job.outputs[0]) if job.outputs and job.status is JobStatus.COMPLETED else None
+
+
+def _facts(output: Output) -> dict[str, Any]:
     return {name: getattr(output, name) for name in Video.model_fields}
+
+
+def _results(job: Job, ready: Container[str]) -> list[dict[str, Any]] | None:
+    """Return the outputs in the order of their seeds, None where one was asked for or they are not made yet."""
+    made = [output for output in job.outputs if output.seed is not None]
+    if job.status is not JobStatus.COMPLETED or not made:
+        return None
+    first = job.seed or 0
+    shown = [_made(job, output, number_of(output.seed or 0, first), output.path in ready) for output in made]
+    shown += [
+        {
+            "output": number_of(lost.seed, first),
+            "seed": lost.seed,
+            "video_ready": False,
+            "error": lost.error.text,
+            "code": lost.error.code,
+            "hint": lost.error.hint,
+        }
+        for lost in job.failed_outputs
+    ]
+    return sorted(shown, key=lambda result: result["output"])
+
+
+def _made(job: Job, output: Output, number: int, is_ready: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {"output": number, "seed": output.seed, "video_ready": is_ready, "video": _facts(output)}
+    if is_ready:
+        place = f"{job.request_id}?output={number}"
+        shown |= {"download_url": f"/download/{place}", "thumbnail_url": f"/thumbnail/{place}"}
+    return shown

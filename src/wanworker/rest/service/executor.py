@@ -20,6 +20,7 @@ from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import InputReader
 from wanworker.rest.schemas.generate import with_engine_defaults
+from wanworker.rest.service.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,10 @@ _FASTWAN = "ti2v-5B-fastwan"
 class QueueExecutor:
     """Render a kept request with the worker's own renderer, with FastWAN on ComfyUI where that is available."""
 
-    def __init__(self, worker: Worker, kept: PendingRequests) -> None:
+    def __init__(self, worker: Worker, kept: PendingRequests, uploads: Uploads) -> None:
         self._worker = worker
         self._kept = kept
+        self._uploads = uploads
         self._inputs = InputReader(allow_hosts=worker.settings.allow_hosts, roots=(kept.folder,))
 
     async def __call__(self, job: Job, report: Report) -> Job:
@@ -61,7 +63,8 @@ class QueueExecutor:
             timeout_s=settings.job_timeout_s,
             queued=job,
         )
-        return await self._worker.renderer.render(order, report)
+        done = await self._worker.renderer.render(order, report)
+        return await self._uploads.put(done) if kept.get("uploads") else done
 
     def has_fastwan(self) -> bool:
         """Say whether a ComfyUI server, running or ours to start, has all files of FastWAN. Blocks for some seconds."""

@@ -14,17 +14,20 @@ from wanworker.actions.generate.order import job_request
 from wanworker.actions.request.fields import parse
 from wanworker.app import Worker
 from wanworker.errors import InputRefused, UnknownJob
-from wanworker.jobs.model import Job, JobStatus, check_request_id, is_request_id
+from wanworker.jobs.model import Job, JobStatus, Output, check_request_id, is_request_id
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import ActiveJob, Runner
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
 from wanworker.media.new_file import full_disk_reported
-from wanworker.rest.http.errors import Gone, NotReady
+from wanworker.media.outputs.upload_url import UploadUrl
+from wanworker.rest.http.errors import NotReady
 from wanworker.rest.schemas.generate import GenerateBody, checked, generate_fields
 from wanworker.rest.schemas.status import status_of
 from wanworker.rest.service.executor import ACTION
+from wanworker.rest.service.outputs import gone, name_of, output_of, shown_outputs
+from wanworker.rest.service.uploads import Uploads
 from wanworker.text.mixups import mixed_up
 from wanworker.text.printable import listed
 
@@ -47,10 +50,11 @@ _ASK_FOR = "Use the job_id that /generate returned. A deleted job is no longer k
 class JobService:
     """Serve the routes. Disk access runs in a thread, and polling is answered from memory."""
 
-    def __init__(self, worker: Worker, kept: PendingRequests, runner: Runner) -> None:
+    def __init__(self, worker: Worker, kept: PendingRequests, runner: Runner, uploads: Uploads) -> None:
         self.worker = worker
         self.kept = kept
         self.runner = runner
+        self._uploads = uploads
         self._store = worker.store
         self._remembered: OrderedDict[str, Job] = OrderedDict()
         self._taken: OrderedDict[str, None] = OrderedDict()
@@ -73,9 +77,10 @@ class JobService:
             self.worker.registry.row(body.engine)
         for name in ("webhook_url", "image_url"):
             _check_url(getattr(body, name), name)
+        allow_hosts = self.worker.settings.allow_hosts
+        urls = UploadUrl.for_outputs(body.output_upload_urls, body.num_outputs, allow_hosts=allow_hosts)
+        resolved = body.resolved(warnings)
         self.runner.check_room()
-        resolved = body.resolved()
-        warnings += body.remarks()
         request_id = uuid.uuid4().hex
         generate = generate_fields(body, resolved) | await self._picture(body, request_id)
         request = job_request(checked(generate), request_id=request_id, action=ACTION)
@@ -85,10 +90,13 @@ class JobService:
                 "left_out": [name for name in ("steps", "cfg") if name not in body.model_fields_set],
                 "warnings": warnings,
                 "webhook_url": body.webhook_url,
+                "uploads": len(urls),
             }
+            self._uploads.expect(request_id, urls)
             await in_thread(self.kept.put, request_id, kept)
             job = await self.runner.submit(dataclasses.replace(request, seed=resolved["seed"]))
         except BaseException:
+            self._uploads.forget(request_id)
             await in_thread(self.kept.remove, request_id)
             raise
         self._changes += 1
@@ -102,6 +110,8 @@ class JobService:
             "negative_prompt": body.negative_prompt,
             "engine": body.engine or self.worker.settings.engine,
             **resolved,
+            **({"num_outputs": body.num_outputs} if body.num_outputs > 1 else {}),
+            **({"thumbnail_url": f"/thumbnail/{job.request_id}"} if body.thumbnail else {}),
         }
 
     async def find(self, any_id: str) -> Job:
@@ -139,19 +149,25 @@ class JobService:
         await self._look_at(jobs)
         return {"jobs": [self._as_seen(job) for job in jobs], "total": page.total, "next_cursor": page.next_cursor}
 
-    async def video(self, request_id: str) -> Path:
-        """Return the file of a finished job. Raises UnknownJob, NotReady, Gone."""
+    async def video(self, request_id: str, number: int | None = None) -> Path:
+        """
+        Return the file of a finished job: the first one that was made, or output *number*, from 1, of several.
+
+        Raises UnknownJob, NotReady, Gone.
+        """
         job = await self.find(request_id)
         if job.status is not JobStatus.COMPLETED:
             why = f"it failed: {job.error.text}" if job.error else "it has not ended"
             raise NotReady(f"Job {request_id} has no video: {why}")
-        if not job.outputs or not await self._has_video(job):
+        output = output_of(job, number)
+        await self._look_at([job])
+        if not self._is_seen(output):
             raise gone(request_id)
-        return Path(job.outputs[0].path)
+        return Path(output.path)
 
     async def delete(self, request_id: str) -> None:
         """Stop the job if it has not ended, and remove its record, its files and its request. Raises UnknownJob."""
-        await self.find(request_id)
+        job = await self.find(request_id)
         self._deleting.add(request_id)
         try:
             # This comes first, so that the end of the render is not reported and the job is not resumed.
@@ -160,23 +176,28 @@ class JobService:
             await in_thread(self._remove, request_id)
         finally:
             self._deleting.discard(request_id)
+        self._uploads.forget(request_id)
         self._remembered.pop(request_id, None)
-        self._taken.pop(request_id, None)
-        self._looks.pop(request_id, None)
+        for name in (request_id, *map(name_of, job.outputs)):
+            self._taken.pop(name, None)
+            self._looks.pop(name, None)
         self._changes += 1
 
-    def take(self, request_id: str) -> None:
-        """Count the video as downloaded. It is gone from now on, though its file may stay for some seconds."""
+    def take(self, name: str) -> None:
+        """
+        Count the video of this name (its file's, without ending) as downloaded. It is gone from now on, though its file
+        may stay for some seconds.
+        """
         self._changes += 1
-        self._taken[request_id] = None
-        self._looks.pop(request_id, None)
+        self._taken[name] = None
+        self._looks.pop(name, None)
         while len(self._taken) > _REMEMBERED:
             self._taken.popitem(last=False)  # the file is gone by now, so memory need not say so
 
-    def untake(self, request_id: str) -> None:
+    def untake(self, name: str) -> None:
         """Give the video back after a transfer that broke off."""
         self._changes += 1
-        self._taken.pop(request_id, None)
+        self._taken.pop(name, None)
 
     def remember(self, job: Job) -> None:
         """Keep the record of an ended job in memory."""
@@ -201,33 +222,30 @@ class JobService:
 
     def _as_seen(self, job: Job) -> dict[str, Any]:
         live = self.runner.find(job.request_id)
-        has_video = job.status is JobStatus.COMPLETED and self._has_seen_video(job)
-        return status_of(job, live=live, position=self._position(job.request_id), has_video=has_video)
+        ready = [output.path for output in job.outputs if self._is_seen(output)]
+        return status_of(job, live=live, position=self._position(job.request_id), ready=ready)
 
-    async def _has_video(self, job: Job) -> bool:
-        await self._look_at([job])
-        return self._has_seen_video(job)
-
-    def _has_seen_video(self, job: Job) -> bool:
-        return job.request_id not in self._taken and self._looks.get(job.request_id, (0.0, False))[1]
+    def _is_seen(self, output: Output) -> bool:
+        name = name_of(output)
+        return name not in self._taken and self._looks.get(name, (0.0, False))[1]
 
     async def _look_at(self, jobs: list[Job]) -> None:
         """Check whether the videos of *jobs* exist, in one thread for all, unless that was checked a moment ago."""
         now = asyncio.get_running_loop().time()
-        known = {job.request_id: self._looks[job.request_id] for job in jobs if job.request_id in self._looks}
+        outputs = [output for job in jobs for output in shown_outputs(job)]
+        known = {name: self._looks[name] for name in map(name_of, outputs) if name in self._looks}
         files = {
-            job.request_id: Path(job.outputs[0].path)
-            for job in jobs
-            if job.outputs
-            and job.request_id not in self._taken
-            and now - known.get(job.request_id, (-_LOOK_HOLDS_S, False))[0] >= _LOOK_HOLDS_S
+            name: Path(output.path)
+            for output in outputs
+            if (name := name_of(output)) not in self._taken
+            and now - known.get(name, (-_LOOK_HOLDS_S, False))[0] >= _LOOK_HOLDS_S
         }
         if not files:
             return
         seen = await in_thread(lambda: [path.is_file() for path in files.values()])
         if len(self._looks) > _REMEMBERED:
             self._looks.clear()
-        new = {request_id: (now, is_there) for request_id, is_there in zip(files, seen, strict=True)}
+        new = {name: (now, is_there) for name, is_there in zip(files, seen, strict=True)}
         self._looks.update(known | new)
 
     def _position(self, request_id: str) -> int | None:
@@ -243,11 +261,6 @@ class JobService:
             with full_disk_reported(f"the deletion of {output.path}"):
                 Path(output.path).unlink(missing_ok=True)
         self._store.delete(job.request_id)
-
-
-def gone(request_id: str) -> Gone:
-    """Return the error for a video that no longer exists."""
-    return Gone(f"The video of job {request_id} is no longer here: it was downloaded or has expired.")
 
 
 def _check_url(url: str | None, field: str) -> None:

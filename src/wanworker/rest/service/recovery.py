@@ -120,7 +120,7 @@ class JobRecovery:
             log.warning("the picture of job %s could not be removed yet: %s", request_id, error)
         url = kept.get("webhook_url") if kept is not None else None
         if url and job is not None:
-            await self._webhooks.deliver(url, status_of(job, has_video=job.status is JobStatus.COMPLETED))
+            await self._webhooks.deliver(url, status_of(job, ready=[output.path for output in job.outputs]))
         await self._tidy(request_id)
 
     async def _tidy(self, request_id: str) -> None:

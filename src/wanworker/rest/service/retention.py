@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wanworker.errors import WorkerError
-from wanworker.jobs.model import Job, JobStatus
+from wanworker.jobs.model import Job
 from wanworker.jobs.store.job_store import PAGE_LIMIT, JobStore
 from wanworker.media.disk import in_thread
 from wanworker.rest.service.executor import ACTION
@@ -54,7 +54,7 @@ class Sweeper:
 
     def add(self, job: Job) -> None:
         """Add the files of a job that has ended."""
-        if job.action == ACTION and job.status is JobStatus.COMPLETED and job.outputs:
+        if job.action == ACTION and job.status.is_terminal and job.outputs:
             size_bytes = sum(output.size_bytes for output in job.outputs)
             paths = tuple(Path(output.path) for output in job.outputs)
             self._kept[job.request_id] = Kept(job.completed_at or job.created_at, size_bytes, paths)

@@ -19,7 +19,7 @@ from wanworker.engines.resident.child._loading import Loaded
 from wanworker.engines.resident.child._schedulers import scheduler_for
 from wanworker.engines.resident.protocol import Done, Render
 from wanworker.errors import EngineFailed, InputUnavailable
-from wanworker.media.video.writer import VideoWriter
+from wanworker.media.video.writer import DEFAULT_CRF, VideoWriter
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +204,8 @@ def _develop(loaded: Loaded, latents: torch.Tensor, request: Render, outside: Jo
     watch.begins("decoding")
     device = loaded.residence.need("vae")
     pieces = decoded(loaded.vae, denormalised(loaded.vae, latents, device))
-    writer = VideoWriter(Path(request.out_path), request.out_width, request.out_height, request.fps)
+    crf = DEFAULT_CRF if request.crf is None else request.crf
+    writer = VideoWriter(Path(request.out_path), request.out_width, request.out_height, request.fps, crf=crf)
     beyond = _picture(request.image, request) if request.image else None
     with writer, Film(writer, request, beyond) as film:
         with contextlib.closing(pieces):

@@ -10,7 +10,7 @@ import itertools
 import math
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy
@@ -52,7 +52,7 @@ _FADE = 0.06
 _BORDER = 0.07
 
 
-def between(frames: Frames, count: int) -> Iterator[Frame]:
+def between(frames: Frames, count: int) -> Generator[Frame]:
     """
     Yield *count* frames for *frames*, shape (n, h, w, 3); the first and the last stay where they are.
 
@@ -218,7 +218,7 @@ def _fading(side: int, *, across: bool, down: bool) -> Weights:
     """Return how much of each pixel of the square is seen, shape (side, side, 1): less at a border that is joined."""
     reach = max(1.0, _FADE * side)
     from_border = numpy.minimum(numpy.arange(side), numpy.arange(side)[::-1]) + 0.5
-    smooth = _smooth(from_border / reach)
+    smooth = _smooth((from_border / reach).astype(numpy.float32))
     full = numpy.ones(side, numpy.float32)
     weights: Weights = ((smooth if down else full)[:, None] * (smooth if across else full)[None])[..., None]
     return weights

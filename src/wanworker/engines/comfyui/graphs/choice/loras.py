@@ -72,7 +72,7 @@ def _found(lora: Lora, finder: Finder) -> Lora:
 
 
 def _require_sibling(lora: Lora, finder: Finder) -> None:
-    only = lora.high or lora.low
+    only = None if lora.is_exact else lora.high or lora.low
     if only is not None and (not (lora.high and lora.low) or lora.high == lora.low) and half_of(only) is not None:
         finder.sibling(FOLDER, only)
 
@@ -80,10 +80,13 @@ def _require_sibling(lora: Lora, finder: Finder) -> None:
 def _for_one_of_two(lora: Lora, expert: Expert, finder: Finder, warnings: list[str]) -> Chosen | None:
     """Return the half of *lora* for the one *expert* that takes part, looked for beside the half that is named."""
     name, strength = (lora.high, lora.high_strength) if expert == "high" else (lora.low, lora.low_strength)
+    if lora.is_exact and name is None:
+        warnings.append(f"LoRA {lora.high or lora.low} was ignored: the {expert}-noise expert renders alone.")
+        return None
     named = name or lora.high or lora.low
     if named is None:
         return None
-    if half_of(named) in {None, expert}:
+    if lora.is_exact or half_of(named) in {None, expert}:
         return Chosen(named, expert, strength)
     sibling = finder.sibling(FOLDER, named)
     warnings.append(f"LoRA {sibling} was used for {named}: the {expert}-noise expert renders alone.")

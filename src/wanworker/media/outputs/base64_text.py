@@ -29,6 +29,11 @@ def base64_text(path: Path, *, prefix: str = "") -> str:
     return text
 
 
+def text_of(data: bytes, *, prefix: str = "") -> str:
+    """Return *prefix* and the base64 of *data*, which is small."""
+    return prefix + _encoded(data)
+
+
 def _encoded(chunk: bytes) -> str:
     return binascii.b2a_base64(chunk, newline=False).decode("ascii")
 

@@ -1,0 +1,178 @@
+"""A size and a length in the words of other services, in every request that describes a video."""
+
+import pytest
+
+from wanworker.actions.comfyui._i2v_request import I2vRequest
+from wanworker.actions.generate.order import generate_order, job_request
+from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import parse
+from wanworker.errors import InvalidRequest
+from wanworker.rest.schemas.generate import GenerateBody
+
+I2V = {"image_url": "https://example.com/a.png"}
+
+
+def generate(**fields):
+    """Return (size, whether its shape is asked for, frames, warnings) of a t2v request."""
+    request, warnings = parse(GenerateRequest, {"task": "t2v-A14B", "prompt": "a cat", **fields})
+    task = request.checked_task()
+    by_picture = task.takes_image and request.source("reference_image") is not None
+    size, is_given = request.shape(default=task.size, multiple=task.size_multiple, by_picture=by_picture)
+    return str(size), is_given, request.checked_frames(task, warnings), warnings
+
+
+def i2v(**fields):
+    request, warnings = parse(I2vRequest, {**I2V, **fields})
+    spec = request.to_spec(warnings)
+    return str(spec.size), spec.size_given, spec.frames, warnings
+
+
+def rest(**fields):
+    body, warnings = parse(GenerateBody, {"prompt": "a cat", **fields})
+    resolved = body.resolved(warnings)
+    return resolved["width"], resolved["height"], resolved["length"], warnings
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [
+        ({"resolution": "480p"}, "832*480"),
+        ({"resolution": "480P"}, "832*480"),
+        ({"resolution": 720}, "1280*720"),
+        ({"resolution": "1080p"}, "1920*1088"),
+        ({"resolution": "720p", "aspect_ratio": "9:16"}, "720*1280"),
+        ({"resolution": "480p", "aspect_ratio": "16:9"}, "832*480"),
+        ({"resolution": "480p", "aspect_ratio": "1:1"}, "640*640"),
+        ({"aspect_ratio": "4:3"}, "1104*832"),
+        ({"resolution": "720p", "task": "ti2v-5B"}, "1280*704"),
+        ({"resolution": "720p", "aspect_ratio": "9:16", "task": "ti2v-5B"}, "704*1280"),
+    ],
+)
+def test_a_resolution_is_an_area_and_an_aspect_ratio_a_shape(fields, size):
+    assert generate(**fields)[:2] == (size, True)
+
+
+def test_the_pictures_shape_is_taken_at_the_area_of_the_resolution():
+    for shape in ({}, {"aspect_ratio": "auto"}):
+        assert generate(task="i2v-A14B", **I2V, resolution="480p", **shape)[:2] == ("832*480", False)
+    assert i2v(resolution="720p")[:2] == ("1280*720", False)
+    assert i2v(resolution="720p", aspect_ratio="1:1")[:2] == ("960*960", True)
+    assert rest(resolution="480p", image_url="https://example.com/a.png")[:2] == (None, None)
+    assert generate(aspect_ratio="auto")[:2] == ("1280*720", False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "frames", "fps"),
+    [({"seconds": 5}, 81, 16), ({"duration": "2.5"}, 41, 16), ({"seconds": 5, "fps": 24}, 121, 24)],
+)
+def test_seconds_become_the_nearest_4n_1_frames_and_that_is_said(fields, frames, fps):
+    name = next(iter(fields))
+    line = f"{name} {float(fields[name]):g} became {frames} frames at {fps} fps ({frames / fps:.2f} s): "
+
+    assert generate(**fields)[2:] == (frames, [f"{line}Wan renders 4n+1 frames."])
+    assert i2v(**fields)[2:] == (frames, [f"{line}Wan renders 4n+1 frames."])
+
+
+def test_seconds_that_are_4n_1_frames_need_no_word():
+    assert generate(seconds=17 / 16)[2:] == (17, [])
+    assert rest(seconds=5, fps=24) == (
+        1280, 704, 121, ["seconds 5 became 121 frames at 24 fps (5.04 s): Wan renders 4n+1 frames."]
+    )  # fmt: skip
+
+
+def test_too_many_seconds_are_refused_by_their_name():
+    with pytest.raises(InvalidRequest, match=r"^duration 100 at 16 fps is 1,600 frames; at most 1,201") as caught:
+        generate(duration=100)
+    assert caught.value.field == "duration"
+
+
+@pytest.mark.parametrize("door", [generate, i2v])
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"seconds": 5, "num_frames": 17}, "seconds and num_frames disagree: 5"),
+        ({"duration": 5, "frames": 17}, "duration and frames disagree: 5"),
+        ({"size": "1280*720", "resolution": "480p"}, "size and resolution disagree: 1280*720 is not 480p"),
+        ({"width": 832, "height": 480, "resolution": "720p"}, "width and height and resolution disagree: 832*480"),
+        ({"size": "1280*720", "aspect_ratio": "9:16"}, "size and aspect_ratio disagree: 1280*720 is not 9:16"),
+        ({"size": "832*480", "width": 640}, "size and width disagree: 832*480 is not 640 pixels"),
+        ({"seconds": 5, "duration": 6}, "seconds and duration mean the same, but their values differ"),
+        ({"num_inference_steps": 5, "sample_steps": 6}, "mean the same, but their values differ"),
+    ],
+)
+def test_two_fields_that_say_different_things_are_refused_with_both_names(door, fields, words):
+    with pytest.raises(InvalidRequest) as caught:
+        door(**fields)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"seconds": 5, "num_frames": 81}, "81"),
+        ({"size": "1280x720", "resolution": "720p", "aspect_ratio": "16:9"}, "1280*720"),
+        ({"size": "832*480", "width": 832, "height": 480}, "832*480"),
+        ({"width": 832, "height": 480, "resolution": "480p"}, "832*480"),
+    ],
+)
+def test_two_fields_that_agree_are_fine(fields, expected):
+    assert expected in map(str, generate(**fields))
+    assert expected in map(str, i2v(**fields))
+
+
+def test_rest_refuses_what_disagrees_too():
+    for fields in ({"width": 640, "resolution": "720p"}, {"length": 17, "seconds": 5}):
+        with pytest.raises(InvalidRequest, match="disagree"):
+            rest(**fields)
+    assert rest(resolution="720p", width=1280, height=704)[:2] == (1280, 704)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"resolution": "4k"}, "resolution must be one of 480p, 720p, 1080p; got '4k'."),
+        ({"resolution": True}, "resolution must be one of"),
+        ({"aspect_ratio": "wide"}, "aspect_ratio must look like '16:9', or be 'auto'"),
+        ({"aspect_ratio": "1:0"}, "aspect_ratio must look like"),
+        ({"aspect_ratio": "100:1"}, "aspect_ratio must look like"),
+        ({"num_outputs": 9}, "num_outputs must be between 1 and 8; got 9."),
+        ({"crf": 52}, "crf must be between 0 and 51; got 52."),
+        ({"seconds": 0}, "seconds must be between 0.01 and 1201; got 0."),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_every_door(fields, words):
+    for model in (GenerateRequest, I2vRequest, GenerateBody):
+        with pytest.raises(InvalidRequest) as caught:
+            parse(model, {"prompt": "a cat", **fields})
+        assert words in str(caught.value)
+
+
+def test_a_request_without_the_new_fields_keeps_the_hash_of_its_record():
+    plain, _ = parse(GenerateRequest, {"prompt": "a cat"})
+    more, _ = parse(GenerateRequest, {"prompt": "a cat", "crf": 20, "thumbnail": True, "output_upload_urls": ["x"]})
+
+    assert not {"seconds", "resolution", "num_outputs", "crf", "thumbnail"} & set(plain.identity())
+    assert more.identity() == plain.identity() | {"crf": 20}
+
+
+def test_the_order_has_the_number_of_outputs_and_the_quality():
+    request, warnings = parse(GenerateRequest, {"task": "t2v-A14B", "prompt": "a", "n": 3, "crf": 30})
+    named = job_request(request, request_id="a", action="generate")
+    order = generate_order(request, named, inputs=None, warnings=warnings, engine="auto", timeout_s=9)
+
+    assert order.num_outputs == 3
+    assert order.prepare.args[1].crf == 30
+
+
+def test_loras_of_one_expert_are_named_by_file_and_a_url_is_refused():
+    request, _ = parse(
+        GenerateRequest,
+        {"high_noise_loras": [{"path": "a-high", "scale": 0.5}], "low_noise_loras": [{"path": "b"}, "c"]},
+    )
+    found = [(lora.high, lora.low, lora.high_strength, lora.is_exact) for lora in request.checked_loras()]
+
+    assert found == [("a-high", None, 0.5, True), (None, "b", 1.0, True), (None, "c", 1.0, True)]
+    for entry in ({"path": "https://example.com/x?token=hush"}, {"scale": 1}, {"high": "a", "low": "b"}):
+        with pytest.raises(InvalidRequest, match=r"^low_noise_loras: ") as caught:
+            parse(GenerateRequest, {"low_noise_loras": [entry]})[0].checked_loras()
+        assert "hush" not in str(caught.value)
