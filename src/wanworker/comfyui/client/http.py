@@ -18,12 +18,15 @@ from urllib.parse import quote
 import aiohttp
 
 from wanworker.comfyui.client._download import download
+from wanworker.comfyui.client._jobs import Jobs, Queue
 from wanworker.comfyui.client.connection import LARGEST_ANSWER_BYTES, Connection, ServerRefused
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.graph.problems import SERVER_FOLDERS, Problem
 from wanworker.comfyui.graph.refusal import problems_in, refused
 from wanworker.errors import EngineFailed, InputRefused
+
+__all__ = ["ComfyClient", "Queue", "Submitted", "Uploaded"]
 
 #: The limit for slow answers, in seconds: listing every node class, or checking a graph against slow folders.
 _SLOW_ANSWER_S = 60.0
@@ -41,14 +44,6 @@ class Submitted:
     prompt_id: str
     number: float
     problems: tuple[Problem, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """Hold the ids of the prompts on the server, of all clients."""
-
-    running: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +81,7 @@ class ComfyClient:
         models_place: str = SERVER_FOLDERS,
     ) -> None:
         self._http = Connection(base_url, token=token, connect_s=connect_s, answer_s=answer_s, idle_s=idle_s)
+        self._jobs = Jobs(self._http)
         self._models_place = models_place
         self._classes: dict[str, Mapping[str, Any]] = {}
 
@@ -130,22 +126,13 @@ class ComfyClient:
         problems = problems_in(told, self._classes) if told.get("node_errors") else ()
         return Submitted(str(told.get("prompt_id", prompt_id)), float(told.get("number", 0)), problems)
 
-    async def interrupt(self, prompt_id: str) -> None:
-        """Interrupt this prompt if it runs, and no other one."""
-        await self._http.json("POST", "/interrupt", {"prompt_id": prompt_id})
-
-    async def dequeue(self, prompt_id: str) -> None:
-        """Remove this prompt from the queue if it waits there. A running one is not touched."""
-        await self._http.json("POST", "/queue", {"delete": [prompt_id]})
+    async def cancel(self, prompt_id: str) -> None:
+        """Ask the server once to end this prompt, queued or running, and no other one. _jobs.py has the routes."""
+        await self._jobs.cancel(prompt_id)
 
     async def queue(self) -> Queue:
         """Return the ids of all running and waiting prompts."""
-        told = _object(await self._http.json("GET", "/queue"), "/queue")
-        running, pending = (
-            tuple(str(item[1]) for item in told.get(key) or () if isinstance(item, list) and len(item) > 1)
-            for key in ("queue_running", "queue_pending")
-        )
-        return Queue(running, pending)
+        return await self._jobs.queue()
 
     async def history(self, prompt_id: str) -> Mapping[str, Any]:
         """Return the history entry of a prompt that has ended, or an empty mapping before."""
