@@ -14,6 +14,7 @@ import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,7 @@ _WORKFLOW = st.fixed_dictionaries(
     optional={"definitions": _or_odd(st.fixed_dictionaries({"subgraphs": _or_odd(st.lists(_SUBGRAPH, max_size=2))}))},
 )
 
+NOW = datetime(2026, 11, 29, 3, 4, 5)
 INFO: ObjectInfo = {
     "LoadImage": {"input": {"required": {"image": [["in.png"]]}}, "output": ["IMAGE"], "output_node": False},
     "KSampler": {
@@ -159,7 +161,7 @@ def _graph(document: Any) -> None:
 
 def _workflow(document: Any) -> None:
     node_classes(document)
-    api_graph(document, INFO)
+    api_graph(document, INFO, now=NOW)
 
 
 def _file(read: Callable[[Path], object], ending: str) -> Callable[[bytes], None]:

@@ -171,4 +171,4 @@ def test_the_rows_of_rgthrees_lora_loader_are_numbered() -> None:
 
 
 def test_a_comparison_of_the_browsers_own_is_sent_empty_as_it_does() -> None:
-    assert {"view": ""} == named_values(node(), made(view=["IMAGECOMPARE"])).values
+    assert {"view": ["", ""]} == named_values(node(), made(view=["IMAGECOMPARE"])).values

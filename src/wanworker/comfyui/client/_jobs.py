@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from wanworker.comfyui.client.connection import Connection, ServerRefused
+from wanworker.comfyui.client.connection import Connection, ServerRefused, as_object
 
 #: The answers of a server that does not have a route.
 _NO_ROUTE = frozenset({404, 405})
@@ -69,8 +69,7 @@ class Jobs:
             return None
 
     async def _old_queue(self) -> Queue:
-        told = await self._http.json("GET", "/queue")
-        listed = told if isinstance(told, dict) else {}
+        listed = as_object(await self._http.json("GET", "/queue"), "/queue")
         waiting = sorted(_items(listed.get("queue_pending")), key=lambda item: _rank(item[0]))
         return Queue(_ids(_items(listed.get("queue_running"))), _ids(waiting))
 

@@ -1,7 +1,7 @@
 """
 Check a graph against a server's object_info before it is queued. Pure.
 
-The rules are the server's own (ComfyUI 0.10.0 execution.py, validate_prompt), so a graph that passes here is accepted
+The rules are the server's own (ComfyUI execution.py, validate_prompt), so a graph that passes here is accepted
 there. Three faults that the server reports without a reason are named: a cycle, a link to a missing node or output, and
 an input of a graph that is not an object. Like the server, this checks only the nodes that an output node needs.
 """
@@ -15,6 +15,8 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from wanworker.comfyui.graph.api_format import Graph, as_link, inputs_of, links, needed, orphans, output_nodes
+from wanworker.comfyui.graph.browser_widgets import is_made_by_the_page
+from wanworker.comfyui.graph.dynamic_combo import expanded
 from wanworker.comfyui.graph.object_info import (
     NodeClass,
     NodeInput,
@@ -103,21 +105,19 @@ def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[str, ...]:
     """Add to *graph* itself the inputs that were left out and have a default; return a remark for each."""
     remarks = []
     for node, its_class in classes.items():
-        for item in tuple(_left_out(its_class, inputs_of(graph[node]))):
-            graph[node].setdefault("inputs", {})[item.name] = item.default
-            remarks.append(f"node {node} ({its_class.name}): {item.name} was missing; set to {item.default!r}")
+        given = inputs_of(graph[node])
+        if "inputs" not in graph[node]:
+            given = graph[node]["inputs"] = {}
+        for item in expanded(its_class.inputs.values(), given):
+            if item.required and item.is_widget and item.name not in given and item.default is not None:
+                graph[node]["inputs"][item.name] = item.default
+                remarks.append(f"node {node} ({its_class.name}): {item.name} was missing; set to {item.default!r}")
     return tuple(remarks)
-
-
-def _left_out(its_class: NodeClass, given: Mapping[str, Any]) -> Iterator[NodeInput]:
-    for item in its_class.inputs.values():
-        if item.required and item.is_widget and item.name not in given and item.default is not None:
-            yield item
 
 
 def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> Iterator[Problem]:
     its_class, given = classes[node], inputs_of(graph[node])
-    for item in its_class.inputs.values():
+    for item in expanded(its_class.inputs.values(), given):
         if item.is_dynamic:
             continue
         if item.name not in given:
@@ -127,14 +127,23 @@ def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> It
         value = given[item.name]
         if isinstance(value, list):
             problem = _check_link(item, value, graph, classes)
+        elif item.choices == () and _brings_choices(its_class, given):
+            problem = None
         else:
             problem = _check_value(item, value["__value__"] if _is_wrapped(value) else value)
         if problem:
             yield _placed(problem, node, its_class.name, item.name)
 
 
+def _brings_choices(its_class: NodeClass, given: Mapping[str, Any]) -> bool:
+    """Say whether the node's author wrote the choices, as in CustomCombo: `option1`, `option2` ..."""
+    return any(name not in its_class.inputs and name.startswith("option") for name in given)
+
+
 def _missing(node: str, its_class: NodeClass, item: NodeInput) -> Problem:
     what = f"a link to a {item.type} output" if not item.is_widget else "a value"
+    if is_made_by_the_page(item):
+        what = f"a {item.type} value that only an open page of the browser can make"
     some = (item.choices or ())[:3]
     return Problem(f"the required input is missing; it takes {what}", node, its_class.name, item.name, choices=some)
 

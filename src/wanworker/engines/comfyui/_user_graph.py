@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,22 @@ _NAME_BYTES = 150
 
 
 async def checked_graph(
-    client: ComfyClient, document: Mapping[str, Any], sent: Collection[str] = ()
+    client: ComfyClient,
+    document: Mapping[str, Any],
+    sent: Collection[str] = (),
+    *,
+    now: Callable[[], datetime] = datetime.now,
 ) -> tuple[Graph, tuple[str, ...]]:
     """
     Return *document* as a graph that the server accepts, with a remark for everything that was filled in.
 
     A document in the browser's own format is first converted with the server's classes. *sent* are the names of files
-    that come with the graph; the server need not have them yet. Raises GraphRefused and ModelNotFound with every
-    problem at once, before anything is queued.
+    that come with the graph; the server need not have them yet. *now* tells the local time, for `%date:...%` in a file
+    name. Raises GraphRefused and ModelNotFound with every problem at once, before anything is queued.
     """
     remarks: tuple[str, ...] = ()
     if is_ui_format(document):
-        converted = api_graph(document, await client.object_info())
+        converted = api_graph(document, await client.object_info(), now=now())
         graph, remarks = converted.graph, tuple(converted.warnings)
     else:
         graph = read_graph(document)
