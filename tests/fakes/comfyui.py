@@ -213,6 +213,9 @@ class FakeComfyUI:
         if "prompt" not in body:
             error = {"type": "no_prompt", "message": "No prompt provided", "details": "No prompt provided"}
             return web.json_response({"error": {**error, "extra_info": {}}, "node_errors": {}}, status=400)
+        if self.version not in {"0.3.64", "0.10.0"} and not _is_uuid(body.get("prompt_id", str(uuid.uuid4()))):
+            error = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": ""}
+            return web.json_response({"error": {**error, "extra_info": {}}, "node_errors": {}}, status=400)
         error, outputs, node_errors = Judge(self.info, self.folder / "input").verdict(body["prompt"])
         if error:
             return web.json_response({"error": error, "node_errors": node_errors}, status=400)
@@ -384,6 +387,13 @@ class FakeComfyUI:
             sid = prompt.extra.get("client_id")
             if sid:
                 await self._send("executing", {"node": None, "prompt_id": prompt.prompt_id}, sid)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
 
 
 class _Run:

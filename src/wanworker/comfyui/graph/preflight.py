@@ -18,6 +18,7 @@ from wanworker.comfyui.graph.api_format import Graph, as_link, inputs_of, links,
 from wanworker.comfyui.graph.browser_widgets import is_made_by_the_page
 from wanworker.comfyui.graph.dynamic_combo import expanded
 from wanworker.comfyui.graph.object_info import (
+    DYNAMIC_COMBO,
     NodeClass,
     NodeInput,
     ObjectInfo,
@@ -109,7 +110,7 @@ def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[str, ...]:
         if "inputs" not in graph[node]:
             given = graph[node]["inputs"] = {}
         for item in expanded(its_class.inputs.values(), given):
-            if item.required and item.is_widget and item.name not in given and item.default is not None:
+            if _must_be_given(item) and item.is_widget and item.name not in given and item.default is not None:
                 graph[node]["inputs"][item.name] = item.default
                 remarks.append(f"node {node} ({its_class.name}): {item.name} was missing; set to {item.default!r}")
     return tuple(remarks)
@@ -121,18 +122,33 @@ def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> It
         if item.is_dynamic:
             continue
         if item.name not in given:
-            if item.required:
+            if _must_be_given(item):
                 yield _missing(node, its_class, item)
             continue
         value = given[item.name]
         if isinstance(value, list):
             problem = _check_link(item, value, graph, classes)
-        elif item.choices == () and _brings_choices(its_class, given):
+        elif (item.choices == () and _brings_choices(its_class, given)) or _is_former(item):
             problem = None
         else:
             problem = _check_value(item, value["__value__"] if _is_wrapped(value) else value)
         if problem:
             yield _placed(problem, node, its_class.name, item.name)
+
+
+def _is_former(item: NodeInput) -> bool:
+    """Say whether a class keeps the choice for old graphs only. The server does not check it."""
+    return item.type == DYNAMIC_COMBO and item.options.get("hidden") is True
+
+
+def _must_be_given(item: NodeInput) -> bool:
+    """
+    Say whether a node cannot run without the input.
+
+    A choice inside another one may be missing: the server does not ask for it, and the class has its own way then.
+    SaveVideo takes its former `codec` if `format.codec` is missing.
+    """
+    return item.required and not (item.type == DYNAMIC_COMBO and "." in item.name)
 
 
 def _brings_choices(its_class: NodeClass, given: Mapping[str, Any]) -> bool:
