@@ -19,12 +19,17 @@ from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
+from wanworker.media.inputs.data_uri import decode, is_data_url
 from wanworker.render import PreparedSpec, RenderRequest
 from wanworker.spec import GraphSpec
 from wanworker.text.json_words import kind_of
 
 if TYPE_CHECKING:
     from wanworker.comfyui.graph.api_format import Graph
+
+
+#: The largest file that may come as a data URI with a workflow in its metadata.
+_FILE_BYTES = 64 << 20
 
 
 class WorkflowRequest(Request):
@@ -56,6 +61,12 @@ class WorkflowRequest(Request):
 
 
 def _parsed(text: str) -> object:
+    if is_data_url(text):
+        from wanworker.comfyui.graph.workflow_file import read_workflow_file  # a slow import
+
+        document = read_workflow_file(decode(text, max_bytes=_FILE_BYTES))
+        check_json({"workflow": document})
+        return document
     try:
         document = json.loads(text)
     except RecursionError as error:
