@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 PER_PAGE = 40
 
 #: The longest wait for the page, and for one workflow in it.
-OPEN_MS, LOAD_MS = 90_000, 15_000
+OPEN_MS, LOAD_MS = 180_000, 60_000
 
 #: Loads a workflow as a dropped file is loaded, and makes the graph that the Run button would send.
 SENT = """async ([text, limit]) => {
