@@ -23,7 +23,9 @@ SENT = """async ([text, limit]) => {
   return JSON.stringify((await window.app.graphToPrompt()).output);
 }"""
 
-READY = "window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 300"
+#: A new page loads the classes, and then a workflow of its own, which would replace one that is loaded before it.
+READY = """Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 300
+  && window.app?.graph?.nodes.length > 0"""
 
 Graph = Mapping[str, Mapping[str, Any]]
 

@@ -5,6 +5,7 @@ Pure.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from wanworker.comfyui.graph.object_info import NodeInput
@@ -71,9 +72,16 @@ def sent_without_value(item: NodeInput) -> Any:
     return _EMPTY.get(item.type) if item.is_widget or item.type == _COMPARISON else ""
 
 
-def values_before(item: NodeInput, surplus: int) -> int:
-    """Count the browser's own values in front of the value of *item*, of *surplus* values that no widget can have."""
-    return surplus if item.type in _WITH_BUTTONS else 0
+def values_before(item: NodeInput, values: tuple[Any, ...], surplus: int) -> int:
+    """
+    Count the texts of buttons in front of the value of *item* in *values*, of which *surplus* are too many.
+
+    A scene's own value is empty or an object, so it is no button.
+    """
+    if item.type not in _WITH_BUTTONS:
+        return 0
+    buttons = itertools.takewhile(lambda value: isinstance(value, str) and value != "", values[:surplus])
+    return sum(1 for _ in buttons)
 
 
 def values_behind(item: NodeInput, behind: tuple[Any, ...], surplus: int) -> int:

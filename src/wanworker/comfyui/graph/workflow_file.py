@@ -69,7 +69,7 @@ def _picture_texts(data: bytes) -> Iterator[tuple[str, str]]:
     from PIL import Image  # a slow import
 
     with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as picture:
-        yield from ((name, text) for name, text in picture.info.items() if isinstance(text, str))
+        yield from ((str(name), text) for name, text in picture.info.items() if isinstance(text, str))
         for text in picture.getexif().values():
             # ComfyUI writes `name:{...}` into tags that a camera fills with its make and model.
             name, colon, value = str(text).partition(":")

@@ -68,7 +68,7 @@ def _by_place(values: tuple[Any, ...], its_class: NodeClass) -> Named:
         if not is_saved(item):
             found[item.name] = sent_without_value(item)
             continue
-        at += values_before(item, _surplus(values[at:], [item, *queue]))
+        at += values_before(item, values[at:], _surplus(values[at:], [item, *queue]))
         if at < len(values) and values[at] is not None:
             found[item.name] = values[at]
             queue[:0] = [one for one in inner_inputs(item, values[at]) if is_widget(one)]
