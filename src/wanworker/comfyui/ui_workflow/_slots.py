@@ -47,7 +47,8 @@ def _as_instance(node: UiNode, inner: Sheet) -> UiNode:
 
 def _as_class(node: UiNode, its_class: NodeClass, values: Mapping[str, Any]) -> UiNode:
     own = {slot.name: slot for slot in node.inputs}
-    drawn = [*_sockets(its_class, own), *_widgets(its_class.inputs.values(), values, own)]
+    widgets = [item for item in its_class.inputs.values() if is_widget(item)]
+    drawn = [*_sockets(its_class, own), *(slot for item in widgets for slot in _widget(item, values, own))]
     taken = {slot.name for slot in drawn}
     return replace(
         node,
@@ -72,19 +73,13 @@ def _sockets_of(item: NodeInput, own: Mapping[str, Slot]) -> Iterator[Slot]:
         yield replace(own[item.name], type=kind) if item.name in own else Slot(item.name, kind, None, None)
 
 
-def _widgets(items: Any, values: Mapping[str, Any], own: Mapping[str, Slot]) -> Iterator[Slot]:
-    """Yield the slots of the widgets among *items*. Those of a dynamic combo's choice follow it."""
-    for item in items:
-        if not is_widget(item):
-            continue
-        if has_socket(item):
-            link = own[item.name].link if item.name in own else None
-            yield Slot(item.name, item.type, link, item.name)
-        inside = inner_inputs(item, values.get(item.name, item.default))
-        for one in inside:
-            if not is_widget(one):
-                yield from _sockets_of(one, own)
-        yield from _widgets(inside, values, own)
+def _widget(item: NodeInput, values: Mapping[str, Any], own: Mapping[str, Slot]) -> Iterator[Slot]:
+    """Yield the slot of a widget. The inputs of a dynamic combo's choice follow it, in their order."""
+    if has_socket(item):
+        link = own[item.name].link if item.name in own else None
+        yield Slot(item.name, item.type, link, item.name)
+    for one in inner_inputs(item, values.get(item.name, item.default)):
+        yield from _widget(one, values, own) if is_widget(one) else _sockets_of(one, own)
 
 
 def _outputs(node: UiNode, its_class: NodeClass) -> Iterator[str]:
