@@ -197,3 +197,14 @@ def test_a_bypassed_node_passes_on_the_slot_of_its_class() -> None:
     node(document, 2)["inputs"] = [slot]
 
     assert ["1", 0] == converted(document)["3"]["string"]
+
+
+def test_a_sampler_of_the_first_files_has_its_name_of_today() -> None:
+    document = case("F")
+    slots = ("model", "MODEL"), ("positive", "CONDITIONING"), ("negative", "CONDITIONING"), ("latent_image", "LATENT")
+    inputs = [{"name": name, "type": kind, "link": 5} for name, kind in slots]
+    saved = [7, True, 20, 8, "sample_euler", "normal", 1]
+    document["nodes"].append({"id": 9, "type": "KSampler", "mode": 0, "inputs": inputs, "widgets_values": saved})
+    document["links"].append([5, 1, 0, 9, 0, "*"])
+
+    assert "euler" == converted(document)["9"]["sampler_name"]

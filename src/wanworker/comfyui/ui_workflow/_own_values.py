@@ -12,6 +12,9 @@ from wanworker.comfyui.graph.problems import shown
 from wanworker.comfyui.ui_workflow._document import UiNode
 from wanworker.comfyui.ui_workflow._widgets import Named, named_values
 
+#: The first files name a sampler `sample_euler`. The browser drops the first word, in these classes only.
+_SAMPLERS, _SAMPLER, _FORMER_PREFIX = frozenset({"KSampler", "KSamplerAdvanced"}), "sampler_name", "sample_"
+
 
 @dataclass(frozen=True, slots=True)
 class OwnValues:
@@ -38,6 +41,9 @@ def own_values(node: UiNode, its_class: NodeClass) -> OwnValues:
     named = named_values(node, its_class)
     filled = _filled(named)
     values = {**filled, **named.values}
+    sampler = values.get(_SAMPLER)
+    if its_class.name in _SAMPLERS and isinstance(sampler, str):
+        values[_SAMPLER] = sampler.removeprefix(_FORMER_PREFIX)
     order = [name for name in its_class.inputs if name in values]
     ordered = {name: values[name] for name in [*order, *(name for name in values if name not in order)]}
     return OwnValues(ordered, filled, named.left_over)
