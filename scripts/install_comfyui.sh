@@ -4,9 +4,9 @@
 # network. Does nothing, at once, when all is there. $PYTHON names the interpreter; a torch that it has is used.
 set -euo pipefail
 
-# The commit, not a tag: it names every byte, a tag can be moved. It is on master, three days after v0.10.0, and is the
-# one whose wire, object_info and templates the tests were recorded from. Another: COMFYUI_COMMIT, whole (40 digits).
-commit=${COMFYUI_COMMIT:-79cdbc81cb552b363430d1e88c98c4b4b4b4cf62}
+# The commit, not a tag: it names every byte, a tag can be moved. It is on master and says 0.33.0 of itself. The contract
+# tests and the comparison with its own page ran on it (docs/comfyui.md). Another: COMFYUI_COMMIT, whole (40 digits).
+commit=${COMFYUI_COMMIT:-783545f689a0af730065994b46b382ae24844c99}
 repository=${COMFYUI_REPOSITORY:-https://github.com/Comfy-Org/ComfyUI.git}
 root=${COMFYUI_ROOT:-/workspace/ComfyUI}
 base=${PYTHON:-python3}

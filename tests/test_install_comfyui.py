@@ -150,7 +150,7 @@ def test_a_commit_that_is_not_there_fails_before_any_installation(machine: Machi
     assert [] == machine.calls()
 
 
-@pytest.mark.parametrize("commit", ["v0.10.0", "79cdbc81", "master"])
+@pytest.mark.parametrize("commit", ["v0.33.0", "783545f6", "master"])
 def test_a_name_that_can_be_moved_is_no_pin(machine: Machine, commit: str) -> None:
     done = machine.install(COMFYUI_COMMIT=commit)
 
@@ -206,7 +206,7 @@ def test_an_unfit_python_is_refused_with_what_to_do(machine: Machine, knob: str,
 
 
 def test_help_needs_nothing_and_arguments_are_refused(machine: Machine) -> None:
-    shown, refused = machine.install("--help"), machine.install("v0.10.0")
+    shown, refused = machine.install("--help"), machine.install("v0.33.0")
 
     assert 0 == shown.returncode
     assert shown.stdout.startswith("Install the ComfyUI")
@@ -218,6 +218,6 @@ def test_help_needs_nothing_and_arguments_are_refused(machine: Machine) -> None:
 def test_the_pin_is_a_whole_commit_and_the_script_stands_alone() -> None:
     text = SCRIPT.read_text()
 
-    assert re.search(r"\{COMFYUI_COMMIT:-79cdbc81[0-9a-f]{32}\}", text)
+    assert re.search(r"\{COMFYUI_COMMIT:-783545f6[0-9a-f]{32}\}", text)
     assert os.access(SCRIPT, os.X_OK)
     assert subprocess.run(["bash", "-n", SCRIPT], check=False).returncode == 0

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ SERVERS = {
     for version in ("0.3.64", "0.10.0")
 }
 
+NOW = datetime(2026, 11, 29, 3, 4, 5)
 OLD = "comfyui-workflow-templates==0.1.95"
 OLD_SHA256 = "89e20f310f7e7c323d5fe69af895cdb9053d05442404f45e121773cdec95af8a"
 
@@ -92,11 +94,11 @@ def assert_accepted(graph: Graph, info: Mapping[str, Any]) -> None:
 def convert_or_name_what_is_missing(document: Mapping[str, Any], info: Mapping[str, Any]) -> None:
     lacking = classes_lacking(document, info)
     if not lacking:
-        assert_accepted(api_graph(document, info).graph, info)
+        assert_accepted(api_graph(document, info, now=NOW).graph, info)
         return
 
     with pytest.raises(GraphRefused) as refused:
-        api_graph(document, info)
+        api_graph(document, info, now=NOW)
 
     assert [] == [name for name in lacking if repr(name) not in str(refused.value)]
 
@@ -116,7 +118,7 @@ def test_a_wan_2_2_template_of_today_converts_or_names_what_is_missing(name: str
 
 @pytest.mark.parametrize("name", ["14B_flf2v", "14B_fun_camera", "14B_fun_control", "14B_fun_inpaint", "14B_s2v"])
 def test_a_14b_template_whose_classes_both_servers_have_converts_alike_for_both(name: str) -> None:
-    graphs = [api_graph(NEW[f"video_wan2_2_{name}"], info).graph for info in SERVERS.values()]
+    graphs = [api_graph(NEW[f"video_wan2_2_{name}"], info, now=NOW).graph for info in SERVERS.values()]
 
     assert graphs[0] == graphs[1]
     assert () == orphans(graphs[0], SERVERS["0.3.64"])
@@ -124,14 +126,14 @@ def test_a_14b_template_whose_classes_both_servers_have_converts_alike_for_both(
 
 def test_todays_i2v_template_needs_one_class_more_than_0_10_0_has_and_the_refusal_says_which() -> None:
     with pytest.raises(GraphRefused, match=r"'ComfyMathExpression' \(node 129:163; part of ComfyUI itself"):
-        api_graph(NEW["video_wan2_2_14B_i2v"], SERVERS["0.10.0"])
+        api_graph(NEW["video_wan2_2_14B_i2v"], SERVERS["0.10.0"], now=NOW)
 
 
 @pytest.mark.parametrize("name", ["video_wan2_2_14B_i2v", "video_wan2_2_14B_t2v"])
 def test_todays_subgraph_templates_convert_for_a_server_with_that_class(name: str) -> None:
     info = {**SERVERS["0.10.0"], "ComfyMathExpression": MATH}
 
-    graph = api_graph(NEW[name], info).graph
+    graph = api_graph(NEW[name], info, now=NOW).graph
 
     assert_accepted(graph, info)
     text = next(body for body in graph.values() if "Positive" in body["_meta"]["title"])["inputs"]["text"]
@@ -156,7 +158,7 @@ def test_the_four_templates_of_0_1_95_that_people_know_convert_for_both_servers(
     document = old[f"video_wan2_2_{name}"]
 
     for info in SERVERS.values():
-        graph = api_graph(document, info).graph
+        graph = api_graph(document, info, now=NOW).graph
 
         assert_accepted(graph, info)
         assert () == orphans(graph, info)

@@ -29,7 +29,7 @@ from wanworker.engines.diffusers import DEFAULT_NEGATIVE_PROMPT
 from wanworker.spec import TASKS, Lora, RenderSpec, Size
 
 DATA = Path(__file__).parent / "data" / "comfyui"
-VERSIONS = ("0.3.64", "0.10.0")
+VERSIONS = ("0.3.64", "0.10.0", "0.33.0")
 GRAPHS = read_workflows()
 ROWS = tuple(WORKFLOWS.values())
 STYLE = "style.safetensors"

@@ -1,5 +1,5 @@
 """
-What the client relies on, asked of the fake and, with COMFYUI_URL set, of a real server.
+What the client relies on, asked of the fake in each recorded version and, with COMFYUI_URL set, of a real server.
 
 Only nodes of the core and no weights, so that any server will do. Each run has its own prefix: a real server keeps
 its files and its cache. The second half asks with a client that is not ours, so that what ours and the fake agree on
@@ -22,6 +22,7 @@ import pytest
 from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_nodes import MEDIA
 from fakes.comfyui_recordings import FOLDER, i2v_graph, slow_graph, video_graph
+from fakes.comfyui_rules import VERSIONS, recorded_object_info
 from fakes.other_client import Message, OtherClient, in_a_thread
 from wanworker.comfyui.client.events import Cached, Event, Executed, Executing, NodeStates, Started, Succeeded
 from wanworker.comfyui.client.http import ComfyClient
@@ -35,25 +36,29 @@ REAL = os.environ.get("COMFYUI_URL", "")
 NEEDS_REAL = [pytest.mark.real_comfyui, pytest.mark.skipif(not REAL, reason="COMFYUI_URL is not set")]
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=NEEDS_REAL)])
+def fake(folder: Path, version: str) -> FakeComfyUI:
+    return FakeComfyUI(folder, info=recorded_object_info(version), version=version)
+
+
+@pytest.fixture(params=[*VERSIONS, pytest.param("real", marks=NEEDS_REAL)])
 async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ComfyClient]:
     """A client of the fake, and one of the real server where there is one."""
     if request.param == "real":
         async with ComfyClient(REAL, token=os.environ.get("COMFYUI_TOKEN")) as client:
             yield client
         return
-    async with FakeComfyUI(tmp_path / "comfyui") as server, ComfyClient(server.url) as client:
+    async with fake(tmp_path / "comfyui", request.param) as server, ComfyClient(server.url) as client:
         yield client
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=NEEDS_REAL)])
+@pytest.fixture(params=[*VERSIONS, pytest.param("real", marks=NEEDS_REAL)])
 def other(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OtherClient]:
     """A client that is not ours, of the same servers; at the fake, ImageScale works until it is interrupted."""
     if request.param == "real":
         with closing(OtherClient(REAL.rstrip("/"), token=os.environ.get("COMFYUI_TOKEN"))) as client:
             yield client
         return
-    server = FakeComfyUI(tmp_path / "comfyui")
+    server = fake(tmp_path / "comfyui", request.param)
     server.nodes.holds = frozenset({"ImageScale"})
     with in_a_thread(server), closing(OtherClient(server.url)) as client:
         yield client
@@ -174,18 +179,36 @@ async def test_a_missing_picture_is_refused_in_words(client: ComfyClient) -> Non
         ("1", "width", "wide", "got 'wide'"),
         ("2", "images", ["9", 0], "node '9', which is not in the graph"),
         ("3", "video", ["1", 0], "wrong type"),
-        ("3", "codec", "avi", "'avi' is none of 'auto', 'h264'"),
+        ("4", "upscale_method", "avi", "'avi' is none of 'nearest-exact', 'bilinear'"),
     ],
 )
 async def test_a_bad_graph_is_refused_in_words_by_the_server_and_beforehand(
     client: ComfyClient, node: str, name: str, value: Any, said: str
 ) -> None:
     graph = video_graph()
+    scale = {"upscale_method": "lanczos", "width": 32, "height": 32, "crop": "disabled"}
+    graph["4"] = {"class_type": "ImageScale", "inputs": {"image": ["1", 0], **scale}}
+    graph["2"]["inputs"]["images"] = ["4", 0]
     graph[node]["inputs"][name] = value
 
     with pytest.raises(GraphRefused, match=said):
         await start(client, graph)
     with pytest.raises(GraphRefused, match=rf"node {node} \(\w+\), input '{name}'"):
+        await validate(client, graph)
+
+
+@pytest.mark.parametrize("name", ["format", "format.codec"])
+async def test_a_choice_that_a_newer_server_does_not_check_is_refused_beforehand(
+    client: ComfyClient, name: str
+) -> None:
+    graph = video_graph()
+    graph["3"]["inputs"] |= {"format": "mp4", "format.codec": "h264"} | {name: "avi"}
+    (its_class,) = (await client.node_classes(["SaveVideo"])).values()
+    is_dynamic = its_class["input"]["required"].get("format", [""])[0] == "COMFY_DYNAMICCOMBO_V3"
+    if name == "format.codec" and not is_dynamic:
+        pytest.skip("this server's formats have no codecs of their own")
+
+    with pytest.raises(GraphRefused, match=rf"node 3 \(SaveVideo\), input '{name}': 'avi' is none of 'auto'"):
         await validate(client, graph)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ import pytest
 
 from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_recordings import FOLDER, frames, history, i2v_graph, refusals, video_graph
+from fakes.comfyui_rules import recorded_object_info
 
 #: Only on a server whose custom nodes say more, or that answers features we do not use.
 BESIDE = {"my_pack.monitor"}
@@ -88,6 +90,43 @@ async def test_an_error_is_the_real_one_word_for_word(server: FakeComfyUI) -> No
     real, told = (each["status"]["messages"][-1][1] for each in (history("error_oom"), entry))
     assert set(real) == set(told)
     assert real["exception_message"].strip() == told["exception_message"].strip()
+
+
+async def test_the_newer_fake_says_of_a_run_what_0_33_0_said(tmp_path: Path) -> None:
+    real = history("video-0.33.0")
+    async with FakeComfyUI(tmp_path / "new", info=recorded_object_info("0.33.0"), version="0.33.0") as server:
+        heard, entry = await spoken(server, real["prompt"][2])
+
+    assert shapes(heard) == shapes(frames("video-0.33.0"))
+    assert list(dict.fromkeys(kinds(frames("video-0.33.0")))) == list(dict.fromkeys(kinds(heard)))
+    assert {node: sorted(shown) for node, shown in real["outputs"].items()} == {
+        node: sorted(shown) for node, shown in entry["outputs"].items()
+    }
+
+
+async def test_the_newer_fakes_jobs_are_those_of_0_33_0(tmp_path: Path) -> None:
+    real = json.loads((FOLDER / "jobs-0.33.0.json").read_text())
+    first, second, third = (str(uuid.uuid4()) for _ in range(3))
+    async with FakeComfyUI(tmp_path / "new", version="0.33.0") as server, aiohttp.ClientSession(server.url) as session:
+        server.nodes.holds = frozenset({"EmptyImage"})
+        for prompt_id, color in ((first, 1), (second, 2)):
+            async with session.post("/prompt", json={"prompt": video_graph(color=color), "prompt_id": prompt_id}):
+                pass
+        await server.nodes.held.wait()
+        async with session.get("/api/jobs", params={"status": "pending,in_progress"}) as response:
+            told = await response.json()
+        answers = []
+        for prompt_id in (second, first, third):
+            async with session.post(f"/api/jobs/{prompt_id}/cancel") as response:
+                answers.append([response.status, await response.json()])
+        async with session.post("/prompt", json={"prompt": video_graph(), "prompt_id": "runs"}) as response:
+            refused = [response.status, (await response.json())["error"]["type"]]
+
+    assert [job["status"] for job in real["list"]["jobs"]] == [job["status"] for job in told["jobs"]]
+    assert {"id", "status", "priority"} <= set(told["jobs"][0]) <= set(real["list"]["jobs"][0])
+    assert set(real["list"]["pagination"]) == set(told["pagination"])
+    assert [real[f"cancel_{which}"] for which in ("pending", "running", "unknown")] == answers
+    assert [real["bad_id"][0], real["bad_id"][1]["error"]["type"]] == refused
 
 
 @pytest.mark.parametrize("name", ["gifs_vhs_like", "text_and_unknown_keys_nan", "no_outputs"])

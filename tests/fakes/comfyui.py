@@ -1,5 +1,5 @@
 """
-A ComfyUI server on loopback that speaks the recorded wire of 0.10.0, and misbehaves on request.
+A ComfyUI server on loopback that speaks the recorded wire of 0.10.0 or 0.33.0, and misbehaves on request.
 
 It checks graphs against the recorded object_info, "runs" them node by node with a real cache, and keeps queue,
 history and files as the real one does: queue and history in memory, outputs on the disk.
@@ -53,11 +53,13 @@ class FakeComfyUI:
     for a finished prompt as too early; `cut_downloads` breaks off that many files half-way; `token` is demanded;
     `hide_unloads` answers that many questions for the memory as if it were not free yet. What nodes do is in `nodes`.
     `weights_bytes` are on the card after a prompt, and `held_bytes` are there now. `preview` is a JPEG that each step
-    of a sampler shows, as with --preview-method. `seen` counts requests.
+    of a sampler shows, as with --preview-method. `seen` counts requests. `version` says which routes there are: 0.3.64
+    has none for jobs, 0.10.0 lists them, 0.33.0 cancels them too.
     """
 
     folder: Path
     info: dict[str, Any] = field(default_factory=recorded_object_info)
+    version: str = "0.10.0"
     nodes: Nodes = field(init=False)
     token: str | None = None
     drop_sockets: int = 0
@@ -120,6 +122,10 @@ class FakeComfyUI:
             web.get("/system_stats", self._stats), web.get("/view", self._view),
             web.post("/upload/image", self._upload),
         ])  # fmt: skip
+        if self.version != "0.3.64":
+            app.add_routes([web.get("/api/jobs", self._jobs)])
+        if self.version not in {"0.3.64", "0.10.0"}:
+            app.add_routes([web.post("/api/jobs/{id}/cancel", self._cancel_job)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
@@ -207,6 +213,9 @@ class FakeComfyUI:
         if "prompt" not in body:
             error = {"type": "no_prompt", "message": "No prompt provided", "details": "No prompt provided"}
             return web.json_response({"error": {**error, "extra_info": {}}, "node_errors": {}}, status=400)
+        if self.version not in {"0.3.64", "0.10.0"} and not _is_uuid(body.get("prompt_id", str(uuid.uuid4()))):
+            error = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": ""}
+            return web.json_response({"error": {**error, "extra_info": {}}, "node_errors": {}}, status=400)
         error, outputs, node_errors = Judge(self.info, self.folder / "input").verdict(body["prompt"])
         if error:
             return web.json_response({"error": error, "node_errors": node_errors}, status=400)
@@ -236,6 +245,30 @@ class FakeComfyUI:
         self.pending = [prompt for prompt in self.pending if prompt.prompt_id not in gone]
         await self._send("status", {"status": self._queue_info()})
         return web.Response()
+
+    async def _jobs(self, request: web.Request) -> web.Response:
+        wanted = request.query["status"].split(",")
+        for prompt in self.pending:
+            # The real one falls over such a prompt too, and answers 500.
+            prompt.extra.get("extra_pnginfo", {}).get("workflow", {}).get("id")
+        found = [("in_progress", self.running)] if self.running else []
+        found += [("pending", prompt) for prompt in self.pending]
+        jobs = [
+            {"id": prompt.prompt_id, "status": status, "priority": prompt.number, "outputs_count": 0}
+            for status, prompt in reversed(found)  # the newest first, as the real one lists them
+            if prompt and status in wanted
+        ]
+        pages = {"offset": 0, "limit": None, "total": len(jobs), "has_more": False}
+        return web.json_response({"jobs": jobs, "pagination": pages})
+
+    async def _cancel_job(self, request: web.Request) -> web.Response:
+        wanted = request.match_info["id"]
+        left = [prompt for prompt in self.pending if prompt.prompt_id != wanted]
+        is_running = self.running is not None and self.running.prompt_id == wanted
+        cancelled = is_running or len(left) < len(self.pending)
+        self.pending, self.interrupted = left, self.interrupted or is_running
+        await self._send("status", {"status": self._queue_info()})
+        return web.json_response({"cancelled": cancelled})
 
     async def _interrupt(self, request: web.Request) -> web.Response:
         text = await request.text()
@@ -288,7 +321,7 @@ class FakeComfyUI:
         devices = [{"name": "cpu", "type": "cpu", "torch_vram_total": 1 << 36}]
         if self.weights_bytes:
             devices.append({"name": "cuda:0 fake", "type": "cuda", "torch_vram_total": held})
-        return web.json_response({"system": {"comfyui_version": "0.10.0", "argv": ["main.py"]}, "devices": devices})
+        return web.json_response({"system": {"comfyui_version": self.version, "argv": ["main.py"]}, "devices": devices})
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -356,6 +389,13 @@ class FakeComfyUI:
             sid = prompt.extra.get("client_id")
             if sid:
                 await self._send("executing", {"node": None, "prompt_id": prompt.prompt_id}, sid)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
 
 
 class _Run:

@@ -14,6 +14,7 @@ import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from wanworker.comfyui.graph.object_info import ObjectInfo
 from wanworker.comfyui.graph.preflight import check
 from wanworker.comfyui.ui_workflow.convert import api_graph, node_classes
 from wanworker.errors import WorkerError
-from wanworker.media.inputs._data_uri import decode
+from wanworker.media.inputs.data_uri import decode
 from wanworker.media.video.mp4 import existing_size, facts, looks_like_mp4
 from wanworker.models.files.safetensors import BrokenSafetensors, check_header, read_header
 
@@ -132,6 +133,7 @@ _WORKFLOW = st.fixed_dictionaries(
     optional={"definitions": _or_odd(st.fixed_dictionaries({"subgraphs": _or_odd(st.lists(_SUBGRAPH, max_size=2))}))},
 )
 
+NOW = datetime(2026, 11, 29, 3, 4, 5)
 INFO: ObjectInfo = {
     "LoadImage": {"input": {"required": {"image": [["in.png"]]}}, "output": ["IMAGE"], "output_node": False},
     "KSampler": {
@@ -159,7 +161,7 @@ def _graph(document: Any) -> None:
 
 def _workflow(document: Any) -> None:
     node_classes(document)
-    api_graph(document, INFO)
+    api_graph(document, INFO, now=NOW)
 
 
 def _file(read: Callable[[Path], object], ending: str) -> Callable[[bytes], None]:

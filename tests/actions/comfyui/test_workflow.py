@@ -309,6 +309,14 @@ async def test_validate_only_checks_with_the_server_and_queues_nothing(comfyui_w
     assert not settings.out_dir.exists()
 
 
+def test_a_file_that_comfyui_saved_is_taken_as_a_data_uri():
+    data = base64.b64encode((DATA / "saved_by_0.33.0.mp4").read_bytes()).decode()
+
+    document = WorkflowRequest(workflow=f"data:video/mp4;base64,{data}").document()
+
+    assert "SaveVideo" == document["3"]["class_type"]
+
+
 def test_the_documented_defaults_are_ours():
     request = WorkflowRequest()
 

@@ -28,30 +28,6 @@ async def test_a_graph_is_queued_under_our_own_id(client: ComfyClient, server: F
     assert "auto" == server.running.extra["preview_method"]
 
 
-async def test_a_waiting_prompt_is_dequeued_and_a_running_one_is_not(client: ComfyClient, server: FakeComfyUI) -> None:
-    server.nodes.holds = frozenset({"EmptyImage"})
-    await client.submit(video_graph(), prompt_id="first", client_id="c")
-    await client.submit(video_graph(color=2), prompt_id="second", client_id="c")
-    await server.nodes.held.wait()
-
-    await client.dequeue("first")
-    await client.dequeue("second")
-
-    assert Queue(("first",), ()) == await client.queue()
-
-
-async def test_an_interrupt_stops_our_prompt_only(client: ComfyClient, server: FakeComfyUI) -> None:
-    server.nodes.holds = frozenset({"EmptyImage"})
-    await client.submit(video_graph(), prompt_id="ours", client_id="c")
-    await server.nodes.held.wait()
-
-    await client.interrupt("another")
-    assert not server.interrupted
-    await client.interrupt("ours")
-
-    assert server.interrupted
-
-
 async def test_a_refused_graph_is_readable_and_the_cache_is_dropped(client: ComfyClient, server: FakeComfyUI) -> None:
     await client.node_classes(["EmptyImage"])
     graph = video_graph()

@@ -32,7 +32,7 @@ async def test_a_server_that_holds_models_is_empty_afterwards(client: ComfyClien
 async def test_an_empty_server_costs_three_questions(client: ComfyClient, server: FakeComfyUI) -> None:
     await free_memory(client, within_s=5)
 
-    assert {"POST /free": 1, "GET /queue": 1, "GET /system_stats": 1} == dict(server.seen)
+    assert {"POST /free": 1, "GET /api/jobs": 1, "GET /system_stats": 1} == dict(server.seen)
 
 
 async def test_a_prompt_of_somebody_else_ends_first(client: ComfyClient, server: FakeComfyUI) -> None:

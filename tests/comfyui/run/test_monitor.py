@@ -146,7 +146,7 @@ async def test_a_refused_graph_never_asks_to_be_withdrawn(client: ComfyClient, s
     with pytest.raises(GraphRefused, match="fps"):
         await start(client, graph)
 
-    assert 0 == server.seen["POST /queue"]
+    assert not [request for request in server.seen if "/queue" in request or "/jobs" in request]
 
 
 async def test_outputs_that_were_left_out_are_told(client: ComfyClient) -> None:
@@ -257,7 +257,7 @@ async def test_a_run_removed_by_somebody_else_is_lost(client: ComfyClient, serve
     while not server.pending:
         await asyncio.sleep(0.001)
 
-    await client.dequeue(server.pending[0].prompt_id)
+    await client.cancel(server.pending[0].prompt_id)
 
     with pytest.raises(EngineFailed, match="lost the run"):
         await asyncio.wait_for(second, 5)
@@ -269,7 +269,7 @@ async def test_a_run_interrupted_by_somebody_else_is_a_failure(client: ComfyClie
     task = await held(server, client)
     assert server.running is not None
 
-    await client.interrupt(server.running.prompt_id)
+    await client.cancel(server.running.prompt_id)
 
     with pytest.raises(EngineFailed, match="interrupt"):
         await asyncio.wait_for(task, 5)
@@ -279,8 +279,8 @@ async def test_a_dead_worker_thread_is_found_by_its_silence(client: ComfyClient,
     now = [0.0]
     task = await held(server, client, clock=lambda: now[0], limits=Limits(poll_s=0.01, stall_s=100, stop_s=0.1))
     server.heeds_interrupts = False
-    polls = server.seen["GET /queue"]
-    while server.seen["GET /queue"] < polls + 2:
+    polls = server.seen["GET /api/jobs"]
+    while server.seen["GET /api/jobs"] < polls + 2:
         await asyncio.sleep(0.005)
     assert not task.done()
 
@@ -299,8 +299,8 @@ async def test_waiting_in_the_queue_is_no_silence(client: ComfyClient, server: F
         await asyncio.sleep(0.001)
     for _ in range(5):
         now[0] += 90
-        polls = server.seen["GET /queue"]
-        while server.seen["GET /queue"] < polls + 3:
+        polls = server.seen["GET /api/jobs"]
+        while server.seen["GET /api/jobs"] < polls + 3:
             await asyncio.sleep(0.005)
 
     server.nodes.release.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from wanworker.comfyui.graph.preflight import check
 from wanworker.comfyui.ui_workflow.convert import api_graph, node_classes
 from wanworker.errors import GraphRefused
 
+NOW = datetime(2026, 11, 29, 3, 4, 5)
 DATA = Path(__file__).parents[2] / "data/comfyui"
 INFO = json.loads((DATA / "object_info-0.10.0.json").read_text())
 
@@ -34,7 +36,7 @@ def node_of(document: dict[str, Any], key: int) -> dict[str, Any]:
 
 
 def test_a_workflow_with_reroutes_a_primitive_notes_and_switched_off_nodes_converts_in_full() -> None:
-    converted = api_graph(workflow("ui_i2v"), INFO)
+    converted = api_graph(workflow("ui_i2v"), INFO, now=NOW)
 
     expected = {
         "1": {"unet_name": "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors", "weight_dtype": "default"},
@@ -81,7 +83,7 @@ def test_a_workflow_with_reroutes_a_primitive_notes_and_switched_off_nodes_conve
 
 
 def test_nested_subgraphs_convert_with_the_values_that_their_instances_hold() -> None:
-    converted = api_graph(workflow("ui_subgraphs"), INFO)
+    converted = api_graph(workflow("ui_subgraphs"), INFO, now=NOW)
 
     expected = ["10", "11", "12:1:1", "12:1:2", "12:2", "12:3", "12:4", "12:5", "12:6", "13", "14", "15"]
     found = inputs(converted.graph)
@@ -99,7 +101,7 @@ def test_titles_are_kept_and_a_node_without_one_has_its_classs() -> None:
     info = copy.deepcopy(INFO)
     info["VAELoader"]["display_name"] = "Load VAE"
 
-    titles = {key: body["_meta"]["title"] for key, body in api_graph(workflow("ui_i2v"), info).graph.items()}
+    titles = {key: body["_meta"]["title"] for key, body in api_graph(workflow("ui_i2v"), info, now=NOW).graph.items()}
 
     assert ("Positive Prompt", "Load VAE", "SaveVideo") == (titles["6"], titles["8"], titles["15"])
 
@@ -114,7 +116,7 @@ def test_the_classes_to_ask_the_server_for_are_those_of_live_nodes_inside_subgra
 def test_a_workflow_and_its_object_info_are_left_as_they_were() -> None:
     document, info = workflow("ui_subgraphs"), copy.deepcopy(INFO)
 
-    api_graph(document, info)
+    api_graph(document, info, now=NOW)
 
     assert (workflow("ui_subgraphs"), INFO) == (document, info)
 
@@ -123,7 +125,7 @@ def test_a_widget_whose_link_leads_nowhere_keeps_its_own_value() -> None:
     document = workflow("ui_i2v")
     node_of(document, 10).update(type="PrimitiveInt", mode=2)
 
-    converted = api_graph(document, INFO)
+    converted = api_graph(document, INFO, now=NOW)
 
     assert 81 == converted.graph["11"]["inputs"]["length"]
     expected = "node 11 (WanImageToVideo): length keeps its own value: its source, node 10 (PrimitiveInt), is muted"
@@ -134,7 +136,7 @@ def test_a_widget_that_an_old_file_lacks_gets_the_servers_default_and_is_told() 
     document = workflow("ui_i2v")
     node_of(document, 15)["widgets_values"] = ["video/clip"]
 
-    converted = api_graph(document, INFO)
+    converted = api_graph(document, INFO, now=NOW)
 
     assert "auto" == converted.graph["15"]["inputs"]["codec"]
     expected = "node 15 (SaveVideo): the file has no value for format = 'auto', codec = 'auto': the server's default"
@@ -145,7 +147,7 @@ def test_a_saved_value_that_the_server_has_no_widget_for_is_told() -> None:
     document = workflow("ui_i2v")
     node_of(document, 14)["widgets_values"] = [16, 8]
 
-    converted = api_graph(document, INFO)
+    converted = api_graph(document, INFO, now=NOW)
 
     assert 16 == converted.graph["14"]["inputs"]["fps"]
     assert "node 14 (CreateVideo): the server's version of this class has no widget for the saved value 8" in (
@@ -157,7 +159,7 @@ def test_a_link_into_an_input_that_the_class_does_not_list_is_sent_and_told() ->
     document = workflow("ui_i2v")
     node_of(document, 14)["inputs"][1].update(name="alpha", link=20)
 
-    converted = api_graph(document, INFO)
+    converted = api_graph(document, INFO, now=NOW)
 
     assert ["13", 0] == converted.graph["14"]["inputs"]["alpha"]
     assert "node 14 (CreateVideo): the server's version of this class does not list the linked input 'alpha'" in (
@@ -169,14 +171,14 @@ def test_a_list_that_is_a_value_is_wrapped_so_that_it_is_no_link() -> None:
     document = workflow("ui_i2v")
     node_of(document, 15)["widgets_values"] = [["a", 1], "auto", "auto"]
 
-    assert {"__value__": ["a", 1]} == api_graph(document, INFO).graph["15"]["inputs"]["filename_prefix"]
+    assert {"__value__": ["a", 1]} == api_graph(document, INFO, now=NOW).graph["15"]["inputs"]["filename_prefix"]
 
 
 def test_a_text_with_choices_in_braces_is_sent_as_written_and_told() -> None:
     document, info = workflow("ui_i2v"), copy.deepcopy(INFO)
     node_of(document, 6)["widgets_values"] = ["a {red|blue} boat"]
 
-    converted = api_graph(document, info)
+    converted = api_graph(document, info, now=NOW)
 
     assert "a {red|blue} boat" == converted.graph["6"]["inputs"]["text"]
     assert any("text has '{red|blue}', of which the browser would pick" in warning for warning in converted.warnings)
@@ -188,7 +190,7 @@ def test_a_value_that_proxy_widgets_hold_for_a_widget_inside_wins_over_the_one_t
     instance["properties"]["proxyWidgets"] = [["-1", "text"], ["4", "height"], ["5", "steps"]]
     instance["widgets_values"] = ["a kite", 704, None]
 
-    found = inputs(api_graph(document, INFO).graph)
+    found = inputs(api_graph(document, INFO, now=NOW).graph)
 
     assert ("a kite", 704, 4, 1) == (
         found["12:2"]["text"],
@@ -203,7 +205,7 @@ def test_a_required_input_behind_a_muted_node_is_refused_by_name_where_it_leaves
     node_of(document, 8)["mode"] = 2
 
     with pytest.raises(GraphRefused) as refused:
-        api_graph(document, INFO)
+        api_graph(document, INFO, now=NOW)
 
     expected = "node 13 (VAEDecode), input 'vae': its source, node 8 (VAELoader), is muted"
     assert expected in str(refused.value)
@@ -233,7 +235,7 @@ def test_a_damaged_file_is_refused_or_converted_and_nothing_else(name: str) -> N
         key = chance.choice(["nodes", "links", *(["definitions"] if name == "ui_subgraphs" else [])])
         document[key] = damaged(document[key], chance)
         try:
-            check(api_graph(document, INFO).graph, INFO)
+            check(api_graph(document, INFO, now=NOW).graph, INFO)
             outcomes["converted"] += 1
         except GraphRefused:
             outcomes["refused"] += 1
@@ -243,4 +245,4 @@ def test_a_damaged_file_is_refused_or_converted_and_nothing_else(name: str) -> N
 
 def test_what_is_no_workflow_is_refused() -> None:
     with pytest.raises(GraphRefused, match="'nodes' must be a list"):
-        api_graph({"3": {"class_type": "KSampler"}}, INFO)
+        api_graph({"3": {"class_type": "KSampler"}}, INFO, now=NOW)

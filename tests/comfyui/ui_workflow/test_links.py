@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, Document, Sheet, Slot, UiLink, UiNode
-from wanworker.comfyui.ui_workflow._links import UNLINKED, LinkSource, NoLink, Source, Value, source_of
+from wanworker.comfyui.ui_workflow._links import UNLINKED, LinkSource, NoLink, OwnValue, Source, Value, source_of
 from wanworker.comfyui.ui_workflow._subgraphs import unfold
 from wanworker.errors import GraphRefused
 
@@ -59,11 +59,20 @@ def test_reroutes_are_followed_however_many() -> None:
     assert LinkSource("1", 0) == source(sheet(LOADER, *chain, node("end", "KSampler", ("MODEL", ("2999", 0)))), "end")
 
 
-def test_a_primitive_gives_its_value_even_through_a_reroute_and_muted() -> None:
+def test_a_primitive_even_a_muted_one_gives_its_value_to_a_widget_that_it_is_linked_to() -> None:
     primitive = node("1", "PrimitiveNode", outputs=("INT",), values=(49, "fixed"), mode=MUTED)
-    top = sheet(primitive, node("2", "Reroute", ("*", ("1", 0))), node("3", "KSampler", ("INT", ("2", 0))))
+    sampler, links = node("3", "KSampler", ("INT", ("1", 0)))
+    widget = replace(sampler, inputs=(replace(sampler.inputs[0], widget="steps"),))
 
-    assert Value(49) == source(top, "3")
+    assert Value(49) == source(sheet(primitive, (widget, links)), "3")
+
+
+def test_a_primitive_reaches_nothing_through_a_reroute_and_no_socket() -> None:
+    primitive = node("1", "PrimitiveNode", outputs=("INT",), values=(49, "fixed"))
+    reroute, sampler = node("2", "Reroute", ("*", ("1", 0))), node("3", "KSampler", ("INT", ("2", 0)))
+
+    assert isinstance(source(sheet(primitive, reroute, sampler), "3"), NoLink)
+    assert isinstance(source(sheet(primitive, node("3", "KSampler", ("INT", ("1", 0)))), "3"), NoLink)
 
 
 def test_a_getter_takes_what_its_setter_was_given() -> None:
@@ -141,14 +150,16 @@ def test_an_input_panel_leads_to_what_feeds_the_instance_by_name() -> None:
     assert LinkSource("1", 0) == source(sheet(LOADER, node("12", "sub", ("MODEL", ("1", 0)))), "12:2", sub=inner)
 
 
-def test_an_input_panel_without_a_link_gives_the_instances_value_or_nothing() -> None:
+def test_an_input_panel_without_a_link_gives_the_instances_value_or_that_of_the_first_widget_inside() -> None:
     inner_node = UiNode("2", "KSampler", "", 0, (Slot("steps", "INT", "a", "steps"), Slot("cfg", "FLOAT", "b", "cfg")))
     links = {"a": UiLink("a", "-10", 0, "2", 0), "b": UiLink("b", "-10", 1, "2", 1)}
     inner = Sheet("made", {"2": inner_node}, links, ("steps", "cfg"))
     top = sheet(node("12", "sub", values=(20, None)))
 
     assert Value(20) == source(top, "12:2", sub=inner)
-    assert UNLINKED == source(top, "12:2", 1, sub=inner)
+    own = source(top, "12:2", 1, sub=inner)
+    assert isinstance(own, OwnValue)
+    assert ("12:2", "cfg") == (own.place.id_of(own.node), own.widget)
 
 
 def test_an_output_panel_leads_to_the_node_inside() -> None:
@@ -199,7 +210,7 @@ def test_a_getter_without_a_value_goes_by_its_title(values: Any) -> None:
 def test_a_primitive_without_a_value_feeds_nothing(values: Any) -> None:
     top = sheet(node("1", "PrimitiveNode", outputs=("INT",), values=values), node("3", "KSampler", ("INT", ("1", 0))))
 
-    assert UNLINKED == source(top, "3")
+    assert isinstance(source(top, "3"), NoLink)
 
 
 BYPASSED_LORA = node("2", "Lora", ("CLIP", ("1", 0)), ("MODEL", ("1", 1)), outputs=("MODEL",), mode=BYPASSED)

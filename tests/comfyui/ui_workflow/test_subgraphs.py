@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, Document, Sheet, Slot, UiLink, UiNode
-from wanworker.comfyui.ui_workflow._subgraphs import MOST_NODES, SubgraphPath, unfold
+from wanworker.comfyui.ui_workflow._subgraphs import MOST_NODES, OWN, SubgraphPath, unfold
 from wanworker.errors import GraphRefused
 
 
@@ -94,14 +94,40 @@ def test_proxy_widgets_hold_values_for_the_instances_inputs_and_for_widgets_insi
 
     place = inside(instance, promoted("seed"))
 
-    assert ({"seed": 7}, {("3", "steps"): 20}) == (place.given, place.overrides)
+    assert {"seed": 7} == place.given
+    assert {("3", "steps"): 20, ("4", "$$canvas-image-preview"): OWN} == place.overrides
 
 
 @pytest.mark.parametrize("proxies", [[["3", "steps"]], '[["3", "steps"]]'])
 def test_proxy_widgets_without_values_leave_those_inside_as_they_are(proxies: object) -> None:
     place = inside(node("12", "sub", properties={"proxyWidgets": proxies}), promoted("steps"))
 
-    assert ({}, {}) == (place.given, place.overrides)
+    assert ({}, {("3", "steps"): OWN}) == (place.given, place.overrides)
+
+
+def test_a_proxy_of_the_first_widget_of_an_input_holds_the_inputs_value() -> None:
+    instance = node("12", "sub", values=(20,), properties={"proxyWidgets": [["1", "steps"]]})
+
+    place = inside(instance, promoted("steps"))
+
+    assert ({"steps": 20}, {}) == (place.given, place.overrides)
+
+
+def test_a_proxy_of_a_later_widget_of_an_input_holds_that_widgets_value_alone() -> None:
+    nodes = [node(key, "Made", Slot("steps", "INT", key, "steps")) for key in ("1", "2")]
+    links = tuple(UiLink(key, "-10", 0, key, 0) for key in ("1", "2"))
+    definition = sheet(*nodes, links=links, inputs=("steps",))
+    instance = node("12", "sub", values=(20,), properties={"proxyWidgets": [["2", "steps"]]})
+
+    place = inside(instance, definition)
+
+    assert 20 == place.overrides["2", "steps"]
+
+
+def test_an_id_in_front_of_a_proxys_name_is_dropped() -> None:
+    instance = node("12", "sub", values=(20,), properties={"proxyWidgets": [["1", "7: steps"]]})
+
+    assert {"steps": 20} == inside(instance, promoted("steps")).given
 
 
 def test_a_value_for_a_widget_of_an_instance_inside_goes_to_that_instance() -> None:

@@ -171,4 +171,45 @@ def test_the_rows_of_rgthrees_lora_loader_are_numbered() -> None:
 
 
 def test_a_comparison_of_the_browsers_own_is_sent_empty_as_it_does() -> None:
-    assert {"view": ""} == named_values(node(), made(view=["IMAGECOMPARE"])).values
+    assert {"view": ["", ""]} == named_values(node(), made(view=["IMAGECOMPARE"])).values
+
+
+def test_a_box_is_followed_by_its_four_sides_once_more() -> None:
+    its_class = made(box=["BOUNDING_BOX", {"socketless": True}], count=["INT"])
+    saved = {"x": 1, "y": 2, "width": 3, "height": 4}
+
+    assert {"box": saved, "count": 7} == named_values(node(saved, 1, 2, 3, 4, 7), its_class).values
+    assert {"box": saved, "count": 7} == named_values(node(saved, 7), its_class).values
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_drawn"),
+    [
+        (["NEW_EDITOR", {"socketless": True}], True),
+        (["NEW_EDITOR", {"default": {"a": 1}}], True),
+        (["NEW_EDITOR", {"default": {"a": 1}, "forceInput": True}], False),
+        (["NEW_EDITOR", {}], False),
+        (["FLOAT,INT", {"widgetType": "FLOAT"}], True),
+        (["*", {"default": 1}], False),
+        (["COMFY_AUTOGROW_V3", {"default": 1}], False),
+        (["MODEL", {"default": None}], False),
+    ],
+)
+def test_an_editor_is_known_by_what_its_class_says_of_it(spec: list[Any], is_drawn: bool) -> None:
+    named = named_values(node("mine", 7), made(editor=spec, count=["INT"]))
+
+    assert is_drawn == ("editor" in named.values)
+
+
+def test_an_editor_without_a_saved_value_has_its_default() -> None:
+    curve = {"points": [[0, 0], [1, 1]]}
+    its_class = made(curve=["CURVE", {"default": curve}], color=["COLOR", {}])
+
+    assert {"curve": curve, "color": ""} == named_values(node(), its_class).values
+
+
+def test_a_dynamic_combo_without_a_value_takes_no_places_for_what_is_inside_its_first_choice() -> None:
+    named = named_values(node(None, "lanczos"), read_class("Resize", RESIZE))
+
+    assert {"method": "lanczos"} == named.values
+    assert ["resize_type", "resize_type.width", "resize_type.height"] == [item.name for item in named.missing]

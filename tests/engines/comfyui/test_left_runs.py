@@ -197,8 +197,8 @@ async def test_a_job_on_a_remote_server_waits_for_a_node_that_ends_late(
     theirs.nodes.holds = frozenset({"SaveImage"})
     await called_off(engine, tmp_path, theirs.nodes.held.is_set)
     following = asyncio.create_task(run(engine, tmp_path, "next"))
-    looks = theirs.seen["GET /queue"]
-    await until(lambda: theirs.seen["GET /queue"] > looks + 2)
+    looks = theirs.seen["GET /api/jobs"]
+    await until(lambda: theirs.seen["GET /api/jobs"] > looks + 2)
     waited = not following.done()
     theirs.nodes.release.set()
 

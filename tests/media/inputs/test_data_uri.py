@@ -3,7 +3,7 @@ import base64
 import pytest
 
 from wanworker.errors import InputRefused, InputUnavailable
-from wanworker.media.inputs._data_uri import data_url_prefix, decode, is_data_url
+from wanworker.media.inputs.data_uri import data_url_prefix, decode, is_data_url
 
 CONTENT = bytes(range(256)) + b"\xfb\xff\xfe?"  # Uses both characters in which the two alphabets differ.
 TEXT = base64.b64encode(CONTENT).decode()

@@ -1,4 +1,4 @@
-"""Read a workflow from JSON text."""
+"""Read a workflow from JSON text, or from a picture or video that ComfyUI saved."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ from typing import Any
 
 from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.errors import InvalidRequest
+from wanworker.media.inputs.data_uri import decode, is_data_url
 from wanworker.text.json_words import kind_of
+
+#: The largest file that may come as a data URI.
+_FILE_BYTES = 64 << 20
 
 
 def parsed(text: str | bytes, what: str) -> dict[str, Any]:
     """
-    Return the workflow in the JSON *text*, in API or browser format; *what* begins the messages.
+    Return the workflow in *text*, in API or browser format; *what* begins the messages.
+
+    *text* is JSON, a data URI, or the bytes of a file, also of a picture or video with a workflow in its metadata.
 
     Raises InvalidRequest, and GraphRefused for an object that is no workflow.
     """
+    from wanworker.comfyui.graph.workflow_file import is_media_file, read_workflow_file  # a slow import
+
+    if isinstance(text, str) and is_data_url(text):
+        text = decode(text, max_bytes=_FILE_BYTES)
+    if isinstance(text, bytes) and is_media_file(text):
+        found = read_workflow_file(text)
+        check_json({"workflow": found})
+        return checked(found, what)
     try:
         document = json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except RecursionError as error:

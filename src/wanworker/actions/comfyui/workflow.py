@@ -20,6 +20,7 @@ from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.disk import in_thread
+from wanworker.media.inputs.data_uri import is_data_url
 from wanworker.media.inputs.reader import Source
 from wanworker.media.scratch import scratch_folder
 from wanworker.render import PreparedSpec, RenderRequest
@@ -45,7 +46,7 @@ class WorkflowRequest(Request):
 
     def reference(self) -> str | None:
         """Return the URL or name of the graph, or None if the graph itself was sent."""
-        if not isinstance(self.workflow, str) or self.workflow.lstrip().startswith("{"):
+        if not isinstance(self.workflow, str) or self.workflow.lstrip().startswith("{") or is_data_url(self.workflow):
             return None
         return self.workflow.strip() or None
 

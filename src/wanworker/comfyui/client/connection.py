@@ -138,6 +138,14 @@ class Connection:
         return kind(NOT_RESPONDING, hint=f"Is ComfyUI running at {self.place}? {cause}")
 
 
+def as_object(answer: object, path: str) -> dict[str, Any]:
+    """Return the *answer* of *path* if it is a JSON object. Raises EngineFailed for anything else."""
+    if not isinstance(answer, dict):
+        message = f"The server does not answer like ComfyUI: {path} gave {type(answer).__name__}, no object."
+        raise EngineFailed(message, hint="Check the ComfyUI address.")
+    return answer
+
+
 async def _read(response: aiohttp.ClientResponse) -> bytearray | None:
     """Return the body, or None if it is too large."""
     body = bytearray()

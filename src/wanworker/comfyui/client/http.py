@@ -8,7 +8,6 @@ that nobody can stop. monitor.py follows a prompt while it runs.
 from __future__ import annotations
 
 import asyncio
-import math
 import mimetypes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +18,15 @@ from urllib.parse import quote
 import aiohttp
 
 from wanworker.comfyui.client._download import download
-from wanworker.comfyui.client.connection import LARGEST_ANSWER_BYTES, Connection, ServerRefused
+from wanworker.comfyui.client._jobs import Jobs, Queue
+from wanworker.comfyui.client.connection import LARGEST_ANSWER_BYTES, Connection, ServerRefused, as_object
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.graph.problems import SERVER_FOLDERS, Problem
 from wanworker.comfyui.graph.refusal import problems_in, refused
 from wanworker.errors import EngineFailed, InputRefused
+
+__all__ = ["ComfyClient", "Queue", "Submitted", "Uploaded"]
 
 #: The limit for slow answers, in seconds: listing every node class, or checking a graph against slow folders.
 _SLOW_ANSWER_S = 60.0
@@ -42,14 +44,6 @@ class Submitted:
     prompt_id: str
     number: float
     problems: tuple[Problem, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """Hold the ids of the prompts on the server, of all clients."""
-
-    running: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +81,7 @@ class ComfyClient:
         models_place: str = SERVER_FOLDERS,
     ) -> None:
         self._http = Connection(base_url, token=token, connect_s=connect_s, answer_s=answer_s, idle_s=idle_s)
+        self._jobs = Jobs(self._http)
         self._models_place = models_place
         self._classes: dict[str, Mapping[str, Any]] = {}
 
@@ -107,7 +102,7 @@ class ComfyClient:
 
     async def system_stats(self) -> dict[str, Any]:
         """Return the server's version, devices and arguments. A server answers this as soon as it is up."""
-        return _object(await self._http.json("GET", "/system_stats"), "/system_stats")
+        return as_object(await self._http.json("GET", "/system_stats"), "/system_stats")
 
     async def submit(
         self, graph: Graph, *, prompt_id: str, client_id: str, extra: Mapping[str, Any] | None = None
@@ -127,32 +122,21 @@ class ComfyClient:
             known = dict(self._classes)
             self.drop_object_info()
             raise refused(error.body, known, models_place=self._models_place) from error
-        told = _object(answer, "/prompt")
+        told = as_object(answer, "/prompt")
         problems = problems_in(told, self._classes) if told.get("node_errors") else ()
         return Submitted(str(told.get("prompt_id", prompt_id)), float(told.get("number", 0)), problems)
 
-    async def interrupt(self, prompt_id: str) -> None:
-        """Interrupt this prompt if it runs, and no other one."""
-        await self._http.json("POST", "/interrupt", {"prompt_id": prompt_id})
-
-    async def dequeue(self, prompt_id: str) -> None:
-        """Remove this prompt from the queue if it waits there. A running one is not touched."""
-        await self._http.json("POST", "/queue", {"delete": [prompt_id]})
+    async def cancel(self, prompt_id: str) -> None:
+        """Ask the server once to end this prompt, queued or running, and no other one. _jobs.py has the routes."""
+        await self._jobs.cancel(prompt_id)
 
     async def queue(self) -> Queue:
-        """Return the ids of all running and waiting prompts. The first of `pending` runs next."""
-        told = _object(await self._http.json("GET", "/queue"), "/queue")
-        running, pending = (
-            [item for item in told.get(key) or () if isinstance(item, list) and len(item) > 1]
-            for key in ("queue_running", "queue_pending")
-        )
-        # The server lists a heap, in which only the first item is in its place.
-        pending.sort(key=lambda item: item[0] if isinstance(item[0], int | float) else math.inf)
-        return Queue(*(tuple(str(item[1]) for item in items) for items in (running, pending)))
+        """Return the ids of all running and waiting prompts."""
+        return await self._jobs.queue()
 
     async def history(self, prompt_id: str) -> Mapping[str, Any]:
         """Return the history entry of a prompt that has ended, or an empty mapping before."""
-        told = _object(await self._http.json("GET", f"/history/{quote(prompt_id, safe='')}"), "/history")
+        told = as_object(await self._http.json("GET", f"/history/{quote(prompt_id, safe='')}"), "/history")
         entry = told.get(prompt_id)
         return entry if isinstance(entry, dict) else {}
 
@@ -166,13 +150,13 @@ class ComfyClient:
     async def _fetch_class(self, name: str) -> Mapping[str, Any]:
         path = f"/object_info/{quote(name, safe='')}"
         told = await self._http.json("GET", path, answer_s=_SLOW_ANSWER_S)
-        info = _object(told, path).get(name)
+        info = as_object(told, path).get(name)
         return info if isinstance(info, dict) else {}
 
     async def object_info(self) -> dict[str, Mapping[str, Any]]:
         """Return object_info of every class (a megabyte or more), and keep it in the cache."""
         told = await self._http.json("GET", "/object_info", answer_s=_SLOW_ANSWER_S)
-        self._classes = {name: info for name, info in _object(told, "/object_info").items() if isinstance(info, dict)}
+        self._classes = {name: info for name, info in as_object(told, "/object_info").items() if isinstance(info, dict)}
         return dict(self._classes)
 
     def drop_object_info(self) -> None:
@@ -213,7 +197,7 @@ class ComfyClient:
             form.add_field("image", file, filename=name, content_type=mime)
             timeout = self._http.transfer()
             async with self._http.request("POST", "/upload/image", data=form, timeout=timeout) as response:
-                told = _object(await self._http.parsed(response, "/upload/image"), "/upload/image")
+                told = as_object(await self._http.parsed(response, "/upload/image"), "/upload/image")
         return Uploaded(str(told.get("name", name)), str(told.get("subfolder", "")), str(told.get("type", "input")))
 
     async def view(self, file: OutputFile, target: Path) -> int:
@@ -238,10 +222,3 @@ class ComfyClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._http.unavailable(error) from error
         return socket
-
-
-def _object(answer: object, path: str) -> dict[str, Any]:
-    if not isinstance(answer, dict):
-        message = f"The server does not answer like ComfyUI: {path} gave {type(answer).__name__}, no object."
-        raise EngineFailed(message, hint="Check the ComfyUI address.")
-    return answer

@@ -46,6 +46,13 @@ def is_ui_format(document: object) -> bool:
     return isinstance(document, dict) and isinstance(document.get("nodes"), list)
 
 
+def is_api_format(document: object) -> bool:
+    """Say whether *document* is in API format: an object in which some value has a node's class."""
+    return isinstance(document, dict) and any(
+        isinstance(body, dict) and "class_type" in body for body in document.values()
+    )
+
+
 def unwrapped(document: object) -> object:
     """
     Return the workflow inside *document*, in API or browser format, or *document* itself if it is not wrapped.
@@ -66,9 +73,7 @@ def _wrapped(document: object) -> object:
     """
     Return the content of the wrapper *document*, or None if *document* is a graph. A node may be called "prompt" too.
     """
-    if not isinstance(document, dict) or any(
-        isinstance(body, dict) and "class_type" in body for body in document.values()
-    ):
+    if not isinstance(document, dict) or is_api_format(document):
         return None
     found = (_object_in(document.get(key)) for key in _WRAPPERS)
     return next(filter(None, found), document.get("prompt"))

@@ -13,8 +13,11 @@ from wanworker.weight_names import MODEL_SUFFIXES
 #: The answer of `GET /object_info`: class name to class, as the server wrote it.
 ObjectInfo = Mapping[str, Mapping[str, Any]]
 
+#: A choice that brings inputs of its own (dynamic_combo.py).
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+
 #: Types whose values are written into the graph. All others need a link.
-_WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
+_WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO})
 
 #: A longer value is not a name, so no similar name is looked for.
 _NAME_CHARS = 300
@@ -25,8 +28,8 @@ class NodeInput:
     """
     Describe one input of a node class.
 
-    `type` is COMBO for both ways of writing a choice. `choices` is None for an input that is not a choice. `options`
-    are the server's own: default, min, max, image_upload ...
+    `type` is COMBO for both ways of writing a choice. `choices` is None for an input that is not a choice; those of a
+    dynamic combo are its keys. `options` are the server's own: default, min, max, image_upload ...
     """
 
     name: str
@@ -60,8 +63,8 @@ class NodeInput:
 
     @property
     def is_dynamic(self) -> bool:
-        """Say whether it has more inputs, which depend on its value (`format.codec`, `values.a`)."""
-        return self.type.startswith("COMFY_")
+        """Say whether its type or the names of its inputs depend on what is linked to it (`values.a`)."""
+        return self.type.startswith("COMFY_") and self.type != DYNAMIC_COMBO
 
     @property
     def is_model(self) -> bool:
@@ -108,8 +111,15 @@ def _read_input(name: str, spec: object, *, required: bool) -> NodeInput:
     options = parts[1] if len(parts) > 1 and isinstance(parts[1], dict) else {}
     if isinstance(parts[0], list):
         return NodeInput(name, "COMBO", required, tuple(parts[0]), options)
-    choices = options.get("options") if parts[0] == "COMBO" else None
-    return NodeInput(name, str(parts[0]), required, tuple(choices) if isinstance(choices, list) else None, options)
+    return NodeInput(name, str(parts[0]), required, _choices(str(parts[0]), options.get("options")), options)
+
+
+def _choices(kind: str, listed: object) -> tuple[Any, ...] | None:
+    if not isinstance(listed, list) or kind not in {"COMBO", DYNAMIC_COMBO}:
+        return None
+    if kind == DYNAMIC_COMBO:
+        return tuple(option["key"] for option in listed if isinstance(option, dict) and "key" in option)
+    return tuple(listed)
 
 
 def is_model_name(value: object) -> bool:
@@ -121,7 +131,7 @@ def types_fit(given: object, wanted: object) -> bool:
     """
     Say whether an output of type *given* may be linked to an input of type *wanted*.
 
-    The rule is the server's (ComfyUI 0.10.0 comfy_execution/validation.py): the types are equal, one of them is `*`, or
+    The rule is the server's (ComfyUI comfy_execution/validation.py): the types are equal, one of them is `*`, or
     two lists `A,B` have a type in common. Types that only the browser decides (COMFY_...) fit everything.
     """
     if given == wanted or (isinstance(given, list) and wanted == "COMBO"):

@@ -1,7 +1,7 @@
 """
 Check a graph against a server's object_info before it is queued. Pure.
 
-The rules are the server's own (ComfyUI 0.10.0 execution.py, validate_prompt), so a graph that passes here is accepted
+The rules are the server's own (ComfyUI execution.py, validate_prompt), so a graph that passes here is accepted
 there. Three faults that the server reports without a reason are named: a cycle, a link to a missing node or output, and
 an input of a graph that is not an object. Like the server, this checks only the nodes that an output node needs.
 """
@@ -24,7 +24,10 @@ from wanworker.comfyui.graph.api_format import (
     output_nodes,
     upload_name,
 )
+from wanworker.comfyui.graph.browser_widgets import is_made_by_the_page
+from wanworker.comfyui.graph.dynamic_combo import expanded
 from wanworker.comfyui.graph.object_info import (
+    DYNAMIC_COMBO,
     NodeClass,
     NodeInput,
     ObjectInfo,
@@ -135,38 +138,60 @@ def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[str, ...]:
     """Add to *graph* itself the inputs that were left out and have a default; return a remark for each."""
     remarks = []
     for node, its_class in classes.items():
-        for item in tuple(_left_out(its_class, inputs_of(graph[node]))):
-            graph[node].setdefault("inputs", {})[item.name] = item.default
-            remarks.append(f"node {node} ({its_class.name}): {item.name} was missing; set to {item.default!r}")
+        given = inputs_of(graph[node])
+        if "inputs" not in graph[node]:
+            given = graph[node]["inputs"] = {}
+        for item in expanded(its_class.inputs.values(), given):
+            if _must_be_given(item) and item.is_widget and item.name not in given and item.default is not None:
+                graph[node]["inputs"][item.name] = item.default
+                remarks.append(f"node {node} ({its_class.name}): {item.name} was missing; set to {item.default!r}")
     return tuple(remarks)
-
-
-def _left_out(its_class: NodeClass, given: Mapping[str, Any]) -> Iterator[NodeInput]:
-    for item in its_class.inputs.values():
-        if item.required and item.is_widget and item.name not in given and item.default is not None:
-            yield item
 
 
 def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> Iterator[Problem]:
     its_class, given = classes[node], inputs_of(graph[node])
-    for item in its_class.inputs.values():
+    for item in expanded(its_class.inputs.values(), given):
         if item.is_dynamic:
             continue
         if item.name not in given:
-            if item.required:
+            if _must_be_given(item):
                 yield _missing(node, its_class, item)
             continue
         value = given[item.name]
         if isinstance(value, list):
             problem = _check_link(item, value, graph, classes)
+        elif (item.choices == () and _brings_choices(its_class, given)) or _is_former(item):
+            problem = None
         else:
             problem = _check_value(item, value["__value__"] if _is_wrapped(value) else value)
         if problem:
             yield _placed(problem, node, its_class.name, item.name)
 
 
+def _is_former(item: NodeInput) -> bool:
+    """Say whether a class keeps the choice for old graphs only. The server does not check it."""
+    return item.type == DYNAMIC_COMBO and item.options.get("hidden") is True
+
+
+def _must_be_given(item: NodeInput) -> bool:
+    """
+    Say whether a node cannot run without the input.
+
+    A choice inside another one may be missing: the server does not ask for it, and the class has its own way then.
+    SaveVideo takes its former `codec` if `format.codec` is missing.
+    """
+    return item.required and not (item.type == DYNAMIC_COMBO and "." in item.name)
+
+
+def _brings_choices(its_class: NodeClass, given: Mapping[str, Any]) -> bool:
+    """Say whether the node's author wrote the choices, as in CustomCombo: `option1`, `option2` ..."""
+    return any(name not in its_class.inputs and name.startswith("option") for name in given)
+
+
 def _missing(node: str, its_class: NodeClass, item: NodeInput) -> Problem:
     what = f"a link to a {item.type} output" if not item.is_widget else "a value"
+    if is_made_by_the_page(item):
+        what = f"a {item.type} value that only an open page of the browser can make"
     some = (item.choices or ())[:3]
     return Problem(f"the required input is missing; it takes {what}", node, its_class.name, item.name, choices=some)
 

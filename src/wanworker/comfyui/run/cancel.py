@@ -43,7 +43,7 @@ async def cancel_prompt(
 async def _until_gone(
     client: ComfyClient, prompt_id: str, step_s: float, sleep: Callable[[float], Awaitable[None]]
 ) -> None:
-    await client.dequeue(prompt_id)
+    await client.cancel(prompt_id)
     while not await withdrawn(client, prompt_id):
         await sleep(step_s)
 
@@ -53,11 +53,7 @@ async def withdrawn(client: ComfyClient, prompt_id: str) -> bool:
     Ask the server once to end *prompt_id*, and say whether it is already gone. Raises EngineError without an answer.
     """
     queue = await client.queue()
-    if prompt_id in queue.running:
-        # This is asked each time, because the server forgets an interrupt that comes before the first node begins.
-        await client.interrupt(prompt_id)
-    elif prompt_id in queue.pending:
-        await client.dequeue(prompt_id)
-    else:
+    if prompt_id not in {*queue.running, *queue.pending}:
         return True
+    await client.cancel(prompt_id)
     return False

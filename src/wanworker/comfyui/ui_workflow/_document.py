@@ -66,7 +66,12 @@ class UiLink:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Hold the workflow itself, or one subgraph. `inputs` and `outputs` are the names on a subgraph's panels."""
+    """
+    Hold the workflow itself, or one subgraph.
+
+    `inputs` and `outputs` are the names on a subgraph's panels, with their types. `input_links` are the ids of the
+    links that leave each input, in the order in which the browser looks at them.
+    """
 
     name: str
     nodes: Mapping[str, UiNode]
@@ -75,6 +80,22 @@ class Sheet:
     outputs: tuple[str, ...] = ()
     input_panel: str = _INPUT_PANEL
     output_panel: str = _OUTPUT_PANEL
+    input_types: tuple[str, ...] = ()
+    output_types: tuple[str, ...] = ()
+    input_links: tuple[tuple[str, ...], ...] = ()
+
+    def links_from_input(self, at: int) -> tuple[UiLink, ...]:
+        """Return the links that leave input number *at* of the panel, those of the file's list first."""
+        found = [link for link in self.links.values() if link.origin == self.input_panel and link.origin_slot == at]
+        listed = self.input_links[at] if at < len(self.input_links) else ()
+        rank = {key: place for place, key in enumerate(listed)}
+        return tuple(sorted(found, key=lambda link: rank.get(link.id, len(rank))))
+
+    def slot_fed_by(self, link: UiLink) -> tuple[UiNode, Slot] | None:
+        """Return the node and its input where *link* ends, or None if nothing is there."""
+        target = self.nodes.get(link.target)
+        slot = next((slot for slot in target.inputs if slot.link == link.id), None) if target else None
+        return (target, slot) if target and slot else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +151,9 @@ def _read_sheet(sheet: Mapping[str, Any]) -> Sheet:
         tuple(_text(_mapping(slot).get("name")) for slot in _listed(sheet.get("outputs"))),
         _text(_mapping(sheet.get("inputNode")).get("id", _INPUT_PANEL)),
         _text(_mapping(sheet.get("outputNode")).get("id", _OUTPUT_PANEL)),
+        tuple(_type(_mapping(slot)) for slot in _listed(sheet.get("inputs"))),
+        tuple(_type(_mapping(slot)) for slot in _listed(sheet.get("outputs"))),
+        tuple(tuple(map(_text, _listed(_mapping(slot).get("linkIds")))) for slot in _listed(sheet.get("inputs"))),
     )
 
 

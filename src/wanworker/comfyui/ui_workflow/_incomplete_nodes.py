@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from wanworker.comfyui.graph.api_format import Graph, links, needed, output_nodes
+from wanworker.comfyui.graph.browser_widgets import is_widget
 from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo
 from wanworker.comfyui.ui_workflow._links import UNLINKED, NoLink, Source
-from wanworker.comfyui.ui_workflow._widgets import is_widget
 from wanworker.errors import GraphRefused
 
 #: Types of inputs whose names depend on what is linked to them. It may be right that there are none.

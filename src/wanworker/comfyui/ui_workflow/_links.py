@@ -13,7 +13,7 @@ from typing import Any
 
 from wanworker.comfyui.graph.object_info import types_fit
 from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, UiLink, UiNode
-from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath, Unfolded
+from wanworker.comfyui.ui_workflow._subgraphs import OWN, SubgraphPath, Unfolded
 from wanworker.errors import GraphRefused
 
 PRIMITIVE = "PrimitiveNode"
@@ -62,7 +62,16 @@ class NoLink:
     why: str
 
 
-Source = LinkSource | Value | NoLink
+@dataclass(frozen=True, slots=True)
+class OwnValue:
+    """The input has the value that a widget of this node has: the first one that the subgraph's input ends on."""
+
+    place: SubgraphPath
+    node: UiNode
+    widget: str
+
+
+Source = LinkSource | Value | OwnValue | NoLink
 UNLINKED = NoLink("nothing is linked to it")
 
 
@@ -95,7 +104,7 @@ def source_of(unfolded: Unfolded, place: SubgraphPath, node: UiNode, at: int) ->
 
     Raises GraphRefused if reroutes, bypassed nodes or panels lead in a circle.
     """
-    step: _Step = _Input(place, node, at)
+    step: _Step = _primitive_of(place, node, at) or _Input(place, node, at)
     seen: set[tuple[type, str, int]] = set()
     while isinstance(step, _Input | _Output):
         stop = (type(step), step.place.id_of(step.node), step.at)
@@ -103,48 +112,91 @@ def source_of(unfolded: Unfolded, place: SubgraphPath, node: UiNode, at: int) ->
             where = f"node {stop[1]} ({step.node.type})"
             raise GraphRefused(f"The links lead in a circle through {where}, where no node computes anything.")
         seen.add(stop)
-        step = _before_input(step) if isinstance(step, _Input) else _before_output(unfolded, step)
+        step = _before_input(unfolded, step) if isinstance(step, _Input) else _before_output(unfolded, step)
     return step
 
 
-def _before_input(step: _Input) -> _Step:
+def _primitive_of(place: SubgraphPath, node: UiNode, at: int) -> Value | None:
+    """
+    Return the value of the primitive that is linked to this widget itself.
+
+    A primitive, even a muted one, sets its value into the widgets that it is linked to, before anything else happens.
+    It reaches nothing through a reroute or into a subgraph.
+    """
+    slot = node.inputs[at]
+    link = place.sheet.links.get(slot.link) if slot.link is not None else None
+    origin = place.sheet.nodes.get(link.origin) if link else None
+    if origin is None or origin.type != PRIMITIVE or slot.widget is None:
+        return None
+    held = [value for (key, _), value in place.overrides.items() if key == origin.id and value is not OWN]
+    saved = origin.values if isinstance(origin.values, tuple) else ()
+    values = [*held, *saved]
+    return Value(values[0]) if values else None
+
+
+def _before_input(unfolded: Unfolded, step: _Input) -> _Step:
     if step.at >= len(step.node.inputs):
         return UNLINKED
     slot = step.node.inputs[step.at]
+    if slot.widget is not None and (step.node.id, slot.widget) in step.place.overrides:
+        value = step.place.overrides[step.node.id, slot.widget]
+        return UNLINKED if value is OWN else Value(value)
     link = step.place.sheet.links.get(slot.link) if slot.link is not None else None
-    return UNLINKED if link is None else _origin(step.place, link, step.wanted or slot.type)
+    return UNLINKED if link is None else _origin(unfolded, step.place, link, step.wanted or slot.type)
 
 
-def _origin(place: SubgraphPath, link: UiLink, wanted: str) -> _Step:
+def _origin(unfolded: Unfolded, place: SubgraphPath, link: UiLink, wanted: str) -> _Step:
     if link.origin == place.sheet.input_panel:
-        return _through_panel(place, link.origin_slot)
+        return _through_panel(unfolded, place, link.origin_slot)
     origin = place.sheet.nodes.get(link.origin)
     return UNLINKED if origin is None else _Output(place, origin, link.origin_slot, wanted)
 
 
-def _through_panel(place: SubgraphPath, at: int) -> _Step:
-    """Leave a subgraph by its input panel: to the instance's link, or else to the value that the instance holds."""
+def _through_panel(unfolded: Unfolded, place: SubgraphPath, at: int) -> _Step:
+    """
+    Leave a subgraph by its input panel: to the instance's link, or else to the value that the instance holds.
+
+    An instance without a value has that of the first widget inside. One value goes to every place that the input feeds.
+    """
     if place.outer is None or place.instance is None or at >= len(place.sheet.inputs):
         return UNLINKED
     name = place.sheet.inputs[at]
+    is_cut = (place.instance.id, name) in place.outer.overrides
     for index, slot in enumerate(place.instance.inputs):
-        if slot.name == name and slot.link is not None:
+        if slot.name == name and slot.link is not None and not is_cut:
             return _Input(place.outer, place.instance, index)
-    return Value(place.given[name]) if name in place.given else UNLINKED
+    return Value(place.given[name]) if name in place.given else _first_widget(unfolded, place, at) or UNLINKED
+
+
+def _first_widget(unfolded: Unfolded, place: SubgraphPath, at: int) -> Value | OwnValue | None:
+    for link in place.sheet.links_from_input(at):
+        fed = place.sheet.slot_fed_by(link)
+        inside = unfolded.inside(place, fed[0]) if fed else None
+        if fed is None:
+            continue
+        node, slot = fed
+        if inside is None and slot.widget is not None:
+            return OwnValue(place, node, slot.widget)
+        if inside is not None and slot.name in inside.given:
+            return Value(inside.given[slot.name])
+        if inside is not None and slot.name in inside.sheet.inputs:
+            deeper = _first_widget(unfolded, inside, inside.sheet.inputs.index(slot.name))
+            if deeper is not None:
+                return deeper
+    return None
 
 
 def _before_output(unfolded: Unfolded, step: _Output) -> _Step:
     place, node = step.place, step.node
-    # A primitive, even a muted one, sets its value into the linked widgets before anything else happens.
     if node.type == PRIMITIVE:
-        return Value(node.values[0]) if node.values and isinstance(node.values, tuple) else UNLINKED
+        return NoLink(f"node {place.id_of(node)} ({PRIMITIVE}) sets only the widgets that it is linked to directly")
     if node.mode == MUTED:
         return NoLink(f"its source, node {place.id_of(node)} ({node.type}), is muted")
     if node.mode == BYPASSED:
         return _past_bypassed(step)
     inside = unfolded.inside(place, node)
     if inside is not None:
-        return _into_subgraph(inside, step)
+        return _into_subgraph(unfolded, inside, step)
     if node.type in _PASS_THROUGH:
         return _Input(place, node, 0, step.wanted)
     if node.type == _GETTER:
@@ -154,10 +206,10 @@ def _before_output(unfolded: Unfolded, step: _Output) -> _Step:
     return LinkSource(place.id_of(node), step.at)
 
 
-def _into_subgraph(inside: SubgraphPath, step: _Output) -> _Step:
+def _into_subgraph(unfolded: Unfolded, inside: SubgraphPath, step: _Output) -> _Step:
     for link in inside.sheet.links.values():
         if link.target == inside.sheet.output_panel and link.target_slot == step.at:
-            return _origin(inside, link, step.wanted)
+            return _origin(unfolded, inside, link, step.wanted)
     return NoLink(f"output {step.at} of the subgraph {inside.sheet.name!r} is linked to nothing inside")
 
 

@@ -8,6 +8,7 @@ frontend (ComfyUI_frontend, ExecutableNodeDTO.ts).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,14 +25,20 @@ MOST_NODES = 10_000
 #: The key of a saved widget inside a subgraph: (node, widget).
 Widget = tuple[str, str]
 
+#: Stands for the value that a widget inside has itself.
+OWN = object()
+
+#: Some frontends wrote the id of the node deeper inside in front of a widget's name.
+_FORMER_PREFIX = re.compile(r"^(\s*\d+\s*:\s*)+")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubgraphPath:
     """
     Hold one sheet at the place where it is used: the workflow, or a subgraph inside one of its instances.
 
-    `given` are the values that the instance holds for the names on its input panel, `overrides` those that it holds for
-    widgets inside.
+    `given` are the values that the instance holds for the names on its input panel. `overrides` are those that it holds
+    for widgets inside; OWN leaves a widget its own value, and cuts a link to it.
     """
 
     path: str
@@ -86,30 +93,39 @@ def _unfold_into(
 
 def _place_inside(place: SubgraphPath, instance: UiNode, sheet: Sheet, document: Document) -> SubgraphPath:
     given, overrides = _held_values(instance, sheet, document)
-    given |= {widget: value for (node, widget), value in place.overrides.items() if node == instance.id}
+    for (node, widget), value in place.overrides.items():
+        name = _input_ending_on(sheet, widget)
+        if node == instance.id and name is not None and value is not OWN:
+            given[name] = value
     return SubgraphPath(f"{place.id_of(instance)}:", sheet, instance, place, given, overrides)
 
 
 def _held_values(instance: UiNode, sheet: Sheet, document: Document) -> tuple[dict[str, Any], dict[Widget, Any]]:
     """
-    Return the values that an instance holds: for its inputs, and for widgets inside.
+    Return the values that an instance holds: for its inputs, and for widgets inside that no input ends on.
 
     There are three generations of files. Frontends up to 1.27 and from about 1.45 write one value for each input that
     ends on a widget, in the definition's order. Those between list the widgets in `properties.proxyWidgets` as (node,
-    widget), with node -1 for the instance's own, and write a value only if it differs from the one inside.
+    widget), with node -1 for the instance's own, and write a value only if it differs from the one inside. The browser
+    of today reads a list by order first and then by its entries.
     """
+    promoted = [name for at, name in enumerate(sheet.inputs) if _ends_on_widget(sheet, at, document)]
     values = instance.values if isinstance(instance.values, tuple) else ()
     proxies = _proxies(instance.properties.get("proxyWidgets"))
-    if proxies:
-        held = {proxy: value for proxy, value in zip(proxies, values, strict=False) if value is not None}
-        inside = {proxy: value for proxy, value in held.items() if proxy[0] != "-1"}
-        return {name: value for (node, name), value in held.items() if node == "-1"}, inside
-    promoted = [name for at, name in enumerate(sheet.inputs) if _ends_on_widget(sheet, at, document)]
-    if len(values) > len(promoted):
+    if not proxies and len(values) > len(promoted):
         values = tuple(value for value in values if not (isinstance(value, str) and value in CONTROL_WORDS))
-    if len(values) != len(promoted) and instance.named_values:
+    if len(values) != len(promoted) and instance.named_values and not proxies:
         return {name: instance.named_values[name] for name in promoted if name in instance.named_values}, {}
-    return {name: value for name, value in zip(promoted, values, strict=False) if value is not None}, {}
+    given = {name: value for name, value in zip(promoted, values, strict=False) if value is not None}
+    overrides: dict[Widget, Any] = {}
+    for at, (node, widget) in enumerate(proxies):
+        value = values[at] if at < len(values) and values[at] is not None else OWN
+        name = widget if node == "-1" else _input_of(sheet, node, widget, document)
+        if name is None:
+            overrides[node, widget] = value
+        elif value is not OWN:
+            given[name] = value
+    return given, overrides
 
 
 def _proxies(listed: object) -> list[Widget]:
@@ -119,18 +135,46 @@ def _proxies(listed: object) -> list[Widget]:
         except (ValueError, RecursionError):
             return []
     entries = listed if isinstance(listed, list) else []
-    return [(str(entry[0]), str(entry[1])) for entry in entries if isinstance(entry, list) and len(entry) > 1]
+    return [
+        (str(entry[0]), _FORMER_PREFIX.sub("", str(entry[1])))
+        for entry in entries
+        if isinstance(entry, list) and len(entry) > 1
+    ]
+
+
+def _input_of(sheet: Sheet, node: str, widget: str, document: Document) -> str | None:
+    """Return the input of *sheet* whose first widget is this one. An input that feeds it too, but later, is none."""
+    for at, name in enumerate(sheet.inputs):
+        for link in sheet.links_from_input(at):
+            fed = sheet.slot_fed_by(link)
+            if fed is None or (fed[1].widget is None and fed[0].type not in document.subgraphs):
+                continue
+            if (fed[0].id, fed[1].widget or fed[1].name) == (node, widget):
+                return name
+            break
+    return None
+
+
+def _input_ending_on(sheet: Sheet, widget: str) -> str | None:
+    """Return the input of that name, or else the one whose first widget has that name."""
+    if widget in sheet.inputs:
+        return widget
+    for at, name in enumerate(sheet.inputs):
+        fed = [sheet.slot_fed_by(link) for link in sheet.links_from_input(at)]
+        if any(found and widget in (found[1].widget, found[1].name) for found in fed[:1]):
+            return name
+    return None
 
 
 def _ends_on_widget(sheet: Sheet, at: int, document: Document) -> bool:
-    for link in sheet.links.values():
-        target = sheet.nodes.get(link.target)
-        if link.origin != sheet.input_panel or link.origin_slot != at or target is None:
+    for link in sheet.links_from_input(at):
+        fed = sheet.slot_fed_by(link)
+        if fed is None:
             continue
-        slot = next((slot for slot in target.inputs if slot.link == link.id), None)
+        target, slot = fed
         inner = document.subgraphs.get(target.type)
-        if slot is not None and slot.widget is not None:
+        if inner is None and slot.widget is not None:
             return True
-        if slot and inner and slot.name in inner.inputs:
-            return _ends_on_widget(inner, inner.inputs.index(slot.name), document)
+        if inner and slot.name in inner.inputs and _ends_on_widget(inner, inner.inputs.index(slot.name), document):
+            return True
     return False

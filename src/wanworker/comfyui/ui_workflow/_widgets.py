@@ -12,15 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, read_class
+from wanworker.comfyui.graph.browser_widgets import (
+    is_made_by_the_page,
+    is_saved,
+    is_widget,
+    sent_without_value,
+    values_before,
+    values_behind,
+)
+from wanworker.comfyui.graph.dynamic_combo import inner_inputs
+from wanworker.comfyui.graph.object_info import DYNAMIC_COMBO, NodeClass, NodeInput
 from wanworker.comfyui.ui_workflow._document import UiNode
 from wanworker.comfyui.ui_workflow._subgraphs import CONTROL_WORDS
-
-#: Types besides the plain ones whose values the browser keeps in widgets.
-_BROWSER_WIDGETS = frozenset(
-    {"COLOR", "MARKDOWN", "BOUNDING_BOX", "CURVE", "RANGE", "LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM", "IMAGECOMPARE"}
-)
-_DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 
 #: The browser adds the seed control to these even if the class does not ask for it (frontend, widgetInputs.ts).
 _SEEDS = frozenset({"seed", "noise_seed"})
@@ -37,14 +40,6 @@ class Named:
     values: Mapping[str, Any]
     missing: tuple[NodeInput, ...] = ()
     left_over: tuple[Any, ...] = ()
-
-
-def is_widget(item: NodeInput) -> bool:
-    """Say whether the browser draws a widget for this input. An input with `forceInput` has only a socket."""
-    if item.options.get("forceInput"):
-        return False
-    shown_as = item.options.get("widgetType")
-    return item.is_widget or item.type in {_DYNAMIC_COMBO, *_BROWSER_WIDGETS} or isinstance(shown_as, str)
 
 
 def named_values(node: UiNode, its_class: NodeClass) -> Named:
@@ -70,15 +65,57 @@ def _by_place(values: tuple[Any, ...], its_class: NodeClass) -> Named:
     at = 0
     while queue:
         item = queue.pop(0)
-        if (at >= len(values) or values[at] is None) and item.type in _BROWSER_WIDGETS:
-            found[item.name] = ""  # as the browser sends it
-        elif at >= len(values) or values[at] is None:
-            missing.append(item)
-        else:
+        if not is_saved(item):
+            found[item.name] = sent_without_value(item)
+            continue
+        at += values_before(item, values[at:], _surplus(values[at:], [item, *queue]))
+        if at < len(values) and values[at] is not None:
             found[item.name] = values[at]
-            queue[:0] = chosen_inputs(item, values[at])
+            queue[:0] = [one for one in inner_inputs(item, values[at]) if is_widget(one)]
+        elif item.is_widget:
+            missing += [item, *_inside_first_choice(item)]
+        else:
+            found[item.name] = sent_without_value(item)
         at += 1 + _extras_behind(item, values[at + 1 :], queue)
-    return Named(found, tuple(missing), tuple(value for value in values[at:] if found and _is_callers(value)))
+    made = {item.name for item in its_class.inputs.values() if is_made_by_the_page(item)}
+    sent = {name: value for name, value in found.items() if name not in made}
+    return _with_own_choices(its_class, Named(sent, tuple(missing), values[at:]))
+
+
+def _surplus(values: tuple[Any, ...], queue: list[NodeInput]) -> int:
+    """Count the values that are too many for the widgets of *queue*."""
+    return max(0, len(values) - sum(_places(one) for one in queue if is_saved(one)))
+
+
+def _inside_first_choice(item: NodeInput) -> Iterator[NodeInput]:
+    """Yield the widgets that a dynamic combo without a saved value has: those of its first choice, at every depth."""
+    for one in inner_inputs(item, item.default) if item.type == DYNAMIC_COMBO else ():
+        if is_widget(one):
+            yield one
+            yield from _inside_first_choice(one)
+
+
+def _with_own_choices(its_class: NodeClass, named: Named) -> Named:
+    """
+    Read the surplus values of a node whose author writes its choices (CustomCombo): the number of the choice, then the
+    choices. The browser adds one empty choice behind the last.
+    """
+    combos = [item for item in its_class.inputs.values() if is_widget(item)]
+    has_own = len(combos) == 1 and combos[0].choices == () and "remote" not in combos[0].options
+    if not has_own or not named.left_over:
+        left = tuple(value for value in named.left_over if named.values and _is_callers(value))
+        return Named(named.values, named.missing, left)
+    first = 1 if isinstance(named.left_over[0], int) else 0
+    choices: list[Any] = []
+    for value in named.left_over[first:]:
+        choices.append(value)
+        if not value:
+            break
+    if not choices or choices[-1]:
+        choices.append("")
+    chosen = named.values.get(combos[0].name, choices[0])
+    found = {combos[0].name: chosen, "index": choices.index(chosen) if chosen in choices else -1}
+    return Named({**found, **{f"option{number}": choice for number, choice in enumerate(choices, start=1)}})
 
 
 def _is_callers(value: object) -> bool:
@@ -88,31 +125,19 @@ def _is_callers(value: object) -> bool:
     return value not in (None, "") and not isinstance(value, Mapping)
 
 
-def chosen_inputs(item: NodeInput, value: object) -> list[NodeInput]:
-    """Return the widgets that a dynamic combo shows for *value*, named `combo.widget`; none for any other input."""
-    if item.type != _DYNAMIC_COMBO:
-        return []
-    for option in item.options.get("options") or ():
-        if isinstance(option, Mapping) and option.get("key") == value:
-            inner = read_class(item.name, {"input": option.get("inputs")}).inputs.values()
-            return [
-                NodeInput(f"{item.name}.{one.name}", one.type, one.required, one.choices, one.options)
-                for one in inner
-                if is_widget(one)
-            ]
-    return []
-
-
 def _extras_behind(item: NodeInput, behind: tuple[Any, ...], queue: list[NodeInput]) -> int:
     """Count the browser's own values after the value of *item*."""
+    repeated = values_behind(item, behind, _surplus(behind, queue))
+    if repeated:
+        return repeated
     if item.takes_uploads:
         # The number of values of a button or a player depends on the frontend's version: all surplus values are theirs.
-        surplus = max(0, len(behind) - sum(_places(one) for one in queue))
+        surplus = _surplus(behind, queue)
         words = (value is None or value in ("", "image", "audio", "video") for value in behind[:surplus])
         return sum(1 for _ in _while_true(words)) if queue else surplus
     if behind and _is_control(behind[0]) and (_has_control(item) or _is_refused(behind[0], item, queue)):
         # Some combos have a filter text after their control.
-        return 2 if item.type == "COMBO" and len(behind) > 1 + sum(_places(one) for one in queue) else 1
+        return 2 if item.type == "COMBO" and _surplus(behind, queue) > 1 else 1
     return 0
 
 
@@ -159,10 +184,10 @@ def _by_name(values: Mapping[str, Any], its_class: NodeClass, *, others_too: boo
     while queue:
         item = queue.pop(0)
         if values.get(item.name) is None:
-            missing.append(item)
+            missing += [item, *_inside_first_choice(item)]
             continue
         found[item.name] = values[item.name]
-        queue[:0] = chosen_inputs(item, values[item.name])
+        queue[:0] = [one for one in inner_inputs(item, values[item.name]) if is_widget(one)]
     return Named(found, tuple(missing))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from wanworker.comfyui.client.http import ComfyClient
@@ -39,7 +40,7 @@ async def workflow_slots(client: ComfyClient | None, document: Mapping[str, Any]
         if client is None:
             return Listed(tuple(_drawn(document)), _UNSEEN)
         info = await client.object_info()
-        return Listed(slots_of(api_graph(document, info).graph, info))
+        return Listed(slots_of(api_graph(document, info, now=datetime.now()).graph, info))
     graph = read_graph(document)
     names = {str(body["class_type"]) for body in graph.values()}
     return Listed(slots_of(graph, await client.node_classes(names) if client else {}))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -41,17 +42,20 @@ async def checked_graph(
     document: Mapping[str, Any],
     sent: Collection[str] = (),
     slots: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    now: Callable[[], datetime] = datetime.now,
 ) -> Admitted:
     """
     Return *document*, with *slots* set in it (see graph/slots.py), as a graph that the server accepts.
 
     A document in the browser's own format is first converted with the server's classes. *sent* are the names of files
-    that come with the graph; the server need not have them yet. Raises GraphRefused, ModelNotFound and InvalidRequest
-    (for a slot) with every problem at once, before anything is queued.
+    that come with the graph; the server need not have them yet. *now* tells the local time, for `%date:...%` in a file
+    name. Raises GraphRefused, ModelNotFound and InvalidRequest (for a slot) with every problem at once, before anything
+    is queued.
     """
     remarks: tuple[str, ...] = ()
     if is_ui_format(document):
-        converted = api_graph(document, await client.object_info())
+        converted = api_graph(document, await client.object_info(), now=now())
         graph, remarks = read_graph(converted.graph), tuple(converted.warnings)
     else:
         graph = read_graph(document)

@@ -12,7 +12,7 @@ from typing import Literal
 from wanworker.errors import InputRefused, InputUnavailable, RequestError
 from wanworker.media._filetype import HEAD_BYTES, FileType, describe, serves_as, sniff
 from wanworker.media.disk import in_thread
-from wanworker.media.inputs import _data_uri
+from wanworker.media.inputs import data_uri
 from wanworker.media.inputs._fetch import FetchLimits, Network, fetch
 from wanworker.media.inputs.allowed_dirs import copy_file, directory_below, file_below
 from wanworker.media.inputs.decoding.decoders import PictureDecoders
@@ -160,7 +160,7 @@ class InputReader:
         Write the file that *source* names to *part*. A data URI is accepted in any field, because people send it as a
         URL.
         """
-        is_data = _data_uri.is_data_url(source.value)
+        is_data = data_uri.is_data_url(source.value)
         if not is_data and (found := mixed_up(source.value, source.kind)):
             kind = InputUnavailable if source.kind == "base64" else InputRefused
             raise kind(found[0], hint=found[1])
@@ -191,7 +191,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def _write_decoded(text: str, part: Path, max_bytes: int) -> None:
-    content = _data_uri.decode(text, max_bytes=max_bytes)
+    content = data_uri.decode(text, max_bytes=max_bytes)
     with new_file(part):
         part.write_bytes(content)
 

@@ -140,7 +140,7 @@ async def _sent(upload_to: UploadUrl, file: _File, patience_s: float, sleep: Sle
         await upload_to.put(file.path, mime=file.mime, patience_s=patience_s, sleep=sleep)
     except UploadFailed as error:
         return str(error)
-    except Exception as error:  # of the library that sends; its text may hold the URL
+    except Exception as error:  # noqa: BLE001 - of the library that sends; its text may hold the URL
         log.warning("the upload to %s failed by %s", upload_to.place, type(error).__name__)
         return f"{upload_to.place} did not take the file: {type(error).__name__}."
     return ""
@@ -154,7 +154,7 @@ async def _uploaded(bucket: Bucket | NoBucket, file: _File, key: str, sleep: Sle
         return await upload(bucket, file.path, key, mime=file.mime, sleep=sleep), ""
     except UploadFailed as error:
         return None, str(error)
-    except Exception as error:  # of the libraries that sign and send; its text may hold a key
+    except Exception as error:  # noqa: BLE001 - of the libraries that sign and send; its text may hold a key
         log.warning("the upload to bucket %s failed by %s", bucket.name, type(error).__name__)
         return None, f"The upload to the bucket {bucket.name!r} failed: {type(error).__name__}."
 
