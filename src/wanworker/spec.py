@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from wanworker.errors import InvalidRequest
+from wanworker.finish import Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ RANGES: Mapping[str, Range] = {
     "timeout_s": Range(1, 86_400),
     "shift": Range(0.01, 100),
     "strength": Range(-10, 10),
+    "denoise": Range(0.01, 1),
 }
 
 #: Random seeds stay below this number, so that JavaScript shows them exactly.
@@ -97,7 +99,9 @@ class Task:
     Hold one Wan 2.2 task with upstream's own defaults (Wan2.2 wan/configs at 42bf4cf).
 
     `guidance` is (low noise, high noise). `frames` is None where a sound or a driving video decides the length.
-    `small_shift` is the shift for 480p where upstream names another one for it.
+    `small_shift` is the shift for 480p where upstream names another one for it. `film` names the driving video in
+    messages. `takes_prepared` says that a prepared folder may stand for it. `denoise` is the share of the steps that
+    are rendered where a video is the start, and None elsewhere.
     """
 
     name: str
@@ -115,6 +119,10 @@ class Task:
     takes_image: bool = False
     needs_audio: bool = False
     needs_driving_video: bool = False
+    takes_prepared: bool = False
+    takes_last_image: bool = False
+    film: str = "driving video"
+    denoise: float | None = None
 
     @property
     def short_name(self) -> str:
@@ -133,7 +141,7 @@ TASKS: Mapping[str, Task] = {
         Task("t2v-A14B", "Wan2.2-T2V-A14B", Size(1280, 720), 16, 81, 40, 12.0, (3.0, 4.0), boundary=0.875),
         Task(
             "i2v-A14B", "Wan2.2-I2V-A14B", Size(1280, 720), 16, 81, 40, 5.0, (3.5, 3.5), boundary=0.9,
-            small_shift=3.0, needs_image=True, takes_image=True,
+            small_shift=3.0, needs_image=True, takes_image=True, takes_last_image=True,
         ),
         Task(
             "ti2v-5B", "Wan2.2-TI2V-5B", Size(1280, 704), 24, 121, 50, 5.0, (5.0, 5.0), size_multiple=32,
@@ -145,6 +153,20 @@ TASKS: Mapping[str, Task] = {
         ),
         Task(
             "animate-14B", "Wan2.2-Animate-14B", Size(1280, 720), 30, None, 20, 5.0, (1.0, 1.0),
+            needs_image=True, takes_image=True, needs_driving_video=True, takes_prepared=True,
+        ),
+        # Upstream's generate.py does not have these. The first two stand on T2V-A14B, whose shift of 12 would leave
+        # nothing of a video to start from. The numbers of Animate-2 are those of diffusers' pipeline.
+        Task(
+            "vace-A14B", "Wan2.2-VACE-Fun-A14B", Size(1280, 720), 16, 81, 40, 12.0, (3.0, 4.0), boundary=0.875,
+            takes_image=True, needs_driving_video=True, film="control video",
+        ),
+        Task(
+            "v2v-A14B", "Wan2.2-T2V-A14B", Size(1280, 720), 16, 81, 40, 5.0, (3.0, 4.0), boundary=0.875,
+            small_shift=3.0, needs_driving_video=True, film="video", denoise=0.7,
+        ),
+        Task(
+            "animate2-14B", "Wan2.2-Animate-2-14B", Size(640, 800), 24, None, 40, 5.0, (3.0, 3.0),
             needs_image=True, takes_image=True, needs_driving_video=True,
         ),
     )
@@ -170,7 +192,7 @@ class RenderSpec:
     guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
     the sound or the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight
     files or folders; `single_expert` keeps one of a pair from getting its sibling. `profile`
-    is None where the worker's own setting holds.
+    is None where the worker's own setting holds. `loop` says that the last picture must be the first one.
     """
 
     task: str
@@ -192,6 +214,7 @@ class RenderSpec:
     audio: Path | None = None
     driving_video: Path | None = None
     prepared_dir: Path | None = None
+    denoise: float | None = None
     use_lora: bool = False
     loras: tuple[Lora, ...] = ()
     offload_model: bool | None = None
@@ -199,6 +222,8 @@ class RenderSpec:
     vae_model: str | None = None
     single_expert: bool = False
     profile: Profile | None = None
+    loop: bool = False
+    finish: Finish = field(default_factory=Finish)
 
 
 @dataclass(frozen=True, slots=True)

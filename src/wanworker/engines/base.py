@@ -22,7 +22,8 @@ class Capabilities:
     `sizes` lists the only sizes of a task; a task that is not in it takes any multiple of its own `size_multiple`.
     `any_size` means that the engine resamples to whatever is asked. The booleans name features of a request;
     `prepares_motion` says that animate's driving video need not come as a prepared folder, `names_models` that a
-    request can choose among the weights, `profiles` that it can say what is traded for time.
+    request can choose among the weights, `profiles` that it can say what is traded for time, `upscale_models` that it
+    can name the model that enlarges the clip.
     """
 
     tasks: frozenset[str]
@@ -37,6 +38,7 @@ class Capabilities:
     prepares_motion: bool = False
     profiles: bool = False
     names_models: bool = False
+    upscale_models: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from wanworker.actions.request.picture import sized_by_picture
 from wanworker.jobs.model import Job, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader
+from wanworker.media.video.writer import probe
 from wanworker.render import PreparedSpec, RenderRequest
-from wanworker.spec import RenderSpec, Task
+from wanworker.spec import RenderSpec, Task, longest_aspect, size_at_aspect
 
 
 def job_request(request: GenerateRequest, *, request_id: str, action: str, runpod_id: str | None = None) -> JobRequest:
@@ -58,6 +60,8 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     """Return the spec without its files: everything that can be refused before one is read is refused here."""
     asked_size = request.checked_size()
     loras = request.checked_loras()
+    if request.denoise is not None and task.denoise is None:
+        warnings.append(f"denoise was ignored: {task.name} starts from noise, not from a video.")
     return RenderSpec(
         task=task.name,
         prompt=request.prompt,
@@ -80,6 +84,9 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
         diffusion_models=request.diffusion_models(),
         vae_model=request.vae_model or None,
         single_expert=request.single_expert,
+        denoise=None if task.denoise is None else request.denoise,
+        loop=request.loop,
+        finish=request.checked_finish(),
     )
 
 
@@ -94,21 +101,41 @@ async def _prepare(
     """Read the request's files into *folder*; a size that was left out takes the picture's aspect."""
     notes = list(warnings)
     files: dict[str, Any] = {}
+    has_prepared = task.takes_prepared and bool(request.prepared_path)
     for field, name, read, is_taken in (
         ("reference_image", "image", inputs.image, task.takes_image),
         ("last_image", "last_image", inputs.image, True),
         ("audio", "audio", inputs.audio, task.needs_audio),
-        ("driving_video", "driving_video", inputs.video, task.needs_driving_video and not request.prepared_path),
+        ("driving_video", "driving_video", inputs.video, task.needs_driving_video and not has_prepared),
+        ("soundtrack", "soundtrack", inputs.audio, True),
     ):
         source = request.source(field)
         if source and is_taken:
-            files[name] = await read(source, folder, field, label=field.replace("_", " "))
+            label = task.film if field == "driving_video" else field.replace("_", " ")
+            files[name] = await read(source, folder, field, label=label)
         elif source:
             notes.append(f"{field} was ignored: {task.name} does not use it here.")
-    if task.needs_driving_video and request.prepared_path:
+    if has_prepared:
         files["prepared_dir"] = inputs.directory(request.prepared_path, label="prepared folder", field="prepared_path")
-    if not spec.size_given and "image" in files:
-        files["size"], files["image"] = await sized_by_picture(
+    if not spec.size_given:
+        files |= await _sized(files, task, notes)
+    if request.loop:
+        files["last_image"] = files["image"]
+    if "soundtrack" in files:
+        files["finish"] = dataclasses.replace(spec.finish, soundtrack=files.pop("soundtrack"))
+    return PreparedSpec(dataclasses.replace(spec, **files), tuple(notes))
+
+
+async def _sized(files: Mapping[str, Any], task: Task, notes: list[str]) -> dict[str, Any]:
+    """Return the size that the picture gives, or else the video, and the picture that may have been cropped to it."""
+    if "image" in files:
+        size, picture = await sized_by_picture(
             files["image"], area=task.size.area, multiple=task.size_multiple, notes=notes
         )
-    return PreparedSpec(dataclasses.replace(spec, **files), tuple(notes))
+        return {"size": size, "image": picture}
+    if "driving_video" in files:
+        facts = await probe(files["driving_video"])
+        longest = longest_aspect()
+        aspect = min(longest, max(1 / longest, facts.width / facts.height))
+        return {"size": size_at_aspect(aspect, task.size.area, task.size_multiple)}
+    return {}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from wanworker.actions.request.fields import (
+    Denoise,
     Fps,
     Frames,
     Guidance,
@@ -23,7 +24,8 @@ from wanworker.actions.request.fields import (
 from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANDOM_SEED_LIMIT, Lora, Profile, Task, check_last_image, nearest_frames, task_named
+from wanworker.finish import Finish, Upscale
+from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, Profile, Task, check_last_image, nearest_frames, task_named
 
 #: Other spellings of the fields, each with its documented name.
 _ALIASES: Mapping[str, str] = {
@@ -44,13 +46,22 @@ _ALIASES: Mapping[str, str] = {
     "lora_scale": "lora_strength",
     "lora_weight": "lora_strength",
     "flow_shift": "sample_shift",
+    "strength": "denoise",
+    "control_video_url": "driving_video_url",
+    "control_video_base64": "driving_video_base64",
+    "control_video_path": "driving_video_path",
+    "video_url": "driving_video_url",
+    "video_base64": "driving_video_base64",
+    "video_path": "driving_video_path",
+    "upscale_factor": "upscale",
+    "upscale_model": "upscale",
 }
 
 
 class GenerateRequest(PictureRequest):
     """Hold the fields of `generate`, with the documented names, defaults and meanings of worker-api.md."""
 
-    task: str = Field(default="i2v-A14B", description="t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B or animate-14B.")
+    task: str = Field(default="i2v-A14B", description=f"{', '.join(TASKS)}.")
     prompt: Prompt = Field(default="", description="What the video shows.")
     negative_prompt: Prompt | None = Field(default=None, description="What the video must not show.")
     size: str | None = Field(default=None, description="`1280*720` or `1280x720`; the task's own size if omitted.")
@@ -87,10 +98,19 @@ class GenerateRequest(PictureRequest):
     audio_url: str | None = Field(default=None, description="The sound of s2v, by URL.")
     audio_base64: str | None = Field(default=None, description="The sound of s2v as base64.")
     audio_path: str | None = Field(default=None, description="The sound of s2v, by path.")
-    driving_video_url: str | None = Field(default=None, description="The driving video of animate, by URL.")
-    driving_video_base64: str | None = Field(default=None, description="The driving video of animate as base64.")
-    driving_video_path: str | None = Field(default=None, description="The driving video of animate, by path.")
+    driving_video_url: str | None = Field(default=None, description="The video to follow or to start from, by URL.")
+    driving_video_base64: str | None = Field(default=None, description="The same video as base64.")
+    driving_video_path: str | None = Field(default=None, description="The same video, by path.")
     prepared_path: str | None = Field(default=None, description="A folder that animate's preprocessing made.")
+    denoise: Denoise | None = Field(
+        default=None, description="How much of v2v's video is rendered anew; 0.7 if omitted."
+    )
+    loop: bool = Field(default=False, description="End with the first frame; i2v-A14B only.")
+    target_fps: Fps | None = Field(default=None, description="The frame rate of the file; frames are added between.")
+    upscale: int | str | None = Field(default=None, description="2, 4, or the name of an upscale model.")
+    soundtrack_url: str | None = Field(default=None, description="A sound to join to the clip, by URL.")
+    soundtrack_base64: str | None = Field(default=None, description="A sound to join to the clip, as base64.")
+    soundtrack_path: str | None = Field(default=None, description="A sound to join to the clip, by path.")
     return_video: bool = Field(default=True, description="Return the video as a data URI in result.data.")
     timeout: Timeout | None = Field(default=None, description="The job's deadline in seconds.")
     engine: str | None = Field(default=None, description="auto, diffusers, comfyui, wan_cli or mini.")
@@ -104,7 +124,7 @@ class GenerateRequest(PictureRequest):
     def checked_task(self) -> Task:
         """Return the task if the inputs that it needs were sent. Raises InvalidRequest with the documented sentence."""
         task = task_named(self.task)
-        has_prepared = task.needs_driving_video and bool(self.prepared_path)
+        has_prepared = task.takes_prepared and bool(self.prepared_path)
         if task.needs_image and not has_prepared and self.source("reference_image") is None:
             message = f"Missing reference image (url/base64/path) for {task.short_name} task."
             hint = "Send reference_image_url, reference_image_base64 or reference_image_path"
@@ -114,10 +134,24 @@ class GenerateRequest(PictureRequest):
             message = f"Missing audio (url/base64/path) for {task.short_name} task."
             raise InvalidRequest(message, hint="Send audio_url, audio_base64 or audio_path.", field="audio_url")
         if task.needs_driving_video and not has_prepared and self.source("driving_video") is None:
-            message = f"Missing driving video (url/base64/path) or prepared_path for {task.short_name} task."
-            hint = "Send driving_video_url, driving_video_base64, driving_video_path or prepared_path."
-            raise InvalidRequest(message, hint=hint, field="driving_video_url")
+            raise _missing_film(task)
+        if self.loop:
+            self._check_loop(task)
         return task
+
+    def _check_loop(self, task: Task) -> None:
+        if not task.takes_last_image:
+            able = ", ".join(other.name for other in TASKS.values() if other.takes_last_image)
+            message = f"loop needs a task that can end in a given frame; {task.name} cannot."
+            raise InvalidRequest(message, hint=f"Use the task {able} with a reference image.", field="loop")
+        if self.source("last_image") is not None:
+            message = "loop makes the first frame the last one, so there is no place for a last image."
+            raise InvalidRequest(message, hint="Send loop or last_image, not both.", field="loop")
+
+    def checked_finish(self) -> Finish:
+        """Return what is done to the clip after it is rendered, without its sound. Raises InvalidRequest."""
+        upscale = None if self.upscale is None else Upscale.parse(self.upscale)
+        return Finish(target_fps=self.target_fps, upscale=upscale)
 
     def checked_frames(self, task: Task, warnings: list[str]) -> int | None:
         """
@@ -128,8 +162,8 @@ class GenerateRequest(PictureRequest):
         if self.frame_num is None:
             return task.frames
         frames = nearest_frames(self.frame_num)
-        # Of the tasks only the pair for pictures ends in one; the others ignore it, with a warning.
-        if task.boundary is not None and task.takes_image and self.source("last_image") is not None:
+        # Only a task that ends in one has to have room for it; the others ignore it, with a warning.
+        if task.takes_last_image and (self.loop or self.source("last_image") is not None):
             check_last_image(frames, "frame_num")
         if frames != self.frame_num:
             warnings.append(f"frame_num {self.frame_num} was changed to {frames}: Wan renders 4n+1 frames.")
@@ -158,3 +192,14 @@ class GenerateRequest(PictureRequest):
     def identity(self) -> dict[str, Any]:
         """Return the fields that tell this request from others. Their hash is kept with the request id."""
         return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})
+
+
+def _missing_film(task: Task) -> InvalidRequest:
+    sent = "driving_video_url, driving_video_base64"
+    if task.takes_prepared:
+        message = f"Missing {task.film} (url/base64/path) or prepared_path for {task.short_name} task."
+        hint = f"Send {sent}, driving_video_path or prepared_path."
+    else:
+        message = f"Missing {task.film} (url/base64/path) for {task.short_name} task."
+        hint = f"Send {sent} or driving_video_path."
+    return InvalidRequest(message, hint=hint, field="driving_video_url")

@@ -15,6 +15,7 @@ from wanworker.errors import InvalidRequest
 from wanworker.spec import RANGES
 
 __all__ = [
+    "Denoise",
     "Fps",
     "Frames",
     "Guidance",
@@ -74,6 +75,7 @@ Shift = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("shift
 Fps = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("fps")), _schema("fps")]
 Timeout = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("timeout_s")), _schema("timeout_s")]
 Strength = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("strength")), _schema("strength")]
+Denoise = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("denoise")), _schema("denoise")]
 Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
 

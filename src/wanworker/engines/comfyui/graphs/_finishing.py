@@ -1,0 +1,92 @@
+"""Add to a graph what enlarges its frames and makes more of them, where the server has the models for it. Pure."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+
+from wanworker.comfyui.graph.api_format import Graph, inputs_of
+from wanworker.engines.comfyui.graphs._wiring import next_id, node_titled
+from wanworker.engines.comfyui.graphs.choice.models import Finder
+from wanworker.finish import Finish, Upscale, times_for
+from wanworker.spec import Size
+
+#: The node that takes the finished frames, in every graph.
+MAKER = "Make the video"
+
+UPSCALERS, INTERPOLATORS = "upscale_models", "frame_interpolation"
+
+#: FILM first, which ComfyUI's own template takes; then RIFE.
+_KINDS = ("film", "rife")
+
+
+def with_finish(graph: Graph, finish: Finish, size: Size, finder: Finder, warnings: list[str]) -> Graph:
+    """
+    Return the graph with the upscaling and the interpolation of *finish* before the video is made.
+
+    What the server has no model for is left to ffmpeg. Raises ModelNotFound for an upscale model that is not there.
+    """
+    if finish.upscale is not None and (model := _upscaler(finish.upscale, finder)):
+        graph = _upscaled(graph, model, finish.upscale, size)
+        warnings.append(f"upscale: the frames were enlarged by {model}.")
+    fps = inputs_of(graph[node_titled(graph, MAKER)])["fps"]
+    if finish.target_fps is None or not isinstance(fps, int | float) or finish.target_fps <= fps:
+        return graph
+    models = sorted(finder.files(INTERPOLATORS), key=_rank)
+    times = times_for(fps, finish.target_fps)
+    if models and times > 1:
+        graph = _interpolated(graph, models[0], fps, times)
+        warnings.append(f"target_fps: {times} frames were made of each one by {models[0]}.")
+    return graph
+
+
+def _upscaler(upscale: Upscale, finder: Finder) -> str | None:
+    if upscale.model is not None:
+        return finder.named(UPSCALERS, upscale.model)
+    own = re.compile(rf"(?<!\d){upscale.factor}x|x{upscale.factor}(?!\d)", re.IGNORECASE)
+    files = sorted(finder.files(UPSCALERS), key=lambda name: (own.search(name) is None, name.lower()))
+    return files[0] if files else None
+
+
+def _rank(name: str) -> tuple[int, str]:
+    lower = name.lower()
+    return next((rank for rank, kind in enumerate(_KINDS) if kind in lower), len(_KINDS)), lower
+
+
+def _upscaled(graph: Graph, model: str, upscale: Upscale, size: Size) -> Graph:
+    loader = {"class_type": "UpscaleModelLoader", "inputs": {"model_name": model}}
+    graph, source = _with_node(graph, "Upscale model", loader)
+    enlarge = {"class_type": "ImageUpscaleWithModel", "inputs": {"upscale_model": [source, 0], "image": _frames(graph)}}
+    graph, last = _with_node(graph, "Enlarge the frames", enlarge)
+    if upscale.factor is not None:  # a model has a factor of its own
+        sides = {"width": size.width * upscale.factor, "height": size.height * upscale.factor}
+        exact = {"upscale_method": "lanczos", "crop": "disabled", **sides, "image": [last, 0]}
+        graph, last = _with_node(graph, "Exact size", {"class_type": "ImageScale", "inputs": exact})
+    return _made_of(graph, last)
+
+
+def _interpolated(graph: Graph, model: str, fps: float, times: int) -> Graph:
+    loader = {"class_type": "FrameInterpolationModelLoader", "inputs": {"model_name": model}}
+    graph, source = _with_node(graph, "Interpolation model", loader)
+    inputs = {"interp_model": [source, 0], "images": _frames(graph), "multiplier": times}
+    graph, last = _with_node(graph, "Frames between", {"class_type": "FrameInterpolate", "inputs": inputs})
+    graph = _made_of(graph, last)
+    graph[node_titled(graph, MAKER)]["inputs"]["fps"] = float(fps * times)
+    return graph
+
+
+def _frames(graph: Graph) -> Sequence[object]:
+    frames: Sequence[object] = inputs_of(graph[node_titled(graph, MAKER)])["images"]
+    return frames
+
+
+def _with_node(graph: Graph, title: str, body: dict[str, object]) -> tuple[Graph, str]:
+    node = next_id(graph)
+    return {**copy.deepcopy(graph), node: {**body, "_meta": {"title": title}}}, node
+
+
+def _made_of(graph: Graph, frames: str) -> Graph:
+    changed = copy.deepcopy(graph)
+    changed[node_titled(graph, MAKER)]["inputs"]["images"] = [frames, 0]
+    return changed
