@@ -69,7 +69,8 @@ FILES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 ALL_UPLOADS = Uploads(
     image="a/in.png", last_image="a/end.png", audio="a/talk.wav", audio_s=12.3, pose_video="a/pose.mp4",
-    face_video="a/face.mp4", driving_video="a/dance.mp4", background_video="a/bg.mp4", mask_video="a/mask.mp4", driving_frames=200,
+    face_video="a/face.mp4", driving_video="a/dance.mp4", background_video="a/bg.mp4", mask_video="a/mask.mp4",
+    driving_frames=200,
 )  # fmt: skip
 
 

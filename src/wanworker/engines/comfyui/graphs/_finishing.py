@@ -21,9 +21,9 @@ UPSCALERS, INTERPOLATORS = "upscale_models", "frame_interpolation"
 _KINDS = ("film", "rife")
 
 
-def with_finish(graph: Graph, finish: Finish, size: Size, finder: Finder, warnings: list[str]) -> Graph:
+def with_finish(graph: Graph, finish: Finish, size: Size, frames: int, finder: Finder, warnings: list[str]) -> Graph:
     """
-    Return the graph with the upscaling and the interpolation of *finish* before the video is made.
+    Return the graph of a clip of *frames* frames with the upscaling and the interpolation of *finish* before its end.
 
     What the server has no model for is left to ffmpeg. Raises ModelNotFound for an upscale model that is not there.
     """
@@ -36,7 +36,8 @@ def with_finish(graph: Graph, finish: Finish, size: Size, finder: Finder, warnin
     models = sorted(finder.files(INTERPOLATORS), key=_rank)
     times = times_for(fps, finish.target_fps)
     if models and times > 1:
-        graph = _interpolated(graph, models[0], fps, times)
+        graph = _interpolated(graph, models[0], frames, times)
+        graph[node_titled(graph, MAKER)]["inputs"]["fps"] = float(fps * times)
         warnings.append(f"target_fps: {times} frames were made of each one by {models[0]}.")
     return graph
 
@@ -66,14 +67,19 @@ def _upscaled(graph: Graph, model: str, upscale: Upscale, size: Size) -> Graph:
     return _made_of(graph, last)
 
 
-def _interpolated(graph: Graph, model: str, fps: float, times: int) -> Graph:
+def _interpolated(graph: Graph, model: str, frames: int, times: int) -> Graph:
+    """Return the graph with *times* frames for each one. The last is held for its own time, so that no time is lost."""
     loader = {"class_type": "FrameInterpolationModelLoader", "inputs": {"model_name": model}}
     graph, source = _with_node(graph, "Interpolation model", loader)
     inputs = {"interp_model": [source, 0], "images": _frames(graph), "multiplier": times}
-    graph, last = _with_node(graph, "Frames between", {"class_type": "FrameInterpolate", "inputs": inputs})
-    graph = _made_of(graph, last)
-    graph[node_titled(graph, MAKER)]["inputs"]["fps"] = float(fps * times)
-    return graph
+    graph, between = _with_node(graph, "Frames between", {"class_type": "FrameInterpolate", "inputs": inputs})
+    last = {"image": [between, 0], "batch_index": (frames - 1) * times, "length": 1}
+    graph, last_one = _with_node(graph, "Last frame of the clip", {"class_type": "ImageFromBatch", "inputs": last})
+    repeat = {"image": [last_one, 0], "amount": times - 1}
+    graph, held = _with_node(graph, "Last frame held", {"class_type": "RepeatImageBatch", "inputs": repeat})
+    both = {"image1": [between, 0], "image2": [held, 0]}
+    graph, whole = _with_node(graph, "Whole clip", {"class_type": "ImageBatch", "inputs": both})
+    return _made_of(graph, whole)
 
 
 def _frames(graph: Graph) -> Sequence[object]:
