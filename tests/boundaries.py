@@ -20,7 +20,6 @@ LAYERS = {
     "comfyui": 2, "models": 2, "media": 2,
     "recipes": 1.5,
     "deadline": 1, "process": 1, "progress": 1, "spec": 1, "settings": 1, "weight_names": 1,
-    "finish": 0.5,
     "errors": 0,
     "text": -1,
 }  # fmt: skip

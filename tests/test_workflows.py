@@ -26,7 +26,6 @@ from wanworker.engines.comfyui.graphs import (
     workflow_for,
 )
 from wanworker.engines.diffusers import DEFAULT_NEGATIVE_PROMPT
-from wanworker.finish import Finish, Upscale
 from wanworker.spec import TASKS, Lora, RenderSpec, Size
 
 DATA = Path(__file__).parent / "data" / "comfyui"
@@ -268,12 +267,12 @@ def is_default(name: str) -> bool:
 NOT_IN_GRAPHS = {
     "task", "size_given", "fps_given", "image", "last_image", "audio", "driving_video", "prepared_dir",
     "diffusion_models", "vae_model", "single_expert", "offload_model",
-    "profile", "loop",
+    "profile", "loop", "target_fps", "soundtrack",
 }  # fmt: skip
 CHANGES: Mapping[str, Any] = {
     "prompt": "a dog", "size": Size(640, 384), "fps": 12.0, "seed": 8, "frames": 17, "negative_prompt": "blur",
     "steps": 11, "guidance": 2.0, "guidance_low": 1.5, "shift": 4.0, "solver": "euler", "use_lora": True,
-    "loras": (Lora(STYLE, STYLE),), "denoise": 0.4, "finish": Finish(target_fps=100.0, upscale=Upscale(factor=2)),
+    "loras": (Lora(STYLE, STYLE),), "denoise": 0.4, "upscale_factor": 2, "upscale_model": "4x-UltraSharp",
 }  # fmt: skip
 
 

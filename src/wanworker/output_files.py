@@ -14,12 +14,11 @@ from pathlib import Path
 from wanworker.deadline import Deadline
 from wanworker.engines.base import Engine, GraphEngine, Rendered, Report
 from wanworker.errors import EngineUnavailable, InvalidRequest, NoOutput
-from wanworker.finish import Finish
 from wanworker.jobs.model import Output
 from wanworker.media.disk import in_thread
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.file_facts import file_facts
-from wanworker.media.video.finishing import finish_clip
+from wanworker.media.video.finishing import Finish, finish_clip
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import probe
 from wanworker.progress import Progress
@@ -119,7 +118,8 @@ async def _rendered(
     engine: Engine, spec: RenderSpec, place: OutputPaths, work_dir: Path, report: Report
 ) -> tuple[Rendered, VideoFacts]:
     """Render the clip, finish it, and return its final facts."""
-    if spec.finish == Finish():
+    finish = Finish(spec.target_fps, spec.upscale_factor, spec.soundtrack, rendered_width=spec.size.width)
+    if finish.is_nothing and spec.upscale_model is None:
         rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report)
         return rendered, await _verified(place.part, spec)
 
@@ -133,9 +133,7 @@ async def _rendered(
     rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report_engine)
     facts = await _verified(place.part, spec)
     started = time.monotonic()
-    facts, lines = await finish_clip(
-        place.part, place.spare, spec.finish, facts=facts, rendered_width=spec.size.width, on_frames=report_finish
-    )
+    facts, lines = await finish_clip(place.part, place.spare, finish, facts=facts, on_frames=report_finish)
     timings = {**rendered.timings, "finish_s": time.monotonic() - started} if lines else rendered.timings
     return dataclasses.replace(rendered, warnings=(*rendered.warnings, *lines), timings=timings), facts
 

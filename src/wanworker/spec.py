@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from wanworker.errors import InvalidRequest
-from wanworker.finish import Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +99,7 @@ class Task:
 
     `guidance` is (low noise, high noise). `frames` is None where a sound or a driving video decides the length.
     `small_shift` is the shift for 480p where upstream names another one for it. `film` names the driving video in
-    messages. `takes_prepared` says that a prepared folder may stand for it. `denoise` is the share of the steps that
-    are rendered where a video is the start, and None elsewhere.
+    messages; with `takes_prepared` a folder may stand for it, and with `denoise` (a share of the steps) it is the start.
     """
 
     name: str
@@ -155,8 +153,7 @@ TASKS: Mapping[str, Task] = {
             "animate-14B", "Wan2.2-Animate-14B", Size(1280, 720), 30, None, 20, 5.0, (1.0, 1.0),
             needs_image=True, takes_image=True, needs_driving_video=True, takes_prepared=True,
         ),
-        # Upstream's generate.py does not have these. The first two stand on T2V-A14B, whose shift of 12 would leave
-        # nothing of a video to start from. The numbers of Animate-2 are those of diffusers' pipeline.
+        # Not in generate.py: docs/adding-a-workflow.md says where these numbers come from.
         Task(
             "vace-A14B", "Wan2.2-VACE-Fun-A14B", Size(1280, 720), 16, 81, 40, 12.0, (3.0, 4.0), boundary=0.875,
             takes_image=True, needs_driving_video=True, film="control video",
@@ -192,7 +189,7 @@ class RenderSpec:
     guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
     the sound or the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight
     files or folders; `single_expert` keeps one of a pair from getting its sibling. `profile`
-    is None where the worker's own setting holds. `loop` says that the last picture must be the first one.
+    is None where the worker's own setting holds. With `loop`, the last picture is the first.
     """
 
     task: str
@@ -223,7 +220,10 @@ class RenderSpec:
     single_expert: bool = False
     profile: Profile | None = None
     loop: bool = False
-    finish: Finish = field(default_factory=Finish)
+    target_fps: float | None = None
+    upscale_factor: int | None = None
+    upscale_model: str | None = None
+    soundtrack: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,8 @@ def test_a_raw_driving_video_goes_to_an_engine_that_prepares_it(tmp_path):
 
     assert caught.value.field == "driving_video_url"
     assert caught.value.hint.startswith("Send prepared_path, a folder made by Wan's preprocess_data.py")
-    assert caught.value.hint.endswith("or use the wan_cli engine.")
+    assert "or use the wan_cli engine." in caught.value.hint
+    assert caught.value.hint.endswith("The task animate2-14B takes a driving video as it is.")
 
 
 FEATURES = [

@@ -120,7 +120,7 @@ def _candidate(spec: RenderSpec, row: EngineRow, lacking: tuple[str, ...] = ()) 
 
 def _refusal(spec: RenderSpec, row: EngineRow) -> InvalidRequest | None:
     """Return the error for what *row* cannot do, where a video without it would not be what was asked for."""
-    can, upscale = row.capabilities, spec.finish.upscale
+    can, upscaler = row.capabilities, spec.upscale_model
     if TASKS[spec.task].takes_prepared and spec.driving_video is not None and not can.prepares_motion:
         message = f"{row.name} renders {spec.task} from a prepared folder only, not from a driving video."
         hint = "Send prepared_path, a folder made by Wan's preprocess_data.py, or use the wan_cli engine."
@@ -128,8 +128,8 @@ def _refusal(spec: RenderSpec, row: EngineRow) -> InvalidRequest | None:
     if spec.loop and spec.task not in can.last_image:
         message = f"loop needs an engine that can end in a given frame; {row.name} cannot."
         return InvalidRequest(message, hint="Use the diffusers or the comfyui engine.", field="loop")
-    if upscale is not None and upscale.model is not None and not can.upscale_models:
-        message = f"upscale {upscale.model!r} names a model, and {row.name} runs no upscale models."
+    if upscaler is not None and not can.upscale_models:
+        message = f"upscale {upscaler!r} names a model, and {row.name} runs no upscale models."
         return InvalidRequest(message, hint="Use the comfyui engine, or upscale 2 or 4.", field="upscale")
     return None
 

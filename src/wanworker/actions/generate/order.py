@@ -60,6 +60,7 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     """Return the spec without its files: everything that can be refused before one is read is refused here."""
     asked_size = request.checked_size()
     loras = request.checked_loras()
+    factor, upscaler = request.checked_upscale()
     if request.denoise is not None and task.denoise is None:
         warnings.append(f"denoise was ignored: {task.name} starts from noise, not from a video.")
     return RenderSpec(
@@ -86,7 +87,9 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
         single_expert=request.single_expert,
         denoise=None if task.denoise is None else request.denoise,
         loop=request.loop,
-        finish=request.checked_finish(),
+        target_fps=request.target_fps,
+        upscale_factor=factor,
+        upscale_model=upscaler,
     )
 
 
@@ -121,8 +124,6 @@ async def _prepare(
         files |= await _sized(files, task, notes)
     if request.loop:
         files["last_image"] = files["image"]
-    if "soundtrack" in files:
-        files["finish"] = dataclasses.replace(spec.finish, soundtrack=files.pop("soundtrack"))
     return PreparedSpec(dataclasses.replace(spec, **files), tuple(notes))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -24,8 +25,12 @@ from wanworker.actions.request.fields import (
 from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.errors import InvalidRequest
-from wanworker.finish import Finish, Upscale
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, Profile, Task, check_last_image, nearest_frames, task_named
+
+#: How many times as wide and high a clip may be made, if no model is named.
+UPSCALE_FACTORS = (2, 4)
+
+_NAME_CHARS = 200
 
 #: Other spellings of the fields, each with its documented name.
 _ALIASES: Mapping[str, str] = {
@@ -148,10 +153,16 @@ class GenerateRequest(PictureRequest):
             message = "loop makes the first frame the last one, so there is no place for a last image."
             raise InvalidRequest(message, hint="Send loop or last_image, not both.", field="loop")
 
-    def checked_finish(self) -> Finish:
-        """Return what is done to the clip after it is rendered, without its sound. Raises InvalidRequest."""
-        upscale = None if self.upscale is None else Upscale.parse(self.upscale)
-        return Finish(target_fps=self.target_fps, upscale=upscale)
+    def checked_upscale(self) -> tuple[int | None, str | None]:
+        """Return the factor or the model by which the clip is enlarged. Raises InvalidRequest."""
+        text = "" if self.upscale is None else str(self.upscale).strip()
+        number = text.lower().strip("x")
+        if number in map(str, UPSCALE_FACTORS):
+            return int(number), None
+        if self.upscale is not None and (not text or len(text) > _NAME_CHARS or _is_number(number)):
+            message = f"upscale must be 2, 4 or the name of an upscale model; got {text[:40]!r}."
+            raise InvalidRequest(message, field="upscale")
+        return None, text or None
 
     def checked_frames(self, task: Task, warnings: list[str]) -> int | None:
         """
@@ -192,6 +203,10 @@ class GenerateRequest(PictureRequest):
     def identity(self) -> dict[str, Any]:
         """Return the fields that tell this request from others. Their hash is kept with the request id."""
         return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d.,]+", text) is not None
 
 
 def _missing_film(task: Task) -> InvalidRequest:

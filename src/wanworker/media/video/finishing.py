@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from wanworker.errors import EngineFailed
-from wanworker.finish import Finish, Upscale, finished_frames
 from wanworker.media.new_file import new_file
 from wanworker.media.video import ffmpeg
 from wanworker.media.video.mp4 import VideoFacts
@@ -30,6 +30,25 @@ _FRAME = re.compile(rb"^frame=\s*(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
+class Finish:
+    """
+    Hold what a clip must become. What is None is left as it was rendered.
+
+    `rendered_width` in pixels tells whether the engine has enlarged it.
+    """
+
+    target_fps: float | None = None
+    upscale_factor: int | None = None
+    soundtrack: Path | None = None
+    rendered_width: int = 0
+
+    @property
+    def is_nothing(self) -> bool:
+        """Say whether the clip stays as it is."""
+        return self.target_fps is None and self.upscale_factor is None and self.soundtrack is None
+
+
+@dataclass(frozen=True, slots=True)
 class _Change:
     """Hold what is left to do: filters for the pictures (none: they are copied), and a sound to join."""
 
@@ -41,17 +60,17 @@ class _Change:
 
 
 async def finish_clip(
-    clip: Path, spare: Path, finish: Finish, *, facts: VideoFacts, rendered_width: int, on_frames: OnFrames
+    clip: Path, spare: Path, finish: Finish, *, facts: VideoFacts, on_frames: OnFrames
 ) -> tuple[VideoFacts, tuple[str, ...]]:
     """
     Do to *clip*, which has *facts*, what the engine has left of *finish*, and return its new facts and what was done.
 
-    *rendered_width* tells whether the engine has enlarged it. The new file is made as *spare* and takes the clip's
+    The new file is made as *spare* and takes the clip's
     place when it has been decoded and counted. Raises EngineFailed, DiskFull and InputUnavailable; *clip* is then as it
     was. On cancellation ffmpeg is dead before CancelledError is raised.
     """
     lines: list[str] = []
-    change = await _change(finish, facts, rendered_width, lines)
+    change = await _change(finish, facts, lines)
     if change is None:
         return facts, ()
     await _run(clip, spare, change, has_audio=facts.has_audio, on_frames=on_frames)
@@ -63,9 +82,14 @@ async def finish_clip(
     return made, tuple(lines)
 
 
-async def _change(finish: Finish, facts: VideoFacts, rendered_width: int, lines: list[str]) -> _Change | None:
+def finished_frames(frames: int, fps: float, target_fps: float) -> int:
+    """Return how many frames a clip has at *target_fps*. It plays as long as before."""
+    return max(1, math.floor(frames * target_fps / fps + 0.5))
+
+
+async def _change(finish: Finish, facts: VideoFacts, lines: list[str]) -> _Change | None:
     filters, stage, frames, duration_s = [], "joining the sound", facts.frames, facts.duration_s
-    if enlarging := _enlarging(finish.upscale, facts, rendered_width, lines):
+    if enlarging := _enlarging(finish, facts, lines):
         filters, stage = [enlarging], "upscaling"
     target = finish.target_fps
     if target is not None and abs(target - facts.fps) > _SAME_FPS:
@@ -93,12 +117,13 @@ def _timing(fps: float, target: float, lines: list[str]) -> tuple[str, ...]:
     return (held, _INTERPOLATE.format(fps=rate))
 
 
-def _enlarging(upscale: Upscale | None, facts: VideoFacts, rendered_width: int, lines: list[str]) -> str | None:
-    if upscale is None or upscale.factor is None or facts.width >= rendered_width * _GROWN:
+def _enlarging(finish: Finish, facts: VideoFacts, lines: list[str]) -> str | None:
+    factor = finish.upscale_factor
+    if factor is None or facts.width >= finish.rendered_width * _GROWN:
         return None
-    width, height = facts.width * upscale.factor, facts.height * upscale.factor
+    width, height = facts.width * factor, facts.height * factor
     lines.append(
-        f"upscale {upscale.factor}: stretched from {facts.width}*{facts.height} to {width}*{height} by ffmpeg, which "
+        f"upscale {factor}: stretched from {facts.width}*{facts.height} to {width}*{height} by ffmpeg, which "
         "adds no detail; an upscale model needs ComfyUI and a file in its folder upscale_models."
     )
     return f"scale={width}:{height}:flags=lanczos+accurate_rnd+full_chroma_int+bitexact"

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Sequence
 
 from wanworker.comfyui.graph.api_format import Graph, inputs_of
 from wanworker.engines.comfyui.graphs._wiring import next_id, node_titled
 from wanworker.engines.comfyui.graphs.choice.models import Finder
-from wanworker.finish import Finish, Upscale, times_for
-from wanworker.spec import Size
+from wanworker.spec import RenderSpec
 
 #: The node that takes the finished frames, in every graph.
 MAKER = "Make the video"
 
 UPSCALERS, INTERPOLATORS = "upscale_models", "frame_interpolation"
 
+#: The most that FrameInterpolate makes of one frame, and the most frames per second that CreateVideo takes.
+_MOST_TIMES, _MOST_FPS = 16, 120
+
+_NEARLY = 1e-6
+
 #: FILM first, which ComfyUI's own template takes; then RIFE.
 _KINDS = ("film", "rife")
 
 
-def with_finish(graph: Graph, finish: Finish, size: Size, frames: int, finder: Finder, warnings: list[str]) -> Graph:
+def with_finish(graph: Graph, spec: RenderSpec, frames: int, finder: Finder, warnings: list[str]) -> Graph:
     """
-    Return the graph of a clip of *frames* frames with the upscaling and the interpolation of *finish* before its end.
+    Return the graph of a clip of *frames* frames with the upscaling and the interpolation of *spec* before its end.
 
     What the server has no model for is left to ffmpeg. Raises ModelNotFound for an upscale model that is not there.
     """
-    if finish.upscale is not None and (model := _upscaler(finish.upscale, finder)):
-        graph = _upscaled(graph, model, finish.upscale, size)
+    if model := _upscaler(spec, finder):
+        graph = _upscaled(graph, model, spec)
         warnings.append(f"upscale: the frames were enlarged by {model}.")
     fps = inputs_of(graph[node_titled(graph, MAKER)])["fps"]
-    if finish.target_fps is None or not isinstance(fps, int | float) or finish.target_fps <= fps:
+    if spec.target_fps is None or not isinstance(fps, int | float) or spec.target_fps <= fps:
         return graph
     models = sorted(finder.files(INTERPOLATORS), key=_rank)
-    times = times_for(fps, finish.target_fps)
+    times = times_for(fps, spec.target_fps)
     if models and times > 1:
         graph = _interpolated(graph, models[0], frames, times)
         graph[node_titled(graph, MAKER)]["inputs"]["fps"] = float(fps * times)
@@ -42,10 +47,28 @@ def with_finish(graph: Graph, finish: Finish, size: Size, frames: int, finder: F
     return graph
 
 
-def _upscaler(upscale: Upscale, finder: Finder) -> str | None:
-    if upscale.model is not None:
-        return finder.named(UPSCALERS, upscale.model)
-    own = re.compile(rf"(?<!\d){upscale.factor}x|x{upscale.factor}(?!\d)", re.IGNORECASE)
+def times_for(fps: float, target_fps: float) -> int:
+    """
+    Return how many frames the model makes of one, so that those of *target_fps* are among them.
+
+    If that takes more than twice as many as the target has, there are only twice as many, and the nearest are used.
+    """
+    least = math.ceil(target_fps / fps - _NEARLY)
+    most = min(_MOST_TIMES, 2 * least, int(_MOST_FPS / fps))
+    exact = (times for times in range(least, most + 1) if _is_whole(fps * times / target_fps))
+    return next(exact, most)
+
+
+def _is_whole(number: float) -> bool:
+    return abs(number - round(number)) < _NEARLY
+
+
+def _upscaler(spec: RenderSpec, finder: Finder) -> str | None:
+    if spec.upscale_model is not None:
+        return finder.named(UPSCALERS, spec.upscale_model)
+    if spec.upscale_factor is None:
+        return None
+    own = re.compile(rf"(?<!\d){spec.upscale_factor}x|x{spec.upscale_factor}(?!\d)", re.IGNORECASE)
     files = sorted(finder.files(UPSCALERS), key=lambda name: (own.search(name) is None, name.lower()))
     return files[0] if files else None
 
@@ -55,13 +78,13 @@ def _rank(name: str) -> tuple[int, str]:
     return next((rank for rank, kind in enumerate(_KINDS) if kind in lower), len(_KINDS)), lower
 
 
-def _upscaled(graph: Graph, model: str, upscale: Upscale, size: Size) -> Graph:
+def _upscaled(graph: Graph, model: str, spec: RenderSpec) -> Graph:
     loader = {"class_type": "UpscaleModelLoader", "inputs": {"model_name": model}}
     graph, source = _with_node(graph, "Upscale model", loader)
     enlarge = {"class_type": "ImageUpscaleWithModel", "inputs": {"upscale_model": [source, 0], "image": _frames(graph)}}
     graph, last = _with_node(graph, "Enlarge the frames", enlarge)
-    if upscale.factor is not None:  # a model has a factor of its own
-        sides = {"width": size.width * upscale.factor, "height": size.height * upscale.factor}
+    if spec.upscale_factor is not None:  # a model has a factor of its own
+        sides = {"width": spec.size.width * spec.upscale_factor, "height": spec.size.height * spec.upscale_factor}
         exact = {"upscale_method": "lanczos", "crop": "disabled", **sides, "image": [last, 0]}
         graph, last = _with_node(graph, "Exact size", {"class_type": "ImageScale", "inputs": exact})
     return _made_of(graph, last)
