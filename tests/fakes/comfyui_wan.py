@@ -33,6 +33,8 @@ MODELS: dict[str, tuple[str, str, list[str]]] = {
     "clip_vision": ("CLIPVisionLoader", "clip_name", ["clip_vision_h.safetensors"]),
     "audio_encoders": ("AudioEncoderLoader", "audio_encoder_name", ["wav2vec2_large_english_fp16.safetensors"]),
     "checkpoints": ("CheckpointLoaderSimple", "ckpt_name", []),
+    "upscale_models": ("UpscaleModelLoader", "model_name", []),
+    "frame_interpolation": ("FrameInterpolationModelLoader", "model_name", []),
 }  # fmt: skip
 
 

@@ -56,6 +56,9 @@ class GenerateBody(Request):
     fps: FpsAsSent = Field(default=24, description="Frames per second.")
     image: str | None = Field(default=None, description="The first frame: base64 or a data URI.")
     image_url: str | None = Field(default=None, description="The first frame, by URL.")
+    target_fps: Fps | None = Field(default=None, description="The frame rate of the file; frames are added between.")
+    upscale: int | str | None = Field(default=None, description="2, 4, or the name of an upscale model.")
+    soundtrack_url: str | None = Field(default=None, description="A sound to join to the clip, by URL.")
     engine: EngineName | None = Field(default=None, description="What renders; auto where it is left out.")
     profile: Profile | None = Field(default=None, description="`exact` or `fast`; WAN_PROFILE where it is left out.")
     webhook_url: str | None = Field(default=None, description="Called by POST when the job has ended.")
@@ -101,6 +104,9 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
         "sample_steps": resolved["steps"],
         "sample_guide_scale": resolved["cfg"],
         "seed": resolved["seed"],
+        "target_fps": body.target_fps,
+        "upscale": body.upscale,
+        "soundtrack_url": body.soundtrack_url,
         "engine": body.engine,
         "profile": body.profile,
     }
@@ -129,5 +135,7 @@ def with_engine_defaults(
 
 
 def checked(fields: dict[str, Any]) -> GenerateRequest:
-    """Return the request of the `generate` action. Raises pydantic's ValidationError for invalid fields."""
-    return GenerateRequest.model_validate(fields)
+    """Return the request of the `generate` action. Raises InvalidRequest, and pydantic's ValidationError."""
+    request = GenerateRequest.model_validate(fields)
+    request.checked_upscale()
+    return request
