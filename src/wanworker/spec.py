@@ -99,7 +99,7 @@ class Task:
 
     `guidance` is (low noise, high noise). `frames` is None where a sound or a driving video decides the length.
     `small_shift` is the shift for 480p where upstream names another one for it. `film` names the driving video in
-    messages; with `takes_prepared` a folder may stand for it, and with `denoise` (a share of the steps) it is the start.
+    messages. With `takes_prepared` a folder may stand for it; with `denoise`, a share of the steps, it is the start.
     """
 
     name: str

@@ -104,12 +104,12 @@ async def _prepare(
     """Read the request's files into *folder*; a size that was left out takes the picture's aspect."""
     notes = list(warnings)
     files: dict[str, Any] = {}
-    has_prepared = task.takes_prepared and bool(request.prepared_path)
+    prepared = request.prepared_path if task.takes_prepared else None
     for field, name, read, is_taken in (
         ("reference_image", "image", inputs.image, task.takes_image),
         ("last_image", "last_image", inputs.image, True),
         ("audio", "audio", inputs.audio, task.needs_audio),
-        ("driving_video", "driving_video", inputs.video, task.needs_driving_video and not has_prepared),
+        ("driving_video", "driving_video", inputs.video, task.needs_driving_video and not prepared),
         ("soundtrack", "soundtrack", inputs.audio, True),
     ):
         source = request.source(field)
@@ -118,8 +118,8 @@ async def _prepare(
             files[name] = await read(source, folder, field, label=label)
         elif source:
             notes.append(f"{field} was ignored: {task.name} does not use it here.")
-    if has_prepared:
-        files["prepared_dir"] = inputs.directory(request.prepared_path, label="prepared folder", field="prepared_path")
+    if prepared:
+        files["prepared_dir"] = inputs.directory(prepared, label="prepared folder", field="prepared_path")
     if not spec.size_given:
         files |= await _sized(files, task, notes)
     if request.loop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from wanworker.comfyui.graph.api_format import Graph, inputs_of
 from wanworker.engines.comfyui.graphs._wiring import next_id, node_titled
@@ -110,7 +110,7 @@ def _frames(graph: Graph) -> Sequence[object]:
     return frames
 
 
-def _with_node(graph: Graph, title: str, body: dict[str, object]) -> tuple[Graph, str]:
+def _with_node(graph: Graph, title: str, body: Mapping[str, object]) -> tuple[Graph, str]:
     node = next_id(graph)
     return {**copy.deepcopy(graph), node: {**body, "_meta": {"title": title}}}, node
 

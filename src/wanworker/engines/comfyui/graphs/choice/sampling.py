@@ -54,7 +54,8 @@ def plan_for(
         steps = 2
         warnings.append("sample_steps set to 2: each of the two experts takes at least one step.")
     first = _left_out(spec, steps)
-    taking_part, runs = tuple(experts), (steps - first,)
+    taking_part: tuple[Expert, ...] = tuple(experts)
+    runs: tuple[int, ...] = (steps - first,)
     if is_pair and boundary is not None:
         taking_part, runs = _after(first, _split(sampling, steps, boundary))
     sampler = working_sampler(sampler_for(sampling.solver), runs, warnings)
