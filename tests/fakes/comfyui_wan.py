@@ -63,7 +63,8 @@ class WanServer(FakeComfyUI):
     async def start(self) -> None:
         """List the models, then listen."""
         for folder, (name, key, _) in MODELS.items():
-            self.info[name]["input"]["required"][key] = [self.models[folder]]
+            if name in self.info:  # it is an older server, which has no frame interpolation
+                self.info[name]["input"]["required"][key] = [self.models[folder]]
         self.info.setdefault("VHS_LoadVideo", vhs_load_video())
         await super().start()
 
