@@ -32,6 +32,11 @@ UPSCALE_FACTORS = (2, 4)
 
 _NAME_CHARS = 200
 
+#: Fields that came after the first jobs were recorded.
+_NEWER = frozenset(
+    ("denoise", "loop", "target_fps", "upscale", "soundtrack_url", "soundtrack_base64", "soundtrack_path")
+)
+
 #: Other spellings of the fields, each with its documented name.
 _ALIASES: Mapping[str, str] = {
     "num_frames": "frame_num",
@@ -201,8 +206,13 @@ class GenerateRequest(PictureRequest):
         return secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that tell this request from others. Their hash is kept with the request id."""
-        return self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})
+        """
+        Return the fields that tell this request from others. Their hash is kept with the request id.
+
+        Newer fields count only if they are set, so that jobs of before an update keep their hash.
+        """
+        fields = self.model_dump(mode="json", exclude={"request_id", "return_video", "timeout"})
+        return {name: value for name, value in fields.items() if name not in _NEWER or value not in (None, False)}
 
 
 def _is_number(text: str) -> bool:
