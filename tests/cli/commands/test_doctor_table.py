@@ -116,3 +116,10 @@ def test_the_verdict_is_the_last_line(shown: Shown) -> None:
     assert "This machine cannot render: see videos above." == shown(READY, checks=(FULL,))[-1]
     assert shown(FETCHABLE, MINI)[-1].endswith("the miniature stands in (WAN_MINI).")
     assert "No real engine can render here." == shown(FETCHABLE)[-1]
+
+
+def test_a_task_of_one_engine_says_that_no_other_renders_it(shown: Shown) -> None:
+    text = "".join(shown(dataclasses.replace(READY, task="vace-A14B", is_only=True)))
+
+    assert "no other engine renders this task" in text
+    assert "no other engine" not in "".join(shown(READY))
