@@ -123,7 +123,7 @@ def tasks_table() -> str:
     """Return the table of Wan tasks with their defaults."""
     rows = []
     for task in TASKS.values():
-        needs = {"picture": task.needs_image, "sound": task.needs_audio, "driving video": task.needs_driving_video}
+        needs = {"picture": task.needs_image, "sound": task.needs_audio, task.film: task.needs_driving_video}
         frames = str(task.frames) if task.frames else "as long as the sound or driving video"
         needed = ", ".join(name for name, needed in needs.items() if needed) or "nothing"
         rows.append((f"`{task.name}`", needed, f"`{task.size}`", frames, str(task.fps), f"{task.steps}"))
@@ -152,6 +152,7 @@ def engines_table(rows: Iterable[EngineRow]) -> str:
             "guidance per expert": can.guidance_per_expert,
             "profile": can.profiles,
             "model by name": can.names_models,
+            "upscale model by name": can.upscale_models,
         }
         tasks = ", ".join(f"`{task}`" for task in TASKS if task in can.tasks)
         sizes = "any" if can.any_size else "upstream's list" if can.sizes else "any multiple of 16 (5B: 32)"

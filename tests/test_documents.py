@@ -298,7 +298,7 @@ async def test_the_action_of_the_walk_through_answers() -> None:
         {"action": "list_tasks", "needs_image": False}, [walk_through("adding-an-action.md")["ACTION"]]
     )
 
-    assert {"tasks": ["t2v-A14B", "ti2v-5B"]} == await action.run(fields, None)  # type: ignore[arg-type]
+    assert {"tasks": ["t2v-A14B", "ti2v-5B", "vace-A14B", "v2v-A14B"]} == await action.run(fields, None)  # type: ignore[arg-type]
 
 
 async def test_the_engine_of_the_walk_through_renders(tmp_path: Path, settings: Settings) -> None:

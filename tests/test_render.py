@@ -339,3 +339,34 @@ def test_graph_files_of_one_name_are_told_apart_whoever_made_them(tmp_path):
     two = OutputPaths(tmp_path, "a_b", 1, ".mp4").reserved("c.png")
 
     assert [path.name for path in (one, two)] == ["a_b_c.1.png", "a_b_c.2.png"]
+
+
+async def test_a_finished_clip_is_counted_again_and_its_progress_never_falls(renderer, settings):
+    told = []
+    spec = dataclasses.replace(SPEC, target_fps=16.0, upscale_factor=2)
+    job = await renderer.render(order(spec=spec), told.append)
+
+    (output,) = job.outputs
+    assert (output.width, output.height, output.fps, output.frames) == (128, 96, 16.0, 10)
+    assert [line.partition(":")[0] for line in job.warnings] == ["a word from the engine", "upscale 2", "target_fps 16"]
+    assert job.timings["finish_s"] >= 0
+    stages = [progress.stage for progress in told]
+    assert list(dict.fromkeys(stages)) == ["preparing", "sampling", "interpolating"]
+    assert [progress.fraction for progress in told] == sorted(progress.fraction for progress in told)
+    assert told[1].fraction == 0.4
+    assert [file.name for file in settings.out_dir.iterdir() if file.is_file()] == ["job-1.mp4"]
+
+
+async def test_a_cancelled_finishing_leaves_no_file(renderer, settings, store):
+    spec = dataclasses.replace(SPEC, target_fps=120.0, upscale_factor=4)
+
+    def hear(progress):
+        if progress.stage == "interpolating":
+            work.cancel()
+
+    work = asyncio.ensure_future(renderer.render(order(spec=spec), hear))
+    with pytest.raises(asyncio.CancelledError):
+        await work
+
+    assert store.find("job-1").status is JobStatus.CANCELLED
+    assert [file.name for file in settings.out_dir.iterdir() if file.is_file()] == []

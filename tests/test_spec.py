@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from wanworker.errors import InvalidRequest
@@ -104,7 +106,8 @@ def test_a_derived_size_keeps_its_sides_in_range_and_its_shape(aspect: float, ta
     assert wide == wide.checked()
     assert (0, 0) == (wide.width % task.size_multiple, wide.height % task.size_multiple)
     assert abs(wide.aspect / aspect - 1) < 0.05
-    assert wide.width > 0.9 * RANGES["side_px"].high, "as large as the range allows"
+    longest = min(RANGES["side_px"].high, math.sqrt(task.size.area * aspect))
+    assert wide.width > 0.9 * longest, "as large as the range and the area allow"
 
 
 @pytest.mark.parametrize(
@@ -128,8 +131,9 @@ def test_a_picture_may_be_as_long_as_both_sides_can_be_in_range() -> None:
     assert 2048 / 64 == longest_aspect()
 
 
-def test_the_five_tasks_are_named_exactly() -> None:
-    assert ["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"] == list(TASKS)
+def test_the_tasks_are_named_exactly() -> None:
+    upstream = ["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"]
+    assert [*upstream, "vace-A14B", "v2v-A14B", "animate2-14B"] == list(TASKS)
 
 
 @pytest.mark.parametrize("name", ["t2v", "T2V-A14B", "t2v-A14B ", "", "x" * 1000])
@@ -158,7 +162,9 @@ def test_a_task_that_needs_a_picture_takes_one() -> None:
 
 
 def test_the_short_name_is_what_the_documented_sentence_says() -> None:
-    assert ["t2v", "i2v", "ti2v", "s2v", "animate"] == [task.short_name for task in TASKS.values()]
+    assert ["t2v", "i2v", "ti2v", "s2v", "animate", "vace", "v2v", "animate2"] == [
+        task.short_name for task in TASKS.values()
+    ]
 
 
 #: Of every task: folder, default size, fps, frames, steps, shift, guidance (low, high noise), boundary of the experts
@@ -169,15 +175,20 @@ UPSTREAM = {
     "ti2v-5B": ("Wan2.2-TI2V-5B", "1280*704", 24, 121, 50, 5.0, (5.0, 5.0), None, 32),
     "s2v-14B": ("Wan2.2-S2V-14B", "1280*720", 16, None, 40, 3.0, (4.5, 4.5), None, 16),
     "animate-14B": ("Wan2.2-Animate-14B", "1280*720", 30, None, 20, 5.0, (1.0, 1.0), None, 16),
+    # From diffusers' pipeline wan_animate_2 (0.40), with the shift of ComfyUI's template.
+    "animate2-14B": ("Wan2.2-Animate-2-14B", "640*800", 24, None, 40, 5.0, (3.0, 3.0), None, 16),
 }
 
 #: What a task needs, and takes, beside the prompt.
 INPUTS = {
     "t2v-A14B": set(),
-    "i2v-A14B": {"needs_image", "takes_image"},
+    "i2v-A14B": {"needs_image", "takes_image", "takes_last_image"},
     "ti2v-5B": {"takes_image"},
     "s2v-14B": {"needs_image", "takes_image", "needs_audio"},
-    "animate-14B": {"needs_image", "takes_image", "needs_driving_video"},
+    "animate-14B": {"needs_image", "takes_image", "needs_driving_video", "takes_prepared"},
+    "vace-A14B": {"takes_image", "needs_driving_video"},
+    "v2v-A14B": {"needs_driving_video"},
+    "animate2-14B": {"needs_image", "takes_image", "needs_driving_video"},
 }
 
 
@@ -194,7 +205,9 @@ def test_the_defaults_are_upstreams_own(name: str) -> None:
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_task_asks_for_the_inputs_that_upstream_needs(name: str) -> None:
     task = TASKS[name]
-    kinds = ("needs_image", "takes_image", "needs_audio", "needs_driving_video")
+    kinds = (
+        "needs_image", "takes_image", "takes_last_image", "needs_audio", "needs_driving_video", "takes_prepared",
+    )  # fmt: skip
 
     assert INPUTS[name] == {kind for kind in kinds if getattr(task, kind)}
 
@@ -214,6 +227,7 @@ def test_the_ranges_are_the_documented_ones() -> None:
         "seconds": (0.01, 1201),
         "num_outputs": (1, 8),
         "crf": (0, 51),
+        "denoise": (0.01, 1),
     }
 
     assert documented == {name: (each.low, each.high) for name, each in RANGES.items()}

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +18,18 @@ from wanworker.jobs.model import Output
 from wanworker.media.disk import in_thread
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.file_facts import file_facts
+from wanworker.media.video.finishing import Finish, finish_clip
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.quality import encode_at
 from wanworker.media.video.writer import probe
+from wanworker.progress import Progress
 from wanworker.spec import TASKS, GraphSpec, RenderSpec
 
 #: The documented ending of a render's file name, after the request id, for each action.
 SUFFIXES: Mapping[str, str] = {"generate": ".mp4", "comfyui_i2v": "_i2v_output.mp4"}
+
+#: The share of the progress that an engine has where its clip is finished afterwards, and the most before the end.
+_ENGINE_SHARE, _MOST = 0.8, 0.99
 
 #: No request id may end like this, in upper or lower case: some volumes do not tell `a` from `A`.
 _RESERVED = tuple(ending for suffix in SUFFIXES.values() if (ending := suffix.removesuffix(".mp4").lower()))
@@ -65,6 +71,11 @@ class OutputPaths:
         """Return the hidden name that a file or a folder has until it is verified."""
         return self.out_dir / f".{self.request_id}-{self.attempt}.part.mp4"
 
+    @property
+    def spare(self) -> Path:
+        """Return the hidden name of a file that will take the place of `part`."""
+        return self.part.with_suffix(".spare.mp4")
+
     def final(self, suffix: str) -> Path:
         """Return the name that a verified file gets."""
         return self.out_dir / f"{self.request_id}{suffix}"
@@ -103,14 +114,38 @@ async def render_to_files(
             if isinstance(spec, GraphSpec):
                 return await _run_graph(engine, spec, place, work_dir, report, deadline)
             async with deadline.scope():
-                rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report)
-                await _in_quality(place.part, None if encodes else spec.crf)
-            facts = await _verified(place.part, spec)
+                rendered, facts = await _rendered(engine, spec, place, work_dir, report)
+                if not encodes or "finish_s" in rendered.timings:
+                    facts = await _in_quality(place.part, spec.crf, facts)
             return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
     finally:
         # A disk that has become read-only keeps the half file. The caller already gets that error.
         with contextlib.suppress(OSError):
             _remove(place.part)
+
+
+async def _rendered(
+    engine: Engine, spec: RenderSpec, place: OutputPaths, work_dir: Path, report: Report
+) -> tuple[Rendered, VideoFacts]:
+    """Render the clip, finish it, and return its final facts."""
+    finish = Finish(spec.target_fps, spec.upscale_factor, spec.soundtrack, rendered_width=spec.size.width)
+    if finish.is_nothing and spec.upscale_model is None:
+        rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report)
+        return rendered, await _verified(place.part, spec)
+
+    def report_engine(progress: Progress) -> None:
+        report(dataclasses.replace(progress, fraction=progress.fraction * _ENGINE_SHARE))
+
+    def report_finish(stage: str, done: int, frames: int) -> None:
+        fraction = _ENGINE_SHARE + (_MOST - _ENGINE_SHARE) * min(1.0, done / frames)
+        report(Progress(stage, fraction, done, frames))
+
+    rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report_engine)
+    facts = await _verified(place.part, spec)
+    started = time.monotonic()
+    facts, lines = await finish_clip(place.part, place.spare, finish, facts=facts, on_frames=report_finish)
+    timings = {**rendered.timings, "finish_s": time.monotonic() - started} if lines else rendered.timings
+    return dataclasses.replace(rendered, warnings=(*rendered.warnings, *lines), timings=timings), facts
 
 
 async def _run_graph(
@@ -149,10 +184,12 @@ async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
         raise
 
 
-async def _in_quality(path: Path, crf: int | None) -> None:
-    """Encode the engine's file again at *crf*, unless that is None."""
-    if crf is not None and path.is_file() and not path.is_symlink():
-        await encode_at(path, crf=crf)
+async def _in_quality(path: Path, crf: int | None, facts: VideoFacts) -> VideoFacts:
+    """Encode the file again at *crf*, unless that is None, and return its facts, which are *facts* before."""
+    if crf is None:
+        return facts
+    await encode_at(path, crf=crf)
+    return await probe(path)
 
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:

@@ -38,6 +38,7 @@ RANGES: Mapping[str, Range] = {
     "seconds": Range(0.01, 1201),
     "num_outputs": Range(1, 8),
     "crf": Range(0, 51),
+    "denoise": Range(0.01, 1),
 }
 
 #: Random seeds stay below this number, so that JavaScript shows them exactly.
@@ -100,7 +101,8 @@ class Task:
     Hold one Wan 2.2 task with upstream's own defaults (Wan2.2 wan/configs at 42bf4cf).
 
     `guidance` is (low noise, high noise). `frames` is None where a sound or a driving video decides the length.
-    `small_shift` is the shift for 480p where upstream names another one for it.
+    `small_shift` is the shift for 480p where upstream names another one for it. `film` names the driving video in
+    messages. With `takes_prepared` a folder may stand for it; with `denoise`, a share of the steps, it is the start.
     """
 
     name: str
@@ -118,6 +120,10 @@ class Task:
     takes_image: bool = False
     needs_audio: bool = False
     needs_driving_video: bool = False
+    takes_prepared: bool = False
+    takes_last_image: bool = False
+    film: str = "driving video"
+    denoise: float | None = None
 
     @property
     def short_name(self) -> str:
@@ -136,7 +142,7 @@ TASKS: Mapping[str, Task] = {
         Task("t2v-A14B", "Wan2.2-T2V-A14B", Size(1280, 720), 16, 81, 40, 12.0, (3.0, 4.0), boundary=0.875),
         Task(
             "i2v-A14B", "Wan2.2-I2V-A14B", Size(1280, 720), 16, 81, 40, 5.0, (3.5, 3.5), boundary=0.9,
-            small_shift=3.0, needs_image=True, takes_image=True,
+            small_shift=3.0, needs_image=True, takes_image=True, takes_last_image=True,
         ),
         Task(
             "ti2v-5B", "Wan2.2-TI2V-5B", Size(1280, 704), 24, 121, 50, 5.0, (5.0, 5.0), size_multiple=32,
@@ -148,6 +154,19 @@ TASKS: Mapping[str, Task] = {
         ),
         Task(
             "animate-14B", "Wan2.2-Animate-14B", Size(1280, 720), 30, None, 20, 5.0, (1.0, 1.0),
+            needs_image=True, takes_image=True, needs_driving_video=True, takes_prepared=True,
+        ),
+        # Not in generate.py: docs/adding-a-workflow.md says where these numbers come from.
+        Task(
+            "vace-A14B", "Wan2.2-VACE-Fun-A14B", Size(1280, 720), 16, 81, 40, 12.0, (3.0, 4.0), boundary=0.875,
+            takes_image=True, needs_driving_video=True, film="control video",
+        ),
+        Task(
+            "v2v-A14B", "Wan2.2-T2V-A14B", Size(1280, 720), 16, 81, 40, 5.0, (3.0, 4.0), boundary=0.875,
+            small_shift=3.0, needs_driving_video=True, film="video", denoise=0.7,
+        ),
+        Task(
+            "animate2-14B", "Wan2.2-Animate-2-14B", Size(640, 800), 24, None, 40, 5.0, (3.0, 3.0),
             needs_image=True, takes_image=True, needs_driving_video=True,
         ),
     )
@@ -178,7 +197,8 @@ class RenderSpec:
     guidance scales are None where the engine's own default for the task holds. `frames` is 4n+1, or None where
     the sound or the driving video decides. `diffusion_models` (none, one or both experts) and `vae_model` name weight
     files or folders; `single_expert` keeps one of a pair from getting its sibling. `profile`
-    is None where the worker's own setting holds; `crf` is None where the engine's own quality does.
+    is None where the worker's own setting holds; `crf` is None where the engine's own quality does. With `loop`, the
+    last picture is the first.
     """
 
     task: str
@@ -200,6 +220,7 @@ class RenderSpec:
     audio: Path | None = None
     driving_video: Path | None = None
     prepared_dir: Path | None = None
+    denoise: float | None = None
     use_lora: bool = False
     loras: tuple[Lora, ...] = ()
     offload_model: bool | None = None
@@ -208,6 +229,11 @@ class RenderSpec:
     single_expert: bool = False
     profile: Profile | None = None
     crf: int | None = None
+    loop: bool = False
+    target_fps: float | None = None
+    upscale_factor: int | None = None
+    upscale_model: str | None = None
+    soundtrack: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

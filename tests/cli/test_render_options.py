@@ -98,3 +98,14 @@ def test_files_are_paths_or_urls(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named_with_its_argument() -> None:
     with pytest.raises(CommandFailed, match=r"--last-image nowhere\.png: there is no such file"):
         _render_options.files_of(args("a star", "--last-image", "nowhere.png"))
+
+
+def test_the_options_of_the_finished_clip_are_fields_of_generate(tmp_path: Path) -> None:
+    (tmp_path / "tune.wav").write_bytes(b"RIFF")
+    argv = ("a star", "--loop", "--target-fps", "60", "--upscale", "4x-UltraSharp", "--denoise", "0.5")
+    request, warnings = parse(GenerateRequest, fields(*argv))
+
+    assert [] == warnings
+    assert (True, 60.0, "4x-UltraSharp", 0.5) == (request.loop, request.target_fps, request.upscale, request.denoise)
+    (tune,) = _render_options.files_of(args("a star", "--soundtrack", str(tmp_path / "tune.wav")))
+    assert ("--soundtrack", "soundtrack") == (tune.argument, tune.field)

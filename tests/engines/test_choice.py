@@ -227,7 +227,8 @@ def test_a_raw_driving_video_goes_to_an_engine_that_prepares_it(tmp_path):
 
     assert caught.value.field == "driving_video_url"
     assert caught.value.hint.startswith("Send prepared_path, a folder made by Wan's preprocess_data.py")
-    assert caught.value.hint.endswith("or use the wan_cli engine.")
+    assert "or use the wan_cli engine." in caught.value.hint
+    assert caught.value.hint.endswith("The task animate2-14B takes a driving video as it is.")
 
 
 FEATURES = [
@@ -311,3 +312,38 @@ def test_a_size_within_ten_percent_wins_over_one_of_a_nearer_shape():
     choice = chosen(spec(size=Size(1168, 800)), rows=(row("wan_cli", sizes=listed),), wan_cli=READY)
 
     assert choice.spec.size == Size(1280, 720)
+
+
+def test_a_loop_goes_to_an_engine_that_can_and_is_never_ignored(tmp_path):
+    loop = spec(task="i2v-A14B", loop=True, image=tmp_path / "a.png", last_image=tmp_path / "a.png")
+    rows = (MINI, DIFFUSERS)
+
+    assert chosen(loop, rows=rows, mini=READY, diffusers=READY).engine == "diffusers"
+    assert chosen(loop, rows=(WAN_CLI, DIFFUSERS), wan_cli=READY, diffusers=READY).engine == "diffusers"
+    with pytest.raises(InvalidRequest, match=r"^loop needs an engine that can end in a given frame; mini cannot\.$"):
+        chosen(loop, rows=rows, mini=READY)
+
+
+def test_a_named_upscale_model_needs_an_engine_that_runs_one():
+    larger, able = spec(upscale_model="4x-UltraSharp"), row("comfyui", upscale_models=True)
+
+    assert chosen(larger, rows=(DIFFUSERS, able), diffusers=READY, comfyui=READY).engine == "comfyui"
+    with pytest.raises(
+        InvalidRequest, match=r"^upscale '4x-UltraSharp' names a model, and diffusers runs no"
+    ) as caught:
+        chosen(larger, diffusers=READY)
+    assert caught.value.field == "upscale"
+    assert chosen(spec(upscale_factor=2), diffusers=READY).warnings == ()
+
+
+def test_a_task_of_one_engine_says_so():
+    only = row("comfyui", tasks=frozenset({"vace-A14B"}))
+    vace, rows = spec(task="vace-A14B"), (row("diffusers", tasks=frozenset({"t2v-A14B"})), only)
+
+    with pytest.raises(ModelNotFound) as missing:
+        chosen(vace, rows=rows)
+    with pytest.raises(InvalidRequest, match="Engine 'diffusers' does not render vace-A14B") as named:
+        chosen(vace, rows=rows, asked="diffusers", diffusers=READY)
+
+    assert missing.value.hint.startswith("only the comfyui engine renders vace-A14B | comfyui: ")
+    assert named.value.hint == "vace-A14B is rendered by comfyui."

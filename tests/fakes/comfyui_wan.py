@@ -33,6 +33,8 @@ MODELS: dict[str, tuple[str, str, list[str]]] = {
     "clip_vision": ("CLIPVisionLoader", "clip_name", ["clip_vision_h.safetensors"]),
     "audio_encoders": ("AudioEncoderLoader", "audio_encoder_name", ["wav2vec2_large_english_fp16.safetensors"]),
     "checkpoints": ("CheckpointLoaderSimple", "ckpt_name", []),
+    "upscale_models": ("UpscaleModelLoader", "model_name", []),
+    "frame_interpolation": ("FrameInterpolationModelLoader", "model_name", []),
 }  # fmt: skip
 
 
@@ -61,7 +63,8 @@ class WanServer(FakeComfyUI):
     async def start(self) -> None:
         """List the models, then listen."""
         for folder, (name, key, _) in MODELS.items():
-            self.info[name]["input"]["required"][key] = [self.models[folder]]
+            if name in self.info:  # it is an older server, which has no frame interpolation
+                self.info[name]["input"]["required"][key] = [self.models[folder]]
         self.info.setdefault("VHS_LoadVideo", vhs_load_video())
         await super().start()
 

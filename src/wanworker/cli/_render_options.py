@@ -13,9 +13,9 @@ import typer
 from wanworker.cli._base import misused
 from wanworker.client.request import FIELDS, FILES, VideoFields
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANGES, Profile, Size
+from wanworker.spec import RANGES, TASKS, Profile, Size
 
-Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B"]
+Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B", "vace-A14B", "v2v-A14B", "animate2-14B"]
 
 #: The names that the request knows (actions/request/shape.py); the worker checks them.
 RESOLUTIONS = ("480p", "720p", "1080p")
@@ -73,8 +73,8 @@ class VideoOptions:
         _option(
             "task",
             "TASK",
-            "The kind of video: t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B or animate-14B. By default, the files that you "
-            "give decide. Without files it is t2v-A14B.",
+            f"The kind of video: {', '.join(TASKS)}. By default, the files that you give decide. Without files it is "
+            "t2v-A14B.",
         ),
     ] = None
     size: Annotated[
@@ -129,8 +129,24 @@ class VideoOptions:
     last_image: Annotated[str | None, _option("last-image", "FILE|URL", "The picture that the video ends with.")] = None
     audio: Annotated[str | None, _option("audio", "FILE|URL", "The voice or the song, for s2v-14B.")] = None
     video: Annotated[
-        str | None, _option("video", "FILE|URL", "The video whose motion is followed, for animate-14B.")
+        str | None,
+        _option(
+            "video",
+            "FILE|URL",
+            "The video to follow (animate-14B, animate2-14B, vace-A14B) or to start from (v2v-A14B).",
+        ),
     ] = None
+    denoise: Annotated[
+        float | None, _number("denoise", "How much of the video is rendered anew, for v2v-A14B: 1 is all of it.")
+    ] = None
+    loop: Annotated[
+        bool | None, typer.Option("--loop", help="End with the first frame.", rich_help_panel="What to render")
+    ] = None
+    target_fps: Annotated[
+        float | None, _number("target-fps", "The frames per second of the file. Frames are added between.", "fps")
+    ] = None
+    upscale: Annotated[str | None, _option("upscale", "2|4|MODEL", "Enlarge the video after it is rendered.")] = None
+    soundtrack: Annotated[str | None, _option("soundtrack", "FILE|URL", "A sound to join to the video.")] = None
     engine: Annotated[
         str | None,
         _option(

@@ -31,6 +31,10 @@ class VideoFields(TypedDict, total=False):
     aspect_ratio: str
     num_outputs: int
     crf: int
+    denoise: float
+    loop: bool
+    target_fps: float
+    upscale: int | str
     fps: float
     steps: int
     guidance: float
@@ -47,6 +51,7 @@ class VideoFields(TypedDict, total=False):
     last_image: File
     audio: File
     video: File
+    soundtrack: File
     extra: Mapping[str, Any]
 
 
@@ -61,6 +66,10 @@ FIELDS = {
     "aspect_ratio": "aspect_ratio",
     "num_outputs": "num_outputs",
     "crf": "crf",
+    "denoise": "denoise",
+    "loop": "loop",
+    "target_fps": "target_fps",
+    "upscale": "upscale",
     "fps": "fps",
     "steps": "sample_steps",
     "guidance": "sample_guide_scale",
@@ -75,7 +84,13 @@ FIELDS = {
 }
 
 #: What names a file, and the field that it sets with `_url`, `_path` or `_base64` added.
-FILES = {"image": "reference_image", "last_image": "last_image", "audio": "audio", "video": "driving_video"}
+FILES = {
+    "image": "reference_image",
+    "last_image": "last_image",
+    "audio": "audio",
+    "video": "driving_video",
+    "soundtrack": "soundtrack",
+}
 
 #: What sets one field of the FastWAN contract each. Size and image are handled separately.
 _REST = {
@@ -94,6 +109,8 @@ _REST = {
     "aspect_ratio": "aspect_ratio",
     "num_outputs": "num_outputs",
     "crf": "crf",
+    "target_fps": "target_fps",
+    "upscale": "upscale",
 }
 
 #: Seconds that RunPod's limit exceeds the worker's own deadline by, for the start of the engine and for delivery.

@@ -23,7 +23,8 @@ class Capabilities:
     `any_size` means that the engine resamples to whatever is asked. The booleans name features of a request;
     `prepares_motion` says that animate's driving video need not come as a prepared folder, `names_models` that a
     request can choose among the weights, `profiles` that it can say what is traded for time, `crf` that the engine
-    writes the file in the quality that is asked for (that of another engine is encoded again).
+    writes the file in the quality that is asked for (that of another engine is encoded again), `upscale_models` that it
+    can name the model that enlarges the clip.
     """
 
     tasks: frozenset[str]
@@ -39,6 +40,7 @@ class Capabilities:
     profiles: bool = False
     names_models: bool = False
     crf: bool = False
+    upscale_models: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ _ONE_SHAPE = 0.05
 
 _MINI = "mini"
 
+_AS_IT_IS = "The task animate2-14B takes a driving video as it is."
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -34,12 +36,12 @@ class _Candidate:
     row: EngineRow
     size: Size | None
     ignored: tuple[str, ...]
-    needs_prepared: bool
+    refusal: InvalidRequest | None
     lacking: tuple[str, ...] = ()
 
     def rank(self, asked: Size) -> tuple[bool, bool, bool]:
         """Order candidates: those that can at all, then every feature, then the size as asked."""
-        return (self.size is None or self.needs_prepared, bool(self.ignored), self.size != asked)
+        return (self.size is None or self.refusal is not None, bool(self.ignored), self.size != asked)
 
 
 def choose(
@@ -56,17 +58,15 @@ def choose(
 
     *asked* is `auto` or an engine's name: a named engine is tried as it is, what the machine lacks becomes a warning.
     *searched* is the models folder, for the documented message. Raises ModelNotFound when nothing can render the
-    task, InvalidRequest when the size is impossible.
+    task, InvalidRequest when the size is impossible, or something else that must not be ignored.
     """
     if asked == "auto":
         candidates = _ready(spec, rows, readiness, searched, mini_allowed)
     else:
         candidates = [_named(spec, rows, readiness, asked, searched)]
     best = min(candidates, key=lambda candidate: candidate.rank(spec.size))
-    if best.needs_prepared:
-        message = f"{best.row.name} renders {spec.task} from a prepared folder only, not from a driving video."
-        hint = "Send prepared_path, a folder made by Wan's preprocess_data.py, or use the wan_cli engine."
-        raise InvalidRequest(message, hint=hint, field="driving_video_url")
+    if best.refusal is not None:
+        raise best.refusal
     if best.size is None:
         raise InvalidRequest(_impossible_size(spec, best.row), field="size")
     return _fitted(spec, best, best.size)
@@ -86,7 +86,7 @@ def _ready(
         return [_candidate(spec, row) for row in real]
     if ready and mini_allowed:
         return [_candidate(spec, row) for row in ready]
-    raise _model_not_found(spec, {name: state for name, state in known.items() if name != _MINI}, searched)
+    raise _model_not_found(spec, rows, {name: known[name] for name in _renderers(spec, rows)}, searched)
 
 
 def _named(
@@ -99,17 +99,39 @@ def _named(
     row = next(row for row in rows if row.name == asked)
     if spec.task not in row.capabilities.tasks:
         tasks = ", ".join(sorted(row.capabilities.tasks))
-        raise InvalidRequest(f"Engine {asked!r} does not render {spec.task}; it renders {tasks}.", field="engine")
+        message = f"Engine {asked!r} does not render {spec.task}; it renders {tasks}."
+        raise InvalidRequest(
+            message, hint=f"{spec.task} is rendered by {', '.join(_renderers(spec, rows))}.", field="engine"
+        )
     state = readiness(asked, spec.task)
     # Weights that the request names are the engine's to find: it knows no families of those.
     if not state.has_weights and not spec.diffusion_models:
-        raise _model_not_found(spec, {asked: state}, searched)
+        raise _model_not_found(spec, rows, {asked: state}, searched)
     return _candidate(spec, row, state.lacking)
 
 
+def _renderers(spec: RenderSpec, rows: Sequence[EngineRow]) -> list[str]:
+    return [row.name for row in rows if spec.task in row.capabilities.tasks and row.name != _MINI]
+
+
 def _candidate(spec: RenderSpec, row: EngineRow, lacking: tuple[str, ...] = ()) -> _Candidate:
-    needs_prepared = spec.driving_video is not None and not row.capabilities.prepares_motion
-    return _Candidate(row, _possible_size(spec, row), _ignored_features(spec, row), needs_prepared, lacking)
+    return _Candidate(row, _possible_size(spec, row), _ignored_features(spec, row), _refusal(spec, row), lacking)
+
+
+def _refusal(spec: RenderSpec, row: EngineRow) -> InvalidRequest | None:
+    """Return the error for what *row* cannot do, where a video without it would not be what was asked for."""
+    can, upscaler = row.capabilities, spec.upscale_model
+    if TASKS[spec.task].takes_prepared and spec.driving_video is not None and not can.prepares_motion:
+        message = f"{row.name} renders {spec.task} from a prepared folder only, not from a driving video."
+        hint = "Send prepared_path, a folder made by Wan's preprocess_data.py, or use the wan_cli engine."
+        return InvalidRequest(message, hint=f"{hint} {_AS_IT_IS}", field="driving_video_url")
+    if spec.loop and spec.task not in can.last_image:
+        message = f"loop needs an engine that can end in a given frame; {row.name} cannot."
+        return InvalidRequest(message, hint="Use the diffusers or the comfyui engine.", field="loop")
+    if upscaler is not None and not can.upscale_models:
+        message = f"upscale {upscaler!r} names a model, and {row.name} runs no upscale models."
+        return InvalidRequest(message, hint="Use the comfyui engine, or upscale 2 or 4.", field="upscale")
+    return None
 
 
 def _ignored_features(spec: RenderSpec, row: EngineRow) -> tuple[str, ...]:
@@ -215,9 +237,14 @@ def _impossible_size(spec: RenderSpec, row: EngineRow) -> str:
     return f"size {spec.size} is not possible for {spec.task}: both sides must be near a multiple of {multiple}."
 
 
-def _model_not_found(spec: RenderSpec, states: dict[str, Readiness], searched: str) -> ModelNotFound:
+def _model_not_found(
+    spec: RenderSpec, rows: Sequence[EngineRow], states: dict[str, Readiness], searched: str
+) -> ModelNotFound:
     folder = TASKS[spec.task].folder
     lines = [f"{name}: {'; '.join((*state.missing, *state.lacking))}" for name, state in states.items()]
+    able = _renderers(spec, rows)
+    if len(able) == 1:
+        lines.insert(0, f"only the {able[0]} engine renders {spec.task}")
     places = dict.fromkeys(place for state in states.values() for place in state.searched)
     if places:
         lines.append(f"Searched: {', '.join(places)}")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from wanworker.engines._capabilities import MINI
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
@@ -55,7 +56,7 @@ class MiniEngine:
 
     def readiness(self, task: str) -> Readiness:
         """Say whether *task* exists. The weights come with the package."""
-        return Readiness(missing=() if task in TASKS else (f"mini does not render {task}",))
+        return Readiness(missing=() if task in MINI.tasks else (f"mini does not render {task}",))
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """Render *spec*; see Engine."""

@@ -107,12 +107,15 @@ ROWS = (
     ),
 )  # fmt: skip
 
-#: What `use_lora` without a name means. s2v and animate take LoRAs of their relatives, as ComfyUI's templates do.
+_T2V_PAIR = Lora(
+    high="wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors",
+    low="wan2.2_t2v_lightx2v_4steps_lora_v1.1_low_noise.safetensors",
+)
+
+#: What `use_lora` without a name means. Tasks without one of their own take those of their relatives, as ComfyUI's
+#: templates do.
 STEP_LORAS: Mapping[str, Lora] = {
-    "t2v-A14B": Lora(
-        high="wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors",
-        low="wan2.2_t2v_lightx2v_4steps_lora_v1.1_low_noise.safetensors",
-    ),
+    "t2v-A14B": _T2V_PAIR,
     "i2v-A14B": Lora(
         high="wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors",
         low="wan2.2_i2v_lightx2v_4steps_lora_v1_low_noise.safetensors",
@@ -122,6 +125,9 @@ STEP_LORAS: Mapping[str, Lora] = {
     ),
     "s2v-14B": Lora(high="wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors", low=None),
     "animate-14B": Lora(high="lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors", low=None),
+    "vace-A14B": _T2V_PAIR,
+    "v2v-A14B": _T2V_PAIR,
+    "animate2-14B": Lora(high="lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors", low=None),
 }
 
 

@@ -16,7 +16,9 @@ from wanworker.settings._rest import RestSettings
 from wanworker.text import secrets
 
 #: The tasks of spec.TASKS, which settings may not import, and `comfyui`, whose server serves them all.
-Preloaded = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B", "comfyui"]
+Preloaded = Literal[
+    "t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B", "vace-A14B", "v2v-A14B", "animate2-14B", "comfyui"
+]
 
 
 def comma_separated(value: Any) -> list[str]:

@@ -102,6 +102,18 @@ def test_a_random_seed_fits_javascript_and_differs():
             {"task": "animate-14B", "image_base64": "a"},
             "Missing driving video (url/base64/path) or prepared_path for animate task.",
         ),
+        (
+            {"task": "animate2-14B", "image_base64": "a", "prepared_path": "b"},
+            "Missing driving video (url/base64/path) for animate2 task.",
+        ),
+        ({"task": "animate2-14B", "video_url": "a"}, "Missing reference image (url/base64/path) for animate2 task."),
+        ({"task": "vace-A14B", "image_base64": "a"}, "Missing control video (url/base64/path) for vace task."),
+        ({"task": "v2v-A14B"}, "Missing video (url/base64/path) for v2v task."),
+        ({"task": "t2v-A14B", "loop": True}, "loop needs a task that can end in a given frame; t2v-A14B cannot."),
+        (
+            {"task": "i2v-A14B", "image_base64": "a", "last_image_base64": "b", "loop": True},
+            "loop makes the first frame the last one, so there is no place for a last image.",
+        ),
     ],
 )
 def test_what_a_task_needs_is_asked_for_before_anything_starts(fields, text):
@@ -121,6 +133,38 @@ def test_a_job_without_task_and_picture_is_told_the_task_that_needs_none(fields,
 
 def test_animate_takes_a_prepared_folder_in_place_of_picture_and_video():
     assert request(task="animate-14B", prepared_path="job1").checked_task() is TASKS["animate-14B"]
+
+
+@pytest.mark.parametrize("field", ["driving_video_url", "control_video_url", "video_url"])
+def test_a_video_has_one_place_and_several_names(field):
+    asked = request(task="vace-A14B", **{field: "http://example.com/a.mp4"})
+
+    assert asked.checked_task() is TASKS["vace-A14B"]
+    assert asked.source("driving_video").value == "http://example.com/a.mp4"
+
+
+def test_a_loop_needs_room_for_two_frames():
+    asked = request(task="i2v-A14B", image_base64="a", loop=True, frame_num=1)
+
+    with pytest.raises(InvalidRequest, match="at least 5 frames"):
+        asked.checked_frames(asked.checked_task(), [])
+
+
+@pytest.mark.parametrize(
+    ("value", "upscale"),
+    [(None, (None, None)), (2, (2, None)), ("4", (4, None)), ("2x", (2, None)), ("x4", (4, None)),
+     (" 4x-UltraSharp.pth ", (None, "4x-UltraSharp.pth"))],
+)  # fmt: skip
+def test_an_upscale_is_a_factor_or_a_model(value, upscale):
+    assert request(upscale=value).checked_upscale() == upscale
+
+
+@pytest.mark.parametrize("value", [3, 0, -2, "1.5", "", " ", True, "x" * 201])
+def test_another_factor_is_refused(value):
+    with pytest.raises(InvalidRequest, match=r"^upscale must be 2, 4 or the name of an upscale model; got") as caught:
+        request(upscale=value).checked_upscale()
+
+    assert caught.value.field == "upscale"
 
 
 @pytest.mark.parametrize("name", ["i2v", "I2V-A14B", "t2v-A14B ", "", "TI2V"])
@@ -195,3 +239,10 @@ def test_one_frame_has_no_room_for_a_last_picture():
     assert caught.value.field == "frame_num"
     assert request(**{**two, "frame_num": 5}).checked_frames(TASKS["i2v-A14B"], []) == 5
     assert request(**two).checked_frames(TASKS["ti2v-5B"], []) == 1
+
+
+def test_a_field_that_is_newer_than_a_recorded_job_counts_only_if_it_is_set():
+    newer = {"denoise": 0.5, "loop": True, "target_fps": 60, "upscale": 2, "soundtrack_url": "http://example.com/a.mp3"}
+
+    assert set(newer).isdisjoint(request().identity())
+    assert set(newer) <= set(request(**newer).identity())

@@ -151,3 +151,10 @@ def test_the_page_fits_a_screen(tmp_path: Path) -> None:
     _, page = command_line.on_terminal(tmp_path, "doctor", columns=140, env={"TERM": "dumb"})
 
     assert len(page.splitlines()) <= 24, page
+
+
+def test_a_task_of_one_engine_says_that_no_other_renders_it(shown: Shown) -> None:
+    text = "".join(shown(dataclasses.replace(READY, task="vace-A14B", is_only=True)))
+
+    assert "no other engine renders this task" in text
+    assert "no other engine" not in "".join(shown(READY))

@@ -53,7 +53,8 @@ async def test_a_server_with_the_weights_is_online_and_ready(registry):
     facts, _ = await MachineFacts(registry).current(refresh=False)
 
     assert facts.comfyui_status == "online"
-    assert set(facts.engines["comfyui"].values()) == {"ready"}
+    ready = {task for task, state in facts.engines["comfyui"].items() if state == "ready"}
+    assert ready == set(TASKS) - {"vace-A14B", "animate2-14B"}  # whose weights this server does not have
     assert facts.can_render_real
 
 

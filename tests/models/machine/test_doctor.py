@@ -39,6 +39,7 @@ def test_a_program_gets_the_same_as_json() -> None:
         "lacking": ["no server"],
         "fetch": "wanworker fetch fastwan-5b",
         "fetch_bytes": 18_805_841_161,
+        "only_engine": False,
         "placement": None,
     } == told["engines"][0]
     assert ("mini", True, None) == tuple(told["engines"][1][key] for key in ("engine", "ready", "fetch"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from wanworker.actions.request.picture import sized_by_picture
 from wanworker.jobs.model import Job, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader
+from wanworker.media.video.writer import probe
 from wanworker.render import PreparedSpec, RenderRequest
-from wanworker.spec import RenderSpec, Task
+from wanworker.spec import RenderSpec, Task, longest_aspect, size_at_aspect
 
 
 def job_request(request: GenerateRequest, *, request_id: str, action: str, runpod_id: str | None = None) -> JobRequest:
@@ -66,6 +68,9 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     if request.prepared_path and not task.needs_driving_video:
         warnings.append(f"prepared_path was ignored: {task.name} does not use it here.")
     loras = request.checked_loras()
+    factor, upscaler = request.checked_upscale()
+    if request.denoise is not None and task.denoise is None:
+        warnings.append(f"denoise was ignored: {task.name} starts from noise, not from a video.")
     return RenderSpec(
         task=task.name,
         prompt=request.prompt,
@@ -89,6 +94,11 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
         vae_model=request.vae_model or None,
         single_expert=request.single_expert,
         crf=request.crf,
+        denoise=None if task.denoise is None else request.denoise,
+        loop=request.loop,
+        target_fps=request.target_fps,
+        upscale_factor=factor,
+        upscale_model=upscaler,
     )
 
 
@@ -103,21 +113,37 @@ async def _prepare(
     """Read the request's files into *folder*; a size that was left out takes the picture's aspect."""
     notes = list(warnings)
     files: dict[str, Any] = {}
+    prepared = request.prepared_path if task.takes_prepared else None
     for field, name, read, is_taken in (
         ("reference_image", "image", inputs.image, task.takes_image),
         ("last_image", "last_image", inputs.image, True),
         ("audio", "audio", inputs.audio, task.needs_audio),
-        ("driving_video", "driving_video", inputs.video, task.needs_driving_video and not request.prepared_path),
+        ("driving_video", "driving_video", inputs.video, task.needs_driving_video and not prepared),
+        ("soundtrack", "soundtrack", inputs.audio, True),
     ):
         source = request.source(field)
         if source and is_taken:
-            files[name] = await read(source, folder, field, label=field.replace("_", " "))
+            label = task.film if field == "driving_video" else field.replace("_", " ")
+            files[name] = await read(source, folder, field, label=label)
         elif source:
             notes.append(f"{field} was ignored: {task.name} does not use it here.")
-    if task.needs_driving_video and request.prepared_path:
-        files["prepared_dir"] = inputs.directory(request.prepared_path, label="prepared folder", field="prepared_path")
-    if not spec.size_given and "image" in files:
-        files["size"], files["image"] = await sized_by_picture(
-            files["image"], area=spec.size.area, multiple=task.size_multiple, notes=notes
-        )
+    if prepared:
+        files["prepared_dir"] = inputs.directory(prepared, label="prepared folder", field="prepared_path")
+    if not spec.size_given:
+        files |= await _sized(files, task, spec.size.area, notes)
+    if request.loop:
+        files["last_image"] = files["image"]
     return PreparedSpec(dataclasses.replace(spec, **files), tuple(notes))
+
+
+async def _sized(files: Mapping[str, Any], task: Task, area: int, notes: list[str]) -> dict[str, Any]:
+    """Return the size that the picture gives, or else the video, and the picture that may have been cropped to it."""
+    if "image" in files:
+        size, picture = await sized_by_picture(files["image"], area=area, multiple=task.size_multiple, notes=notes)
+        return {"size": size, "image": picture}
+    if "driving_video" in files:
+        facts = await probe(files["driving_video"])
+        longest = longest_aspect()
+        aspect = min(longest, max(1 / longest, facts.width / facts.height))
+        return {"size": size_at_aspect(aspect, area, task.size_multiple)}
+    return {}

@@ -16,6 +16,7 @@ from wanworker.spec import RANGES
 
 __all__ = [
     "Crf",
+    "Denoise",
     "Fps",
     "Frames",
     "Guidance",
@@ -81,6 +82,7 @@ Strength = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("st
 Seconds = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("seconds")), _schema("seconds")]
 NumOutputs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("num_outputs")), _schema("num_outputs")]
 Crf = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("crf")), _schema("crf")]
+Denoise = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("denoise")), _schema("denoise")]
 Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
 

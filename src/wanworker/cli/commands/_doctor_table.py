@@ -14,7 +14,7 @@ from wanworker.models.hub.fetch import in_words
 from wanworker.models.machine.doctor import STAND_IN, Check, Report, Row
 from wanworker.text.printable import on_its_lines
 
-_STYLES = {"ready": "green", "missing": "yellow", "lacks": "yellow", "get": "bold", "plan": ""}
+_STYLES = {"only": "dim", "ready": "green", "missing": "yellow", "lacks": "yellow", "get": "bold", "plan": ""}
 
 
 #: How many damaged files the short page names.
@@ -93,6 +93,8 @@ def _what_helps(rows: Sequence[Row], free_bytes: int) -> str:
 def _said_of(row: Row, free_bytes: int) -> Iterator[tuple[str, str]]:
     if row.is_ready:
         yield "ready", ""
+    if row.is_only:
+        yield "only", "no other engine renders this task"
     if row.missing:
         yield "missing", "\n".join(row.missing)
     if row.lacking:

@@ -15,7 +15,7 @@ from wanworker.cli.terminal.console import say_json, show
 from wanworker.models.files.damage import damaged_in
 from wanworker.models.hub.catalogue import preset_for
 from wanworker.models.hub.fetch import SPARE_BYTES, free_on_disk, in_words
-from wanworker.models.machine.doctor import Check, Report, Row, as_json
+from wanworker.models.machine.doctor import STAND_IN, Check, Report, Row, as_json
 from wanworker.models.machine.gpu_kernel import KernelRun
 from wanworker.models.machine.hardware import Gpu, available_memory_mib, gpus
 
@@ -99,6 +99,7 @@ def _rows(settings: Settings, registry: EngineRegistry, broken: Mapping[str, Seq
     from wanworker.spec import TASKS
 
     for task in TASKS:
+        able = [row.name for row in registry.rows if task in row.capabilities.tasks and row.name != STAND_IN]
         for row in registry.rows:
             if task not in row.capabilities.tasks or (row.name == "mini" and not settings.mini):
                 continue
@@ -107,7 +108,7 @@ def _rows(settings: Settings, registry: EngineRegistry, broken: Mapping[str, Seq
             missing = tuple(dict.fromkeys((*state.missing, *unfetched)))
             lacking = (*state.lacking, *broken.get(row.name, ()))
             preset = preset_for(row.name, task) if unfetched else None
-            yield Row(row.name, task, missing, lacking, preset, state.plan)
+            yield Row(row.name, task, missing, lacking, preset, state.plan, is_only=able == [row.name])
 
 
 def _unfetched(

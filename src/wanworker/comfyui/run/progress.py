@@ -25,7 +25,9 @@ _STAGES: tuple[tuple[str, re.Pattern[str], float], ...] = (
     ("encoding text", re.compile(r"TextEncode|TextEmbed"), 0.5),
     ("decoding", re.compile(r"VAEDecode|Decode$"), 2.0),
     ("saving", re.compile(r"^Save|^Preview|VideoCombine|CreateVideo"), 0.5),
-    ("encoding", re.compile(r"ImageToVideo|AnimateToVideo|VAEEncode|VisionEncode"), 1.0),
+    ("upscaling", re.compile(r"UpscaleWithModel$"), 10.0),
+    ("interpolating", re.compile(r"^FrameInterpolate$"), 5.0),
+    ("encoding", re.compile(r"ImageToVideo|Animate2?ToVideo|VaceToVideo|VAEEncode|VisionEncode"), 1.0),
 )
 _OTHER = ("preparing", 0.1)
 

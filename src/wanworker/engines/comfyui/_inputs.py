@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.engines.comfyui.graphs import Uploads
+from wanworker.media.video.conform import conform
 from wanworker.media.video.sound import sound_duration_s
 from wanworker.media.video.writer import probe
-from wanworker.spec import RenderSpec
+from wanworker.spec import RANGES, TASKS, RenderSpec
 
 #: The files that Wan's own preprocessing leaves in a prepared folder, and the graph's slot for each.
 _PREPARED = {
@@ -19,21 +21,47 @@ _PREPARED = {
     "mask_video": "src_mask.mp4",
 }
 
+#: Shapes that differ by less than this share are one.
+_ONE_SHAPE = 0.05
 
-async def sent_inputs(client: ComfyClient, spec: RenderSpec, run_id: str) -> Uploads:
+
+async def sent_inputs(client: ComfyClient, spec: RenderSpec, run_id: str, work_dir: Path) -> Uploads:
     """
-    Send every file of *spec* to the server. Return their names there, and the lengths that decide the number of clips.
+    Send every file of *spec* to the server. Return their names there, and the lengths that decide the number of frames.
+
+    A driving video is first brought to the size, frame rate and length of the clip, in *work_dir*.
     """
     files = _files_of(spec)
+    notes: list[str] = []
+    frames = None
+    if spec.driving_video is not None and spec.prepared_dir is None:
+        frames, files["driving_video"] = await _conformed(spec, spec.driving_video, work_dir, notes)
+    elif "pose_video" in files:
+        frames = (await probe(files["pose_video"])).frames
     names = {}
     for slot, path in files.items():
         names[slot] = (await client.upload(path, name=f"{run_id}_{slot}{path.suffix}", overwrite=True)).value
-    pose = files.get("pose_video")
     return Uploads(
         **names,
         audio_s=await sound_duration_s(spec.audio) if spec.audio else None,
-        driving_frames=(await probe(pose)).frames if pose else None,
+        driving_frames=frames,
+        notes=tuple(notes),
     )
+
+
+async def _conformed(spec: RenderSpec, film: Path, work_dir: Path, notes: list[str]) -> tuple[int, Path]:
+    """Return how many frames *film* has at the clip's frame rate, and the part of it that the clip follows."""
+    target = work_dir / "conformed.mp4"
+    given = await probe(film)
+    follows = TASKS[spec.task].frames is None
+    most = spec.frames or TASKS[spec.task].frames or int(RANGES["frames"].high)
+    size = (spec.size.width, spec.size.height)
+    made = await conform(film, target, size=size, fps=spec.fps, frames=most, fit="contain" if follows else "cover")
+    if abs(math.log(given.width / given.height / spec.size.aspect)) > _ONE_SHAPE:
+        how = "got black bars" if follows else "was cropped (centre)"
+        notes.append(f"the {TASKS[spec.task].film} {how}, to have the shape of {spec.size}.")
+    whole = max(made.frames, round(given.duration_s * spec.fps)) if made.frames == most else made.frames
+    return whole, target
 
 
 def _files_of(spec: RenderSpec) -> dict[str, Path]:

@@ -114,12 +114,12 @@ class ComfyUI:
         """Return a line for each file of *task* that is missing from the volume's folders or incomplete."""
         return missing_for(task, *self.lists.examined())
 
-    async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
+    async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """Render *spec* by one of our graphs; see Engine. Raises ModelNotFound and GraphRefused too."""
 
         async def run(run_id: str) -> Rendered:
             client = await self.connected(report)
-            filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id), run_id)
+            filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id, work_dir), run_id)
             admitted = await validate(client, filled.graph)
             finished = await self._followed(client, admitted.graph, report)
             await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)

@@ -27,11 +27,12 @@ Flaws = Mapping[str, Mapping[str, str]]
 #: The endings that are listed. Other files in a models folder (notes, previews, half downloads) are not weights.
 _WEIGHTS = frozenset({".safetensors", ".sft", ".pt", ".pth", ".bin", ".ckpt", ".gguf"})
 
-#: The folders that our graphs load from, and checkpoints for callers' graphs.
+#: The folders that our graphs load from, those that finish a clip, and checkpoints for callers' graphs.
 FOLDERS: tuple[str, ...] = tuple(
     dict.fromkeys(
         (
             *("diffusion_models", "vae", "loras", "text_encoders", "clip_vision", "audio_encoders", "checkpoints"),
+            *("upscale_models", "frame_interpolation"),
             *(weights.folder for workflow in WORKFLOWS.values() for weights in workflow.weights.values()),
         )
     )

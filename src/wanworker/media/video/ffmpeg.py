@@ -7,7 +7,7 @@ import contextlib
 import functools
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -64,10 +64,11 @@ def reading(path: Path) -> tuple[str, ...]:
     return ("-protocol_whitelist", "file", *only, "-i", f"file:{path}")
 
 
-async def run(*arguments: str) -> Run:
+async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None) -> Run:
     """
     Run ffmpeg to its end and return its output. A failure is a return code, not an exception.
 
+    *on_line* hears each line of its standard output at once, which is then not kept.
     On cancellation the process is dead before CancelledError is raised. Raises EngineUnavailable without ffmpeg.
     """
     starting = asyncio.create_subprocess_exec(
@@ -82,10 +83,26 @@ async def run(*arguments: str) -> Run:
     )
     process = await started(starting, _end)
     try:
-        stdout, stderr = await process.communicate()
+        if on_line is None:
+            stdout, stderr = await process.communicate()
+        else:
+            stdout, stderr = await _heard(process, on_line)
     finally:
         await _end(process)
     return Run(process.returncode or 0, stdout, stderr.decode("utf-8", "replace"))
+
+
+async def _heard(process: asyncio.subprocess.Process, on_line: Callable[[bytes], None]) -> tuple[bytes, bytes]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    stderr = asyncio.ensure_future(process.stderr.read())
+    try:
+        async for line in process.stdout:
+            on_line(line)
+        return b"", await stderr
+    finally:
+        stderr.cancel()
+        await process.wait()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -156,7 +156,7 @@ def _facts_of(path: Path, tracks: list[_Track], size_bytes: int) -> VideoFacts:
     return VideoFacts(
         width=video.width,
         height=video.height,
-        fps=video.samples / video.duration_s,
+        fps=round(video.samples / video.duration_s, 10),
         frames=video.samples,
         duration_s=video.duration_s,
         size_bytes=size_bytes,

@@ -85,7 +85,7 @@ def _repackaged(folder: str, name: str, size_bytes: int | None, repository: str 
     return WeightFile(repository, f"split_files/{folder}/{name}", folder, size_bytes)
 
 
-def _pair(kind: str, size_bytes: int) -> tuple[WeightFile, ...]:
+def _pair(kind: str, size_bytes: int | None) -> tuple[WeightFile, ...]:
     names = (f"wan2.2_{kind}_{half}_noise_14B_fp8_scaled.safetensors" for half in ("high", "low"))
     return tuple(_repackaged("diffusion_models", name, size_bytes) for name in names)
 
@@ -108,6 +108,10 @@ _S2V = _repackaged("diffusion_models", "wan2.2_s2v_14B_fp8_scaled.safetensors", 
 _SPEECH = _repackaged("audio_encoders", "wav2vec2_large_english_fp16.safetensors", 630_997_322)
 _ANIMATE = WeightFile(
     _KIJAI_FP8, "Wan22Animate/Wan2_2-Animate-14B_fp8_e4m3fn_scaled_KJ.safetensors", "diffusion_models", None
+)
+#: ComfyUI's template for Animate-2 names this repository, whose folders are those of a models folder.
+_ANIMATE_2 = WeightFile(
+    "Comfy-Org/Wan-Animate-2", "diffusion_models/wan_animate_2_int8_convrot.safetensors", "diffusion_models", None
 )
 _CLIP_VISION = _repackaged("clip_vision", "clip_vision_h.safetensors", 1_264_219_396, _WAN21)
 
@@ -145,6 +149,18 @@ _ROWS = (
     Preset(
         "animate", "comfyui", "animate-14B", "A picture that moves as in a video, with a LoRA for 4 steps.",
         (_ANIMATE, _UMT5, _VAE, _CLIP_VISION, _I2V_480P),
+    ),
+    Preset(
+        "vace", "comfyui", "vace-A14B", "A video that follows a control video, with the LoRAs for 4 steps.",
+        (*_pair("fun_vace", None), _UMT5, _VAE, *_T2V_STEPS),
+    ),
+    Preset(
+        "v2v", "comfyui", "v2v-A14B", "A video made from a video, with the LoRAs for 4 steps.",
+        (*_pair("t2v", 14_293_923_632), _UMT5, _VAE, *_T2V_STEPS),
+    ),
+    Preset(
+        "animate2", "comfyui", "animate2-14B", "A picture that moves as in a video, straight from the video.",
+        (_ANIMATE_2, _UMT5, _VAE, _CLIP_VISION, _I2V_480P),
     ),
     _upstream("ti2v-5B", 34_200_000_000),
     _upstream("t2v-A14B", 126_300_000_000),

@@ -19,7 +19,8 @@ class Row:
     Describe one engine and one of its tasks.
 
     `missing` has to be installed or fetched, `lacking` is what the machine lacks; `preset` is the set of weights that
-    would help. `plan` is where the weights of a plain job would be, from an engine that decides it.
+    would help. `plan` is where the weights of a plain job would be, from an engine that decides it. `is_only` says that
+    no other engine renders the task, here or elsewhere.
     """
 
     engine: str
@@ -28,6 +29,7 @@ class Row:
     lacking: tuple[str, ...] = ()
     preset: Preset | None = None
     plan: Mapping[str, Any] | None = None
+    is_only: bool = False
 
     @property
     def is_ready(self) -> bool:
@@ -82,6 +84,7 @@ def as_json(report: Report) -> dict[str, Any]:
                 "lacking": list(row.lacking),
                 "fetch": row.command or None,
                 "fetch_bytes": row.preset.size_bytes if row.preset else None,
+                "only_engine": row.is_only,
                 "placement": dict(row.plan) if row.plan is not None else None,
             }
             for row in report.rows

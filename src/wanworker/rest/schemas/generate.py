@@ -83,6 +83,9 @@ class GenerateBody(Request):
     output_upload_urls: UploadUrls = Field(
         default=(), repr=False, description="Presigned PUT URLs, one an output, that get the videos."
     )
+    target_fps: Fps | None = Field(default=None, description="The frame rate of the file; frames are added between.")
+    upscale: int | str | None = Field(default=None, description="2, 4, or the name of an upscale model.")
+    soundtrack_url: str | None = Field(default=None, description="A sound to join to the clip, by URL.")
     engine: EngineName | None = Field(default=None, description="What renders; auto where it is left out.")
     profile: Profile | None = Field(default=None, description="`exact` or `fast`; WAN_PROFILE where it is left out.")
     diffusion_model: str | None = Field(default=None, description="The model by file or folder name.")
@@ -150,6 +153,9 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
         "sample_steps": resolved["steps"],
         "sample_guide_scale": resolved["cfg"],
         "seed": resolved["seed"],
+        "target_fps": body.target_fps,
+        "upscale": body.upscale,
+        "soundtrack_url": body.soundtrack_url,
         "engine": body.engine,
         "profile": body.profile,
         "diffusion_model": body.diffusion_model,
@@ -183,5 +189,7 @@ def with_engine_defaults(
 
 
 def checked(fields: dict[str, Any]) -> GenerateRequest:
-    """Return the request of the `generate` action. Raises pydantic's ValidationError for invalid fields."""
-    return GenerateRequest.model_validate(fields)
+    """Return the request of the `generate` action. Raises InvalidRequest, and pydantic's ValidationError."""
+    request = GenerateRequest.model_validate(fields)
+    request.checked_upscale()
+    return request

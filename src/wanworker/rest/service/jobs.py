@@ -42,6 +42,7 @@ _LOOK_HOLDS_S = 2.0
 _URL_HINTS = {
     "image_url": "Send a public http(s) URL, or the picture itself in `image`: base64 text, or a file in a form.",
     "webhook_url": "Send a public http(s) URL.",
+    "soundtrack_url": "Send a public http(s) URL.",
 }
 
 _ASK_FOR = "Use the job_id that /generate returned. A deleted job is no longer known."
@@ -75,7 +76,7 @@ class JobService:
         body, warnings = parse(GenerateBody, fields)
         if body.engine is not None and body.engine != "auto":
             self.worker.registry.row(body.engine)
-        for name in ("webhook_url", "image_url"):
+        for name in ("webhook_url", "image_url", "soundtrack_url"):
             _check_url(getattr(body, name), name)
         allow_hosts = self.worker.settings.allow_hosts
         urls = UploadUrl.for_outputs(body.output_upload_urls, body.num_outputs, allow_hosts=allow_hosts)
@@ -265,7 +266,7 @@ class JobService:
 
 def _check_url(url: str | None, field: str) -> None:
     """Refuse at once a URL that no fetch would accept. Its host is resolved only when it is fetched."""
-    if not url or (field == "image_url" and url.lstrip().lower().startswith("data:")):
+    if not url or (field in {"image_url", "soundtrack_url"} and url.lstrip().lower().startswith("data:")):
         return
     if found := mixed_up(url, "url"):
         raise InputRefused(f"{field}: {found[0]}", hint=_URL_HINTS[field], field=field)

@@ -22,6 +22,8 @@ FILES = {
         "FastWan2.2-TI2V-5B-FullAttn_bf16.safetensors",
         "wan2.2_s2v_14B_fp8_scaled.safetensors",
         "Wan2_2-Animate-14B_fp8_e4m3fn_scaled_KJ.safetensors",
+        *(f"wan2.2_fun_vace_{half}_noise_14B_bf16.safetensors" for half in ("high", "low")),
+        "Wan2.2-Animate-2-14B_bf16.safetensors",
     ],
     "text_encoders": ["umt5_xxl_fp8_e4m3fn_scaled.safetensors"],
     "vae": ["wan_2.1_vae.safetensors", "wan2.2_vae.safetensors"],
@@ -39,6 +41,9 @@ UPLOADS: dict[str, Uploads] = {
     "ti2v-5B": Uploads(),
     "s2v-14B": Uploads(image="in.png", audio="talk.wav", audio_s=4.0),
     "animate-14B": Uploads(image="ref.png", pose_video="pose.mp4", face_video="face.mp4", driving_frames=60),
+    "vace-A14B": Uploads(driving_video="edges.mp4", driving_frames=81),
+    "v2v-A14B": Uploads(driving_video="rough.mp4", driving_frames=81),
+    "animate2-14B": Uploads(image="ref.png", driving_video="dance.mp4", driving_frames=162),
 }
 
 
@@ -293,3 +298,63 @@ def test_the_graphs_on_disk_stay_as_they_are(task: str) -> None:
     fill(task, use_lora=task == "i2v-A14B")
 
     assert before == GRAPHS
+
+
+@pytest.mark.parametrize(
+    ("denoise", "steps", "high", "low"),
+    [
+        (None, 40, (12, 17, "enable"), (17, "disable")),
+        (1.0, 40, (0, 17, "enable"), (17, "disable")),
+        (0.9, 40, (4, 17, "enable"), (17, "disable")),
+        (0.5, 40, None, (20, "enable")),
+        (0.01, 40, None, (39, "enable")),
+    ],
+)
+def test_a_video_at_the_start_leaves_out_the_first_steps(
+    denoise: float | None, steps: int, high: tuple[int, int, str] | None, low: tuple[int, str]
+) -> None:
+    made = fill("v2v-A14B", steps=steps, denoise=denoise)
+    second = inputs(made.graph, "Low-noise sampler")
+
+    assert low == (second["start_at_step"], second["add_noise"])
+    if high is None:
+        assert () == tuple(titled(made.graph, "High-noise sampler"))
+        assert {steps - low[0]} == set(made.steps.values())
+    else:
+        first = inputs(made.graph, "High-noise sampler")
+        assert high == (first["start_at_step"], first["end_at_step"], first["add_noise"])
+        assert [high[1] - high[0], steps - high[1]] == list(made.steps.values())
+
+
+def test_a_control_video_needs_no_picture() -> None:
+    without = fill("vace-A14B").graph
+    both = fill("vace-A14B", uploads=dataclasses.replace(UPLOADS["vace-A14B"], image="in.png")).graph
+
+    assert "reference_image" not in inputs(without, "Size and length")
+    assert "in.png" == inputs(both, "Reference picture")["image"]
+    assert "edges.mp4" == inputs(both, "Control video")["file"]
+
+
+def test_animate_2_follows_all_of_the_driving_video_in_clips() -> None:
+    made = fill("animate2-14B")
+    lengths = [inputs(made.graph, title)["length"] for title in ("First clip", "Next clip", "Next clip (3)")]
+
+    assert ([81, 81, 17], 162) == (lengths, made.frames)
+    assert "Wan2.2-Animate-2-14B_bf16.safetensors" == made.model
+    assert (24.0, 162) == (inputs(made.graph, "Make the video")["fps"], inputs(made.graph, "All frames")["length"])
+
+
+@pytest.mark.parametrize("task", ["vace-A14B", "v2v-A14B", "animate2-14B"])
+def test_a_task_that_follows_a_video_needs_one(task: str) -> None:
+    bare = dataclasses.replace(UPLOADS[task], driving_video=None)
+
+    with pytest.raises(InvalidRequest, match=f"^{task} needs driving video on ComfyUI"):
+        fill(task, uploads=bare)
+
+
+def test_the_two_kinds_of_animate_do_not_take_each_others_weights() -> None:
+    assert "Wan2_2-Animate-14B_fp8_e4m3fn_scaled_KJ.safetensors" == fill("animate-14B").model
+    only = {"diffusion_models": ["Wan2_2-Animate-14B_fp8_e4m3fn_scaled_KJ.safetensors"]}
+
+    with pytest.raises(ModelNotFound, match="wan_animate_2_int8_convrot"):
+        fill("animate2-14B", have=only)

@@ -26,7 +26,9 @@ def read_workflows(folder: Path = FOLDER) -> dict[str, Graph]:
 
 
 #: The slots that a request may fill with a file.
-Upload = Literal["image", "last_image", "audio", "pose_video", "face_video", "background_video", "mask_video"]
+Upload = Literal[
+    "image", "last_image", "audio", "driving_video", "pose_video", "face_video", "background_video", "mask_video"
+]
 
 #: `last_image`: it has one. `step_lora`: use_lora without a name, the model's own few-step LoRA.
 Feature = Literal["last_image", "step_lora"]

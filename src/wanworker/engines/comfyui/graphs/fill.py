@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, get_args
 
 from wanworker.comfyui.graph.api_format import Graph, with_slot
 from wanworker.engines.comfyui.graphs._exact_noise import with_noise
+from wanworker.engines.comfyui.graphs._finishing import with_finish
 from wanworker.engines.comfyui.graphs._wiring import bypassed, cut, node_titled, with_clips, without_unused
 from wanworker.engines.comfyui.graphs._workflow import SAVER, Upload, Workflow, workflow_for
 from wanworker.engines.comfyui.graphs.choice import loras as lora_files
 from wanworker.engines.comfyui.graphs.choice import models as model_files
-from wanworker.engines.comfyui.graphs.choice.clips import HELD_FRAMES, Clips, motion_clips, sound_clips
+from wanworker.engines.comfyui.graphs.choice.clips import HELD_FRAMES, Clips, film_clip, motion_clips, sound_clips
 from wanworker.engines.comfyui.graphs.choice.models import Available, ModelChoice
 from wanworker.engines.comfyui.graphs.choice.sampling import Plan, plan_for
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
@@ -23,12 +24,13 @@ from wanworker.spec import TASKS, RenderSpec
 
 _BOTH: tuple[Expert, Expert] = ("high", "low")
 
-#: The boundary for an expert that renders alone, from pure noise to the finished picture.
-_ALONE = {"add_noise": "enable", "start_at_step": 0, "end_at_step": 10000, "return_with_leftover_noise": "disable"}
+#: The boundary for an expert that renders alone, to the finished picture.
+_ALONE = {"add_noise": "enable", "end_at_step": 10000, "return_with_leftover_noise": "disable"}
 
 _HINTS = {
     "pose_video": "ComfyUI's own nodes find no pose in a video: send prepared_path, a folder with src_ref.png, "
-    "src_pose.mp4 and src_face.mp4 made by Wan's preprocess_data.py, or use the wan_cli engine."
+    "src_pose.mp4 and src_face.mp4 made by Wan's preprocess_data.py, or use the wan_cli engine. The task animate2-14B "
+    "takes a driving video as it is."
 }
 
 
@@ -37,8 +39,9 @@ class Uploads:
     """
     Hold the server's names of the job's files, and facts that are only in the files.
 
-    `audio_s` is the length of the sound in seconds, `driving_frames` the number of frames of `pose_video`. The four
-    videos are those of a prepared folder (src_pose, src_face, src_bg, src_mask). `audio` may be a video with sound.
+    `audio_s` is the length of the sound in seconds, `driving_frames` the number of frames of `driving_video` or
+    `pose_video`. The four videos are those of a prepared folder (src_pose, src_face, src_bg, src_mask). `audio` may be
+    a video with sound. `notes` has a line for each change that was made to a file.
     """
 
     image: str | None = None
@@ -49,7 +52,9 @@ class Uploads:
     face_video: str | None = None
     background_video: str | None = None
     mask_video: str | None = None
+    driving_video: str | None = None
     driving_frames: int | None = None
+    notes: tuple[str, ...] = ()
 
     def given(self) -> dict[Upload, str]:
         """Return slot -> name of every file that there is."""
@@ -103,7 +108,7 @@ def graph_for(
     """
     workflow = workflow_for(spec, rows)
     _check_uploads(workflow, uploads)
-    warnings: list[str] = []
+    warnings = list(uploads.notes)
     files = model_files.choose(workflow.weights, models, available, models_dir, warnings)
     experts = _experts(workflow, files)
     loras = lora_files.choose(spec, experts, available, models_dir, warnings)
@@ -114,11 +119,12 @@ def graph_for(
 
     graph = _set_slots(graphs[workflow.name], workflow, {**_values(spec, plan, clips, request_id), **files}, uploads)
     graph = lora_files.with_loras(graph, loras, workflow.models)
-    graph, samplers = _shaped(graph, workflow, experts, clips, spec.seed)
+    graph, samplers = _shaped(graph, workflow, plan, clips, spec.seed)
     if plan.noise and not workflow.is_pair:
         for title in samplers:
             graph = with_noise(graph, title, plan.noise)
-    graph = without_unused(graph, SAVER)
+    finder = model_files.Finder(available, models_dir)
+    graph = with_finish(without_unused(graph, SAVER), spec, clips.frames, finder, warnings)
     runs = plan.runs if len(plan.runs) > 1 else plan.runs * len(samplers)
     return Filled(
         workflow.name,
@@ -152,15 +158,14 @@ def _experts(workflow: Workflow, files: Mapping[str, str]) -> tuple[Expert, ...]
 
 def _clips(spec: RenderSpec, workflow: Workflow, uploads: Uploads, warnings: list[str]) -> Clips:
     if workflow.segment is None:
-        frames = spec.frames or TASKS[spec.task].frames or 81
-        return Clips((frames,), frames)
-    if "pose_video" not in workflow.slots:
+        return film_clip(spec.task, spec.frames or TASKS[spec.task].frames or 81, uploads.driving_frames, warnings)
+    if not TASKS[spec.task].needs_driving_video:
         if uploads.audio_s is None:
             raise InvalidRequest(f"{spec.task} needs the length of the sound in seconds.", field="audio")
         return sound_clips(uploads.audio_s, spec.frames)
     if uploads.driving_frames is None:
-        raise InvalidRequest(f"{spec.task} needs the number of frames of the pose video.", field="pose_video")
-    clips = motion_clips(uploads.driving_frames, spec.frames)
+        raise InvalidRequest(f"{spec.task} needs the number of frames of the driving video.", field="driving_video")
+    clips = motion_clips(spec.task, uploads.driving_frames, spec.frames)
     if spec.frames is not None and clips.frames < spec.frames:
         warnings.append(f"frame_num {spec.frames} was changed to {clips.frames}: the driving video has no more.")
     return clips
@@ -172,6 +177,8 @@ def _say_ignored(spec: RenderSpec, workflow: Workflow, uploads: Uploads, warning
         warnings.append(f"fps {spec.fps:g} was ignored for {spec.task}: {why}.")
     if spec.guidance_low is not None and not workflow.is_pair:
         warnings.append(f"guidance_scale_2 was ignored: {spec.task} has one expert.")
+    if spec.denoise is not None and "first_step" not in workflow.slots:
+        warnings.append(f"denoise was ignored: {spec.task} starts from noise.")
     unused = [slot for slot in uploads.given() if slot not in workflow.slots]
     warnings += [f"{slot} was ignored: {spec.task} does not take one." for slot in unused]
 
@@ -187,8 +194,9 @@ def _values(spec: RenderSpec, plan: Plan, clips: Clips, request_id: str) -> dict
         "fps": float(spec.fps),
         "seed": spec.seed,
         "steps": plan.steps,
-        "high_noise_end": plan.runs[0],
-        "low_noise_start": plan.runs[0],
+        "first_step": plan.first,
+        "high_noise_end": plan.first + plan.runs[0],
+        "low_noise_start": plan.first + plan.runs[0],
         "guidance": plan.guidance[1],
         "guidance_low": plan.guidance[0],
         "shift": plan.shift,
@@ -210,19 +218,17 @@ def _set_slots(graph: Graph, workflow: Workflow, values: Mapping[str, Any], uplo
     return cut(graph, [title for part, titles in workflow.parts.items() if part not in given for title in titles])
 
 
-def _shaped(
-    graph: Graph, workflow: Workflow, experts: Sequence[Expert], clips: Clips, seed: int
-) -> tuple[Graph, tuple[str, ...]]:
+def _shaped(graph: Graph, workflow: Workflow, plan: Plan, clips: Clips, seed: int) -> tuple[Graph, tuple[str, ...]]:
     """
     Return the graph with the experts and clips that it needs, and its samplers' titles in the order in which they run.
     """
     if workflow.segment is not None:
         return with_clips(graph, workflow.segment, clips.lengths, seed)
     samplers = workflow.slots["steps"].titles
-    if not workflow.is_pair or len(experts) == 2:
+    if not workflow.is_pair or len(plan.experts) == 2:
         return graph, samplers
-    alone, other = samplers if experts[0] == "high" else reversed(samplers)
+    alone, other = samplers if plan.experts[0] == "high" else reversed(samplers)
     graph = bypassed(graph, other, "latent_image")
-    for name, value in _ALONE.items():
+    for name, value in (_ALONE | {"start_at_step": plan.first}).items():
         graph = with_slot(graph, alone, name, value)
     return graph, (alone,)

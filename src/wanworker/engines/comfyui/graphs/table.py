@@ -63,15 +63,22 @@ _CLIPS = {
     "audio": _slot("audio", "Sound"),
 }
 
+_CLIP_SIZE = {"width": _slot("width", _FIRST, _NEXT), "height": _slot("height", _FIRST, _NEXT)}
+_ALL_FRAMES = {"frames": _slot("length", "All frames"), "picture_encoder": _slot("clip_name", "Picture encoder")}
+
 _UMT5 = Weights("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", ("umt5", "xxl"))
 _VAE = Weights("vae", "wan_2.1_vae.safetensors", ("wan2.1", "vae"))
+_CLIP_VISION = Weights("clip_vision", "clip_vision_h.safetensors", ("clip", "vision", "h"))
 _VAE_5B = Weights("vae", "wan2.2_vae.safetensors", ("wan2.2", "vae"))
 
 
 def _pair_weights(kind: str) -> Mapping[str, Weights]:
     high, low = (
         Weights(
-            "diffusion_models", f"wan2.2_{kind}_{half}_noise_14B_fp8_scaled.safetensors", ("wan2.2", kind, half), half
+            "diffusion_models",
+            f"wan2.2_{kind}_{half}_noise_14B_fp8_scaled.safetensors",
+            ("wan2.2", *kind.split("_"), half),
+            half,
         )
         for half in _HALVES
     )
@@ -90,6 +97,23 @@ _ONE_MODEL: Mapping[Expert, str] = {"high": "Model"}
 _FIVE_B = {**_TEXT, **_SIZE, **_MODEL, **_sampler("Sampler"), "image": _slot("image", "First frame")}
 _FIVE_B_WEIGHTS = _model_weights("wan2.2_ti2v_5B_fp16.safetensors", "ti2v", "5b", vae=_VAE_5B)
 _FIVE_B_PARTS: Mapping[Upload, tuple[str, ...]] = {"image": ("First frame",)}
+
+#: One more clip of a character that follows a driving video.
+_MOTION = Segment(
+    titles=(
+        _NEXT,
+        "Next clip's sampler",
+        "Next clip without the reference",
+        "Decode the next clip",
+        "Next clip's new frames",
+        "Clips so far",
+    ),
+    carries={_FIRST: _NEXT, "Decode the first clip": "Clips so far"},
+    length=_NEXT,
+    sampler="Next clip's sampler",
+    first_length=_FIRST,
+    first_sampler="First clip's sampler",
+)
 
 _ROWS = (
     Workflow(
@@ -159,9 +183,8 @@ _ROWS = (
         "animate-14B", "animate-14B",
         slots={
             **_CLIPS,
-            "width": _slot("width", _FIRST, _NEXT), "height": _slot("height", _FIRST, _NEXT),
-            "frames": _slot("length", "All frames"),
-            "picture_encoder": _slot("clip_name", "Picture encoder"),
+            **_CLIP_SIZE,
+            **_ALL_FRAMES,
             "pose_video": _slot("file", "Pose video"),
             "face_video": _slot("file", "Face video"),
             "background_video": _slot("file", "Background video"),
@@ -169,22 +192,52 @@ _ROWS = (
         },
         weights={
             **_model_weights("Wan2_2-Animate-14B_fp8_e4m3fn_scaled_KJ.safetensors", "animate"),
-            "picture_encoder": Weights("clip_vision", "clip_vision_h.safetensors", ("clip", "vision", "h")),
+            "picture_encoder": _CLIP_VISION,
         },
         models=_ONE_MODEL,
         parts={
             "audio": ("Sound",), "background_video": ("Background frames",), "mask_video": ("Mask",),
         },
-        segment=Segment(
-            titles=(
-                _NEXT, "Next clip's sampler", "Next clip without the reference", "Decode the next clip",
-                "Next clip's new frames", "Clips so far",
-            ),
-            carries={_FIRST: _NEXT, "Decode the first clip": "Clips so far"},
-            length=_NEXT, sampler="Next clip's sampler",
-            first_length=_FIRST, first_sampler="First clip's sampler",
-        ),
+        segment=_MOTION,
         decides_fps=True,
+    ),
+    Workflow(
+        "vace-A14B", "vace-A14B",
+        slots={
+            **_TEXT, **_SIZE, **_PAIR,
+            "image": _slot("image", "Reference picture"), "driving_video": _slot("file", "Control video"),
+        },
+        weights=_pair_weights("fun_vace"),
+        models=_PAIR_MODELS,
+        parts={"image": ("Reference picture",)},
+    ),
+    Workflow(
+        "v2v-A14B", "v2v-A14B",
+        slots={
+            **_TEXT, **_PAIR,
+            "driving_video": _slot("file", "Video"),
+            "width": _slot("width", "Size"), "height": _slot("height", "Size"),
+            "frames": _slot("length", "Length"), "fps": _slot("fps", "Make the video"),
+            "first_step": _slot("start_at_step", _HIGH),
+        },
+        weights=_pair_weights("t2v"),
+        models=_PAIR_MODELS,
+    ),
+    Workflow(
+        "animate2-14B", "animate2-14B",
+        slots={
+            **{slot: place for slot, place in _CLIPS.items() if slot != "audio"},
+            **_CLIP_SIZE,
+            **_ALL_FRAMES,
+            "fps": _slot("fps", "Make the video"),
+            "driving_video": _slot("file", "Driving video"),
+        },
+        weights={
+            "model": Weights("diffusion_models", "wan_animate_2_int8_convrot.safetensors", ("animate2",)),
+            "text_encoder": _UMT5, "vae": _VAE, "picture_encoder": _CLIP_VISION,
+        },
+        models=_ONE_MODEL,
+        segment=_MOTION,
     ),
 )  # fmt: skip
 

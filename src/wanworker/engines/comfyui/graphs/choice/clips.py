@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from wanworker.spec import RANGES, nearest_frames
+from wanworker.spec import RANGES, TASKS, nearest_frames
 
 #: Wan2.2-S2V is trained on clips of 80 frames at 16 a second (wan.md 1.4); 20 latents, which the node writes as 77.
 SOUND_CLIP_FRAMES = 80
@@ -14,9 +14,9 @@ SOUND_FPS = 16
 #: Frames before the first good one that upstream drops as overcooked (wan.md 1.4): we hold the first good one instead.
 HELD_FRAMES = 3
 
-#: Wan2.2-Animate's clips, and how many frames of the clip before each one takes up (wan.md 1.5; the node's default).
-MOTION_CLIP_FRAMES = 77
-MOTION_OVERLAP_FRAMES = 5
+#: Animate's clips, and how many frames of the clip before each one takes up: wan.md 1.5 and the node's default, and for
+#: Animate-2 the numbers of diffusers' pipeline and of WanAnimate2ToVideo.
+_MOTION_CLIPS = {"animate-14B": (77, 5), "animate2-14B": (81, 1)}
 
 #: A last clip of a frame or two is unlike anything the models were trained on: it is longer, and what is over is cut.
 _LEAST_LAST_FRAMES = 16
@@ -47,21 +47,40 @@ def sound_clips(sound_s: float, most_frames: int | None) -> Clips:
     return Clips(tuple(lengths), frames)
 
 
-def motion_clips(driving_frames: int, most_frames: int | None) -> Clips:
+def motion_clips(task: str, driving_frames: int, most_frames: int | None) -> Clips:
     """
-    Return the clips for a driving video of *driving_frames* frames; *most_frames* caps the video.
+    Return the clips of *task* for a driving video of *driving_frames* frames; *most_frames* caps the video.
 
-    Each clip after the first repeats the last 5 frames of the one before, and is as long as is needed (4n+1).
+    Each clip after the first repeats the last frames of the one before, and is as long as is needed (4n+1).
     """
+    whole, overlap = _MOTION_CLIPS[task]
     limit = int(RANGES["frames"].high) if most_frames is None else most_frames
     frames = max(1, min(limit, driving_frames))
-    lengths = [_four_n_plus_one(min(frames, MOTION_CLIP_FRAMES))]
+    lengths = [_four_n_plus_one(min(frames, whole))]
     left = frames - lengths[0]
     while left > 0:
-        needed = max(left, _LEAST_LAST_FRAMES) + MOTION_OVERLAP_FRAMES
-        lengths.append(_four_n_plus_one(min(needed, MOTION_CLIP_FRAMES)))
-        left -= lengths[-1] - MOTION_OVERLAP_FRAMES
+        needed = max(left, _LEAST_LAST_FRAMES) + overlap
+        lengths.append(_four_n_plus_one(min(needed, whole)))
+        left -= lengths[-1] - overlap
     return Clips(tuple(lengths), frames)
+
+
+def film_clip(task: str, asked: int, film_frames: int | None, warnings: list[str]) -> Clips:
+    """
+    Return the one clip of *task* that follows a film of *film_frames* frames, *asked* or as many as the film has.
+
+    What differs from the request is a line in *warnings*.
+    """
+    film = TASKS[task].film
+    if film_frames is None or film_frames == asked:
+        return Clips((asked,), asked)
+    if film_frames > asked:
+        warnings.append(f"the {film} has {film_frames} frames; its first {asked} were used. frame_num takes more.")
+        return Clips((asked,), asked)
+    frames = max(1, (film_frames - 1) // 4 * 4 + 1)
+    if frames < asked:
+        warnings.append(f"frame_num {asked} was changed to {frames}: the {film} has no more.")
+    return Clips((frames,), frames)
 
 
 def _four_n_plus_one(frames: int) -> int:

@@ -140,7 +140,7 @@ def _unnamed_pair(slots: Mapping[str, Weights], finder: Finder) -> dict[Expert, 
 
 def _warn_of_another_task(name: str, weights: Weights, warnings: list[str]) -> None:
     """ComfyUI loads a model into the graph of another task without a word, and renders noise."""
-    kinds = ("t2v", "i2v", "ti2v", "s2v", "animate")
+    kinds = ("t2v", "i2v", "ti2v", "s2v", "animate", "animate2", "vace")
     ours = next((kind for kind in kinds if kind in weights.words), None)
     theirs = next((kind for kind in kinds if has_word(_normal(name), kind)), None)
     if theirs is not None and theirs != ours:
@@ -210,7 +210,8 @@ def _is_of(weights: Weights, name: str) -> bool:
     if _base(name) == weights.default:
         return True
     normal = _normal(name)
-    return all(has_word(normal, word) for word in weights.words) and not any(word in normal for word in SPECIAL_WORDS)
+    others = (word for word in SPECIAL_WORDS if word not in weights.words)
+    return all(has_word(normal, word) for word in weights.words) and not any(word in normal for word in others)
 
 
 def _rank(weights: Weights, name: str) -> tuple[bool, int, str]:
@@ -224,5 +225,6 @@ def _base(name: str) -> str:
 
 
 def _normal(name: str) -> str:
-    """Write a file's name as the documents do: lower case, `wan2.2` for `Wan2_2` and `wan_2.2`."""
-    return re.sub(r"wan[_-]?(2)[._](\d)", r"wan\1.\2", _base(name).lower())
+    """Write a file's name as the documents do: lower case, `wan2.2` for `Wan2_2`, `animate2` for `Animate-2`."""
+    named = re.sub(r"wan[_-]?(2)[._](\d)", r"wan\1.\2", _base(name).lower())
+    return re.sub(r"animate[_-]?2(?!\d)", "animate2", named)

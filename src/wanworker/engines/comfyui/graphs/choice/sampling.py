@@ -15,17 +15,20 @@ from wanworker.spec import TASKS, RenderSpec
 @dataclass(frozen=True, slots=True)
 class Plan:
     """
-    `runs` are the steps of each expert that takes part, `guidance` is (low noise, high noise).
+    `experts` take part, each with as many steps as `runs` says. `guidance` is (low noise, high noise).
 
-    `noise` has the share of noise before each step where no shift gives it.
+    `first` is how many steps are left out at the start, because a video is there instead of noise. `noise` has the
+    share of noise before each step where no shift gives it.
     """
 
     steps: int
+    experts: tuple[Expert, ...]
     runs: tuple[int, ...]
     guidance: tuple[float, float]
     shift: float
     sampler: str
     noise: tuple[float, ...] = ()
+    first: int = 0
 
 
 def plan_for(
@@ -45,17 +48,34 @@ def plan_for(
     recipe = recipe_for(models=models, loras=loras)
     sampling = sampling_for(spec, recipe, warnings)
     steps = sampling.steps
-    runs: tuple[int, ...] = (steps,)
     boundary = TASKS[spec.task].boundary
-    if len(experts) == 2 and boundary is not None:
-        if steps < 2:
-            steps = 2
-            warnings.append("sample_steps set to 2: each of the two experts takes at least one step.")
-        split = _split(sampling, steps, boundary)
-        runs = (split.high, split.low)
+    is_pair = len(experts) == 2 and boundary is not None
+    if is_pair and steps < 2:
+        steps = 2
+        warnings.append("sample_steps set to 2: each of the two experts takes at least one step.")
+    first = _left_out(spec, steps)
+    taking_part: tuple[Expert, ...] = tuple(experts)
+    runs: tuple[int, ...] = (steps - first,)
+    if is_pair and boundary is not None:
+        taking_part, runs = _after(first, _split(sampling, steps, boundary))
     sampler = working_sampler(sampler_for(sampling.solver), runs, warnings)
     noise = sampling.noise if recipe is not None and recipe.noise else ()
-    return Plan(steps, runs, sampling.guidance, sampling.shift, sampler, noise)
+    return Plan(steps, taking_part, runs, sampling.guidance, sampling.shift, sampler, noise, first)
+
+
+def _left_out(spec: RenderSpec, steps: int) -> int:
+    """Return how many steps a video at the start makes needless; at least one step is rendered."""
+    share = TASKS[spec.task].denoise if spec.denoise is None else spec.denoise
+    if share is None or TASKS[spec.task].denoise is None:
+        return 0
+    return min(steps - 1, round(steps * (1 - share)))
+
+
+def _after(first: int, split: Split) -> tuple[tuple[Expert, ...], tuple[int, ...]]:
+    """Return the experts that take part after the *first* steps, and the steps of each."""
+    if first < split.high:
+        return ("high", "low"), (split.high - first, split.low)
+    return ("low",), (split.high + split.low - first,)
 
 
 def _split(sampling: Sampling, steps: int, boundary: float) -> Split:

@@ -1,0 +1,74 @@
+"""What the files of a `generate` request become in its spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fakes.clips import clip
+from fakes.recordings import sound
+from wanworker.actions.generate.order import generate_order, job_request
+from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import parse
+from wanworker.errors import InputUnavailable
+from wanworker.media.inputs.reader import InputReader
+from wanworker.render import PreparedSpec
+from wanworker.spec import RenderSpec, Size
+
+
+async def prepared(root: Path, **fields: Any) -> tuple[RenderSpec, tuple[str, ...]]:
+    """Return the spec of a request whose paths lie in *root*, and its warnings."""
+    request, warnings = parse(GenerateRequest, {"prompt": "a cat", **fields})
+    named = job_request(request, request_id="job-1", action="generate")
+    inputs = InputReader(roots=(root,))
+    try:
+        order = generate_order(request, named, inputs=inputs, warnings=warnings, engine="auto", timeout_s=60)
+        work = root / "work"
+        work.mkdir()
+        made: PreparedSpec = await order.prepare(work)
+    finally:
+        inputs.close()
+    assert isinstance(made.spec, RenderSpec)
+    return made.spec, made.warnings
+
+
+async def test_a_loop_ends_with_its_first_picture(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    spec, _ = await prepared(tmp_path, task="i2v-A14B", image_path="a.png", loop=True)
+
+    assert spec.loop
+    assert spec.image is not None
+    assert spec.image == spec.last_image
+
+
+async def test_a_video_gives_the_size_where_no_picture_does(tmp_path: Path) -> None:
+    clip(tmp_path / "a.mp4", width=160, height=80)
+    spec, warnings = await prepared(tmp_path, task="v2v-A14B", video_path="a.mp4", denoise=0.5)
+
+    assert (0.5, Size(1360, 672), False) == (spec.denoise, spec.size, spec.size_given)
+    assert spec.driving_video is not None
+    assert () == warnings
+
+
+async def test_a_sound_for_the_clip_is_read_for_every_task(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    spec, warnings = await prepared(
+        tmp_path, task="t2v-A14B", soundtrack_path="a.wav", target_fps=60, upscale="4x-UltraSharp", denoise=0.5
+    )
+
+    assert (60, None, "4x-UltraSharp", None) == (
+        spec.target_fps, spec.upscale_factor, spec.upscale_model, spec.denoise,
+    )  # fmt: skip
+    assert spec.soundtrack is not None
+    assert spec.soundtrack.is_file()
+    assert ("denoise was ignored: t2v-A14B starts from noise, not from a video.",) == warnings
+
+
+async def test_a_control_video_that_is_none_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no film")
+
+    with pytest.raises(InputUnavailable, match=r"^control video: "):
+        await prepared(tmp_path, task="vace-A14B", control_video_path="a.mp4")
