@@ -266,9 +266,10 @@ def users_of_settings_below(modules: Iterable[Module]) -> list[str]:
 
 
 def child_modules(modules: Iterable[Module]) -> frozenset[str]:
-    """Return the modules that only the resident engine's child may load: they import torch, or one that does."""
+    """Return the modules that only the resident engine's child may load: its own, what imports torch, and so on."""
     known = {module.name: module for module in modules}
     found = {name for name, module in known.items() if any(item.is_below(*TORCH) for item in module.imports)}
+    found |= {name for name in known if _is_resident(name)}
     while True:
         more = {name for name, module in known.items() if any(item.is_below(*found) for item in module.imports)}
         if more <= found:

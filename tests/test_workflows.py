@@ -267,7 +267,7 @@ def is_default(name: str) -> bool:
 NOT_IN_GRAPHS = {
     "task", "size_given", "fps_given", "image", "last_image", "audio", "driving_video", "prepared_dir",
     "diffusion_models", "vae_model", "single_expert", "offload_model",
-    "profile", "loop", "target_fps", "soundtrack",
+    "profile", "loop", "target_fps", "soundtrack", "crf",
 }  # fmt: skip
 CHANGES: Mapping[str, Any] = {
     "prompt": "a dog", "size": Size(640, 384), "fps": 12.0, "seed": 8, "frames": 17, "negative_prompt": "blur",

@@ -108,4 +108,4 @@ def test_the_options_of_the_finished_clip_are_fields_of_generate(tmp_path: Path)
     assert [] == warnings
     assert (True, 60.0, "4x-UltraSharp", 0.5) == (request.loop, request.target_fps, request.upscale, request.denoise)
     (tune,) = _render_options.files_of(args("a star", "--soundtrack", str(tmp_path / "tune.wav")))
-    assert ("--soundtrack", "soundtrack") == (tune.argument, tune.field)
+    assert ("soundtrack", "soundtrack") == (tune.name, tune.field)

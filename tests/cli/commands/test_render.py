@@ -39,8 +39,9 @@ def test_a_prompt_and_a_picture_become_a_video_where_the_user_wants_it(tmp_path:
 def test_a_person_reads_notes_the_video_its_sheet_and_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"width": 64, "height": 48, "frames": 5, "fps": 8.0}
     answer = {"warnings": ["frame_num 4 was changed to 5."], "video": facts, "model": "mini-wan", "seed": 7}
+    answer["result"] = {"path": "my.mp4"}
 
-    render.show(answer, Path("my.mp4"), Path("my.png"), Path("my.log"))
+    render.show(answer, [Path("my.mp4")], Path("my.png"), Path("my.log"))
 
     expected = [
         "note           frame_num 4 was changed to 5.",

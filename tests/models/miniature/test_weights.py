@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from wanworker.engines._capabilities import MINI
 from wanworker.models.miniature.weights import Miniature, miniature, unknown_words
-from wanworker.spec import TASKS, Size
+from wanworker.spec import Size
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_the_nearest_aspect_is_chosen_of_those_that_it_can() -> None:
     assert [Size(112, 64), Size(64, 112), Size(96, 96)] == [own.nearest_size(size) for size in asked]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", sorted(MINI.tasks))
 def test_every_task_has_a_whole_folder(task: str) -> None:
     folder = miniature().folder_of(task)
 
