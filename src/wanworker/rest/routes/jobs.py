@@ -19,6 +19,7 @@ from wanworker.rest.responses.events import EventStreams
 from wanworker.rest.responses.health import Health, HealthService
 from wanworker.rest.responses.listing import Listings
 from wanworker.rest.responses.metrics import CONTENT_TYPE, Metrics
+from wanworker.rest.responses.thumbnails import Thumbnails
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.status import Status
 from wanworker.rest.service.jobs import JobService
@@ -92,8 +93,10 @@ def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in field.items() if name not in {"anyOf", "default"}} | kind
 
 
-def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, streams: EventStreams) -> APIRouter:
-    """Return the documented routes of jobs, and their events and previews."""
+def job_routes(
+    service: JobService, downloads: Downloads, thumbnails: Thumbnails, metrics: Metrics, streams: EventStreams
+) -> APIRouter:
+    """Return the documented routes of jobs, and their events, previews and thumbnails."""
     router = APIRouter(tags=["jobs"])
     listings = Listings(service, clock=time.monotonic)
 
@@ -125,16 +128,18 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
 
     @router.get("/jobs", responses={200: {"model": Jobs}, **responses(401, 422)})
     async def jobs(
+        request: Request,
         limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 50,
         cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
     ) -> Response:
         """List jobs, newest first."""
-        return await listings.respond(limit, cursor)
+        return await listings.respond(limit, cursor, request.headers)
 
     @router.delete("/jobs/{job_id}", responses={200: {"model": Deleted}, **responses(401, 404)})
     async def delete(job_id: str) -> Response:
         """Stop a job if it has not ended, and remove it and its video."""
         await service.delete(job_id)
+        await thumbnails.forget(job_id)
         return answer({"job_id": job_id, "deleted": True})
 
     @router.get(
@@ -158,6 +163,15 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
         if live is None or live.preview is None:
             raise UnknownJob(f"There is no preview of job {job_id[:80]!r} at the moment.")
         return Response(live.preview.image, media_type=live.preview.mime, headers={"Cache-Control": "no-store"})
+
+    @router.get(
+        "/thumbnail/{job_id}",
+        response_class=Response,
+        responses={200: {"content": {"image/jpeg": {}}}, **responses(401, 404, 409, 410)},
+    )
+    async def thumbnail(job_id: str) -> Response:
+        """Return a small picture of the video's beginning. It stays after the video was downloaded."""
+        return await thumbnails.respond(job_id)
 
     return router
 

@@ -1,0 +1,88 @@
+"""Answer /thumbnail: a small picture of each video, made once and kept on the volume."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from starlette.responses import Response
+
+from wanworker.errors import WorkerError
+from wanworker.jobs.model import Job
+from wanworker.media.disk import in_thread
+from wanworker.media.video.thumbnail import thumbnail
+from wanworker.rest.service.jobs import JobService, gone
+
+#: Two at once leave a render its cores. A page of new jobs asks for dozens.
+_AT_ONCE = 2
+#: How many pictures are kept, of about 10 kB each. The oldest make room.
+_KEPT = 4000
+#: A picture is named by its video's content, so it never changes; a job that renders again is asked for anew.
+_HEADERS = {"Cache-Control": "private, max-age=86400"}
+
+
+class Thumbnails:
+    """Make and keep pictures in *folder*, which is made when the first one is asked for."""
+
+    def __init__(self, service: JobService, folder: Path, *, kept: int = _KEPT) -> None:
+        self._service = service
+        self._folder = folder
+        self._kept = kept
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._making: dict[str, asyncio.Task[bytes]] = {}
+
+    async def respond(self, request_id: str) -> Response:
+        """Return the picture of a job. Raises UnknownJob, NotReady, Gone, and what a broken video raises."""
+        job = await self._service.find(request_id)
+        if not job.outputs:
+            await self._service.video(request_id)  # raises, and says why there is none
+            raise gone(request_id)
+        path = self._path(job)
+        picture = await in_thread(_read, path)
+        if picture is None:
+            picture = await self._made(job, path)
+        return Response(picture, media_type="image/jpeg", headers=_HEADERS)
+
+    async def forget(self, request_id: str) -> None:
+        """Remove the pictures of a job that was deleted."""
+        await in_thread(lambda: [path.unlink(missing_ok=True) for path in self._folder.glob(f"{request_id}.*.jpg")])
+
+    def _path(self, job: Job) -> Path:
+        return self._folder / f"{job.request_id}.{job.outputs[0].sha256[:12]}.jpg"
+
+    async def _made(self, job: Job, path: Path) -> bytes:
+        """Return the picture once it is made. All that ask for it at once share the work."""
+        making = self._making.get(path.name)
+        if making is None:
+            making = asyncio.create_task(self._make(job, path))
+            self._making[path.name] = making
+            making.add_done_callback(lambda _task: self._making.pop(path.name, None))
+        return await asyncio.shield(making)
+
+    async def _make(self, job: Job, path: Path) -> bytes:
+        video = await self._service.video(job.request_id)
+        async with self._turns:
+            await in_thread(lambda: self._folder.mkdir(parents=True, exist_ok=True))
+            try:
+                await thumbnail(video, path)
+            except WorkerError:
+                if not await in_thread(video.is_file):
+                    raise gone(job.request_id) from None
+                raise
+            return await in_thread(self._keep, path)
+
+    def _keep(self, path: Path) -> bytes:
+        picture = path.read_bytes()
+        pictures = list(self._folder.glob("*.jpg"))
+        if len(pictures) > self._kept:
+            by_age = sorted(pictures, key=lambda each: each.stat().st_mtime)
+            for old in by_age[: len(pictures) - self._kept]:
+                old.unlink(missing_ok=True)
+        return picture
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
