@@ -62,7 +62,7 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
         page = context.new_page()
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.on("console", lambda message: "Content Security" in message.text and failures.append(message.text))
-        page.goto(f"{address}/ui")
+        page.goto(address if "/ui" in address else f"{address}/ui")
         return page
 
     with contexts:
