@@ -164,7 +164,7 @@ def test_an_earlier_jobs_settings_are_used_again_with_its_picture(
     fill(page, steps="201")
     page.get_by_role("button", name="Render", exact=True).click()
     expect(page.locator("#advanced")).to_contain_text("From 1 to 200.")
-    page.get_by_role("button", name="Use these settings").click()
+    page.get_by_role("button", name="Use settings").click()
 
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a tiny yellow square")
     expect(page.get_by_role("radio", name="Picture")).to_be_checked()
@@ -177,7 +177,7 @@ def test_a_video_is_made_again_with_another_seed(address: str, open_page: Callab
     page = open_page(address)
     first = rendered(page, seed="7")
     with page.expect_response("**/generate") as answer:
-        page.get_by_role("button", name="Again with another seed").click()
+        page.get_by_role("button", name="Another seed").click()
     again = answer.value.json()
 
     assert again["job_id"] != first

@@ -9,15 +9,15 @@ from wanworker.errors import NoOutput
 from wanworker.media.new_file import new_file
 from wanworker.media.video import ffmpeg
 
-_LONG_SIDE_PX = 384
-#: ffmpeg's scale runs from 2 (best) to 31. A thumbnail of 384 pixels has about 10 kB.
-_QUALITY = 6
+_LONG_SIDE_PX = 320
+#: ffmpeg's scale runs from 2 (best) to 31. A thumbnail has 4 to 10 kB.
+_QUALITY = 8
 _TIMEOUT_S = 30.0
 
 
 async def thumbnail(path: Path, target_jpeg: Path) -> Path:
     """
-    Write the first frame of *path*, its longer side at most 384 pixels, and return *target_jpeg*.
+    Write the first frame of *path*, its longer side at most 320 pixels, and return *target_jpeg*.
 
     The file appears completely or not at all. Raises NoOutput if the video does not decode, and DiskFull.
     """

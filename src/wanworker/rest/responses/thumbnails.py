@@ -15,7 +15,7 @@ from wanworker.rest.service.jobs import JobService, gone
 
 #: Two at once leave a render its cores. A page of new jobs asks for dozens.
 _AT_ONCE = 2
-#: How many pictures are kept, of about 10 kB each. The oldest make room.
+#: How many pictures are kept, of 4 to 10 kB each. The oldest make room.
 _KEPT = 4000
 #: A picture is named by its video's content, so it never changes; a job that renders again is asked for anew.
 _HEADERS = {"Cache-Control": "private, max-age=86400"}

@@ -18,9 +18,9 @@ export function JobBar({ job }) {
     <div class="jobbar-main">
       <h2 class="jobbar-prompt" id="about-prompt" tabindex="-1" dir="auto">${nameOf(job)}</h2>
       <div class="actions">
-        <${Act} icon="settings" text="Use settings" label="Use these settings" onClick=${() => reuse(job).then(showForm)} />
-        ${!isActive(job) && job.prompt && html`<${Act} icon="dice" text="Another seed" label="Again with another seed" onClick=${() => vary(job).then((id) => id || focusOnTrouble())} />`}
-        <${Act} icon="link" text="Share" label="Copy a link to this video" onClick=${() => share(job)} />
+        <${Act} icon="settings" text="Use settings" title="Fill in this video's settings" onClick=${() => reuse(job).then(showForm)} />
+        ${!isActive(job) && job.prompt && html`<${Act} icon="dice" text="Another seed" title="The same again, with another seed" onClick=${() => vary(job).then((id) => id || focusOnTrouble())} />`}
+        <${Act} icon="link" text="Share" title="Copy a link to this video" onClick=${() => share(job)} />
         ${hasFilm && html`<${Act} icon="down" text="Download" onClick=${() => save(job)} />`}
         <${Act} icon=${isActive(job) ? "close" : "trash"} text=${isActive(job) ? "Cancel" : "Delete"} className="danger" onClick=${() => removeWithUndo(job)} />
       </div>
@@ -32,8 +32,8 @@ export function JobBar({ job }) {
   </section>`;
 }
 
-function Act({ icon, text, label = text, className = "", onClick }) {
-  return html`<button type="button" class=${`act ${className}`} aria-label=${label === text ? undefined : label} title=${label} onClick=${onClick}>
+function Act({ icon, text, title, className = "", onClick }) {
+  return html`<button type="button" class=${`act ${className}`} title=${title} onClick=${onClick}>
     <${Icon} name=${icon} /><span>${text}</span>
   </button>`;
 }

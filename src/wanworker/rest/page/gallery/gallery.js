@@ -38,7 +38,7 @@ export function Gallery() {
   useEffect(() => (chosen.value = picked.filter((id) => jobs.get(id)), undefined), [all]);
   return html`<div class="gallery">
     <header class="gallery-head">
-      <h2>Gallery <span class="range" id="total">${isSearch ? `${counted(shown.length, "match", "matches")} of ${jobs.total}` : jobs.total || ""}</span></h2>
+      <h2>Gallery <span class="range" id="total" role="status">${isSearch ? matches(shown) : jobs.total || ""}</span></h2>
       <label class="search"><${Icon} name="search" /><span class="visually-hidden">Search the prompts</span>
         <input type="search" id="search" placeholder="Search the prompts" dir="auto" value=${text}
           onInput=${(event) => search.patch({ text: event.target.value })} /></label>
@@ -47,7 +47,7 @@ export function Gallery() {
         onChange=${(name) => search.patch({ filter: name })} />
     </header>
     ${shown.length === 0 && jobs.cursor === null && html`<${Nothing} isSearch=${isSearch} />`}
-    <${Grid} items=${shown} hasMore=${jobs.cursor !== null} onMore=${more}
+    <${Grid} items=${shown} loaded=${all.length} hasMore=${jobs.cursor !== null} onMore=${more}
       render=${(job, index) => html`<${Card} key=${job.job_id} job=${job} index=${index} count=${shown.length}
         isChosen=${picked.includes(job.job_id)} onChoose=${pick} />`} />
     ${picked.length > 0 &&
@@ -59,6 +59,12 @@ export function Gallery() {
     </div>`}
     ${isComparing && html`<${Compare} pair=${picked.map((id) => jobs.get(id))} onClose=${() => setComparing(false)} />`}
   </div>`;
+}
+
+/** How many were found, and of how many, as long as the list is still being fetched. */
+function matches(shown) {
+  const count = counted(shown.length, "match", "matches");
+  return jobs.cursor === null ? count : `${count} in ${jobs.all.length} of ${jobs.total}`;
 }
 
 /** Choose a job for the comparison, or no longer; the third takes the place of the first. */

@@ -8,7 +8,7 @@ const LEAST_ON_PHONES = 150;
 const GAP = 16;
 const BELOW = 76;
 /** Rows that are mounted above and below those in sight, so that Tab finds the next card. */
-const SPARE = 2;
+const SPARE = 1;
 
 /** How the grid lies in *width* px. Pure. */
 export function layout(width) {
@@ -25,7 +25,8 @@ export function span({ columns, rowHeight }, top, height, count) {
   return [Math.min(first * columns, count), Math.min(count, Math.max(0, last) * columns)];
 }
 
-export function Grid({ items, hasMore, onMore, render }) {
+/** *loaded* counts what was fetched, of which *items* may be a part: it says that a fetch has brought something. */
+export function Grid({ items, loaded, hasMore, onMore, render }) {
   const place = useRef();
   const [view, setView] = useState({ width: 0, top: 0, height: 0 });
   useLayoutEffect(() => watch(place.current, setView), []);
@@ -35,7 +36,7 @@ export function Grid({ items, hasMore, onMore, render }) {
   const isNearEnd = last >= items.length - shape.columns;
   useEffect(() => {
     if (view.width && hasMore && isNearEnd) onMore();
-  }, [view.width > 0, hasMore, isNearEnd, items.length]);
+  }, [view.width > 0, hasMore, isNearEnd, loaded]);
   const above = Math.floor(first / shape.columns) * shape.rowHeight;
   return html`<div class="grid-space" ref=${place} style=${`--space: ${rows * shape.rowHeight}px`}>
     <ol class="grid" id="jobs" style=${`--columns: ${shape.columns}; --above: ${above}px; --row: ${shape.rowHeight - GAP}px`}>

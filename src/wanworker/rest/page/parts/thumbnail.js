@@ -16,8 +16,8 @@ export function Thumbnail({ job }) {
   const picture = usePicture(job, state === "ready" || state === "gone");
   return html`<span class="thumb" data-state=${state}>
     ${picture && html`<img src=${picture} alt="" />`}
-    ${state === "rendering" && html`<span class="thumb-text">${percent(job)}</span>`}
-    ${!picture && state !== "rendering" && html`<span class="thumb-text">${STATES[state]}</span>`}
+    ${state === "rendering" && html`<span class="thumb-text" aria-hidden="true">${percent(job)}</span>`}
+    ${!picture && state !== "rendering" && html`<span class="thumb-text" aria-hidden="true">${STATES[state]}</span>`}
   </span>`;
 }
 
