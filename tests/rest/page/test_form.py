@@ -107,7 +107,7 @@ def test_a_task_without_its_files_is_not_sent(address: str, open_page: Callable[
     fill_prompt.fill("a face speaks")
     press_render(page)
 
-    expect(page.locator('.tile[data-name="audio"] .error')).to_contain_text("Sound: choose, drop or paste one.")
+    expect(page.locator('.tile[data-name="audio"] .error')).to_contain_text("Choose a sound.")
     expect(page.locator('.tile[data-name="audio"] input')).to_be_focused()
 
 

@@ -62,7 +62,7 @@ export function complaints(draft, files) {
   }
   if (draft.seed && !/^-?\d+$/.test(draft.seed.trim())) wrong.seed = "A whole number, or empty.";
   for (const name of MODES[draft.mode].files) {
-    if (!files[name]) wrong[name] = `${FILES[name].label}: choose, drop or paste one.`;
+    if (!files[name]) wrong[name] = FILES[name].wanted;
   }
   return wrong;
 }
