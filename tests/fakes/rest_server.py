@@ -27,7 +27,7 @@ def serving(folder: Path, variables: Mapping[str, str], *, answers: str = "ready
 
     A server without a GPU is never ready for Wan itself; such a one *answers* "ping".
     """
-    port = free_port()
+    port = _free_port()
     environment = {**child_environment(), "OMP_NUM_THREADS": "1", "WAN_ENGINE": "mini", "WAN_OUT_DIR": str(folder)}
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
@@ -38,22 +38,20 @@ def serving(folder: Path, variables: Mapping[str, str], *, answers: str = "ready
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        until_it_answers(f"{address}/{answers}", server, folder / "server.log")
+        _wait_until_ready(f"{address}/{answers}", server, folder / "server.log")
         yield address
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(_END_S)
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on at the moment."""
+def _free_port() -> int:
     with socket.socket() as probing:
         probing.bind(("127.0.0.1", 0))
         return int(probing.getsockname()[1])
 
 
-def until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until *url* answers. Fails with the end of *log* where the server does not come up."""
+def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + _START_S
     while time.monotonic() < end and server.poll() is None:
         with contextlib.suppress(httpx.TransportError):

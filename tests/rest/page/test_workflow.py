@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import struct
-import subprocess
-import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +16,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from fakes import comfyui_main
+from fakes.comfyui import FakeComfyUI
+from fakes.engine import write_clip
 from fakes.graphs import saving
-from fakes.rest_server import free_port, until_it_answers
 from fakes.visitor import recent, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -25,18 +26,32 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def address(serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of a server beside a ComfyUI that speaks the real wire."""
-    folder, port = tmp_path_factory.mktemp("comfyui"), free_port()
-    argv = [sys.executable, comfyui_main.__file__, "--port", str(port)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(argv, cwd=folder, stderr=log)
+    """Yield the address of a server beside a ComfyUI that speaks the real wire and saves a real clip."""
+    folder = tmp_path_factory.mktemp("comfyui")
+    comfyui = FakeComfyUI(folder)
+    comfyui.nodes.media[".mp4"] = write_clip(folder / "clip.mp4").read_bytes()
+    with in_thread(comfyui):
+        yield serve(COMFYUI_URL=comfyui.url)
+
+
+@contextlib.contextmanager
+def in_thread(comfyui: FakeComfyUI) -> Iterator[None]:
+    """Run the server in a loop of its own: Playwright's runs in this thread."""
+    ready, done = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        async with comfyui:
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    assert ready.wait(30)
     try:
-        url = f"http://127.0.0.1:{port}"
-        until_it_answers(f"{url}/system_stats", process, folder / "log")
-        yield serve(COMFYUI_URL=url)
+        yield
     finally:
-        process.terminate()
-        process.wait(30)
+        done.set()
+        thread.join(30)
 
 
 def titled(graph: dict[str, Any]) -> dict[str, Any]:
@@ -74,9 +89,9 @@ def test_a_graph_is_checked_set_and_run(
     address: str, open_page: Callable[..., Page], size: tuple[int, int], tmp_path: Path
 ) -> None:
     page = open_tab(open_page, address, viewport={"width": size[0], "height": size[1]})
-    drop(page, "stars.json", json.dumps(titled(saving("SaveWEBM"))).encode())
+    drop(page, "stars.json", json.dumps(titled(saving("SaveVideo"))).encode())
     expect(page.locator("#graph-state")).to_have_text("Can run")
-    node = page.get_by_role("region", name="Node 9")
+    node = page.get_by_role("region", name="Node 2")
     node.get_by_label("fps").fill("8")
     node.get_by_label("fps").press("Tab")
     page.get_by_text("1 more node").click()
@@ -90,7 +105,7 @@ def test_a_graph_is_checked_set_and_run(
     sent = answer.value.request.post_data_json["input"]
     job_id = sent["request_id"]
 
-    assert sent["workflow"]["9"]["inputs"]["fps"] == 8
+    assert sent["workflow"]["2"]["inputs"]["fps"] == 8
     expect(recent(page, job_id)).to_have_attribute("data-state", "ready", timeout=60_000)
     expect(page.locator("#about-prompt")).to_have_text("stars.json")
     assert httpx.get(f"{address}/status/{job_id}", trust_env=False).json()["status"] == "completed"
