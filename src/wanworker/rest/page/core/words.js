@@ -75,7 +75,7 @@ export function facts(job) {
     ["Rate", video.fps && `${video.fps} fps`],
     ["File", video.size_bytes && bytes(video.size_bytes)],
     ["Seed", job.seed],
-    ["Engine", job.engine && (job.model ? `${job.engine}, ${job.model}` : job.engine)],
+    ["Engine", [...new Set([job.engine, job.model])].filter(Boolean).join(", ")],
     ["Took", job.timings?.total_s && clip(job.timings.total_s)],
   ].filter(([, text]) => text !== undefined && text !== null && text !== "");
 }

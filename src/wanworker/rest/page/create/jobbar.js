@@ -18,7 +18,7 @@ export function JobBar({ job }) {
     <div class="jobbar-main">
       <h2 class="jobbar-prompt" id="about-prompt" tabindex="-1" dir="auto">${nameOf(job)}</h2>
       <div class="actions">
-        <${Act} icon="settings" text="Use settings" title="Fill in this video's settings" onClick=${() => reuse(job).then(showForm)} />
+        ${job.prompt && html`<${Act} icon="settings" text="Use settings" title="Fill in this video's settings" onClick=${() => reuse(job).then(showForm)} />`}
         ${!isActive(job) && job.prompt && html`<${Act} icon="dice" text="Another seed" title="The same again, with another seed" onClick=${() => vary(job).then((id) => id || focusOnTrouble())} />`}
         <${Act} icon="link" text="Share" title="Copy a link to this video" onClick=${() => share(job)} />
         ${hasFilm && html`<${Act} icon="down" text="Download" onClick=${() => save(job)} />`}

@@ -48,8 +48,7 @@ export function Gallery() {
     </header>
     ${shown.length === 0 && jobs.cursor === null && html`<${Nothing} isSearch=${isSearch} />`}
     <${Grid} items=${shown} loaded=${all.length} hasMore=${jobs.cursor !== null} onMore=${more}
-      render=${(job, index) => html`<${Card} key=${job.job_id} job=${job} index=${index} count=${shown.length}
-        isChosen=${picked.includes(job.job_id)} onChoose=${pick} />`} />
+      facts=${(job, index) => [job, index, shown.length, picked.includes(job.job_id)]} render=${cardOf} />
     ${picked.length > 0 &&
     html`<div class="tray" role="region" aria-label="Compare">
       <p>${picked.length === 1 ? "Choose one more to compare." : "Two are chosen."}</p>
@@ -66,6 +65,9 @@ function matches(shown) {
   const count = counted(shown.length, "match", "matches");
   return jobs.cursor === null ? count : `${count} in ${jobs.all.length} of ${jobs.total}`;
 }
+
+const cardOf = ([job, index, count, isChosen]) =>
+  html`<${Card} key=${job.job_id} job=${job} index=${index} count=${count} isChosen=${isChosen} onChoose=${pick} />`;
 
 /** Choose a job for the comparison, or no longer; the third takes the place of the first. */
 function pick(id) {

@@ -25,9 +25,13 @@ export function span({ columns, rowHeight }, top, height, count) {
   return [Math.min(first * columns, count), Math.min(count, Math.max(0, last) * columns)];
 }
 
-/** *loaded* counts what was fetched, of which *items* may be a part: it says that a fetch has brought something. */
-export function Grid({ items, loaded, hasMore, onMore, render }) {
+/**
+ * *facts* gives what an item's card shows, *render* makes the card of it: a card whose facts are the same stays as it
+ * is. *loaded* counts what was fetched, of which *items* may be a part: it says that a fetch has brought something.
+ */
+export function Grid({ items, loaded, hasMore, onMore, facts, render }) {
   const place = useRef();
+  const cardOf = useKept(facts, render);
   const [view, setView] = useState({ width: 0, top: 0, height: 0 });
   useLayoutEffect(() => watch(place.current, setView), []);
   const shape = layout(view.width || 1000);
@@ -40,10 +44,24 @@ export function Grid({ items, loaded, hasMore, onMore, render }) {
   const above = Math.floor(first / shape.columns) * shape.rowHeight;
   return html`<div class="grid-space" ref=${place} style=${`--space: ${rows * shape.rowHeight}px`}>
     <ol class="grid" id="jobs" style=${`--columns: ${shape.columns}; --above: ${above}px; --row: ${shape.rowHeight - GAP}px`}>
-      ${items.slice(first, last).map((item, index) => render(item, first + index))}
+      ${items.slice(first, last).map((item, index) => cardOf(item, first + index))}
     </ol>
     ${hasMore && html`<p class="visually-hidden" role="status">More are being loaded.</p>`}
   </div>`;
+}
+
+/** Keep the cards of the last two renderings: Preact passes over one that is the same object. */
+function useKept(facts, render) {
+  const kept = useRef({ before: new Map(), now: new Map() });
+  kept.current = { before: kept.current.now, now: new Map() };
+  return (item, index) => {
+    const shows = facts(item, index);
+    const old = kept.current.before.get(item);
+    const isSame = old && old.shows.every((fact, at) => fact === shows[at]);
+    const card = isSame ? old : { shows, made: render(shows) };
+    kept.current.now.set(item, card);
+    return card.made;
+  };
 }
 
 /** Tell how far the grid is scrolled and how wide it is, once a frame at most. Returns how to stop. */

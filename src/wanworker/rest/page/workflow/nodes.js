@@ -1,5 +1,6 @@
 /** The inputs of a graph, by node: what people set first is open, the rest is folded. */
 
+import { counted } from "../core/words.js";
 import { html } from "../parts/hooks.js";
 import { Field, GrowingText } from "../parts/controls.js";
 import { withInput } from "./graph.js";
@@ -22,7 +23,7 @@ export function Nodes({ nodes, wrong, desk }) {
   const show = (node) => html`<${Node} key=${node.id} node=${node} isWrong=${wrong.has(node.id)} put=${put} send=${send} />`;
   return html`
     <div class="nodes" id="nodes">${first.map(show)}</div>
-    ${others.length > 0 && html`<details class="other-nodes"><summary>${others.length} more nodes</summary><div class="nodes">${others.map(show)}</div></details>`}`;
+    ${others.length > 0 && html`<details class="other-nodes"><summary>${counted(others.length, "more node")}</summary><div class="nodes">${others.map(show)}</div></details>`}`;
 }
 
 function Node({ node, isWrong, put, send }) {
