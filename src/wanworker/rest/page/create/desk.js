@@ -86,6 +86,8 @@ function accepted(job) {
   follower.wake();
   announce("The job was accepted.");
   go(`#job/${job.job_id}`);
+  // On a small screen the stage lies above what was filled in.
+  requestAnimationFrame(() => document.getElementById("screen")?.scrollIntoView({ block: "nearest" }));
 }
 
 async function sendPlain(wanted, used) {
