@@ -115,11 +115,9 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
     )
     error_responses.install(app)
     app.include_router(server_routes(parts.service, parts.health, parts.metrics))
-    app.include_router(
-        job_routes(
-            parts.service, parts.downloads, parts.thumbnails, parts.metrics, EventStreams(parts.service, limits.streams)
-        )
-    )
+    streams = EventStreams(parts.service, limits.streams)
+    preview = parts.runpod_jobs.preview
+    app.include_router(job_routes(parts.service, parts.downloads, parts.thumbnails, parts.metrics, streams, preview))
     app.include_router(face_routes(parts.runpod_jobs))
     for place, folder in _PAGES.items():
         app.router.add_route(f"{place}/{{name:path}}", PageFiles(folder).respond, include_in_schema=False)

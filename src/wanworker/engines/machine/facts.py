@@ -59,7 +59,8 @@ class Facts:
     Hold the state of each engine for each of its tasks (`ready` or what is missing), and the facts behind it.
 
     `free_bytes` is the room in the folders of weights and videos. `kernels` are those that were run, by the check
-    before the first job or by a refresh. `uses` are what the cards did when they were looked at. `placements` are by task where the weights of a plain job would be.
+    before the first job or by a refresh. `uses` are what the cards did when they were looked at. `placements` are by
+    task where the weights of a plain job would be.
     """
 
     engines: Mapping[str, Mapping[str, str]]

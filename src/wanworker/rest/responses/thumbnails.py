@@ -45,7 +45,12 @@ class Thumbnails:
 
     async def forget(self, request_id: str) -> None:
         """Remove the pictures of a job that was deleted."""
-        await in_thread(lambda: [path.unlink(missing_ok=True) for path in self._folder.glob(f"{request_id}.*.jpg")])
+        await in_thread(self._remove, self._folder, f"{request_id}.*.jpg")
+
+    @staticmethod
+    def _remove(folder: Path, pattern: str) -> None:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
     def _path(self, job: Job) -> Path:
         return self._folder / f"{job.request_id}.{job.outputs[0].sha256[:12]}.jpg"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
+from wanworker.engines.preview import Previewed
 from wanworker.errors import UnknownJob
 from wanworker.jobs.store.job_store import PAGE_LIMIT
 from wanworker.rest.http.error_responses import answer, responses
@@ -94,9 +96,18 @@ def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def job_routes(
-    service: JobService, downloads: Downloads, thumbnails: Thumbnails, metrics: Metrics, streams: EventStreams
+    service: JobService,
+    downloads: Downloads,
+    thumbnails: Thumbnails,
+    metrics: Metrics,
+    streams: EventStreams,
+    other_preview: Callable[[str], Previewed | None],
 ) -> APIRouter:
-    """Return the documented routes of jobs, and their events, previews and thumbnails."""
+    """
+    Return the documented routes of jobs, and their events, previews and thumbnails.
+
+    *other_preview* gives the picture of a job that came by RunPod's routes.
+    """
     router = APIRouter(tags=["jobs"])
     listings = Listings(service, clock=time.monotonic)
 
@@ -160,9 +171,10 @@ def job_routes(
     async def preview(job_id: str) -> Response:
         """Return a picture of the render so far."""
         live = service.live(job_id)
-        if live is None or live.preview is None:
+        seen = live.preview if live is not None else other_preview(job_id)
+        if seen is None:
             raise UnknownJob(f"There is no preview of job {job_id[:80]!r} at the moment.")
-        return Response(live.preview.image, media_type=live.preview.mime, headers={"Cache-Control": "no-store"})
+        return Response(seen.image, media_type=seen.mime, headers={"Cache-Control": "no-store"})
 
     @router.get(
         "/thumbnail/{job_id}",

@@ -19,10 +19,10 @@ export async function followRun(runId, jobId, onRefused = () => {}) {
   }
 }
 
-function take(jobId, { progress, stage, step, steps, eta_s, detail }) {
+function take(jobId, { progress, stage, step, steps, eta_s, detail, preview_url }) {
   if (!isActive(jobs.get(jobId) ?? {})) return;
   const isWaiting = stage === "preparing" && !progress;
-  jobs.put({ job_id: jobId, status: isWaiting ? "queued" : "processing", progress, stage, step, steps, eta_s, detail });
+  jobs.put({ job_id: jobId, status: isWaiting ? "queued" : "processing", progress, stage, step, steps, eta_s, detail, preview_url });
 }
 
 async function ended(jobId, run, onRefused) {
