@@ -4,7 +4,7 @@ import { useCell, useChanges } from "../core/cells.js";
 import * as api from "../core/api.js";
 import { go, route } from "../core/route.js";
 import { jobs } from "../core/world.js";
-import { nameOf, stateOf, STATES } from "../core/words.js";
+import { nameOf, percent, stateOf, STATES } from "../core/words.js";
 import { Thumbnail } from "../parts/thumbnail.js";
 import { html, useEffect, useState } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
@@ -42,6 +42,8 @@ function useNamed(id) {
   return Boolean(id) && missing === id;
 }
 
+const stateWords = (job) => (job.status === "processing" ? `Rendering, ${percent(job)}` : STATES[stateOf(job)]);
+
 function Strip({ chosen }) {
   const recent = jobs.all.slice(0, RECENT);
   if (!recent.length) return html`<nav class="strip empty" aria-label="Recent videos"></nav>`;
@@ -54,7 +56,7 @@ function Strip({ chosen }) {
       ${recent.map(
         (job) => html`<li key=${job.job_id} data-id=${job.job_id} data-state=${stateOf(job)}>
           <button type="button" class="frame" aria-current=${job.job_id === chosen ? "true" : undefined}
-            aria-label=${`${STATES[stateOf(job)]}: ${nameOf(job).slice(0, 80)}`} onClick=${() => open(job)}>
+            aria-label=${`${stateWords(job)}: ${nameOf(job).slice(0, 80)}`} onClick=${() => open(job)}>
             <${Thumbnail} job=${job} />
           </button>
         </li>`,
