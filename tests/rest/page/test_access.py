@@ -74,8 +74,8 @@ def test_a_visitor_without_a_mouse_renders_and_deletes(address: str, open_page: 
     expect(recent(page, job_id)).to_be_visible()
 
 
-def test_every_control_has_a_name_in_the_accessibility_tree(address: str, open_page: Callable[..., Page]) -> None:
-    page = open_page(address)
+def test_every_control_has_a_name_in_the_accessibility_tree(address: str, open_any: Callable[..., Page]) -> None:
+    page = open_any(address)
     unfold(page)
     tree = page.locator("body").aria_snapshot()
     kinds = "button|textbox|radio|combobox|progressbar|link|region|dialog"
@@ -110,10 +110,10 @@ def made(address: str) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_every_view_fits_the_screen_and_axe_finds_nothing(
-    address: str, open_page: Callable[..., Page], tmp_path: Path, made: str, size: tuple[int, int], scheme: str
+    address: str, open_any: Callable[..., Page], tmp_path: Path, made: str, size: tuple[int, int], scheme: str
 ) -> None:
     viewport = {"width": size[0], "height": size[1]}
-    page = open_page(address, viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+    page = open_any(address, viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
     found = {}
     for name, sign in VIEWS.items():
         page.goto(f"{address}/ui/#{name.replace('job', f'job/{made}')}")
@@ -143,9 +143,9 @@ VIEWS = {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_a_job_that_renders_or_failed(
-    address: str, open_page: Callable[..., Page], made: str, scheme: str
+    address: str, open_any: Callable[..., Page], made: str, scheme: str
 ) -> None:
-    page = open_page(address, color_scheme=scheme, reduced_motion="reduce")
+    page = open_any(address, color_scheme=scheme, reduced_motion="reduce")
     states = {
         "rendering": {"status": "processing", "progress": 40, "stage": "sampling", "step": 4, "steps": 10, "eta_s": 9},
         "waiting": {"status": "queued", "progress": 0, "queue_position": 3},

@@ -251,3 +251,23 @@ def test_remarks_are_open_until_they_were_read(address: str, open_page: Callable
     expect(page.locator("#warnings")).to_be_visible()
 
     expect(page.locator("#warnings[open]")).to_have_count(0)
+
+
+def test_loras_are_picked_from_what_the_volume_has_and_go_by_runpods_route(
+    address: str, open_page: Callable[..., Page]
+) -> None:
+    models = {"models": {"loras": ["sketch_high_noise.safetensors", "ink.safetensors"]}, "source": "folders"}
+    page = open_page(address)
+    page.route("**/runsync", lambda route: route.fulfill(json={"status": "COMPLETED", "output": models}))
+    page.route("**/v2/page/run", lambda route: route.fulfill(status=503, json={"error": "Not now.", "hint": ""}))
+    page.get_by_role("button", name="Add a LoRA").click()
+    page.get_by_label("Add a LoRA").select_option("ink.safetensors")
+    page.get_by_label("Strength of ink.safetensors").fill("0.75")
+    page.get_by_label("Prompt", exact=True).fill("a star in ink")
+    with page.expect_request("**/v2/page/run") as request:
+        press_render(page)
+
+    assert request.value.post_data_json["input"]["loras"] == [{"high": "ink.safetensors", "strength": 0.75}]
+    expect(page.locator("#form-error")).to_have_text("Not now.")
+    page.get_by_role("button", name="Remove ink.safetensors").click()
+    expect(page.get_by_label("Add a LoRA").locator("option")).to_have_count(3)

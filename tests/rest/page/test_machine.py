@@ -37,9 +37,9 @@ HEALTH = {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=str)
 def test_a_machine_with_a_card_is_described(
-    address: str, open_page: Callable[..., Page], size: tuple[int, int], scheme: str
+    address: str, open_any: Callable[..., Page], size: tuple[int, int], scheme: str
 ) -> None:
-    page = open_page(address, viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    page = open_any(address, viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
     jobs = [
         {"job_id": f"job{n}", "prompt": "a star", "status": "completed", "progress": 100, "video_ready": False}
         | {"created_at": 1e9 + n, "warnings": [], "timings": {"total_s": 10.0 + n, "load_s": 5.0}}
@@ -74,7 +74,7 @@ def test_this_machine_is_asked_and_probed_again(address: str, open_page: Callabl
 
 
 def test_the_apis_pages_open_offline_without_a_key_and_take_one(
-    serve: Callable[..., str], open_page: Callable[..., Page]
+    serve: Callable[..., str], open_any: Callable[..., Page]
 ) -> None:
     address = serve(WAN_API_KEY="open sesame")
     elsewhere: list[str] = []
@@ -84,7 +84,7 @@ def test_the_apis_pages_open_offline_without_a_key_and_take_one(
             elsewhere.append(route.request.url)
         route.continue_()
 
-    page = open_page(f"{address}/ui/icon.svg")
+    page = open_any(f"{address}/ui/icon.svg")
     page.route("**/*", only_ours)
     page.goto(f"{address}/docs")
     expect(page.get_by_role("heading", name=re.compile("FastWAN"))).to_be_visible()

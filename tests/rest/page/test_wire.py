@@ -18,7 +18,7 @@ from fakes.visitor import RENDER_MS, fill, recent, send
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 
-def test_a_large_video_is_put_together_from_ranges(address: str, open_page: Callable[..., Page]) -> None:
+def test_a_large_video_is_put_together_from_ranges(address: str, open_any: Callable[..., Page]) -> None:
     film = os.urandom(9_000_000)
     asked: list[str] = []
 
@@ -29,7 +29,7 @@ def test_a_large_video_is_put_together_from_ranges(address: str, open_page: Call
         headers = {"Content-Range": f"bytes {first}-{first + len(piece) - 1}/{len(film)}"}
         route.fulfill(status=206, headers=headers, body=piece)
 
-    page = open_page(address)
+    page = open_any(address)
     page.route("**/download/any", hand_out)
     digest = page.evaluate(
         """async () => {
@@ -46,7 +46,7 @@ def test_a_large_video_is_put_together_from_ranges(address: str, open_page: Call
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_events_are_read_however_the_network_cuts_them(
-    address: str, open_page: Callable[..., Page], ending: str
+    address: str, open_any: Callable[..., Page], ending: str
 ) -> None:
     lines = [
         ": still here",
@@ -58,7 +58,7 @@ def test_events_are_read_however_the_network_cuts_them(
         "",
         "event: c",
     ]
-    read = open_page(address).evaluate(
+    read = open_any(address).evaluate(
         """async text => {
             const { EventParser } = await import("/ui/core/api.js");
             const parser = new EventParser();

@@ -86,9 +86,9 @@ def open_tab(open_page: Callable[..., Page], address: str, **options: Any) -> Pa
 
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=str)
 def test_a_graph_is_checked_set_and_run(
-    address: str, open_page: Callable[..., Page], size: tuple[int, int], tmp_path: Path
+    address: str, open_any: Callable[..., Page], size: tuple[int, int], tmp_path: Path
 ) -> None:
-    page = open_tab(open_page, address, viewport={"width": size[0], "height": size[1]})
+    page = open_tab(open_any, address, viewport={"width": size[0], "height": size[1]})
     drop(page, "stars.json", json.dumps(titled(saving("SaveVideo"))).encode())
     expect(page.locator("#graph-state")).to_have_text("Can run")
     node = page.get_by_role("region", name="Node 2")

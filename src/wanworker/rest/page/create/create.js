@@ -3,7 +3,7 @@
 import { useCell, useChanges } from "../core/cells.js";
 import * as api from "../core/api.js";
 import { go, route } from "../core/route.js";
-import { jobs } from "../core/world.js";
+import { jobs, server } from "../core/world.js";
 import { nameOf, percent, stateOf, STATES } from "../core/words.js";
 import { Thumbnail } from "../parts/thumbnail.js";
 import { html, useEffect, useState } from "../parts/hooks.js";
@@ -35,10 +35,11 @@ export function Create() {
 /** Fetch the job that a link names, if the list has not brought it yet. True where the server has none. */
 function useNamed(id) {
   const [missing, setMissing] = useState(null);
+  const { state } = useCell(server);
   useEffect(() => {
-    if (!id || jobs.get(id)) return;
+    if (!id || state !== "ready" || jobs.get(id)) return;
     api.status(id).then((job) => jobs.put(job), (error) => error.status === 404 && setMissing(id));
-  }, [id]);
+  }, [id, state]);
   return Boolean(id) && missing === id;
 }
 

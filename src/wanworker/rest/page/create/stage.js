@@ -96,11 +96,12 @@ function Ended({ job, state }) {
   return html`<${Player} id=${job.job_id} />`;
 }
 
-export function Player({ id, label = "The video" }) {
+function Player({ id }) {
   const { url, share, error } = useFilm(id);
+  const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (error) return html`<${Words} title="The video could not be loaded" text=${error} />`;
   if (!url) return html`<${Words} title=${`Loading, ${Math.floor(share * 100)}%`} />`;
-  return html`<video id="player" src=${url} controls loop autoplay muted playsinline aria-label=${label}></video>`;
+  return html`<video id="player" src=${url} controls loop autoplay=${!isStill} muted playsinline aria-label="The video"></video>`;
 }
 
 /** A film's address once it has come, the share of it that has, and what went wrong. */
