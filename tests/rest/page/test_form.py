@@ -241,8 +241,8 @@ def test_what_the_server_plans_is_shown_where_it_tells(address: str, open_page: 
     expect(page.locator('#advanced [name="steps"]')).to_have_attribute("placeholder", "8")
 
 
-def test_remarks_are_open_until_they_were_read(address: str, open_page: Callable[..., Page]) -> None:
-    page = open_page(address)
+def test_remarks_are_open_until_they_were_read(serve: Callable[..., str], open_page: Callable[..., Page]) -> None:
+    page = open_page(serve())  # a server of its own: the remarks of an earlier job would be read as the page opens
     rendered(page, "a red star")
     expect(page.locator("#warnings[open]")).to_be_visible()
     fill(page, "a red star")

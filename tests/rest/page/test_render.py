@@ -38,12 +38,16 @@ def test_a_video_is_asked_for_watched_played_and_downloaded(
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
     fill(page, steps="15")
     job_id = send(page)
-    card = recent(page, job_id)
     expect(page.locator("#run")).to_be_visible()
     seen: list[float] = []
-    while (state := card.get_attribute("data-state")) in {"waiting", "rendering"}:
-        seen.append(float(page.locator("#run-progress").get_attribute("value") or 0) if state == "rendering" else 0)
+    look = """id => [
+        document.querySelector(`#recent [data-id="${id}"]`).dataset.state,
+        document.getElementById("run-progress")?.getAttribute("value") ?? null,
+    ]"""
+    while (now := page.evaluate(look, job_id))[0] in {"waiting", "rendering"}:
+        seen += [float(now[1])] if now[1] is not None else []
         page.wait_for_timeout(30)
+    state = now[0]
 
     assert state == "ready"
     assert seen == sorted(seen)
