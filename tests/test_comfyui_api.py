@@ -245,17 +245,18 @@ async def test_a_job_past_its_deadline_is_the_documented_timeout_and_leaves_the_
 ):
     comfyui.nodes.holds = frozenset({"CreateVideo"})
     worker = comfyui_worker()
-    job = example("image_to_video", files, timeout=1, request_id="late")
+    # Before its turn a job has no record: it gets there within this time on a machine that does much else, too.
+    job = example("image_to_video", files, timeout=3, request_id="late")
     if action == "comfyui_workflow":
-        job = {"input": {"workflow": saving("SaveVideo"), "timeout": 1, "request_id": "late"}}
+        job = {"input": {"workflow": saving("SaveVideo"), "timeout": 3, "request_id": "late"}}
     started = time.monotonic()
     answer, _ = await ask(worker, job)
     took_s = time.monotonic() - started
     later, _ = await ask(worker, {"input": {"action": "status", "request_id": "late"}})
 
     documented = EXAMPLES["timeout"]["answer"]
-    assert (answer["status"], answer["error"]) == ("timeout", documented["error"].replace("600", "1"))
-    assert took_s < 20
+    assert (answer["status"], answer["error"]) == ("timeout", documented["error"].replace("600", "3"))
+    assert took_s < 30
     assert (comfyui.running, comfyui.pending) == (None, [])
     assert later["status"]["status"] == "TIMEOUT"
     assert "error" not in later

@@ -26,7 +26,7 @@ from wanworker.engines.machine.facts import Kernel
 from wanworker.engines.preload import Preload
 from wanworker.errors import GraphTimeout
 from wanworker.models.machine.gpu_kernel import KernelRun
-from wanworker.models.machine.hardware import Gpu
+from wanworker.models.machine.hardware import Gpu, GpuUse
 from wanworker.serverless.answer import error_answer
 from wanworker.settings import Settings
 
@@ -109,14 +109,15 @@ async def test_the_answer_of_health(scripted: tuple[Worker, ScriptedEngine]) -> 
     loading.engine = "comfyui"
     # Lists may be empty on this machine: the keys of their entries are then taken from the code that makes them.
     entries = {
-        "gpus": dataclasses.asdict(Gpu("RTX 5090", 32607, "12.0", "580.95")),
+        "gpus": dataclasses.asdict(Gpu("RTX 5090", 32607, "12.0", "580.95"))
+        | dataclasses.asdict(GpuUse(21504, 61, 97)),
         "kernels": _shown(Kernel("python", ("comfyui",), KernelRun(ran=True, failed=False, text="a kernel ran"), 12.0)),
         "damaged": {"path": "x", "flaw": "y"},
         "preload": loading.to_json(),
     }
     given |= {name: given[name] or [entry] for name, entry in entries.items()}
     # What is ready depends on the machine too.
-    answer["engines"] = given["engines"]
+    answer |= {"engines": given["engines"], "fetch": given["fetch"]}
 
     assert shape(answer) == shape(given)
     assert "ready" == given["engines"]["diffusers"]["t2v-A14B"]

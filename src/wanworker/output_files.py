@@ -115,8 +115,8 @@ async def render_to_files(
                 return await _run_graph(engine, spec, place, work_dir, report, deadline)
             async with deadline.scope():
                 rendered, facts = await _rendered(engine, spec, place, work_dir, report)
-                if not encodes or "finish_s" in rendered.timings:
-                    facts = await _in_quality(place.part, spec.crf, facts)
+                crf = None if encodes and "finish_s" not in rendered.timings else spec.crf
+                facts = await _in_quality(place.part, crf, facts)
             return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
     finally:
         # A disk that has become read-only keeps the half file. The caller already gets that error.

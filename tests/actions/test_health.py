@@ -8,7 +8,9 @@ from pathlib import Path
 from door import ask
 from fakes.engine import ScriptedEngine
 from wanworker.app import Worker
+from wanworker.engines.machine.facts import Machine, MachineFacts
 from wanworker.models.machine.gpu_kernel import KernelRun
+from wanworker.models.machine.hardware import Gpu, GpuUse
 
 
 async def test_health_carries_what_doctor_knows(make_settings, tmp_path):
@@ -42,3 +44,19 @@ async def test_nothing_asked_for_is_nothing_preloaded(make_settings, tmp_path: P
     await worker.close()
 
     assert (answer["preload"], answer["kernels"], answer["damaged"]) == ([], [], [])
+
+
+async def test_health_names_what_fetches_the_missing_weights_and_what_the_cards_do(make_settings):
+    worker = Worker.from_settings(make_settings())
+    card = Gpu("a card", 46068, "8.9", "580.1")
+    worker.facts = MachineFacts(
+        worker.registry, machine=Machine(gpus=lambda: [card, card], uses=lambda: [GpuUse(1200, 61, None)])
+    )
+    answer, _ = await ask(worker, {"input": {"health": True}})
+    await worker.close()
+
+    assert answer["fetch"]["comfyui"]["ti2v-5B"] == "wanworker fetch fastwan-5b"
+    assert "mini" not in answer["fetch"] or answer["fetch"]["mini"] == {}
+    assert answer["gpus"][0]["used_mib"] == 1200
+    assert (answer["gpus"][0]["temperature_c"], answer["gpus"][0]["busy_percent"]) == (61, None)
+    assert "used_mib" not in answer["gpus"][1]

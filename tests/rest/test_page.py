@@ -1,10 +1,12 @@
-"""The page's files, read as they are: what they name exists, and nothing comes from elsewhere."""
+"""The page's files, read as they are: what they name exists, what they know agrees with the server."""
 
 from __future__ import annotations
 
+import gzip
+import json
+import posixpath
 import re
 import tomllib
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,40 +14,40 @@ from pathlib import Path
 import pytest
 from httpx import ASGITransport, AsyncClient
 
+from wanworker.actions.generate.request import GenerateRequest
 from wanworker.app import Worker
 from wanworker.models.miniature.weights import unknown_words
 from wanworker.rest._app import create_app
+from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.settings import Settings
+from wanworker.spec import RANGES, TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "src" / "wanworker" / "rest" / "page"
-SCRIPTS = sorted(PAGE.glob("*.js"))
-CONTROLS = {"input", "textarea", "select", "button", "progress", "video"}
+DOCS = PAGE.parent / "docs_page"
+SHELL = sorted(path for path in PAGE.rglob("*") if path.is_file() and path.suffix != ".txt")
+OURS = [path for path in SHELL if path.parent.name != "vendor"]
+SCRIPTS = [path for path in OURS if path.suffix == ".js"]
 
 
 class Elements(HTMLParser):
-    """Collect every element as (tag, attributes), and what stands inside each button."""
+    """Collect every element of a page as (tag, attributes)."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: Path) -> None:
         super().__init__()
         self.found: list[tuple[str, dict[str, str]]] = []
-        self.feed((PAGE / "index.html").read_text(encoding="utf-8"))
+        self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, {name: value or "" for name, value in attrs}))
 
-    def ids(self) -> list[str]:
-        """Return the ids in their order."""
-        return [attributes["id"] for _, attributes in self.found if "id" in attributes]
-
-
-@pytest.fixture(scope="module")
-def elements() -> Elements:
-    return Elements()
-
 
 def text_of(name: str) -> str:
     return (PAGE / name).read_text(encoding="utf-8")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PAGE).as_posix()
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ async def client(make_settings: Callable[..., Settings]) -> AsyncIterator[AsyncC
 
 def palettes() -> Iterator[dict[str, str]]:
     """Yield the colours of the light scheme, then of the dark one."""
-    css = text_of("style.css")
+    css = text_of("style/base.css")
     light, dark = (
         dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{3,6})", part))
         for part in css.split("@media (prefers-color-scheme: dark)")
@@ -82,119 +84,177 @@ def contrast(one: str, other: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_the_page_travels_with_the_package() -> None:
+def test_the_pages_travel_with_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
-    assert project["tool"]["setuptools"]["package-data"]["wanworker.rest"] == ["page/*"]
-    assert [path for path in PAGE.iterdir() if not path.is_file()] == []
+    assert project["tool"]["setuptools"]["package-data"]["wanworker.rest"] == ["page/**", "docs_page/*"]
 
 
-async def test_the_page_opens_without_the_key(client: AsyncClient) -> None:
-    response = await client.get("/ui", follow_redirects=True)
+@pytest.mark.parametrize(("place", "folder"), [("/ui", PAGE), ("/docs", DOCS)])
+async def test_a_page_opens_without_the_key(client: AsyncClient, place: str, folder: Path) -> None:
+    response = await client.get(place, follow_redirects=True)
 
-    assert (200, "/ui/") == (response.status_code, response.url.path)
-    assert text_of("index.html") == response.text
+    assert (200, f"{place}/") == (response.status_code, response.url.path)
+    assert (folder / "index.html").read_text(encoding="utf-8") == response.text
+    assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+    assert response.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("app.js", "text/javascript"), ("style.css", "text/css"), ("icon.svg", "image/svg+xml")]
+    ("name", "kind"),
+    [
+        ("ui/app.js", "text/javascript"),
+        ("ui/style/base.css", "text/css"),
+        ("ui/icon.svg", "image/svg+xml"),
+        ("docs/swagger-ui-bundle.js", "text/javascript"),
+        ("docs/swagger-ui.css", "text/css"),
+    ],
 )
-async def test_its_files_come_without_the_key_and_as_what_they_are(client: AsyncClient, name: str, kind: str) -> None:
-    response = await client.get(f"/ui/{name}")
+async def test_their_files_come_without_the_key_and_as_what_they_are(client: AsyncClient, name: str, kind: str) -> None:
+    response = await client.get(f"/{name}")
 
     assert (200, kind) == (response.status_code, response.headers["content-type"].partition(";")[0])
 
 
-async def test_the_schema_has_what_the_form_takes_from_it(
-    elements: Elements, make_settings: Callable[..., Settings]
-) -> None:
-    settings = make_settings()
-    schema = create_app(Worker.from_settings(settings), settings).openapi()
-    body = schema["paths"]["/generate"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    fields = schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]["properties"]
-    controls = [
-        attributes for tag, attributes in elements.found if tag in {"input", "textarea"} and "name" in attributes
-    ]
-    numbers = [attributes["name"] for attributes in controls if attributes.get("type") == "number"]
+async def test_a_file_is_sent_packed_once_and_then_only_when_it_has_changed(client: AsyncClient) -> None:
+    first = await client.get("/ui/app.js", headers={"Accept-Encoding": "gzip"})
+    again = await client.get("/ui/app.js", headers={"If-None-Match": f'"other", {first.headers["etag"]}'})
+    plain = await client.get("/ui/app.js", headers={"Accept-Encoding": "gzip;q=0, br"})
 
-    assert {attributes["name"] for attributes in controls} - fields.keys() == set()
-    assert len(numbers) == 6
-    assert [name for name in numbers if not {"default", "minimum", "maximum"} <= fields[name].keys()] == []
+    assert (first.headers["content-encoding"], first.headers["cache-control"]) == ("gzip", "no-cache")
+    assert int(first.headers["content-length"]) < len(text_of("app.js")) / 2
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert "content-encoding" not in plain.headers
+    assert first.text == plain.text == text_of("app.js")
 
 
-def test_the_page_is_light() -> None:
-    total = sum(path.stat().st_size for path in PAGE.iterdir())
+@pytest.mark.parametrize("name", ["nothing.js", "..%2f_app.py", "../_app.py", "style", "style/"])
+async def test_what_is_no_file_of_the_page_is_not_found(client: AsyncClient, name: str) -> None:
+    response = await client.get(f"/ui/{name}")
 
-    assert total < 60_000
+    assert response.status_code in {401, 404}
+    assert "Build the FastAPI" not in response.text
 
 
-@pytest.mark.parametrize("path", sorted(PAGE.iterdir()), ids=lambda path: path.name)
+async def test_the_schema_opens_without_the_key_and_asks_for_it(client: AsyncClient) -> None:
+    response = await client.get("/openapi.json")
+    schema = response.json()
+
+    assert schema["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert schema["security"] == [{"key": []}]
+    assert schema["paths"]["/"]["get"]["security"] == []
+    assert "security" not in schema["paths"]["/jobs"]["get"]
+    assert response.headers["etag"]
+
+
+async def test_the_list_of_jobs_is_packed_and_says_when_nothing_is_new(client: AsyncClient) -> None:
+    key = {"Authorization": "Bearer sesame"}
+    first = await client.get("/jobs", headers=key)
+    again = await client.get("/jobs", headers={**key, "If-None-Match": first.headers["etag"]})
+
+    assert first.json()["jobs"] == []
+    assert (again.status_code, first.headers["cache-control"]) == (304, "no-cache")
+
+
+def test_the_shell_is_light() -> None:
+    on_the_wire = {name_of(path): len(gzip.compress(path.read_bytes(), 6)) for path in SHELL}
+
+    assert sum(on_the_wire.values()) < 80_000, on_the_wire
+
+
+@pytest.mark.parametrize("path", [*OURS, DOCS / "index.html", DOCS / "start.js"], ids=lambda path: path.name)
 def test_nothing_comes_from_another_host(path: Path) -> None:
     text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
 
-    assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+|url\(|@import", text) == []
+    assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+|url\(|@import|import\(", text) == []
 
 
-def test_nothing_is_inline(elements: Elements) -> None:
-    handlers = [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
-    inline = [
-        tag for tag, attributes in elements.found if tag == "style" or (tag == "script" and "src" not in attributes)
-    ]
-    styled = [attributes for _, attributes in elements.found if "style" in attributes]
+@pytest.mark.parametrize("page", [PAGE / "index.html", DOCS / "index.html"], ids=["ui", "docs"])
+def test_nothing_is_inline_and_every_file_is_there(page: Path) -> None:
+    found = Elements(page).found
+    inline = [tag for tag, attributes in found if tag == "style" or (tag == "script" and "src" not in attributes)]
+    handlers = [name for _, attributes in found for name in attributes if name.startswith("on") or name == "style"]
+    named = [attributes.get("src") or attributes["href"] for tag, attributes in found if tag in {"script", "link"}]
 
-    assert (handlers, inline, styled) == ([], [], [])
-
-
-def test_ids_are_unique(elements: Elements) -> None:
-    assert [name for name, count in Counter(elements.ids()).items() if count > 1] == []
+    assert (inline, handlers) == ([], [])
+    assert [name for name in named if not name.startswith("../") and not (page.parent / name).is_file()] == []
 
 
-def test_every_control_has_a_name_for_screen_readers(elements: Elements) -> None:
-    labelled = {attributes["for"] for tag, attributes in elements.found if tag == "label"}
-    nameless = [
-        attributes
-        for tag, attributes in elements.found
-        if tag in CONTROLS - {"button"}
-        and attributes.get("id") not in labelled
-        and not attributes.keys() & {"aria-label", "aria-labelledby"}
-    ]
-
-    assert nameless == []
+@pytest.mark.parametrize("path", OURS, ids=name_of)
+def test_files_stay_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
 
 
-def test_every_reference_inside_the_page_leads_somewhere(elements: Elements) -> None:
-    ids = set(elements.ids())
-    names = ("for", "aria-labelledby", "aria-describedby")
-    used = {word for _, attributes in elements.found for name in names for word in attributes.get(name, "").split()}
-
-    assert used - ids == set()
-
-
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_every_id_that_a_script_names_is_in_the_page(path: Path, elements: Elements) -> None:
-    used = set(re.findall(r'byId\("([^"]+)"\)', path.read_text(encoding="utf-8")))
-
-    assert used - set(elements.ids()) == set()
+def imports_of(path: Path) -> Iterator[tuple[list[str], str]]:
+    """Yield the names that a script takes and the script that it takes them from, as a path below the page."""
+    pattern = r'^(?:import|export) (?:\{ ([^}]+) \}|\* as \w+) from "([^"]+)";$'
+    for names, source in re.findall(pattern, path.read_text(encoding="utf-8"), re.MULTILINE):
+        below = posixpath.normpath(posixpath.join(posixpath.dirname(name_of(path)), source))
+        yield [name.strip() for name in names.split(",") if name.strip()], below
 
 
-def test_every_script_is_imported_and_every_import_exists() -> None:
-    imported = {
-        name for path in SCRIPTS for name in re.findall(r'from "\./([\w.]+)"', path.read_text(encoding="utf-8"))
-    }
-
-    assert {path.name for path in SCRIPTS} == imported | {"app.js"}
-
-
-def test_every_import_takes_what_the_other_script_exports() -> None:
+def test_every_script_is_imported_and_every_import_takes_what_is_exported() -> None:
+    imported = {"app.js"}
     for path in SCRIPTS:
-        for names, source in re.findall(r'import \{ ([^}]+) \} from "\./([\w.]+)"', path.read_text(encoding="utf-8")):
-            exported = set(re.findall(r"export (?:async )?(?:const|function\*?|class) (\w+)", text_of(source)))
+        for names, source in imports_of(path):
+            imported.add(source)
+            text = text_of(source)
+            exported = set(re.findall(r"export (?:async )?(?:const|function\*?|class) (\w+)", text))
+            for group in re.findall(r"export ?\{([^}]+)\}", text):
+                exported |= {part.split(" as ")[-1].strip() for part in group.split(",")}
 
-            assert set(names.split(", ")) - exported == set(), (path.name, source)
+            assert set(names) - exported == set(), (name_of(path), source)
+
+    assert {name_of(path) for path in SHELL if path.suffix == ".js"} == imported
+
+
+def test_the_page_knows_the_servers_ranges() -> None:
+    table = re.search(r"RANGES = \{(.*?)\n\};", text_of("create/request.js"), re.DOTALL)
+    assert table is not None
+    found = {
+        name: [float(low), float(high)] for name, low, high in re.findall(r"(\w+): \[([\d.-]+), ([\d._]+)\]", table[1])
+    }
+    names = {"cfg": "guidance", "length": "frames", "width": "side_px", "height": "side_px", "prompt": "prompt_chars"}
+
+    assert len(found) == 9
+    assert found == {name: [RANGES[names.get(name, name)].low, RANGES[names.get(name, name)].high] for name in found}
+
+
+def test_the_page_sends_fields_and_tasks_that_the_server_knows() -> None:
+    text = text_of("create/request.js")
+    plain = re.search(r"function plainFields.*?filled\(\{(.*?)\n  \}\);", text, re.DOTALL)
+    action = re.search(r"function actionFields.*?filled\(\{(.*?)\n  \}\);", text, re.DOTALL)
+    assert plain is not None
+    assert action is not None
+    names = {
+        kind: set(re.findall(r"^    (\w+)[:,]", found[1], re.MULTILINE))
+        for kind, found in (("plain", plain), ("action", action))
+    }
+    tasks = set(re.findall(r'"(\w+-\w*\d+B)"', text_of("create/presets.js")))
+
+    assert names["plain"] - GenerateBody.model_fields.keys() == set()
+    assert names["action"] - GenerateRequest.model_fields.keys() == {"action"}
+    assert tasks == TASKS.keys()
+    assert len(names["action"]) > 10
+
+
+def test_a_preset_is_a_size_that_its_model_takes() -> None:
+    text = text_of("create/presets.js")
+    sizes = {
+        name: [int(side) for pair in re.findall(r"\[(\d+, \d+)\]", block) for side in pair.split(", ")]
+        for name, block in re.findall(r"const (SIZES\w*) = \{(.*?)\n\};", text, re.DOTALL)
+    }
+    rates = dict(re.findall(r'"?(\w+)"?: (\d+)', re.search(r"RATES = \{(.*?)\}", text)[1]))  # type: ignore[index]
+
+    assert {name: len(sides) for name, sides in sizes.items()} == {"SIZES": 12, "SIZES_5B": 12}
+    assert [side for side in sizes["SIZES"] if side % 16] == []
+    assert [side for side in sizes["SIZES_5B"] if side % TASKS["ti2v-5B"].size_multiple] == []
+    by_model = {"5B": "ti2v-5B", "A14B": "t2v-A14B", "S2V": "s2v-14B", "Animate": "animate-14B"}
+    assert rates == {model: str(TASKS[task].fps) for model, task in by_model.items()}
 
 
 def test_the_miniature_knows_every_word_of_the_prompts_that_the_page_offers_for_it() -> None:
-    offered = re.search(r"mini: \{(.*?)\]", text_of("form.js"), re.DOTALL)
+    offered = re.search(r"mini: \{(.*?)\]", text_of("create/presets.js"), re.DOTALL)
     assert offered is not None
     prompts = re.findall(r'^\s+"(.+)",$', offered[1], re.MULTILINE)
 
@@ -204,9 +264,23 @@ def test_the_miniature_knows_every_word_of_the_prompts_that_the_page_offers_for_
 
 @pytest.mark.parametrize("colours", [*palettes()], ids=["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(colours: dict[str, str]) -> None:
-    texts = ("ink", "soft", "accent", "bad")
+    texts = ("ink", "soft", "accent", "bad", "good")
     grounds = ("paper", "card", "tint")
-    pairs = [(text, ground) for text in texts for ground in grounds] + [("on-accent", "accent"), ("card", "bad")]
+    pairs = [(text, ground) for text in texts for ground in grounds] + [("on-accent", "accent"), ("ink", "raised")]
+    pairs += [("stage-ink", "stage"), ("stage-soft", "stage")]
     weak = {pair: contrast(*(colours[name] for name in pair)) for pair in pairs}
 
     assert {pair: round(ratio, 2) for pair, ratio in weak.items() if ratio < 4.5} == {}
+
+
+def test_what_is_not_ours_lies_with_its_licence() -> None:
+    for folder, names in ((PAGE / "vendor", ("htm", "preact")), (DOCS, ("swagger-ui",))):
+        assert [name for name in names if not (folder / f"{name}-LICENSE.txt").is_file()] == []
+
+
+def test_the_servers_schema_is_json(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    schema = create_app(Worker.from_settings(settings), settings).openapi()
+
+    assert schema["security"] == [{}, {"key": []}]
+    assert json.loads(json.dumps(schema)) == schema

@@ -11,7 +11,8 @@ from pydantic import Field
 import wanworker
 from wanworker.actions.base import Action, Context
 from wanworker.actions.request.fields import Request, parse
-from wanworker.engines.machine.facts import Kernel
+from wanworker.engines.machine.facts import Facts, Kernel
+from wanworker.models.hub.catalogue import preset_for
 
 
 class HealthRequest(Request):
@@ -36,7 +37,8 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "mini_allowed": settings.mini,
         "engines": {name: dict(tasks) for name, tasks in facts.engines.items()},
         "placements": {task: dict(plan) for task, plan in facts.placements.items()},
-        "gpus": [dataclasses.asdict(gpu) for gpu in facts.gpus],
+        "fetch": _commands(facts),
+        "gpus": [_card(facts, number) for number in range(len(facts.gpus))],
         "kernels": [_shown(kernel) for kernel in facts.kernels],
         "damaged": [{"path": str(file.path), "flaw": file.flaw} for file in facts.damaged],
         "disk": [{"path": str(place), "free_bytes": free} for place, free in facts.free_bytes.items()],
@@ -44,6 +46,24 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "facts_age_s": round(age_s, 1),
     }
     return answer | ({"warnings": warnings} if warnings else {})
+
+
+def _card(facts: Facts, number: int) -> dict[str, Any]:
+    """Return a card, with what it did when it was looked at, if the driver told."""
+    card = dataclasses.asdict(facts.gpus[number])
+    return card | (dataclasses.asdict(facts.uses[number]) if number < len(facts.uses) else {})
+
+
+def _commands(facts: Facts) -> dict[str, dict[str, str]]:
+    """Return for each engine the command that fetches what it lacks for a task, where there is something to fetch."""
+    presets = {
+        engine: {task: preset_for(engine, task) for task, words in tasks.items() if words != "ready"}
+        for engine, tasks in facts.engines.items()
+    }
+    return {
+        engine: {task: f"wanworker fetch {preset.name}" for task, preset in found.items() if preset is not None}
+        for engine, found in presets.items()
+    }
 
 
 def _shown(kernel: Kernel) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.staticfiles import StaticFiles
+from starlette.requests import Request
+from starlette.responses import Response
 
 import wanworker
 from wanworker.app import Worker
@@ -20,13 +22,15 @@ from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
 from wanworker.media.disk import in_thread
 from wanworker.rest.http import error_responses
-from wanworker.rest.http.auth import Guard
+from wanworker.rest.http.auth import OPEN_PATHS, Guard
 from wanworker.rest.http.limits import LIMITS, Limits
 from wanworker.rest.http.response_headers import ResponseHeaders
 from wanworker.rest.responses.download import Downloads
 from wanworker.rest.responses.events import EventStreams
 from wanworker.rest.responses.health import HealthService
 from wanworker.rest.responses.metrics import Metrics
+from wanworker.rest.responses.page_files import Body, PageFiles
+from wanworker.rest.responses.thumbnails import Thumbnails
 from wanworker.rest.routes.jobs import job_routes, server_routes
 from wanworker.rest.routes.runpod import RunPodBody, face_routes
 from wanworker.rest.schemas.generate import GenerateBody
@@ -41,7 +45,8 @@ from wanworker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_PAGE = Path(__file__).resolve().parent / "page"
+#: The folder of each page, by its place on the server.
+_PAGES = {"/ui": Path(__file__).resolve().parent / "page", "/docs": Path(__file__).resolve().parent / "docs_page"}
 
 
 class Parts:
@@ -59,6 +64,7 @@ class Parts:
         rendering = QueueExecutor(worker, self.kept, uploads)
         self.runner = Runner(worker.store, rendering, limit=settings.max_queue, on_end=self.recovery.ended)
         self.service = JobService(worker, self.kept, self.runner, uploads)
+        self.thumbnails = Thumbnails(self.service, settings.jobs_dir / "thumbnails")
         self.downloads = Downloads(self.service, once=settings.download_once)
         self.health = HealthService(worker, self.runner)
         self.runpod_jobs = RunPodJobs(worker, limit=settings.max_queue)
@@ -121,27 +127,51 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
         version=wanworker.__version__,
         summary="Generate videos with Wan 2.2.",
         lifespan=parts.running,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
     )
     error_responses.install(app)
     app.include_router(server_routes(parts.service, parts.health, parts.metrics))
-    app.include_router(
-        job_routes(parts.service, parts.downloads, parts.metrics, EventStreams(parts.service, limits.streams))
-    )
+    streams = EventStreams(parts.service, limits.streams)
+    preview = parts.runpod_jobs.preview
+    app.include_router(job_routes(parts.service, parts.downloads, parts.thumbnails, parts.metrics, streams, preview))
     app.include_router(face_routes(parts.runpod_jobs))
-    if _PAGE.is_dir():
-        app.mount("/ui", StaticFiles(directory=_PAGE, html=True), name="ui")
+    for place, folder in _PAGES.items():
+        app.router.add_route(f"{place}/{{name:path}}", PageFiles(folder).respond, include_in_schema=False)
     app.add_middleware(ResponseHeaders)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     is_open = settings.rest_allow_open or settings.port is not None
     app.add_middleware(Guard, key=key, is_local=key is None and not is_open, limits=limits)
-    app.openapi = functools.partial(_schema, app, app.openapi)  # type: ignore[method-assign]
+    app.openapi = functools.partial(_schema, app, app.openapi, has_key=key is not None)  # type: ignore[method-assign]
+    app.router.add_route("/openapi.json", _Schema(app).respond, include_in_schema=False)
     return app
 
 
-def _schema(app: FastAPI, plain: Any) -> dict[str, Any]:
-    """Return the schema, with the bodies that the routes read themselves."""
+class _Schema:
+    """Serve the schema of *app*, written once."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._body: Body | None = None
+
+    async def respond(self, request: Request) -> Response:
+        """Return the schema as JSON."""
+        if self._body is None:
+            self._body = await in_thread(lambda: Body.of(json.dumps(self._app.openapi()).encode()))
+        return self._body.answer(request.headers, "application/json")
+
+
+def _schema(app: FastAPI, plain: Any, *, has_key: bool) -> dict[str, Any]:
+    """Return the schema, with the bodies that the routes read themselves, and with the key where one is wanted."""
     if app.openapi_schema is None:
-        schemas = plain().setdefault("components", {}).setdefault("schemas", {})
+        schema = plain()
+        components = schema.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
         for model in (GenerateBody, RunPodBody):
             schemas[model.__name__] = model.model_json_schema()
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "WAN_API_KEY."}}
+        schema["security"] = [{"key": []}] if has_key else [{}, {"key": []}]
+        for path in OPEN_PATHS & schema["paths"].keys():
+            schema["paths"][path]["get"]["security"] = []
     return app.openapi_schema or {}

@@ -7,12 +7,14 @@ import pytest
 
 from wanworker.models.machine.hardware import (
     Gpu,
+    GpuUse,
     available_memory_mib,
     free_gpu_memory_mib,
     free_memory_in,
     gpus,
     gpus_in,
     own_memory_mib,
+    uses_in,
 )
 
 
@@ -57,6 +59,14 @@ def test_the_free_memory_is_that_of_the_first_card_that_is_seen() -> None:
     assert [100, 200, 200, None, None] == [
         free_memory_in(answer, visible) for visible in (None, "1,0", "GPU-b", "2", "")
     ]
+
+
+def test_what_a_card_does_is_in_the_order_of_the_cards_and_unknown_where_it_is_not_told() -> None:
+    answer = "1200, 61, 97, GPU-a\n3, [N/A], 0, GPU-b\nno devices were found\n"
+
+    assert uses_in(answer) == (GpuUse(1200, 61, 97), GpuUse(3, None, 0))
+    assert uses_in(answer, "1,0") == (GpuUse(3, None, 0), GpuUse(1200, 61, 97))
+    assert uses_in("") == ()
 
 
 @pytest.fixture

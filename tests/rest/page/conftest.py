@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from fakes.rest_server import serving
 
 Serve = Callable[..., str]
 OpenPage = Callable[..., Page]
+
+SCREENS = {"desk": ((1440, 900), "dark"), "phone": ((390, 844), "light")}
 
 #: Two cores may be busy with a render while the page is looked at.
 expect.set_options(timeout=20_000)
@@ -52,8 +55,10 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_page(chromium: Browser) -> Iterator[OpenPage]:
-    """Return a function that opens a server's page; at the end, no script may have failed or been refused."""
+def open_any(chromium: Browser) -> Iterator[OpenPage]:
+    """
+    Return a function that opens a server's page on any screen; at the end, no script may have failed or been refused.
+    """
     failures: list[str] = []
     contexts = contextlib.ExitStack()
 
@@ -62,9 +67,16 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
         page = context.new_page()
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.on("console", lambda message: "Content Security" in message.text and failures.append(message.text))
-        page.goto(f"{address}/ui")
+        page.goto(address if "/ui" in address else f"{address}/ui")
         return page
 
     with contexts:
         yield open_
         assert failures == []
+
+
+@pytest.fixture(params=SCREENS)
+def open_page(open_any: OpenPage, request: pytest.FixtureRequest) -> OpenPage:
+    """Return a function that opens a server's page on a wide and dark screen, and on a narrow and light one."""
+    (width, height), scheme = SCREENS[request.param]
+    return functools.partial(open_any, viewport={"width": width, "height": height}, color_scheme=scheme)

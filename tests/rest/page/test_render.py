@@ -1,4 +1,4 @@
-"""A visitor renders, watches, plays, downloads, cancels and deletes videos."""
+"""A visitor renders, watches, plays, downloads, varies, cancels and deletes videos."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
-from fakes.visitor import PROMPT, RENDER_MS, fill, id_of, plays, send
+from fakes.visitor import PROMPT, RENDER_MS, fill, plays, recent, rendered, send, unfold
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def status_of(address: str, job_id: str, **headers: str) -> dict[str, Any]:
@@ -21,23 +22,34 @@ def status_of(address: str, job_id: str, **headers: str) -> dict[str, Any]:
     return answer
 
 
-def test_a_video_is_asked_for_watched_played_downloaded_and_deleted(
+def until_gone(page: Page, address: str, job_id: str) -> None:
+    """Wait until the server has no such job any more."""
+    gone = "async url => (await fetch(url)).status === 404"
+    page.wait_for_function(gone, arg=f"{address}/status/{job_id}", timeout=30_000)
+
+
+def test_a_video_is_asked_for_watched_played_and_downloaded(
     serve: Callable[..., str], open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
     address = serve()
     page = open_page(address)
     expect(page.locator("#server-text")).to_have_text("mini \u00b7 ready")
-    page.locator("#examples-list button").first.click()
+    page.locator("#examples button").first.click()
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
     fill(page, steps="15")
-    row = send(page)
-    job_id = id_of(row)
+    job_id = send(page)
+    expect(page.locator("#run")).to_be_visible()
     seen: list[float] = []
-    while (status := row.get_attribute("data-status")) in {"waiting", "rendering"}:
-        seen.append(float(page.locator("#run-progress").get_attribute("value") or 0))
+    look = """id => [
+        document.querySelector(`#recent [data-id="${id}"]`).dataset.state,
+        document.getElementById("run-progress")?.getAttribute("value") ?? null,
+    ]"""
+    while (now := page.evaluate(look, job_id))[0] in {"waiting", "rendering"}:
+        seen += [float(now[1])] if now[1] is not None else []
         page.wait_for_timeout(30)
+    state = now[0]
 
-    assert status == "ready"
+    assert state == "ready"
     assert seen == sorted(seen)
     assert len(set(seen)) > 3
 
@@ -45,23 +57,15 @@ def test_a_video_is_asked_for_watched_played_downloaded_and_deleted(
 
     assert plays(page)
     assert page.locator("#player").evaluate("player => [player.videoWidth, player.videoHeight]") == [128, 64]
-    assert status_of(address, job_id)["video_ready"] is True, "to play is not to download"
 
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
-    expect(page.locator("#about-note")).to_contain_text("Saved.")
-    expect(row).to_have_attribute("data-status", "gone")
     download.value.save_as(tmp_path / "video.mp4")
     after = status_of(address, job_id)
 
-    assert ((tmp_path / "video.mp4").stat().st_size, False) == (after["video"]["size_bytes"], after["video_ready"])
-    assert plays(page), "the page still holds what was downloaded"
-
-    page.get_by_role("button", name="Delete", exact=True).click()
-    expect(page.locator("#jobs > li")).to_have_count(0)
-    expect(page.locator("#screen-text")).to_have_text("Your video appears here.")
-
-    assert httpx.get(f"{address}/status/{job_id}", trust_env=False).status_code == 404
+    expect(page.locator(".toasts")).to_contain_text("The server keeps its copy.")
+    assert (tmp_path / "video.mp4").stat().st_size == after["video"]["size_bytes"]
+    assert after["video_ready"] is True, "what is asked for by ranges stays"
 
 
 def test_with_a_key_the_page_asks_for_it_and_plays_and_downloads(
@@ -76,18 +80,15 @@ def test_with_a_key_the_page_asks_for_it_and_plays_and_downloads(
     dialog.get_by_label("Key").fill("open sesame")
     dialog.get_by_role("button", name="Use this key").click()
     expect(page.locator("#server-text")).to_have_text("mini \u00b7 ready")
-    fill(page)
-    row = send(page)
-    expect(page.locator("#player")).to_be_visible(timeout=RENDER_MS)
+    job_id = rendered(page)
 
     assert plays(page)
-    assert status_of(address, id_of(row), Authorization="Bearer open sesame")["video_ready"] is True
-
     with page.expect_download():
         page.get_by_role("button", name="Download").click()
-    expect(row).to_have_attribute("data-status", "gone")
+    assert status_of(address, job_id, Authorization="Bearer open sesame")["video_ready"] is True
+    expect(recent(page, job_id).locator("img")).to_be_visible()
     page.reload()
-    expect(page.locator("#screen-text")).to_contain_text("no longer has this video")
+    expect(page.locator("#player")).to_be_visible()
     expect(dialog).to_be_hidden()
 
 
@@ -97,72 +98,132 @@ def test_a_running_job_is_cancelled_and_the_waiting_one_gets_its_turn(
     page = open_page(address)
     fill(page, "a blue ball falls", steps="200")
     running = send(page)
-    expect(running).to_have_attribute("data-status", "rendering", timeout=RENDER_MS)
+    expect(recent(page, running)).to_have_attribute("data-state", "rendering", timeout=RENDER_MS)
     fill(page, "a pink heart grows")
     waiting = send(page)
-    expect(waiting).to_contain_text("number 1 in the queue")
+    expect(page.locator("#run-text")).to_have_text("Waiting, number 1 in the queue")
 
-    running.get_by_role("button", name="Cancel: a blue ball falls").click()
-    page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    recent(page, running).get_by_role("button").click()
+    page.get_by_role("button", name="Cancel").click()
 
-    expect(running).to_have_count(0)
-    expect(waiting).to_have_attribute("data-status", "ready", timeout=RENDER_MS)
+    expect(recent(page, running)).to_have_count(0)
+    expect(recent(page, waiting)).to_have_attribute("data-state", "ready", timeout=RENDER_MS)
 
 
-def test_a_video_that_was_not_downloaded_is_not_deleted_without_a_question(
-    address: str, open_page: Callable[..., Page]
-) -> None:
+def test_deleting_can_be_undone_until_the_server_is_told(address: str, open_page: Callable[..., Page]) -> None:
     page = open_page(address)
-    fill(page)
-    row = send(page)
-    expect(row).to_have_attribute("data-status", "ready", timeout=RENDER_MS)
-    row.get_by_role("button", name="Delete").click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_role("button", name="Keep it")).to_be_focused()
-    page.keyboard.press("Escape")
-    expect(dialog).to_be_hidden()
+    asked: list[str] = []
+    page.on("request", lambda request: request.method == "DELETE" and asked.append(request.url))
+    job_id = rendered(page)
+    page.get_by_role("button", name="Delete").click()
+    expect(recent(page, job_id)).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(recent(page, job_id)).to_be_visible()
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)
 
-    assert status_of(address, id_of(row))["video_ready"] is True
+    recent(page, job_id).get_by_role("button").click()
+    page.get_by_role("button", name="Delete").click()
+    page.locator("#about-prompt, #view").first.press("Control+z")
+    expect(recent(page, job_id)).to_be_visible()
 
-    row.get_by_role("button", name="Delete").click()
-    dialog.get_by_role("button", name="Delete").click()
+    assert (asked, status_of(address, job_id)["video_ready"]) == ([], True)
 
-    expect(row).to_have_count(0)
+    recent(page, job_id).get_by_role("button").click()
+    page.get_by_role("button", name="Delete").click()
+    until_gone(page, address, job_id)
+
+
+def test_who_leaves_the_page_has_not_undone_what_was_deleted(address: str, open_page: Callable[..., Page]) -> None:
+    page = open_page(address)
+    job_id = rendered(page)
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    page.reload()
+
+    until_gone(page, address, job_id)
+    expect(recent(page, job_id)).to_have_count(0)
 
 
 def test_without_the_stream_of_events_progress_comes_by_asking(address: str, open_page: Callable[..., Page]) -> None:
     page = open_page(address)
     page.route(re.compile("/events/"), lambda route: route.abort())
     fill(page, "a grey cube rolls", steps="200")
-    row = send(page)
+    job_id = send(page)
 
     expect(page.locator("#run-text")).to_contain_text("step", timeout=RENDER_MS)
-    expect(row).to_have_attribute("data-status", "ready", timeout=RENDER_MS)
+    expect(recent(page, job_id)).to_have_attribute("data-state", "ready", timeout=RENDER_MS)
 
 
-def test_an_earlier_jobs_prompt_seed_and_size_are_used_again(address: str, open_page: Callable[..., Page]) -> None:
+def test_an_earlier_jobs_settings_are_used_again_with_its_picture(
+    address: str, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    Image.new("RGB", (80, 40), "red").save(tmp_path / "red.png")
     page = open_page(address)
-    fill(page, "a tiny yellow square", seed="123456789012345")
-    expect(send(page)).to_have_attribute("data-status", "ready", timeout=RENDER_MS)
-    page.get_by_role("button", name="Reset").click()
+    page.get_by_role("radio", name="Picture").check(force=True)
+    page.locator('.tile input[type="file"]').set_input_files(tmp_path / "red.png")
+    rendered(page, "a tiny yellow square", seed="123456789012345", width="", height="")
+    page.get_by_role("button", name="Reset everything").click()
+    page.get_by_role("radio", name="Text").check(force=True)
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("")
-    page.get_by_role("button", name="Use again").click()
+    fill(page, steps="201")
+    page.get_by_role("button", name="Render", exact=True).click()
+    expect(page.locator("#advanced")).to_contain_text("From 1 to 200.")
+    page.get_by_role("button", name="Use settings").click()
 
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a tiny yellow square")
-    values = {name: page.locator(f"#{name}").input_value() for name in ("seed", "width", "height", "length", "fps")}
-    assert values == {"seed": "123456789012345", "width": "128", "height": "64", "length": "17", "fps": "8"}
+    expect(page.get_by_role("radio", name="Picture")).to_be_checked()
+    expect(page.locator(".tile figcaption")).to_have_text("red.png")
+    expect(page.locator(".seed input")).to_have_value("123456789012345")
+    expect(page.locator("#advanced")).not_to_contain_text("From 1 to 200.")
 
 
-def test_older_videos_come_when_they_are_asked_for(serve: Callable[..., str], open_page: Callable[..., Page]) -> None:
-    address = serve()
-    for index in range(13):
-        body = {"prompt": f"star {index}", "width": 64, "height": 64, "length": 5, "steps": 1}
-        httpx.post(f"{address}/generate", json=body, trust_env=False).raise_for_status()
+def test_a_video_is_made_again_with_another_seed(address: str, open_page: Callable[..., Page]) -> None:
     page = open_page(address)
-    rows = page.locator("#jobs > li")
-    expect(rows).to_have_count(12)
-    page.get_by_role("button", name="More").click()
+    first = rendered(page, seed="7")
+    with page.expect_response("**/generate") as answer:
+        page.get_by_role("button", name="Another seed").click()
+    again = answer.value.json()
 
-    expect(rows).to_have_count(13)
-    expect(page.get_by_role("button", name="More")).to_be_hidden()
-    expect(page.locator("#history-total")).to_have_text("13")
+    assert again["job_id"] != first
+    assert (again["seed"] != 7, again["steps"], again["width"]) == (True, 2, 128)
+
+
+def test_another_models_task_goes_by_runpods_route_and_comes_back_as_a_job(
+    address: str, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(address)
+    unfold(page)
+    page.locator("#model").select_option("A14B")
+    fill(page, "a blue heart grows")
+    with page.expect_response("**/v2/page/run") as answer:
+        page.get_by_role("button", name="Render", exact=True).click()
+    sent = answer.value.request.post_data_json["input"]
+    job_id = sent["request_id"]
+    expect(recent(page, job_id)).to_have_attribute("data-state", "ready", timeout=RENDER_MS)
+    expect(page.locator("#player")).to_be_visible()
+
+    assert (sent["task"], sent["size"], sent["frame_num"]) == ("t2v-A14B", "128*64", 17)
+    assert status_of(address, job_id)["prompt"] == "a blue heart grows"
+
+
+def test_what_that_route_refuses_is_said_on_the_page(address: str, open_page: Callable[..., Page]) -> None:
+    page = open_page(address)
+    page.locator("#model").select_option("A14B")
+    fill(page)
+    page.locator('#advanced select[name="engine"]').select_option("wan_cli")
+    page.get_by_role("button", name="Render", exact=True).click()
+
+    expect(page.locator("#screen-text")).to_contain_text("No video was made")
+    expect(page.locator("#form-error")).not_to_be_empty()
+
+
+def test_a_link_opens_its_job_and_says_where_there_is_none(address: str, open_page: Callable[..., Page]) -> None:
+    page = open_page(address)
+    job_id = rendered(page)
+    other = open_page(f"{address}/ui/#job/{job_id}")
+    expect(other.locator("#about-prompt")).to_have_text(PROMPT)
+    expect(other.locator("#player")).to_be_visible()
+    other.goto(f"{address}/ui/#job/no-such-job")
+    other.reload()
+
+    expect(other.locator("#screen-text")).to_contain_text("There is no such job")

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from fakes.visitor import RENDER_MS, fill, send
+from fakes.visitor import RENDER_MS, fill, recent, send
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 
-def test_a_large_video_is_put_together_from_ranges(address: str, open_page: Callable[..., Page]) -> None:
+def test_a_large_video_is_put_together_from_ranges(address: str, open_any: Callable[..., Page]) -> None:
     film = os.urandom(9_000_000)
     asked: list[str] = []
 
@@ -29,11 +29,11 @@ def test_a_large_video_is_put_together_from_ranges(address: str, open_page: Call
         headers = {"Content-Range": f"bytes {first}-{first + len(piece) - 1}/{len(film)}"}
         route.fulfill(status=206, headers=headers, body=piece)
 
-    page = open_page(address)
+    page = open_any(address)
     page.route("**/download/any", hand_out)
     digest = page.evaluate(
         """async () => {
-            const { videoToPlay } = await import("/ui/api.js");
+            const { videoToPlay } = await import("/ui/core/api.js");
             const film = await videoToPlay("any", () => {});
             const digest = await crypto.subtle.digest("SHA-256", await film.arrayBuffer());
             return btoa(String.fromCharCode(...new Uint8Array(digest)));
@@ -46,7 +46,7 @@ def test_a_large_video_is_put_together_from_ranges(address: str, open_page: Call
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_events_are_read_however_the_network_cuts_them(
-    address: str, open_page: Callable[..., Page], ending: str
+    address: str, open_any: Callable[..., Page], ending: str
 ) -> None:
     lines = [
         ": still here",
@@ -58,9 +58,9 @@ def test_events_are_read_however_the_network_cuts_them(
         "",
         "event: c",
     ]
-    read = open_page(address).evaluate(
+    read = open_any(address).evaluate(
         """async text => {
-            const { EventParser } = await import("/ui/api.js");
+            const { EventParser } = await import("/ui/core/api.js");
             const parser = new EventParser();
             return [...text].flatMap(character => [...parser.feed(character)]);
         }""",
@@ -85,11 +85,11 @@ def test_a_preview_is_shown_while_the_job_is_rendered(address: str, open_page: C
     page.route(re.compile(r"/jobs\?"), with_preview)
     page.route("**/preview/*", lambda route: route.fulfill(body=picture.getvalue(), content_type="image/png"))
     fill(page, steps="200")
-    row = send(page)
+    job_id = send(page)
     preview = page.locator("#preview")
     expect(preview).to_be_visible(timeout=RENDER_MS)
 
     assert preview.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])") == [96, 48]
 
-    expect(row).to_have_attribute("data-status", "ready", timeout=RENDER_MS)
-    expect(preview).to_be_hidden()
+    expect(recent(page, job_id)).to_have_attribute("data-state", "ready", timeout=RENDER_MS)
+    expect(preview).to_have_count(0)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+from starlette.datastructures import Headers
+
 from wanworker.rest.responses.listing import Listings
 
 
@@ -27,8 +29,8 @@ def total(response):
 async def test_a_hundred_who_ask_at_once_cost_one_reading():
     service = _Service()
     listings = Listings(service, clock=lambda: 1.0)
-    asking = [asyncio.create_task(listings.respond(50, None)) for _ in range(100)]
-    leaving = asyncio.create_task(listings.respond(50, None))
+    asking = [asyncio.create_task(listings.respond(50, None, Headers())) for _ in range(100)]
+    leaving = asyncio.create_task(listings.respond(50, None, Headers()))
     await asyncio.sleep(0)
     leaving.cancel()
     service.gate.set()
@@ -42,16 +44,20 @@ async def test_a_page_is_read_again_after_its_time_or_a_change_and_each_page_for
     service.gate.set()
     listings = Listings(service, holds_s=0.5, clock=lambda: now[0])
 
-    assert [1, 1, 2] == [total(await listings.respond(*page)) for page in ((50, None), (50, None), (10, None))]
+    assert [1, 1, 2] == [
+        total(await listings.respond(*page, Headers())) for page in ((50, None), (50, None), (10, None))
+    ]
     service.state = 1
-    assert 3 == total(await listings.respond(50, None))
+    assert 3 == total(await listings.respond(50, None, Headers()))
     now[0] = 1.6
-    assert 3 == total(await listings.respond(50, None)), "while a page is being read again, the one before is answered"
+    assert 3 == total(await listings.respond(50, None, Headers())), (
+        "while a page is read again, the one before is answered"
+    )
     async with asyncio.timeout(20):
-        while 4 != total(await listings.respond(50, None)):
+        while 4 != total(await listings.respond(50, None, Headers())):
             await asyncio.sleep(0)
     now[0] = 3.7
-    assert 5 == total(await listings.respond(50, None)), "a page that is too old is not answered any more"
+    assert 5 == total(await listings.respond(50, None, Headers())), "a page that is too old is not answered any more"
 
 
 async def test_what_starts_ends_or_goes_is_in_the_next_page(rest):

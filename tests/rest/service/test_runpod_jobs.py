@@ -5,7 +5,9 @@ import base64
 
 import pytest
 
+from wanworker.engines.preview import Previewed
 from wanworker.errors import EngineFailed, UnknownJob
+from wanworker.progress import Progress
 from wanworker.rest.service.runpod_jobs import RunPodJobs
 
 INPUT = {"action": "generate", "task": "t2v-A14B", "prompt": "a cat", "size": "64*64", "frame_num": 5, "seed": 3}
@@ -38,6 +40,27 @@ async def test_run_answers_at_once_and_status_follows(rest):
 
     assert (200, "IN_QUEUE") == (status, started["status"])
     assert started["id"] == done["id"] == done["output"]["request_id"]
+
+
+async def test_a_running_job_shows_the_picture_that_its_engine_sends(rest, clip):
+    gate = asyncio.Event()
+
+    async def paint(_spec, path, report):
+        report(Previewed.of(Progress("sampling", 0.5, step=1, steps=2), b"a picture", "image/png"))
+        await gate.wait()
+        path.write_bytes(clip.read_bytes())
+
+    rest.engine.act = paint
+    _, started = await run_job(rest, route="run")
+    async with asyncio.timeout(20):
+        while "preview_url" not in (output := (await status_of(rest, started["id"], "IN_PROGRESS"))["output"]):
+            await asyncio.sleep(0.02)
+    during = await rest.bytes_of(output["preview_url"])
+    gate.set()
+    await status_of(rest, started["id"], "COMPLETED")
+
+    assert (200, b"a picture") == during
+    assert 404 == (await rest.bytes_of(output["preview_url"]))[0]
 
 
 async def test_a_failed_job_is_failed_with_its_error_beside_the_output(rest):

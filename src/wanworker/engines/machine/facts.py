@@ -20,7 +20,7 @@ from wanworker.engines.registry import EngineRegistry
 from wanworker.models.files.damage import Damaged, damaged_in
 from wanworker.models.hub.fetch import free_on_disk
 from wanworker.models.machine.gpu_kernel import KernelRun
-from wanworker.models.machine.hardware import Gpu, gpus
+from wanworker.models.machine.hardware import Gpu, GpuUse, gpu_uses, gpus
 from wanworker.spec import TASKS
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Machine:
     gpus: Callable[[], Sequence[Gpu]] = gpus
     kernel: Callable[[str], Awaitable[KernelRun]] = kernel_beside
     free_bytes: Callable[[Path], int] = free_on_disk
+    uses: Callable[[], Sequence[GpuUse]] = gpu_uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class Facts:
     Hold the state of each engine for each of its tasks (`ready` or what is missing), and the facts behind it.
 
     `free_bytes` is the room in the folders of weights and videos. `kernels` are those that were run, by the check
-    before the first job or by a refresh. `placements` are by task where the weights of a plain job would be.
+    before the first job or by a refresh. `uses` are what the cards did when they were looked at. `placements` are by
+    task where the weights of a plain job would be.
     """
 
     engines: Mapping[str, Mapping[str, str]]
@@ -69,6 +71,7 @@ class Facts:
     placements: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     kernels: tuple[Kernel, ...] = ()
     preloads: tuple[Preload, ...] = ()
+    uses: tuple[GpuUse, ...] = ()
 
     @property
     def can_render_real(self) -> bool:
@@ -168,6 +171,7 @@ class MachineFacts:
             gpus=tuple(self._machine.gpus()),
             comfyui_status=server,
             damaged=damaged_in(weight_folders(settings)),
+            uses=tuple(self._machine.uses()),
             free_bytes={place: self._machine.free_bytes(place) for place in (settings.ckpt_dir, settings.out_dir)},
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from wanworker.errors import NoOutput
@@ -9,22 +10,27 @@ from wanworker.media.video import ffmpeg
 
 MIME = "image/jpeg"
 
-_LONG_SIDE_PX = 640
-_SCALE = (
-    f"scale='if(gte(iw,ih),min(iw,{_LONG_SIDE_PX}),-2)':'if(gte(iw,ih),-2,min(ih,{_LONG_SIDE_PX}))'"
-    ":flags=lanczos+accurate_rnd+bitexact:out_range=pc"
-)
-_JPEG = ("-frames:v", "1", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", "3", "-flags:v", "+bitexact")
+_TIMEOUT_S = 30.0
 
 
-async def thumbnail(path: Path) -> bytes:
+async def thumbnail(path: Path, *, long_side_px: int = 640, quality: int = 3) -> bytes:
     """
-    Return the first frame of *path* as a JPEG, its longer side at most 640 pixels. The same file gives the same bytes.
+    Return the first frame of *path* as a JPEG, its longer side at most *long_side_px*. The same file gives the same
+    bytes.
 
-    Raises NoOutput if the frame does not decode.
+    *quality* is ffmpeg's scale, from 2 (best) to 31. Raises NoOutput if the frame does not decode.
     """
-    arguments = ("-map", "0:v:0", "-vf", _SCALE, *_JPEG, "-f", "image2pipe", "pipe:1")
-    finished = await ffmpeg.run("-loglevel", "error", *ffmpeg.reading(path), *arguments)
+    scale = (
+        f"scale='if(gte(iw,ih),min(iw,{long_side_px}),-2)':'if(gte(iw,ih),-2,min(ih,{long_side_px}))'"
+        ":flags=lanczos+accurate_rnd+bitexact:out_range=pc"
+    )
+    jpeg = ("-frames:v", "1", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", str(quality), "-flags:v", "+bitexact")
+    arguments = ("-map", "0:v:0", "-vf", scale, *jpeg, "-f", "image2pipe", "pipe:1")
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            finished = await ffmpeg.run("-loglevel", "error", *ffmpeg.reading(path), *arguments)
+    except TimeoutError as error:
+        raise NoOutput(f"{path.name} was not decoded within {_TIMEOUT_S:g} s.") from error
     if finished.returncode != 0 or not finished.stdout:
         raise NoOutput(f"The first frame of {path.name} does not decode. {ffmpeg.last_words(finished.stderr)}")
     return finished.stdout

@@ -14,6 +14,7 @@ from wanworker.errors import EngineUnavailable
 
 _QUERY = "name,memory.total,compute_cap,driver_version,uuid"
 _FREE_QUERY = "memory.free,uuid"
+_USE_QUERY = "memory.used,temperature.gpu,utilization.gpu,uuid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,15 @@ class Gpu:
     memory_mib: int
     compute_capability: str
     driver: str
+
+
+@dataclass(frozen=True, slots=True)
+class GpuUse:
+    """Hold what a card does at the moment. A figure that the driver does not tell is None."""
+
+    used_mib: int | None
+    temperature_c: int | None
+    busy_percent: int | None
 
 
 def gpus_in(csv: str, visible: str | None = None) -> tuple[Gpu, ...]:
@@ -40,6 +50,12 @@ def free_memory_in(csv: str, visible: str | None = None) -> int | None:
     """Return the free memory in MiB of the first card that is visible; None where none is, or it is not told. Pure."""
     rows = _visible([row for row in _rows(csv) if len(row) == 2], visible)
     return int(rows[0][0]) if rows and rows[0][0].isdigit() else None
+
+
+def uses_in(csv: str, visible: str | None = None) -> tuple[GpuUse, ...]:
+    """Read what each visible card does, in the order of `gpus_in`. Pure."""
+    rows = _visible([row for row in _rows(csv) if len(row) == 4], visible)
+    return tuple(GpuUse(*(int(cell) if cell.isdigit() else None for cell in row[:3])) for row in rows)
 
 
 def _rows(csv: str) -> list[list[str]]:
@@ -76,6 +92,12 @@ def gpus() -> tuple[Gpu, ...]:
     """Return the GPUs that a child process sees; none without a driver. Asked once: cards do not come and go."""
     answer, visible = _asked(_QUERY)
     return gpus_in(answer, visible)
+
+
+def gpu_uses() -> tuple[GpuUse, ...]:
+    """Return what each GPU that a child process sees does now; none without a driver."""
+    answer, visible = _asked(_USE_QUERY)
+    return uses_in(answer, visible)
 
 
 def free_gpu_memory_mib() -> int | None:

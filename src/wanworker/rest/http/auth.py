@@ -15,9 +15,10 @@ from wanworker.rest.http.error_responses import failure
 from wanworker.rest.http.errors import Forbidden, Unauthorized
 from wanworker.rest.http.limits import LIMITS, Limits
 
-#: What may be loaded without the key: the health checks, and the page, a static shell that asks for the key.
-_OPEN_PATHS = frozenset({"/", "/ui", "/ping", "/ready"})
-_OPEN_FOLDER = "/ui/"
+#: What may be loaded without the key: the health checks, and the two pages, static shells that ask for the key. The
+#: schema says no more than the documentation that everybody can read.
+OPEN_PATHS = frozenset({"/", "/ui", "/docs", "/openapi.json", "/ping", "/ready"})
+_OPEN_FOLDERS = ("/ui/", "/docs/")
 
 
 class Guard:
@@ -53,7 +54,7 @@ class Guard:
         if self._is_local and not _is_address(headers.get("host", "")):
             hint = "Use localhost; or set WAN_API_KEY, or REST_ALLOW_OPEN=true where a proxy guards this server."
             return Forbidden("This server answers requests to localhost only.", hint=hint)
-        is_open = path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER)
+        is_open = path in OPEN_PATHS or path.startswith(_OPEN_FOLDERS)
         if self._key is not None and not is_open and not self._has_key(headers):
             return Unauthorized("This server needs its API key.")
         declared = headers.get("content-length", "0")

@@ -8,18 +8,18 @@ from urllib.parse import urlsplit
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: The page asks for the API key, so no other site may show it in a frame. (A meta element cannot forbid that.)
-_OF_THE_PAGE = {"Content-Security-Policy": "frame-ancestors 'none'"}
+#: The pages ask for the API key, so no other site may show them in a frame. (A meta element cannot forbid that.)
+_OF_THE_PAGES = {"Content-Security-Policy": "frame-ancestors 'none'"}
 #: An answer may quote a caller, so no browser may take it for a page.
 _OF_ALL = {"X-Content-Type-Options": "nosniff"}
 
 
 class ResponseHeaders:
-    """Complete the headers of every answer of *app*. *page* is the path of the page."""
+    """Complete the headers of every answer of *app*. *pages* are the paths of the pages."""
 
-    def __init__(self, app: ASGIApp, *, page: str = "/ui") -> None:
+    def __init__(self, app: ASGIApp, *, pages: tuple[str, ...] = ("/ui", "/docs")) -> None:
         self._app = app
-        self._page = page
+        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as *app* does, with the headers completed."""
@@ -36,8 +36,8 @@ class ResponseHeaders:
 
     def _complete(self, path: str, status: int, headers: MutableHeaders) -> None:
         headers.update(_OF_ALL)
-        if path == self._page or path.startswith(f"{self._page}/"):
-            headers.update(_OF_THE_PAGE)
+        if any(path == page or path.startswith(f"{page}/") for page in self._pages):
+            headers.update(_OF_THE_PAGES)
         if status == HTTPStatus.TEMPORARY_REDIRECT and "location" in headers:
             headers["location"] = relative(headers["location"], path)
 

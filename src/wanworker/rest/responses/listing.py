@@ -7,11 +7,14 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from wanworker.media.disk import in_thread
 from wanworker.rest.http.error_responses import answer
+from wanworker.rest.responses.page_files import Body
 from wanworker.rest.service.jobs import JobService
 
 #: How many seconds a page is kept while no job starts or ends here. Changes by other processes appear that much later.
@@ -28,8 +31,8 @@ class _Page:
     """Hold when a page was begun, the task that makes its text, and the text of the page before it."""
 
     made_at: float
-    text: asyncio.Task[bytes]
-    before: bytes | None
+    text: asyncio.Task[Body]
+    before: Body | None
 
 
 class Listings:
@@ -41,8 +44,8 @@ class Listings:
         self._clock = clock
         self._pages: OrderedDict[Hashable, _Page] = OrderedDict()
 
-    async def respond(self, limit: int, cursor: str | None) -> Response:
-        """Return the page as JSON. Raises InvalidRequest."""
+    async def respond(self, limit: int, cursor: str | None, headers: Headers) -> Response:
+        """Return the page as JSON, in the form that a client with *headers* takes. Raises InvalidRequest."""
         key = (limit, cursor, self._service.state)
         page = self._pages.get(key)
         age_s = self._clock() - page.made_at if page is not None else math.inf
@@ -55,18 +58,22 @@ class Listings:
                 self._pages.popitem(last=False)
         # Who comes while the next page is being made gets the one before, if that is young enough.
         if page.before is not None and not page.text.done():
-            return Response(page.before, media_type=_JSON)
+            return page.before.answer(headers, _JSON)
         # A client that leaves does not cancel the page for the others.
-        return Response(await asyncio.shield(page.text), media_type=_JSON)
+        return (await asyncio.shield(page.text)).answer(headers, _JSON)
 
-    async def _page(self, limit: int, cursor: str | None) -> bytes:
+    async def _page(self, limit: int, cursor: str | None) -> Body:
         page = await self._service.listing(limit, cursor)
         # Writing a thousand jobs as JSON takes a tenth of a second. For fifty, a thread would cost more than it saves.
         is_large = len(page["jobs"]) > _SMALL_PAGE
-        return bytes((await in_thread(answer, page) if is_large else answer(page)).body)
+        return await in_thread(_body, page) if is_large else _body(page)
 
 
-def _made(text: asyncio.Task[bytes] | None) -> bytes | None:
+def _body(page: dict[str, Any]) -> Body:
+    return Body.of(bytes(answer(page).body))
+
+
+def _made(text: asyncio.Task[Body] | None) -> Body | None:
     """Return the text of a page that was made without an error."""
     is_made = text is not None and text.done() and not text.cancelled() and text.exception() is None
     return text.result() if is_made and text is not None else None

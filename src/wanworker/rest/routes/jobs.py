@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import http
 import time
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
+from wanworker.engines.preview import Previewed
 from wanworker.errors import UnknownJob
 from wanworker.jobs.store.job_store import PAGE_LIMIT
-from wanworker.media.video.thumbnail import MIME, thumbnail
+from wanworker.media.video.thumbnail import MIME
 from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_fields
 from wanworker.rest.responses.download import Downloads
@@ -21,6 +22,7 @@ from wanworker.rest.responses.events import EventStreams
 from wanworker.rest.responses.health import Health, HealthService
 from wanworker.rest.responses.listing import Listings
 from wanworker.rest.responses.metrics import CONTENT_TYPE, Metrics
+from wanworker.rest.responses.thumbnails import Thumbnails
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.status import Status
 from wanworker.rest.service.jobs import JobService
@@ -81,9 +83,6 @@ OutputNumber = Annotated[
     int | None, Query(ge=1, le=int(RANGES["num_outputs"].high), description="Which of several outputs, from 1.")
 ]
 
-#: Each thumbnail runs ffmpeg, which must not crowd out a render on the CPU.
-_THUMBNAILS_AT_ONCE = 2
-
 _MP4 = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -105,11 +104,21 @@ def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in field.items() if name not in {"anyOf", "default"}} | kind
 
 
-def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, streams: EventStreams) -> APIRouter:
-    """Return the documented routes of jobs, and their events and previews."""
+def job_routes(
+    service: JobService,
+    downloads: Downloads,
+    thumbnails: Thumbnails,
+    metrics: Metrics,
+    streams: EventStreams,
+    other_preview: Callable[[str], Previewed | None],
+) -> APIRouter:
+    """
+    Return the documented routes of jobs, and their events, previews and thumbnails.
+
+    *other_preview* gives the picture of a job that came by RunPod's routes.
+    """
     router = APIRouter(tags=["jobs"])
     listings = Listings(service, clock=time.monotonic)
-    drawing = asyncio.Semaphore(_THUMBNAILS_AT_ONCE)
 
     @router.post(
         "/generate",
@@ -137,30 +146,20 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
         """Return the video. One complete download removes it; a range or HEAD does not."""
         return await downloads.respond(request, job_id, output)
 
-    @router.get(
-        "/thumbnail/{job_id}",
-        response_class=Response,
-        responses={200: {"content": {MIME: {}}}, **responses(401, 404, 409, 410, 422)},
-    )
-    async def first_frame(job_id: str, output: OutputNumber = None) -> Response:
-        """Return the first frame of the video. It does not count as a download."""
-        path = await service.video(job_id, output)
-        async with drawing:
-            jpeg = await thumbnail(path)
-        return Response(jpeg, media_type=MIME, headers={"Cache-Control": "no-store"})
-
     @router.get("/jobs", responses={200: {"model": Jobs}, **responses(401, 422)})
     async def jobs(
+        request: Request,
         limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 50,
         cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
     ) -> Response:
         """List jobs, newest first."""
-        return await listings.respond(limit, cursor)
+        return await listings.respond(limit, cursor, request.headers)
 
     @router.delete("/jobs/{job_id}", responses={200: {"model": Deleted}, **responses(401, 404)})
     async def delete(job_id: str) -> Response:
         """Stop a job if it has not ended, and remove it and its video."""
         await service.delete(job_id)
+        await thumbnails.forget(job_id)
         return answer({"job_id": job_id, "deleted": True})
 
     @router.get(
@@ -181,9 +180,19 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
     async def preview(job_id: str) -> Response:
         """Return a picture of the render so far."""
         live = service.live(job_id)
-        if live is None or live.preview is None:
+        seen = live.preview if live is not None else other_preview(job_id)
+        if seen is None:
             raise UnknownJob(f"There is no preview of job {job_id[:80]!r} at the moment.")
-        return Response(live.preview.image, media_type=live.preview.mime, headers={"Cache-Control": "no-store"})
+        return Response(seen.image, media_type=seen.mime, headers={"Cache-Control": "no-store"})
+
+    @router.get(
+        "/thumbnail/{job_id}",
+        response_class=Response,
+        responses={200: {"content": {MIME: {}}}, **responses(401, 404, 409, 410, 422)},
+    )
+    async def thumbnail(job_id: str, output: OutputNumber = None) -> Response:
+        """Return a small picture of the first frame. It stays after the video was downloaded."""
+        return await thumbnails.respond(job_id, output)
 
     return router
 

@@ -13,8 +13,11 @@ from typing import Any
 
 from wanworker.actions.base import Call
 from wanworker.app import Worker
+from wanworker.engines.base import Report
+from wanworker.engines.preview import Previewed
 from wanworker.errors import InvalidRequest, UnknownJob
 from wanworker.jobs.runner import QueueFull
+from wanworker.progress import Progress
 from wanworker.rest.schemas.runpod import remarks_on
 from wanworker.serverless.handler import handle
 from wanworker.text.json_words import kind_of
@@ -34,6 +37,7 @@ class _Job:
     created: float
     task: asyncio.Task[dict[str, Any]] | None = None
     progress: dict[str, Any] | None = None
+    preview: Previewed | None = None
     ended: float | None = None
     answer: dict[str, Any] | None = None
     size: int = 0
@@ -80,8 +84,14 @@ class RunPodJobs:
         if job.answer is not None:
             shown |= _finished(job.answer)
         elif job.progress is not None and job.ended is None:
-            shown["output"] = job.progress
+            seen = {"preview_url": f"/preview/{job_id}"} if job.preview is not None else {}
+            shown["output"] = job.progress | seen
         return shown
+
+    def preview(self, job_id: str) -> Previewed | None:
+        """Return the latest picture of a job that renders, if its engine sends any."""
+        job = self._jobs.get(job_id)
+        return job.preview if job is not None and job.ended is None else None
 
     async def cancel(self, job_id: str) -> dict[str, Any]:
         """Stop the job, and return it when nothing of it runs any more. Raises UnknownJob."""
@@ -103,12 +113,21 @@ class RunPodJobs:
         def show(_job: dict[str, Any], progress: dict[str, Any]) -> None:
             job.progress = progress
 
+        def make_call(
+            request_id: str, runpod_id: str | None, report: Report, answer_limit_bytes: int, s3_config: object
+        ) -> Call:
+            def told(progress: Progress) -> None:
+                job.preview = progress if isinstance(progress, Previewed) else job.preview
+                report(progress)
+
+            return Call(request_id, runpod_id, told, answer_limit_bytes, s3_config)
+
         asked = {"id": job_id, "input": body["input"], "s3Config": body.get("s3Config")}
         try:
             job.answer = await handle(
                 asked,
                 worker=self._worker,
-                make_call=Call,
+                make_call=make_call,
                 send=show,
                 in_worker=True,
                 max_answer_bytes=self._worker.settings.max_answer_bytes,
@@ -118,6 +137,7 @@ class RunPodJobs:
         finally:
             job.ended = time.time()
             log.info("job %s ended: %s in %.1f s", job_id, _word(job), job.ended - job.created)
+            job.preview = None
         job.size = _characters(job.answer)
         return job.answer
 

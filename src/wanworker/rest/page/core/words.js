@@ -10,11 +10,27 @@ const STAGES = {
   encoding: "Writing the video",
 };
 
-const STATUSES = { queued: "Waiting", processing: "Rendering", completed: "Ready", error: "Failed" };
+/** A job's state, of the server's four words and what they leave open: a cancelled job has not failed. */
+export function stateOf(job) {
+  if (job.status === "completed") return job.video_ready ? "ready" : "gone";
+  if (job.status === "error") return job.code === "CANCELLED" ? "cancelled" : "failed";
+  return job.status === "processing" ? "rendering" : "waiting";
+}
+
+export const STATES = {
+  waiting: "Waiting",
+  rendering: "Rendering",
+  ready: "Ready",
+  gone: "Gone",
+  failed: "Failed",
+  cancelled: "Cancelled",
+};
 
 export const isActive = (job) => job.status === "queued" || job.status === "processing";
 
-export const badge = (job) => (job.status === "completed" && !job.video_ready ? "Gone" : (STATUSES[job.status] ?? job.status));
+export const badge = (job) => STATES[stateOf(job)];
+
+export const nameOf = (job) => job.prompt || job.title || "A ComfyUI workflow";
 
 export const percent = (job) => `${Math.floor(job.progress ?? 0)}%`;
 
@@ -23,9 +39,10 @@ export function activity(job) {
   if (job.status === "queued") return job.queue_position ? `Waiting, number ${job.queue_position} in the queue` : "Waiting";
   const stage = STAGES[job.stage] ?? sentence(job.stage || "rendering");
   const step = job.step && job.steps ? `${stage}, step ${job.step} of ${job.steps}` : stage;
-  const left = job.eta_s > 0 ? `about ${duration(Math.max(1, Math.round(job.eta_s)))} left` : null;
-  return [step, percent(job), left].filter(Boolean).join(" · ");
+  return [step, job.detail, percent(job), timeLeft(job)].filter(Boolean).join(" · ");
 }
+
+export const timeLeft = (job) => (job.eta_s > 0 ? `about ${duration(Math.max(1, Math.round(job.eta_s)))} left` : "");
 
 export function duration(seconds) {
   if (seconds < 60) return `${Number.isInteger(seconds) ? seconds : seconds.toFixed(1)}\u00a0s`;
@@ -34,7 +51,8 @@ export function duration(seconds) {
 }
 
 export function bytes(count) {
-  return count < 1e6 ? `${Math.max(1, Math.round(count / 1e3))}\u00a0kB` : `${(count / 1e6).toFixed(1)}\u00a0MB`;
+  if (count < 1e6) return `${Math.max(1, Math.round(count / 1e3))}\u00a0kB`;
+  return count < 1e9 ? `${(count / 1e6).toFixed(1)}\u00a0MB` : `${(count / 1e9).toFixed(count < 1e11 ? 1 : 0)}\u00a0GB`;
 }
 
 /** Say when: the time today, else the date as well; in the reader's own way of writing both. */
@@ -45,19 +63,26 @@ export function when(seconds) {
   return date.toLocaleString(undefined, isToday ? time : { day: "numeric", month: "short", ...time });
 }
 
+/** Say a length in seconds, with at most one digit after the point. */
+export const clip = (seconds) => duration(Math.round(seconds * 10) / 10);
+
 /** The job's facts as [name, text] pairs, those that are known. */
 export function facts(job) {
   const video = job.video ?? {};
   return [
     ["Size", video.width && `${video.width} × ${video.height}`],
-    ["Length", video.duration_s && `${duration(Math.round(video.duration_s * 10) / 10)}, ${video.frames} frames`],
-    ["Frame rate", video.fps && `${video.fps} fps`],
+    ["Length", video.duration_s && `${clip(video.duration_s)}, ${video.frames} frames`],
+    ["Rate", video.fps && `${video.fps} fps`],
     ["File", video.size_bytes && bytes(video.size_bytes)],
     ["Seed", job.seed],
-    ["Engine", job.engine && (job.model ? `${job.engine}, ${job.model}` : job.engine)],
+    ["Engine", [...new Set([job.engine, job.model])].filter(Boolean).join(", ")],
+    ["Took", job.timings?.total_s && clip(job.timings.total_s)],
   ].filter(([, text]) => text !== undefined && text !== null && text !== "");
 }
 
-function sentence(text) {
+export function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
+
+/** "1 job", "2 jobs". */
+export const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;

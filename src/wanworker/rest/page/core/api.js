@@ -1,7 +1,7 @@
 /** The server's API: one function a request, the key, and errors whose text can be shown as it is. */
 
-/** The page lies one folder below the API, wherever a proxy puts both. */
-const ROOT = new URL("../", import.meta.url);
+/** The page lies one folder below the API, wherever a proxy puts both; this module lies one folder below the page. */
+const ROOT = new URL("../../", import.meta.url);
 const KEY_NAME = "wanworker-api-key";
 /** A piece of a video: small enough to show how loading goes, large enough to need few of them. */
 const PIECE_BYTES = 2 ** 22;
@@ -24,9 +24,11 @@ export class KeyWanted extends Error {
 
 /** The server said no, and why; `field` names the one that is wrong, where it is one. */
 export class Refused extends Error {
-  constructor(text, { status, hint = "", field = null, retryAfterS = null }) {
+  constructor(text, { status, hint = "", field = null, retryAfterS = null, code = "" }) {
     super(field ? text : `${text} ${hint}`.trim());
     this.status = status;
+    this.code = code;
+    this.hint = hint;
     this.field = field;
     this.retryAfterS = retryAfterS;
   }
@@ -38,35 +40,67 @@ export const key = {
 };
 
 export const server = () => json("");
-export const schema = () => json("openapi.json");
 export const status = (id) => json(`status/${id}`);
-export const remove = (id) => json(`jobs/${id}`, { method: "DELETE" });
+/** *keepalive* lets the request outlive the page. */
+export const remove = (id, { keepalive = false } = {}) => json(`jobs/${id}`, { method: "DELETE", keepalive });
 
 export function jobs(limit, cursor = null) {
   const query = new URLSearchParams(cursor === null ? { limit } : { limit, cursor });
-  return json(`jobs?${query}`);
+  return json(`jobs?${query}`, { cache: "default" });
 }
+
+const asJson = (value, options) => ({
+  method: "POST",
+  body: JSON.stringify(value),
+  headers: { "Content-Type": "application/json" },
+  ...options,
+});
 
 /** Ask for a video. With a picture the request goes as a form, so that the picture goes as it is. */
 export function generate(fields, picture) {
-  if (!picture) {
-    return json("generate", {
-      method: "POST",
-      body: JSON.stringify(fields),
-      headers: { "Content-Type": "application/json" },
-    });
-  }
+  if (!picture) return json("generate", asJson(fields));
   const form = new FormData();
   for (const [name, value] of Object.entries(fields)) form.append(name, value);
   form.append("image", picture, picture.name);
   return json("generate", { method: "POST", body: form });
 }
 
+/** Ask what a request would use, without sending it; null where the server cannot say. */
+export async function plan(fields, signal) {
+  try {
+    return await json("plan", asJson(fields, { signal }));
+  } catch (error) {
+    if (error.status === 404 || error.status === 405) return null;
+    throw error;
+  }
+}
+
+/** Start a job by RunPod's own route, which knows every action; its answer is found by `ran`. */
+export const run = (input) => json("v2/page/run", asJson({ input }));
+export const cancelRun = (id) => json(`v2/page/cancel/${id}`, { method: "POST" });
+export const ran = (id) => json(`v2/page/status/${id}`);
+
+/** Ask an action that answers soon, and return what it says. */
+export async function ask(input) {
+  const answer = await json("v2/page/runsync", asJson({ input }));
+  if (answer.error) throw refusedRun(answer);
+  return answer.output ?? {};
+}
+
+/** The failure of a job that came by RunPod's route, as an error. */
+export function refusedRun({ error, output }) {
+  return new Refused(error, { status: 422, hint: output?.hint ?? "", code: output?.code });
+}
+
 /** Fetch a preview, whose address is a path on the server. */
-export async function picture(path, signal) {
-  const response = await send(path.replace(/^\/+/, ""), { signal });
+export async function picture(path, { signal, cache } = {}) {
+  const response = await send(path.replace(/^\/+/, ""), { signal, cache });
   return response.blob();
 }
+
+/** Fetch the small picture of a job's video. It is kept by the browser, for this attempt of the job. */
+export const thumbnail = (job, signal) =>
+  picture(`thumbnail/${job.job_id}?of=${job.completed_at ?? 0}`, { signal, cache: "default" });
 
 /**
  * Fetch a video to play it, in pieces: a server that lets a video be downloaded once counts a complete answer
@@ -145,11 +179,11 @@ async function body(response) {
   }
 }
 
-async function send(path, { method = "GET", headers = {}, body, signal } = {}) {
+async function send(path, { method = "GET", headers = {}, body, signal, keepalive, cache = "no-store" } = {}) {
   const authorization = key.get() ? { Authorization: `Bearer ${key.get()}` } : {};
   let response;
   try {
-    const options = { method, body, signal, headers: { ...headers, ...authorization }, cache: "no-store" };
+    const options = { method, body, signal, keepalive, cache, headers: { ...headers, ...authorization } };
     response = await fetch(new URL(path, ROOT), options);
   } catch (error) {
     if (signal?.aborted) throw error;
@@ -165,5 +199,5 @@ async function refusal(response) {
   const text = answer.error ?? `The server answered ${response.status}.`;
   const seconds = Number.parseInt(response.headers.get("Retry-After"), 10);
   const retryAfterS = Number.isNaN(seconds) ? null : seconds;
-  return new Refused(text, { status: response.status, hint: answer.hint, field: answer.field, retryAfterS });
+  return new Refused(text, { status: response.status, hint: answer.hint, code: answer.code, field: answer.field, retryAfterS });
 }

@@ -1,0 +1,68 @@
+/** The playground: the stage, what is below it, and the settings beside it. */
+
+import { useCell, useChanges } from "../core/cells.js";
+import * as api from "../core/api.js";
+import { go, route } from "../core/route.js";
+import { jobs, server } from "../core/world.js";
+import { nameOf, percent, stateOf, STATES } from "../core/words.js";
+import { Thumbnail } from "../parts/thumbnail.js";
+import { html, useEffect, useState } from "../parts/hooks.js";
+import { Icon } from "../parts/icons.js";
+import { Composer } from "./composer.js";
+import { onStage } from "./desk.js";
+import { JobBar } from "./jobbar.js";
+import { Options } from "./options.js";
+import { Stage } from "./stage.js";
+
+const RECENT = 12;
+
+export function Create() {
+  useChanges(jobs);
+  const { job: named } = useCell(route);
+  const isMissing = useNamed(named);
+  const job = onStage();
+  return html`<div class="create">
+    <${Strip} chosen=${job?.job_id} />
+    <div class="centre">
+      <${Stage} job=${job} isMissing=${isMissing} />
+      ${job && html`<${JobBar} job=${job} />`}
+      <${Composer} />
+    </div>
+    <${Options} />
+  </div>`;
+}
+
+/** Fetch the job that a link names, if the list has not brought it yet. True where the server has none. */
+function useNamed(id) {
+  const [missing, setMissing] = useState(null);
+  const { state } = useCell(server);
+  useEffect(() => {
+    if (!id || state !== "ready" || jobs.get(id)) return;
+    api.status(id).then((job) => jobs.put(job), (error) => error.status === 404 && setMissing(id));
+  }, [id, state]);
+  return Boolean(id) && missing === id;
+}
+
+const stateWords = (job) => (job.status === "processing" ? `Rendering, ${percent(job)}` : STATES[stateOf(job)]);
+
+function Strip({ chosen }) {
+  const recent = jobs.all.slice(0, RECENT);
+  if (!recent.length) return html`<nav class="strip empty" aria-label="Recent videos"></nav>`;
+  const open = (job) => {
+    go(`#job/${job.job_id}`);
+    requestAnimationFrame(() => document.getElementById("about-prompt")?.focus({ preventScroll: true }));
+  };
+  return html`<nav class="strip" aria-label="Recent videos">
+    <ol id="recent">
+      ${recent.map(
+        (job) => html`<li key=${job.job_id} data-id=${job.job_id} data-state=${stateOf(job)}>
+          <button type="button" class="frame" aria-current=${job.job_id === chosen ? "true" : undefined}
+            aria-label=${`${stateWords(job)}: ${nameOf(job).slice(0, 80)}`} onClick=${() => open(job)}>
+            <${Thumbnail} job=${job} />
+          </button>
+        </li>`,
+      )}
+    </ol>
+    <a class="all" href="#gallery"><${Icon} name="film" /><span>All</span></a>
+  </nav>`;
+}

@@ -1,0 +1,87 @@
+/** The files that a video is made of: a tile for each, with its preview, to drop on, paste into or choose with. */
+
+import { useCell } from "../core/cells.js";
+import { bytes } from "../core/words.js";
+import { DropZone } from "../parts/controls.js";
+import { html, useAddress, useEffect, useState } from "../parts/hooks.js";
+import { Icon } from "../parts/icons.js";
+import { choose, draft, files, trouble } from "./desk.js";
+import { FILES, MODES } from "./presets.js";
+
+/** A request holds files as base64, a third longer than they are, and the server takes 44 MB. */
+const MOST_BYTES = 32e6;
+
+export function MediaTiles() {
+  const { mode } = useCell(draft);
+  const chosen = useCell(files);
+  const { fields } = useCell(trouble);
+  const names = MODES[mode].files;
+  useEffect(() => listenForPaste(names), [mode]);
+  if (!names.length) return null;
+  return html`<div class="tiles">
+    ${names.map((name) => html`<${Tile} key=${name} name=${name} file=${chosen[name]} error=${fields[name]} />`)}
+  </div>`;
+}
+
+function Tile({ name, file, error }) {
+  const { label, accept, kind } = FILES[name];
+  const [refusal, setRefusal] = useState("");
+  const take = async (given) => {
+    const text = await refusalOf(given, kind);
+    setRefusal(text);
+    if (!text) choose(name, given);
+  };
+  if (!file) {
+    const icon = { image: "image", audio: "sound", video: "film" }[kind];
+    return html`<${DropZone} accept=${accept} label=${label} hint="Drop, paste or choose" icon=${icon} name=${name}
+      error=${refusal || error} onFile=${take} className="tile" />`;
+  }
+  return html`<figure class="tile filled" data-name=${name}>
+    <${Preview} file=${file} kind=${kind} label=${label} />
+    <figcaption>${file.name}</figcaption>
+    <button type="button" class="round small-round" aria-label=${`Remove: ${label}`} onClick=${() => choose(name, null)}>
+      <${Icon} name="close" />
+    </button>
+    <p class="error">${error}</p>
+  </figure>`;
+}
+
+function Preview({ file, kind, label }) {
+  const address = useAddress(file);
+  if (!address) return null;
+  if (kind === "image") return html`<img src=${address} alt=${`${label}: ${file.name}`} />`;
+  if (kind === "audio") return html`<audio src=${address} controls aria-label=${label}></audio>`;
+  return html`<video src=${address} muted loop playsinline controls aria-label=${label}></video>`;
+}
+
+/** Say why *file* cannot be taken, or "". The browser must read a picture to show it; the server reads more kinds. */
+async function refusalOf(file, kind) {
+  if (file.size > MOST_BYTES) return `${file.name} has ${bytes(file.size)}; the server takes at most ${bytes(MOST_BYTES)}.`;
+  if (kind !== "image") {
+    return file.type && !file.type.startsWith(`${kind}/`) ? `${file.name} is no ${kind === "audio" ? "sound" : "film"}.` : "";
+  }
+  const image = new Image();
+  image.src = URL.createObjectURL(file);
+  try {
+    await image.decode();
+    return "";
+  } catch {
+    return `${file.name} is not a picture that this browser can read.`;
+  } finally {
+    URL.revokeObjectURL(image.src);
+  }
+}
+
+/** A picture that is pasted anywhere goes into the first tile for one that is empty, else replaces the first. */
+function listenForPaste(names) {
+  const pictures = names.filter((name) => FILES[name].kind === "image");
+  const paste = async (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+    if (!file || !pictures.length) return;
+    event.preventDefault();
+    const name = pictures.find((each) => !files.value[each]) ?? pictures[0];
+    if (!(await refusalOf(file, "image"))) choose(name, file);
+  };
+  document.addEventListener("paste", paste);
+  return () => document.removeEventListener("paste", paste);
+}

@@ -1,0 +1,167 @@
+/** From what is filled in to what is sent. Pure. */
+
+import { FILES, MODES, framesOf, hasLength, hasPicture, rateOf, sizeOf, taskOf } from "./presets.js";
+
+/** What a field takes; the same ranges as on the server. */
+export const RANGES = {
+  steps: [1, 200],
+  cfg: [0, 50],
+  width: [64, 2048],
+  height: [64, 2048],
+  length: [1, 1201],
+  fps: [1, 120],
+  shift: [0.01, 100],
+  strength: [-10, 10],
+  prompt: [0, 10_000],
+};
+
+const WHOLE = ["steps", "width", "height", "length"];
+
+/** Numbers that may be set by hand. Empty: the preset's, or what suits the engine. */
+export const BY_HAND = ["width", "height", "length", "fps", "steps", "cfg", "shift"];
+
+export const EMPTY = {
+  mode: "text",
+  model: "5B",
+  prompt: "",
+  negative_prompt: "",
+  shape: "wide",
+  resolution: "480p",
+  seconds: 5,
+  followsPicture: true,
+  profile: "",
+  engine: "",
+  loras: [],
+  seed: "",
+  isSeedLocked: false,
+  ...Object.fromEntries(BY_HAND.map((name) => [name, ""])),
+};
+
+/** Make a draft of what an older page, or a job, left. Unknown keys and wrong kinds go. */
+export function completed(found) {
+  const draft = { ...EMPTY };
+  for (const [name, byDefault] of Object.entries(EMPTY)) {
+    if (typeof found?.[name] === typeof byDefault && Array.isArray(found[name]) === Array.isArray(byDefault)) {
+      draft[name] = found[name];
+    }
+  }
+  return MODES[draft.mode] ? draft : { ...draft, mode: "text" };
+}
+
+/** Return what is wrong with a draft, by field: {} where it can be sent. */
+export function complaints(draft, files) {
+  const wrong = {};
+  if (!draft.prompt.trim()) wrong.prompt = "Describe what the video shows.";
+  for (const name of ["prompt", "negative_prompt"]) {
+    const length = draft[name].trim().length;
+    if (length > RANGES.prompt[1]) wrong[name] = `At most ${RANGES.prompt[1]} characters; these are ${length}.`;
+  }
+  for (const name of BY_HAND) {
+    const text = complaint(name, draft[name]);
+    if (text) wrong[name] = text;
+  }
+  if (draft.seed && !/^-?\d+$/.test(draft.seed.trim())) wrong.seed = "A whole number, or empty.";
+  for (const name of MODES[draft.mode].files) {
+    if (!files[name]) wrong[name] = FILES[name].wanted;
+  }
+  return wrong;
+}
+
+function complaint(name, value) {
+  const text = String(value).trim();
+  if (!text) return "";
+  const [least, most] = RANGES[name];
+  const number = Number(text);
+  if (Number.isNaN(number)) return "This must be a number.";
+  if (number < least || number > most) return `From ${least} to ${most}.`;
+  return WHOLE.includes(name) && !Number.isInteger(number) ? "A whole number." : "";
+}
+
+/** The size that is asked for; null where the picture decides. */
+export function wantedSize(draft) {
+  if (draft.width || draft.height) {
+    const [width, height] = sizeOf(draft);
+    return [Number(draft.width) || width, Number(draft.height) || height];
+  }
+  return hasPicture(draft) && draft.followsPicture ? null : sizeOf(draft);
+}
+
+/** Where a request goes: the documented POST /generate, or RunPod's route for what only that knows. */
+export const isPlain = (draft) => taskOf(draft) === "ti2v-5B" && !draft.loras.length && !draft.shift;
+
+/** The fields of POST /generate. */
+export function plainFields(draft) {
+  const [width, height] = wantedSize(draft) ?? [];
+  return filled({
+    prompt: draft.prompt.trim(),
+    negative_prompt: draft.negative_prompt.trim(),
+    seed: seedOf(draft),
+    steps: number(draft.steps),
+    cfg: number(draft.cfg),
+    width,
+    height,
+    length: number(draft.length) ?? framesOf(draft),
+    fps: number(draft.fps) ?? rateOf(draft),
+    engine: draft.engine,
+    profile: draft.profile,
+  });
+}
+
+/** The input of the `generate` action, without its files. */
+export function actionFields(draft) {
+  const size = wantedSize(draft);
+  return filled({
+    action: "generate",
+    task: taskOf(draft),
+    prompt: draft.prompt.trim(),
+    negative_prompt: draft.negative_prompt.trim(),
+    seed: seedOf(draft),
+    sample_steps: number(draft.steps),
+    sample_guide_scale: number(draft.cfg),
+    sample_shift: number(draft.shift),
+    size: size && `${size[0]}*${size[1]}`,
+    frame_num: hasLength(draft) || draft.length ? (number(draft.length) ?? framesOf(draft)) : undefined,
+    fps: hasLength(draft) ? (number(draft.fps) ?? rateOf(draft)) : number(draft.fps),
+    loras: draft.loras.length ? draft.loras.map(({ name, strength }) => ({ high: name, strength })) : undefined,
+    engine: draft.engine,
+    profile: draft.profile,
+    return_video: false,
+  });
+}
+
+/** Files that a request of this kind takes; what was chosen for another kind stays out of it. */
+export function usedFiles(draft, files) {
+  const used = MODES[draft.mode].files.filter((name) => files[name]);
+  return Object.fromEntries(used.map((name) => [name, files[name]]));
+}
+
+/** Fill in what is known of an earlier job, of which this browser has no copy of the request. */
+export function draftOf(job) {
+  const { width, height, fps, frames } = job.video ?? {};
+  const text = (value) => (value === undefined || value === null ? "" : String(value));
+  return {
+    ...EMPTY,
+    prompt: job.prompt ?? "",
+    seed: text(job.seed),
+    isSeedLocked: job.seed !== undefined && job.seed !== null,
+    width: text(width),
+    height: text(height),
+    fps: text(fps),
+    length: text(frames),
+  };
+}
+
+/** A seed beyond JavaScript's whole numbers stays text, so as to stay exact. */
+function seedOf({ seed, isSeedLocked }) {
+  const text = seed.trim();
+  if (!isSeedLocked || !text) return undefined;
+  return Number.isSafeInteger(Number(text)) ? Number(text) : text;
+}
+
+function number(text) {
+  return String(text).trim() === "" ? undefined : Number(text);
+}
+
+function filled(fields) {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== ""));
+}

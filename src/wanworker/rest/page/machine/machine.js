@@ -1,0 +1,123 @@
+/** The machine tab: whether this machine can render, with what, and how long it took of late. */
+
+import * as api from "../core/api.js";
+import { Cell, useCell, useChanges } from "../core/cells.js";
+import { jobs, withKey } from "../core/world.js";
+import { bytes, counted, duration } from "../core/words.js";
+import { html, useEffect, useState } from "../parts/hooks.js";
+import { Icon } from "../parts/icons.js";
+import { Chart } from "./chart.js";
+import { isWeightless, verdict } from "./verdict.js";
+
+const health = new Cell(null);
+const EVERY_MS = 15_000;
+
+export function Machine() {
+  const facts = useCell(health);
+  const [trouble, setTrouble] = useState("");
+  const [isBusy, setBusy] = useState(false);
+  const look = async (refresh) => {
+    setBusy(refresh);
+    try {
+      health.value = await withKey(() => api.ask({ action: "health", refresh }));
+      setTrouble("");
+    } catch (error) {
+      setTrouble(error.message);
+    }
+    setBusy(false);
+  };
+  useEffect(() => {
+    look(false);
+    const timer = setInterval(() => document.hidden || look(false), EVERY_MS);
+    return () => clearInterval(timer);
+  }, []);
+  return html`<div class="page machine">
+    <header class="page-head">
+      <h2>Machine</h2>
+      <button type="button" class="quiet" id="probe" disabled=${isBusy} onClick=${() => look(true)}><${Icon} name="again" />${isBusy ? "Looking" : "Look again"}</button>
+    </header>
+    ${trouble && html`<p class="error" role="alert">${trouble}</p>`}
+    ${facts && html`<${Report} facts=${facts} />`}
+    ${!facts && !trouble && html`<p class="note">Looking at the engines.</p>`}
+  </div>`;
+}
+
+function Report({ facts }) {
+  const { level, title, text } = verdict(facts);
+  return html`
+    <section class="panel verdict-panel" id="verdict" data-level=${level} aria-label="Verdict">
+      <span class="lamp" aria-hidden="true"></span>
+      <div><h3>${title}</h3><p>${text}</p></div>
+      <p class="note">Looked ${facts.facts_age_s < 1 ? "just now" : `${duration(Math.round(facts.facts_age_s))} ago`} · version ${facts.version}</p>
+    </section>
+    <div class="cards">
+      ${facts.gpus.length === 0 && html`<section class="panel"><h3>No graphics card</h3><p class="note">Nothing that nvidia-smi lists. The miniature renders on the processor.</p></section>`}
+      ${facts.gpus.map((gpu, index) => html`<${Card} key=${index} gpu=${gpu} />`)}
+      ${distinct(facts.disk).map((place) => html`<${Disk} key=${place.path} place=${place} />`)}
+      <section class="panel"><h3>ComfyUI</h3><p class="figure">${facts.comfyui_status}</p><p class="note">${facts.comfyui_url}</p></section>
+    </div>
+    <${Tasks} facts=${facts} />
+    <${Damaged} files=${facts.damaged} />
+    <${Timings} />`;
+}
+
+function Card({ gpu }) {
+  const total = gpu.memory_mib * 2 ** 20;
+  const used = gpu.used_mib === undefined || gpu.used_mib === null ? null : gpu.used_mib * 2 ** 20;
+  const line = [gpu.temperature_c && `${gpu.temperature_c} °C`, gpu.busy_percent !== null && gpu.busy_percent !== undefined && `${gpu.busy_percent} % busy`, `driver ${gpu.driver}`];
+  return html`<section class="panel">
+    <h3>${gpu.name}</h3>
+    <p class="figure">${used === null ? bytes(total) : `${bytes(used)} of ${bytes(total)}`}</p>
+    ${used !== null && html`<meter min="0" max="1" high="0.9" value=${used / total} aria-label=${`Memory of ${gpu.name} in use`}></meter>`}
+    <p class="note">${line.filter(Boolean).join(" · ")}</p>
+  </section>`;
+}
+
+/** One disk may hold both folders. */
+const distinct = (disk) => disk.filter((place, index) => disk.findIndex(({ free_bytes }) => free_bytes === place.free_bytes) === index);
+
+function Disk({ place }) {
+  return html`<section class="panel"><h3>Disk</h3><p class="figure">${bytes(place.free_bytes)} free</p><p class="note path">${place.path}</p></section>`;
+}
+
+function Tasks({ facts }) {
+  const tasks = [...new Set(Object.values(facts.engines).flatMap((each) => Object.keys(each)))];
+  return html`<section class="panel tasks" aria-labelledby="tasks-title">
+    <h3 id="tasks-title">Engines by task</h3>
+    <ul>
+      ${tasks.map((task) => html`<li key=${task}>
+        <h4>${task}</h4>
+        <ul>${Object.entries(facts.engines).filter(([, each]) => task in each).map(
+          ([engine, each]) => html`<${Engine} key=${engine} engine=${engine} words=${each[task]} command=${facts.fetch?.[engine]?.[task]} />`,
+        )}</ul>
+      </li>`)}
+    </ul>
+  </section>`;
+}
+
+function Engine({ engine, words, command }) {
+  const isReady = words === "ready";
+  return html`<li class="engine" data-ready=${isReady}>
+    <span class="engine-name">${engine}</span>
+    ${isReady
+      ? html`<span class="badge ready">Ready</span>`
+      : html`<details><summary>${isWeightless(words) ? "Weights are missing" : "Not ready"}</summary><p>${words}</p></details>`}
+    ${!isReady && command && html`<code>${command}</code>`}
+  </li>`;
+}
+
+function Damaged({ files }) {
+  if (!files?.length) return null;
+  return html`<section class="panel"><h3>${counted(files.length, "damaged file")}</h3>
+    <ul>${files.map(({ path, flaw }) => html`<li key=${path}><code>${path}</code> <span class="note">${flaw}</span></li>`)}</ul>
+  </section>`;
+}
+
+function Timings() {
+  useChanges(jobs);
+  const done = jobs.all.filter((job) => job.timings?.total_s && job.status === "completed").slice(0, 24).reverse();
+  return html`<section class="panel" aria-labelledby="timings-title">
+    <h3 id="timings-title">Recent timings</h3>
+    ${done.length ? html`<${Chart} done=${done} />` : html`<p class="note">No video was made yet.</p>`}
+  </section>`;
+}

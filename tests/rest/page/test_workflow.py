@@ -1,0 +1,152 @@
+"""The workflow tab: a graph is dropped, checked with a ComfyUI server, set, and run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from fakes.comfyui import FakeComfyUI
+from fakes.engine import write_clip
+from fakes.graphs import saving
+from fakes.visitor import recent, violations
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def address(serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a server beside a ComfyUI that speaks the real wire and saves a real clip."""
+    folder = tmp_path_factory.mktemp("comfyui")
+    comfyui = FakeComfyUI(folder)
+    comfyui.nodes.media[".mp4"] = write_clip(folder / "clip.mp4").read_bytes()
+    with in_thread(comfyui):
+        yield serve(COMFYUI_URL=comfyui.url)
+
+
+@contextlib.contextmanager
+def in_thread(comfyui: FakeComfyUI) -> Iterator[None]:
+    """Run the server in a loop of its own: Playwright's runs in this thread."""
+    ready, done = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        async with comfyui:
+            ready.set()
+            await asyncio.to_thread(done.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(30)
+
+
+def titled(graph: dict[str, Any]) -> dict[str, Any]:
+    """Return the graph with a title for its first node."""
+    return {**graph, "1": {**graph["1"], "_meta": {"title": "The background"}}}
+
+
+def png_with(texts: dict[str, str]) -> bytes:
+    """Return a small PNG with text chunks, as ComfyUI writes them."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    chunks = [chunk(b"tEXt", key.encode() + b"\0" + text.encode("latin-1")) for key, text in texts.items()]
+    body = [chunk(b"IHDR", head), *chunks, chunk(b"IDAT", zlib.compress(b"\0\0")), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def drop(page: Page, name: str, content: bytes) -> None:
+    kind = "image/png" if name.endswith("png") else "application/json"
+    page.get_by_label("Drop a ComfyUI workflow here").set_input_files(
+        {"name": name, "mimeType": kind, "buffer": content}
+    )
+
+
+def open_tab(open_page: Callable[..., Page], address: str, **options: Any) -> Page:
+    page = open_page(f"{address}/ui/#workflow", **options)
+    expect(page.locator(".big-drop")).to_be_visible()
+    return page
+
+
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)], ids=str)
+def test_a_graph_is_checked_set_and_run(
+    address: str, open_any: Callable[..., Page], size: tuple[int, int], tmp_path: Path
+) -> None:
+    page = open_tab(open_any, address, viewport={"width": size[0], "height": size[1]})
+    drop(page, "stars.json", json.dumps(titled(saving("SaveVideo"))).encode())
+    expect(page.locator("#graph-state")).to_have_text("Can run")
+    node = page.get_by_role("region", name="Node 2")
+    node.get_by_label("fps").fill("8")
+    node.get_by_label("fps").press("Tab")
+    page.get_by_text("1 more node").click()
+    expect(page.get_by_role("region", name="Node 1: The background")).to_be_visible()
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+    page.screenshot(path=tmp_path / "workflow.png")
+
+    with page.expect_response("**/v2/page/run") as answer:
+        page.get_by_role("button", name="Run").click()
+    sent = answer.value.request.post_data_json["input"]
+    job_id = sent["request_id"]
+
+    assert sent["workflow"]["2"]["inputs"]["fps"] == 8
+    expect(recent(page, job_id)).to_have_attribute("data-state", "ready", timeout=60_000)
+    expect(page.locator("#about-prompt")).to_have_text("stars.json")
+    assert httpx.get(f"{address}/status/{job_id}", trust_env=False).json()["status"] == "completed"
+
+
+def test_every_problem_is_named_by_its_node(address: str, open_page: Callable[..., Page]) -> None:
+    graph = saving("SaveWEBM")
+    graph["9"]["inputs"] |= {"codec": "mpeg-9", "crf": "much"}
+    graph["5"] = {"class_type": "NoSuchNode", "inputs": {}}
+    page = open_tab(open_page, address)
+    drop(page, "broken.json", json.dumps(graph).encode())
+    expect(page.locator("#graph-state")).to_contain_text("problem")
+    problems = page.locator("#problems")
+
+    expect(problems).to_contain_text("Node 5")
+    expect(problems).to_contain_text("NoSuchNode")
+    expect(page.get_by_role("button", name="Run")).to_be_disabled()
+    assert violations(page) == []
+
+
+def test_a_picture_that_comfyui_saved_brings_its_workflow(address: str, open_page: Callable[..., Page]) -> None:
+    page = open_tab(open_page, address)
+    drop(page, "notes.png", png_with({"Comment": "nothing"}))
+    expect(page.locator(".big-drop .error")).to_contain_text("no workflow is in this picture")
+    drop(page, "saved.png", png_with({"prompt": json.dumps(saving("SaveWEBM"))}))
+
+    expect(page.locator("#graph-state")).to_have_text("Can run")
+    expect(page.locator(".graph-name")).to_contain_text("saved.png")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b'{"a": 1}', b"null"], ids=["torn", "list", "object", "null"])
+def test_what_is_no_workflow_is_said(address: str, open_page: Callable[..., Page], content: bytes) -> None:
+    page = open_tab(open_page, address)
+    drop(page, "other.json", content)
+
+    expect(page.locator(".big-drop .error")).to_contain_text("other.json: ")
+
+
+def test_without_a_comfyui_server_the_page_says_so(serve: Callable[..., str], open_page: Callable[..., Page]) -> None:
+    page = open_tab(open_page, serve(COMFYUI_URL="http://127.0.0.1:9"))
+    drop(page, "stars.json", json.dumps(saving("SaveWEBM")).encode())
+
+    expect(page.locator("#graph-state")).to_have_text("Not checked")
+    expect(page.get_by_role("alert")).to_contain_text("ComfyUI server is not responding")
