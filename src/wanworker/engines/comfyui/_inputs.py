@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from wanworker.comfyui.client.http import ComfyClient
@@ -24,11 +25,23 @@ async def sent_inputs(client: ComfyClient, spec: RenderSpec, run_id: str) -> Upl
     """
     Send every file of *spec* to the server. Return their names there, and the lengths that decide the number of clips.
     """
-    files = _files_of(spec)
     names = {}
-    for slot, path in files.items():
-        names[slot] = (await client.upload(path, name=f"{run_id}_{slot}{path.suffix}", overwrite=True)).value
-    pose = files.get("pose_video")
+    for slot, path in _files_of(spec).items():
+        names[slot] = (await client.upload(path, name=_name(run_id, slot, path), overwrite=True)).value
+    return await _measured(spec, names)
+
+
+async def named_inputs(spec: RenderSpec, run_id: str) -> Uploads:
+    """Return the same without sending a file: the names that they would have."""
+    return await _measured(spec, {slot: _name(run_id, slot, path) for slot, path in _files_of(spec).items()})
+
+
+def _name(run_id: str, slot: str, path: Path) -> str:
+    return f"{run_id}_{slot}{path.suffix}"
+
+
+async def _measured(spec: RenderSpec, names: Mapping[str, str]) -> Uploads:
+    pose = _files_of(spec).get("pose_video")
     return Uploads(
         **names,
         audio_s=await sound_duration_s(spec.audio) if spec.audio else None,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wanworker.engines.comfyui.graphs.choice._steps import Split, sampler_for, split_steps, working_sampler
+from wanworker.engines.comfyui.graphs.choice._steps import SAMPLERS, Split, sampler_for, split_steps, working_sampler
 from wanworker.models.files.loras import Expert
 from wanworker.recipes.sampling import Sampling, sampling_for
 from wanworker.recipes.table import recipe_for
@@ -17,7 +18,8 @@ class Plan:
     """
     `runs` are the steps of each expert that takes part, `guidance` is (low noise, high noise).
 
-    `noise` has the share of noise before each step where no shift gives it.
+    `noise` has the share of noise before each step where no shift gives it. `sampling` has the same numbers as every
+    engine says them.
     """
 
     steps: int
@@ -25,7 +27,8 @@ class Plan:
     guidance: tuple[float, float]
     shift: float
     sampler: str
-    noise: tuple[float, ...] = ()
+    noise: tuple[float, ...]
+    sampling: Sampling
 
 
 def plan_for(
@@ -55,7 +58,9 @@ def plan_for(
         runs = (split.high, split.low)
     sampler = working_sampler(sampler_for(sampling.solver), runs, warnings)
     noise = sampling.noise if recipe is not None and recipe.noise else ()
-    return Plan(steps, runs, sampling.guidance, sampling.shift, sampler, noise)
+    solver = next(name for name, theirs in SAMPLERS.items() if theirs == sampler)
+    told = dataclasses.replace(sampling, steps=steps, solver=solver)
+    return Plan(steps, runs, sampling.guidance, sampling.shift, sampler, noise, told)
 
 
 def _split(sampling: Sampling, steps: int, boundary: float) -> Split:
