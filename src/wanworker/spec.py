@@ -38,6 +38,7 @@ RANGES: Mapping[str, Range] = {
     "seconds": Range(0.01, 1201),
     "num_outputs": Range(1, 8),
     "crf": Range(0, 51),
+    "price_per_hour": Range(0, 10_000),
 }
 
 #: Random seeds stay below this number, so that JavaScript shows them exactly.

@@ -79,7 +79,7 @@ class Forecast:
     """
 
     model: str
-    sampling: Sampling
+    sampling: Sampling | None
     size: Size | None
     frames: int | None
     fps: float | None

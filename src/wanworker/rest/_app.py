@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 import wanworker
+from wanworker.actions.generate.plan import PlanRequest
 from wanworker.app import Worker
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
@@ -28,6 +29,7 @@ from wanworker.rest.responses.events import EventStreams
 from wanworker.rest.responses.health import HealthService
 from wanworker.rest.responses.metrics import Metrics
 from wanworker.rest.routes.jobs import job_routes, server_routes
+from wanworker.rest.routes.plan import plan_routes
 from wanworker.rest.routes.runpod import RunPodBody, face_routes
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.service.executor import QueueExecutor
@@ -127,6 +129,7 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
     app.include_router(
         job_routes(parts.service, parts.downloads, parts.metrics, EventStreams(parts.service, limits.streams))
     )
+    app.include_router(plan_routes(worker, limit=settings.max_queue))
     app.include_router(face_routes(parts.runpod_jobs))
     if _PAGE.is_dir():
         app.mount("/ui", StaticFiles(directory=_PAGE, html=True), name="ui")
@@ -142,6 +145,8 @@ def _schema(app: FastAPI, plain: Any) -> dict[str, Any]:
     """Return the schema, with the bodies that the routes read themselves."""
     if app.openapi_schema is None:
         schemas = plain().setdefault("components", {}).setdefault("schemas", {})
-        for model in (GenerateBody, RunPodBody):
-            schemas[model.__name__] = model.model_json_schema()
+        for model in (GenerateBody, PlanRequest, RunPodBody):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= schema.pop("$defs", {})
+            schemas[model.__name__] = schema
     return app.openapi_schema or {}

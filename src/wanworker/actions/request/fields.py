@@ -20,6 +20,7 @@ __all__ = [
     "Frames",
     "Guidance",
     "NumOutputs",
+    "Price",
     "Prompt",
     "Request",
     "Seconds",
@@ -81,6 +82,7 @@ Strength = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("st
 Seconds = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("seconds")), _schema("seconds")]
 NumOutputs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("num_outputs")), _schema("num_outputs")]
 Crf = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("crf")), _schema("crf")]
+Price = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("price_per_hour")), _schema("price_per_hour")]
 Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
 
