@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wanworker.settings import Settings
 
 
-def job_of(args: VideoOptions, prompt: str, action: str) -> tuple[dict[str, Any], Settings]:
+def job_of(args: VideoOptions, prompt: str | None, action: str) -> tuple[dict[str, Any], Settings]:
     """Return the fields of *action*, and settings under which its files may be read. Raises CommandFailed."""
     fields, files = _render_options.client_fields(args), _render_options.files_of(args)
     payload = {

@@ -13,6 +13,7 @@ from wanworker.cli._base import Command
 from wanworker.cli._render_options import PROMPT, VideoOptions
 from wanworker.cli.commands._local import job_of
 from wanworker.cli.terminal.console import say, say_json
+from wanworker.cli.terminal.files import new_request_id
 from wanworker.cli.terminal.signals import run_stoppable
 from wanworker.cli.terminal.standard_streams import prompt_of
 from wanworker.spec import RANGES
@@ -39,7 +40,7 @@ class PlanOptions(VideoOptions):
 
 
 def run(args: PlanOptions) -> int:
-    """Print the plan, and return the exit code. Raises CommandFailed, and WorkerError where `render` would be refused."""
+    """Print the plan, and return the exit code. Raises CommandFailed, and WorkerError where `render` would."""
     payload, settings = job_of(args, prompt_of(args.prompt), "plan")
     if args.price_per_hour is not None:
         payload["price_per_hour"] = args.price_per_hour
@@ -50,7 +51,8 @@ def run(args: PlanOptions) -> int:
 
         worker = Worker.from_settings(settings)
         try:
-            answer = await worker.perform(payload, Call("plan", None, lambda _: None, answer_limit_bytes=sys.maxsize))
+            call = Call(new_request_id("plan"), None, lambda _: None, answer_limit_bytes=sys.maxsize)
+            answer = await worker.perform(payload, call)
         finally:
             await worker.close()
         if args.json:
