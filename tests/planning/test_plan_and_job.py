@@ -127,7 +127,15 @@ async def asked(worker: Worker, fields: Fields) -> dict[str, Any] | WorkerError:
 
 def files_of(worker: Worker) -> list[Path]:
     places = (worker.settings.out_dir, worker.settings.jobs_dir)
-    return sorted(path for place in places for path in place.rglob("*"))
+    kept = {".json", ".jsonl", ".alias", ".mp4"}  # others are this process's own marks, which come and go by themselves
+    return sorted(path for place in places for path in place.rglob("*") if path.suffix in kept)
+
+
+def reason(answer: dict[str, Any] | WorkerError) -> tuple[object, ...]:
+    """Return why there is no answer, and else the answer itself."""
+    if isinstance(answer, WorkerError):
+        return type(answer), str(answer), answer.hint, answer.field
+    return (answer,)
 
 
 async def planned_and_done(worker: Worker, fields: Fields) -> tuple[dict[str, Any], Job] | None:
@@ -142,7 +150,7 @@ async def planned_and_done(worker: Worker, fields: Fields) -> tuple[dict[str, An
     request_id = uuid.uuid4().hex
     answer = await asked(worker, {**fields, "action": "generate", "request_id": request_id, "return_video": False})
     if isinstance(plan, WorkerError) or isinstance(answer, WorkerError):
-        assert (type(plan), str(plan), plan.hint, plan.field) == (type(answer), str(answer), answer.hint, answer.field)
+        assert reason(plan) == reason(answer), fields
         return None
     job = worker.store.find(request_id)
     said = (plan["engine"], plan["model"], plan["recipe"], plan["placement"], plan["warnings"])
