@@ -271,8 +271,9 @@ async def mini_alone(make_settings: MakeSettings, inputs: Path) -> AsyncIterator
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_a_plan_for_the_miniature_is_what_it_makes(mini_alone: Worker, inputs: Path) -> None:
-    known = await go(mini_alone, inputs, count=50, seed=5)
+    known = await go(mini_alone, inputs, count=50, seed=5, sizes=SIZES[1:])
 
     assert set(known) == {4, 8}, "everything is known, of one output and of two"
 
@@ -297,7 +298,9 @@ async def diffusers_alone(models: Path, make_settings: MakeSettings, inputs: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_a_plan_for_diffusers_is_what_it_makes(diffusers_alone: Worker, inputs: Path) -> None:
-    known = await go(diffusers_alone, inputs, count=50, seed=3, tasks=("t2v-A14B", "i2v-A14B", "ti2v-5B"))
+    tasks = ("t2v-A14B", "i2v-A14B", "ti2v-5B")
+    known = await go(diffusers_alone, inputs, count=50, seed=3, tasks=tasks, sizes=SIZES[1:])
 
     assert set(known) == {4, 8}, "everything is known, of one output and of two"
