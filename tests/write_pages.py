@@ -115,6 +115,7 @@ def _parts() -> dict[str, Callable[[], str]]:
         parts[f"keys of {name}"] = functools.partial(_answer, name)
     for tag in ("jobs", "server", "runpod"):
         parts[f"routes: {tag}"] = functools.partial(_routes, tag)
+    parts["fields of plan"] = functools.partial(tables.request_table, PlanRequest, beside=GenerateRequest)
     return parts | {
         "fields of images[]": functools.partial(tables.request_table, InputField),
         "fields of loras[]": functools.partial(tables.request_table, LoraField),
