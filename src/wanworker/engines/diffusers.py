@@ -97,8 +97,8 @@ class DiffusersEngine:
         return self._readiness(spec.task, found, _job_of(spec))
 
     async def forecast(self, spec: RenderSpec) -> Forecast:
-        """Say what would be rendered, on a card of which nothing else takes a part; see Engine."""
-        decided = await asyncio.to_thread(self._decided, spec, self._planner.expected)
+        """Say what would be rendered. Before the first job nothing else counts on the card; see Engine."""
+        decided = await asyncio.to_thread(self._decided, spec, self._planner.likely)
         return Forecast(
             decided.source.name,
             decided.sampling,
