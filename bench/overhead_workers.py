@@ -25,7 +25,7 @@ def ours(path: Path) -> None:
     import runpod
 
     from wanworker.app import Worker
-    from wanworker.engines.base import Capabilities, EngineRow, Readiness, Rendered, Report
+    from wanworker.engines.base import Capabilities, EngineRow, Forecast, Readiness, Rendered, Report
     from wanworker.settings import load_settings
     from wanworker.spec import TASKS, RenderSpec
 
@@ -33,6 +33,9 @@ def ours(path: Path) -> None:
         def readiness(self, task: str) -> Readiness:
             del task
             return Readiness()
+
+        async def forecast(self, spec: RenderSpec) -> Forecast:
+            return Forecast("nothing", None, spec.size, spec.frames, spec.fps)
 
         async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
             del spec, work_dir, report

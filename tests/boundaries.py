@@ -14,7 +14,7 @@ LAYERS = {
     "app": 8,
     "actions": 7, "serverless": 7,
     "render": 6,
-    "output_files": 5,
+    "output_files": 5, "planning": 5,
     "jobs": 4,
     "engines": 3,
     "comfyui": 2, "models": 2, "media": 2,

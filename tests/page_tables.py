@@ -27,15 +27,20 @@ _DEFAULTS_BY_MACHINE = {"ckpt_dir": "`VOLUME/models`", "out_dir": "`VOLUME/outpu
 _HEADINGS = {"Status": "status-of-a-job", "Health": "health-of-the-server"}
 
 
-def request_table(model: type[Request]) -> str:
-    """Return the table of one action's fields: names, ranges and defaults as the code has them."""
+def request_table(model: type[Request], *, beside: type[Request] | None = None) -> str:
+    """
+    Return the table of one action's fields: names, ranges and defaults as the code has them.
+
+    Those that it has from *beside*, whose table is on the page already, are left out.
+    """
     others: dict[str, list[str]] = {}
     for alias, name in model.aliases().items():
         others.setdefault(name, []).append(f"`{alias}`")
     properties = model.model_json_schema()["properties"]
     # The model's own order: pydantic puts what a base class declares first.
     own = [name for name in model.__annotations__ if name in model.model_fields]
-    names = [*own, *(name for name in model.model_fields if name not in own)]
+    known = beside.model_fields if beside else {}
+    names = [*own, *(name for name in model.model_fields if name not in own and name not in known)]
     return table(
         "Field|Also|Type|Default|Meaning",
         (

@@ -123,6 +123,13 @@ async def test_the_answer_of_health(scripted: tuple[Worker, ScriptedEngine]) -> 
     assert "ready" == given["engines"]["diffusers"]["t2v-A14B"]
 
 
+async def test_the_answer_of_plan(comfyui_worker: Callable[..., Worker]) -> None:
+    request, answer = documented("plan")
+    given, _ = await ask(comfyui_worker(), request)
+
+    assert answer == given
+
+
 async def test_the_answer_of_a_failure(scripted: tuple[Worker, ScriptedEngine]) -> None:
     (answer,) = documented("Errors")
     job = {"input": {"task": "i2v-A14B", "prompt": "a star", "request_id": REQUEST_ID}}

@@ -23,7 +23,8 @@ from wanworker.errors import (
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.output_files import OutputPaths
-from wanworker.render import Limits, PreparedSpec, Renderer, RenderRequest
+from wanworker.planning.fitting import PreparedSpec
+from wanworker.render import Limits, Renderer, RenderRequest
 from wanworker.spec import RenderSpec, Size
 
 SPEC = RenderSpec(

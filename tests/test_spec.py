@@ -228,6 +228,7 @@ def test_the_ranges_are_the_documented_ones() -> None:
         "num_outputs": (1, 8),
         "crf": (0, 51),
         "denoise": (0.01, 1),
+        "price_per_hour": (0, 10_000),
     }
 
     assert documented == {name: (each.low, each.high) for name, each in RANGES.items()}

@@ -24,6 +24,7 @@ from wanworker.actions.comfyui._i2v_request import I2vRequest
 from wanworker.actions.comfyui._inputs import InputField
 from wanworker.actions.comfyui.models import ModelsRequest
 from wanworker.actions.comfyui.workflow import WorkflowRequest
+from wanworker.actions.generate.plan import PlanRequest
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.health import HealthRequest
 from wanworker.actions.request.fields import Request
@@ -43,6 +44,7 @@ COMMAND = "PYTHONPATH=src:scripts .venv/bin/python tests/write_pages.py"
 
 REQUESTS: dict[str, type[Request]] = {
     "generate": GenerateRequest,
+    "plan": PlanRequest,
     "status": StatusRequest,
     "health": HealthRequest,
     "comfyui_workflow": WorkflowRequest,
@@ -51,13 +53,27 @@ REQUESTS: dict[str, type[Request]] = {
 }
 
 #: REST's answers that have a table.
-ANSWERS = ("Started", "Status", "Result", "Video", "Jobs", "Deleted", "Health", "Queue", "Failure")
+ANSWERS = (
+    "Started",
+    "Status",
+    "Result",
+    "Video",
+    "Jobs",
+    "Deleted",
+    "Plan",
+    "PlannedVideo",
+    "PlannedRecipe",
+    "Health",
+    "Queue",
+    "Failure",
+)
 
 #: What docs/api.md says of each action.
 ACTION_MEANINGS = {
     "health": "Says what this worker can do.",
     "status": "Says what became of a job, and returns its video.",
     "generate": "Makes a video.",
+    "plan": "Says what `generate` would make of the same fields, how long it takes and what it costs.",
     "comfyui_workflow": "Runs your own ComfyUI graph and returns what it saves.",
     "comfyui_i2v": "Makes a video from a picture, by our graph on ComfyUI.",
     "comfyui_models": "Lists the model files that ComfyUI can load, and the workflows that have names.",
@@ -99,6 +115,7 @@ def _parts() -> dict[str, Callable[[], str]]:
         parts[f"keys of {name}"] = functools.partial(_answer, name)
     for tag in ("jobs", "server", "runpod"):
         parts[f"routes: {tag}"] = functools.partial(_routes, tag)
+    parts["fields of plan"] = functools.partial(tables.request_table, PlanRequest, beside=GenerateRequest)
     return parts | {
         "fields of images[]": functools.partial(tables.request_table, InputField),
         "fields of loras[]": functools.partial(tables.request_table, LoraField),

@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import shutil
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from wanworker.deadline import Deadline
-from wanworker.engines.base import Rendered, Report
-from wanworker.engines.choice import Choice, choose
+from wanworker.engines.base import Forecast, Rendered, Report
 from wanworker.engines.registry import EngineRegistry
-from wanworker.errors import DiskFull, RequestIdReused, UnknownJob, WorkerError
+from wanworker.errors import RequestIdReused, UnknownJob, WorkerError
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
 from wanworker.jobs.several_outputs import Made, render_each, seeds_from
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.media.inputs.picture import crop_to_aspect
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.scratch import scratch_folder
 from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
+from wanworker.planning.fitting import Fitted, Fitting, PreparedSpec
+from wanworker.planning.like_jobs import Expected, expected, kind_of
+from wanworker.planning.room import check_room, make_room
 from wanworker.progress import Progress
-from wanworker.spec import GraphSpec, RenderSpec
+from wanworker.spec import RenderSpec
 
 #: No render starts with less free space. A 1280x720 clip with its scratch files needs much less.
 MIN_FREE_BYTES = 256 * 1024**2
 
 HEARTBEAT_S = 5.0
-
-#: The only engine that runs graphs.
-_GRAPH_ENGINE = "comfyui"
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedSpec:
-    """Hold a spec whose files are on disk, and one line for each change that was made to the request."""
-
-    spec: RenderSpec | GraphSpec
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +64,13 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class _RenderPlan:
-    """Hold what will be rendered, by which engine and under which name."""
+class Planned:
+    """Hold what `Renderer.render` would make of a request now, and how long jobs like it took here."""
 
     engine: str
-    spec: RenderSpec | GraphSpec
+    forecast: Forecast
     warnings: tuple[str, ...]
-    suffix: str
-    num_outputs: int = 1
+    expected: Expected
 
 
 class Renderer:
@@ -100,8 +89,7 @@ class Renderer:
         self._store = store
         self._registry = registry
         self._out_dir = out_dir
-        self._models_dir = models_dir
-        self._mini_allowed = mini_allowed
+        self._fitting = Fitting(registry, models_dir=models_dir, mini_allowed=mini_allowed)
         self._limits = limits
         self._turn = asyncio.Lock()
         self._untold: dict[str, float] = {}
@@ -131,6 +119,33 @@ class Renderer:
             finally:
                 self._turn.release()
 
+    async def plan(self, order: RenderRequest) -> Planned:
+        """
+        Say what `render` would make of *order*, without its turn. Nothing is claimed, rendered or recorded.
+
+        The inputs are read as for a job, because a picture decides the size. Raises what `render` would raise before it
+        renders.
+        """
+        check_own_name(order.request.request_id)
+        deadline = Deadline(order.timeout_s)
+        with full_disk_reported("the files of this plan"), scratch_folder() as work_dir:
+            async with deadline.scope():
+                await in_thread(self._check_id, order)
+                prepared = await order.prepare(work_dir)
+                fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
+                assert isinstance(fitted.spec, RenderSpec), "graphs are not planned"
+                await in_thread(check_room, self._out_dir, self._limits.min_free_bytes)
+                forecast = await self._registry.engine(fitted.engine).forecast(fitted.spec)
+        alike = kind_of(fitted.engine, fitted.spec.task, forecast)
+        warnings = (*fitted.warnings, *forecast.warnings)
+        return Planned(fitted.engine, forecast, warnings, await in_thread(expected, self._store, alike))
+
+    def _check_id(self, order: RenderRequest) -> None:
+        """Raise RequestIdReused if the request id, or a file that it names, is another request's."""
+        with contextlib.suppress(UnknownJob):
+            _check_same(self._store.find(order.request.request_id), order.request)
+        self._check_name(order)
+
     async def _earlier(self, request: JobRequest) -> Job | None:
         """Return the job if it is already COMPLETED, after waiting for an attempt that another worker is rendering."""
         while True:
@@ -138,8 +153,7 @@ class Renderer:
                 job = await in_thread(self._store.find, request.request_id)
             except UnknownJob:
                 return None
-            if job.spec_hash != request.spec_hash:
-                raise RequestIdReused(f"request_id {request.request_id!r} already names a different request.")
+            _check_same(job, request)
             if job.status.is_terminal:
                 return job if job.status is JobStatus.COMPLETED else None
             await asyncio.sleep(self._limits.wait_step_s)
@@ -150,15 +164,15 @@ class Renderer:
         with full_disk_reported("the files of this job"), scratch_folder() as work_dir:
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
-                plan = await self._plan(order, prepared, work_dir)
+                fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
             await in_thread(self._check_disk)
-            if isinstance(plan.spec, RenderSpec):
+            if isinstance(fitted.spec, RenderSpec):
                 await in_thread(self._check_name, order)
             job = await self._started(order)
             if job is None:
                 return None
             attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
-            return await self._attempt(attempt, plan, work_dir, deadline, time.monotonic() - started)
+            return await self._attempt(attempt, order, fitted, work_dir, deadline, time.monotonic() - started)
 
     async def _started(self, order: RenderRequest) -> Job | None:
         """Return the RUNNING attempt, or None if another worker has the job. A cancelled claim is given up."""
@@ -174,37 +188,9 @@ class Renderer:
             raise
         return claimed[0].job if claimed[0].is_ours else None
 
-    async def _plan(self, order: RenderRequest, prepared: PreparedSpec, work_dir: Path) -> _RenderPlan:
-        """Choose the engine and fit the spec to it. A graph always goes to ComfyUI."""
-        if isinstance(prepared.spec, GraphSpec):
-            return _RenderPlan(_GRAPH_ENGINE, prepared.spec, prepared.warnings, order.suffix)
-        choice = await asyncio.to_thread(self._choose, prepared.spec, order.engine)
-        spec, cropped = await _cropped(choice.spec, work_dir)
-        warnings = (*prepared.warnings, *choice.warnings, *cropped)
-        return _RenderPlan(choice.engine, spec, warnings, order.suffix, order.num_outputs)
-
-    def _choose(self, spec: RenderSpec, asked: str) -> Choice:
-        if asked != "auto":
-            self._registry.row(asked)
-        return choose(
-            spec,
-            self._registry.rows,
-            lambda name, _task: self._registry.readiness_for(name, spec),
-            asked=asked,
-            searched=self._models_dir,
-            mini_allowed=self._mini_allowed,
-        )
-
     def _check_disk(self) -> None:
         self._store.check_volume()
-        try:
-            self._out_dir.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self._out_dir).free
-        except OSError as error:
-            raise DiskFull(f"The output folder {self._out_dir} cannot be written: {error.strerror}.") from error
-        if free < self._limits.min_free_bytes:
-            wanted = self._limits.min_free_bytes // 1024**2
-            raise DiskFull(f"Only {free // 1024**2} MiB are free in {self._out_dir}; a render needs {wanted} MiB.")
+        make_room(self._out_dir, self._limits.min_free_bytes)
 
     def _check_name(self, order: RenderRequest) -> None:
         """
@@ -222,32 +208,43 @@ class Renderer:
             raise RequestIdReused(message) from error
 
     async def _attempt(
-        self, attempt: Attempt, plan: _RenderPlan, work_dir: Path, deadline: Deadline, prepare_s: float
+        self,
+        attempt: Attempt,
+        order: RenderRequest,
+        fitted: Fitted,
+        work_dir: Path,
+        deadline: Deadline,
+        prepare_s: float,
     ) -> Job:
         started = time.monotonic()
-        seed = plan.spec.seed if isinstance(plan.spec, RenderSpec) else None
+        seed, task = (fitted.spec.seed, fitted.spec.task) if isinstance(fitted.spec, RenderSpec) else (None, None)
         async with attempt.recorded():
             async with deadline.scope():
-                await self._registry.free_gpu_for(plan.engine)
-            made = await self._made(attempt, plan, work_dir, deadline)
+                await self._registry.free_gpu_for(fitted.engine)
+            made = await self._made(attempt, order, fitted, work_dir, deadline)
             rendered = made.merged()
             timings = self._timings(rendered, prepare_s, time.monotonic() - started)
             return await attempt.complete(
-                warnings=(*plan.warnings, *rendered.warnings, *made.warnings(seed or 0)),
+                warnings=(*fitted.warnings, *rendered.warnings, *made.warnings(seed or 0)),
                 outputs=tuple(made.outputs),
                 failed_outputs=tuple(made.failed),
-                engine=plan.engine,
+                engine=fitted.engine,
                 model=rendered.model,
                 seed=seed,
+                task=task,
+                recipe=rendered.sampling.to_json() if rendered.sampling else None,
                 timings=timings,
                 placement=rendered.placement,
             )
 
-    async def _made(self, attempt: Attempt, plan: _RenderPlan, work_dir: Path, deadline: Deadline) -> Made:
-        """Let the engine of *plan* make every output that is asked for."""
-        job, spec, engine = attempt.job, plan.spec, self._registry.engine(plan.engine)
-        place = OutputPaths(self._out_dir, job.request_id, job.attempt, plan.suffix)
-        encodes = self._registry.row(plan.engine).capabilities.crf
+    async def _made(
+        self, attempt: Attempt, order: RenderRequest, fitted: Fitted, work_dir: Path, deadline: Deadline
+    ) -> Made:
+        """Let the engine of *fitted* make every output that *order* asks for."""
+        job, spec, engine = attempt.job, fitted.spec, self._registry.engine(fitted.engine)
+        place = OutputPaths(self._out_dir, job.request_id, job.attempt, order.suffix)
+        encodes = self._registry.row(fitted.engine).capabilities.crf
+        count = order.num_outputs if isinstance(spec, RenderSpec) else 1
 
         async def render_one(number: int, seed: int, report: Report) -> tuple[Rendered, tuple[Output, ...]]:
             own = dataclasses.replace(spec, seed=seed) if isinstance(spec, RenderSpec) else spec
@@ -263,12 +260,12 @@ class Renderer:
                 encodes=encodes,
             )
             rendered, outputs = await self._on_volume(to_files)
-            if plan.num_outputs > 1:
+            if count > 1:
                 outputs = tuple(dataclasses.replace(output, seed=seed) for output in outputs)
             return rendered, outputs
 
         first = spec.seed if isinstance(spec, RenderSpec) else 0
-        seeds = seeds_from(first, plan.num_outputs)
+        seeds = seeds_from(first, count)
         return await render_each(seeds, render_one, report=attempt.on_progress, keep=attempt.keep)
 
     async def _on_volume(
@@ -293,15 +290,6 @@ class Renderer:
         return {name: round(value, 3) for name, value in seconds.items()}
 
 
-async def _cropped(spec: RenderSpec, work_dir: Path) -> tuple[RenderSpec, tuple[str, ...]]:
-    """
-    Crop the pictures to the shape of a size that was asked for. Pictures that gave the size already have its shape.
-    """
-    warnings = []
-    changes: dict[str, Path] = {}
-    for name, path in (("image", spec.image), ("last_image", spec.last_image)):
-        target = work_dir / f"{name}-cropped.png"
-        if path and spec.size_given and await in_thread(crop_to_aspect, path, target, spec.size):
-            changes[name] = target
-            warnings.append(f"{name} was cropped (centre) to the shape of {spec.size}.")
-    return dataclasses.replace(spec, **changes), tuple(warnings)  # type: ignore[arg-type]
+def _check_same(job: Job, request: JobRequest) -> None:
+    if job.spec_hash != request.spec_hash:
+        raise RequestIdReused(f"request_id {request.request_id!r} already names a different request.")

@@ -39,6 +39,7 @@ RANGES: Mapping[str, Range] = {
     "num_outputs": Range(1, 8),
     "crf": Range(0, 51),
     "denoise": Range(0.01, 1),
+    "price_per_hour": Range(0, 10_000),
 }
 
 #: Random seeds stay below this number, so that JavaScript shows them exactly.

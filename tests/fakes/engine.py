@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wanworker.engines.base import Capabilities, EngineRow, Readiness, Rendered, Report
+from wanworker.engines.base import Capabilities, EngineRow, Forecast, Readiness, Rendered, Report
 from wanworker.media.video.writer import VideoWriter
 from wanworker.progress import Progress
 from wanworker.spec import TASKS, RenderSpec
@@ -46,6 +46,9 @@ class ScriptedEngine:
 
     def readiness(self, task: str) -> Readiness:
         return self.state
+
+    async def forecast(self, spec: RenderSpec) -> Forecast:
+        return Forecast("scripted-1", None, spec.size, spec.frames, spec.fps, ("a word from the engine",))
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         self.seen.append(spec)

@@ -17,7 +17,8 @@ from fakes.engine import ScriptedEngine
 from wanworker.engines.base import Report
 from wanworker.engines.registry import EngineRegistry
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.render import Limits, PreparedSpec, Renderer, RenderRequest
+from wanworker.planning.fitting import PreparedSpec
+from wanworker.render import Limits, Renderer, RenderRequest
 from wanworker.settings import Settings
 from wanworker.spec import RenderSpec, Size
 

@@ -10,7 +10,7 @@ from wanworker.rest.schemas.generate import GenerateBody, checked, generate_fiel
 
 def asked(**fields: object) -> dict[str, object]:
     body = GenerateBody.model_validate({"prompt": "a star", **fields})
-    return generate_fields(body, body.resolved())
+    return generate_fields(body, body.resolved([]))
 
 
 def test_the_finished_clip_is_asked_of_the_action() -> None:

@@ -234,7 +234,7 @@ def test_the_page_sends_fields_and_tasks_that_the_server_knows() -> None:
 
     assert names["plain"] - GenerateBody.model_fields.keys() == set()
     assert names["action"] - GenerateRequest.model_fields.keys() == {"action"}
-    assert tasks == TASKS.keys()
+    assert tasks <= TASKS.keys()
     assert len(names["action"]) > 10
 
 

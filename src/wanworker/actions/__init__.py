@@ -10,13 +10,14 @@ from __future__ import annotations
 from wanworker.actions import health, status
 from wanworker.actions.base import Action
 from wanworker.actions.comfyui import i2v, models, workflow
-from wanworker.actions.generate import action
+from wanworker.actions.generate import action, plan
 
 ACTIONS: tuple[Action, ...] = (
     workflow.ACTION,
     health.ACTION,
     status.ACTION,
     action.ACTION,
+    plan.ACTION,
     i2v.ACTION,
     models.ACTION,
 )

@@ -14,7 +14,7 @@ import typer
 from wanworker import __version__
 from wanworker.cli._base import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, Command, CommandFailed, failed_by, misused
 from wanworker.cli._render_options import with_bare_lora
-from wanworker.cli.commands import doctor, fetch, render, serve
+from wanworker.cli.commands import doctor, fetch, plan, render, serve
 from wanworker.cli.commands.remote import cancel, download, jobs, status, submit
 from wanworker.cli.terminal.console import complain, say_json
 from wanworker.client.errors import ClientError
@@ -23,6 +23,7 @@ from wanworker.errors import RequestError, WorkerError
 #: To add a command, write one module that defines COMMAND, one row here and one test.
 COMMANDS: tuple[Command, ...] = (
     render.COMMAND,
+    plan.COMMAND,
     serve.COMMAND,
     submit.COMMAND,
     jobs.COMMAND,

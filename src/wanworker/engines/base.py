@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from wanworker.progress import Progress
+from wanworker.recipes.sampling import Sampling
 from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec, Size
 
@@ -71,12 +72,32 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """
+    Hold what an engine has decided about a spec before it renders it.
+
+    `size`, `frames` and `fps` are the file's; None is what only the render will show, and `unknown` has a sentence for
+    each of these and for whatever else cannot be known before. `placement` is as in Rendered.
+    """
+
+    model: str
+    sampling: Sampling | None
+    size: Size | None
+    frames: int | None
+    fps: float | None
+    warnings: tuple[str, ...] = ()
+    placement: Mapping[str, Any] | None = None
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """
     Hold what an engine reports of a finished render.
 
     `files` are what a graph made, in its own order; a render's one file is the path that the engine was given.
-    `placement` is where the weights were and what was traded for time, from an engine that decides it.
+    `placement` is where the weights were and what was traded for time, from an engine that decides it. A graph of the
+    caller's own has no `sampling` that is known.
     """
 
     model: str
@@ -84,6 +105,7 @@ class Rendered:
     timings: Mapping[str, float] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     placement: Mapping[str, Any] | None = None
+    sampling: Sampling | None = None
 
 
 class Engine(Protocol):
@@ -91,6 +113,14 @@ class Engine(Protocol):
 
     def readiness(self, task: str) -> Readiness:
         """Say whether *task* can be rendered here. Cheap: reads the disk and starts nothing."""
+
+    async def forecast(self, spec: RenderSpec) -> Forecast:
+        """
+        Return what `render` would decide about *spec* now, by the same code.
+
+        Starts no server and no program that renders, fetches nothing and writes nothing. Raises what `render` would
+        raise before it renders.
+        """
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wanworker.engines._capabilities import DIFFUSERS as CAPABILITIES
-from wanworker.engines.base import Readiness, Rendered, Report
+from wanworker.engines.base import Forecast, Readiness, Rendered, Report
 from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
@@ -35,6 +35,9 @@ DEFAULT_NEGATIVE_PROMPT = (
 )
 
 
+_LORA_UNKNOWN = "What a LoRA's file has that this model does not take is only said when it is loaded."
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
     """What of a job counts for the plan, beside its model: its shape, and what the caller wants."""
@@ -42,6 +45,18 @@ class Job:
     shape: Shape
     profile: Profile | None = None
     offload: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Decided:
+    """Everything about a render before it begins: the request has no file yet, and `warnings` are all that is known."""
+
+    source: Source
+    wish: Wish
+    plan: Plan
+    sampling: Sampling
+    request: Render
+    warnings: tuple[str, ...]
 
 
 class DiffusersEngine:
@@ -81,28 +96,37 @@ class DiffusersEngine:
             found = self._sources.find(spec.task)
         return self._readiness(spec.task, found, _job_of(spec))
 
+    async def forecast(self, spec: RenderSpec) -> Forecast:
+        """Say what would be rendered. Before the first job nothing else counts on the card; see Engine."""
+        decided = await asyncio.to_thread(self._decided, spec, self._planner.likely)
+        return Forecast(
+            decided.source.name,
+            decided.sampling,
+            spec.size,
+            decided.request.frames,
+            spec.fps,
+            decided.warnings,
+            decided.plan.to_json(),
+            (_LORA_UNKNOWN,) if decided.request.adapters else (),
+        )
+
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Render *spec*; see Engine. Raises ModelNotFound when the weights or a LoRA are not there or not whole."""
-        source, notes = await asyncio.to_thread(self._source, spec)
-        chosen, warnings = await asyncio.to_thread(self._loras, spec, source)
-        adapters = tuple(Adapter(str(lora.path), lora.expert, lora.strength) for lora in chosen)
-        wish = await asyncio.to_thread(self._wish, source, _job_of(spec), adapters)
-        plan = await asyncio.to_thread(self._planner.plan, wish, self._supervisor.pid)
+        decided = await asyncio.to_thread(self._decided, spec, self._planner.plan)
+        wish, plan, warnings = decided.wish, decided.plan, [*decided.warnings]
         smaller = self._planner.smaller(wish, plan)
-        sampling = sampling_for(spec, _recipe(source, chosen), warnings)
-        request = request_for(spec, sampling, out_path, adapters, warnings)
         request = dataclasses.replace(
-            request, placement=plan.placement, fallback=smaller.placement if smaller else None
+            decided.request, out_path=str(out_path), fallback=smaller.placement if smaller else None
         )
-        model = await asyncio.to_thread(_model, source, plan)
+        model = await asyncio.to_thread(_model, decided.source, plan)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
         if smaller is not None and done.placement == smaller.placement:
             self._planner.was_too_large(wish, plan)
             warnings.append(f"The GPU's memory ran out; rendered with less of it in use ({_words(smaller)}).")
             plan = smaller
-        lines = (*notes, *warnings, *done.warnings)
-        return Rendered(source.name, lines, done.timings, placement=plan.to_json())
+        lines = (*warnings, *done.warnings)
+        return Rendered(decided.source.name, lines, done.timings, placement=plan.to_json(), sampling=decided.sampling)
 
     async def preload(self, task: str | None) -> None:
         """Load the weights of *task*; see PreloadingEngine. Raises ModelNotFound when they are not whole."""
@@ -134,6 +158,18 @@ class DiffusersEngine:
         best = self._best(found, job)
         plan = self._expected(best, job)
         return Readiness(missing=best.faults, searched=searched, lacking=plan.lacking, plan=plan.to_json())
+
+    def _decided(self, spec: RenderSpec, place: Callable[[Wish, int | None], Plan]) -> _Decided:
+        """Decide everything about *spec*; *place* says where the weights go. Raises ModelNotFound. Blocks."""
+        source, notes = self._source(spec)
+        chosen, warnings = self._loras(spec, source)
+        adapters = tuple(Adapter(str(lora.path), lora.expert, lora.strength) for lora in chosen)
+        wish = self._wish(source, _job_of(spec), adapters)
+        plan = place(wish, self._supervisor.pid)
+        sampling = sampling_for(spec, _recipe(source, chosen), warnings)
+        request = request_for(spec, sampling, Path(), adapters, warnings)
+        request = dataclasses.replace(request, placement=plan.placement)
+        return _Decided(source, wish, plan, sampling, request, (*notes, *warnings))
 
     def _wish(self, source: Source, job: Job, adapters: Sequence[Adapter] = ()) -> Wish:
         """Return what is to be placed: each LoRA takes as much of the card as its file has, beside its expert."""

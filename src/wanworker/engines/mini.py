@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wanworker.engines._capabilities import MINI
-from wanworker.engines.base import Readiness, Rendered, Report
+from wanworker.engines.base import Forecast, Readiness, Rendered, Report
 from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
@@ -20,8 +20,9 @@ from wanworker.media.video.writer import probe
 from wanworker.models.files.loras import LoraFile
 from wanworker.models.miniature.loras import own_loras
 from wanworker.models.miniature.weights import miniature, names_a_thing, unknown_words
+from wanworker.recipes.sampling import Sampling
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import RANGES, TASKS, RenderSpec, nearest_frames
+from wanworker.spec import RANGES, TASKS, RenderSpec, Size, nearest_frames
 
 #: The frames of a clip without any given length: Wan's own default.
 _FRAMES = 81
@@ -58,24 +59,31 @@ class MiniEngine:
         """Say whether *task* exists. The weights come with the package."""
         return Readiness(missing=() if task in MINI.tasks else (f"mini does not render {task}",))
 
+    async def forecast(self, spec: RenderSpec) -> Forecast:
+        """Say what would be rendered; see Engine."""
+        request, warnings = await _decided(spec, Path())
+        return Forecast(
+            miniature().name,
+            _sampling_of(request),
+            Size(request.out_width, request.out_height),
+            request.out_frames,
+            request.fps,
+            warnings,
+        )
+
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """Render *spec*; see Engine."""
-        frames = await _frames_of(spec)
         silent_path = work_dir / "silent.mp4" if spec.audio else out_path
-        loras, warnings = own_loras(spec, miniature())
-        request = request_for(spec, silent_path, frames, loras)
-        if spec.image is not None:
-            is_beyond: bool = await in_thread(is_photograph, spec.image)
-            warnings += (_PHOTOGRAPH,) if is_beyond else ()
-            if is_beyond:
-                log.warning(_PHOTOGRAPH)
+        request, warnings = await _decided(spec, silent_path)
+        if _PHOTOGRAPH in warnings:
+            log.warning(_PHOTOGRAPH)
         model = _model_of(spec.task)
         take = reporting(report, is_warm=self._supervisor.is_warm(model), clock=self._clock)
         done = await self._supervisor.render(model, request, take)
         if spec.audio:
-            await add_sound(silent_path, spec.audio, out_path, duration_s=frames / spec.fps)
-        lines = (*warnings_of(spec, request), *warnings, *done.warnings)
-        return Rendered(miniature().name, lines, done.timings)
+            await add_sound(silent_path, spec.audio, out_path, duration_s=request.out_frames / spec.fps)
+        lines = (*warnings, *done.warnings)
+        return Rendered(miniature().name, lines, done.timings, sampling=_sampling_of(request))
 
     async def preload(self, task: str | None) -> None:
         """Load the weights; see PreloadingEngine."""
@@ -84,6 +92,22 @@ class MiniEngine:
     async def close(self) -> None:
         """End the child."""
         await self._supervisor.close()
+
+
+async def _decided(spec: RenderSpec, out_path: Path) -> tuple[Render, tuple[str, ...]]:
+    """Return the request for *spec*, and everything that is said of it before it is rendered."""
+    frames = await _frames_of(spec)
+    loras, warnings = own_loras(spec, miniature())
+    request = request_for(spec, out_path, frames, loras)
+    if spec.image is not None and await in_thread(is_photograph, spec.image):
+        warnings += (_PHOTOGRAPH,)
+    return request, (*warnings_of(spec, request), *warnings)
+
+
+def _sampling_of(request: Render) -> Sampling:
+    name = "the miniature's 4-step LoRA pair" if request.adapters else "the miniature's own numbers"
+    guidance = (request.guidance_low, request.guidance)
+    return Sampling(request.steps, guidance, request.shift, request.solver or "unipc", name=name)
 
 
 def request_for(spec: RenderSpec, out_path: Path, frames: int, loras: Sequence[LoraFile] = ()) -> Render:

@@ -131,6 +131,8 @@ class JobChanges(TypedDict, total=False):
     engine: str | None
     model: str | None
     seed: int | None
+    task: str | None
+    recipe: Mapping[str, Any] | None
     timings: Mapping[str, float]
     placement: Mapping[str, Any] | None
 
@@ -145,10 +147,10 @@ class Job:
     Hold the latest attempt of a job, as its record has it.
 
     Times are unix seconds; `created_at` is the first attempt's. `progress` is the form of Progress.to_json;
-    `timings` are seconds by stage; `placement` is where the weights were; `delivery` says how the outputs reached the
-    caller. Of several outputs, `seed` is that of the first, and those that were not made are in `failed_outputs`.
-    There is no field for a presigned URL, a key or an input file, and none belongs into `delivery`: the record
-    outlives them all.
+    `timings` are seconds by stage; `recipe` has the numbers of the sampler; `placement` is where the weights were;
+    `delivery` says how the outputs reached the caller. Of several outputs, `seed` is that of the first, and those that
+    were not made are in `failed_outputs`. There is no field for a presigned URL, a key or an input file, and none
+    belongs into `delivery`: the record outlives them all.
     """
 
     request_id: str
@@ -171,6 +173,8 @@ class Job:
     engine: str | None = None
     model: str | None = None
     seed: int | None = None
+    task: str | None = None
+    recipe: Mapping[str, Any] | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     placement: Mapping[str, Any] | None = None
     prompt: str = ""

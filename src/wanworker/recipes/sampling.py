@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from wanworker.recipes.table import DMD, EULER, Recipe
+from wanworker.recipes.table import DMD, EULER, OWN_NAME, Recipe
 from wanworker.spec import TASKS, RenderSpec
 
 
@@ -14,7 +15,8 @@ class Sampling:
     Every number of one run, decided. `guidance` is (low noise, high noise).
 
     `noise` has the share of noise before each step where the solver follows exactly these, and is empty where it makes
-    its own schedule from `shift`. `high_steps` is None where the task's boundary parts the experts.
+    its own schedule from `shift`. `high_steps` is None where the task's boundary parts the experts. `name` is that of
+    the recipe from which the numbers come that the request left open.
     """
 
     steps: int
@@ -23,6 +25,19 @@ class Sampling:
     solver: str
     high_steps: int | None = None
     noise: tuple[float, ...] = ()
+    name: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers as an answer and a job's record show them."""
+        low, high = self.guidance
+        return {
+            "name": self.name,
+            "steps": self.steps,
+            "guidance": high,
+            "guidance_low": low,
+            "shift": self.shift,
+            "solver": self.solver,
+        }
 
     @property
     def boundary(self) -> float | None:
@@ -36,7 +51,7 @@ class Sampling:
 def own_recipe(spec: RenderSpec) -> Recipe:
     """Return upstream's own numbers for the task and size of *spec*; its solver is unipc (wan.md 1.1)."""
     task = TASKS[spec.task]
-    return Recipe(task.steps, task.guidance, task.shift_at(spec.size), "unipc")
+    return Recipe(task.steps, task.guidance, task.shift_at(spec.size), "unipc", name=OWN_NAME)
 
 
 def sampling_for(spec: RenderSpec, recipe: Recipe | None, warnings: list[str]) -> Sampling:
@@ -58,6 +73,7 @@ def sampling_for(spec: RenderSpec, recipe: Recipe | None, warnings: list[str]) -
         solver=solver,
         high_steps=base.high_steps if steps == base.steps else None,
         noise=_noise(base, steps, shift, solver),
+        name=base.name,
     )
 
 

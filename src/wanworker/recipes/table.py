@@ -15,6 +15,9 @@ from wanworker.spec import Lora
 #: A recipe's solvers beside the request's own `unipc` and `dpm++`.
 EULER, DMD = "euler", "dmd"
 
+#: What the numbers of a model are called that was not distilled.
+OWN_NAME = "Wan's own numbers"
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -23,7 +26,7 @@ class Recipe:
 
     `guidance` is (low noise, high noise). `high_steps` says how many of the `steps` the high-noise expert takes; None
     leaves it to the task's boundary. `noise` has the share of noise (1 to 0) before each step where the schedule
-    follows no shift. `name` is empty for a model that was not distilled.
+    follows no shift. `name` is what answers and warnings call it.
     """
 
     steps: int

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import wanworker
+from wanworker.actions.generate.plan import PlanRequest
 from wanworker.app import Worker
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
@@ -32,6 +33,7 @@ from wanworker.rest.responses.metrics import Metrics
 from wanworker.rest.responses.page_files import Body, PageFiles
 from wanworker.rest.responses.thumbnails import Thumbnails
 from wanworker.rest.routes.jobs import job_routes, server_routes
+from wanworker.rest.routes.plan import plan_routes
 from wanworker.rest.routes.runpod import RunPodBody, face_routes
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.service.executor import QueueExecutor
@@ -136,6 +138,7 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
     streams = EventStreams(parts.service, limits.streams)
     preview = parts.runpod_jobs.preview
     app.include_router(job_routes(parts.service, parts.downloads, parts.thumbnails, parts.metrics, streams, preview))
+    app.include_router(plan_routes(worker, limit=settings.max_queue))
     app.include_router(face_routes(parts.runpod_jobs))
     for place, folder in _PAGES.items():
         app.router.add_route(f"{place}/{{name:path}}", PageFiles(folder).respond, include_in_schema=False)
@@ -168,8 +171,10 @@ def _schema(app: FastAPI, plain: Any, *, has_key: bool) -> dict[str, Any]:
         schema = plain()
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        for model in (GenerateBody, RunPodBody):
-            schemas[model.__name__] = model.model_json_schema()
+        for model in (GenerateBody, PlanRequest, RunPodBody):
+            own = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= own.pop("$defs", {})
+            schemas[model.__name__] = own
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "WAN_API_KEY."}}
         schema["security"] = [{"key": []}] if has_key else [{}, {"key": []}]
         for path in OPEN_PATHS & schema["paths"].keys():

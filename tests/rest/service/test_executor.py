@@ -60,7 +60,7 @@ async def test_upload_urls_that_a_restart_took_are_missed_in_words(worker, kept)
 async def test_a_model_that_is_named_renders_and_not_fastwan(worker, kept, engine):
     kept.put("a", {"fields": {**FIELDS, "diffusion_model": "another"}, "left_out": [], "warnings": []})
     async with asyncio.timeout(20):
-        done = await WithFastwan(worker, kept)(
+        done = await WithFastwan(worker, kept, Uploads(worker.store))(
             worker.store.claim(request("a"), queued=True).job, lambda _progress: None
         )
 

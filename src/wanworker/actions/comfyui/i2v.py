@@ -18,7 +18,8 @@ from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader, Source
 from wanworker.output_files import SUFFIXES
-from wanworker.render import PreparedSpec, RenderRequest
+from wanworker.planning.fitting import PreparedSpec
+from wanworker.render import RenderRequest
 from wanworker.spec import RenderSpec
 
 

@@ -23,7 +23,8 @@ from wanworker.media.disk import in_thread
 from wanworker.media.inputs.data_uri import is_data_url
 from wanworker.media.inputs.reader import Source
 from wanworker.media.scratch import scratch_folder
-from wanworker.render import PreparedSpec, RenderRequest
+from wanworker.planning.fitting import PreparedSpec
+from wanworker.render import RenderRequest
 from wanworker.spec import GraphSpec
 
 

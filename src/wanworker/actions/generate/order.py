@@ -6,16 +6,21 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from wanworker.actions.base import Context
 from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import parse
 from wanworker.actions.request.picture import sized_by_picture
-from wanworker.jobs.model import Job, spec_hash
+from wanworker.jobs.model import Job, check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.video.writer import probe
-from wanworker.render import PreparedSpec, RenderRequest
+from wanworker.planning.fitting import PreparedSpec
+from wanworker.render import RenderRequest
 from wanworker.spec import RenderSpec, Task, longest_aspect, size_at_aspect
+
+Request = TypeVar("Request", bound=GenerateRequest)
 
 
 def job_request(request: GenerateRequest, *, request_id: str, action: str, runpod_id: str | None = None) -> JobRequest:
@@ -27,6 +32,32 @@ def job_request(request: GenerateRequest, *, request_id: str, action: str, runpo
         spec_hash=spec_hash(request.identity()),
         prompt=request.prompt,
     )
+
+
+def read_order(
+    model: type[Request], fields: Mapping[str, Any], context: Context, *, action: str
+) -> tuple[Request, RenderRequest, list[str]]:
+    """
+    Return the request that *fields* are, its order, and what is to be said of it so far.
+
+    Everything that can be refused before a file is read is refused here. Raises InvalidRequest, and InputRefused for an
+    upload URL.
+    """
+    request, warnings = parse(model, fields)
+    if request.negative_prompt and request.sample_guide_scale is not None and request.sample_guide_scale <= 1:
+        warnings.append("negative_prompt has no effect at sample_guide_scale <= 1, where no guidance is computed.")
+    call, settings = context.call, context.settings
+    request.upload_urls(settings.allow_hosts)
+    request_id = check_request_id(request.request_id) if request.request_id else call.request_id
+    order = generate_order(
+        request,
+        job_request(request, request_id=request_id, action=action, runpod_id=call.runpod_id),
+        inputs=context.inputs,
+        warnings=warnings,
+        engine=settings.engine,
+        timeout_s=settings.job_timeout_s,
+    )
+    return request, order, warnings
 
 
 def generate_order(

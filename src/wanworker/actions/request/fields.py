@@ -21,6 +21,7 @@ __all__ = [
     "Frames",
     "Guidance",
     "NumOutputs",
+    "Price",
     "Prompt",
     "Request",
     "Seconds",
@@ -83,6 +84,7 @@ Seconds = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("sec
 NumOutputs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("num_outputs")), _schema("num_outputs")]
 Crf = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("crf")), _schema("crf")]
 Denoise = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("denoise")), _schema("denoise")]
+Price = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("price_per_hour")), _schema("price_per_hour")]
 Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
 

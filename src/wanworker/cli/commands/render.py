@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from wanworker.cli import _render_options
-from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, Command, CommandFailed, read_settings
-from wanworker.cli._render_options import PROMPT, Source, VideoOptions
+from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, Command, CommandFailed
+from wanworker.cli._render_options import PROMPT, VideoOptions
+from wanworker.cli.commands._local import job_of
 from wanworker.cli.terminal.console import say, say_json, video_facts
 from wanworker.cli.terminal.files import check_output, new_request_id
 from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.signals import run_stoppable
 from wanworker.cli.terminal.standard_streams import STANDARD, copy_to_stdout, prompt_of, refuse_terminal
 from wanworker.client.errors import ClientError
-from wanworker.client.request import generate_fields, task_of
 from wanworker.client.saving import put_in_place, unfinished_beside
 from wanworker.errors import RequestError, WorkerError
 
@@ -53,18 +52,9 @@ def run(args: RenderOptions) -> int:
         refuse_terminal(as_json=args.json)
     elif args.output:
         check_output(args.output, force=args.force)
-    fields, prompt = _render_options.client_fields(args), prompt_of(args.prompt)
-    files = _render_options.files_of(args)
-    settings = _opened_to(files, read_settings())
     request_id = new_request_id("cli")
-    payload = {
-        **generate_fields(prompt, fields),
-        **{f"{file.field}_{'url' if file.url else 'path'}": file.url or str(file.path) for file in files},
-        "action": "generate",
-        "task": task_of(fields),
-        "request_id": request_id,
-        "return_video": False,
-    }
+    payload, settings = job_of(args, prompt_of(args.prompt), "generate")
+    payload |= {"request_id": request_id, "return_video": False}
     with _log_beside(settings.out_dir, request_id) as log, _told(request_id, log):
         return run_stoppable(lambda: _render(payload, args, settings, log))
 
@@ -146,14 +136,6 @@ def _copied(video: Path, path: Path, *, force: bool) -> Path:
             return put_in_place(part, path, force=force)
         except OSError as error:
             raise CommandFailed(f"{path} could not be written ({error.strerror}); the video is {video}.") from error
-
-
-def _opened_to(files: Sequence[Source], settings: Settings) -> Settings:
-    """
-    Allow paths in the folders of *files* too, because the person who types a command may read the files that it names.
-    """
-    folders = [file.path.parent for file in files if not file.url]
-    return settings.model_copy(update={"input_dirs": (*settings.input_roots, *folders)})
 
 
 @contextmanager

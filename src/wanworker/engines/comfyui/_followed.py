@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from wanworker.comfyui.client.events import Event, Preview
+from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.run.monitor import Finished, Limits, run_prompt
 from wanworker.comfyui.run.progress import RunProgress
 from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
+from wanworker.errors import NoOutput
 from wanworker.progress import Progress
+
+
+def video_of(outputs: Sequence[OutputFile], saver: str) -> OutputFile:
+    """Return the file of the node *saver*. Raises NoOutput."""
+    for output in outputs:
+        if output.node == saver:
+            return output
+    raise NoOutput("The graph ran, but its saving node left no file.")
 
 
 async def followed(

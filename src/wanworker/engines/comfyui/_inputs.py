@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.engines.comfyui.graphs import Uploads
 from wanworker.media.video.conform import conform
+from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.sound import sound_duration_s
 from wanworker.media.video.writer import probe
 from wanworker.spec import RANGES, TASKS, RenderSpec
@@ -33,14 +35,37 @@ async def sent_inputs(client: ComfyClient, spec: RenderSpec, run_id: str, work_d
     """
     files = _files_of(spec)
     notes: list[str] = []
-    frames = None
+    frames = await _pose_frames(files)
     if spec.driving_video is not None and spec.prepared_dir is None:
         frames, files["driving_video"] = await _conformed(spec, spec.driving_video, work_dir, notes)
-    elif "pose_video" in files:
-        frames = (await probe(files["pose_video"])).frames
     names = {}
     for slot, path in files.items():
-        names[slot] = (await client.upload(path, name=f"{run_id}_{slot}{path.suffix}", overwrite=True)).value
+        names[slot] = (await client.upload(path, name=_name(run_id, slot, path), overwrite=True)).value
+    return await _uploads(spec, names, frames, notes)
+
+
+async def named_inputs(spec: RenderSpec, run_id: str) -> Uploads:
+    """Return the same without sending or converting a file: the names that they would have."""
+    files = _files_of(spec)
+    notes: list[str] = []
+    frames = await _pose_frames(files)
+    if spec.driving_video is not None and spec.prepared_dir is None:
+        files["driving_video"] = spec.driving_video
+        given = await probe(spec.driving_video)
+        _say_fit(spec, given, notes)
+        frames = max(1, round(given.duration_s * spec.fps))
+    return await _uploads(spec, {slot: _name(run_id, slot, path) for slot, path in files.items()}, frames, notes)
+
+
+def _name(run_id: str, slot: str, path: Path) -> str:
+    return f"{run_id}_{slot}{path.suffix}"
+
+
+async def _pose_frames(files: Mapping[str, Path]) -> int | None:
+    return (await probe(files["pose_video"])).frames if "pose_video" in files else None
+
+
+async def _uploads(spec: RenderSpec, names: Mapping[str, str], frames: int | None, notes: Sequence[str]) -> Uploads:
     return Uploads(
         **names,
         audio_s=await sound_duration_s(spec.audio) if spec.audio else None,
@@ -57,11 +82,15 @@ async def _conformed(spec: RenderSpec, film: Path, work_dir: Path, notes: list[s
     most = spec.frames or TASKS[spec.task].frames or int(RANGES["frames"].high)
     size = (spec.size.width, spec.size.height)
     made = await conform(film, target, size=size, fps=spec.fps, frames=most, fit="contain" if follows else "cover")
-    if abs(math.log(given.width / given.height / spec.size.aspect)) > _ONE_SHAPE:
-        how = "got black bars" if follows else "was cropped (centre)"
-        notes.append(f"the {TASKS[spec.task].film} {how}, to have the shape of {spec.size}.")
+    _say_fit(spec, given, notes)
     whole = max(made.frames, round(given.duration_s * spec.fps)) if made.frames == most else made.frames
     return whole, target
+
+
+def _say_fit(spec: RenderSpec, given: VideoFacts, notes: list[str]) -> None:
+    if abs(math.log(given.width / given.height / spec.size.aspect)) > _ONE_SHAPE:
+        how = "got black bars" if TASKS[spec.task].frames is None else "was cropped (centre)"
+        notes.append(f"the {TASKS[spec.task].film} {how}, to have the shape of {spec.size}.")
 
 
 def _files_of(spec: RenderSpec) -> dict[str, Path]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import Graph, with_prefix, with_uploads
 from wanworker.comfyui.graph.problems import as_warning
@@ -17,9 +17,9 @@ from wanworker.comfyui.run.monitor import Finished
 from wanworker.comfyui.run.monitor import Limits as RunLimits
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
-from wanworker.engines.base import Readiness, Rendered, Report
-from wanworker.engines.comfyui._followed import followed
-from wanworker.engines.comfyui._inputs import sent_inputs
+from wanworker.engines.base import Forecast, Readiness, Rendered, Report
+from wanworker.engines.comfyui._followed import followed, video_of
+from wanworker.engines.comfyui._inputs import named_inputs, sent_inputs
 from wanworker.engines.comfyui._left_runs import LeftLimits, LeftRuns
 from wanworker.engines.comfyui._restart import with_one_restart
 from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
@@ -36,7 +36,7 @@ from wanworker.engines.comfyui._user_graph import (
 )
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui.weights import FolderLists, Lists
-from wanworker.errors import GraphRefused, ModelNotFound, NoOutput
+from wanworker.errors import GraphRefused, ModelNotFound
 from wanworker.models.machine.hardware import Gpu, gpus
 from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec
@@ -47,6 +47,8 @@ _TRUST_S = 1.0
 #: How long another engine waits for the server's memory. A run of somebody else there may take longer; then the two
 #: engines try to share the card.
 _UNLOAD_S = 60.0
+
+_NOT_ASKED = "No ComfyUI server runs here now: what it would say of the graph is only known once it is started."
 
 #: The files of workflows/ do not change while a worker runs, and filling a graph copies it.
 _our_graphs = functools.cache(read_workflows)
@@ -114,6 +116,23 @@ class ComfyUI:
         """Return a line for each file of *task* that is missing from the volume's folders or incomplete."""
         return missing_for(task, *self.lists.examined())
 
+    async def forecast(self, spec: RenderSpec) -> Forecast:
+        """
+        Say what would be rendered; see Engine. A server that answers is asked, for one that we would start the volume's
+        folders count. Raises EngineUnavailable, ModelNotFound and GraphRefused.
+        """
+        uploads = await named_inputs(spec, "plan")
+        if self._launch is None:
+            client = await self._answering(lambda _progress: None)  # it only asks
+        elif await self._server.probe() == "online":
+            client = self._own_client()
+        else:
+            filled = self._filled_by((await asyncio.to_thread(self.lists.examined))[0], spec, uploads, "plan")
+            return filled.forecast(spec.size, unknown=(_NOT_ASKED,))
+        filled = await self._filled(client, spec, uploads, "plan")
+        admitted = await validate(client, filled.graph, set(uploads.given().values()))
+        return filled.forecast(spec.size, admitted.remarks)
+
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """Render *spec* by one of our graphs; see Engine. Raises ModelNotFound and GraphRefused too."""
 
@@ -122,8 +141,9 @@ class ComfyUI:
             filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id, work_dir), run_id)
             admitted = await validate(client, filled.graph)
             finished = await self._followed(client, admitted.graph, report)
-            await client.view(_video_of(finished.outcome.outputs, filled.saver), out_path)
-            return Rendered(filled.model, (*filled.warnings, *admitted.remarks), self._timings(finished))
+            await client.view(video_of(finished.outcome.outputs, filled.saver), out_path)
+            warnings = (*filled.warnings, *admitted.remarks)
+            return Rendered(filled.model, warnings, self._timings(finished), sampling=filled.sampling)
 
         try:
             return await with_one_restart(self._server, _run_id(out_path), run)
@@ -247,22 +267,16 @@ class ComfyUI:
         seconds = finished.outcome.execution_s
         return self._waits.told() | ({} if seconds is None else {"execution_s": seconds})
 
-    async def _available(self, client: ComfyClient) -> Lists:
-        """
-        Return the server's lists. For our own server, damaged files are left out, because it would fail to load them.
-        """
-        lists = self.lists.from_server(client)
-        return await (lists if self._launch is None else self.lists.less_damaged(lists))
-
     async def _filled(self, client: ComfyClient, spec: RenderSpec, uploads: Uploads, run_id: str) -> Filled:
         """
         Return the graph of *spec*. If a file is not in the lists, they are read again, because it may have been added.
         """
+        is_local = self._launch is not None
         try:
-            return self._filled_by(await self._available(client), spec, uploads, run_id)
+            return self._filled_by(await self.lists.usable(client, is_local=is_local), spec, uploads, run_id)
         except ModelNotFound:
             self.lists.forget(answers=True)
-        return self._filled_by(await self._available(client), spec, uploads, run_id)
+        return self._filled_by(await self.lists.usable(client, is_local=is_local), spec, uploads, run_id)
 
     def _filled_by(self, available: Lists, spec: RenderSpec, uploads: Uploads, run_id: str) -> Filled:
         try:
@@ -282,10 +296,3 @@ class ComfyUI:
 def _run_id(out_path: Path) -> str:
     """Return the request id and attempt, which the output's hidden name has. They make the names of each run unique."""
     return out_path.name.removeprefix(".").partition(".part")[0]
-
-
-def _video_of(outputs: Sequence[OutputFile], saver: str) -> OutputFile:
-    for output in outputs:
-        if output.node == saver:
-            return output
-    raise NoOutput("The graph ran, but its saving node left no file.")

@@ -83,6 +83,13 @@ class FolderLists:
         self._told = (self._clock(), lists)
         return lists
 
+    async def usable(self, client: ComfyClient, *, is_local: bool) -> Lists:
+        """
+        Return the server's lists. Of a local server's, damaged files are left out, because it would fail to load them.
+        """
+        lists = self.from_server(client)
+        return await (self.less_damaged(lists) if is_local else lists)
+
     async def less_damaged(self, told: Awaitable[Lists]) -> Lists:
         """Return the lists that a server of this machine has *told*, without the files that it would fail to load."""
         lists, (_, flaws) = await asyncio.gather(told, asyncio.to_thread(self.examined))

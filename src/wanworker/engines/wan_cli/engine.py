@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wanworker import process
-from wanworker.engines.base import Readiness, Rendered, Report
+from wanworker.engines.base import Forecast, Readiness, Rendered, Report
 from wanworker.engines.wan_cli import _animate as animate
 from wanworker.engines.wan_cli import _s2v as speech
 from wanworker.engines.wan_cli._failure import Context, failure
@@ -29,8 +29,9 @@ from wanworker.engines.wan_cli.checkpoint import locate
 from wanworker.errors import EngineFailed, EngineUnavailable
 from wanworker.media.video.writer import decode_check
 from wanworker.models.machine.hardware import Gpu, available_memory_mib, gpus
+from wanworker.recipes.sampling import sampling_for
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import RenderSpec, task_named
+from wanworker.spec import TASKS, RenderSpec, task_named
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,10 @@ class WanCli:
         machine = (*gpu_lacks(task, self._cards()), *host_lacks(task, self._available_memory_mib()))
         return Readiness(searched=located.searched, lacking=(*machine, *self._python_lacks))
 
+    async def forecast(self, spec: RenderSpec) -> Forecast:
+        """Say what generate.py would be told; see Engine. Raises EngineUnavailable, and what `render` does."""
+        return (await asyncio.to_thread(self._decided, spec))[1]
+
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """
         Write *out_path*. Everything else goes into a folder below *work_dir* that is removed at the end.
@@ -108,19 +113,16 @@ class WanCli:
         Raises InputUnavailable for an incomplete prepared folder, else EngineError: EngineUnavailable, OutOfMemory,
         DiskFull, EngineFailed, and NoOutput if the file is missing, damaged or silent.
         """
-        located = locate(task_named(spec.task), self._model_dirs)
-        missing = (*self._programs_missing(), *located.missing)
-        if located.folder is None or missing:
-            raise EngineUnavailable(f"wan_cli cannot render {spec.task}: {'; '.join(missing)}.")
+        ckpt_dir, decided = await asyncio.to_thread(self._decided, spec)
         reading = Reading(report, experts=_experts(spec), clips=await _clips(spec), clock=self._clock)
         with tempfile.TemporaryDirectory(prefix="wan_cli-", dir=work_dir, ignore_cleanup_errors=True) as folder:
             made = Path(folder).absolute() / "video.mp4"
-            places = await self._places(spec, located.folder, made, reading)
+            places = await self._places(spec, ckpt_dir, made, reading)
             await self._generate(spec, places, reading)
             reading.enter("verifying")
             await check(made, self._verify, needs_sound=spec.audio is not None, told=reading.told())
             await move(made, out_path)
-        return Rendered(located.folder.name, warnings=self._ignored(spec), timings=reading.timings())
+        return Rendered(decided.model, decided.warnings, reading.timings(), sampling=decided.sampling)
 
     def renders_on_gpu(self) -> bool:
         """Say whether upstream's program sees a GPU; see GpuEngine."""
@@ -135,6 +137,34 @@ class WanCli:
     def _cards(self) -> tuple[Gpu, ...]:
         return tuple(self._gpus())
 
+    def _decided(self, spec: RenderSpec) -> tuple[Path, Forecast]:
+        """Return the checkpoint's folder, and everything that is known before the program runs."""
+        located = locate(task_named(spec.task), self._model_dirs)
+        missing = (*self._programs_missing(), *located.missing)
+        if located.folder is None or missing:
+            raise EngineUnavailable(f"wan_cli cannot render {spec.task}: {'; '.join(missing)}.")
+        if spec.task == "animate-14B":
+            self._check_motion(spec, located.folder)
+        unknown = _unknown(spec)
+        forecast = Forecast(
+            located.folder.name,
+            sampling_for(spec, None, []),
+            None if "size" in unknown else spec.size,
+            None if "frames" in unknown else spec.frames or TASKS[spec.task].frames,
+            None if spec.task == "animate-14B" else float(TASKS[spec.task].fps),
+            self._ignored(spec),
+            unknown=tuple(unknown.values()),
+        )
+        return located.folder, forecast
+
+    def _check_motion(self, spec: RenderSpec, ckpt_dir: Path) -> None:
+        if spec.prepared_dir is not None:
+            animate.check_given(spec.prepared_dir)
+        else:
+            animate.preprocessing_argv(
+                spec, python=self._python, home=self._home, ckpt_dir=ckpt_dir, target=Path("prepared")
+            )
+
     def _programs_missing(self) -> tuple[str, ...]:
         missing = []
         if not (self._home / _GENERATE).is_file():
@@ -147,9 +177,7 @@ class WanCli:
         if spec.task != "animate-14B":
             return Places(self._python, ckpt_dir, made)
         source = spec.prepared_dir
-        if source is not None:
-            animate.check_given(source)
-        else:
+        if source is None:
             source = made.parent / "prepared"
             argv = animate.preprocessing_argv(
                 spec, python=self._python, home=self._home, ckpt_dir=ckpt_dir, target=source
@@ -215,6 +243,18 @@ class WanCli:
         if spec.task == "animate-14B" and spec.frames is not None:
             lines.append("frame_num was ignored: the driving video decides the length of animate-14B.")
         return tuple(lines)
+
+
+def _unknown(spec: RenderSpec) -> dict[str, str]:
+    """Return what only upstream's program decides, with a sentence for each."""
+    unknown = {}
+    if spec.image is not None or spec.task == "animate-14B":
+        unknown["size"] = f"size: upstream takes the area of {spec.size} and the shape of the picture."
+    if spec.audio is not None:
+        unknown["frames"] = "frames: upstream renders whole clips and cuts them to the length of the sound."
+    if spec.task == "animate-14B":
+        unknown["frames"] = "frames and fps: the driving video decides them."
+    return unknown
 
 
 def _experts(spec: RenderSpec) -> int:

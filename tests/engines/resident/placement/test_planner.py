@@ -69,6 +69,18 @@ def test_a_card_that_another_program_fills_gets_a_smaller_plan() -> None:
     assert "resident" == host.planner().expected(WISH, None).placement.experts
 
 
+def test_what_a_job_would_get_is_what_it_gets_beside_the_child_on_a_card_that_is_shared() -> None:
+    host = Host(gpu_gib=96, free_gpu_gib=48)
+    planner = host.planner()
+    before = planner.likely(WISH, None)
+    assert [] == host.asked
+    first = planner.plan(WISH, None)
+
+    assert ("resident", "slot") == (before.placement.experts, first.placement.experts)
+    assert first == planner.likely(WISH, 7) == planner.plan(WISH, 7)
+    assert ["gpu"] == host.asked
+
+
 def test_a_driver_that_does_not_tell_what_is_free_leaves_the_whole_card() -> None:
     host = Host(free_gpu_gib=None, available_gib=None)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, get_args
 
 from wanworker.comfyui.graph.api_format import Graph, with_slot
+from wanworker.engines.base import Forecast
 from wanworker.engines.comfyui.graphs._exact_noise import with_noise
 from wanworker.engines.comfyui.graphs._finishing import with_finish
 from wanworker.engines.comfyui.graphs._wiring import bypassed, cut, node_titled, with_clips, without_unused
@@ -20,7 +21,8 @@ from wanworker.engines.comfyui.graphs.choice.sampling import Plan, plan_for
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import InvalidRequest
 from wanworker.models.files.loras import Expert
-from wanworker.spec import TASKS, RenderSpec
+from wanworker.recipes.sampling import Sampling
+from wanworker.spec import TASKS, RenderSpec, Size
 
 _BOTH: tuple[Expert, Expert] = ("high", "low")
 
@@ -68,7 +70,8 @@ class Filled:
     Hold a graph that is ready to be queued.
 
     `steps` are the steps of each sampler by node id, in the order in which they run. `saver` is the id of the node that
-    writes the video. `model` names the weights. `frames` is how many frames the video has.
+    writes the video. `model` names the weights. `frames` is how many frames the video has, and `fps` how fast they
+    follow one another, None where the driving video decides.
     """
 
     workflow: str
@@ -78,6 +81,15 @@ class Filled:
     saver: str
     model: str
     frames: int
+    fps: float | None
+    sampling: Sampling
+
+    def forecast(self, size: Size, remarks: Sequence[str] = (), unknown: tuple[str, ...] = ()) -> Forecast:
+        """Return what is known of the video before the graph runs; *remarks* are the server's on the graph."""
+        if self.fps is None:
+            unknown = ("fps: the driving video decides it.", *unknown)
+        warnings = (*self.warnings, *remarks)
+        return Forecast(self.model, self.sampling, size, self.frames, self.fps, warnings, unknown=unknown)
 
 
 def missing_for(
@@ -134,7 +146,15 @@ def graph_for(
         saver=node_titled(graph, SAVER),
         model=" + ".join(model_names),
         frames=clips.frames,
+        fps=_fps(spec, workflow),
+        sampling=plan.sampling,
     )
+
+
+def _fps(spec: RenderSpec, workflow: Workflow) -> float | None:
+    if not workflow.decides_fps:
+        return float(spec.fps)
+    return None if "pose_video" in workflow.slots else float(TASKS[spec.task].fps)
 
 
 def _of_folder(workflow: Workflow, files: Mapping[str, str], folder: str) -> list[str]:

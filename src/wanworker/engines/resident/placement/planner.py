@@ -63,6 +63,14 @@ class Planner:
             self._card_bytes = None if free_mib is None else free_mib * _MIB
         return self._plan(wish, Machine(gpus, self._card_bytes, self._host_bytes(pid)))
 
+    def likely(self, wish: Wish, pid: int | None) -> Plan:
+        """
+        Return the plan that a job would get now, for one that may never come: it asks no driver and keeps nothing.
+
+        Beside a child it is `plan`'s. Without one it is `expected`'s, because other engines make room before a job.
+        """
+        return self.expected(wish, pid) if pid is None else self.plan(wish, pid)
+
     def smaller(self, wish: Wish, plan: Plan) -> Plan | None:
         """Return the next plan that takes clearly less of the card than *plan*, None without one. Asks nothing."""
         if plan.placement.device == "cpu":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wanworker.engines.comfyui.graphs.choice._steps import Split, sampler_for, split_steps, working_sampler
+from wanworker.engines.comfyui.graphs.choice._steps import SAMPLERS, Split, sampler_for, split_steps, working_sampler
 from wanworker.models.files.loras import Expert
 from wanworker.recipes.sampling import Sampling, sampling_for
 from wanworker.recipes.table import recipe_for
@@ -18,7 +19,7 @@ class Plan:
     `experts` take part, each with as many steps as `runs` says. `guidance` is (low noise, high noise).
 
     `first` is how many steps are left out at the start, because a video is there instead of noise. `noise` has the
-    share of noise before each step where no shift gives it.
+    share of noise before each step where no shift gives it. `sampling` has the same numbers as every engine says them.
     """
 
     steps: int
@@ -27,6 +28,7 @@ class Plan:
     guidance: tuple[float, float]
     shift: float
     sampler: str
+    sampling: Sampling
     noise: tuple[float, ...] = ()
     first: int = 0
 
@@ -60,7 +62,9 @@ def plan_for(
         taking_part, runs = _after(first, _split(sampling, steps, boundary))
     sampler = working_sampler(sampler_for(sampling.solver), runs, warnings)
     noise = sampling.noise if recipe is not None and recipe.noise else ()
-    return Plan(steps, taking_part, runs, sampling.guidance, sampling.shift, sampler, noise, first)
+    solver = next(name for name, theirs in SAMPLERS.items() if theirs == sampler)
+    told = dataclasses.replace(sampling, steps=steps, solver=solver)
+    return Plan(steps, taking_part, runs, sampling.guidance, sampling.shift, sampler, told, noise, first)
 
 
 def _left_out(spec: RenderSpec, steps: int) -> int:
