@@ -25,6 +25,7 @@ from wanworker.rest.http.limits import LIMITS, Limits
 from wanworker.rest.http.response_headers import ResponseHeaders
 from wanworker.rest.responses.download import Downloads
 from wanworker.rest.responses.events import EventStreams
+from wanworker.rest.responses.first_frame import FirstFrames
 from wanworker.rest.responses.health import HealthService
 from wanworker.rest.responses.metrics import Metrics
 from wanworker.rest.routes.jobs import job_routes, server_routes
@@ -37,7 +38,9 @@ from wanworker.rest.service.retention import Sweeper
 from wanworker.rest.service.runpod_jobs import RunPodJobs
 from wanworker.rest.service.uploads import Uploads
 from wanworker.rest.service.webhooks import Webhooks
+from wanworker.rest.videos.routes import video_routes
 from wanworker.settings import Settings
+from wanworker.videos.request import VideoBody
 
 log = logging.getLogger(__name__)
 
@@ -123,10 +126,12 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
         lifespan=parts.running,
     )
     error_responses.install(app)
+    frames = FirstFrames()
     app.include_router(server_routes(parts.service, parts.health, parts.metrics))
     app.include_router(
-        job_routes(parts.service, parts.downloads, parts.metrics, EventStreams(parts.service, limits.streams))
+        job_routes(parts.service, parts.downloads, frames, parts.metrics, EventStreams(parts.service, limits.streams))
     )
+    app.include_router(video_routes(parts.service, worker.video_models, parts.downloads, frames, parts.metrics))
     app.include_router(face_routes(parts.runpod_jobs))
     if _PAGE.is_dir():
         app.mount("/ui", StaticFiles(directory=_PAGE, html=True), name="ui")
@@ -142,6 +147,6 @@ def _schema(app: FastAPI, plain: Any) -> dict[str, Any]:
     """Return the schema, with the bodies that the routes read themselves."""
     if app.openapi_schema is None:
         schemas = plain().setdefault("components", {}).setdefault("schemas", {})
-        for model in (GenerateBody, RunPodBody):
+        for model in (GenerateBody, RunPodBody, VideoBody):
             schemas[model.__name__] = model.model_json_schema()
     return app.openapi_schema or {}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import http
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,14 +12,16 @@ from starlette.responses import Response, StreamingResponse
 
 from wanworker.errors import UnknownJob
 from wanworker.jobs.store.job_store import PAGE_LIMIT
-from wanworker.media.video.thumbnail import MIME, thumbnail
+from wanworker.media.video.thumbnail import MIME
 from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_fields
 from wanworker.rest.responses.download import Downloads
 from wanworker.rest.responses.events import EventStreams
+from wanworker.rest.responses.first_frame import FirstFrames
 from wanworker.rest.responses.health import Health, HealthService
 from wanworker.rest.responses.listing import Listings
 from wanworker.rest.responses.metrics import CONTENT_TYPE, Metrics
+from wanworker.rest.schemas.bodies import documented_body
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.status import Status
 from wanworker.rest.service.jobs import JobService
@@ -81,40 +82,20 @@ OutputNumber = Annotated[
     int | None, Query(ge=1, le=int(RANGES["num_outputs"].high), description="Which of several outputs, from 1.")
 ]
 
-#: Each thumbnail runs ffmpeg, which must not crowd out a render on the CPU.
-_THUMBNAILS_AT_ONCE = 2
-
 _MP4 = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 
 
-def documented_body() -> dict[str, Any]:
-    """Return the schema of the body of POST /generate: the same fields as JSON and as a form."""
-    schema = {"$ref": "#/components/schemas/GenerateBody"}
-    form = GenerateBody.model_json_schema()
-    form["properties"] = {name: _text_alone(field) for name, field in form["properties"].items()}
-    form["properties"]["image"] = {"type": "string", "format": "binary", "description": "The first frame, a file."}
-    form.pop("example", None)
-    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a form's field. A form leaves a field out and has no null."""
-    choices: list[dict[str, Any]] = field.get("anyOf", [{}])
-    kind = next(choice for choice in choices if choice.get("type") != "null")
-    return {name: value for name, value in field.items() if name not in {"anyOf", "default"}} | kind
-
-
-def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, streams: EventStreams) -> APIRouter:
+def job_routes(
+    service: JobService, downloads: Downloads, frames: FirstFrames, metrics: Metrics, streams: EventStreams
+) -> APIRouter:
     """Return the documented routes of jobs, and their events and previews."""
     router = APIRouter(tags=["jobs"])
     listings = Listings(service, clock=time.monotonic)
-    drawing = asyncio.Semaphore(_THUMBNAILS_AT_ONCE)
 
     @router.post(
         "/generate",
         responses={200: {"model": Started}, **responses(401, 408, 413, 415, 422, 429, 503, 507)},
-        openapi_extra=documented_body(),
+        openapi_extra=documented_body(GenerateBody, files={"image": "The first frame, a file."}),
     )
     async def generate(request: Request) -> Response:
         """Queue a video."""
@@ -144,10 +125,7 @@ def job_routes(service: JobService, downloads: Downloads, metrics: Metrics, stre
     )
     async def first_frame(job_id: str, output: OutputNumber = None) -> Response:
         """Return the first frame of the video. It does not count as a download."""
-        path = await service.video(job_id, output)
-        async with drawing:
-            jpeg = await thumbnail(path)
-        return Response(jpeg, media_type=MIME, headers={"Cache-Control": "no-store"})
+        return await frames.respond(await service.video(job_id, output))
 
     @router.get("/jobs", responses={200: {"model": Jobs}, **responses(401, 422)})
     async def jobs(
