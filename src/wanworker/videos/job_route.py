@@ -57,7 +57,7 @@ class VideoRoutes:
             return await (self._made(fields, perform) if "prompt" in fields else self._listed(fields))
         job = await in_thread(self._store.find, check_request_id(parts[0]))
         if len(parts) == 1:
-            return video_of(job).model_dump(mode="json")
+            return _alone(job)
         content, _ = parse(_Content, fields)
         return await self._content(job, content.variant, perform)
 
@@ -66,7 +66,7 @@ class VideoRoutes:
         order = await read_order(fields, self._models)
         answer = await perform({"action": "generate", **order.as_payload()})
         job = await in_thread(self._store.find, answer["request_id"])
-        video = video_of(job).model_dump(mode="json")
+        video = _alone(job)
         video["warnings"] = [*order.warnings, *answer["warnings"]]
         return {**video, "content": _content_of(answer)}
 
@@ -85,6 +85,17 @@ class VideoRoutes:
             jpeg = await thumbnail(Path(job.outputs[0].path))
             return {"content_type": MIME, "b64_json": base64.b64encode(jpeg).decode("ascii")}
         return _content_of(await perform({"action": "status", "request_id": job.request_id}))
+
+
+def _alone(job: Job) -> dict[str, Any]:
+    """
+    Return a video as an answer of its own. Its error is called `failure`.
+
+    RunPod takes a key `error` at the top of an answer for the failure of the job that asks.
+    """
+    video = video_of(job).model_dump(mode="json")
+    failure = video.pop("error")
+    return video | ({"failure": failure} if failure else {})
 
 
 def _content_of(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,8 +111,16 @@ def test_the_list_has_pages_in_both_orders(client: openai.OpenAI) -> None:
         ({"seconds": "many"}, "seconds", "must be a number"),
         ({"size": "big"}, "size", "size must look like"),
         ({"seconds": "4", "extra_body": {"num_frames": 9}}, "num_frames", "disagree"),
-        ({"extra_body": {"input_reference": {"file_id": "file-1"}}}, "input_reference", "must have image_url or video_url"),
-        ({"input_reference": {"image_url": "http://10.0.0.1/\\"}}, "input_reference", "control characters"),
+        (
+            {"extra_body": {"input_reference": {"file_id": "file-1"}}},
+            "input_reference",
+            "must have image_url",
+        ),
+        (
+            {"extra_body": {"input_reference": {"image_url": "http://10.0.0.1/\\"}}},
+            "input_reference",
+            "control characters",
+        ),
         ({"input_reference": ("a.png", b"no picture")}, "input_reference", "not a picture"),
         ({"extra_body": {"lora": {"path": "https://a.example/b.safetensors"}}}, "loras", "not by a URL"),
     ],
