@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+import pages
 from fakes.runpod import RunPod
 from fakes.worker_process import WorkerProcess
 
@@ -44,6 +46,13 @@ def test_a_video_is_made_looked_up_listed_and_returned(plane: RunPod) -> None:
     assert {**again, "error": None} == only
     assert content == made["content"]
     assert ("image/jpeg", b"\xff\xd8\xff") == (frame["content_type"], base64.b64decode(frame["b64_json"])[:3])
+
+
+def test_the_job_on_api_md_makes_a_video(plane: RunPod) -> None:
+    (block,) = (each for each in pages.blocks(pages.read("docs/api.md"), "json") if "openai_route" in each)
+    made = plane.wait_for_job(plane.submit(json.loads(block)["input"]), timeout_s=60).output
+
+    assert ("completed", "128x128") == (made["status"], made["size"])
 
 
 @pytest.mark.parametrize(

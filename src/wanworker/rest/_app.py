@@ -40,6 +40,7 @@ from wanworker.rest.service.uploads import Uploads
 from wanworker.rest.service.webhooks import Webhooks
 from wanworker.rest.videos.routes import video_routes
 from wanworker.settings import Settings
+from wanworker.videos.errors import PREFIX
 from wanworker.videos.request import VideoBody
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,11 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
 def _schema(app: FastAPI, plain: Any) -> dict[str, Any]:
     """Return the schema, with the bodies that the routes read themselves."""
     if app.openapi_schema is None:
-        schemas = plain().setdefault("components", {}).setdefault("schemas", {})
+        schema = plain()
+        for path, methods in schema["paths"].items():
+            for route in methods.values() if path.startswith(PREFIX) else ():
+                route["responses"].pop("422", None)  # FastAPI's own; it is 400 there
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
         for model in (GenerateBody, RunPodBody, VideoBody):
             schemas[model.__name__] = model.model_json_schema()
     return app.openapi_schema or {}

@@ -50,7 +50,6 @@ class VideoObject(BaseModel):
     prompt: str | None = None
     seed: int | None = None
     error: VideoError | None = None
-    remixed_from_video_id: None = Field(default=None, description="Always null: remixes are not made here.")
     warnings: list[str] = Field(description="What was changed or ignored.")
 
 
