@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from PIL import Image
@@ -86,6 +87,19 @@ def test_create_and_poll_with_a_picture_in_a_form(client: openai.OpenAI) -> None
 
     assert (done.status, done.model) == ("completed", "mini-wan")
     assert done.size != "1280x720"  # the picture's shape
+
+
+def test_a_video_that_is_not_there_yet_is_not_asked_for_again(address: str) -> None:
+    seen: list[int] = []
+    with httpx2.Client(event_hooks={"response": [lambda answer: seen.append(answer.status_code)]}) as http:
+        asks = openai.OpenAI(api_key=KEY, base_url=f"{address}/v1", http_client=http)
+        made = asks.videos.create(prompt="a red star", extra_body={**SMALL, "num_frames": 81})
+        with pytest.raises(openai.ConflictError) as early:
+            asks.videos.download_content(made.id)
+        asks.videos.delete(made.id)
+
+    assert "NOT_READY" == early.value.code
+    assert [200, 409, 200] == seen
 
 
 def test_the_list_has_pages_in_both_orders(client: openai.OpenAI) -> None:
