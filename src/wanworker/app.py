@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -76,7 +76,12 @@ class Worker:
         """Perform the action or the route that *payload* asks for and return its answer. Raises WorkerError."""
         if isinstance(payload, Mapping) and is_routed(payload):
             self.recover_once()
-            return await self._video_routes.answer(payload, functools.partial(self._act, call=call))
+
+            async def act(fields: dict[str, Any], reserve_bytes: int) -> dict[str, Any]:
+                limit_bytes = call.answer_limit_bytes - reserve_bytes
+                return await self._act(fields, dataclasses.replace(call, answer_limit_bytes=limit_bytes))
+
+            return await self._video_routes.answer(payload, act)
         return await self._act(payload, call)
 
     async def _act(self, payload: object, call: Call) -> dict[str, Any]:

@@ -2,10 +2,14 @@
 
 import pytest
 
+from fakes.clips import noisy_clip
+from fakes.engine import ScriptedEngine
 from fakes.other_workers import request
+from wanworker.actions.base import Call
 from wanworker.app import Worker
 from wanworker.errors import NoOutput
 from wanworker.jobs.model import JobError, JobStatus, Output
+from wanworker.serverless.answer import size_bytes
 from wanworker.videos.job_route import VideoRoutes
 
 
@@ -14,7 +18,7 @@ def worker(settings):
     return Worker(settings, engines=())
 
 
-async def refused(_fields):
+async def refused(_fields, _reserve_bytes):
     raise AssertionError("no action is due")
 
 
@@ -48,7 +52,7 @@ async def test_content_is_base64_a_url_or_a_path(worker, result, content):
     ended(worker, JobStatus.COMPLETED, outputs=(Output("/out/a.mp4", "video", "video/mp4", 3, "0" * 64),))
     seen = []
 
-    async def perform(fields):
+    async def perform(fields, _reserve_bytes):
         seen.append(fields)
         return {"result": {"filename": "a.mp4", **result}, "delivery": {"how": "said"}}
 
@@ -57,3 +61,21 @@ async def test_content_is_base64_a_url_or_a_path(worker, result, content):
 
     assert {"content_type": "video/mp4", "delivery": {"how": "said"}, **content} == answer
     assert [{"action": "status", "request_id": "a"}] == seen
+
+
+async def test_a_long_prompt_leaves_the_answer_within_its_limit(settings, tmp_path):
+    engine = ScriptedEngine(noisy_clip(tmp_path / "clip.mp4"))
+    worker = Worker(settings, engines=(engine.row(),))
+    payload = {"openai_route": "/v1/videos", "openai_input": {"prompt": "\u00e9" * 9000, "num_frames": 5}}
+
+    async def answered(limit_bytes, request_id):
+        return await worker.perform(payload, Call(request_id, None, lambda _progress: None, limit_bytes))
+
+    whole = await answered(1_000_000, "a")
+    limit_bytes = size_bytes(whole) - 5000
+    cut = await answered(limit_bytes, "b")
+    await worker.close()
+
+    assert "b64_json" in whole["content"]
+    assert size_bytes(cut) <= limit_bytes < size_bytes(whole)
+    assert cut["prompt"] == whole["prompt"]

@@ -21,14 +21,18 @@ from wanworker.jobs.model import Job, JobStatus, check_request_id
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.disk import in_thread
 from wanworker.media.video.thumbnail import MIME, thumbnail
+from wanworker.serverless.answer import size_bytes
 from wanworker.text.json_words import kind_of
 from wanworker.videos.listing import Listed, Variant
 from wanworker.videos.models import VideoModels
 from wanworker.videos.request import read_order
 from wanworker.videos.video import page_of, video_of
 
-#: Performs an action of this worker: takes its fields, returns its answer.
-Perform = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+#: Performs an action of this worker: takes its fields, and how many bytes of the answer to leave free.
+Perform = Callable[[dict[str, Any], int], Awaitable[dict[str, Any]]]
+
+#: What a video has beside the texts of its request, generously.
+_FACTS_BYTES = 2000
 
 _ROUTES = "/v1/videos, /v1/videos/ID and /v1/videos/ID/content"
 
@@ -64,7 +68,8 @@ class VideoRoutes:
     async def _made(self, fields: dict[str, Any], perform: Perform) -> dict[str, Any]:
         """Render a video, and return it with its content: another job may not find it where no volume is shared."""
         order = await read_order(fields, self._models)
-        answer = await perform({"action": "generate", **order.as_payload()})
+        reserve_bytes = size_bytes([order.fields["prompt"], order.warnings]) + _FACTS_BYTES
+        answer = await perform({"action": "generate", **order.as_payload()}, reserve_bytes)
         job = await in_thread(self._store.find, answer["request_id"])
         video = _alone(job)
         video["warnings"] = [*order.warnings, *answer["warnings"]]
@@ -84,7 +89,7 @@ class VideoRoutes:
         if variant == "thumbnail":
             jpeg = await thumbnail(Path(job.outputs[0].path))
             return {"content_type": MIME, "b64_json": base64.b64encode(jpeg).decode("ascii")}
-        return _content_of(await perform({"action": "status", "request_id": job.request_id}))
+        return _content_of(await perform({"action": "status", "request_id": job.request_id}, 0))
 
 
 def _alone(job: Job) -> dict[str, Any]:
