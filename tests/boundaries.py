@@ -12,6 +12,7 @@ LAYERS = {
     "__main__": 10,
     "handler": 9, "rest": 9, "cli": 9,
     "app": 8,
+    "videos": 7.5,
     "actions": 7, "serverless": 7,
     "render": 6,
     "output_files": 5, "planning": 5,
@@ -63,7 +64,7 @@ ORDER = {
     "media": {"outputs": 3, "inputs": 2, "video": 1, "disk": 0, "new_file": 0, "scratch": 0},
     "models": {"machine": 2, "hub": 1, "miniature": 1, "sources": 1, "files": 0},
     "recipes": {"sampling": 1, "table": 0},
-    "rest": {"_serve": 7, "_app": 6, "routes": 5, "responses": 4, "service": 3, "http": 2, "schemas": 1},
+    "rest": {"_serve": 7, "_app": 6, "routes": 5, "videos": 5, "responses": 4, "service": 3, "http": 2, "schemas": 1},
 }
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 

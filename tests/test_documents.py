@@ -43,6 +43,7 @@ from wanworker.engines.base import EngineRow
 from wanworker.media.video.writer import decode_check
 from wanworker.settings import Settings
 from wanworker.spec import RenderSpec, Size
+from wanworker.videos.request import VideoBody
 from write_pages import REQUESTS
 
 PAGES = pytest.mark.parametrize("path", pages.pages(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -189,7 +190,11 @@ def test_test_input_json_is_understood_in_full_and_returns_no_base64() -> None:
     assert payload["return_video"] is False
 
 
-def understood(payload: object) -> None:
+def understood(payload: dict[str, Any]) -> None:
+    if "openai_route" in payload:
+        _, warnings = parse(VideoBody, payload["openai_input"])
+        assert [] == warnings
+        return
     action, fields = resolve(payload, ACTIONS)
     request, warnings = parse(REQUESTS[action.name], fields)
     assert [] == warnings

@@ -182,6 +182,16 @@ def test_the_readmes_python_client_saves_the_video(clone: Clone, server: str, tm
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_the_openai_package_on_api_md_gets_a_video(clone: Clone, server: str) -> None:
+    (client,) = (block for block in pages.blocks(pages.read("docs/api.md"), "python") if "import OpenAI" in block)
+    clone.run('exec python -W "ignore:The Sora API:DeprecationWarning" -c "$CLIENT"', CLIENT=at(server, client))
+    facts = facts_of(clone.top / "star.mp4")
+
+    assert (128, 128) == (facts.width, facts.height)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_client_made_of_requests_saves_the_video(clone: Clone, server: str, tmp_path: Path) -> None:
     (client,) = (block for block in pages.blocks(pages.read("docs/api.md"), "python") if "import requests" in block)
     here = clone.run('exec python -c "$CLIENT"', CLIENT=at(server, client).replace("sleep(2)", "sleep(0.2)"))

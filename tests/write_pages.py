@@ -39,6 +39,7 @@ from wanworker.rest._app import create_app
 from wanworker.rest.http import errors as rest_errors
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.settings import Settings
+from wanworker.videos.request import VideoBody
 
 COMMAND = "PYTHONPATH=src:scripts .venv/bin/python tests/write_pages.py"
 
@@ -54,18 +55,8 @@ REQUESTS: dict[str, type[Request]] = {
 
 #: REST's answers that have a table.
 ANSWERS = (
-    "Started",
-    "Status",
-    "Result",
-    "Video",
-    "Jobs",
-    "Deleted",
-    "Plan",
-    "PlannedVideo",
-    "PlannedRecipe",
-    "Health",
-    "Queue",
-    "Failure",
+    *("Started", "Status", "Result", "Video", "Jobs", "Deleted", "Plan", "PlannedVideo", "PlannedRecipe"),
+    *("Health", "Queue", "Failure", "VideoObject", "VideoError", "ErrorObject"),
 )
 
 #: What docs/api.md says of each action.
@@ -113,13 +104,14 @@ def _parts() -> dict[str, Callable[[], str]]:
     }
     for name in ANSWERS:
         parts[f"keys of {name}"] = functools.partial(_answer, name)
-    for tag in ("jobs", "server", "runpod"):
+    for tag in ("jobs", "videos", "server", "runpod"):
         parts[f"routes: {tag}"] = functools.partial(_routes, tag)
     parts["fields of plan"] = functools.partial(tables.request_table, PlanRequest, beside=GenerateRequest)
     return parts | {
         "fields of images[]": functools.partial(tables.request_table, InputField),
         "fields of loras[]": functools.partial(tables.request_table, LoraField),
         "fields of POST /generate": functools.partial(tables.request_table, GenerateBody),
+        "fields of POST /v1/videos": functools.partial(tables.request_table, VideoBody),
         "tasks": tables.tasks_table,
         "ranges": tables.ranges_table,
         "statuses": lambda: tables.words_table("Status|Meaning", [each.value for each in JobStatus], STATUS_MEANINGS),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wanworker import logs
@@ -25,6 +26,8 @@ from wanworker.process.age import age_s
 from wanworker.render import Renderer
 from wanworker.settings import Settings
 from wanworker.text.printable import listed
+from wanworker.videos.job_route import VideoRoutes, is_routed
+from wanworker.videos.models import VideoModels
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class Worker:
         )
         self.preloader = Preloader(self.registry, settings.preload, asked=settings.engine, mini_allowed=settings.mini)
         self.facts = MachineFacts(self.registry, preloads=lambda: self.preloader.preloads)
+        self.video_models = VideoModels(self.registry)
+        self._video_routes = VideoRoutes(self.store, self.video_models)
         self._has_recovered = False
 
     @classmethod
@@ -68,7 +73,18 @@ class Worker:
         self.facts.begin()
 
     async def perform(self, payload: object, call: Call) -> dict[str, Any]:
-        """Perform the action that *payload* asks for and return its answer. Raises WorkerError."""
+        """Perform the action or the route that *payload* asks for and return its answer. Raises WorkerError."""
+        if isinstance(payload, Mapping) and is_routed(payload):
+            self.recover_once()
+
+            async def act(fields: dict[str, Any], reserve_bytes: int) -> dict[str, Any]:
+                limit_bytes = call.answer_limit_bytes - reserve_bytes
+                return await self._act(fields, dataclasses.replace(call, answer_limit_bytes=limit_bytes))
+
+            return await self._video_routes.answer(payload, act)
+        return await self._act(payload, call)
+
+    async def _act(self, payload: object, call: Call) -> dict[str, Any]:
         action, fields = resolve(payload, ACTIONS)
         bucket, remarks = own_bucket(call.s3_config, allow_hosts=self.settings.allow_hosts)
         named = fields.get("request_id")

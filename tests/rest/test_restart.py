@@ -205,6 +205,7 @@ def test_what_is_kept_comes_back_and_goes_whole(tmp_path):
     kept = PendingRequests(tmp_path / "kept")
     kept.put("a", {"fields": {"prompt": "caf\u00e9"}})
     kept.image_path("a").write_bytes(b"png")
+    kept.film_path("a").write_bytes(b"mp4")
     (tmp_path / "kept" / "b.json").write_text("{half")
     found = kept.get("a")
     kept.remove("a")

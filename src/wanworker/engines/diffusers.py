@@ -74,7 +74,7 @@ class DiffusersEngine:
     ) -> None:
         self._places = settings.model_dirs
         self._profile = settings.profile
-        self._sources = Sources(self._places, functools.partial(_single_file_folders, settings))
+        self._sources = sources_of(settings)
         self._gpus = gpus
         self._planner = Planner(Probes(gpus, free_gpu_memory_mib, available_memory_mib))
         self._supervisor = supervisor or resident(child_environment())
@@ -220,6 +220,11 @@ class DiffusersEngine:
 
 def _job_of(spec: RenderSpec) -> Job:
     return Job(shape_of(spec), spec.profile, spec.offload_model)
+
+
+def sources_of(settings: Settings) -> Sources:
+    """Return what knows the models below the models folders, in every layout."""
+    return Sources(settings.model_dirs, functools.partial(_single_file_folders, settings))
 
 
 def _single_file_folders(settings: Settings, kind: str) -> list[Path]:

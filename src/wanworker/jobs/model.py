@@ -149,8 +149,9 @@ class Job:
     Times are unix seconds; `created_at` is the first attempt's. `progress` is the form of Progress.to_json;
     `timings` are seconds by stage; `recipe` has the numbers of the sampler; `placement` is where the weights were;
     `delivery` says how the outputs reached the caller. Of several outputs, `seed` is that of the first, and those that
-    were not made are in `failed_outputs`. There is no field for a presigned URL, a key or an input file, and none
-    belongs into `delivery`: the record outlives them all.
+    were not made are in `failed_outputs`. `asked` is what the request says of the video before there is one: `model`,
+    `size` and `seconds`, as text. There is no field for a presigned URL, a key or an input file, and none belongs into
+    `delivery`: the record outlives them all.
     """
 
     request_id: str
@@ -178,12 +179,20 @@ class Job:
     timings: Mapping[str, float] = field(default_factory=dict)
     placement: Mapping[str, Any] | None = None
     prompt: str = ""
+    asked: Mapping[str, str] | None = None
     schema: int = SCHEMA
 
     @property
     def was_interrupted(self) -> bool:
         """Say whether its worker died before the job ended."""
         return self.error is not None and self.error.code == Interrupted.code
+
+    def percent(self, live: float = 0.0) -> int:
+        """Return whole percents, rounded down: what is recorded, or *live* where that is more."""
+        if self.status is JobStatus.COMPLETED:
+            return 100
+        recorded = self.progress.get("progress")
+        return int(max(float(recorded) if isinstance(recorded, int | float) else 0.0, live))
 
     def changed(self, now: float, **changes: Unpack[JobChanges]) -> Job:
         """

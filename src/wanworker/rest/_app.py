@@ -43,7 +43,10 @@ from wanworker.rest.service.retention import Sweeper
 from wanworker.rest.service.runpod_jobs import RunPodJobs
 from wanworker.rest.service.uploads import Uploads
 from wanworker.rest.service.webhooks import Webhooks
+from wanworker.rest.videos.routes import video_routes
 from wanworker.settings import Settings
+from wanworker.videos.errors import PREFIX
+from wanworker.videos.request import VideoBody
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +142,8 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
     preview = parts.runpod_jobs.preview
     app.include_router(job_routes(parts.service, parts.downloads, parts.thumbnails, parts.metrics, streams, preview))
     app.include_router(plan_routes(worker, limit=settings.max_queue))
+    models = worker.video_models
+    app.include_router(video_routes(parts.service, models, parts.downloads, parts.thumbnails, parts.metrics))
     app.include_router(face_routes(parts.runpod_jobs))
     for place, folder in _PAGES.items():
         app.router.add_route(f"{place}/{{name:path}}", PageFiles(folder).respond, include_in_schema=False)
@@ -169,9 +174,12 @@ def _schema(app: FastAPI, plain: Any, *, has_key: bool) -> dict[str, Any]:
     """Return the schema, with the bodies that the routes read themselves, and with the key where one is wanted."""
     if app.openapi_schema is None:
         schema = plain()
+        for path, methods in schema["paths"].items():
+            for route in methods.values() if path.startswith(PREFIX) else ():
+                route["responses"].pop("422", None)  # FastAPI's own; it is 400 there
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        for model in (GenerateBody, PlanRequest, RunPodBody):
+        for model in (GenerateBody, PlanRequest, RunPodBody, VideoBody):
             own = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= own.pop("$defs", {})
             schemas[model.__name__] = own

@@ -468,3 +468,30 @@ def test_a_job_that_is_deleted_while_a_door_starts_is_passed_over(tmp_path: Path
         return 0.0
 
     assert worker(tmp_path, elapsed=elapsed).recover() == []
+
+
+def test_a_page_follows_a_job_in_either_order(tmp_path: Path) -> None:
+    clock = Clock()
+    store = worker(tmp_path, clock)
+    newest = fill(store, clock, 5)
+
+    def ids(limit: int, after: str | None, *, oldest_first: bool) -> tuple[list[str], bool]:
+        page = store.after(limit, after, oldest_first=oldest_first)
+        return [job.request_id for job in page.jobs], page.next_cursor is not None
+
+    assert ids(2, None, oldest_first=False) == (newest[:2], True)
+    assert ids(2, newest[1], oldest_first=False) == (newest[2:4], True)
+    assert ids(2, newest[3], oldest_first=False) == (newest[4:], False)
+    assert ids(3, None, oldest_first=True) == (newest[::-1][:3], True)
+    assert ids(3, newest[2], oldest_first=True) == (newest[::-1][3:], False)
+    with pytest.raises(UnknownJob):
+        ids(1, "nobody", oldest_first=False)
+
+
+def test_what_was_asked_stays_with_the_next_attempt(tmp_path: Path) -> None:
+    store = worker(tmp_path)
+    asked = {"model": "t2v-A14B", "size": "64x64", "seconds": "1"}
+    job = store.claim(request(asked=asked)).job
+    store.update(job, status=JobStatus.CANCELLED)
+
+    assert asked == store.claim(request()).job.asked == store.find("job-1").asked

@@ -83,6 +83,16 @@ def test_the_task_is_told_from_the_shapes(
     assert () == only(found[task]).faults
 
 
+def test_every_model_is_named_with_its_task(tmp_path: Path) -> None:
+    pair(tmp_path, FP8)
+    write_header(tmp_path / "unet" / FIVE_B, transformer(48, 48))
+    wan_folder(tmp_path / "Wan2.2-T2V-A14B-Diffusers")
+
+    names = sources(tmp_path).names()
+
+    assert {HIGH: "t2v-A14B", LOW: "t2v-A14B", FIVE_B: "ti2v-5B", "Wan2.2-T2V-A14B-Diffusers": "t2v-A14B"} == names
+
+
 def test_parts_may_lie_in_different_roots_and_sizes_are_those_once_loaded(tmp_path: Path) -> None:
     pair(tmp_path / "a", FP8)
     shared(tmp_path / "b")

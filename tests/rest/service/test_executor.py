@@ -68,6 +68,16 @@ async def test_a_model_that_is_named_renders_and_not_fastwan(worker, kept, engin
     assert ("another",) == engine.seen[0].diffusion_models
 
 
+async def test_a_request_that_means_what_generate_means_is_not_fastwans(worker, kept, engine):
+    kept.put("a", {"fields": FIELDS, "left_out": None, "warnings": []})
+    async with asyncio.timeout(20):
+        done = await WithFastwan(worker, kept, Uploads(worker.store))(
+            worker.store.claim(request("a"), queued=True).job, lambda _progress: None
+        )
+
+    assert (JobStatus.COMPLETED, None, False) == (done.status, engine.seen[0].steps, engine.seen[0].use_lora)
+
+
 async def test_a_request_that_is_gone_says_so(worker, kept):
     queued = worker.store.claim(request("a"), queued=True).job
 

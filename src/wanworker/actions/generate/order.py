@@ -60,6 +60,20 @@ def read_order(
     return request, order, warnings
 
 
+def asked_of(request: GenerateRequest) -> dict[str, str]:
+    """
+    Return what *request* says of its video: `model`, `size` (`1280x720`) and `seconds`, for its record.
+
+    Everything that can be refused before a file is read is refused here. Raises InvalidRequest.
+    """
+    spec = _spec(request, request.checked_task(), [])
+    return {
+        "model": request.diffusion_model or spec.task,
+        "size": f"{spec.size.width}x{spec.size.height}",
+        "seconds": f"{spec.frames / spec.fps:.2f}".rstrip("0").rstrip(".") if spec.frames else "auto",
+    }
+
+
 def generate_order(
     request: GenerateRequest,
     named: JobRequest,

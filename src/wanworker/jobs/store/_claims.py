@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from wanworker.errors import RequestIdReused
@@ -29,6 +29,7 @@ class JobRequest:
     engine: str | None = None
     model: str | None = None
     seed: int | None = None
+    asked: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Claims:
             engine=request.engine,
             model=request.model,
             seed=request.seed,
+            asked=request.asked or (before.asked if before else None),
         )
 
     def _take(self, before: Job | None, job: Job) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -168,10 +168,26 @@ class JobStore:
         """
         if not 1 <= limit <= PAGE_LIMIT:
             raise InvalidRequest(f"limit must be between 1 and {PAGE_LIMIT}; got {limit}.", field="limit")
+        total, entries = self._index.listing(cursor)
+        return self._page(limit, total, entries)
+
+    def after(self, limit: int, request_id: str | None = None, *, oldest_first: bool = False) -> Page:
+        """
+        Return a page of at most *limit* jobs, newest first unless told otherwise: those that follow *request_id*.
+
+        Reads the whole index, of 100 bytes a job, and only the records of the page. Raises UnknownJob for an id that is
+        not in the list.
+        """
+        total, newest_first = self._index.listing()
+        entries: Iterator[Entry] = reversed(list(newest_first)) if oldest_first else newest_first
+        if request_id is not None and all(entry.request_id != request_id for entry in entries):
+            raise UnknownJob(f"No job {request_id[:80]!r} is in the list.")
+        return self._page(limit, total, entries)
+
+    def _page(self, limit: int, total: int, entries: Iterator[Entry]) -> Page:
         jobs: list[Job] = []
         unrecorded: list[Entry] = []
         last_cursor = next_cursor = None
-        total, entries = self._index.listing(cursor)
         for entry in entries:
             job = self._records.listed(entry.request_id)
             # An id that was deleted and used again also has an old entry.

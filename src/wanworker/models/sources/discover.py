@@ -72,6 +72,16 @@ class Sources:
         found = [_completed(task, experts, listing, None) for experts in listing.experts(task)]
         return sorted(found, key=_rank)
 
+    def names(self) -> dict[str, str]:
+        """Return the name of each folder and file that is a model, or half of one, with its task."""
+        listing = self._candidates.now()
+        return {
+            name: task
+            for task in TASKS
+            for experts in listing.experts(task)
+            for name in ([experts.name] if experts.home else [facts.name for facts in experts.facts])
+        }
+
     def named(
         self, task: str, names: Sequence[str] = (), *, vae: str | None = None, single_expert: bool = False
     ) -> tuple[list[Source], list[str]]:

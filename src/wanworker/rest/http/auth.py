@@ -44,7 +44,7 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["path"], headers)
         if refusal is not None:
-            await failure(refusal)(scope, receive, send)
+            await failure(refusal, scope["path"])(scope, receive, send)
             return
         await self._bounded(scope, receive, send)
 

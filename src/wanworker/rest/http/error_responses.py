@@ -20,6 +20,7 @@ from wanworker.jobs.runner import QueueFull
 from wanworker.rest.http.errors import BrokenRequest, Busy, HeadTooLarge, Slow, TooLarge, Unauthorized
 from wanworker.serverless.answer import strict
 from wanworker.text.printable import one_line
+from wanworker.videos import errors as video_errors
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +43,35 @@ def answer(content: Mapping[str, Any], status_code: int = 200, headers: Mapping[
     return JSONResponse(strict(content), status_code=status_code, headers=dict(headers or {}))
 
 
-def failure(error: WorkerError) -> Response:
-    """Return *error* as a response, with the headers that its status needs."""
+def failure(error: WorkerError, path: str = "") -> Response:
+    """Return *error* as a response, with the headers that its status needs. *path* decides which form it has."""
     headers = {"Connection": "close"} if isinstance(error, _CLOSING) else {}
     if isinstance(error, QueueFull | Busy):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     text = str(error) or error.code
-    body = {"error": text, "detail": text, "code": error.code, "hint": error.hint}
-    return answer(body | ({"field": error.field} if error.field else {}), error.http_status, headers)
+    return _shaped(text, error.http_status, headers, path, code=error.code, hint=error.hint, field=error.field)
+
+
+def _shaped(
+    text: str,
+    status: int,
+    headers: Mapping[str, str],
+    path: str,
+    *,
+    code: str,
+    hint: str,
+    field: str | None = None,
+) -> Response:
+    """Return a failure in the form of the routes at *path*."""
+    if not path.startswith(video_errors.PREFIX):
+        body = {"error": text, "detail": text, "code": code, "hint": hint}
+        return answer(body | ({"field": field} if field else {}), status, headers)
+    video_body = video_errors.error_object(text, http_status=status, code=code, param=field, hint=hint)
+    # The clients of this wire send a request again after a 409, which would answer the same.
+    more = {"x-should-retry": "false"} if status == HTTPStatus.CONFLICT else {}
+    return answer(video_body, video_errors.status_for(status), {**headers, **more})
 
 
 def _in_words(request: Request, error: HTTPException) -> str:
@@ -64,36 +84,35 @@ def _in_words(request: Request, error: HTTPException) -> str:
     return str(error.detail)
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def responses(*statuses: int, model: type[BaseModel] = Failure) -> dict[int | str, dict[str, Any]]:
     """Return the schema of a route's failures."""
-    return {status: {"model": Failure, "description": HTTPStatus(status).phrase} for status in statuses}
+    return {status: {"model": model, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
     """Make *app* answer every failure in this form."""
 
     @app.exception_handler(WorkerError)
-    async def _worker_error(_request: Request, error: WorkerError) -> Response:
+    async def _worker_error(request: Request, error: WorkerError) -> Response:
         if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning("%s: %s", error.code, error)
-        return failure(error)
+        return failure(error, request.url.path)
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(_request: Request, error: RequestValidationError) -> Response:
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
         item = error.errors()[0]
         name = str(item["loc"][-1])
         # The first part of the place is "query" or "path", which does not belong to the name.
         detail: Any = {**item, "loc": item["loc"][1:]}
-        return failure(InvalidRequest(complaints([detail]), field=name))
+        return failure(InvalidRequest(complaints([detail]), field=name), request.url.path)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         text = _in_words(request, error)
-        code = HTTPStatus(error.status_code).name
-        body = {"error": text, "detail": text, "code": code, "hint": "See /docs for what this server answers."}
-        return answer(body, error.status_code, error.headers)
+        code, hint = HTTPStatus(error.status_code).name, "See /docs for what this server answers."
+        return _shaped(text, error.status_code, error.headers or {}, request.url.path, code=code, hint=hint)
 
     @app.exception_handler(Exception)
-    async def _unforeseen(_request: Request, _error: Exception) -> Response:
+    async def _unforeseen(request: Request, _error: Exception) -> Response:
         # Starlette raises the error again after this answer, and uvicorn then logs it.
-        return failure(WorkerError("Internal error; see the server's log."))
+        return failure(WorkerError("Internal error; see the server's log."), request.url.path)

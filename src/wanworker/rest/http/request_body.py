@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from contextlib import aclosing
 from typing import Any, NoReturn
 
@@ -25,13 +25,17 @@ from wanworker.text.json_words import kind_of
 _MAX_FIELDS = 64
 
 
-async def read_fields(request: Request) -> dict[str, Any]:
-    """Return the fields of a JSON object or a form. Raises InvalidRequest, WrongMediaType and TooLarge."""
+async def read_fields(request: Request, *, files: Collection[str] = ("image",)) -> dict[str, Any]:
+    """
+    Return the fields of a JSON object or a form. *files* names the fields of a form that may be a file.
+
+    Raises InvalidRequest, WrongMediaType and TooLarge.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _form_fields(_multipart(request))
+        return await _form_fields(_multipart(request, len(files)), files)
     if kind == "application/x-www-form-urlencoded":
-        return await _form_fields(request.form(max_fields=_MAX_FIELDS))
+        return await _form_fields(request.form(max_fields=_MAX_FIELDS), files)
     if kind == "application/json" or kind.endswith("+json"):
         return await in_thread(_parsed, await _body(request))
     raise WrongMediaType(f"Content-Type is {kind[:60]!r}; expected application/json or multipart/form-data.")
@@ -99,12 +103,12 @@ class _WholeForm(MultiPartParser):
         return form
 
 
-async def _multipart(request: Request) -> FormData:
+async def _multipart(request: Request, max_files: int) -> FormData:
     async with aclosing(request.stream()) as stream:
-        return await _WholeForm(request.headers, stream, max_files=1, max_fields=_MAX_FIELDS).parse()
+        return await _WholeForm(request.headers, stream, max_files=max_files, max_fields=_MAX_FIELDS).parse()
 
 
-async def _form_fields(reading: Awaitable[FormData]) -> dict[str, Any]:
+async def _form_fields(reading: Awaitable[FormData], files: Collection[str]) -> dict[str, Any]:
     try:
         form = await reading
     except ClientDisconnect:
@@ -116,7 +120,7 @@ async def _form_fields(reading: Awaitable[FormData]) -> dict[str, Any]:
             hint="Send multipart/form-data as RFC 7578 has it, with its boundary in Content-Type, or application/json.",
         ) from error
     try:
-        parts = [(name, await _part(name, value)) for name, value in form.multi_items()]
+        parts = [(name, await _part(name, value, files)) for name, value in form.multi_items()]
     finally:
         await form.close()
     times_of = Counter(name for name, _ in parts if name != FIELD)
@@ -130,10 +134,11 @@ async def _form_fields(reading: Awaitable[FormData]) -> dict[str, Any]:
     return fields
 
 
-async def _part(name: str, value: UploadFile | str) -> str:
-    """Return a field's text. A picture is returned as base64, as in JSON."""
+async def _part(name: str, value: UploadFile | str, files: Collection[str]) -> str:
+    """Return a field's text. A file is returned as base64, as in JSON."""
     if isinstance(value, str):
         return value
-    if name != "image":
-        raise InvalidRequest(f"The form has a file in the field {name[:60]!r}; only `image` may be a file.", field=name)
+    if name not in files:
+        words = " or ".join(f"`{each}`" for each in files)
+        raise InvalidRequest(f"The form has a file in the field {name[:60]!r}; only {words} may be a file.", field=name)
     return (await in_thread(base64.b64encode, await value.read())).decode("ascii")

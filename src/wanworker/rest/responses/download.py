@@ -83,14 +83,20 @@ class Downloads:
         self._grace_s = grace_s
         self._leaving: dict[str, asyncio.Task[None]] = {}
 
-    async def respond(self, request: Request, request_id: str, number: int | None = None) -> FileResponse:
-        """Return the response with the video of a job, or one of several. Raises UnknownJob, NotReady, Gone."""
+    async def respond(
+        self, request: Request, request_id: str, number: int | None = None, *, counts: bool = True
+    ) -> FileResponse:
+        """
+        Return the response with the video of a job, or one of several. Raises UnknownJob, NotReady, Gone.
+
+        *counts* says whether it may be the one download after which the video is removed.
+        """
         path = await self._service.video(request_id, number)
         name = request_id if number is None else path.stem
         connection: Connection | None = getattr(request.state, STATE_KEY, None)
 
         def completed() -> None:
-            if self._once and request.method == "GET":
+            if counts and self._once and request.method == "GET":
                 self._let_go(path.stem, path, connection)
 
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +23,7 @@ from wanworker.rest.responses.health import Health, HealthService
 from wanworker.rest.responses.listing import Listings
 from wanworker.rest.responses.metrics import CONTENT_TYPE, Metrics
 from wanworker.rest.responses.thumbnails import Thumbnails
+from wanworker.rest.schemas.bodies import documented_body
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.status import Status
 from wanworker.rest.service.jobs import JobService
@@ -86,24 +87,6 @@ OutputNumber = Annotated[
 _MP4 = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
 
 
-def documented_body() -> dict[str, Any]:
-    """Return the schema of the body of POST /generate: the same fields as JSON and as a form."""
-    schema = {"$ref": "#/components/schemas/GenerateBody"}
-    form = GenerateBody.model_json_schema()
-    form["properties"] = {name: _text_alone(field) for name, field in form["properties"].items()}
-    form["properties"]["image"] = {"type": "string", "format": "binary", "description": "The first frame, a file."}
-    form.pop("example", None)
-    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-def _text_alone(field: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a form's field. A form leaves a field out and has no null."""
-    choices: list[dict[str, Any]] = field.get("anyOf", [{}])
-    kind = next(choice for choice in choices if choice.get("type") != "null")
-    return {name: value for name, value in field.items() if name not in {"anyOf", "default"}} | kind
-
-
 def job_routes(
     service: JobService,
     downloads: Downloads,
@@ -123,7 +106,7 @@ def job_routes(
     @router.post(
         "/generate",
         responses={200: {"model": Started}, **responses(401, 408, 413, 415, 422, 429, 503, 507)},
-        openapi_extra=documented_body(),
+        openapi_extra=documented_body(GenerateBody, files={"image": "The first frame, a file."}),
     )
     async def generate(request: Request) -> Response:
         """Queue a video."""

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
-from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import (
     Crf,
     Fps,
@@ -186,10 +185,3 @@ def with_engine_defaults(
         return kept, []
     words = " and ".join(name for name in names if name in left_out)
     return kept, [f"{words} left out: the defaults are FastWAN's, but another model renders, with its own."]
-
-
-def checked(fields: dict[str, Any]) -> GenerateRequest:
-    """Return the request of the `generate` action. Raises InvalidRequest, and pydantic's ValidationError."""
-    request = GenerateRequest.model_validate(fields)
-    request.checked_upscale()
-    return request

@@ -108,7 +108,8 @@ def status_of(
     rendering = live is not None and live.is_rendering
     word: Word = "processing" if rendering else WORDS[job.status]
     has_video = job.status is JobStatus.COMPLETED and bool(job.outputs) and job.outputs[0].path in ready
-    shown: dict[str, Any] = {"status": word, "progress": _percent(job, live), "video_ready": has_video}
+    percent = job.percent(live.percent if live else 0.0)
+    shown: dict[str, Any] = {"status": word, "progress": percent, "video_ready": has_video}
     if has_video:
         shown["download_url"] = f"/download/{job.request_id}"
     if job.error is not None:
@@ -139,14 +140,6 @@ def status_of(
         }.items()
         if value is not None
     }
-
-
-def _percent(job: Job, live: ActiveJob | None) -> int:
-    """Return whole percents, as documented, rounded down."""
-    if job.status is JobStatus.COMPLETED:
-        return 100
-    recorded = job.progress.get("progress")
-    return int(max(float(recorded) if isinstance(recorded, int | float) else 0.0, live.percent if live else 0.0))
 
 
 def _activity(job: Job, live: ActiveJob | None) -> dict[str, Any]:

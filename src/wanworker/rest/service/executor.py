@@ -50,9 +50,12 @@ class QueueExecutor:
             raise InputUnavailable("The request of this job is no longer on the volume.")
         settings = self._worker.settings
         asked = kept["fields"].get("engine") or settings.engine
-        may_be_fastwan = asked in {"auto", "comfyui"} and "diffusion_model" not in kept["fields"]
-        is_fastwan = may_be_fastwan and await asyncio.to_thread(self.has_fastwan)
-        fields, remarks = with_engine_defaults(kept["fields"], kept["left_out"], is_fastwan=is_fastwan)
+        fields: dict[str, Any] = kept["fields"]
+        remarks: list[str] = []
+        if (left_out := kept["left_out"]) is not None:
+            may_be_fastwan = asked in {"auto", "comfyui"} and "diffusion_model" not in fields
+            is_fastwan = may_be_fastwan and await asyncio.to_thread(self.has_fastwan)
+            fields, remarks = with_engine_defaults(fields, left_out, is_fastwan=is_fastwan)
         request, _ = parse(GenerateRequest, fields)
         order = generate_order(
             request,

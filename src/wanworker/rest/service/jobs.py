@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import logging
-import uuid
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wanworker.actions.generate.order import job_request
 from wanworker.actions.request.fields import parse
 from wanworker.app import Worker
-from wanworker.errors import InputRefused, UnknownJob
+from wanworker.errors import UnknownJob
 from wanworker.jobs.model import Job, JobStatus, Output, check_request_id, is_request_id
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import ActiveJob, Runner
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
-from wanworker.media.inputs.urls import parse_url
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.rest.http.errors import NotReady
-from wanworker.rest.schemas.generate import GenerateBody, checked, generate_fields
+from wanworker.rest.schemas.generate import GenerateBody, generate_fields
 from wanworker.rest.schemas.status import status_of
-from wanworker.rest.service.executor import ACTION
+from wanworker.rest.service.intake import Intake, Order, check_url
 from wanworker.rest.service.outputs import gone, name_of, output_of, shown_outputs
 from wanworker.rest.service.uploads import Uploads
-from wanworker.text.mixups import mixed_up
-from wanworker.text.printable import listed
-
-log = logging.getLogger(__name__)
 
 #: How many records of ended jobs stay in memory, for clients that still poll.
 _REMEMBERED = 1000
@@ -56,6 +48,7 @@ class JobService:
         self.kept = kept
         self.runner = runner
         self._uploads = uploads
+        self._intake = Intake(worker, kept, runner, uploads)
         self._store = worker.store
         self._remembered: OrderedDict[str, Job] = OrderedDict()
         self._taken: OrderedDict[str, None] = OrderedDict()
@@ -81,27 +74,18 @@ class JobService:
         allow_hosts = self.worker.settings.allow_hosts
         urls = UploadUrl.for_outputs(body.output_upload_urls, body.num_outputs, allow_hosts=allow_hosts)
         resolved = body.resolved(warnings)
-        self.runner.check_room()
-        request_id = uuid.uuid4().hex
-        generate = generate_fields(body, resolved) | await self._picture(body, request_id)
-        request = job_request(checked(generate), request_id=request_id, action=ACTION)
-        try:
-            kept = {
-                "fields": generate,
-                "left_out": [name for name in ("steps", "cfg") if name not in body.model_fields_set],
-                "warnings": warnings,
-                "webhook_url": body.webhook_url,
-                "uploads": len(urls),
-            }
-            self._uploads.expect(request_id, urls)
-            await in_thread(self.kept.put, request_id, kept)
-            job = await self.runner.submit(dataclasses.replace(request, seed=resolved["seed"]))
-        except BaseException:
-            self._uploads.forget(request_id)
-            await in_thread(self.kept.remove, request_id)
-            raise
-        self._changes += 1
-        log.info("job %s waits: %s", job.request_id, listed(sorted(fields)))
+        job = await self.queue(
+            Order(
+                fields=generate_fields(body, resolved)
+                | ({"reference_image_url": body.image_url} if body.image_url and not body.image else {}),
+                inputs={"reference_image": Source("base64", body.image, "image")} if body.image else {},
+                left_out=[name for name in ("steps", "cfg") if name not in body.model_fields_set],
+                warnings=warnings,
+                webhook_url=body.webhook_url,
+                upload_urls=urls,
+                sent=[*fields],
+            )
+        )
         return {
             "job_id": job.request_id,
             "status": "queued",
@@ -114,6 +98,12 @@ class JobService:
             **({"num_outputs": body.num_outputs} if body.num_outputs > 1 else {}),
             **({"thumbnail_url": f"/thumbnail/{job.request_id}"} if body.thumbnail else {}),
         }
+
+    async def queue(self, order: Order) -> Job:
+        """Put what a route asks for into the queue, and return its job. Raises WorkerError."""
+        job = await self._intake.queue(order)
+        self._changes += 1
+        return job
 
     async def find(self, any_id: str) -> Job:
         """Return the newest record of a job, from memory where that is known to be the newest. Raises UnknownJob."""
@@ -145,10 +135,17 @@ class JobService:
     async def listing(self, limit: int, cursor: str | None) -> dict[str, Any]:
         """Return what GET /jobs answers, newest first. Raises InvalidRequest."""
         page = await in_thread(self._store.recent, limit, cursor)
-        live = [self.runner.find(job.request_id) for job in page.jobs]
-        jobs = [known.job if known else job for known, job in zip(live, page.jobs, strict=True)]
+        jobs = self._newest(page.jobs)
         await self._look_at(jobs)
         return {"jobs": [self._as_seen(job) for job in jobs], "total": page.total, "next_cursor": page.next_cursor}
+
+    async def after(self, limit: int, request_id: str | None, *, oldest_first: bool) -> tuple[list[Job], bool]:
+        """Return the jobs that follow *request_id*, and whether more follow them. Raises UnknownJob."""
+        page = await in_thread(self._store.after, limit, request_id, oldest_first=oldest_first)
+        return self._newest(page.jobs), page.next_cursor is not None
+
+    def _newest(self, jobs: Iterable[Job]) -> list[Job]:
+        return [live.job if (live := self.runner.find(job.request_id)) else job for job in jobs]
 
     async def video(self, request_id: str, number: int | None = None) -> Path:
         """
@@ -208,15 +205,6 @@ class JobService:
         while len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
 
-    async def _picture(self, body: GenerateBody, request_id: str) -> dict[str, str]:
-        """Save the picture that came with the request on the volume, decoded and clean. A URL is fetched later."""
-        if body.image:
-            folder, stem = self.kept.folder, self.kept.image_stem(request_id)
-            await in_thread(self.kept.make_folder)
-            path = await self.worker.inputs.image(Source("base64", body.image, "image"), folder, stem)
-            return {"reference_image_path": str(path.absolute())}
-        return {"reference_image_url": body.image_url} if body.image_url else {}
-
     async def _shown(self, job: Job) -> dict[str, Any]:
         await self._look_at([job])
         return self._as_seen(job)
@@ -265,12 +253,5 @@ class JobService:
 
 
 def _check_url(url: str | None, field: str) -> None:
-    """Refuse at once a URL that no fetch would accept. Its host is resolved only when it is fetched."""
-    if not url or (field in {"image_url", "soundtrack_url"} and url.lstrip().lower().startswith("data:")):
-        return
-    if found := mixed_up(url, "url"):
-        raise InputRefused(f"{field}: {found[0]}", hint=_URL_HINTS[field], field=field)
-    try:
-        parse_url(url.strip())
-    except InputRefused as error:
-        raise InputRefused(f"{field}: {error}", hint=_URL_HINTS[field], field=field) from error
+    if url and not (field in {"image_url", "soundtrack_url"} and url.lstrip().lower().startswith("data:")):
+        check_url(url, field, hint=_URL_HINTS[field])

@@ -115,9 +115,9 @@ class JobRecovery:
             log.warning("the kept request of job %s could not be read: %s", request_id, error)
             return
         try:
-            await in_thread(self._kept.remove_image, request_id)
+            await in_thread(self._kept.remove_inputs, request_id)
         except WorkerError as error:
-            log.warning("the picture of job %s could not be removed yet: %s", request_id, error)
+            log.warning("the inputs of job %s could not be removed yet: %s", request_id, error)
         url = kept.get("webhook_url") if kept is not None else None
         if url and job is not None:
             await self._webhooks.deliver(url, status_of(job, ready=[output.path for output in job.outputs]))

@@ -1,0 +1,110 @@
+"""Take a request of any route into the queue: save its inputs, keep it on the volume, and record its job."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wanworker.actions.generate.order import asked_of, job_request
+from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import parse
+from wanworker.app import Worker
+from wanworker.errors import InputRefused
+from wanworker.jobs.model import Job
+from wanworker.jobs.pending_requests import PendingRequests
+from wanworker.jobs.runner import Runner
+from wanworker.media.disk import in_thread
+from wanworker.media.inputs.reader import Source
+from wanworker.media.inputs.urls import parse_url
+from wanworker.media.outputs.upload_url import UploadUrl
+from wanworker.rest.service.executor import ACTION
+from wanworker.rest.service.uploads import Uploads
+from wanworker.text.mixups import mixed_up
+from wanworker.text.printable import listed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """
+    Hold what a route asks for.
+
+    `fields` are those of the `generate` action. `inputs` are the `reference_image` and the `driving_video` that came
+    with the request; they are saved on the volume. `left_out` names the documented defaults that the caller did not
+    send (see with_engine_defaults), None for a route that has none and means what `generate` means. `sent` names the
+    caller's own fields, for the log.
+    """
+
+    fields: Mapping[str, Any]
+    inputs: Mapping[str, Source] = field(default_factory=dict)
+    left_out: Sequence[str] | None = None
+    warnings: Sequence[str] = ()
+    webhook_url: str | None = None
+    upload_urls: tuple[UploadUrl, ...] = ()
+    sent: Sequence[str] = ()
+
+
+class Intake:
+    """Put orders into the queue of *runner*."""
+
+    def __init__(self, worker: Worker, kept: PendingRequests, runner: Runner, uploads: Uploads) -> None:
+        self._worker = worker
+        self._kept = kept
+        self._runner = runner
+        self._uploads = uploads
+
+    async def queue(self, order: Order) -> Job:
+        """Queue *order* and return its job. Raises WorkerError; then nothing of the request is left."""
+        self._runner.check_room()
+        request_id = uuid.uuid4().hex
+        try:
+            fields = {**order.fields, **await self._saved(order.inputs, request_id)}
+            request, _ = parse(GenerateRequest, fields)
+            named = job_request(request, request_id=request_id, action=ACTION)
+            seed = request.drawn_seed()
+            kept = {
+                "fields": {**fields, "seed": seed},
+                "left_out": order.left_out,
+                "warnings": list(order.warnings),
+                "webhook_url": order.webhook_url,
+                "uploads": len(order.upload_urls),
+            }
+            self._uploads.expect(request_id, order.upload_urls)
+            await in_thread(self._kept.put, request_id, kept)
+            job = await self._runner.submit(dataclasses.replace(named, seed=seed, asked=asked_of(request)))
+        except BaseException:
+            self._uploads.forget(request_id)
+            await in_thread(self._kept.remove, request_id)
+            raise
+        log.info("job %s waits: %s", job.request_id, listed(sorted(order.sent)))
+        return job
+
+    async def _saved(self, inputs: Mapping[str, Source], request_id: str) -> dict[str, str]:
+        """Save files on the volume, checked, and a picture decoded and clean. URLs are fetched later."""
+        saved = {}
+        if inputs:
+            await in_thread(self._kept.make_folder)
+        for name, source in inputs.items():
+            stem = self._kept.image_stem(request_id)
+            if name == "driving_video":
+                film = await self._worker.inputs.video(source, self._kept.folder, stem)
+                path = film.replace(self._kept.film_path(request_id))
+            else:
+                path = await self._worker.inputs.image(source, self._kept.folder, stem)
+            saved[f"{name}_path"] = str(path.absolute())
+        return saved
+
+
+def check_url(url: str, field: str, *, hint: str) -> None:
+    """Refuse at once a URL that no fetch would accept. Its host is resolved only when it is fetched."""
+    if found := mixed_up(url, "url"):
+        raise InputRefused(f"{field}: {found[0]}", hint=hint, field=field)
+    try:
+        parse_url(url.strip())
+    except InputRefused as error:
+        raise InputRefused(f"{field}: {error}", hint=hint, field=field) from error

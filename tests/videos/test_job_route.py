@@ -1,0 +1,81 @@
+"""What a job with `openai_route` answers of a failed video, and of one that is too large for the answer."""
+
+import pytest
+
+from fakes.clips import noisy_clip
+from fakes.engine import ScriptedEngine
+from fakes.other_workers import request
+from wanworker.actions.base import Call
+from wanworker.app import Worker
+from wanworker.errors import NoOutput
+from wanworker.jobs.model import JobError, JobStatus, Output
+from wanworker.serverless.answer import size_bytes
+from wanworker.videos.job_route import VideoRoutes
+
+
+@pytest.fixture
+def worker(settings):
+    return Worker(settings, engines=())
+
+
+async def refused(_fields, _reserve_bytes):
+    raise AssertionError("no action is due")
+
+
+def ended(worker, status, **changes):
+    job = worker.store.claim(request("a")).job
+    return worker.store.update(job, status=status, **changes)
+
+
+async def test_a_failed_video_does_not_fail_the_job_that_asks(worker):
+    ended(worker, JobStatus.ERROR, error=JobError("OUT_OF_MEMORY", "No room.", "Use less."))
+    routes = VideoRoutes(worker.store, worker.video_models)
+    video = await routes.answer({"openai_route": "/v1/videos/a"}, refused)
+    listed = await routes.answer({"openai_route": "v1/videos", "openai_input": {"order": "asc"}}, refused)
+
+    assert "error" not in video
+    assert ("failed", {"code": "OUT_OF_MEMORY", "message": "No room. Use less."}) == (video["status"], video["failure"])
+    assert video["failure"] == listed["data"][0]["error"]
+    with pytest.raises(NoOutput, match=r"Video a has no content: it failed: No room\."):
+        await routes.answer({"openai_route": "/v1/videos/a/content"}, refused)
+
+
+@pytest.mark.parametrize(
+    ("result", "content"),
+    [
+        ({"data": "data:video/mp4;base64,AAAA"}, {"b64_json": "AAAA"}),
+        ({"url": "https://a.example/a.mp4"}, {"url": "https://a.example/a.mp4"}),
+        ({"path": "/out/a.mp4"}, {"path": "/out/a.mp4"}),
+    ],
+)  # fmt: skip
+async def test_content_is_base64_a_url_or_a_path(worker, result, content):
+    ended(worker, JobStatus.COMPLETED, outputs=(Output("/out/a.mp4", "video", "video/mp4", 3, "0" * 64),))
+    seen = []
+
+    async def perform(fields, _reserve_bytes):
+        seen.append(fields)
+        return {"result": {"filename": "a.mp4", **result}, "delivery": {"how": "said"}}
+
+    routes = VideoRoutes(worker.store, worker.video_models)
+    answer = await routes.answer({"openai_route": "/v1/videos/a/content"}, perform)
+
+    assert {"content_type": "video/mp4", "delivery": {"how": "said"}, **content} == answer
+    assert [{"action": "status", "request_id": "a"}] == seen
+
+
+async def test_a_long_prompt_leaves_the_answer_within_its_limit(settings, tmp_path):
+    engine = ScriptedEngine(noisy_clip(tmp_path / "clip.mp4"))
+    worker = Worker(settings, engines=(engine.row(),))
+    payload = {"openai_route": "/v1/videos", "openai_input": {"prompt": "\u00e9" * 9000, "num_frames": 5}}
+
+    async def answered(limit_bytes, request_id):
+        return await worker.perform(payload, Call(request_id, None, lambda _progress: None, limit_bytes))
+
+    whole = await answered(1_000_000, "a")
+    limit_bytes = size_bytes(whole) - 5000
+    cut = await answered(limit_bytes, "b")
+    await worker.close()
+
+    assert "b64_json" in whole["content"]
+    assert size_bytes(cut) <= limit_bytes < size_bytes(whole)
+    assert cut["prompt"] == whole["prompt"]
