@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from fakes.clips import clip
 from fakes.gate import Gate
+from wanworker.engines._capabilities import MINI
 from wanworker.engines.mini import MiniEngine, is_photograph, request_for, warnings_of
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
@@ -26,7 +27,7 @@ from wanworker.media.video._frames import read_frames
 from wanworker.media.video.writer import decode_check
 from wanworker.progress import Progress
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import TASKS, RenderSpec, Size
+from wanworker.spec import RenderSpec, Size
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -248,5 +249,5 @@ async def test_a_photograph_is_told_from_a_drawing(tmp_path: Path) -> None:
 
 
 async def test_it_is_ready_for_every_task(engine: MiniEngine) -> None:
-    assert all(engine.readiness(task).is_ready for task in TASKS)
+    assert all(engine.readiness(task).is_ready for task in MINI.tasks)
     assert not engine.readiness("t2v-1.3B").is_ready

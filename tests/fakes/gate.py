@@ -170,3 +170,10 @@ class _Held:
         self._outside.step(stage, step, steps)
         if (stage, step) == (self._at, 1) and stage in {"sampling", "decoding"}:
             self._barrier.reach(self.must_stop)
+
+
+def put_whole(path: Path, text: str) -> None:
+    """Write *text* so that who looks for *path* never reads half of it."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)

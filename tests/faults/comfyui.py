@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fakes.gate import put_whole
 from fakes.stopped import stop
 from faults.doors import until
 
@@ -55,7 +56,7 @@ class ComfyUIServer:
     def die(self) -> None:
         """End with a C++ error in mid-run, as a broken CUDA context does."""
         (self._root / "held").unlink(missing_ok=True)
-        (self._root / "die").write_text("134")
+        put_whole(self._root / "die", "134")
         until(lambda: not (self._root / "die").exists(), "the ComfyUI server to die")
 
     def freeze(self) -> None:

@@ -19,6 +19,7 @@ import pytest
 from aiohttp import web
 
 from fakes.comfyui import FakeComfyUI
+from fakes.gate import put_whole
 from fakes.stopped import stop
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server
 from wanworker.errors import EngineUnavailable
@@ -410,7 +411,7 @@ async def test_a_death_between_jobs_is_noticed_at_once_and_mended_on_the_next_us
 ) -> None:
     server = checkout.server()
     await server.ensure()
-    (checkout.root / "die").write_text("134")
+    put_whole(checkout.root / "die", "134")
     await until(lambda: server.status == "offline")
     told = server.last_end
 
@@ -429,7 +430,7 @@ async def test_a_death_between_jobs_is_noticed_at_once_and_mended_on_the_next_us
 async def test_a_death_whose_last_lines_tell_of_memory_is_known_as_such(checkout: Checkout) -> None:
     server = checkout.server()
     await server.ensure()
-    (checkout.root / "die").write_text("1 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 14.50 GiB.")
+    put_whole(checkout.root / "die", "1 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 14.50 GiB.")
     await until(lambda: server.status == "offline")
 
     assert server.last_end is not None

@@ -14,6 +14,7 @@ import pytest
 
 from door import ask, refused_port
 from fakes.clips import clip
+from fakes.gate import put_whole
 from fakes.graphs import picture, saving, several
 from fakes.wan.home import write_safetensors
 from wanworker.app import Worker
@@ -194,7 +195,7 @@ async def started(worker, root, **fields):
 async def test_a_run_whose_server_dies_is_repeated_on_the_next_one(own, settings):
     worker, root = own
     job = await started(worker, root)
-    (root / "die").write_text("134")
+    put_whole(root / "die", "134")
     answer, progress = await job
 
     shown = [each["progress"] for each in progress]
@@ -211,7 +212,7 @@ async def test_a_run_whose_server_dies_is_repeated_on_the_next_one(own, settings
 async def test_a_run_that_ran_out_of_memory_is_not_repeated(own):
     worker, root = own
     job = await started(worker, root)
-    (root / "die").write_text("1 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 14.50 GiB.")
+    put_whole(root / "die", "1 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 14.50 GiB.")
     answer, _ = await job
 
     assert (answer["status"], answer["code"]) == ("ERROR", "OUT_OF_MEMORY")

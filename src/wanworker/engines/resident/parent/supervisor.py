@@ -50,8 +50,7 @@ class Supervisor:
     Run jobs in a child that stays warm between them.
 
     For another model on the same device the same process changes to it, and keeps the parts that both have. Where that
-    fails, a new process loads it: the end of one is the sure way to give all of its memory back. A child that hangs
-    costs its job, and is replaced for the next. A child that leaks memory is replaced between two jobs.
+    fails, a new process loads it. A child that hangs costs its job, and one that leaks is replaced between two jobs.
     """
 
     def __init__(
