@@ -54,6 +54,11 @@ class Worker:
         """Build a worker with every engine of the table. Starts nothing and touches no disk."""
         return cls(settings)
 
+    @property
+    def cards(self) -> int:
+        """Return how many jobs can render on this machine at once: one on each card of WAN_GPUS."""
+        return len(self.registry.cards.numbers)
+
     def note_ready(self) -> None:
         """Note that jobs can be taken from now on. The timings of the first video say how long the start took."""
         if (start_s := age_s()) is not None:

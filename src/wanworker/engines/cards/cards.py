@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from wanworker.engines.cards._choice import CardState, chosen
+from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import Card
 
 log = logging.getLogger(__name__)
@@ -35,11 +36,19 @@ class CardView:
     jobs: int
     failures: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as health shows it, without the name and memory of the card."""
+    def to_json(self, gpu: Gpu | None) -> dict[str, Any]:
+        """Return it as health shows it. *gpu* is the card itself, None where it is not known or the processor."""
         age_s = None if self.failure_age_s is None else round(self.failure_age_s, 1)
-        failure = None if self.failure is None else {"text": self.failure, "age_s": age_s}
-        return {"state": self.state, "holds": self.holds, "job": self.job, "last_failure": failure}
+        return {
+            "number": self.card.number,
+            "name": None if gpu is None else gpu.name,
+            "memory_mib": None if gpu is None else gpu.memory_mib,
+            "state": self.state,
+            "holds": self.holds,
+            "job": self.job,
+            "last_failure": self.failure,
+            "last_failure_age_s": age_s,
+        }
 
 
 @dataclass(slots=True)
