@@ -41,9 +41,9 @@ class Machine:
     """
 
     gpus: Callable[[], Sequence[Gpu]] = gpus
-    gpus_of: Callable[[str], Sequence[Gpu]] = hardware.gpus
     kernel: Callable[[str], Awaitable[KernelRun]] = kernel_beside
     free_bytes: Callable[[Path], int] = free_on_disk
+    gpus_of: Callable[[str], Sequence[Gpu]] = hardware.gpus
 
 
 @dataclass(frozen=True, slots=True)
