@@ -56,7 +56,7 @@ REQUESTS: dict[str, type[Request]] = {
 #: REST's answers that have a table.
 ANSWERS = (
     *("Started", "Status", "Result", "Video", "Jobs", "Deleted", "Plan", "PlannedVideo", "PlannedRecipe"),
-    *("Health", "Queue", "Failure", "VideoObject", "VideoError", "ErrorObject"),
+    *("Health", "Queue", "Card", "Failure", "VideoObject", "VideoError", "ErrorObject"),
 )
 
 #: What docs/api.md says of each action.

@@ -46,6 +46,7 @@ class Worker:
             out_dir=settings.out_dir,
             models_dir=str(settings.ckpt_dir),
             mini_allowed=settings.mini,
+            slots=self.registry.slots,
         )
         self.preloader = Preloader(self.registry, settings.preload, asked=settings.engine, mini_allowed=settings.mini)
         self.facts = MachineFacts(self.registry, preloads=lambda: self.preloader.preloads)
@@ -57,6 +58,11 @@ class Worker:
     def from_settings(cls, settings: Settings) -> Worker:
         """Build a worker with every engine of the table. Starts nothing and touches no disk."""
         return cls(settings)
+
+    @property
+    def cards(self) -> int:
+        """Return how many jobs can render on this machine at once: one on each card of WAN_GPUS."""
+        return len(self.registry.cards.numbers)
 
     def note_ready(self) -> None:
         """Note that jobs can be taken from now on. The timings of the first video say how long the start took."""

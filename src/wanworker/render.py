@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wanworker.deadline import Deadline
-from wanworker.engines.base import Forecast, Rendered, Report
+from wanworker.engines.base import Engine, Forecast, Rendered, Report
+from wanworker.engines.cards.turn import Turn
 from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import RequestIdReused, UnknownJob, WorkerError
 from wanworker.jobs.attempt import Attempt
@@ -74,7 +75,7 @@ class Planned:
 
 
 class Renderer:
-    """Render one order at a time, and record each in the store from its start to its end."""
+    """Render *slots* orders at a time, and record each in the store from its start to its end."""
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class Renderer:
         out_dir: Path,
         models_dir: str,
         mini_allowed: bool,
+        slots: int = 1,
         limits: Limits = Limits(),
     ) -> None:
         self._store = store
@@ -91,7 +93,7 @@ class Renderer:
         self._out_dir = out_dir
         self._fitting = Fitting(registry, models_dir=models_dir, mini_allowed=mini_allowed)
         self._limits = limits
-        self._turn = asyncio.Lock()
+        self._slots = asyncio.Semaphore(slots)
         self._untold: dict[str, float] = {}
 
     def note_start(self, start_s: float) -> None:
@@ -112,12 +114,12 @@ class Renderer:
             async with deadline.scope():
                 if order.queued is None and (earlier := await self._earlier(order.request)):
                     return earlier
-                await self._turn.acquire()
+                await self._slots.acquire()
             try:
                 if job := await self._render_now(order, deadline, report):
                     return job
             finally:
-                self._turn.release()
+                self._slots.release()
 
     async def plan(self, order: RenderRequest) -> Planned:
         """
@@ -165,14 +167,19 @@ class Renderer:
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
                 fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
-            await in_thread(self._check_disk)
-            if isinstance(fitted.spec, RenderSpec):
-                await in_thread(self._check_name, order)
-            job = await self._started(order)
-            if job is None:
-                return None
-            attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
-            return await self._attempt(attempt, order, fitted, work_dir, deadline, time.monotonic() - started)
+            async with contextlib.AsyncExitStack() as stack:
+                async with deadline.scope():
+                    turning = self._registry.turn(fitted.engine, fitted.spec, order.request.request_id)
+                    turn = await stack.enter_async_context(turning)
+                await in_thread(self._check_disk)
+                if isinstance(fitted.spec, RenderSpec):
+                    await in_thread(self._check_name, order)
+                job = await self._started(order)
+                if job is None:
+                    return None
+                attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
+                prepare_s = time.monotonic() - started
+                return await self._attempt(attempt, order, fitted, turn, work_dir, deadline, prepare_s)
 
     async def _started(self, order: RenderRequest) -> Job | None:
         """Return the RUNNING attempt, or None if another worker has the job. A cancelled claim is given up."""
@@ -212,6 +219,7 @@ class Renderer:
         attempt: Attempt,
         order: RenderRequest,
         fitted: Fitted,
+        turn: Turn,
         work_dir: Path,
         deadline: Deadline,
         prepare_s: float,
@@ -220,12 +228,12 @@ class Renderer:
         seed, task = (fitted.spec.seed, fitted.spec.task) if isinstance(fitted.spec, RenderSpec) else (None, None)
         async with attempt.recorded():
             async with deadline.scope():
-                await self._registry.free_gpu_for(fitted.engine)
-            made = await self._made(attempt, order, fitted, work_dir, deadline)
+                await turn.make_room()
+            made = await self._made(attempt, order, fitted, turn, work_dir, deadline)
             rendered = made.merged()
             timings = self._timings(rendered, prepare_s, time.monotonic() - started)
             return await attempt.complete(
-                warnings=(*fitted.warnings, *rendered.warnings, *made.warnings(seed or 0)),
+                warnings=(*fitted.warnings, *rendered.warnings, *turn.remarks, *made.warnings(seed or 0)),
                 outputs=tuple(made.outputs),
                 failed_outputs=tuple(made.failed),
                 engine=fitted.engine,
@@ -238,10 +246,10 @@ class Renderer:
             )
 
     async def _made(
-        self, attempt: Attempt, order: RenderRequest, fitted: Fitted, work_dir: Path, deadline: Deadline
+        self, attempt: Attempt, order: RenderRequest, fitted: Fitted, turn: Turn, work_dir: Path, deadline: Deadline
     ) -> Made:
-        """Let the engine of *fitted* make every output that *order* asks for."""
-        job, spec, engine = attempt.job, fitted.spec, self._registry.engine(fitted.engine)
+        """Let the engine of *fitted*, on the card of this *turn*, make every output that *order* asks for."""
+        job, spec = attempt.job, fitted.spec
         place = OutputPaths(self._out_dir, job.request_id, job.attempt, order.suffix)
         encodes = self._registry.row(fitted.engine).capabilities.crf
         count = order.num_outputs if isinstance(spec, RenderSpec) else 1
@@ -250,16 +258,13 @@ class Renderer:
             own = dataclasses.replace(spec, seed=seed) if isinstance(spec, RenderSpec) else spec
             folder = work_dir if number == 1 else work_dir / f"output-{number}"
             folder.mkdir(exist_ok=True)
-            to_files = render_to_files(
-                engine,
-                own,
-                place.numbered(number),
-                work_dir=folder,
-                report=report,
-                deadline=deadline,
-                encodes=encodes,
-            )
-            rendered, outputs = await self._on_volume(to_files)
+
+            async def render(engine: Engine) -> tuple[Rendered, tuple[Output, ...]]:
+                to = place.numbered(number)
+                made = render_to_files(engine, own, to, folder, report, deadline, encodes=encodes)
+                return await self._on_volume(made)
+
+            rendered, outputs = await turn.tried(render, deadline.scope)
             if count > 1:
                 outputs = tuple(dataclasses.replace(output, seed=seed) for output in outputs)
             return rendered, outputs

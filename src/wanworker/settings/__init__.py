@@ -1,5 +1,6 @@
 """Hold every setting of the worker. No other package reads the environment."""
 
+from wanworker.settings._engines import Card
 from wanworker.settings._worker import (
     BadSettings,
     EngineName,
@@ -11,6 +12,7 @@ from wanworker.settings._worker import (
 
 __all__ = [
     "BadSettings",
+    "Card",
     "EngineName",
     "Settings",
     "child_environment",

@@ -208,8 +208,8 @@ def server_routes(service: JobService, health: HealthService, metrics: Metrics) 
     async def exposition() -> Response:
         """Return counters for Prometheus."""
         runner = service.runner
-        running = int(runner.running is not None)
-        text = metrics.text(waiting=runner.waiting, running=running, limit=runner.limit)
+        cards = service.worker.registry.cards.views()
+        text = metrics.text(waiting=runner.waiting, running=len(runner.running), limit=runner.limit, cards=cards)
         return Response(text, media_type=CONTENT_TYPE)
 
     return router
