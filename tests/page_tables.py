@@ -15,10 +15,11 @@ from wanworker.actions.request.fields import Request
 from wanworker.engines.base import EngineRow
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import WorkerError
+from wanworker.ranges import RANGES
 from wanworker.recipes.sampling import noise_at
 from wanworker.recipes.table import ROWS, STEP_LORAS, Recipe
 from wanworker.settings import Settings
-from wanworker.spec import RANGES, TASKS
+from wanworker.spec import TASKS
 
 #: Defaults that depend on the machine, as docs/configuration.md writes them.
 _DEFAULTS_BY_MACHINE = {"ckpt_dir": "`VOLUME/models`", "out_dir": "`VOLUME/outputs`"}

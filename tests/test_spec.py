@@ -5,9 +5,9 @@ import math
 import pytest
 
 from wanworker.errors import InvalidRequest
+from wanworker.ranges import RANGES
 from wanworker.spec import (
     RANDOM_SEED_LIMIT,
-    RANGES,
     TASKS,
     Lora,
     Size,

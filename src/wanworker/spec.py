@@ -1,4 +1,4 @@
-"""Define what can be rendered: Wan 2.2's tasks, sizes, frame rules and ranges, and the spec itself. Pure."""
+"""Define what can be rendered: Wan 2.2's tasks, sizes and frame rules, and the spec itself. Pure."""
 
 from __future__ import annotations
 
@@ -10,37 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wanworker.errors import InvalidRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Say which numbers a field takes (for text: how many characters). Both ends are included."""
-
-    low: float
-    high: float
-
+from wanworker.ranges import RANGES
 
 #: What may be traded for time: `exact` nothing, `fast` what the eye hardly sees.
 Profile = Literal["exact", "fast"]
-
-#: One table for every door. Numbers of DESIGN.md section 3.
-RANGES: Mapping[str, Range] = {
-    "prompt_chars": Range(0, 10_000),
-    "steps": Range(1, 200),
-    "guidance": Range(0, 50),
-    "side_px": Range(64, 2048),
-    "frames": Range(1, 1201),
-    "fps": Range(1, 120),
-    "seed": Range(-1, 2**64 - 1),
-    "timeout_s": Range(1, 86_400),
-    "shift": Range(0.01, 100),
-    "strength": Range(-10, 10),
-    "seconds": Range(0.01, 1201),
-    "num_outputs": Range(1, 8),
-    "crf": Range(0, 51),
-    "denoise": Range(0.01, 1),
-    "price_per_hour": Range(0, 10_000),
-}
 
 #: Random seeds stay below this number, so that JavaScript shows them exactly.
 RANDOM_SEED_LIMIT = 2**53

@@ -17,10 +17,11 @@ from httpx import ASGITransport, AsyncClient
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.app import Worker
 from wanworker.models.miniature.weights import unknown_words
+from wanworker.ranges import RANGES
 from wanworker.rest._app import create_app
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.settings import Settings
-from wanworker.spec import RANGES, TASKS
+from wanworker.spec import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "src" / "wanworker" / "rest" / "page"

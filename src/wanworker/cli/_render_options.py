@@ -13,7 +13,8 @@ import typer
 from wanworker.cli._base import misused
 from wanworker.client.request import FIELDS, FILES, VideoFields
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANGES, TASKS, Profile, Size
+from wanworker.ranges import RANGES
+from wanworker.spec import TASKS, Profile, Size
 
 Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B", "vace-A14B", "v2v-A14B", "animate2-14B"]
 

@@ -34,7 +34,6 @@ DEFAULT_NEGATIVE_PROMPT = (
     "deformed hands, extra limbs, frozen motion"
 )
 
-
 _LORA_UNKNOWN = "What a LoRA's file has that this model does not take is only said when it is loaded."
 
 

@@ -20,9 +20,10 @@ from wanworker.media.video.writer import probe
 from wanworker.models.files.loras import LoraFile
 from wanworker.models.miniature.loras import own_loras
 from wanworker.models.miniature.weights import miniature, names_a_thing, unknown_words
+from wanworker.ranges import RANGES
 from wanworker.recipes.sampling import Sampling
 from wanworker.settings import Settings, child_environment
-from wanworker.spec import RANGES, TASKS, RenderSpec, Size, nearest_frames
+from wanworker.spec import TASKS, RenderSpec, Size, nearest_frames
 
 #: The frames of a clip without any given length: Wan's own default.
 _FRAMES = 81

@@ -27,7 +27,8 @@ from wanworker.actions.request.fields import (
 from wanworker.errors import InvalidRequest
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
-from wanworker.spec import RANGES, TASKS, Task
+from wanworker.ranges import RANGES
+from wanworker.spec import TASKS, Task
 from wanworker.videos._reference import REFERENCES, sources_in
 from wanworker.videos.models import VideoModels
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from wanworker.actions.request._names import Request, named, written
 from wanworker.actions.request.complaints import complaints
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANGES
+from wanworker.ranges import RANGES
 
 __all__ = [
     "Crf",

@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANGES, Size, longest_aspect, nearest_frames, size_at_aspect
+from wanworker.ranges import RANGES
+from wanworker.spec import Size, longest_aspect, nearest_frames, size_at_aspect
 from wanworker.text.json_words import shown
 
 #: What a resolution means at 16:9. At other shapes it means the same area.

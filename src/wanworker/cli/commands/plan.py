@@ -16,7 +16,7 @@ from wanworker.cli.terminal.console import say, say_json
 from wanworker.cli.terminal.files import new_request_id
 from wanworker.cli.terminal.signals import run_stoppable
 from wanworker.cli.terminal.standard_streams import prompt_of
-from wanworker.spec import RANGES
+from wanworker.ranges import RANGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ from wanworker.media.video.conform import conform
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.sound import sound_duration_s
 from wanworker.media.video.writer import probe
-from wanworker.spec import RANGES, TASKS, RenderSpec
+from wanworker.ranges import RANGES
+from wanworker.spec import TASKS, RenderSpec
 
 #: The files that Wan's own preprocessing leaves in a prepared folder, and the graph's slot for each.
 _PREPARED = {

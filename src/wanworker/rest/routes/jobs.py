@@ -15,6 +15,7 @@ from wanworker.engines.preview import Previewed
 from wanworker.errors import UnknownJob
 from wanworker.jobs.store.job_store import PAGE_LIMIT
 from wanworker.media.video.thumbnail import MIME
+from wanworker.ranges import RANGES
 from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_fields
 from wanworker.rest.responses.download import Downloads
@@ -27,7 +28,6 @@ from wanworker.rest.schemas.bodies import documented_body
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.status import Status
 from wanworker.rest.service.jobs import JobService
-from wanworker.spec import RANGES
 
 
 class Started(BaseModel):

@@ -24,8 +24,9 @@ from wanworker.actions.request.fields import (
 )
 from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
 from wanworker.actions.request.video import VIDEO_ALIASES
+from wanworker.ranges import RANGES
 from wanworker.settings import EngineName
-from wanworker.spec import RANDOM_SEED_LIMIT, RANGES, TASKS, Profile, Size
+from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Profile, Size
 
 _TASK = "ti2v-5B"
 

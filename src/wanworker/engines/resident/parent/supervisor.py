@@ -31,11 +31,10 @@ _Outcome = protocol.Event | Died | Hung
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How long to wait for a child, in seconds.
+    Say how long to wait for a child, in seconds.
 
-    `stop_grace_s` for a stopped job before its caller is let go; `drain_limit_s` for its step to end before the child
-    is killed after all; `load_limit_s` for the weights; `end_grace_s` between SIGTERM and SIGKILL. `patience` is for
-    what hangs sooner than that.
+    `stop_grace_s` lets the caller of a stopped job go; after `drain_limit_s` the child is killed. `load_limit_s` is for
+    the weights, `end_grace_s` between SIGTERM and SIGKILL, and `patience` for what hangs sooner.
     """
 
     stop_grace_s: float = 4

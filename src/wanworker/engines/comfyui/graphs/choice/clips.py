@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from wanworker.spec import RANGES, TASKS, nearest_frames
+from wanworker.ranges import RANGES
+from wanworker.spec import TASKS, nearest_frames
 
 #: Wan2.2-S2V is trained on clips of 80 frames at 16 a second (wan.md 1.4); 20 latents, which the node writes as 77.
 SOUND_CLIP_FRAMES = 80
