@@ -1,5 +1,6 @@
 """Hold every setting of the worker. No other package reads the environment."""
 
+from wanworker.settings._runpod import SharedVolume, WeightedEndpoint
 from wanworker.settings._worker import (
     BadSettings,
     EngineName,
@@ -13,6 +14,8 @@ __all__ = [
     "BadSettings",
     "EngineName",
     "Settings",
+    "SharedVolume",
+    "WeightedEndpoint",
     "child_environment",
     "in_runpod_worker",
     "load_settings",

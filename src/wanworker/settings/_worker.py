@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from wanworker.settings._rest import RestSettings
+from wanworker.settings._runpod import RunPodSettings
 from wanworker.text import secrets
 
 #: The tasks of spec.TASKS, which settings may not import, and `comfyui`, whose server serves them all.
@@ -43,7 +44,7 @@ class StartSettings(BaseModel):
         return tuple(dict.fromkeys(comma_separated(value)))
 
 
-EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini"]
+EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini", "runpod"]
 
 #: The variables that a child process may see. Keys and tokens are not among them.
 _CHILD_VARIABLES = frozenset((
@@ -62,7 +63,7 @@ def volume_dir() -> Path:
     return Path.cwd()
 
 
-class Settings(StartSettings, RestSettings):
+class Settings(StartSettings, RestSettings, RunPodSettings):
     """Hold every setting with its type, unit, range and default. A bad value raises before a job is taken."""
 
     wan_home: Path = Field(
