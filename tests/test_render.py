@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import shutil
 
 import pytest
 from PIL import Image
@@ -313,6 +314,54 @@ async def test_two_orders_are_rendered_one_after_the_other(renderer, engine):
     done = await asyncio.gather(*(render(renderer, each) for each in orders))
 
     assert [job.status for job, _ in done] == [JobStatus.COMPLETED] * 3
+
+
+async def test_jobs_of_a_remote_engine_render_at_once_and_beside_one_of_this_machine(engine, settings, store, clip):
+    together = asyncio.Barrier(3)
+
+    async def meet(_spec, out_path, _report):
+        async with asyncio.timeout(20):
+            await together.wait()
+        shutil.copyfile(clip, out_path)
+
+    engine.act = meet
+    remote = dataclasses.replace(engine.row("comfyui"), remote_slots=lambda _settings: 2)
+    registry = EngineRegistry((engine.row(), remote), settings)
+    renderer = Renderer(
+        store=store,
+        registry=registry,
+        out_dir=settings.out_dir,
+        models_dir="",
+        mini_allowed=True,
+        slots=registry.slots,
+    )
+    names = {"here": "diffusers", "there": "comfyui", "there-too": "comfyui"}
+    orders = [order(dataclasses.replace(REQUEST, request_id=name), engine=names[name]) for name in names]
+    jobs = [job for job, _ in await asyncio.gather(*(render(renderer, each) for each in orders))]
+
+    assert 3 == registry.slots
+    assert {JobStatus.COMPLETED} == {job.status for job in jobs}
+
+
+async def test_jobs_of_this_machine_wait_for_one_another_whatever_slots_there_are(engine, settings, store, clip):
+    inside = []
+
+    async def alone(spec, out_path, _report):
+        inside.append(spec)
+        assert 1 == len(inside)
+        await asyncio.sleep(0)
+        shutil.copyfile(clip, out_path)
+        inside.remove(spec)
+
+    engine.act = alone
+    registry = EngineRegistry((engine.row(),), settings)
+    renderer = Renderer(
+        store=store, registry=registry, out_dir=settings.out_dir, models_dir="", mini_allowed=True, slots=3
+    )
+    orders = [order(dataclasses.replace(REQUEST, request_id=f"job-{number}")) for number in range(3)]
+    jobs = [job for job, _ in await asyncio.gather(*(render(renderer, each) for each in orders))]
+
+    assert {JobStatus.COMPLETED} == {job.status for job in jobs}
 
 
 @pytest.mark.parametrize("request_id", ["a_i2v_output", "A_I2V_Output"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import shutil
 import time
@@ -85,7 +86,7 @@ class _RenderPlan:
 
 
 class Renderer:
-    """Render one order at a time, and record each in the store from its start to its end."""
+    """Render *slots* orders at a time, and record each in the store from its start to its end."""
 
     def __init__(
         self,
@@ -95,6 +96,7 @@ class Renderer:
         out_dir: Path,
         models_dir: str,
         mini_allowed: bool,
+        slots: int = 1,
         limits: Limits = Limits(),
     ) -> None:
         self._store = store
@@ -103,7 +105,7 @@ class Renderer:
         self._models_dir = models_dir
         self._mini_allowed = mini_allowed
         self._limits = limits
-        self._turn = asyncio.Lock()
+        self._slots = asyncio.Semaphore(slots)
         self._untold: dict[str, float] = {}
 
     def note_start(self, start_s: float) -> None:
@@ -124,12 +126,12 @@ class Renderer:
             async with deadline.scope():
                 if order.queued is None and (earlier := await self._earlier(order.request)):
                     return earlier
-                await self._turn.acquire()
+                await self._slots.acquire()
             try:
                 if job := await self._render_now(order, deadline, report):
                     return job
             finally:
-                self._turn.release()
+                self._slots.release()
 
     async def _earlier(self, request: JobRequest) -> Job | None:
         """Return the job if it is already COMPLETED, after waiting for an attempt that another worker is rendering."""
@@ -151,14 +153,17 @@ class Renderer:
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
                 plan = await self._plan(order, prepared, work_dir)
-            await in_thread(self._check_disk)
-            if isinstance(plan.spec, RenderSpec):
-                await in_thread(self._check_name, order)
-            job = await self._started(order)
-            if job is None:
-                return None
-            attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
-            return await self._attempt(attempt, plan, work_dir, deadline, time.monotonic() - started)
+            async with contextlib.AsyncExitStack() as turn:
+                async with deadline.scope():
+                    await turn.enter_async_context(self._registry.turn(plan.engine))
+                await in_thread(self._check_disk)
+                if isinstance(plan.spec, RenderSpec):
+                    await in_thread(self._check_name, order)
+                job = await self._started(order)
+                if job is None:
+                    return None
+                attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
+                return await self._attempt(attempt, plan, work_dir, deadline, time.monotonic() - started)
 
     async def _started(self, order: RenderRequest) -> Job | None:
         """Return the RUNNING attempt, or None if another worker has the job. A cancelled claim is given up."""

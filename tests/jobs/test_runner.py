@@ -242,3 +242,39 @@ async def test_a_job_that_never_was_is_not_found(runner, store):
     assert not await runner.cancel("a")
     with pytest.raises(UnknownJob):
         store.find("a")
+
+
+async def test_as_many_jobs_render_at_once_as_there_are_slots(store, renders, ended):
+    renders.go_on.clear()
+    runner = Runner(store, renders, limit=9, slots=2, on_end=lambda *what: ended.append(what))
+    task = asyncio.create_task(runner.run())
+    for name in ("a", "b", "c", "d"):
+        await runner.submit(request(name))
+    await until(lambda: len(renders.seen) == 2)
+
+    assert ["a", "b"] == [live.job.request_id for live in runner.running]
+    assert (2, 1, 2) == (runner.waiting, runner.position("c"), runner.position("d"))
+    assert await runner.cancel("a")
+    await until(lambda: len(renders.seen) == 3)
+    renders.go_on.set()
+    await until(lambda: len(ended) == 4)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert ["a", "b", "c", "d"] == renders.seen
+    assert ("a", JobStatus.CANCELLED) == (ended[0][0], ended[0][1].status)
+    assert {JobStatus.COMPLETED} == {job.status for _, job in ended[1:]}
+
+
+async def test_every_render_is_stopped_and_recorded_when_a_queue_of_several_slots_stops(store, renders):
+    renders.go_on.clear()
+    runner = Runner(store, renders, limit=9, slots=2)
+    task = asyncio.create_task(runner.run())
+    for name in ("a", "b", "c"):
+        await runner.submit(request(name))
+    await until(lambda: len(renders.seen) == 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert {"STOPPED"} == {store.find(name).error.code for name in ("a", "b", "c")}
+    assert ["a", "b"] == renders.seen

@@ -151,8 +151,14 @@ class GpuEngine(Engine, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """Hold a row of the ENGINES table: name, capabilities, and how to build the engine from the settings."""
+    """
+    Hold a row of the ENGINES table: name, capabilities, and how to build the engine from the settings.
+
+    `remote_slots` is for an engine that renders on other machines: how many jobs it takes at once, beside those of this
+    machine. None is an engine of this machine.
+    """
 
     name: str
     capabilities: Capabilities
     build: Callable[[Settings], Engine]
+    remote_slots: Callable[[Settings], int] | None = None

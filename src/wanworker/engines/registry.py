@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from wanworker.engines.base import Engine, EngineRow, GpuEngine, PlanningEngine, Readiness
 from wanworker.errors import InvalidRequest, WorkerError
@@ -23,6 +24,22 @@ class EngineRegistry:
         self.settings = settings
         self._built: dict[str, Engine] = {}
         self._building = threading.Lock()
+        self._machine = asyncio.Lock()
+
+    @property
+    def slots(self) -> int:
+        """Return how many jobs can render at once: one here, and what remote engines take."""
+        remote = (row.remote_slots(self.settings) for row in self.rows if row.remote_slots is not None)
+        return 1 + sum(remote)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Wait until engine *name* may render, and keep this machine for it. A remote engine waits for nobody."""
+        if self.row(name).remote_slots is not None:
+            yield
+            return
+        async with self._machine:
+            yield
 
     def row(self, name: str) -> EngineRow:
         """Return the row of this name. Raises InvalidRequest, naming the known engines."""
@@ -56,7 +73,7 @@ class EngineRegistry:
         """
         Make every other engine free its GPU memory, if engine *name* renders on the GPU.
 
-        Call it while no job renders. If an engine fails to free it, that is only logged, because there may be room.
+        Call it in this engine's turn. If an engine fails to free it, that is only logged, because there may be room.
         """
         engine = self.engine(name)
         if isinstance(engine, GpuEngine) and await asyncio.to_thread(engine.renders_on_gpu):

@@ -1,52 +1,18 @@
-"""Run the queue of one door: jobs wait in order of arrival, one renders at a time, and each can be cancelled."""
+"""Run the queue of one door: jobs wait in order of arrival, as many render as there are slots, any can be cancelled."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any
 
 from wanworker.engines.base import Report
-from wanworker.engines.preview import Previewed
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
+from wanworker.jobs._active_job import ActiveJob
 from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.progress import Progress
-
-
-@dataclass(eq=False, slots=True)
-class ActiveJob:
-    """
-    Hold a job that waits or renders here. It is newer than its record, and reading it needs no disk.
-
-    `percent` never falls. `preview` is the latest picture of the render. `changed` is set at every change here, and
-    then replaced by a fresh event; `ended` is set once the job is no longer here.
-    """
-
-    job: Job
-    percent: float = 0.0
-    progress: Progress | None = None
-    preview: Previewed | None = None
-    is_rendering: bool = False
-    task: asyncio.Task[Job] | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def touch(self) -> None:
-        """Wake everyone who waits for a change."""
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-    def take(self, progress: Progress) -> None:
-        """Take the engine's progress, and its preview if it has one."""
-        self.progress = progress
-        self.preview = progress if isinstance(progress, Previewed) else self.preview
-        self.percent = max(self.percent, progress.to_json()["progress"])
-        self.touch()
-
 
 __all__ = ["ActiveJob", "QueueFull", "Render", "Runner"]
 
@@ -70,7 +36,7 @@ class QueueFull(RequestError):
 
 class Runner:
     """
-    Hold at most *limit* waiting jobs, and let *render* have them one by one.
+    Hold at most *limit* waiting jobs, and let *render* have them in their order, *slots* of them at a time.
 
     *on_end* is called with the last record of every job that ended here, or with None if the job was deleted; it must
     not block. Waiting jobs need no heartbeat, because the store's mark of this process speaks for all of them. Every
@@ -83,12 +49,14 @@ class Runner:
         render: Render,
         *,
         limit: int,
+        slots: int = 1,
         on_end: Callable[[str, Job | None], None] = lambda _request_id, _job: None,
         look_s: float = 10.0,
     ) -> None:
         self._store = store
         self._render = render
         self._limit = limit
+        self._slots = slots
         self._on_end = on_end
         self._look_s = look_s
         self._live: dict[str, ActiveJob] = {}
@@ -102,9 +70,9 @@ class Runner:
         return sum(not live.is_rendering for live in self._live.values()) + self._coming
 
     @property
-    def running(self) -> ActiveJob | None:
-        """Return the job that renders now, or None."""
-        return next((live for live in self._live.values() if live.is_rendering), None)
+    def running(self) -> tuple[ActiveJob, ...]:
+        """Return the jobs that render now, the one that came first at the front."""
+        return tuple(live for live in self._live.values() if live.is_rendering)
 
     @property
     def limit(self) -> int:
@@ -176,33 +144,50 @@ class Runner:
         """
         looking = asyncio.create_task(self._look_around())
         try:
-            while True:
-                live = next(iter(self._live.values()), None)
-                if live is None:
-                    self._news.clear()
-                    await self._news.wait()
-                else:
-                    await self._turn(live)
+            async with asyncio.TaskGroup() as turns:
+                await self._give_turns(turns)
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
-            for live in list(self._live.values()):
-                await self._ended(live.job, JobStatus.CANCELLED, _STOPPED)
+            await self._stop_all()
 
-    async def _turn(self, live: ActiveJob) -> None:
+    async def _give_turns(self, turns: asyncio.TaskGroup) -> None:
+        while True:
+            live = self._next()
+            if live is None:
+                self._news.clear()
+                await self._news.wait()
+            else:
+                turns.create_task(self._turn(live, self._begun(live)))
+
+    def _next(self) -> ActiveJob | None:
+        """Return the job whose turn it is, or None if no slot is free or none waits."""
+        if len(self.running) >= self._slots:
+            return None
+        return next((live for live in self._live.values() if not live.is_rendering), None)
+
+    def _begun(self, live: ActiveJob) -> asyncio.Task[Job]:
+        """Begin the render at once, because a job that is called off before its turn has a task must not get one."""
+        live.is_rendering = True
+        live.task = asyncio.create_task(self._render(live.job, live.take))
+        self._touch_all()
+        return live.task
+
+    async def _turn(self, live: ActiveJob, task: asyncio.Task[Job]) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        live.is_rendering = True
-        live.task = task = asyncio.create_task(self._render(live.job, live.take))
-        self._touch_all()
-        try:
-            await asyncio.wait({task})
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
+        await asyncio.wait({task})
         self._mean_s += 0.3 * (loop.time() - started - self._mean_s)
         self._leave(live, await self._outcome(live.job, task))
+
+    async def _stop_all(self) -> None:
+        """Stop every render, and then record each job that is still here."""
+        rendering = [live.task for live in self._live.values() if live.task is not None]
+        for task in rendering:
+            task.cancel()
+        await asyncio.gather(*rendering, return_exceptions=True)
+        for live in list(self._live.values()):
+            await self._ended(live.job, JobStatus.CANCELLED, _STOPPED)
 
     async def _outcome(self, job: Job, task: asyncio.Task[Job]) -> Job | None:
         """
@@ -238,6 +223,7 @@ class Runner:
         live.ended.set()
         live.touch()
         self._touch_all()
+        self._news.set()  # a slot may be free now
         self._on_end(live.job.request_id, job)
 
     def _touch_all(self) -> None:
@@ -274,10 +260,10 @@ class Runner:
             live.touch()
 
     def _retry_after_s(self) -> int:
-        """Return the whole seconds until the current job may be done, when a place in the queue becomes free."""
-        running = self.running
-        eta_s = running.progress.eta_s if running is not None and running.progress is not None else None
-        return round(min(600.0, max(1.0, self._mean_s if eta_s is None else eta_s)))
+        """Return the whole seconds until a current job may be done, when a place in the queue becomes free."""
+        etas = [live.progress.eta_s for live in self.running if live.progress is not None]
+        known = [eta_s for eta_s in etas if eta_s is not None]
+        return round(min(600.0, max(1.0, min(known, default=self._mean_s / self._slots))))
 
 
 _STOPPED = JobError("STOPPED", "The server was stopped; it takes the job up again when it starts.", "")

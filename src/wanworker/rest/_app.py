@@ -57,7 +57,13 @@ class Parts:
         self.recovery = JobRecovery(worker.store, self.kept, webhooks, self._heard)
         uploads = Uploads(worker.store)
         rendering = QueueExecutor(worker, self.kept, uploads)
-        self.runner = Runner(worker.store, rendering, limit=settings.max_queue, on_end=self.recovery.ended)
+        self.runner = Runner(
+            worker.store,
+            rendering,
+            limit=settings.max_queue,
+            slots=worker.registry.slots,
+            on_end=self.recovery.ended,
+        )
         self.service = JobService(worker, self.kept, self.runner, uploads)
         self.downloads = Downloads(self.service, once=settings.download_once)
         self.health = HealthService(worker, self.runner)

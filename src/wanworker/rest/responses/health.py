@@ -25,7 +25,7 @@ class Queue(BaseModel):
     """The queue of this server."""
 
     length: int = Field(description="Jobs that wait.")
-    running: int = Field(description="Jobs that render: 0 or 1.")
+    running: int = Field(description="Jobs that render.")
     limit: int = Field(description="How many may wait.")
 
 
@@ -95,7 +95,7 @@ class HealthService:
             "comfyui_status": self._facts.comfyui_status if self._facts is not None else "offline",
             "queue": {
                 "length": self._runner.waiting,
-                "running": int(self._runner.running is not None),
+                "running": len(self._runner.running),
                 "limit": self._runner.limit,
             },
         }

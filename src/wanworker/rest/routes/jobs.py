@@ -216,8 +216,7 @@ def server_routes(service: JobService, health: HealthService, metrics: Metrics) 
     async def exposition() -> Response:
         """Return counters for Prometheus."""
         runner = service.runner
-        running = int(runner.running is not None)
-        text = metrics.text(waiting=runner.waiting, running=running, limit=runner.limit)
+        text = metrics.text(waiting=runner.waiting, running=len(runner.running), limit=runner.limit)
         return Response(text, media_type=CONTENT_TYPE)
 
     return router

@@ -63,12 +63,12 @@ class JobService:
         self._changes = 0
 
     @property
-    def state(self) -> tuple[int, str | None, int]:
+    def state(self) -> tuple[int, tuple[str, ...], int]:
         """
         Return a value that changes when a job or its video is added, starts, ends or goes, but not with mere progress.
         """
-        running = self.runner.running
-        return self._changes, running.job.request_id if running else None, self.runner.waiting
+        running = tuple(live.job.request_id for live in self.runner.running)
+        return self._changes, running, self.runner.waiting
 
     async def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Queue what *fields* ask for and return the answer to POST /generate. Raises WorkerError."""

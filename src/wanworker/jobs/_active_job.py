@@ -1,0 +1,41 @@
+"""A job that waits or renders in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from wanworker.engines.preview import Previewed
+from wanworker.jobs.model import Job
+from wanworker.progress import Progress
+
+
+@dataclass(eq=False, slots=True)
+class ActiveJob:
+    """
+    Hold a job that waits or renders here. It is newer than its record, and reading it needs no disk.
+
+    `percent` never falls. `preview` is the latest picture of the render. `changed` is set at every change here, and
+    then replaced by a fresh event; `ended` is set once the job is no longer here.
+    """
+
+    job: Job
+    percent: float = 0.0
+    progress: Progress | None = None
+    preview: Previewed | None = None
+    is_rendering: bool = False
+    task: asyncio.Task[Job] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def touch(self) -> None:
+        """Wake everyone who waits for a change."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def take(self, progress: Progress) -> None:
+        """Take the engine's progress, and its preview if it has one."""
+        self.progress = progress
+        self.preview = progress if isinstance(progress, Previewed) else self.preview
+        self.percent = max(self.percent, progress.to_json()["progress"])
+        self.touch()
