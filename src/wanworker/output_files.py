@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wanworker.deadline import Deadline
-from wanworker.engines.base import Engine, GraphEngine, Rendered, Report
+from wanworker.engines.base import Engine, GraphEngine, RemoteEngine, Rendered, Report
 from wanworker.errors import EngineUnavailable, InvalidRequest, NoOutput
 from wanworker.jobs.model import Output
 from wanworker.media.disk import in_thread
@@ -61,6 +61,11 @@ class OutputPaths:
         return self if number == 1 else replace(self, suffix=f"{self.suffix.removesuffix('.mp4')}.{number}.mp4")
 
     @property
+    def name(self) -> str:
+        """Return the name of this output, the same in every attempt: `a`, and `a.2` for the second of several."""
+        return self.final(self.suffix).stem
+
+    @property
     def part(self) -> Path:
         """Return the hidden name that a file or a folder has until it is verified."""
         return self.out_dir / f".{self.request_id}-{self.attempt}.part.mp4"
@@ -103,7 +108,7 @@ async def render_to_files(
             if isinstance(spec, GraphSpec):
                 return await _run_graph(engine, spec, place, work_dir, report, deadline)
             async with deadline.scope():
-                rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report)
+                rendered = await _render(engine, spec, place, work_dir, report, deadline)
                 await _in_quality(place.part, None if encodes else spec.crf)
             facts = await _verified(place.part, spec)
             return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
@@ -111,6 +116,16 @@ async def render_to_files(
         # A disk that has become read-only keeps the half file. The caller already gets that error.
         with contextlib.suppress(OSError):
             _remove(place.part)
+
+
+async def _render(
+    engine: Engine, spec: RenderSpec, place: OutputPaths, work_dir: Path, report: Report, deadline: Deadline
+) -> Rendered:
+    if isinstance(engine, RemoteEngine):
+        return await engine.render_as(
+            place.name, spec, place.part, work_dir=work_dir, report=report, timeout_s=deadline.left_s
+        )
+    return await engine.render(spec, place.part, work_dir=work_dir, report=report)
 
 
 async def _run_graph(

@@ -29,5 +29,11 @@ ENGINES: tuple[EngineRow, ...] = (
     EngineRow("diffusers", _capabilities.DIFFUSERS, built_by("diffusers", "DiffusersEngine")),
     EngineRow("comfyui", _capabilities.COMFYUI, built_by("comfyui.engine", "ComfyUI")),
     EngineRow("wan_cli", _capabilities.WAN_CLI, built_by("wan_cli.engine", "WanCli.from_settings")),
+    EngineRow(
+        "runpod",
+        _capabilities.RUNPOD,
+        built_by("runpod.engine", "RunPodEngine"),
+        remote_slots=lambda settings: settings.runpod_concurrency if settings.runpod_endpoints else 0,
+    ),
     EngineRow("mini", _capabilities.MINI, built_by("mini", "MiniEngine")),
 )

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
 
-from wanworker.engines.base import Engine, EngineRow, GpuEngine, PlanningEngine, Readiness
+from wanworker.engines.base import Engine, EngineRow, GpuEngine, PlanningEngine, Readiness, RemoteEngine
 from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.settings import Settings
 from wanworker.spec import RenderSpec
@@ -17,10 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class EngineRegistry:
-    """Hold the rows of the ENGINES table, and this worker's one engine of each."""
+    """
+    Hold the rows of the ENGINES table that are set up, and this worker's one engine of each.
+
+    A remote engine is set up when it has slots.
+    """
 
     def __init__(self, rows: Sequence[EngineRow], settings: Settings) -> None:
-        self.rows = tuple(rows)
+        self.rows = tuple(row for row in rows if row.remote_slots is None or row.remote_slots(settings))
+        self._not_set_up = frozenset(row.name for row in rows) - {row.name for row in self.rows}
         self.settings = settings
         self._built: dict[str, Engine] = {}
         self._building = threading.Lock()
@@ -46,6 +51,9 @@ class EngineRegistry:
         for row in self.rows:
             if row.name == name:
                 return row
+        if name in self._not_set_up:
+            text = f"The engine {name} is not set up: this worker was given no endpoints to send jobs to."
+            raise InvalidRequest(text, hint="Set WAN_RUNPOD_ENDPOINTS, or name another engine.", field="engine")
         known = ", ".join(["auto", *(row.name for row in self.rows)])
         raise InvalidRequest(f"Unknown engine {name[:60]!r}; known: {known}.", field="engine")
 
@@ -89,6 +97,12 @@ class EngineRegistry:
             log.warning("engine %s did not free its GPU memory: %s", name, error)
         except Exception:  # no failure here may end the job of another engine
             log.exception("engine %s did not free its GPU memory, because of an unexpected error", name)
+
+    def leave_jobs(self) -> None:
+        """Let what remote engines render go on over there when it is cancelled here: this process comes again."""
+        for engine in self._built.values():
+            if isinstance(engine, RemoteEngine):
+                engine.leave_jobs()
 
     async def close(self) -> None:
         """Stop every engine that was started. A failure is logged, and the others are still stopped."""

@@ -10,8 +10,8 @@ import pytest
 
 from fakes.bucket import S3Server, s3_server
 from fakes.sink import sink
-from wanworker.media.outputs.upload import UploadFailed, upload
 from wanworker.media.outputs.bucket import Bucket
+from wanworker.media.outputs.upload import UploadFailed, upload
 
 MEASURE = """
 import asyncio, sys

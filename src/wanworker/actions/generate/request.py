@@ -96,7 +96,7 @@ class GenerateRequest(VideoRequest):
     prepared_path: str | None = Field(default=None, description="A folder that animate's preprocessing made.")
     return_video: bool = Field(default=True, description="Return the video as a data URI in result.data.")
     timeout: Timeout | None = Field(default=None, description="The job's deadline in seconds.")
-    engine: str | None = Field(default=None, description="auto, diffusers, comfyui, wan_cli or mini.")
+    engine: str | None = Field(default=None, description="auto, diffusers, comfyui, wan_cli, mini or runpod.")
     request_id: str | None = Field(default=None, description="Your own id, an idempotency key.")
 
     @classmethod

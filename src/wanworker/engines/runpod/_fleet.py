@@ -22,7 +22,7 @@ class Fleet:
         self._clock = clock
 
     def choose(self, tried: Collection[str]) -> str:
-        """Return the endpoint for the next try of a job that was at *tried* before: the one with most room by weight."""
+        """Return the endpoint for the next try of a job that was at *tried* before: that with most room by weight."""
         return min(
             self.names,
             key=lambda name: (name in tried, self._is_cooling(name), (self._jobs[name] + 1) / self._weights[name]),

@@ -32,12 +32,13 @@ class Volume:
         """Copy an input to the volume. Return where it is here, and the worker's name of it."""
         folder = self._place.here / _INPUTS
         folder.mkdir(exist_ok=True)
-        copy = folder / name
-        shutil.copyfile(path, copy)
+        copy, part = folder / name, folder / f".{name}.part"
+        shutil.copyfile(path, part)
+        part.replace(copy)  # a worker may be reading the copy that an earlier process made
         return copy, str(self._place.there / _INPUTS / name)
 
     def get(self, there: str, target: Path) -> None:
-        """Copy a result from the volume to *target*. Raises EngineFailed if it is not on the volume, or is not there."""
+        """Copy a result from the volume to *target*. Raises EngineFailed if it is not on the volume."""
         text = f"The endpoint's answer names {there[:200]}, which is not on the shared volume {self._place.here}."
         try:
             inside = PurePosixPath(there).relative_to(self._place.there)

@@ -1,4 +1,4 @@
-"""Keep which remote job carries which render, so that a server that was restarted asks for it instead of sending another."""
+"""Keep which remote job carries which render, so that a restarted server asks for it and sends no other."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ log = logging.getLogger(__name__)
 
 #: RunPod deletes a job after this time at the latest.
 _KEPT_S = 7 * 86_400.0
+
+
+def notes_folder(jobs_dir: Path) -> Path:
+    """Return the folder of the notes, in that of the job records."""
+    return jobs_dir / "remote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,8 @@ class RemoteJobs:
         part = self._path(f".{name}.{os.getpid()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-                json.dump(asdict(remote), file)
+            part.touch(mode=0o600)
+            part.write_text(json.dumps(asdict(remote)), encoding="utf-8")
             part.replace(self._path(name))
         except OSError as error:
             log.warning("the remote job of %s was not noted, so a restart would send it again: %s", name, error)
