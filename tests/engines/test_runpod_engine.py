@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -95,6 +96,11 @@ def rendering(tmp_path: Path) -> Callable[..., Awaitable[Any]]:
         return await engine.render_as("job", spec, out_path, work_dir=work_dir, report=report, timeout_s=60)
 
     return render
+
+
+def downloaded(url: str) -> bytes:
+    with urllib.request.urlopen(url) as answer:
+        return bytes(answer.read())
 
 
 def both(planes: list[RunPod]) -> tuple[WeightedEndpoint, WeightedEndpoint]:
@@ -195,9 +201,10 @@ async def test_an_endpoint_that_takes_no_job_is_passed_over(status, make, planes
 
 
 async def test_a_wrong_key_is_said_at_once(make, planes, rendering):
+    engine = make(*both(planes))
     planes[0].api_key = "another"
     with pytest.raises(EngineUnavailable, match="refuses the key"):
-        await rendering(make(*both(planes)))
+        await rendering(engine)
 
 
 async def test_tries_are_bounded_and_each_is_named(make, planes, rendering):
@@ -264,7 +271,7 @@ def large(tmp_path: Path) -> RenderSpec:
 
 
 async def test_a_file_above_runpods_limit_is_refused_without_a_bucket(make, planes, rendering, large):
-    with pytest.raises(InputRefused, match="reference_image: the file has .* MB"):
+    with pytest.raises(InputRefused, match=r"reference_image: the file has .* MB"):
         await rendering(make(), large)
     assert {} == planes[0].jobs
 
@@ -279,17 +286,18 @@ async def test_a_file_above_runpods_limit_goes_by_the_bucket(make, planes, rende
         }
         await rendering(make(**bucket), large)
         [job] = planes[0].jobs.values()
-        with urllib.request.urlopen(job.input["reference_image_url"]) as got:
-            assert got.read() == large.image.read_bytes()
+        there = await asyncio.to_thread(downloaded, job.input["reference_image_url"])
+    assert large.image.read_bytes() == there
 
 
 def test_endpoints_get_jobs_by_weight_and_one_that_failed_comes_last():
     now = 0.0
     fleet = Fleet((WeightedEndpoint("a", 1), WeightedEndpoint("b", 3)), clock=lambda: now)
-    given = []
-    for _ in range(8):
-        given.append(fleet.choose(()))
-        fleet.carrying(given[-1]).__enter__()
+    given: list[str] = []
+    with contextlib.ExitStack() as jobs:
+        for _ in range(8):
+            given.append(fleet.choose(()))
+            jobs.enter_context(fleet.carrying(given[-1]))
     assert (2, 6) == (given.count("a"), given.count("b"))
     fleet.note_failure("b")
     assert "a" == fleet.choose(())

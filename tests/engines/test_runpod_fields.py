@@ -13,7 +13,7 @@ from PIL import Image
 from wanworker.actions.generate.order import generate_order, job_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
-from wanworker.engines.runpod.fields import FILES, fields_of, files_of
+from wanworker.engines.runpod._fields import FILES, fields_of, files_of
 from wanworker.media.inputs.picture import picture_size
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.video.writer import VideoWriter

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wanworker.client.targets.runpod_endpoint import MAX_BODY_BYTES
+from wanworker.engines.runpod._fields import files_of
 from wanworker.engines.runpod._volume import Volume
-from wanworker.engines.runpod.fields import files_of
 from wanworker.errors import EngineUnavailable, InputRefused
 from wanworker.media.disk import in_thread
 from wanworker.media.outputs.bucket import Bucket, NoBucket

@@ -13,11 +13,11 @@ from typing import Any
 from wanworker.client import AsyncClient
 from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.runpod._errand import Errand, Parcel, Policy
+from wanworker.engines.runpod._fields import fields_of
 from wanworker.engines.runpod._fleet import Fleet
 from wanworker.engines.runpod._inputs import bring
 from wanworker.engines.runpod._result import fetch, rendered
 from wanworker.engines.runpod._volume import Volume, remove
-from wanworker.engines.runpod.fields import fields_of
 from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs, notes_folder
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import picture_size
