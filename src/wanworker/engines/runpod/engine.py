@@ -15,10 +15,11 @@ from wanworker.engines.base import Readiness, Rendered, Report
 from wanworker.engines.runpod._errand import Errand, Parcel, Policy
 from wanworker.engines.runpod._fields import fields_of
 from wanworker.engines.runpod._fleet import Fleet
-from wanworker.engines.runpod._inputs import bring
+from wanworker.engines.runpod._inputs import Brought, bring
 from wanworker.engines.runpod._result import fetch, rendered
 from wanworker.engines.runpod._volume import Volume, remove
 from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs, notes_folder
+from wanworker.errors import WorkerError
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import picture_size
 from wanworker.media.outputs.bucket import Bucket, NoBucket, configured_bucket
@@ -75,27 +76,39 @@ class RunPodEngine:
     ) -> Rendered:
         """Render *spec*; see RemoteEngine."""
         report(Progress("queued", 0.0))
-        async with self._room:
-            known = await in_thread(self._notes.get, name)
-            size = await in_thread(picture_size, spec.image) if spec.image else None
-            picture = Size(*size) if size else None
-            fields = fields_of(spec, picture)
-            fingerprint = await in_thread(_fingerprint, fields, spec)
-            known = known if known is not None and known.fingerprint == fingerprint else None
-            brought = await bring(
-                spec, name, volume=self._volume, bucket=self._bucket(), links=known.links if known else {}
-            )
-            try:
+        size = await in_thread(picture_size, spec.image) if spec.image else None
+        fields = fields_of(spec, Size(*size) if size else None)
+        fingerprint = await in_thread(_fingerprint, fields, spec)
+        known = await in_thread(self._noted, name, fingerprint)
+        brought = Brought()
+        try:
+            async with self._room:
+                brought = await bring(spec, name, volume=self._volume, bucket=self._bucket(), links=known.links)
                 body = self._body(name, fingerprint, {**fields, **brought.fields}, timeout_s)
                 parcel = Parcel(name, body, fingerprint, brought.links)
                 return await self._done(parcel, known, out_path, work_dir, report)
-            finally:
-                if not self._leaves:
-                    await in_thread(remove, brought.copies)
+        except BaseException as error:
+            if not self._leaves or isinstance(error, WorkerError):
+                await in_thread(self._notes.remove, name)
+            raise
+        finally:
+            if not self._leaves:
+                await in_thread(remove, brought.copies)
 
-    async def _done(
-        self, parcel: Parcel, known: RemoteJob | None, out_path: Path, work_dir: Path, report: Report
-    ) -> Rendered:
+    def _noted(self, name: str, fingerprint: str) -> RemoteJob:
+        """
+        Return what an earlier process noted of this render, or else note that it is about to be sent.
+
+        A process that dies before it has sent a job leaves that note: the next one then takes the job up again.
+        """
+        known = self._notes.get(name)
+        if known is not None and known.fingerprint == fingerprint:
+            return known
+        coming = RemoteJob("", "", fingerprint)
+        self._notes.put(name, coming)
+        return coming
+
+    async def _done(self, parcel: Parcel, known: RemoteJob, out_path: Path, work_dir: Path, report: Report) -> Rendered:
         errand = Errand(
             parcel,
             self._fleet,
@@ -106,7 +119,7 @@ class RunPodEngine:
             report=report,
             is_left=lambda: self._leaves,
         )
-        remote, status = await errand.completed(known)
+        remote, status = await errand.completed(known if known.job_id else None)
         report(Progress("fetching", 0.99))
         # The note stays: if this process dies before it has recorded the video, the next one fetches it again.
         await fetch(self._client(remote.endpoint), status, out_path, work_dir=work_dir, volume=self._volume)

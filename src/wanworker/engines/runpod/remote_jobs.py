@@ -27,7 +27,8 @@ class RemoteJob:
     """
     Hold where a render is: the endpoint, RunPod's id of the job, and the fingerprint of what was asked for.
 
-    `links` are the URLs of the inputs in the bucket, by their fields. They are secrets: the file is its owner's alone.
+    Before the job is sent, the endpoint and id are empty. `links` are the URLs of the inputs in the bucket, by their
+    fields. They are secrets: the file is its owner's alone.
     """
 
     endpoint: str
