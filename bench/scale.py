@@ -143,8 +143,10 @@ def client(door: Door, numbers: range, states: dict[str, str]) -> None:
     pending = set(states)
     while pending:
         for job_id in sorted(pending):
-            states[job_id] = door.call(f"/status/{job_id}")["status"]
+            shown = door.call(f"/status/{job_id}")
+            states[job_id] = shown["status"]
             if states[job_id] not in {"queued", "processing"}:
+                states[job_id] += f": {shown['error']}" if shown.get("error") else ""
                 pending.discard(job_id)
         time.sleep(1.0)
 

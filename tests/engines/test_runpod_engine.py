@@ -21,7 +21,7 @@ from fakes.runpod_worker import StandInWorker
 from wanworker.engines.runpod._errand import Policy
 from wanworker.engines.runpod._fleet import Fleet
 from wanworker.engines.runpod.engine import RunPodEngine
-from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs
+from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs, notes_folder
 from wanworker.errors import EngineFailed, EngineUnavailable, InputRefused, OutOfMemory
 from wanworker.progress import Progress
 from wanworker.settings import Settings, WeightedEndpoint
@@ -318,3 +318,13 @@ def test_notes_survive_and_know_the_outputs_of_a_job(tmp_path):
     assert notes.get("b") is None
     notes.prune(now=(tmp_path / "remote" / "b.json").stat().st_mtime + 8 * 86_400)
     assert not notes.knows("a")
+
+
+async def test_a_render_that_was_announced_is_known_before_it_is_sent_and_an_older_note_stays(make, settings, tmp_path):
+    engine, notes = make(), RemoteJobs(notes_folder(settings.jobs_dir))
+    engine.announce("a")
+    assert notes.knows("a")
+    sent = RemoteJob("endpoint", "id-1", "print")
+    notes.put("a", sent)
+    engine.announce("a")
+    assert sent == notes.get("a")

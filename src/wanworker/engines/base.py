@@ -123,6 +123,13 @@ class RemoteEngine(Engine, Protocol):
         *name* is safe as a file name. *timeout_s* is how long the render may take, for the deadline over there.
         """
 
+    def announce(self, name: str) -> None:
+        """
+        Note that a render is about to begin, before its job is recorded as begun. Blocks for a moment.
+
+        A process that dies in between leaves a job that the next one takes up.
+        """
+
     def leave_jobs(self) -> None:
         """Let the renders go on over there when they are cancelled from now on: this process ends, and comes again."""
 

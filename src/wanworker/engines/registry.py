@@ -98,6 +98,12 @@ class EngineRegistry:
         except Exception:  # no failure here may end the job of another engine
             log.exception("engine %s did not free its GPU memory, because of an unexpected error", name)
 
+    async def announce(self, name: str, render_name: str) -> None:
+        """Tell engine *name*, if it is a remote one, that it is about to be given the render *render_name*."""
+        engine = await asyncio.to_thread(self.engine, name)
+        if isinstance(engine, RemoteEngine):
+            await asyncio.to_thread(engine.announce, render_name)
+
     def leave_jobs(self) -> None:
         """Let what remote engines render go on over there when it is cancelled here: this process comes again."""
         for engine in self._built.values():

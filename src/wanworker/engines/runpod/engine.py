@@ -95,12 +95,13 @@ class RunPodEngine:
             if not self._leaves:
                 await in_thread(remove, brought.copies)
 
-    def _noted(self, name: str, fingerprint: str) -> RemoteJob:
-        """
-        Return what an earlier process noted of this render, or else note that it is about to be sent.
+    def announce(self, name: str) -> None:
+        """See RemoteEngine."""
+        if self._notes.get(name) is None:
+            self._notes.put(name, RemoteJob("", "", ""))
 
-        A process that dies before it has sent a job leaves that note: the next one then takes the job up again.
-        """
+    def _noted(self, name: str, fingerprint: str) -> RemoteJob:
+        """Return what an earlier process noted of this render, or else note that it is about to be sent."""
         known = self._notes.get(name)
         if known is not None and known.fingerprint == fingerprint:
             return known
