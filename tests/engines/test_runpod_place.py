@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fakes.engine import write_clip
 from fakes.runpod import RunPod
-from fakes.worker_process import WorkerProcess
+from fakes.runpod_worker import StandInWorker
+from fakes.worker_process import HANDLER, WorkerProcess, worker_environment
 from wanworker.app import Worker
 from wanworker.engines import ENGINES
 from wanworker.engines.base import Readiness
@@ -65,6 +71,20 @@ def test_a_worker_of_an_endpoint_sends_no_job_on(tmp_path: Path) -> None:
             job = plane.wait_for_job(plane.submit({"action": "generate", "task": "t2v-A14B", "prompt": "a"}))
     assert 1 == len(plane.jobs)
     assert "runpod" in job.error
+
+
+def test_a_local_run_of_the_handler_sends_its_job_to_an_endpoint(tmp_path: Path) -> None:
+    data = base64.b64encode(write_clip(tmp_path / "clip.mp4").read_bytes()).decode()
+    answer = {"output": {"result": {"filename": "a.mp4", "data": data}, "engine": "diffusers", "model": "wan"}}
+    fields = {"task": "t2v-A14B", "prompt": "a", "seed": 5, "request_id": "mine", "return_video": False}
+    argv = [sys.executable, str(HANDLER), "--test_input", json.dumps({"input": fields})]
+    with RunPod() as plane, StandInWorker(plane, lambda worker, job: worker.done(job, answer)):
+        mine = {"WAN_RUNPOD_ENDPOINTS": plane.url, "RUNPOD_API_KEY": plane.api_key, "WAN_ENGINE": "runpod"}
+        environment = worker_environment(tmp_path, mine)
+        ended = subprocess.run(argv, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert 0 == ended.returncode, ended.stdout[-2000:]
+    assert [5] == [job.input["seed"] for job in plane.jobs.values()]
+    assert (tmp_path / "clip.mp4").read_bytes() == (tmp_path / "outputs" / "mine.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("text", ["a b", "abc:", "abc:0", "https://host", ":2", "abc:-1"])
