@@ -115,6 +115,8 @@ async def test_the_answer_of_health(scripted: tuple[Worker, ScriptedEngine]) -> 
         "preload": loading.to_json(),
     }
     given |= {name: given[name] or [entry] for name, entry in entries.items()}
+    held = dataclasses.replace(scripted[0].registry.cards.views()[0], holds="diffusers t2v-A14B")
+    given["cards"] = [held.to_json(Gpu("RTX 5090", 32607, "12.0", "580.95"))]
     # What is ready depends on the machine too.
     answer["engines"] = given["engines"]
 

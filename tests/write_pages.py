@@ -51,7 +51,7 @@ REQUESTS: dict[str, type[Request]] = {
 }
 
 #: REST's answers that have a table.
-ANSWERS = ("Started", "Status", "Result", "Video", "Jobs", "Deleted", "Health", "Queue", "Failure")
+ANSWERS = ("Started", "Status", "Result", "Video", "Jobs", "Deleted", "Health", "Queue", "Card", "Failure")
 
 #: What docs/api.md says of each action.
 ACTION_MEANINGS = {

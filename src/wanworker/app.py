@@ -59,6 +59,11 @@ class Worker:
         """
         return cls(settings, engines=[row for row in ENGINES if sends_on or row.remote_slots is None])
 
+    @property
+    def cards(self) -> int:
+        """Return how many jobs can render on this machine at once: one on each card of WAN_GPUS."""
+        return len(self.registry.cards.numbers)
+
     def note_ready(self) -> None:
         """Note that jobs can be taken from now on. The timings of the first video say how long the start took."""
         if (start_s := age_s()) is not None:

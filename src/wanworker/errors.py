@@ -45,6 +45,9 @@ class WorkerError(Exception):
     http_status: ClassVar[int] = 500
     default_hint: ClassVar[str] = "See the worker's log for this request id."
 
+    #: Whether the engine's process was lost with the job: it died, hung, or its card failed. Another card may do it.
+    lost_engine: bool = False
+
     def __init__(self, message: str, *, hint: str | None = None, field: str | None = None) -> None:
         super().__init__(without_secrets(message))
         self.hint = without_secrets(hint) if hint else self.default_hint

@@ -89,10 +89,10 @@ async def render_to_files(
     engine: Engine,
     spec: RenderSpec | GraphSpec,
     place: OutputPaths,
-    *,
     work_dir: Path,
     report: Report,
     deadline: Deadline,
+    *,
     encodes: bool = True,
 ) -> tuple[Rendered, tuple[Output, ...]]:
     """

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wanworker.deadline import Deadline
-from wanworker.engines.base import Rendered, Report
+from wanworker.engines.base import Engine, Rendered, Report
+from wanworker.engines.cards.turn import Turn
 from wanworker.engines.choice import Choice, choose
 from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import DiskFull, RequestIdReused, UnknownJob, WorkerError
@@ -21,7 +22,7 @@ from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
 from wanworker.jobs.several_outputs import Made, render_each, seeds_from
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.media.inputs.picture import crop_to_aspect
+from wanworker.media.inputs.cropped import cropped
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.scratch import scratch_folder
 from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
@@ -153,9 +154,10 @@ class Renderer:
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
                 plan = await self._plan(order, prepared, work_dir)
-            async with contextlib.AsyncExitStack() as turn:
+            async with contextlib.AsyncExitStack() as stack:
                 async with deadline.scope():
-                    await turn.enter_async_context(self._registry.turn(plan.engine))
+                    turning = self._registry.turn(plan.engine, plan.spec, order.request.request_id)
+                    turn = await stack.enter_async_context(turning)
                 await in_thread(self._check_disk)
                 if isinstance(plan.spec, RenderSpec):
                     await in_thread(self._check_name, order)
@@ -164,7 +166,7 @@ class Renderer:
                 if job is None:
                     return None
                 attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
-                return await self._attempt(attempt, plan, work_dir, deadline, time.monotonic() - started)
+                return await self._attempt(attempt, plan, turn, work_dir, deadline, time.monotonic() - started)
 
     async def _started(self, order: RenderRequest) -> Job | None:
         """Return the RUNNING attempt, or None if another worker has the job. A cancelled claim is given up."""
@@ -185,8 +187,8 @@ class Renderer:
         if isinstance(prepared.spec, GraphSpec):
             return _RenderPlan(_GRAPH_ENGINE, prepared.spec, prepared.warnings, order.suffix)
         choice = await asyncio.to_thread(self._choose, prepared.spec, order.engine)
-        spec, cropped = await _cropped(choice.spec, work_dir)
-        warnings = (*prepared.warnings, *choice.warnings, *cropped)
+        spec, remarks = await cropped(choice.spec, work_dir)
+        warnings = (*prepared.warnings, *choice.warnings, *remarks)
         return _RenderPlan(choice.engine, spec, warnings, order.suffix, order.num_outputs)
 
     def _choose(self, spec: RenderSpec, asked: str) -> Choice:
@@ -228,18 +230,18 @@ class Renderer:
             raise RequestIdReused(message) from error
 
     async def _attempt(
-        self, attempt: Attempt, plan: _RenderPlan, work_dir: Path, deadline: Deadline, prepare_s: float
+        self, attempt: Attempt, plan: _RenderPlan, turn: Turn, work_dir: Path, deadline: Deadline, prepare_s: float
     ) -> Job:
         started = time.monotonic()
         seed = plan.spec.seed if isinstance(plan.spec, RenderSpec) else None
         async with attempt.recorded():
             async with deadline.scope():
-                await self._registry.free_gpu_for(plan.engine)
-            made = await self._made(attempt, plan, work_dir, deadline)
+                await turn.make_room()
+            made = await self._made(attempt, plan, turn, work_dir, deadline)
             rendered = made.merged()
             timings = self._timings(rendered, prepare_s, time.monotonic() - started)
             return await attempt.complete(
-                warnings=(*plan.warnings, *rendered.warnings, *made.warnings(seed or 0)),
+                warnings=(*plan.warnings, *rendered.warnings, *turn.remarks, *made.warnings(seed or 0)),
                 outputs=tuple(made.outputs),
                 failed_outputs=tuple(made.failed),
                 engine=plan.engine,
@@ -249,9 +251,9 @@ class Renderer:
                 placement=rendered.placement,
             )
 
-    async def _made(self, attempt: Attempt, plan: _RenderPlan, work_dir: Path, deadline: Deadline) -> Made:
-        """Let the engine of *plan* make every output that is asked for."""
-        job, spec, engine = attempt.job, plan.spec, self._registry.engine(plan.engine)
+    async def _made(self, attempt: Attempt, plan: _RenderPlan, turn: Turn, work_dir: Path, deadline: Deadline) -> Made:
+        """Let the engine of *plan*, on the card of this *turn*, make every output that is asked for."""
+        job, spec = attempt.job, plan.spec
         place = OutputPaths(self._out_dir, job.request_id, job.attempt, plan.suffix)
         encodes = self._registry.row(plan.engine).capabilities.crf
 
@@ -259,16 +261,13 @@ class Renderer:
             own = dataclasses.replace(spec, seed=seed) if isinstance(spec, RenderSpec) else spec
             folder = work_dir if number == 1 else work_dir / f"output-{number}"
             folder.mkdir(exist_ok=True)
-            to_files = render_to_files(
-                engine,
-                own,
-                place.numbered(number),
-                work_dir=folder,
-                report=report,
-                deadline=deadline,
-                encodes=encodes,
-            )
-            rendered, outputs = await self._on_volume(to_files)
+
+            async def render(engine: Engine) -> tuple[Rendered, tuple[Output, ...]]:
+                to = place.numbered(number)
+                made = render_to_files(engine, own, to, folder, report, deadline, encodes=encodes)
+                return await self._on_volume(made)
+
+            rendered, outputs = await turn.tried(render, deadline.scope)
             if plan.num_outputs > 1:
                 outputs = tuple(dataclasses.replace(output, seed=seed) for output in outputs)
             return rendered, outputs
@@ -297,17 +296,3 @@ class Renderer:
         whole = {"render_s": render_s, "total_s": prepare_s + render_s}
         seconds = {**start, "prepare_s": prepare_s, **rendered.timings, **whole}
         return {name: round(value, 3) for name, value in seconds.items()}
-
-
-async def _cropped(spec: RenderSpec, work_dir: Path) -> tuple[RenderSpec, tuple[str, ...]]:
-    """
-    Crop the pictures to the shape of a size that was asked for. Pictures that gave the size already have its shape.
-    """
-    warnings = []
-    changes: dict[str, Path] = {}
-    for name, path in (("image", spec.image), ("last_image", spec.last_image)):
-        target = work_dir / f"{name}-cropped.png"
-        if path and spec.size_given and await in_thread(crop_to_aspect, path, target, spec.size):
-            changes[name] = target
-            warnings.append(f"{name} was cropped (centre) to the shape of {spec.size}.")
-    return dataclasses.replace(spec, **changes), tuple(warnings)  # type: ignore[arg-type]

@@ -42,6 +42,7 @@ class StandIn:
         self.calls: list[Call] = []
         self.is_closed = False
         self.begun: list[str] = []
+        self.cards = 1
 
     def note_ready(self) -> None:
         self.begun.append("ready")
@@ -317,6 +318,17 @@ def test_the_worker_warms_up_once_before_the_first_job_and_is_closed_without_one
     assert [1, 1] == concurrency
     assert ["ready", "warming"] == worker.begun
     assert worker.is_closed
+
+
+@pytest.mark.parametrize(("cards", "asked", "taken"), [(1, 1, 1), (1, 3, 3), (4, 1, 4)])
+def test_as_many_jobs_are_taken_as_the_worker_has_cards(cards: int, asked: int, taken: int) -> None:
+    worker = StandIn(echo)
+    worker.cards = cards
+
+    async def sdk(door: JobHandler) -> int:
+        return door.begin(asked)
+
+    assert taken == asyncio.run(sdk(door_of(worker)))
 
 
 def test_a_local_run_warms_nothing_up() -> None:

@@ -37,6 +37,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "engines": {name: dict(tasks) for name, tasks in facts.engines.items()},
         "placements": {task: dict(plan) for task, plan in facts.placements.items()},
         "gpus": [dataclasses.asdict(gpu) for gpu in facts.gpus],
+        "cards": [view.to_json(facts.cards.get(view.card.number)) for view in context.registry.cards.views()],
         "kernels": [_shown(kernel) for kernel in facts.kernels],
         "damaged": [{"path": str(file.path), "flaw": file.flaw} for file in facts.damaged],
         "disk": [{"path": str(place), "free_bytes": free} for place, free in facts.free_bytes.items()],

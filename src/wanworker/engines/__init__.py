@@ -27,13 +27,20 @@ def built_by(module: str, name: str) -> Callable[[Settings], Engine]:
 
 ENGINES: tuple[EngineRow, ...] = (
     EngineRow("diffusers", _capabilities.DIFFUSERS, built_by("diffusers", "DiffusersEngine")),
-    EngineRow("comfyui", _capabilities.COMFYUI, built_by("comfyui.engine", "ComfyUI")),
+    EngineRow(
+        "comfyui",
+        _capabilities.COMFYUI,
+        built_by("comfyui.engine", "ComfyUI"),
+        # A server that we do not start is one, and on whatever card its own user chose.
+        has_one_place=lambda settings: settings.comfyui_url is not None or settings.comfyui_root is None,
+    ),
     EngineRow("wan_cli", _capabilities.WAN_CLI, built_by("wan_cli.engine", "WanCli.from_settings")),
     EngineRow(
         "runpod",
         _capabilities.RUNPOD,
         built_by("runpod.engine", "RunPodEngine"),
         remote_slots=lambda settings: settings.runpod_concurrency if settings.runpod_endpoints else 0,
+        has_one_place=lambda _settings: True,
     ),
     EngineRow("mini", _capabilities.MINI, built_by("mini", "MiniEngine")),
 )

@@ -173,16 +173,22 @@ class GpuEngine(Engine, Protocol):
         """
 
 
+def _on_every_card(_settings: Settings) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class EngineRow:
     """
     Hold a row of the ENGINES table: name, capabilities, and how to build the engine from the settings.
 
     `remote_slots` is for an engine that renders on other machines: how many jobs it takes at once, beside those of this
-    machine. None is an engine of this machine.
+    machine. None is an engine of this machine. `has_one_place` says of an engine of this machine that it renders on the
+    first card only, whatever WAN_GPUS names.
     """
 
     name: str
     capabilities: Capabilities
     build: Callable[[Settings], Engine]
     remote_slots: Callable[[Settings], int] | None = None
+    has_one_place: Callable[[Settings], bool] = _on_every_card

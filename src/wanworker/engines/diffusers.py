@@ -51,18 +51,20 @@ class DiffusersEngine:
         self,
         settings: Settings,
         *,
-        gpus: Callable[[], Sequence[Gpu]] = hardware.gpus,
+        gpus: Callable[[], Sequence[Gpu]] | None = None,
         available_memory_mib: Callable[[], int | None] = hardware.available_memory_mib,
-        free_gpu_memory_mib: Callable[[], int | None] = hardware.free_gpu_memory_mib,
+        free_gpu_memory_mib: Callable[[], int | None] | None = None,
         supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._places = settings.model_dirs
         self._profile = settings.profile
         self._sources = Sources(self._places, functools.partial(_single_file_folders, settings))
-        self._gpus = gpus
-        self._planner = Planner(Probes(gpus, free_gpu_memory_mib, available_memory_mib))
-        self._supervisor = supervisor or resident(child_environment())
+        seen = settings.card.visible
+        self._gpus = gpus or functools.partial(hardware.gpus, seen)
+        free_mib = free_gpu_memory_mib or functools.partial(hardware.free_gpu_memory_mib, seen)
+        self._planner = Planner(Probes(self._gpus, free_mib, available_memory_mib))
+        self._supervisor = supervisor or resident(child_environment(card=settings.card))
         self._clock = clock
 
     def readiness(self, task: str) -> Readiness:

@@ -44,13 +44,13 @@ class MiniEngine:
 
     def __init__(
         self,
-        settings: Settings,  # noqa: ARG002 - every engine is built from the settings; this one needs none
+        settings: Settings,
         *,
         supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         threads = {"OMP_NUM_THREADS": str(min(_THREADS, os.cpu_count() or 1))}
-        self._supervisor = supervisor or resident({**threads, **child_environment()})
+        self._supervisor = supervisor or resident({**threads, **child_environment(card=settings.card)})
         self._clock = clock
 
     def readiness(self, task: str) -> Readiness:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -90,8 +91,8 @@ class Preloader:
 
     async def _run(self) -> None:
         """
-        Warm the engines side by side. An engine loads its names in their order; if two need the same place, the first
-        wins.
+        Warm the engines side by side, and the cards. An engine loads the names of one card in their order; if two need
+        the same place, the first wins.
         """
         for preload in self.preloads:
             await self._guarded(preload, self._choose)
@@ -99,9 +100,14 @@ class Preloader:
         await asyncio.gather(*[self._warm(engine) for engine in engines])
 
     async def _warm(self, engine: str) -> None:
-        for preload in self.preloads:
-            if preload.engine == engine:
-                await self._guarded(preload, self._load)
+        named = [preload for preload in self.preloads if preload.engine == engine]
+        cards = len(self._registry.cards.numbers)
+        await asyncio.gather(*(self._warm_cards(named, first, cards) for first in range(cards)))
+
+    async def _warm_cards(self, named: Sequence[Preload], first: int, step: int) -> None:
+        """Load one of *named* after the other, from *first* on: others are loaded on other cards meanwhile."""
+        for nth in range(first, len(named), step):
+            await self._guarded(named[nth], functools.partial(self._load, nth=nth, count=len(named)))
 
     async def _guarded(self, preload: Preload, step: Callable[[Preload], Awaitable[None]]) -> None:
         """Take *step*. A failure is logged and becomes the preload's own state."""
@@ -125,11 +131,10 @@ class Preloader:
             raise EngineUnavailable(f"{name} loads its weights for each job, so there is nothing to preload.")
         preload.engine = name
 
-    async def _load(self, preload: Preload) -> None:
-        engine = self._registry.engine(preload.engine or _SERVER)
-        assert isinstance(engine, PreloadingEngine), "seen when it was chosen"
+    async def _load(self, preload: Preload, *, nth: int, count: int) -> None:
         preload.begun()
-        await engine.preload(None if preload.name == _SERVER else preload.name)
+        task = None if preload.name == _SERVER else preload.name
+        await self._registry.preload(preload.engine or _SERVER, task, nth=nth, count=count)
         preload.ended("ready")
         log.info("preload of %s (%s) took %.1f s", preload.name, preload.engine, preload.seconds)
 

@@ -1,4 +1,4 @@
-"""The engines of one worker: built on first use, closed together."""
+"""The engines of one worker: one of each for every card, built on first use, closed together."""
 
 from __future__ import annotations
 
@@ -6,19 +6,32 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
-from wanworker.engines.base import Engine, EngineRow, GpuEngine, PlanningEngine, Readiness, RemoteEngine
+from wanworker.engines.base import (
+    Engine,
+    EngineRow,
+    GpuEngine,
+    PlanningEngine,
+    PreloadingEngine,
+    Readiness,
+    RemoteEngine,
+)
+from wanworker.engines.cards.cards import Cards
+from wanworker.engines.cards.named import cards_named
+from wanworker.engines.cards.turn import Turn
 from wanworker.errors import InvalidRequest, WorkerError
-from wanworker.settings import Settings
-from wanworker.spec import RenderSpec
+from wanworker.models.machine.hardware import gpus
+from wanworker.settings import Card, Settings, child_environment
+from wanworker.spec import GraphSpec, RenderSpec
 
 log = logging.getLogger(__name__)
 
 
 class EngineRegistry:
     """
-    Hold the rows of the ENGINES table that are set up, and this worker's one engine of each.
+    Hold the rows of the ENGINES table that are set up, the cards of this worker, and its one engine of each row on each
+    card.
 
     A remote engine is set up when it has slots.
     """
@@ -27,24 +40,16 @@ class EngineRegistry:
         self.rows = tuple(row for row in rows if row.remote_slots is None or row.remote_slots(settings))
         self._not_set_up = frozenset(row.name for row in rows) - {row.name for row in self.rows}
         self.settings = settings
-        self._built: dict[str, Engine] = {}
+        visible = child_environment().get("CUDA_VISIBLE_DEVICES")
+        self.cards = Cards(cards_named(settings.gpus, visible=visible, seen=gpus))
+        self._built: dict[tuple[str, int], Engine] = {}
         self._building = threading.Lock()
-        self._machine = asyncio.Lock()
 
     @property
     def slots(self) -> int:
-        """Return how many jobs can render at once: one here, and what remote engines take."""
+        """Return how many jobs can render at once: one on each card, and what remote engines take."""
         remote = (row.remote_slots(self.settings) for row in self.rows if row.remote_slots is not None)
-        return 1 + sum(remote)
-
-    @contextlib.asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
-        """Wait until engine *name* may render, and keep this machine for it. A remote engine waits for nobody."""
-        if self.row(name).remote_slots is not None:
-            yield
-            return
-        async with self._machine:
-            yield
+        return len(self.cards.numbers) + sum(remote)
 
     def row(self, name: str) -> EngineRow:
         """Return the row of this name. Raises InvalidRequest, naming the known engines."""
@@ -57,40 +62,93 @@ class EngineRegistry:
         known = ", ".join(["auto", *(row.name for row in self.rows)])
         raise InvalidRequest(f"Unknown engine {name[:60]!r}; known: {known}.", field="engine")
 
-    def engine(self, name: str) -> Engine:
-        """Return the engine of this name, building it on the first call. Jobs, health and preloads ask from threads."""
+    def engine(self, name: str, number: int | None = None) -> Engine:
+        """
+        Return the engine of this name on card *number* (the first card), building it on the first call.
+
+        Jobs, health and preloads ask from threads.
+        """
+        key = (name, self.cards.numbers[0] if number is None else number)
         with self._building:
-            if name not in self._built:
-                self._built[name] = self.row(name).build(self.settings)
-            return self._built[name]
+            if key not in self._built:
+                self._built[key] = self.row(name).build(self.settings.on_card(self.cards.card(key[1])))
+            return self._built[key]
 
     def readiness(self, name: str, task: str) -> Readiness:
-        """Say whether engine *name* can render *task* here. An engine is only asked about its own tasks."""
+        """
+        Say whether engine *name* can render *task* on some card here. An engine is only asked about its own tasks.
+        """
         if task not in self.row(name).capabilities.tasks:
             return Readiness(missing=(f"{name} does not render {task}",))
-        return self.engine(name).readiness(task)
+        return self._on_some_card(name, lambda engine: engine.readiness(task))
 
     def readiness_for(self, name: str, spec: RenderSpec) -> Readiness:
         """Say whether engine *name* can render *spec* here, whose size and frames may need more than its task does."""
-        engine = self.engine(name)
-        if isinstance(engine, PlanningEngine) and spec.task in self.row(name).capabilities.tasks:
-            return engine.readiness_for(spec)
-        return self.readiness(name, spec.task)
+        if spec.task not in self.row(name).capabilities.tasks:
+            return self.readiness(name, spec.task)
+        return self._on_some_card(name, lambda engine: _readiness_for(engine, spec))
 
-    async def free_gpu_for(self, name: str) -> None:
+    @contextlib.asynccontextmanager
+    async def turn(self, name: str, spec: RenderSpec | GraphSpec, job: str) -> AsyncIterator[Turn]:
+        """Wait until engine *name* may render *spec* for *job*, and keep a card for it. A remote engine needs none."""
+        if self.row(name).remote_slots is not None:
+            turn = Turn(Cards((Card(),)), name, job, (0,), engine_on=lambda _: self.engine(name), make_room=_no_room)
+        else:
+            turn = Turn(
+                self.cards,
+                loaded_for(name, spec),
+                job,
+                await asyncio.to_thread(self._fit_for, name, spec),
+                engine_on=lambda number: self.engine(name, number),
+                make_room=lambda number: self.free_gpu_for(name, number),
+            )
+        await turn.begin()
+        try:
+            yield turn
+        except BaseException as error:
+            turn.end(error)
+            raise
+        turn.end(None)
+
+    async def preload(self, name: str, task: str | None, *, nth: int, count: int) -> None:
         """
-        Make every other engine free its GPU memory, if engine *name* renders on the GPU.
+        Preload engine *name* for *task*, the *nth* (from 0) of *count* names that it is to load.
+
+        Names are dealt out to the cards: each has a card of its own where there are enough, and no card stays empty.
+        Raises WorkerError.
+        """
+        numbers = self._places_of(name)
+        mine = [number for place, number in enumerate(numbers) if place % count == nth % len(numbers)]
+        ends = await asyncio.gather(*(self._preload_on(number, name, task) for number in mine), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    async def free_gpu_for(self, name: str, number: int | None = None) -> None:
+        """
+        Make every other engine free its memory of card *number*, if engine *name* renders on the GPU there.
 
         Call it in this engine's turn. If an engine fails to free it, that is only logged, because there may be room.
         """
-        engine = self.engine(name)
+        engine = self.engine(name, number)
         if isinstance(engine, GpuEngine) and await asyncio.to_thread(engine.renders_on_gpu):
-            await asyncio.gather(*(self._release(row.name) for row in self.rows if row.name != name))
+            others = (row.name for row in self.rows if row.name != name)
+            await asyncio.gather(*(self._release(other, number) for other in others))
 
-    async def _release(self, name: str) -> None:
+    async def close(self) -> None:
+        """Stop every engine that was started. A failure is logged, and the others are still stopped."""
+        for (name, number), engine in self._built.items():
+            try:
+                await engine.close()
+            except Exception:  # the other engines must still be closed
+                log.exception("engine %s of card %d did not close", name, number)
+
+    async def _release(self, name: str, number: int | None) -> None:
         try:
+            if number is not None and number not in self._places_of(name):
+                return
             # Engines are built for this too: a ComfyUI that the pod started may hold memory without any job of ours.
-            engine = await asyncio.to_thread(self.engine, name)
+            engine = await asyncio.to_thread(self.engine, name, number)
             if isinstance(engine, GpuEngine):
                 await engine.release_gpu()
         except WorkerError as error:
@@ -110,10 +168,51 @@ class EngineRegistry:
             if isinstance(engine, RemoteEngine):
                 engine.leave_jobs()
 
-    async def close(self) -> None:
-        """Stop every engine that was started. A failure is logged, and the others are still stopped."""
-        for name, engine in self._built.items():
-            try:
-                await engine.close()
-            except Exception:  # the other engines must still be closed
-                log.exception("engine %s did not close", name)
+    async def _preload_on(self, number: int, name: str, task: str | None) -> None:
+        engine = await asyncio.to_thread(self.engine, name, number)
+        assert isinstance(engine, PreloadingEngine), "seen when it was chosen"
+        loaded = None if task is None else f"{name} {task}"
+        if self.cards.held_by(number) is None:
+            self.cards.loads(number, loaded)
+        try:
+            await engine.preload(task)
+        except BaseException:
+            if self.cards.held_by(number) == loaded:
+                self.cards.loads(number, None)
+            raise
+
+    def _places_of(self, name: str) -> tuple[int, ...]:
+        numbers = self.cards.numbers
+        return numbers[:1] if self.row(name).has_one_place(self.settings) else numbers
+
+    def _fit_for(self, name: str, spec: RenderSpec | GraphSpec) -> tuple[int, ...]:
+        """Return the cards that *spec* fits on; all of them if it fits on none, because its engine was named."""
+        numbers = self._places_of(name)
+        if len(numbers) == 1 or isinstance(spec, GraphSpec):
+            return numbers
+        fit = tuple(number for number in numbers if _readiness_for(self.engine(name, number), spec).is_ready)
+        return fit or numbers
+
+    def _on_some_card(self, name: str, ask: Callable[[Engine], Readiness]) -> Readiness:
+        """Return the answer of the first card that is ready, else that of the first card."""
+        first, *others = self._places_of(name)
+        answer = ask(self.engine(name, first))
+        if answer.has_weights and not answer.is_ready:
+            ready = (other for number in others if (other := ask(self.engine(name, number))).is_ready)
+            return next(ready, answer)
+        return answer
+
+
+def loaded_for(name: str, spec: RenderSpec | GraphSpec) -> str:
+    """Return what a card holds after engine *name* has rendered *spec* there, such as `diffusers t2v-A14B`. Pure."""
+    if isinstance(spec, GraphSpec):
+        return f"{name} workflow"
+    return " ".join([name, spec.task, *([", ".join(spec.diffusion_models)] if spec.diffusion_models else [])])
+
+
+def _readiness_for(engine: Engine, spec: RenderSpec) -> Readiness:
+    return engine.readiness_for(spec) if isinstance(engine, PlanningEngine) else engine.readiness(spec.task)
+
+
+async def _no_room(_number: int) -> None:
+    """Make no room: a remote engine takes none."""

@@ -46,6 +46,10 @@ class MakeCall(Protocol):
 class Performer(Protocol):
     """Define what the door needs of the worker (wanworker.app.Worker)."""
 
+    @property
+    def cards(self) -> int:
+        """Return how many jobs can render on this machine at once."""
+
     def note_ready(self) -> None:
         """Note that jobs can be taken from now on."""
 
@@ -77,6 +81,7 @@ class JobHandler:
         in_worker: bool,
         max_answer_bytes: int | None = None,
     ) -> None:
+        """Prepare the door; *worker* says how many jobs it takes at once."""
         self._worker = worker
         self._handle = functools.partial(
             handle,
@@ -92,12 +97,12 @@ class JobHandler:
         """
         Serve as the SDK's `concurrency_modifier`, the only thing that it calls in its loop before it asks for a job.
 
-        Returns *concurrency* unchanged. The SDK does not call it in a local run; there, a warm-up would only compete
-        with the one job.
+        Returns *concurrency*, or the number of the worker's cards if WAN_GPUS names more. The SDK does not call it in
+        a local run; there, a warm-up would only compete with the one job.
         """
         if self._opened():
             self._worker.warm_up()
-        return concurrency
+        return max(concurrency, self._worker.cards)
 
     async def __call__(self, job: dict[str, Any]) -> dict[str, Any]:
         """Answer *job*; see `handle`. An interrupted local run ends the process once all work has stopped."""

@@ -1,5 +1,6 @@
 """Hold every setting of the worker. No other package reads the environment."""
 
+from wanworker.settings._engines import Card
 from wanworker.settings._runpod import SharedVolume, WeightedEndpoint
 from wanworker.settings._worker import (
     BadSettings,
@@ -12,6 +13,7 @@ from wanworker.settings._worker import (
 
 __all__ = [
     "BadSettings",
+    "Card",
     "EngineName",
     "Settings",
     "SharedVolume",

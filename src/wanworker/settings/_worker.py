@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from wanworker.settings._engines import Card, EngineSettings
 from wanworker.settings._rest import RestSettings
 from wanworker.settings._runpod import RunPodSettings
 from wanworker.text import secrets
@@ -63,7 +64,7 @@ def volume_dir() -> Path:
     return Path.cwd()
 
 
-class Settings(StartSettings, RestSettings, RunPodSettings):
+class Settings(StartSettings, EngineSettings, RestSettings, RunPodSettings):
     """Hold every setting with its type, unit, range and default. A bad value raises before a job is taken."""
 
     wan_home: Path = Field(
@@ -279,12 +280,14 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
-def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return what a child process may see: paths, locale, caches and GPU variables, but no key, token or bucket."""
+def child_environment(environ: Mapping[str, str] | None = None, *, card: Card | None = None) -> dict[str, str]:
+    """
+    Return what a child process on *card* may see: paths, locale, caches, GPU variables, but no key, token or bucket.
+    """
     source = os.environ if environ is None else environ
-    kept = {
-        name: value for name, value in source.items() if name in _CHILD_VARIABLES or name.startswith(_CHILD_PREFIXES)
-    }
+    kept = (card or Card()).environment(
+        {name: value for name, value in source.items() if name in _CHILD_VARIABLES or name.startswith(_CHILD_PREFIXES)}
+    )
     package_parent = str(Path(__file__).resolve().parents[2])
     paths = [package_parent, *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
     return {**kept, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1"}

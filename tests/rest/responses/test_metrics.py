@@ -4,7 +4,7 @@ import re
 
 from wanworker.errors import EngineFailed
 
-LINE = re.compile(r'wanworker_[a-z_]+(\{[a-z]+="[^"]*"\})? -?[0-9.e+-]+')
+LINE = re.compile(r'wanworker_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? -?[0-9.e+-]+')
 
 
 async def test_the_exposition_counts_what_happened(rest):

@@ -23,7 +23,7 @@ def server_place(settings: Settings, gpus: Callable[[], Sequence[Gpu]]) -> str |
     return Launch(
         root=root,
         python=settings.comfyui_python or interpreter_of(root),
-        env=child_environment(),
+        env=child_environment(card=settings.card),
         work_dir=settings.scratch_dir / f"comfyui-{settings.comfyui_port}",
         port=settings.comfyui_port,
         model_roots=settings.model_dirs,

@@ -37,7 +37,8 @@ from wanworker.engines.comfyui._user_graph import (
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui.weights import FolderLists, Lists
 from wanworker.errors import GraphRefused, ModelNotFound, NoOutput
-from wanworker.models.machine.hardware import Gpu, gpus
+from wanworker.models.machine import hardware
+from wanworker.models.machine.hardware import Gpu
 from wanworker.settings import Settings
 from wanworker.spec import GraphSpec, RenderSpec
 
@@ -59,15 +60,15 @@ class ComfyUI:
         self,
         settings: Settings,
         *,
-        gpus: Callable[[], Sequence[Gpu]] = gpus,
+        gpus: Callable[[], Sequence[Gpu]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         left_limits: LeftLimits | None = None,
     ) -> None:
         self._models_dir = f"{str(settings.ckpt_dir).rstrip('/')}/"
-        self._gpus = gpus
+        self._gpus = gpus or functools.partial(hardware.gpus, settings.card.visible)
         self._clock = clock
         token = settings.comfyui_token.get_secret_value() if settings.comfyui_token else None
-        where = server_place(settings, gpus)
+        where = server_place(settings, self._gpus)
         url = where if isinstance(where, str) else where.url
         self._server = Server(where, token=token, limits=Limits(start_s=settings.comfyui_wait_s))
 

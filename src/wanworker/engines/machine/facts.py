@@ -19,6 +19,7 @@ from wanworker.engines.preload import Preload
 from wanworker.engines.registry import EngineRegistry
 from wanworker.models.files.damage import Damaged, damaged_in
 from wanworker.models.hub.fetch import free_on_disk
+from wanworker.models.machine import hardware
 from wanworker.models.machine.gpu_kernel import KernelRun
 from wanworker.models.machine.hardware import Gpu, gpus
 from wanworker.spec import TASKS
@@ -35,11 +36,14 @@ _COMFYUI_TIMEOUT_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Define what is asked of the machine. A test gives its own answers."""
+    """
+    Define what is asked of the machine. A test gives its own answers. `gpus_of` answers for a CUDA_VISIBLE_DEVICES.
+    """
 
     gpus: Callable[[], Sequence[Gpu]] = gpus
     kernel: Callable[[str], Awaitable[KernelRun]] = kernel_beside
     free_bytes: Callable[[Path], int] = free_on_disk
+    gpus_of: Callable[[str], Sequence[Gpu]] = hardware.gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ class Facts:
     Hold the state of each engine for each of its tasks (`ready` or what is missing), and the facts behind it.
 
     `free_bytes` is the room in the folders of weights and videos. `kernels` are those that were run, by the check
-    before the first job or by a refresh. `placements` are by task where the weights of a plain job would be.
+    before the first job or by a refresh. `placements` are by task where the weights of a plain job would be, and
+    `cards` by its number the GPU of each card that WAN_GPUS names.
     """
 
     engines: Mapping[str, Mapping[str, str]]
@@ -67,6 +72,7 @@ class Facts:
     damaged: tuple[Damaged, ...] = ()
     free_bytes: Mapping[Path, int] = dataclasses.field(default_factory=dict)
     placements: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    cards: Mapping[int, Gpu] = dataclasses.field(default_factory=dict)
     kernels: tuple[Kernel, ...] = ()
     preloads: tuple[Preload, ...] = ()
 
@@ -166,10 +172,17 @@ class MachineFacts:
             engines=_engine_words(states, lacks),
             placements={task: state.plan for (_, task), state in states.items() if state.plan is not None},
             gpus=tuple(self._machine.gpus()),
+            cards=self._gpus_by_card(),
             comfyui_status=server,
             damaged=damaged_in(weight_folders(settings)),
             free_bytes={place: self._machine.free_bytes(place) for place in (settings.ckpt_dir, settings.out_dir)},
         )
+
+    def _gpus_by_card(self) -> dict[int, Gpu]:
+        cards = [self._registry.cards.card(number) for number in self._registry.cards.numbers]
+        ask = self._machine
+        seen = {card.number: ask.gpus() if card.visible is None else ask.gpus_of(card.visible) for card in cards}
+        return {number: found[0] for number, found in seen.items() if found}
 
     async def _run_kernels(self) -> None:
         """Run one kernel after the other. Two at once would be slower, and each needs memory of the card."""

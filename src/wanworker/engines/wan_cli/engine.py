@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import tempfile
@@ -85,7 +86,8 @@ class WanCli:
             home=settings.wan_home,
             python=str(python if is_name else python.absolute()),
             model_dirs=settings.model_dirs,
-            env=upstream_environment(child_environment()),
+            env=upstream_environment(child_environment(card=settings.card)),
+            gpus=functools.partial(gpus, settings.card.visible),
         )
 
     def readiness(self, task: str) -> Readiness:

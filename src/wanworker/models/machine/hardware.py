@@ -72,24 +72,26 @@ def _begins(uuid: str, name: str) -> bool:
 
 
 @functools.cache
-def gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs that a child process sees; none without a driver. Asked once: cards do not come and go."""
-    answer, visible = _asked(_QUERY)
-    return gpus_in(answer, visible)
+def gpus(visible: str | None = None) -> tuple[Gpu, ...]:
+    """
+    Return the GPUs that a child process sees; none without a driver. Asked once: cards do not come and go.
+
+    *visible* is the CUDA_VISIBLE_DEVICES of that process, None for the worker's own.
+    """
+    return gpus_in(*_asked(_QUERY, visible))
 
 
-def free_gpu_memory_mib() -> int | None:
+def free_gpu_memory_mib(visible: str | None = None) -> int | None:
     """Return the memory that is free now on the first GPU that a child process sees, in MiB; None if unknown."""
-    answer, visible = _asked(_FREE_QUERY)
-    return free_memory_in(answer, visible)
+    return free_memory_in(*_asked(_FREE_QUERY, visible))
 
 
-def _asked(query: str) -> tuple[str, str | None]:
-    """Return nvidia-smi's answer, empty where it gives none, and CUDA_VISIBLE_DEVICES."""
+def _asked(query: str, visible: str | None) -> tuple[str, str | None]:
+    """Return nvidia-smi's answer, empty where it gives none, and *visible*, by default the worker's own."""
     from wanworker.settings import child_environment  # pydantic: --help need not wait for it
 
     env = child_environment()
-    visible = env.get("CUDA_VISIBLE_DEVICES")
+    visible = env.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
     program = shutil.which("nvidia-smi")
     if program is None:
         return "", visible

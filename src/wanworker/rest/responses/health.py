@@ -29,6 +29,19 @@ class Queue(BaseModel):
     limit: int = Field(description="How many may wait.")
 
 
+class Card(BaseModel):
+    """A card of this server, or its place on the processor."""
+
+    number: int
+    name: str | None = Field(description="The name of the GPU; null on the processor.")
+    memory_mib: int | None = Field(description="The memory of the GPU.")
+    state: Literal["free", "busy", "resting"] = Field(description="`resting`: left out for a while after a failure.")
+    holds: str | None = Field(description="The engine and the model that were loaded last.")
+    job: str | None = Field(description="The id of the job that renders there.")
+    last_failure: str | None = Field(description="Why it failed the last time.")
+    last_failure_age_s: float | None = Field(description="How long ago that was, in seconds.")
+
+
 class Health(BaseModel):
     """The API's status."""
 
@@ -37,6 +50,7 @@ class Health(BaseModel):
     engine: str | None = Field(description="What would render a request that names no engine.")
     comfyui_status: Literal["online", "starting", "offline"]
     queue: Queue
+    cards: list[Card] = Field(description="Where jobs render, one on each. See WAN_GPUS.")
 
 
 class HealthService:
@@ -88,6 +102,7 @@ class HealthService:
 
     def to_json(self) -> dict[str, Any]:
         """Return what GET / answers."""
+        gpus = self._facts.cards if self._facts is not None else {}
         return {
             "status": "ok" if self._facts is not None else "starting",
             "version": wanworker.__version__,
@@ -98,4 +113,5 @@ class HealthService:
                 "running": len(self._runner.running),
                 "limit": self._runner.limit,
             },
+            "cards": [view.to_json(gpus.get(view.card.number)) for view in self._worker.registry.cards.views()],
         }

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from wanworker.engines.cards.cards import CardView
 from wanworker.jobs.model import Job
 from wanworker.rest.schemas.status import WORDS
 
 #: Every Prometheus reads this format. The library's newest one (1.0.0) has to be asked for.
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+_LABELS = ("card", "state")
 
 
 class Metrics:
@@ -41,7 +45,7 @@ class Metrics:
         if job is not None and job.engine is not None and job.timings.get("load_s"):
             self._loads[job.engine] += 1
 
-    def text(self, *, waiting: int, running: int, limit: int) -> bytes:
+    def text(self, *, waiting: int, running: int, limit: int, cards: Sequence[CardView]) -> bytes:
         """Return the metrics as text."""
         restarts = {engine: loads - 1 for engine, loads in self._loads.items()}
         registry = CollectorRegistry()
@@ -55,6 +59,7 @@ class Metrics:
                 _counts("wanworker_stage_seconds", "Seconds spent, by stage.", "stage", self._stage_s),
                 _counts("wanworker_stage_jobs", "Completed jobs that had the stage.", "stage", self._stage_jobs),
                 _counts("wanworker_engine_restarts", "Times an engine loaded again.", "engine", restarts),
+                *_of_cards(cards),
             )
         )
         return generate_latest(registry)
@@ -68,6 +73,18 @@ class _Families(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._families
+
+
+def _of_cards(cards: Sequence[CardView]) -> Iterable[Metric]:
+    by_state = GaugeMetricFamily("wanworker_card", "The state of each card: 1 for the one it is in.", labels=_LABELS)
+    for view in cards:
+        for state in ("free", "busy", "resting"):
+            by_state.add_metric([str(view.card.number), state], float(view.state == state))
+    yield by_state
+    jobs = {str(view.card.number): float(view.jobs) for view in cards}
+    failures = {str(view.card.number): float(view.failures) for view in cards}
+    yield _counts("wanworker_card_jobs", "Jobs that a card has rendered.", "card", jobs)
+    yield _counts("wanworker_card_failures", "Times that a card has failed.", "card", failures)
 
 
 def _counts(name: str, words: str, label: str, counts: Mapping[str, float]) -> Metric:

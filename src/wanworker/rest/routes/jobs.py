@@ -216,7 +216,8 @@ def server_routes(service: JobService, health: HealthService, metrics: Metrics) 
     async def exposition() -> Response:
         """Return counters for Prometheus."""
         runner = service.runner
-        text = metrics.text(waiting=runner.waiting, running=len(runner.running), limit=runner.limit)
+        cards = service.worker.registry.cards.views()
+        text = metrics.text(waiting=runner.waiting, running=len(runner.running), limit=runner.limit, cards=cards)
         return Response(text, media_type=CONTENT_TYPE)
 
     return router

@@ -20,6 +20,7 @@ from wanworker.errors import (
     ModelNotFound,
     NoOutput,
     OutOfMemory,
+    RequestError,
     WorkerError,
 )
 
@@ -46,6 +47,18 @@ def leaves_usable(outcome: protocol.Event | Died | Hung | None) -> bool:
 
 def error_of(outcome: protocol.Event | Died | Hung, when: str) -> WorkerError:
     """Return the error that *outcome*, which is no success, is to the caller; *when* says what was going on."""
+    error = _error_of(outcome, when)
+    error.lost_engine = _is_lost(outcome, error)
+    return error
+
+
+def _is_lost(outcome: protocol.Event | Died | Hung, error: WorkerError) -> bool:
+    """Say whether the process or its card is at fault. A lack of memory that the child told of is the job's size."""
+    told_by_child = isinstance(error, RequestError | OutOfMemory) and isinstance(outcome, Failed)
+    return not leaves_usable(outcome) and not told_by_child
+
+
+def _error_of(outcome: protocol.Event | Died | Hung, when: str) -> WorkerError:
     if isinstance(outcome, Failed):
         return _ERRORS.get(outcome.code, EngineFailed)(outcome.message, hint=outcome.hint)
     if isinstance(outcome, Died):

@@ -1,0 +1,1 @@
+"""The cards of this machine: which there are, which one a job gets, and how each of them is."""
