@@ -11,6 +11,48 @@
 # "base", not "cudnn-runtime": torch's wheels bring the CUDA libraries and cuDNN 9.20 themselves, and a second copy in
 # the base would be gigabytes that every cold host pulls and nothing loads.
 ARG CUDA_IMAGE=nvidia/cuda:13.0.2-base-ubuntu24.04
+
+# --- The door: the REST server alone, whose jobs all go to endpoints of RunPod (docs/scale.md). It has no torch and
+# needs no GPU: `docker build --platform linux/amd64 --target door -t wanworker-door .`
+FROM ubuntu:24.04 AS door
+
+SHELL ["/bin/bash", "-e", "-u", "-o", "pipefail", "-c"]
+
+ARG DEBIAN_FRONTEND=noninteractive
+ARG PIP_DISABLE_PIP_VERSION_CHECK=1
+ARG PIP_NO_CACHE_DIR=1
+
+# Not pinned one by one (DL3008), as below. ffmpeg comes as a wheel, imageio-ffmpeg.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv tini \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 10001 --create-home --shell /bin/bash worker
+
+COPY requirements-door.lock /opt/build/
+RUN python3 -m venv /app/.venv \
+    && /app/.venv/bin/pip install --no-deps --require-hashes --requirement /opt/build/requirements-door.lock \
+    && /app/.venv/bin/pip check
+
+ENV PATH=/app/.venv/bin:${PATH} \
+    LANG=C.UTF-8 \
+    PYTHONPATH=/app/src \
+    PYTHONUNBUFFERED=1 \
+    REST_HOST=0.0.0.0 \
+    WAN_ENGINE=runpod \
+    WAN_MINI=off
+
+COPY src /app/src
+RUN python -m compileall -q /app/src
+
+# Videos and job records go to WAN_OUT_DIR, by default below this folder: mount a volume there.
+USER 10001
+WORKDIR /home/worker
+EXPOSE 8189
+ENTRYPOINT ["tini", "--"]
+CMD ["python", "-m", "wanworker.rest"]
+
+# --- The worker.
 FROM ${CUDA_IMAGE}
 
 SHELL ["/bin/bash", "-e", "-u", "-o", "pipefail", "-c"]

@@ -37,4 +37,4 @@ if __name__ == "__main__":
     except BadSettings as error:
         sys.stderr.write(f"The worker will not start: {error}\n")
         sys.exit(2)
-    serve(Worker.from_settings(settings), settings)
+    serve(Worker.from_settings(settings, sends_on=not in_runpod_worker()), settings)

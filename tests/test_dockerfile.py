@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -44,7 +45,17 @@ def read(text: str) -> list[Step]:
     return [Step(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in joined.splitlines())]
 
 
-STEPS = read(DOCKERFILE.read_text())
+def stage(name: str, steps: list[Step]) -> list[Step]:
+    """Return the steps of the stage `AS name`; of the last one for an empty name, with what comes before any stage."""
+    starts = [index for index, step in enumerate(steps) if step.name == "FROM"] + [len(steps)]
+    parts = {steps[at].text.partition(" AS ")[2]: steps[at:end] for at, end in itertools.pairwise(starts)}
+    return parts[name] if name else [*steps[: starts[0]], *parts[name]]
+
+
+ALL_STEPS = read(DOCKERFILE.read_text())
+STEPS = stage("", ALL_STEPS)
+DOOR_PINS = locked_requirements("requirements-door.lock")
+DOOR = stage("door", ALL_STEPS)
 RUNS = [step.text for step in STEPS if step.name == "RUN"]
 ARGS = dict(step.text.partition("=")[::2] for step in STEPS if step.name == "ARG")
 COPIES = [(source, step.words[-1]) for step in STEPS if step.name == "COPY" for source in step.words[:-1]]
@@ -237,6 +248,18 @@ def test_tini_starts_the_script_that_becomes_an_unprivileged_user() -> None:
     assert ["/app/scripts/start.sh"] == json.loads(STEPS[position("CMD")].text)  # the Hub's tests run CMD
     assert any(run.startswith("useradd ") and run.endswith(f" {user}") and "--create-home" in run for run in RUNS)
     assert f"/home/{user}" == home == [step.text for step in STEPS if step.name == "WORKDIR"][-1]
+
+
+def test_the_door_installs_its_own_lock_takes_its_settings_and_has_no_torch() -> None:
+    text = " ".join(f"{step.name} {step.text}" for step in DOOR)
+    environment = dict(word.split("=", 1) for step in DOOR if step.name == "ENV" for word in step.words)
+    settings = load_settings(environment)
+
+    assert "--no-deps --require-hashes --requirement /opt/build/requirements-door.lock" in text
+    assert ("runpod", False, "0.0.0.0") == (settings.engine, settings.mini, settings.rest_host)
+    assert not {"torch", "diffusers", "transformers", "runpod"} & {pin.name for pin in DOOR_PINS}
+    assert ["requirements-door.lock", "src"] == [step.words[0] for step in DOOR if step.name == "COPY"]
+    assert ["python", "-m", "wanworker.rest"] == json.loads(DOOR[-1].text)
 
 
 def test_hadolint_finds_nothing_and_is_told_to_ignore_nothing_in_vain() -> None:

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from locks import ROOT, locked_requirements, requirements
 
+DOOR = locked_requirements("requirements-door.lock")
 RUN, TOOLS = locked_requirements("requirements.lock"), locked_requirements("requirements-dev.lock")
 SYSTEMS = [
     {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
@@ -53,6 +54,8 @@ def unmet(asked: list[Requirement], pins: list[Requirement], machine: dict[str, 
 def test_each_requirement_is_met_by_its_lock(machine: dict[str, str]) -> None:
     assert [] == unmet(requirements("requirements.txt"), RUN, machine), "run scripts/lock"
     assert [] == unmet(requirements("requirements-dev.txt"), [*RUN, *TOOLS], machine), "run scripts/lock"
+    assert [] == unmet(requirements("requirements-door.txt"), DOOR, machine), "run scripts/lock"
+    assert versions(DOOR, machine).items() <= versions(RUN, machine).items(), "run scripts/lock"
 
 
 def test_a_requirement_that_the_lock_has_not_yet_is_found() -> None:

@@ -55,9 +55,14 @@ class Worker:
         self._has_recovered = False
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Worker:
-        """Build a worker with every engine of the table. Starts nothing and touches no disk."""
-        return cls(settings)
+    def from_settings(cls, settings: Settings, *, sends_on: bool = True) -> Worker:
+        """
+        Build a worker with every engine of the table. Starts nothing and touches no disk.
+
+        Without *sends_on* it has no engine that renders on other machines: a worker of an endpoint would send its jobs
+        to itself.
+        """
+        return cls(settings, engines=[row for row in ENGINES if sends_on or row.remote_slots is None])
 
     @property
     def cards(self) -> int:

@@ -16,6 +16,11 @@ class Deadline:
         self._timeout_s = timeout_s
         self._at = asyncio.get_running_loop().time() + timeout_s
 
+    @property
+    def left_s(self) -> float:
+        """Return the seconds that are left, 0 after the deadline."""
+        return max(0.0, self._at - asyncio.get_running_loop().time())
+
     @contextlib.asynccontextmanager
     async def scope(self) -> AsyncIterator[None]:
         """Run the body until the deadline. Raises EngineTimeout with the documented text when it passes."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wanworker.deadline import Deadline
-from wanworker.engines.base import Engine, GraphEngine, Rendered, Report
+from wanworker.engines.base import Engine, GraphEngine, RemoteEngine, Rendered, Report
 from wanworker.errors import EngineUnavailable, InvalidRequest, NoOutput
 from wanworker.jobs.model import Output
 from wanworker.media.disk import in_thread
@@ -67,6 +67,11 @@ class OutputPaths:
         return self if number == 1 else replace(self, suffix=f"{self.suffix.removesuffix('.mp4')}.{number}.mp4")
 
     @property
+    def name(self) -> str:
+        """Return the name of this output, the same in every attempt: `a`, and `a.2` for the second of several."""
+        return self.final(self.suffix).stem
+
+    @property
     def part(self) -> Path:
         """Return the hidden name that a file or a folder has until it is verified."""
         return self.out_dir / f".{self.request_id}-{self.attempt}.part.mp4"
@@ -114,7 +119,7 @@ async def render_to_files(
             if isinstance(spec, GraphSpec):
                 return await _run_graph(engine, spec, place, work_dir, report, deadline)
             async with deadline.scope():
-                rendered, facts = await _rendered(engine, spec, place, work_dir, report)
+                rendered, facts = await _rendered(engine, spec, place, work_dir, report, deadline)
                 crf = None if encodes and "finish_s" not in rendered.timings else spec.crf
                 facts = await _in_quality(place.part, crf, facts)
             return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
@@ -125,12 +130,12 @@ async def render_to_files(
 
 
 async def _rendered(
-    engine: Engine, spec: RenderSpec, place: OutputPaths, work_dir: Path, report: Report
+    engine: Engine, spec: RenderSpec, place: OutputPaths, work_dir: Path, report: Report, deadline: Deadline
 ) -> tuple[Rendered, VideoFacts]:
-    """Render the clip, finish it, and return its final facts."""
+    """Render the clip, finish it, and return its final facts. What is rendered elsewhere is finished there."""
     finish = Finish(spec.target_fps, spec.upscale_factor, spec.soundtrack, rendered_width=spec.size.width)
-    if finish.is_nothing and spec.upscale_model is None:
-        rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report)
+    if isinstance(engine, RemoteEngine) or (finish.is_nothing and spec.upscale_model is None):
+        rendered = await _render(engine, spec, place, work_dir, report, deadline)
         return rendered, await _verified(place.part, spec)
 
     def report_engine(progress: Progress) -> None:
@@ -140,12 +145,22 @@ async def _rendered(
         fraction = _ENGINE_SHARE + (_MOST - _ENGINE_SHARE) * min(1.0, done / frames)
         report(Progress(stage, fraction, done, frames))
 
-    rendered = await engine.render(spec, place.part, work_dir=work_dir, report=report_engine)
+    rendered = await _render(engine, spec, place, work_dir, report_engine, deadline)
     facts = await _verified(place.part, spec)
     started = time.monotonic()
     facts, lines = await finish_clip(place.part, place.spare, finish, facts=facts, on_frames=report_finish)
     timings = {**rendered.timings, "finish_s": time.monotonic() - started} if lines else rendered.timings
     return dataclasses.replace(rendered, warnings=(*rendered.warnings, *lines), timings=timings), facts
+
+
+async def _render(
+    engine: Engine, spec: RenderSpec, place: OutputPaths, work_dir: Path, report: Report, deadline: Deadline
+) -> Rendered:
+    if isinstance(engine, RemoteEngine):
+        return await engine.render_as(
+            place.name, spec, place.part, work_dir=work_dir, report=report, timeout_s=deadline.left_s
+        )
+    return await engine.render(spec, place.part, work_dir=work_dir, report=report)
 
 
 async def _run_graph(

@@ -174,6 +174,7 @@ class Renderer:
                 await in_thread(self._check_disk)
                 if isinstance(fitted.spec, RenderSpec):
                     await in_thread(self._check_name, order)
+                await self._registry.announce(fitted.engine, order.request.request_id)
                 job = await self._started(order)
                 if job is None:
                     return None

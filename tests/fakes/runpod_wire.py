@@ -174,6 +174,8 @@ class Server:
     # The client's side.
 
     async def _run(self, request: web.Request) -> web.Response:
+        if faults := self._plane.knobs.run_faults:
+            return web.Response(status=faults.popleft())
         job_id = await self._submitted(request, RUN_LIMIT_BYTES, sync=False)
         return web.json_response({"id": job_id, "status": "IN_QUEUE"})
 
@@ -196,6 +198,8 @@ class Server:
 
     async def _status(self, request: web.Request) -> web.Response:
         self._check_key(request, f"Bearer {self._plane.api_key}")
+        if faults := self._plane.knobs.status_faults:
+            return web.Response(status=faults.popleft())
         job_id = self._job_id(request)
         shown = self._plane.jobs[job_id].for_client()
         self._plane.note("told", job_id, detail=shown)

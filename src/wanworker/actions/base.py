@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from wanworker.engines.base import Report
 from wanworker.engines.machine.facts import MachineFacts
 from wanworker.engines.registry import EngineRegistry
-from wanworker.errors import InvalidRequest
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.inputs.reader import InputReader
-from wanworker.media.outputs.bucket import Bucket, NoBucket
+from wanworker.media.outputs.bucket import Bucket, NoBucket, configured_bucket
 from wanworker.render import Renderer
 from wanworker.settings import Settings
 
@@ -66,17 +65,12 @@ class Context:
         if self.own_bucket is not None:
             return self.own_bucket
         settings = self.settings
-        if not (settings.bucket_endpoint_url and settings.bucket_access_key_id and settings.bucket_secret_access_key):
-            return None
-        try:
-            return Bucket.from_parts(
-                endpoint_url=settings.bucket_endpoint_url,
-                access_key_id=settings.bucket_access_key_id.get_secret_value(),
-                secret_access_key=settings.bucket_secret_access_key.get_secret_value(),
-                name=settings.bucket_name,
-            )
-        except InvalidRequest as error:
-            return NoBucket(f"The worker's own bucket (BUCKET_...) cannot be used: {error}")
+        return configured_bucket(
+            settings.bucket_endpoint_url,
+            settings.bucket_access_key_id.get_secret_value() if settings.bucket_access_key_id else None,
+            settings.bucket_secret_access_key.get_secret_value() if settings.bucket_secret_access_key else None,
+            settings.bucket_name,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B", "vac
 #: The names that the request knows (actions/request/shape.py); the worker checks them.
 RESOLUTIONS = ("480p", "720p", "1080p")
 
-ENGINES = ("auto", "diffusers", "comfyui", "wan_cli", "mini")
+ENGINES = ("auto", "diffusers", "comfyui", "wan_cli", "mini", "runpod")
 
 #: What the client calls an option of another name. Every other name in its table is the option's own.
 _OPTIONS = {"negative_prompt": "negative", "timeout_s": "timeout"}
@@ -153,7 +153,7 @@ class VideoOptions:
         _option(
             "engine",
             "NAME",
-            "The engine: auto, diffusers, comfyui, wan_cli or mini.",
+            "The engine: auto, diffusers, comfyui, wan_cli, mini or runpod.",
             autocompletion=lambda: [*ENGINES],
         ),
     ] = None

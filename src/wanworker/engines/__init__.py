@@ -35,5 +35,12 @@ ENGINES: tuple[EngineRow, ...] = (
         has_one_place=lambda settings: settings.comfyui_url is not None or settings.comfyui_root is None,
     ),
     EngineRow("wan_cli", _capabilities.WAN_CLI, built_by("wan_cli.engine", "WanCli.from_settings")),
+    EngineRow(
+        "runpod",
+        _capabilities.RUNPOD,
+        built_by("runpod.engine", "RunPodEngine"),
+        remote_slots=lambda settings: settings.runpod_concurrency if settings.runpod_endpoints else 0,
+        has_one_place=lambda _settings: True,
+    ),
     EngineRow("mini", _capabilities.MINI, built_by("mini", "MiniEngine")),
 )

@@ -49,3 +49,18 @@ MINI = Capabilities(
     guidance_per_expert=True,
     crf=True,
 )
+
+RUNPOD = Capabilities(
+    tasks=frozenset(TASKS),
+    any_size=True,
+    negative_prompt=True,
+    fps=True,
+    lora=True,
+    last_image=frozenset({"i2v-A14B"}),
+    guidance_per_expert=True,
+    prepares_motion=True,
+    profiles=True,
+    names_models=True,
+    crf=True,
+    upscale_models=True,
+)

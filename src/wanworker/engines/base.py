@@ -143,6 +143,30 @@ class GraphEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class RemoteEngine(Engine, Protocol):
+    """Define an engine that renders on other machines, where a render goes on when this process ends."""
+
+    async def render_as(
+        self, name: str, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report, timeout_s: float
+    ) -> Rendered:
+        """
+        Render as `render` does, under a *name* by which a later process finds the same render again.
+
+        *name* is safe as a file name. *timeout_s* is how long the render may take, for the deadline over there.
+        """
+
+    def announce(self, name: str) -> None:
+        """
+        Note that a render is about to begin, before its job is recorded as begun. Blocks for a moment.
+
+        A process that dies in between leaves a job that the next one takes up.
+        """
+
+    def leave_jobs(self) -> None:
+        """Let the renders go on over there when they are cancelled from now on: this process ends, and comes again."""
+
+
+@runtime_checkable
 class PlanningEngine(Engine, Protocol):
     """Define an engine whose need of the machine depends on the job."""
 

@@ -39,9 +39,10 @@ class _Candidate:
     refusal: InvalidRequest | None
     lacking: tuple[str, ...] = ()
 
-    def rank(self, asked: Size) -> tuple[bool, bool, bool]:
-        """Order candidates: those that can at all, then every feature, then the size as asked."""
-        return (self.size is None or self.refusal is not None, bool(self.ignored), self.size != asked)
+    def rank(self, asked: Size) -> tuple[bool, bool, bool, bool]:
+        """Order candidates: those that can at all, then this machine's, then every feature, then the size as asked."""
+        cannot, is_remote = self.size is None or self.refusal is not None, self.row.remote_slots is not None
+        return (cannot, is_remote, bool(self.ignored), self.size != asked)
 
 
 def choose(

@@ -8,7 +8,15 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from wanworker.engines.base import Engine, EngineRow, GpuEngine, PlanningEngine, PreloadingEngine, Readiness
+from wanworker.engines.base import (
+    Engine,
+    EngineRow,
+    GpuEngine,
+    PlanningEngine,
+    PreloadingEngine,
+    Readiness,
+    RemoteEngine,
+)
 from wanworker.engines.cards.cards import Cards
 from wanworker.engines.cards.named import cards_named
 from wanworker.engines.cards.turn import Turn
@@ -21,10 +29,16 @@ log = logging.getLogger(__name__)
 
 
 class EngineRegistry:
-    """Hold the rows of the ENGINES table, the cards of this worker, and its one engine of each row on each card."""
+    """
+    Hold the rows of the ENGINES table that are set up, the cards of this worker, and its one engine of each row on each
+    card.
+
+    A remote engine is set up when it has slots.
+    """
 
     def __init__(self, rows: Sequence[EngineRow], settings: Settings) -> None:
-        self.rows = tuple(rows)
+        self.rows = tuple(row for row in rows if row.remote_slots is None or row.remote_slots(settings))
+        self._not_set_up = frozenset(row.name for row in rows) - {row.name for row in self.rows}
         self.settings = settings
         visible = child_environment().get("CUDA_VISIBLE_DEVICES")
         self.cards = Cards(cards_named(settings.gpus, visible=visible, seen=gpus))
@@ -42,6 +56,9 @@ class EngineRegistry:
         for row in self.rows:
             if row.name == name:
                 return row
+        if name in self._not_set_up:
+            text = f"The engine {name} is not set up: this worker was given no endpoints to send jobs to."
+            raise InvalidRequest(text, hint="Set WAN_RUNPOD_ENDPOINTS, or name another engine.", field="engine")
         known = ", ".join(["auto", *(row.name for row in self.rows)])
         raise InvalidRequest(f"Unknown engine {name[:60]!r}; known: {known}.", field="engine")
 
@@ -138,6 +155,18 @@ class EngineRegistry:
             log.warning("engine %s did not free its GPU memory: %s", name, error)
         except Exception:  # no failure here may end the job of another engine
             log.exception("engine %s did not free its GPU memory, because of an unexpected error", name)
+
+    async def announce(self, name: str, render_name: str) -> None:
+        """Tell engine *name*, if it is a remote one, that it is about to be given the render *render_name*."""
+        engine = await asyncio.to_thread(self.engine, name)
+        if isinstance(engine, RemoteEngine):
+            await asyncio.to_thread(engine.announce, render_name)
+
+    def leave_jobs(self) -> None:
+        """Let what remote engines render go on over there when it is cancelled here: this process comes again."""
+        for engine in self._built.values():
+            if isinstance(engine, RemoteEngine):
+                engine.leave_jobs()
 
     async def _preload_on(self, number: int, name: str, task: str | None) -> None:
         engine = await asyncio.to_thread(self.engine, name, number)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 import wanworker
 from wanworker.actions.generate.plan import PlanRequest
 from wanworker.app import Worker
+from wanworker.engines.runpod.remote_jobs import RemoteJobs, notes_folder
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
@@ -64,7 +65,8 @@ class Parts:
         self.sweeper = Sweeper(worker.store, ttl_s=settings.output_ttl_s, quota_bytes=settings.output_quota_bytes)
         secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
         webhooks = Webhooks(secret=secret, allow_hosts=settings.allow_hosts)
-        self.recovery = JobRecovery(worker.store, self.kept, webhooks, self._heard)
+        remote = RemoteJobs(notes_folder(settings.jobs_dir))
+        self.recovery = JobRecovery(worker.store, self.kept, webhooks, self._heard, is_elsewhere=remote.knows)
         uploads = Uploads(worker.store)
         rendering = QueueExecutor(worker, self.kept, uploads)
         self.runner = Runner(
@@ -111,6 +113,7 @@ class Parts:
         try:
             yield
         finally:
+            self.worker.registry.leave_jobs()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

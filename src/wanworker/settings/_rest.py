@@ -68,5 +68,5 @@ class RestSettings(BaseModel):
     runpod_api_key: SecretStr | None = Field(
         default=None,
         validation_alias="RUNPOD_API_KEY",
-        description="Your RunPod API key. `wanworker submit` sends it to the endpoint that it is given.",
+        description="Your RunPod API key, for `wanworker submit` and for the `runpod` engine.",
     )

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from wanworker.settings._engines import Card, EngineSettings
 from wanworker.settings._rest import RestSettings
+from wanworker.settings._runpod import RunPodSettings
 from wanworker.text import secrets
 
 #: The tasks of spec.TASKS, which settings may not import, and `comfyui`, whose server serves them all.
@@ -46,7 +47,7 @@ class StartSettings(BaseModel):
         return tuple(dict.fromkeys(comma_separated(value)))
 
 
-EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini"]
+EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini", "runpod"]
 
 #: The variables that a child process may see. Keys and tokens are not among them.
 _CHILD_VARIABLES = frozenset((
@@ -65,7 +66,7 @@ def volume_dir() -> Path:
     return Path.cwd()
 
 
-class Settings(StartSettings, EngineSettings, RestSettings):
+class Settings(StartSettings, EngineSettings, RestSettings, RunPodSettings):
     """Hold every setting with its type, unit, range and default. A bad value raises before a job is taken."""
 
     wan_home: Path = Field(

@@ -15,8 +15,8 @@ from wanworker.errors import InputRefused, InputUnavailable
 from wanworker.media.inputs._fetch import FetchLimits, fetch
 from wanworker.media.inputs.addresses import is_numeric
 from wanworker.media.inputs.peer import PeerRefused, checked_peer
-from wanworker.media.outputs._upload import UploadFailed, upload
 from wanworker.media.outputs.bucket import Bucket
+from wanworker.media.outputs.upload import UploadFailed, upload
 from wanworker.rest.service.webhooks import Webhooks
 
 PRIVATE = (

@@ -10,8 +10,8 @@ import pytest
 
 from fakes.bucket import S3Server, s3_server
 from fakes.sink import sink
-from wanworker.media.outputs._upload import UploadFailed, upload
 from wanworker.media.outputs.bucket import Bucket
+from wanworker.media.outputs.upload import UploadFailed, upload
 
 MEASURE = """
 import asyncio, sys
@@ -24,7 +24,7 @@ def kib(name):
 
 async def main():
     before = kib("VmRSS")
-    from wanworker.media.outputs._upload import upload
+    from wanworker.media.outputs.upload import upload
     bucket = Bucket.from_parts(endpoint_url=sys.argv[1], access_key_id="id", secret_access_key="key", name="b")
     await upload(bucket, Path(sys.argv[2]), "a.mp4", mime="video/mp4")
     print((kib("VmHWM") - before) * 1024)

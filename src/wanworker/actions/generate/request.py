@@ -126,7 +126,7 @@ class GenerateRequest(VideoRequest):
     soundtrack_path: str | None = Field(default=None, description="A sound to join to the clip, by path.")
     return_video: bool = Field(default=True, description="Return the video as a data URI in result.data.")
     timeout: Timeout | None = Field(default=None, description="The job's deadline in seconds.")
-    engine: str | None = Field(default=None, description="auto, diffusers, comfyui, wan_cli or mini.")
+    engine: str | None = Field(default=None, description="auto, diffusers, comfyui, wan_cli, mini or runpod.")
     request_id: str | None = Field(default=None, description="Your own id, an idempotency key.")
 
     @classmethod

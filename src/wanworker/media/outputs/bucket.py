@@ -116,6 +116,20 @@ class Bucket:
         return f"{self.endpoint_url}/{quote(full, safe='/-_.~')}"
 
 
+def configured_bucket(
+    endpoint_url: str | None, access_key_id: str | None, secret_access_key: str | None, name: str | None
+) -> Bucket | NoBucket | None:
+    """Return the worker's own bucket, the reason why it cannot be used, or None if the settings name none."""
+    if not (endpoint_url and access_key_id and secret_access_key):
+        return None
+    try:
+        return Bucket.from_parts(
+            endpoint_url=endpoint_url, access_key_id=access_key_id, secret_access_key=secret_access_key, name=name
+        )
+    except InvalidRequest as error:
+        return NoBucket(f"The worker's own bucket (BUCKET_...) cannot be used: {error}")
+
+
 def region_of(host: str) -> str:
     """
     Return the region that the signature must name for *host*. Pure.

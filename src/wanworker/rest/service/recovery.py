@@ -26,7 +26,8 @@ class JobRecovery:
     """
     Keep a job's request while work is left, until its webhook was delivered or given up.
 
-    *heard* is called for every job that ended here, with None if it was deleted.
+    *heard* is called for every job that ended here, with None if it was deleted. *is_elsewhere* says of a job whether
+    another machine renders it, or has.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class JobRecovery:
         webhooks: Webhooks,
         heard: Callable[[str, Job | None], None],
         *,
+        is_elsewhere: Callable[[str], bool] = lambda _request_id: False,
         every_s: float = _EVERY_S,
     ) -> None:
         self._store = store
         self._kept = kept
         self._webhooks = webhooks
         self._heard = heard
+        self._is_elsewhere = is_elsewhere
         self._every_s = every_s
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._done: set[str] = set()
@@ -55,7 +58,7 @@ class JobRecovery:
 
     async def take_up(self, runner: Runner) -> None:
         """
-        Queue the jobs that waited when their process died, oldest first, and end the one that was rendering.
+        Queue the jobs that waited when their process died, or that are rendered elsewhere, and end the others.
 
         A job that another living process has is left alone; `watch` checks it again later.
         """
@@ -66,7 +69,7 @@ class JobRecovery:
             elif runner.find(request_id) is None and request_id not in self._under_way:
                 found += await in_thread(self._ended_elsewhere, request_id)
         for job, kept in sorted(found, key=lambda pair: pair[0].created_at):
-            if _waited(job):
+            if _waited(job) or await self._goes_on(job):
                 await self._queue_again(runner, job, kept)
             else:
                 self.ended(job.request_id, job)
@@ -107,6 +110,10 @@ class JobRecovery:
         request = JobRequest(job.request_id, ACTION, job.spec_hash, prompt=job.prompt, seed=kept["fields"].get("seed"))
         if await runner.resume(request):
             log.info("job %s waits again: the process that had it ended", job.request_id)
+
+    async def _goes_on(self, job: Job) -> bool:
+        """Say whether a job whose process died is rendered on another machine, and so is to be asked for there."""
+        return job.was_interrupted and await in_thread(self._is_elsewhere, job.request_id)
 
     async def _finish(self, request_id: str, job: Job | None) -> None:
         try:

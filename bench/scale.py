@@ -1,0 +1,244 @@
+"""
+Measure a door in front of a fleet.
+
+    PYTHONPATH=src:tests python bench/scale.py --workers 4 --jobs 100 [--kill-s 3] [--restart]
+
+The control plane is that of the tests, on loopback. The door is a real server, and each worker is handler.py with an
+engine that sleeps. With --kill-s, a worker is killed (SIGKILL) every so many seconds and another one started; its job
+is redelivered, as RunPod does, or fails as lost, in turn. With --restart, the door is killed and started again in the
+middle. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from fakes.engine import write_clip
+from fakes.rest_process import RestProcess
+from fakes.runpod import RunPod
+from fakes.worker_process import WorkerProcess
+
+ROOT = Path(__file__).resolve().parent.parent
+_WORKER = ROOT / "bench" / "scale_worker.py"
+_PATHS = os.pathsep.join(map(str, (ROOT, ROOT / "src", ROOT / "tests")))
+
+#: Asks for one job over one connection after the other, and writes how long each answer took, in seconds.
+_PROBE = """
+import sys, time, urllib.request
+while True:
+    began = time.monotonic()
+    try:
+        urllib.request.urlopen(sys.argv[1], timeout=60).read()
+        print(time.monotonic() - began, flush=True)
+    except OSError:
+        pass
+    time.sleep(0.02)
+"""
+
+
+class Fleet:
+    """Hold *size* workers of one endpoint, some of which may be killed."""
+
+    def __init__(self, plane: RunPod, folder: Path, size: int, seconds: float) -> None:
+        self._plane, self._folder = plane, folder
+        self._argv = (str(_WORKER), str(seconds), str(write_clip(folder / "clip.mp4")))
+        self._started = 0
+        self.kills = 0
+        with ThreadPoolExecutor(size) as pool:
+            self.workers = list(pool.map(lambda _number: self._start(), range(size)))
+
+    def _start(self) -> WorkerProcess:
+        self._started += 1
+        name = f"worker-{self._started}"
+        folder = self._folder / name
+        folder.mkdir()
+        worker = WorkerProcess(self._plane, folder, worker_id=name, argv=self._argv, environment={"PYTHONPATH": _PATHS})
+        worker.__enter__()
+        if worker.returncode is not None:
+            raise RuntimeError(worker.log)
+        return worker
+
+    def kill_one(self) -> None:
+        """Kill a worker with all of its processes, let RunPod notice, and start another one."""
+        worker = self.workers.pop(random.randrange(len(self.workers)))
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        self.kills += 1
+        for job in [job for job in self._plane.jobs.values() if job.worker_id == worker.worker_id and not job.is_over]:
+            if self.kills % 2:
+                self._plane.redeliver(job.job_id)
+            else:
+                lost = json.dumps({"error": "worker exited with exit code 137"}).encode()
+                self._plane.take_result(job, worker.worker_id, lost)
+        self.workers.append(self._start())
+
+    def stop(self) -> None:
+        """End every worker."""
+        for worker in self.workers:
+            os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+
+
+class Door:
+    """Call the REST server; where it is away, ask again."""
+
+    def __init__(self, server: RestProcess) -> None:
+        self.server = server
+
+    def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Return the answer's JSON."""
+        data = json.dumps(body).encode() if body is not None else None
+        url = f"http://127.0.0.1:{self.server.port}{path}"
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                if error.code not in {429, 503}:
+                    raise
+            except OSError:
+                pass
+            time.sleep(0.5)
+
+    @contextlib.contextmanager
+    def probed(self, job_id: str) -> Iterator[list[float]]:
+        """Ask for /status from a process of its own while the block runs; then the list has the seconds of each."""
+        url = f"http://127.0.0.1:{self.server.port}/status/{job_id}"
+        found: list[float] = []
+        with tempfile.TemporaryFile("w+") as waits:
+            probe = subprocess.Popen([sys.executable, "-c", _PROBE, url], stdout=waits)
+            try:
+                yield found
+            finally:
+                probe.kill()
+                probe.wait()
+                waits.seek(0)
+                found += map(float, waits.read().split())
+
+
+def client(door: Door, numbers: range, states: dict[str, str]) -> None:
+    """Send the jobs, and ask for each until it has ended."""
+    for number in numbers:
+        body = {"prompt": f"star {number}", "seed": number, "width": 64, "height": 64, "length": 5}
+        states[door.call("/generate", body)["job_id"]] = "queued"
+    pending = set(states)
+    while pending:
+        for job_id in sorted(pending):
+            shown = door.call(f"/status/{job_id}")
+            states[job_id] = shown["status"]
+            if states[job_id] not in {"queued", "processing"}:
+                states[job_id] += f": {shown['error']}" if shown.get("error") else ""
+                pending.discard(job_id)
+        time.sleep(1.0)
+
+
+def drive(options: argparse.Namespace, plane: RunPod, fleet: Fleet, door: Door) -> list[str]:
+    """Let the clients send all jobs and wait for them, kill what is to be killed, and return how the jobs ended."""
+    shares: list[dict[str, str]] = [{} for _ in range(options.clients)]
+    numbers = [range(at, options.jobs, options.clients) for at in range(options.clients)]
+    given = [(door, own, states) for own, states in zip(numbers, shares, strict=True)]
+    clients = [threading.Thread(target=client, args=each) for each in given]
+    for each in clients:
+        each.start()
+    next_kill = time.monotonic() + options.kill_s
+    must_restart = options.restart
+    while any(each.is_alive() for each in clients):
+        time.sleep(0.2)
+        if options.kill_s and time.monotonic() > next_kill:
+            next_kill = time.monotonic() + options.kill_s
+            fleet.kill_one()
+        if must_restart and len(plane.events_of("done", detail="COMPLETED")) > options.jobs / 2:
+            must_restart = False
+            door.server.process.kill()
+            door.server.process.wait()
+            door.server.__enter__()
+    return [state for states in shares for state in states.values()]
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Run the whole thing once."""
+    with RunPod() as plane, contextlib.ExitStack() as stack:
+        fleet = Fleet(plane, folder, options.workers, options.sleep_s)
+        stack.callback(fleet.stop)
+        settings = {
+            "WAN_RUNPOD_ENDPOINTS": plane.url,
+            "RUNPOD_API_KEY": plane.api_key,
+            "WAN_ALLOW_HOSTS": "127.0.0.1",
+            "WAN_ENGINE": "runpod",
+            "WAN_MINI": "off",
+            "WAN_RUNPOD_CONCURRENCY": str(options.workers * 2),
+            "MAX_QUEUE": "1000",
+            "DOWNLOAD_ONCE": "false",
+        }
+        server = RestProcess(folder, **settings)
+        began = time.monotonic()
+        stack.enter_context(server)
+        start_s, memory_bytes = time.monotonic() - began, server.memory_bytes
+        door = Door(server)
+        first = door.call("/generate", {"prompt": "first", "seed": 10**6, "width": 64, "height": 64, "length": 5})
+        while door.call(f"/status/{first['job_id']}")["status"] in {"queued", "processing"}:
+            time.sleep(0.1)
+        with door.probed(first["job_id"]) as idle:
+            time.sleep(8)
+        began = time.monotonic()
+        with door.probed(first["job_id"]) as busy:
+            states = drive(options, plane, fleet, door)
+        took_s = time.monotonic() - began
+        completed = Counter(job.input["seed"] for job in plane.jobs.values() if job.status == "COMPLETED")
+        return {
+            "workers": options.workers,
+            "jobs": options.jobs,
+            "states": dict(Counter(states)),
+            "took_s": round(took_s, 1),
+            "jobs_per_s": round(options.jobs / took_s, 2),
+            "kills": fleet.kills,
+            "door_restarted": options.restart,
+            "completed_twice": sum(count > 1 for count in completed.values()),
+            "idle_status_ms": _centiles(idle),
+            "busy_status_ms": _centiles(busy),
+            "door_start_s": round(start_s, 2),
+            "door_mib": round(memory_bytes / 1024**2),
+            "door_mib_after": round(server.memory_bytes / 1024**2),
+        }
+
+
+def _centiles(waits_s: list[float]) -> dict[str, float]:
+    found = statistics.quantiles(waits_s, n=100)
+    return {"p50": round(found[49] * 1000, 1), "p99": round(found[98] * 1000, 1)}
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=40)
+    parser.add_argument("--clients", type=int, default=10)
+    parser.add_argument("--sleep-s", type=float, default=1.0)
+    parser.add_argument("--kill-s", type=float, default=0.0)
+    parser.add_argument("--restart", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        sys.stdout.write(json.dumps(measure(options, Path(folder))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Have one render done by a fleet: find or send its job, follow it, and send it again where RunPod failed it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wanworker.client import AsyncClient, ClientError, JobCancelled, JobStatus, UnknownJob
+from wanworker.engines.base import Report
+from wanworker.engines.runpod._failures import after_all, as_ours, is_the_carriers
+from wanworker.engines.runpod._fleet import Fleet
+from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs
+from wanworker.media.disk import in_thread
+from wanworker.progress import Progress
+
+log = logging.getLogger(__name__)
+
+#: How long a job that is called off may take to end over there.
+_CANCEL_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """
+    Say how often a job is sent, and how patiently.
+
+    A job waits in a queue for `queue_s` where another endpoint could take it, otherwise for as long as it has. Between
+    two tries are `pause_s`, twice that, and so on up to `longest_pause_s`.
+    """
+
+    tries: int = 4
+    queue_s: float = 600.0
+    pause_s: float = 2.0
+    longest_pause_s: float = 30.0
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Hold what is sent: the render's name, the body of /run, its fingerprint, and the links in it."""
+
+    name: str
+    body: Mapping[str, Any]
+    fingerprint: str
+    links: Mapping[str, str]
+
+
+class Errand:
+    """Hold one render while it is carried out. `is_left` says whether its job goes on when this is cancelled."""
+
+    def __init__(
+        self,
+        parcel: Parcel,
+        fleet: Fleet,
+        notes: RemoteJobs,
+        *,
+        client_of: Callable[[str], AsyncClient],
+        sender_of: Callable[[str], AsyncClient],
+        policy: Policy,
+        report: Report,
+        is_left: Callable[[], bool],
+    ) -> None:
+        self._parcel = parcel
+        self._fleet = fleet
+        self._notes = notes
+        self._client_of = client_of
+        self._sender_of = sender_of
+        self._policy = policy
+        self._report = report
+        self._is_left = is_left
+        self._tried: list[str] = []
+
+    async def completed(self, known: RemoteJob | None) -> tuple[RemoteJob, JobStatus]:
+        """
+        Return the remote job with its last status, which has a result. *known* is where an earlier process sent it.
+
+        Raises WorkerError. On cancellation the job has ended over there, unless it is left.
+        """
+        if known is not None and (found := await self._resumed(known)):
+            return found
+        failures: list[str] = []
+        while len(failures) < self._policy.tries:
+            if failures:
+                await self._policy.sleep(self._pause_s(len(failures)))
+            endpoint = self._fleet.choose(self._tried)
+            try:
+                with self._fleet.carrying(endpoint):
+                    return await self._carried(endpoint)
+            except ClientError as error:
+                if not is_the_carriers(error):
+                    raise as_ours(error) from error
+                failures.append(str(error))
+                self._tried.append(endpoint)
+                self._fleet.note_failure(endpoint)
+                log.warning("endpoint %s failed %s, try %d: %s", endpoint, self._parcel.name, len(failures), error)
+        raise after_all(failures)
+
+    def _pause_s(self, failures: int) -> float:
+        return min(self._policy.longest_pause_s, self._policy.pause_s * 2.0 ** (failures - 1))
+
+    async def _resumed(self, known: RemoteJob) -> tuple[RemoteJob, JobStatus] | None:
+        """Return the end of the job that an earlier process sent, or None if it must be sent again."""
+        if known.endpoint not in self._fleet.names:
+            return None
+        try:
+            with self._fleet.carrying(known.endpoint):
+                return known, await self._followed(known)
+        except ClientError as error:
+            if not is_the_carriers(error) and not isinstance(error, JobCancelled):
+                raise as_ours(error) from error
+            log.info("the job %s of an earlier process is sent again: %s", known.job_id, error)
+            return None
+
+    async def _carried(self, endpoint: str) -> tuple[RemoteJob, JobStatus]:
+        sending = asyncio.ensure_future(self._sent(endpoint))
+        try:
+            remote = await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            with contextlib.suppress(ClientError, TimeoutError):
+                async with asyncio.timeout(_CANCEL_S):
+                    await self._ended(await sending)
+            raise
+        return remote, await self._followed(remote)
+
+    async def _sent(self, endpoint: str) -> RemoteJob:
+        """Send the job, and note its id at once."""
+        job_id = await self._sender_of(endpoint).submit(job=self._parcel.body)
+        remote = RemoteJob(endpoint, job_id, self._parcel.fingerprint, self._parcel.links)
+        await in_thread(self._notes.put, self._parcel.name, remote)
+        log.info("%s is the job %s of endpoint %s", self._parcel.name, job_id, endpoint)
+        return remote
+
+    async def _followed(self, remote: RemoteJob) -> JobStatus:
+        """Return the last status of a job that is COMPLETED. Raises ClientError, when nothing of it runs any more."""
+        may_move = self._fleet.has_other([*self._tried, remote.endpoint])
+        try:
+            status = await self._client_of(remote.endpoint).wait(
+                remote.job_id,
+                on_progress=self._tell,
+                queue_timeout_s=self._policy.queue_s if may_move else None,
+            )
+        except asyncio.CancelledError:
+            await asyncio.shield(self._ended(remote))
+            raise
+        except ClientError:
+            await self._called_off(remote)
+            raise
+        if status.error is not None:
+            await in_thread(self._notes.remove, self._parcel.name)
+            raise status.error
+        return status
+
+    def _tell(self, status: JobStatus) -> None:
+        fraction = min(0.99, max(0.0, status.progress / 100))
+        progress = Progress("queued" if status.state == "queued" else status.stage, fraction)
+        detail = status.detail or None
+        self._report(replace(progress, step=status.step, steps=status.steps, eta_s=status.eta_s, detail=detail))
+
+    async def _ended(self, remote: RemoteJob) -> None:
+        if not self._is_left():
+            await self._called_off(remote)
+
+    async def _called_off(self, remote: RemoteJob) -> None:
+        """Stop the job over there and wait for its end. Then it is forgotten: it must not be found again."""
+        client = self._client_of(remote.endpoint)
+        try:
+            async with asyncio.timeout(_CANCEL_S):
+                await client.cancel(remote.job_id)
+                await client.wait(remote.job_id)
+        except (UnknownJob, TimeoutError) as error:
+            log.info("the remote job %s was called off: %s", remote.job_id, error or "its end was not seen")
+        except ClientError as error:
+            log.warning("the remote job %s may still be running: %s", remote.job_id, error)
+        await in_thread(self._notes.remove, self._parcel.name)

@@ -1,0 +1,59 @@
+"""Say in the worker's own errors what the client says of a remote job. Pure."""
+
+from __future__ import annotations
+
+from wanworker.client import ClientError, JobFailed, TargetFailed, Unauthorised, UnknownJob, WaitedTooLong
+from wanworker.errors import (
+    DiskFull,
+    EngineFailed,
+    EngineTimeout,
+    EngineUnavailable,
+    InputRefused,
+    InputUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+    NoOutput,
+    OutOfMemory,
+    WorkerError,
+)
+
+#: The errors of a worker that mean the same here.
+_KINDS: tuple[type[WorkerError], ...] = (
+    DiskFull,
+    EngineTimeout,
+    EngineUnavailable,
+    InputRefused,
+    InputUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+    NoOutput,
+    OutOfMemory,
+)
+
+#: Failures of what carries a job. The same request may succeed later, or on another endpoint.
+CARRIERS = (TargetFailed, WaitedTooLong, UnknownJob)
+
+#: An endpoint that was deleted, or never was.
+_GONE = "HTTP_404"
+
+
+def is_the_carriers(error: ClientError) -> bool:
+    """Say whether the job is not to blame, so that it may be sent again."""
+    return isinstance(error, CARRIERS) or error.code == _GONE
+
+
+def as_ours(error: ClientError) -> WorkerError:
+    """Return the error under which a job of this server ends that is not sent again."""
+    if isinstance(error, Unauthorised):
+        return EngineUnavailable(str(error), hint="RUNPOD_API_KEY of this server is not the key of its endpoints.")
+    kind: type[WorkerError] = EngineFailed
+    if isinstance(error, JobFailed):
+        kind = next((kind for kind in _KINDS if kind.code == error.code), EngineFailed)
+    return kind(str(error), hint=error.hint or None)
+
+
+def after_all(failures: list[str]) -> EngineUnavailable:
+    """Return the error of a job that no endpoint carried out. *failures* are what each try came to."""
+    told = "; ".join(dict.fromkeys(failures))
+    hint = "The endpoints' logs and workers are in RunPod's console. Send the job again when they work."
+    return EngineUnavailable(f"RunPod did not carry out the job in {len(failures)} tries: {told}", hint=hint)
