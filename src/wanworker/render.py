@@ -179,8 +179,7 @@ class Renderer:
                 if job is None:
                     return None
                 attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
-                prepare_s = time.monotonic() - started
-                return await self._attempt(attempt, order, fitted, turn, work_dir, deadline, prepare_s)
+                return await self._attempt(attempt, order, fitted, turn, work_dir, deadline, time.monotonic() - started)
 
     async def _started(self, order: RenderRequest) -> Job | None:
         """Return the RUNNING attempt, or None if another worker has the job. A cancelled claim is given up."""

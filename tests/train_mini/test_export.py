@@ -15,10 +15,9 @@ from torch import Tensor
 from train_mini import dit, export
 from train_mini.export import BOUNDARY, export_loras, size_bytes
 from train_mini.vae import CHANNELS
-from wanworker.spec import TASKS as WORKERS_TASKS
+from wanworker.engines._capabilities import MINI
 
 EXPERTS = {"transformer": "high", "transformer_2": "low"}
-TASKS = set(WORKERS_TASKS)
 LORA = "diffusion_model.blocks.0.self_attn.q."
 
 
@@ -177,7 +176,7 @@ def test_the_description_names_a_folder_for_each_task_and_the_files_of_the_pair(
     facts = json.loads((exported / "miniature.json").read_text())
     pair = facts["pair"]
 
-    assert TASKS == facts["folders"].keys()
+    assert MINI.tasks == facts["folders"].keys()
     assert ("t2v", "i2v", "ti2v") == tuple(facts["folders"][task] for task in ("t2v-A14B", "i2v-A14B", "ti2v-5B"))
     assert all((exported / name).is_dir() for name in facts["folders"].values())
     assert all((exported / pair[half]).is_file() and half in pair[half] for half in ("high", "low"))
