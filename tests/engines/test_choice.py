@@ -345,5 +345,5 @@ def test_a_task_of_one_engine_says_so():
     with pytest.raises(InvalidRequest, match="Engine 'diffusers' does not render vace-A14B") as named:
         chosen(vace, rows=rows, asked="diffusers", diffusers=READY)
 
-    assert missing.value.hint.startswith("only the comfyui engine renders vace-A14B | comfyui: ")
+    assert missing.value.hint.startswith("only the comfyui engine renders vace-A14B\ncomfyui: ")
     assert named.value.hint == "vace-A14B is rendered by comfyui."

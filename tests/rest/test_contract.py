@@ -270,7 +270,7 @@ async def test_the_server_says_what_it_is(rest):
         while (ready := await rest.ask("GET", "/ready"))[0] != 200:
             await asyncio.sleep(0.02)
 
-    assert {"status", "version", "engine", "comfyui_status", "queue"} == set(root)
+    assert {"status", "version", "engine", "comfyui_status", "queue", "cards"} == set(root)
     assert ("diffusers", "offline") == (ready[1]["engine"], ready[1]["comfyui_status"])
     assert 200 == (await rest.ask("GET", "/ping"))[0]
 

@@ -18,9 +18,8 @@ from wanworker.settings._runpod import RunPodSettings
 from wanworker.text import secrets
 
 #: The tasks of spec.TASKS, which settings may not import, and `comfyui`, whose server serves them all.
-Preloaded = Literal[
-    "t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B", "vace-A14B", "v2v-A14B", "animate2-14B", "comfyui"
-]
+Preloaded = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B",
+                    "vace-A14B", "v2v-A14B", "animate2-14B", "comfyui"]  # fmt: skip
 
 
 def comma_separated(value: Any) -> list[str]:
@@ -37,8 +36,7 @@ class StartSettings(BaseModel):
     preload: tuple[Preloaded, ...] = Field(
         default=(),
         validation_alias="WAN_PRELOAD",
-        description="What is loaded in the background at the start: the engines of the named tasks, and `comfyui`, the "
-        "server (comma-separated).",
+        description="What is loaded in the background at the start: engines by task, and `comfyui`, the server.",
     )
 
     @field_validator("preload", mode="before")

@@ -9,7 +9,7 @@ from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import ModelNotFound
 from wanworker.spec import TASKS
 from wanworker.text.nearest import nearest_names
-from wanworker.weight_names import meant
+from wanworker.text.weight_names import meant
 
 #: Any model of the family: what this worker has for the request.
 FAMILY = "wan2.2"

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from wanworker.text.nearest import nearest_names
-from wanworker.weight_names import MODEL_SUFFIXES
+from wanworker.text.weight_names import MODEL_SUFFIXES
 
 #: The answer of `GET /object_info`: class name to class, as the server wrote it.
 ObjectInfo = Mapping[str, Mapping[str, Any]]

@@ -36,7 +36,7 @@ from wanworker.comfyui.graph.object_info import (
     types_fit,
 )
 from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_choice, shown
-from wanworker.weight_names import WeightPaths
+from wanworker.text.weight_names import WeightPaths
 
 #: Usual nodes of the core that save, named in the message if a graph has none.
 _SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")

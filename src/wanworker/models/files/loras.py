@@ -12,7 +12,7 @@ from wanworker.errors import ModelNotFound
 from wanworker.recipes.table import STEP_LORAS
 from wanworker.spec import Lora, RenderSpec
 from wanworker.text.nearest import nearest_names
-from wanworker.weight_names import below, having, meant
+from wanworker.text.weight_names import below, having, meant
 
 Expert = Literal["high", "low"]
 

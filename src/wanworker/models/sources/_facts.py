@@ -19,7 +19,7 @@ from wanworker.models.sources.checkpoint import (
     stays_float8,
 )
 from wanworker.models.sources.configs import UMT5_XXL, own_config, transformer_config
-from wanworker.weight_names import has_word
+from wanworker.text.weight_names import has_word
 
 #: Bytes a number takes once loaded: bfloat16, and float32 for the VAE, whatever the file has.
 _LOADED_BYTES, _LOADED_VAE_BYTES = 2, 4

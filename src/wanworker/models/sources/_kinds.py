@@ -7,7 +7,7 @@ from typing import Literal
 
 from wanworker.models.files.loras import Expert, half_of
 from wanworker.models.sources.checkpoint import CannotLoad, Checkpoint
-from wanworker.weight_names import has_word
+from wanworker.text.weight_names import has_word
 
 Component = Literal["transformer", "text_encoder", "vae"]
 

@@ -15,7 +15,7 @@ from wanworker.models.sources._kinds import is_distilled
 from wanworker.models.sources.checkpoint import Stamp, stamp_of
 from wanworker.spec import TASKS
 from wanworker.text.nearest import nearest_names
-from wanworker.weight_names import SPECIAL_WORDS, below, having, meant
+from wanworker.text.weight_names import SPECIAL_WORDS, below, having, meant
 
 #: What the VAE of so many latent channels is called in ComfyUI's folders.
 _VAES = {16: "vae/wan_2.1_vae.safetensors", 48: "vae/wan2.2_vae.safetensors"}

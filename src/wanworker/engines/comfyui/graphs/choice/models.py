@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wanworker.comfyui.graph.object_info import nearest
 from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.models.files.loras import Expert, half_of, is_pair, other_half, sibling_of
-from wanworker.weight_names import SPECIAL_WORDS, below, has_word, having, meant
+from wanworker.text.weight_names import SPECIAL_WORDS, below, has_word, having, meant
 
 #: ComfyUI's folder of models -> the files in it, as its loaders name them (`sub/name.safetensors`).
 Available = Mapping[str, Sequence[str]]

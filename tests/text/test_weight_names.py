@@ -2,7 +2,7 @@
 
 import pytest
 
-from wanworker.weight_names import WeightPaths, below, having, meant
+from wanworker.text.weight_names import WeightPaths, below, having, meant
 
 FILES = ["a/same.safetensors", "b/same.safetensors", "wan/b/one.safetensors", "Top.safetensors", "x/Top.safetensors"]
 
