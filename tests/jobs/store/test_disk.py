@@ -335,3 +335,22 @@ def test_ages_are_told_by_the_volumes_own_clock(tmp_path: Path) -> None:
 def age_by(path: Path, seconds: float) -> None:
     at = path.stat().st_mtime - seconds
     os.utime(path, (at, at))
+
+
+def test_a_folder_that_another_thread_makes_during_the_look_is_not_gone(tmp_path: Path) -> None:
+    looks = []
+
+    class MadeMeanwhile(type(tmp_path)):  # type: ignore[misc]
+        """A folder that is made, by whoever else begins now, while the first look finds nothing."""
+
+        def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+            looks.append(self)
+            if len(looks) == 1:
+                disk.make_folder()
+                raise FileNotFoundError
+            return super().stat(follow_symlinks=follow_symlinks)
+
+    disk = Disk(tmp_path / "outputs" / "jobs", volume=MadeMeanwhile(tmp_path / "outputs"))
+
+    assert disk.read("a") is None
+    assert disk.read("a") is None

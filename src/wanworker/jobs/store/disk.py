@@ -172,10 +172,11 @@ class Disk:
         self._shaped.add(folder)
 
     def _check(self) -> None:
+        seen = self._seen  # before the look: another thread may make the folder and note it right after
         volume = _stat(self._volume)
-        if volume is not None and (self._seen is None or self._root.is_dir()):
+        if volume is not None and (seen is None or self._root.is_dir()):
             self._note_volume(volume)
-        elif self._seen is not None and (volume is None or (volume.st_dev, volume.st_ino) != self._seen):
+        elif seen is not None and (volume is None or (volume.st_dev, volume.st_ino) != seen):
             raise DiskFull(
                 f"The folder {self._root} is gone: its volume was unmounted or moved away.",
                 hint="Bring the volume back, or restart the worker to begin with an empty one.",
