@@ -214,6 +214,7 @@ def test_presets_are_for_both_kinds_of_card_and_set_what_the_form_shows() -> Non
         load_settings({key: as_environment(variables[key], value) for key, value in preset.defaults.items()})
 
 
+@pytest.mark.slow
 def test_the_hubs_tests_need_no_weights_and_succeed_in_a_real_worker(tmp_path: Path) -> None:
     # As the Hub runs them: the handler takes them from a queue one after the other, with nothing on the disk.
     environment = {variable.key: variable.value for variable in hub_tests().config.env}

@@ -43,6 +43,7 @@ def is_gone(pid: int) -> bool:
     return not status.exists() or ") Z " in status.read_text()
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_or_hangs_costs_no_other_part_its_figures(tmp_path: Path) -> None:
     fine = program(tmp_path / "fine.py", WRITES.format(argv="sys.argv[1:2]"))
     fails = program(tmp_path / "fails.py", "raise SystemExit('no such card')")

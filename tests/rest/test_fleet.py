@@ -122,7 +122,7 @@ def test_no_lock_brings_to_a_door_what_it_may_not_load() -> None:
     assert not FORBIDDEN & {pin.name for pin in locked_requirements("requirements-door.lock")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_a_door_that_ends_in_the_middle_finds_every_job_again(
     number: signal.Signals, tmp_path: Path, plane: RunPod, held: Held
 ) -> None:

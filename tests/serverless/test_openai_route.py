@@ -30,6 +30,7 @@ def answered(plane: RunPod, route: str, given: object = None) -> Any:
     return job.output
 
 
+@pytest.mark.slow
 def test_a_video_is_made_looked_up_listed_and_returned(plane: RunPod) -> None:
     made = answered(plane, "/v1/videos", ASKED)
     again = answered(plane, f"/openai/v1/videos/{made['id']}")

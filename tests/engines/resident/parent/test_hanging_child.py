@@ -81,8 +81,16 @@ def killed(pid: int) -> None:
 @pytest.mark.parametrize(
     ("at", "deed", "strike", "patience", "error", "words"),
     [
-        ("sampling", "deaf", nothing, ONLY_STILL, EngineFailed, r"hung while rendering.*not go on .*after step 1 of 2"),
-        ("sampling", "lock", nothing, ONLY_QUIET, EngineFailed, r"hung while rendering.*no sign of life for 60 s"),
+        pytest.param(
+            *("sampling", "deaf", nothing, ONLY_STILL, EngineFailed),
+            r"hung while rendering.*not go on .*after step 1 of 2",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("sampling", "lock", nothing, ONLY_QUIET, EngineFailed),
+            r"hung while rendering.*no sign of life for 60 s",
+            marks=pytest.mark.slow,
+        ),
         slow("sampling", "wait", stopped, ONLY_QUIET, EngineFailed, r"hung while rendering.*no sign of life for 60 s"),
         slow(
             "loading", "lock", nothing, ONLY_QUIET, EngineFailed, r"hung while loading the .*no sign of life for 300 s"
