@@ -150,8 +150,11 @@ def test_what_is_wrong_is_said_in_the_clients_own_errors(
 
 
 def test_other_failures_are_the_clients_own_too(client: openai.OpenAI, address: str) -> None:
-    with pytest.raises(openai.AuthenticationError) as stranger:
-        openai.OpenAI(api_key="wrong", base_url=f"{address}/v1").videos.list()
+    with (
+        openai.OpenAI(api_key="wrong", base_url=f"{address}/v1", max_retries=0) as strangers,
+        pytest.raises(openai.AuthenticationError) as stranger,
+    ):
+        strangers.videos.list()
     with pytest.raises(openai.BadRequestError):
         client.videos.list(limit=101)
     with pytest.raises(openai.BadRequestError):
