@@ -38,6 +38,7 @@ def clips() -> Tensor:
     return as_input(draw_clip(draw_scene(rng), rng, frames=5, side=64).pixels[None])
 
 
+@pytest.mark.slow
 def test_only_the_decoder_learns_and_a_run_that_was_ended_goes_on(folder: Path) -> None:
     decoder.train(folder, PLAN, Ranks(), CPU)
     whole = AutoencoderKLWan.from_pretrained(folder / "decoder").state_dict()

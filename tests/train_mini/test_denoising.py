@@ -256,6 +256,7 @@ def test_captions_and_first_frames_are_left_out_as_often_as_guidance_needs(cache
     assert 0.1 == pytest.approx(float(is_empty.float().mean()), abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_ended_goes_on_to_the_same_weights(folder: Path, work: Path) -> None:
     name = "high/diffusion_pytorch_model.safetensors"
     run = _Run(folder, EXPERT, Ranks(), CPU, work / "ti2v")

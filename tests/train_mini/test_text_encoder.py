@@ -105,6 +105,7 @@ def test_the_saved_encoder_loads_and_has_unit_spread(tmp_path: Path) -> None:
     assert sum(each.numel() for each in encoder.parameters()) < 300_000
 
 
+@pytest.mark.slow
 def test_a_run_that_was_ended_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     text_encoder.train(whole, SMALL)

@@ -100,7 +100,9 @@ def test_an_output_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert "WAN_OUT_DIR" in complained
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_cancels_the_job_before_the_command_ends(tmp_path: Path, number: int, expected: int) -> None:
     gate = Gate(tmp_path / "gate")
     process = command_line.start(tmp_path, "render", "a red star", "--engine", "mini", env=gate.environment)

@@ -154,6 +154,7 @@ async def test_a_job_cancelled_while_its_child_hangs_ends_within_its_grace_and_t
     assert [tmp_path / "made.mp4"] == list(tmp_path.glob("*.mp4*"))
 
 
+@pytest.mark.slow
 async def test_a_million_lines_and_binary_break_nothing_and_are_not_kept(tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate", deed="print")
     supervisor = supervised(gate, Time(), Patience())
