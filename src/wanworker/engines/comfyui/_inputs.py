@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.engines.comfyui.graphs import Uploads
-from wanworker.media.video.conform import conform
+from wanworker.media.video.conform import conform, frames_at
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.sound import sound_duration_s
 from wanworker.media.video.writer import probe
@@ -54,7 +54,8 @@ async def named_inputs(spec: RenderSpec, run_id: str) -> Uploads:
         files["driving_video"] = spec.driving_video
         given = await probe(spec.driving_video)
         _say_fit(spec, given, notes)
-        frames = max(1, round(given.duration_s * spec.fps))
+        most = _most_frames(spec)
+        frames = _whole(await frames_at(spec.driving_video, fps=spec.fps, frames=most), most, given, spec.fps)
     return await _uploads(spec, {slot: _name(run_id, slot, path) for slot, path in files.items()}, frames, notes)
 
 
@@ -80,12 +81,20 @@ async def _conformed(spec: RenderSpec, film: Path, work_dir: Path, notes: list[s
     target = work_dir / "conformed.mp4"
     given = await probe(film)
     follows = TASKS[spec.task].frames is None
-    most = spec.frames or TASKS[spec.task].frames or int(RANGES["frames"].high)
+    most = _most_frames(spec)
     size = (spec.size.width, spec.size.height)
     made = await conform(film, target, size=size, fps=spec.fps, frames=most, fit="contain" if follows else "cover")
     _say_fit(spec, given, notes)
-    whole = max(made.frames, round(given.duration_s * spec.fps)) if made.frames == most else made.frames
-    return whole, target
+    return _whole(made.frames, most, given, spec.fps), target
+
+
+def _most_frames(spec: RenderSpec) -> int:
+    return spec.frames or TASKS[spec.task].frames or int(RANGES["frames"].high)
+
+
+def _whole(made: int, most: int, given: VideoFacts, fps: float) -> int:
+    """Return how many frames the whole film has at *fps*, of which *made*, at most *most*, are used."""
+    return max(made, round(given.duration_s * fps)) if made == most else made
 
 
 def _say_fit(spec: RenderSpec, given: VideoFacts, notes: list[str]) -> None:

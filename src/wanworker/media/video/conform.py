@@ -40,6 +40,15 @@ async def conform(film: Path, target: Path, *, size: tuple[int, int], fps: float
         return await probe(path)
 
 
+async def frames_at(film: Path, *, fps: float, frames: int) -> int:
+    """Return how many frames `conform` would write, at most *frames*, without writing any. Raises InputUnavailable."""
+    counting = ("-map", "0:V:0", "-vf", f"fps={ffmpeg.rate(fps)}", "-frames:v", str(frames), "-nostats")
+    finished = await ffmpeg.run(*ffmpeg.reading(film), *counting, "-progress", "pipe:1", "-f", "null", "-")
+    if finished.returncode != 0:
+        raise _failure(film, finished)
+    return ffmpeg.frames_counted(finished.stdout)
+
+
 def _failure(film: Path, finished: ffmpeg.Run) -> EngineError | InputUnavailable:
     error = ffmpeg.failure(f"read {film.name}", finished.returncode, finished.stderr)
     if isinstance(error, DiskFull):
