@@ -138,6 +138,7 @@ async def test_a_cancelled_render_has_ended_over_there(make, planes, rendering):
     assert "CANCELLED" == job.status
 
 
+@pytest.mark.slow
 async def test_a_render_that_is_left_goes_on_and_the_next_process_finds_it(make, planes, rendering, answer):
     engine = make()
     with StandInWorker(planes[0], lambda _worker, _job: None):
@@ -149,7 +150,8 @@ async def test_a_render_that_is_left_goes_on_and_the_next_process_finds_it(make,
         [job] = planes[0].jobs.values()
         assert not job.is_over
         StandInWorker(planes[0], lambda *_: None).done(job, {"output": answer})
-        await rendering(make())
+        async with asyncio.timeout(30):
+            await rendering(make())
     assert [job] == list(planes[0].jobs.values())
 
 
