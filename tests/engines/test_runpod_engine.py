@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import threading
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -138,12 +139,13 @@ async def test_a_cancelled_render_has_ended_over_there(make, planes, rendering):
     assert "CANCELLED" == job.status
 
 
-@pytest.mark.slow
 async def test_a_render_that_is_left_goes_on_and_the_next_process_finds_it(make, planes, rendering, answer):
     engine = make()
-    with StandInWorker(planes[0], lambda _worker, _job: None):
+    is_taken = threading.Event()  # a job that is answered before a worker has it would be taken after its end
+    with StandInWorker(planes[0], lambda _worker, _job: is_taken.set()):
         task = asyncio.create_task(rendering(engine))
         await asyncio.to_thread(planes[0].wait_for_event, "told")
+        assert await asyncio.to_thread(is_taken.wait, 20)
         engine.leave_jobs()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
