@@ -27,6 +27,7 @@ branch on it. The message alone must suffice, because RunPod may drop every othe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from wanworker.text.secrets import without_secrets
@@ -180,3 +181,13 @@ class DiskFull(EngineError):
     code = "DISK_FULL"
     http_status = 507
     default_hint = "Free some space on the output volume, or attach a larger one."
+
+
+#: What a render can end with, by code, wherever it ran: in a child process, or on a worker elsewhere.
+RENDER_ERRORS: Mapping[str, type[WorkerError]] = {
+    error.code: error
+    for error in (
+        *(InvalidRequest, InputUnavailable, InputRefused, ModelNotFound, EngineError, EngineUnavailable, EngineFailed),
+        *(OutOfMemory, EngineTimeout, NoOutput, DiskFull),
+    )
+}

@@ -3,32 +3,7 @@
 from __future__ import annotations
 
 from wanworker.client import ClientError, JobFailed, TargetFailed, Unauthorised, UnknownJob, WaitedTooLong
-from wanworker.errors import (
-    DiskFull,
-    EngineFailed,
-    EngineTimeout,
-    EngineUnavailable,
-    InputRefused,
-    InputUnavailable,
-    InvalidRequest,
-    ModelNotFound,
-    NoOutput,
-    OutOfMemory,
-    WorkerError,
-)
-
-#: The errors of a worker that mean the same here.
-_KINDS: tuple[type[WorkerError], ...] = (
-    DiskFull,
-    EngineTimeout,
-    EngineUnavailable,
-    InputRefused,
-    InputUnavailable,
-    InvalidRequest,
-    ModelNotFound,
-    NoOutput,
-    OutOfMemory,
-)
+from wanworker.errors import RENDER_ERRORS, EngineFailed, EngineUnavailable, WorkerError
 
 #: Failures of what carries a job. The same request may succeed later, or on another endpoint.
 CARRIERS = (TargetFailed, WaitedTooLong, UnknownJob)
@@ -48,7 +23,7 @@ def as_ours(error: ClientError) -> WorkerError:
         return EngineUnavailable(str(error), hint="RUNPOD_API_KEY of this server is not the key of its endpoints.")
     kind: type[WorkerError] = EngineFailed
     if isinstance(error, JobFailed):
-        kind = next((kind for kind in _KINDS if kind.code == error.code), EngineFailed)
+        kind = RENDER_ERRORS.get(error.code, EngineFailed)
     return kind(str(error), hint=error.hint or None)
 
 

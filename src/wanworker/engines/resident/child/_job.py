@@ -206,7 +206,8 @@ def _develop(loaded: Loaded, latents: torch.Tensor, request: Render, outside: Jo
     pieces = decoded(loaded.vae, denormalised(loaded.vae, latents, device))
     crf = DEFAULT_CRF if request.crf is None else request.crf
     writer = VideoWriter(Path(request.out_path), request.out_width, request.out_height, request.fps, crf=crf)
-    beyond = _picture(request.image, request) if request.image else None
+    is_small = (request.width, request.height) != (request.out_width, request.out_height)
+    beyond = _picture(request.image, request) if request.image and is_small else None
     with writer, Film(writer, request, beyond) as film:
         with contextlib.closing(pieces):
             for number, piece in enumerate(pieces, 1):

@@ -4,35 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Mapping
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._process import Died
 from wanworker.engines.resident.parent._vigil import Hung
 from wanworker.engines.resident.protocol import Done, Failed, Stopped
-from wanworker.errors import (
-    DiskFull,
-    EngineError,
-    EngineFailed,
-    EngineUnavailable,
-    InputUnavailable,
-    InvalidRequest,
-    ModelNotFound,
-    NoOutput,
-    OutOfMemory,
-    RequestError,
-    WorkerError,
-)
+from wanworker.errors import RENDER_ERRORS, EngineFailed, OutOfMemory, RequestError, WorkerError
 
 log = logging.getLogger(__name__)
-
-_ERRORS: Mapping[str, type[WorkerError]] = {
-    error.code: error
-    for error in (
-        InvalidRequest, InputUnavailable, ModelNotFound,
-        EngineError, EngineFailed, EngineUnavailable, OutOfMemory, NoOutput, DiskFull,
-    )
-}  # fmt: skip
 
 _HUNG_HINT = "Send the request again. If that hangs too, the GPU's driver or the volume may be at fault."
 
@@ -60,7 +39,7 @@ def _is_lost(outcome: protocol.Event | Died | Hung, error: WorkerError) -> bool:
 
 def _error_of(outcome: protocol.Event | Died | Hung, when: str) -> WorkerError:
     if isinstance(outcome, Failed):
-        return _ERRORS.get(outcome.code, EngineFailed)(outcome.message, hint=outcome.hint)
+        return RENDER_ERRORS.get(outcome.code, EngineFailed)(outcome.message, hint=outcome.hint)
     if isinstance(outcome, Died):
         log.warning("the render process ended with %d %s; its last lines:", outcome.returncode, when)
         for line in outcome.last_words.splitlines():
