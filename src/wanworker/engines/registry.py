@@ -130,18 +130,15 @@ class EngineRegistry:
 
         Call it in this engine's turn. If an engine fails to free it, that is only logged, because there may be room.
         """
-        engine = self.engine(name, number)
+        engine = await asyncio.to_thread(self.engine, name, number)
         if isinstance(engine, GpuEngine) and await asyncio.to_thread(engine.renders_on_gpu):
             others = (row.name for row in self.rows if row.name != name)
             await asyncio.gather(*(self._release(other, number) for other in others))
 
     async def close(self) -> None:
         """Stop every engine that was started. A failure is logged, and the others are still stopped."""
-        for (name, number), engine in self._built.items():
-            try:
-                await engine.close()
-            except Exception:  # the other engines must still be closed
-                log.exception("engine %s of card %d did not close", name, number)
+        built = list(self._built.items())  # a thread may still be building one
+        await asyncio.gather(*(_closed(name, number, engine) for (name, number), engine in built))
 
     async def _release(self, name: str, number: int | None) -> None:
         try:
@@ -164,7 +161,7 @@ class EngineRegistry:
 
     def leave_jobs(self) -> None:
         """Let what remote engines render go on over there when it is cancelled here: this process comes again."""
-        for engine in self._built.values():
+        for engine in list(self._built.values()):
             if isinstance(engine, RemoteEngine):
                 engine.leave_jobs()
 
@@ -216,3 +213,10 @@ def _readiness_for(engine: Engine, spec: RenderSpec) -> Readiness:
 
 async def _no_room(_number: int) -> None:
     """Make no room: a remote engine takes none."""
+
+
+async def _closed(name: str, number: int, engine: Engine) -> None:
+    try:
+        await engine.close()
+    except Exception:  # the other engines must still be closed
+        log.exception("engine %s of card %d did not close", name, number)

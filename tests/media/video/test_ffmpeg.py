@@ -1,3 +1,4 @@
+import asyncio
 from fractions import Fraction
 from pathlib import Path
 
@@ -74,3 +75,16 @@ async def test_a_run_gets_nothing_of_our_environment(monkeypatch: pytest.MonkeyP
 
     assert finished.stdout.startswith(b"ffmpeg version")
     assert [] == list(tmp_path.iterdir())
+
+
+async def test_cancelled_while_it_is_heard_the_process_is_dead_at_once() -> None:
+    heard = asyncio.Event()
+    minutes = ("-re", "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=600", "-progress", "pipe:1")
+    work = asyncio.ensure_future(ffmpeg.run(*minutes, "-f", "null", "-", on_line=lambda _line: heard.set()))
+    await heard.wait()
+    work.cancel()
+
+    ended, _ = await asyncio.wait({work}, timeout=20)
+
+    assert {work} == ended
+    assert work.cancelled()

@@ -93,6 +93,23 @@ def test_every_model_is_named_with_its_task(tmp_path: Path) -> None:
     assert {HIGH: "t2v-A14B", LOW: "t2v-A14B", FIVE_B: "ti2v-5B", "Wan2.2-T2V-A14B-Diffusers": "t2v-A14B"} == names
 
 
+def test_a_folder_that_two_tasks_render_with_is_that_of_the_task_it_is_named_for(tmp_path: Path) -> None:
+    home = tmp_path / "Wan2.2-T2V-A14B"
+    for half in ("high", "low"):
+        write_header(home / f"{half}_noise_model" / "diffusion_pytorch_model.safetensors", transformer(16, 16))
+
+    assert "t2v-A14B" == sources(tmp_path).names()["Wan2.2-T2V-A14B"]
+
+
+def test_a_file_that_cannot_be_read_says_so_and_hides_no_other(tmp_path: Path) -> None:
+    pair(tmp_path, FP8)
+    index = tmp_path / "diffusion_models" / "other" / "model.safetensors.index.json"
+    index.parent.mkdir(parents=True, exist_ok=True)
+    index.symlink_to(index.name)  # whoever opens it gets an OSError
+
+    assert HIGH in sources(tmp_path).names()
+
+
 def test_parts_may_lie_in_different_roots_and_sizes_are_those_once_loaded(tmp_path: Path) -> None:
     pair(tmp_path / "a", FP8)
     shared(tmp_path / "b")

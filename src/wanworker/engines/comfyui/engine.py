@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -128,7 +129,8 @@ class ComfyUI:
         elif await self._server.probe() == "online":
             client = self._own_client()
         else:
-            filled = self._filled_by((await asyncio.to_thread(self.lists.examined))[0], spec, uploads, "plan")
+            lists = (await asyncio.to_thread(self.lists.examined))[0]
+            filled = await asyncio.to_thread(self._filled_by, lists, spec, uploads, "plan")
             return filled.forecast(spec.size, unknown=(_NOT_ASKED,))
         filled = await self._filled(client, spec, uploads, "plan")
         admitted = await validate(client, filled.graph, set(uploads.given().values()))
@@ -155,7 +157,6 @@ class ComfyUI:
     async def check_models(self, spec: RenderSpec, report: Report) -> None:
         """
         Check that the server is there and has every file that an image-to-video *spec* loads, before any file is sent.
-
         Raises EngineUnavailable, and ModelNotFound with the documented sentence.
         """
         uploads = Uploads(image="image", last_image="last_image" if spec.last_image else None)
@@ -269,15 +270,15 @@ class ComfyUI:
         return self._waits.told() | ({} if seconds is None else {"execution_s": seconds})
 
     async def _filled(self, client: ComfyClient, spec: RenderSpec, uploads: Uploads, run_id: str) -> Filled:
-        """
-        Return the graph of *spec*. If a file is not in the lists, they are read again, because it may have been added.
-        """
-        is_local = self._launch is not None
-        try:
-            return self._filled_by(await self.lists.usable(client, is_local=is_local), spec, uploads, run_id)
-        except ModelNotFound:
-            self.lists.forget(answers=True)
-        return self._filled_by(await self.lists.usable(client, is_local=is_local), spec, uploads, run_id)
+        """Return the graph of *spec*. A file that is not in the lists may be new, so they are read once more."""
+        with contextlib.suppress(ModelNotFound):
+            return await self._filled_now(client, spec, uploads, run_id)
+        self.lists.forget(answers=True)
+        return await self._filled_now(client, spec, uploads, run_id)
+
+    async def _filled_now(self, client: ComfyClient, spec: RenderSpec, uploads: Uploads, run_id: str) -> Filled:
+        lists = await self.lists.usable(client, is_local=self._launch is not None)
+        return await asyncio.to_thread(self._filled_by, lists, spec, uploads, run_id)
 
     def _filled_by(self, available: Lists, spec: RenderSpec, uploads: Uploads, run_id: str) -> Filled:
         try:

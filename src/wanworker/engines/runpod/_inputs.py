@@ -33,27 +33,32 @@ class Brought:
 async def bring(
     spec: RenderSpec,
     name: str,
+    brought: Brought,
     *,
     volume: Volume | None,
     bucket: Bucket | NoBucket | None,
     links: Mapping[str, str],
-) -> Brought:
+) -> None:
     """
-    Return the fields for the files of *spec*, whose render is called *name*.
+    Bring the files of *spec*, whose render is called *name*, and note in *brought* where they are.
 
     With a *volume*, every file is copied there. Otherwise the small ones go inside the request, as many as RunPod's
     limit allows, and the others to *bucket*; *links* are those that an earlier try of this render has put there.
     Raises InputRefused for a file that cannot get there, and EngineUnavailable if the bucket does not take it.
     """
-    brought = Brought()
     if spec.prepared_dir is not None:
         brought.fields["prepared_path"] = _folder_there(spec.prepared_dir, volume)
     room = MAX_BODY_BYTES - _REST_BYTES
     for stem, path in sorted(files_of(spec).items(), key=lambda pair: pair[1].stat().st_size):
         size = -(-path.stat().st_size // 3) * 4
         if volume is not None:
-            copy, there = await in_thread(volume.put, path, f"{name}-{stem}{path.suffix}")
-            brought.copies.append(copy)
+            copy, there = volume.input_place(f"{name}-{stem}{path.suffix}")
+            brought.copies.append(copy)  # before it is there: a copy that is cut short is removed too
+            try:
+                await in_thread(volume.put, path, copy)
+            except OSError as error:
+                text = f"{stem} could not be copied to the shared volume: {error.strerror}."
+                raise EngineUnavailable(text, hint="WAN_RUNPOD_VOLUME says where the volume is.") from error
             brought.fields[f"{stem}_path"] = there
         elif size <= room:
             brought.fields[f"{stem}_base64"] = await in_thread(_base64, path)
@@ -61,7 +66,6 @@ async def bring(
         else:
             link = links.get(f"{stem}_url") or await _uploaded(path, stem, name, bucket)
             brought.links[f"{stem}_url"] = brought.fields[f"{stem}_url"] = link
-    return brought
 
 
 def _folder_there(folder: Path, volume: Volume | None) -> str:

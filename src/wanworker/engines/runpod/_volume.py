@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from wanworker.errors import EngineFailed, InputRefused
+from wanworker.media.new_file import new_file
 from wanworker.settings import SharedVolume
 
 #: The folder of the volume that workers read inputs from, unless WAN_INPUT_DIRS names others.
@@ -28,14 +29,16 @@ class Volume:
             raise InputRefused(text, hint="Put it there, or render it here.", field=field) from None
         return str(self._place.there / inside)
 
-    def put(self, path: Path, name: str) -> tuple[Path, str]:
-        """Copy an input to the volume. Return where it is here, and the worker's name of it."""
-        folder = self._place.here / _INPUTS
-        folder.mkdir(exist_ok=True)
-        copy, part = folder / name, folder / f".{name}.part"
-        shutil.copyfile(path, part)
-        part.replace(copy)  # a worker may be reading the copy that an earlier process made
-        return copy, str(self._place.there / _INPUTS / name)
+    def input_place(self, name: str) -> tuple[Path, str]:
+        """Return where an input of this name is here, and the worker's name of it."""
+        return self._place.here / _INPUTS / name, str(self._place.there / _INPUTS / name)
+
+    def put(self, path: Path, copy: Path) -> None:
+        """Copy an input to the volume. Raises OSError; then no half copy is left."""
+        copy.parent.mkdir(exist_ok=True)
+        with new_file(copy.with_name(f".{copy.name}.part")) as part:
+            shutil.copyfile(path, part)
+            part.replace(copy)  # a worker may be reading the copy that an earlier process made
 
     def get(self, there: str, target: Path) -> None:
         """Copy a result from the volume to *target*. Raises EngineFailed if it is not on the volume."""

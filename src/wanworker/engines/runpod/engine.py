@@ -13,7 +13,7 @@ from typing import Any
 from wanworker.client import AsyncClient
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
 from wanworker.engines.runpod._errand import Errand, Parcel, Policy
-from wanworker.engines.runpod._fields import fields_of
+from wanworker.engines.runpod._fields import FILES, fields_of
 from wanworker.engines.runpod._fleet import Fleet
 from wanworker.engines.runpod._inputs import Brought, bring
 from wanworker.engines.runpod._result import fetch, rendered
@@ -88,7 +88,7 @@ class RunPodEngine:
         brought = Brought()
         try:
             async with self._room:
-                brought = await bring(spec, name, volume=self._volume, bucket=self._bucket(), links=known.links)
+                await bring(spec, name, brought, volume=self._volume, bucket=self._bucket(), links=known.links)
                 body = self._body(name, fingerprint, {**fields, **brought.fields}, timeout_s)
                 parcel = Parcel(name, body, fingerprint, brought.links)
                 return await self._done(parcel, known, out_path, work_dir, report)
@@ -179,7 +179,7 @@ class RunPodEngine:
 def _fingerprint(fields: dict[str, Any], spec: RenderSpec) -> str:
     """Return what tells this render from others: its fields, and the content of its files."""
     digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-    for path in (spec.image, spec.last_image, spec.audio, spec.driving_video):
+    for path in (getattr(spec, name) for name in FILES):
         digest.update(_digest(path) if path else b"none")
     digest.update(str(spec.prepared_dir or "").encode())
     return digest.hexdigest()

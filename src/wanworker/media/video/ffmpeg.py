@@ -99,10 +99,11 @@ async def _heard(process: asyncio.subprocess.Process, on_line: Callable[[bytes],
     try:
         async for line in process.stdout:
             on_line(line)
-        return b"", await stderr
+        said = await stderr
+        await process.wait()
+        return b"", said
     finally:
         stderr.cancel()
-        await process.wait()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,6 +87,8 @@ def facts_of(path: Path, name: str, component: Component) -> Facts:
         )
     except CannotLoad as error:
         return replace(bare, flaw=str(error))
+    except (OSError, ValueError, TypeError, struct.error) as error:  # a file that changes, or one that we may not read
+        return replace(bare, flaw=f"{name} cannot be read: {error}")
 
 
 def _transformer(bare: Facts, checkpoint: Checkpoint) -> Facts:

@@ -75,12 +75,12 @@ class Sources:
     def names(self) -> dict[str, str]:
         """Return the name of each folder and file that is a model, or half of one, with its task."""
         listing = self._candidates.now()
-        return {
-            name: task
-            for task in TASKS
-            for experts in listing.experts(task)
-            for name in ([experts.name] if experts.home else [facts.name for facts in experts.facts])
-        }
+        found: dict[str, str] = {}
+        for task in TASKS:
+            for experts in listing.experts(task):
+                for name in [experts.name] if experts.home else [facts.name for facts in experts.facts]:
+                    found.setdefault(name, task)  # v2v renders with t2v's weights: the task they are named for counts
+        return found
 
     def named(
         self, task: str, names: Sequence[str] = (), *, vae: str | None = None, single_expert: bool = False

@@ -9,7 +9,7 @@ import pytest
 
 from wanworker.engines.resident.parent._leak import LeakWatch
 from wanworker.engines.resident.parent.supervisor import Supervisor
-from wanworker.engines.resident.protocol import Model, Render
+from wanworker.engines.resident.protocol import Model, Placement, Render
 from wanworker.settings import child_environment
 
 FAKE = Path(__file__).parents[3] / "fakes" / "resident_child.py"
@@ -70,6 +70,17 @@ def test_another_model_and_another_child_have_their_own_first_job() -> None:
     assert not watch.has_leaked(8, MODEL)
     machine.held_mib[7] = 9000
     assert not watch.has_leaked(7, MODEL)
+
+
+def test_another_placement_has_its_own_first_job() -> None:
+    machine = Machine(0)
+    watch = machine.watch()
+    machine.held_mib[7] = 1000
+    assert not watch.has_leaked(7, MODEL, Placement())
+    machine.held_mib[7] = 12_000  # the text encoder waits in main memory now
+    assert not watch.has_leaked(7, MODEL, Placement(text_encoder="evicted"))
+    machine.held_mib[7] = 24_000
+    assert watch.has_leaked(7, MODEL, Placement(text_encoder="evicted"))
 
 
 async def test_a_child_that_has_leaked_ends_after_its_job_and_the_next_job_gets_another(tmp_path: Path) -> None:

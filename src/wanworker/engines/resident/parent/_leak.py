@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from wanworker.engines.resident.protocol import Model
+from wanworker.engines.resident.protocol import Model, Placement
 from wanworker.models.machine import hardware
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,8 @@ _PART_OF_REST = 2
 
 class LeakWatch:
     """
-    Compare what a child holds after each job with what it held after its first job with the same model.
+    Compare what a child holds after each job with what it held after its first job with the same model in the same
+    placement: another placement moves weights between the card and main memory.
 
     A child has leaked once it has grown by 1 GiB or more, and by more than half of the host's memory that is left, of
     the container's limit where there is one. So a leak takes at most a third of what was free. *own_mib* is asked what
@@ -34,14 +35,14 @@ class LeakWatch:
         self._own_mib = own_mib
         self._available_mib = available_mib
         self._pid = 0
-        self._first_mib: dict[Model, int] = {}
+        self._first_mib: dict[tuple[Model, Placement | None], int] = {}
 
-    def has_leaked(self, pid: int, model: Model) -> bool:
+    def has_leaked(self, pid: int, model: Model, placement: Placement | None = None) -> bool:
         """Say whether the child *pid* has leaked. Call it after each of its jobs."""
         if pid != self._pid:
             self._pid, self._first_mib = pid, {}
         held_mib = self._own_mib(pid)
-        grown_mib = held_mib - self._first_mib.setdefault(model, held_mib)
+        grown_mib = held_mib - self._first_mib.setdefault((model, placement), held_mib)
         if grown_mib < _LEAST_MIB:
             return False
         left_mib = self._available_mib()

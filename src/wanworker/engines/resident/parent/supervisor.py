@@ -230,7 +230,7 @@ class Supervisor:
             await asyncio.wait({self._draining}, timeout=self._limits.stop_grace_s)
             raise
         if isinstance(outcome, Done):
-            if self._leaks.has_leaked(child.link.pid, child.model):
+            if self._leaks.has_leaked(child.link.pid, child.model, outcome.placement):
                 self._draining = asyncio.create_task(self._discard())
             return outcome
         if not leaves_usable(outcome):
