@@ -187,12 +187,15 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
     if (image := fields.get("image")) is not None:
         url, data = _url_or_base64("image", image)
         body |= {"image_url": url} if url.startswith("http") else {"image": url or data}
+    if (sound := fields.get("soundtrack")) is not None:
+        url, data = _url_or_base64("soundtrack", sound)
+        body["soundtrack_url"] = url or f"data:application/octet-stream;base64,{data}"
     return {**body, **given.get("extra", {})}
 
 
 def strange_to_rest(fields: VideoFields) -> list[str]:
     """Return the names in *fields* that the FastWAN contract has no field for. Pure."""
-    known = {*_REST, "size", "image", "extra"}
+    known = {*_REST, "size", "image", "soundtrack", "extra"}
     return sorted(name for name, value in fields.items() if value is not None and name not in known)
 
 

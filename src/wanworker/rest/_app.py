@@ -67,8 +67,8 @@ class Parts:
         webhooks = Webhooks(secret=secret, allow_hosts=settings.allow_hosts)
         remote = RemoteJobs(notes_folder(settings.jobs_dir))
         self.recovery = JobRecovery(worker.store, self.kept, webhooks, self._heard, is_elsewhere=remote.knows)
-        uploads = Uploads(worker.store)
-        rendering = QueueExecutor(worker, self.kept, uploads)
+        self.uploads = Uploads(worker.store)
+        rendering = QueueExecutor(worker, self.kept, self.uploads)
         self.runner = Runner(
             worker.store,
             rendering,
@@ -76,13 +76,14 @@ class Parts:
             slots=worker.registry.slots,
             on_end=self.recovery.ended,
         )
-        self.service = JobService(worker, self.kept, self.runner, uploads)
+        self.service = JobService(worker, self.kept, self.runner, self.uploads)
         self.thumbnails = Thumbnails(self.service, settings.jobs_dir / "thumbnails")
         self.downloads = Downloads(self.service, once=settings.download_once)
         self.health = HealthService(worker, self.runner)
         self.runpod_jobs = RunPodJobs(worker, limit=settings.max_queue)
 
     def _heard(self, request_id: str, job: Job | None) -> None:
+        self.uploads.forget(request_id)  # a job that failed leaves no right to write behind
         was_called_off = job is None or job.status is JobStatus.CANCELLED
         self.metrics.ended(None if was_called_off else job)
         _log_end(request_id, job)

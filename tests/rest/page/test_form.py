@@ -219,26 +219,26 @@ def test_a_full_queue_is_said_and_waited_for(address: str, open_page: Callable[.
 
 def test_what_the_server_plans_is_shown_where_it_tells(address: str, open_page: Callable[..., Page]) -> None:
     plan = {
-        "engine": "comfyui",
-        "model": "FastWAN",
+        "engine": "diffusers",
+        "model": "Wan2.2-TI2V-5B",
         "size": "832*480",
         "frames": 121,
-        "recipe": {"name": "fastwan", "steps": 8, "guidance": 1.0},
+        "recipe": {"name": "the task's own numbers", "steps": 50, "guidance": 5.0},
         "placement": None,
         "warnings": ["steps were set."],
         "seconds": 42,
-        "cost": 0.01,
+        "cost": None,
     }
     page = open_page(address)
     page.route("**/plan", lambda route: route.fulfill(json=plan))
     page.get_by_label("Prompt", exact=True).fill("a star")
 
     expect(page.locator("#plan")).to_contain_text(
-        "comfyui, FastWAN \u00b7 fastwan \u00b7 about 42\u00a0s \u00b7 $0.010"
+        "diffusers, Wan2.2-TI2V-5B \u00b7 the task's own numbers \u00b7 about 42\u00a0s"
     )
     expect(page.locator("#plan")).to_contain_text("steps were set.")
     unfold(page)
-    expect(page.locator('#advanced [name="steps"]')).to_have_attribute("placeholder", "8")
+    expect(page.locator('#advanced [name="steps"]')).to_have_attribute("placeholder", "50")
 
 
 def test_remarks_are_open_until_they_were_read(serve: Callable[..., str], open_page: Callable[..., Page]) -> None:

@@ -85,21 +85,32 @@ def _status(job_id: str, answer: Mapping[str, Any]) -> JobStatus:
 
 
 def _completed(job_id: str, answer: Mapping[str, Any]) -> JobStatus:
-    """Return the status with its video, or with an error if the server no longer has it."""
-    if not answer.get("video_ready"):
+    """Return the status with its videos, or with an error if the server no longer has any."""
+    files = _files(job_id, answer)
+    if not files:
         text = f"The video of {job_id} is no longer on the server: it was downloaded or has expired."
         error = ResultLost(text, code="EXPIRED", job_id=job_id)
         return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, error=error)
+    return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, files=files)
+
+
+def _files(job_id: str, answer: Mapping[str, Any]) -> tuple[OutputFile, ...]:
+    """Return what can still be downloaded. Of several outputs, some may have failed, and some may be gone."""
     # The documented path is used, not `download_url`: the key must not go to an address from an answer.
-    files = [OutputFile(f"{job_id}.mp4", url=f"download/{_quoted(job_id)}", size_bytes=_size_bytes(answer))]
-    results = answer.get("results")
-    made = [each for each in results if isinstance(each, Mapping)] if isinstance(results, list) else []
-    for each in made[1:]:
-        number = each.get("output")
-        if each.get("video_ready") and isinstance(number, int):
-            url = f"download/{_quoted(job_id)}?output={number}"
-            files.append(OutputFile(f"{job_id}.{number}.mp4", url=url, size_bytes=_size_bytes(each)))
-    return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, files=tuple(files))
+    place, results = f"download/{_quoted(job_id)}", answer.get("results")
+    if not isinstance(results, list):
+        alone = OutputFile(f"{job_id}.mp4", url=place, size_bytes=_size_bytes(answer))
+        return (alone,) if answer.get("video_ready") else ()
+    made = [each for each in results if isinstance(each, Mapping) and isinstance(each.get("output"), int)]
+    return tuple(
+        OutputFile(
+            f"{job_id}.mp4" if each["output"] == 1 else f"{job_id}.{each['output']}.mp4",
+            url=f"{place}?output={each['output']}",
+            size_bytes=_size_bytes(each),
+        )
+        for each in made
+        if each.get("video_ready")
+    )
 
 
 def _size_bytes(answer: Mapping[str, Any]) -> int:

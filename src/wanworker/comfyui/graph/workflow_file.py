@@ -69,7 +69,11 @@ def _picture_texts(data: bytes) -> Iterator[tuple[str, str]]:
     """Yield the texts of a picture. No pixel is decoded, and PIL limits the length of compressed texts."""
     from PIL import Image  # a slow import
 
-    with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG")) as picture:
+    try:
+        opened = Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "JPEG"))
+    except Image.DecompressionBombError as error:  # it is no ValueError
+        raise ValueError(str(error)) from error
+    with opened as picture:
         yield from ((str(name), text) for name, text in picture.info.items() if isinstance(text, str))
         for text in picture.getexif().values():
             # ComfyUI writes `name:{...}` into tags that a camera fills with its make and model.

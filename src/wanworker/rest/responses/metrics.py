@@ -47,7 +47,8 @@ class Metrics:
 
     def text(self, *, waiting: int, running: int, limit: int, cards: Sequence[CardView]) -> bytes:
         """Return the metrics as text."""
-        restarts = {engine: loads - 1 for engine, loads in self._loads.items()}
+        # Each card loads once without any restart.
+        restarts = {engine: max(0, loads - max(1, len(cards))) for engine, loads in self._loads.items()}
         registry = CollectorRegistry()
         registry.register(
             _Families(

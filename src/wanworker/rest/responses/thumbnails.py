@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 
 from starlette.responses import Response
@@ -14,6 +15,8 @@ from wanworker.media.new_file import new_file
 from wanworker.media.video.thumbnail import MIME, thumbnail
 from wanworker.rest.service.jobs import JobService
 from wanworker.rest.service.outputs import gone, name_of, output_of
+
+log = logging.getLogger(__name__)
 
 #: Two at once leave a render its cores. A page of new jobs asks for dozens.
 _AT_ONCE = 2
@@ -82,7 +85,10 @@ class Thumbnails:
                 if not await in_thread(video.is_file):
                     raise gone(request_id) from None
                 raise
-            await in_thread(self._keep, path, picture)
+            try:
+                await in_thread(self._keep, path, picture)
+            except (WorkerError, OSError) as error:
+                log.warning("a thumbnail was not kept: %s", error)
             return picture
 
     def _keep(self, path: Path, picture: bytes) -> None:
@@ -92,8 +98,7 @@ class Thumbnails:
             part.replace(path)
         pictures = list(self._folder.glob("*.jpg"))
         if len(pictures) > self._kept:
-            by_age = sorted(pictures, key=lambda each: each.stat().st_mtime)
-            for old in by_age[: len(pictures) - self._kept]:
+            for old in sorted(pictures, key=_made_at)[: len(pictures) - self._kept]:
                 old.unlink(missing_ok=True)
 
 
@@ -102,3 +107,11 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _made_at(path: Path) -> float:
+    """Return when a picture was made; another thread may remove it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from wanworker.errors import WorkerError
 from wanworker.jobs.model import Job, Output
 from wanworker.jobs.several_outputs import number_of
 from wanworker.jobs.store.job_store import JobStore
+from wanworker.media.disk import in_thread
 from wanworker.media.outputs.delivery import deliver
 from wanworker.media.outputs.upload_url import FIELD, UploadUrl
-from wanworker.media.scratch import scratch_folder
 
 log = logging.getLogger(__name__)
 
@@ -46,38 +47,38 @@ class Uploads:
         urls = self._urls.pop(job.request_id, None)
         if urls is None:
             lost = f"{FIELD} were lost when the server restarted. Download the video instead."
-            return self._recorded(job, None, [lost])
+            return await self._recorded(job, None, [lost])
         reports: list[dict[str, Any]] = []
         troubles: list[str] = []
-        for output in job.outputs:
-            number = 1 if output.seed is None else number_of(output.seed, job.seed or 0)
-            report, trouble = await _put(output, urls[number - 1])
+        numbers = [1 if output.seed is None else number_of(output.seed, job.seed or 0) for output in job.outputs]
+        putting = (_put(output, urls[number - 1]) for output, number in zip(job.outputs, numbers, strict=True))
+        for output, (report, trouble) in zip(job.outputs, await asyncio.gather(*putting), strict=True):
             reports.append(report if output.seed is None else {"seed": output.seed, **report})
             if trouble:
                 troubles.append(f"{trouble} The video stays on this server, to be downloaded.")
         delivery = reports[0] if len(urls) == 1 else {"outputs": reports}
-        return self._recorded(job, delivery, troubles)
+        return await self._recorded(job, delivery, troubles)
 
-    def _recorded(self, job: Job, delivery: dict[str, Any] | None, warnings: list[str]) -> Job:
+    async def _recorded(self, job: Job, delivery: dict[str, Any] | None, warnings: list[str]) -> Job:
         try:
-            return self._store.update(job, delivery=delivery, warnings=(*job.warnings, *warnings))
+            return await in_thread(self._store.update, job, delivery=delivery, warnings=(*job.warnings, *warnings))
         except WorkerError as error:
             log.warning("how job %s was delivered was not recorded: %s", job.request_id, error)
             return job
 
 
 async def _put(output: Output, url: UploadUrl) -> tuple[dict[str, Any], str]:
-    with scratch_folder() as work_dir:
-        delivered = await deliver(
-            Path(output.path),
-            mime=output.mime,
-            facts=None,
-            want_data=False,
-            answer_bytes=0,
-            limit_bytes=0,
-            bucket=None,
-            key="",
-            work_dir=work_dir,
-            upload_to=url,
-        )
+    path = Path(output.path)
+    delivered = await deliver(
+        path,
+        mime=output.mime,
+        facts=None,
+        want_data=False,
+        answer_bytes=0,
+        limit_bytes=0,
+        bucket=None,
+        key="",
+        work_dir=path.parent,  # nothing is written: without data there is no smaller copy
+        upload_to=url,
+    )
     return delivered.report, delivered.trouble

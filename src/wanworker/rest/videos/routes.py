@@ -87,6 +87,7 @@ def video_routes(
     async def delete(video_id: VideoId) -> Response:
         """Stop the render if it has not ended, and remove the job and its files."""
         await service.delete(video_id)
+        await thumbnails.forget(video_id)
         return _answer(VideoDeleted(id=video_id), video_id)
 
     return router

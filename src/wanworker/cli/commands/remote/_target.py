@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from wanworker.client import AsyncClient, JobStatus, Result
     from wanworker.settings import Settings
+
+_RUNPOD = "api.runpod.ai"
 
 ENDPOINT = typer.Option(
     "--endpoint", metavar="ID|URL", help="The RunPod endpoint that has the job. Its key comes from RUNPOD_API_KEY."
@@ -63,8 +66,10 @@ async def client_of(endpoint: str | None, url: str | None, settings: Settings) -
 
 
 def _key_name(endpoint: str, settings: Settings) -> str:
-    is_runpods = "://" not in endpoint or endpoint.partition("://")[2].startswith("api.runpod.ai/")
-    return "RUNPOD_API_KEY" if is_runpods or not settings.api_key else "WAN_API_KEY"
+    """Return whose key goes to *endpoint*. The key of a RunPod account leaves this machine for RunPod alone."""
+    host = (urlsplit(endpoint).hostname or "") if "://" in endpoint else _RUNPOD
+    is_here = host in {"127.0.0.1", "::1", "localhost"} and not settings.api_key
+    return "RUNPOD_API_KEY" if host == _RUNPOD or host.endswith(f".{_RUNPOD}") or is_here else "WAN_API_KEY"
 
 
 def local_server(settings: Settings) -> str:

@@ -122,11 +122,6 @@ export async function videoToPlay(id, onShare) {
   return new Blob(pieces, { type: "video/mp4" });
 }
 
-/** Fetch a video whole: the one complete download after which the server may drop it. */
-export async function videoToKeep(id) {
-  return body(await send(`download/${id}`));
-}
-
 /** Yield [event, status] pairs of a job until its stream ends. */
 export async function* events(id, signal) {
   const silence = new AbortController();

@@ -26,9 +26,12 @@ export function announce(text) {
   said.value = text;
 }
 
-/** Ask *what* in a dialog, and return the answer: null where it was turned down. */
+let asking = null;
+
+/** Ask *what* in a dialog, and return the answer: null where it was turned down. Who asks meanwhile shares it. */
 export function asked(what) {
-  return new Promise((answer) => (question.value = { ...what, answer }));
+  asking ??= new Promise((answer) => (question.value = { ...what, answer })).finally(() => (asking = null));
+  return asking;
 }
 
 /** Run *act*; where the server wants a key, ask for it and run it again. */

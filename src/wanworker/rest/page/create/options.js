@@ -12,7 +12,7 @@ import { BY_HAND, RANGES } from "./request.js";
 
 const NAMES = { width: "Width", height: "Height", length: "Frames", fps: "Frame rate", steps: "Steps", cfg: "Guidance", shift: "Shift" };
 const PROFILES = [["", "Server's choice"], ["exact", "Exact"], ["fast", "Fast"]];
-const ENGINES = ["diffusers", "comfyui", "wan_cli", "mini"];
+const ENGINES = ["diffusers", "comfyui", "wan_cli", "mini", "runpod"];
 const SIZE_FREE = { width: "", height: "" };
 
 export function Options() {

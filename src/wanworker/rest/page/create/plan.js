@@ -1,12 +1,13 @@
-/** What the video will be, and what the server says that it will use and cost. */
+/** What the video will be, and what the server says that it will use and take. */
 
 import * as api from "../core/api.js";
 import { Cell, useCell } from "../core/cells.js";
 import { clip, duration } from "../core/words.js";
+import { server } from "../core/world.js";
 import { html, useEffect } from "../parts/hooks.js";
 import { draft, files } from "./desk.js";
 import { framesOf, hasLength, rateOf } from "./presets.js";
-import { actionFields, complaints, usedFiles, wantedSize } from "./request.js";
+import { actionFields, complaints, isPlain, usedFiles, wantedSize } from "./request.js";
 
 /** What the server plans for the draft; null where it is not known, or the server does not tell. */
 export const planned = new Cell(null);
@@ -32,7 +33,9 @@ export function PlanLine() {
 
 async function look(filled, chosen, signal) {
   const used = usedFiles(filled, chosen);
-  if (!isTold || Object.keys(complaints(filled, used)).length) return void (planned.value = null);
+  // FastWAN has numbers of its own on /generate, which a plan of the action does not know.
+  const isFastwan = isPlain(filled) && server.value.facts?.engine === "comfyui";
+  if (!isTold || isFastwan || Object.keys(complaints(filled, used)).length) return void (planned.value = null);
   try {
     const plan = await api.plan(actionFields(filled), signal);
     isTold = plan !== null;
@@ -53,13 +56,7 @@ export function inWords(filled) {
 
 const lengthFrom = ({ mode }) => (mode === "sound" ? "as long as the sound" : "as long as the film");
 
-function planWords({ engine, model, recipe, seconds, cost }) {
+function planWords({ engine, model, recipe, seconds }) {
   const time = seconds === null || seconds === undefined ? null : `about ${duration(Math.round(seconds))}`;
-  const way = typeof recipe === "string" ? recipe : recipe?.name;
-  return [[engine, model].filter(Boolean).join(", "), way, time, costWords(cost)].filter(Boolean).join(" · ");
-}
-
-function costWords(cost) {
-  if (cost === null || cost === undefined) return null;
-  return typeof cost === "number" ? `$${cost.toFixed(cost < 0.1 ? 3 : 2)}` : String(cost.text ?? cost.usd ?? "") || null;
+  return [[engine, model].filter(Boolean).join(", "), recipe?.name, time].filter(Boolean).join(" · ");
 }

@@ -2,7 +2,7 @@
 
 import * as api from "../core/api.js";
 import { Cell, useCell, useChanges } from "../core/cells.js";
-import { jobs, withKey } from "../core/world.js";
+import { jobs, server, withKey } from "../core/world.js";
 import { bytes, counted, duration } from "../core/words.js";
 import { html, useEffect, useState } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
@@ -28,7 +28,7 @@ export function Machine() {
   };
   useEffect(() => {
     look(false);
-    const timer = setInterval(() => document.hidden || look(false), EVERY_MS);
+    const timer = setInterval(() => document.hidden || server.value.state === "locked" || look(false), EVERY_MS);
     return () => clearInterval(timer);
   }, []);
   return html`<div class="page machine">

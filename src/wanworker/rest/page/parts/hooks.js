@@ -24,16 +24,3 @@ export function useAddress(file) {
   }, [file]);
   return file ? address : null;
 }
-
-/** True while the window is wider than *px*. */
-export function useWide(px) {
-  const query = useRef(null);
-  query.current ??= matchMedia(`(min-width: ${px}px)`);
-  const [isWide, setWide] = useState(query.current.matches);
-  useEffect(() => {
-    const told = () => setWide(query.current.matches);
-    query.current.addEventListener("change", told);
-    return () => query.current.removeEventListener("change", told);
-  }, []);
-  return isWide;
-}
