@@ -16,6 +16,10 @@ BODY = (
     b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 40000000\r\n\r\n{"
 )
 
+#: glibc gives freed memory back once more than twice its largest mapped block lies at the end of the heap, and that
+#: block is at most 32 MiB (mallopt(3), M_TRIM_THRESHOLD). Two more bodies may lie below a small object that lives.
+KEPT_BY_MALLOC = 150 * MB
+
 #: A server is stopped within uvicorn's grace (3 s), and what its own parts take, with room for a busy machine.
 END_S = 10
 
@@ -81,7 +85,7 @@ def test_the_memory_of_stalled_bodies_is_bounded_and_comes_back(tmp_path):
             assert 200 == server.ping()
             assert server.memory_bytes - before < 450 * MB
         give_up = time.monotonic() + 20
-        while server.memory_bytes - before > 60 * MB:
+        while server.memory_bytes - before > KEPT_BY_MALLOC:
             assert time.monotonic() < give_up, f"{(server.memory_bytes - before) / MB:.0f} MB stay"
             time.sleep(0.1)
 
