@@ -187,7 +187,7 @@ async def test_base64_fills_the_answer_in_order(worker, clip):
 
 
 async def test_two_of_three_uploaded_nothing_is_lost_and_all_is_said(worker, clip):
-    async with sink([200, 403, 200]) as server:
+    async with sink(by_path={"/1.mp4": 403}) as server:
         urls = [f"{server.url}/{number}.mp4{SECRET}" for number in range(3)]
         answer = await ask(worker, num_outputs=3, output_upload_urls=urls)
     job = (worker.settings.jobs_dir / "x").parent

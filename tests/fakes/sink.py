@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,12 +18,14 @@ _ERROR = (
 @dataclass
 class Sink:
     """
-    Where the server is, what it was sent, and the statuses that it answers with, one a request; then 200.
+    Where the server is, what it was sent, and the statuses that it answers with.
 
-    `leads_to` is the Location of its redirects.
+    A path in `by_path` has its own status, whatever the order in which requests arrive. Others take the next of
+    `statuses`, then 200. `leads_to` is the Location of its redirects.
     """
 
     statuses: list[int] = field(default_factory=list)
+    by_path: Mapping[str, int] = field(default_factory=dict)
     received: list[tuple[str, dict[str, str], int]] = field(default_factory=list)
     url: str = ""
     leads_to: str = "http://127.0.0.1:9/elsewhere"
@@ -34,12 +36,12 @@ BROKEN, STALLED = 0, -1
 
 
 @asynccontextmanager
-async def sink(statuses: Iterable[int] = ()) -> AsyncIterator[Sink]:
+async def sink(statuses: Iterable[int] = (), by_path: Mapping[str, int] | None = None) -> AsyncIterator[Sink]:
     """Run the server until the block ends; see BROKEN and STALLED."""
-    made, closing = Sink(list(statuses)), asyncio.Event()
+    made, closing = Sink(list(statuses), by_path or {}), asyncio.Event()
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        status = made.statuses.pop(0) if made.statuses else 200
+        status = made.by_path.get(request.path) or (made.statuses.pop(0) if made.statuses else 200)
         if status == STALLED:
             await closing.wait()
         if status == BROKEN:
