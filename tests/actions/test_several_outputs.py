@@ -13,7 +13,7 @@ from fakes.engine import ScriptedEngine, write_clip
 from fakes.sink import BROKEN, sink
 from wanworker.actions.base import Call
 from wanworker.app import Worker
-from wanworker.errors import EngineFailed, EngineTimeout, InputRefused, InvalidRequest, ModelNotFound
+from wanworker.errors import DiskFull, EngineFailed, EngineTimeout, InputRefused, InvalidRequest, ModelNotFound
 from wanworker.jobs.model import JobStatus
 
 FIELDS = {"action": "generate", "task": "t2v-A14B", "prompt": "a cat", "size": "64*64", "frame_num": 5, "seed": 7}
@@ -141,6 +141,15 @@ async def test_the_deadline_stops_the_rest_and_keeps_what_is_done(worker, engine
 
     assert [each.get("code") for each in answer["results"]] == [None, "ENGINE_TIMEOUT", "ENGINE_TIMEOUT"]
     assert engine.stopped
+    assert len(engine.seen) == 2
+
+
+async def test_a_full_disk_stops_the_rest_and_keeps_what_is_done(worker, engine):
+    failing(engine, 8, error=DiskFull("too little space for output 2"))
+    answer = await ask(worker, num_outputs=3)
+
+    assert [each.get("code") for each in answer["results"]] == [None, "DISK_FULL", "DISK_FULL"]
+    assert answer["status"]["status"] == "COMPLETED"
     assert len(engine.seen) == 2
 
 
