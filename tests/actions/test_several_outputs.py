@@ -72,6 +72,9 @@ async def test_each_output_has_its_seed_its_file_and_its_delivery(worker, engine
     assert fractions == sorted(fractions)
     assert [round(fraction, 3) for fraction in fractions[1:]] == [0.167, 0.5, 0.833]
     assert seen[-1].detail == "output 3 of 3"
+    ended = worker.store.find("job-1").progress
+    assert (ended["progress"], ended["stage"], ended["eta_s"]) == (100.0, "done", 0.0)
+    assert "detail" not in ended
 
 
 async def test_one_output_is_answered_as_ever(worker):
