@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,7 @@ class Worker:
         self.facts = MachineFacts(self.registry, preloads=lambda: self.preloader.preloads)
         self.video_models = VideoModels(self.registry)
         self._video_routes = VideoRoutes(self.store, self.video_models)
+        self._recovering = asyncio.Lock()
         self._has_recovered = False
 
     @classmethod
@@ -86,7 +88,7 @@ class Worker:
     async def perform(self, payload: object, call: Call) -> dict[str, Any]:
         """Perform the action or the route that *payload* asks for and return its answer. Raises WorkerError."""
         if isinstance(payload, Mapping) and is_routed(payload):
-            self.recover_once()
+            await self.recover_once()
 
             async def act(fields: dict[str, Any], reserve_bytes: int) -> dict[str, Any]:
                 limit_bytes = call.answer_limit_bytes - reserve_bytes
@@ -101,7 +103,7 @@ class Worker:
         named = fields.get("request_id")
         if isinstance(named, str) and is_request_id(named):
             logs.request_id.set(named)
-        self.recover_once()
+        await self.recover_once()
         log.info("%s with fields %s", action.name, listed(sorted(fields)) or "none")
         context = Context(
             call=call,
@@ -124,15 +126,18 @@ class Worker:
         await in_thread(self.store.close)
         self.inputs.close()
 
-    def recover_once(self) -> None:
+    async def recover_once(self) -> None:
         """
-        Mark the jobs and remove the folders that an earlier process of this door left.
+        Mark the jobs and remove the folders that an earlier process of this door left. Whoever calls waits for the end.
 
         This must not happen at import, whose state FlashBoot freezes.
         """
-        if self._has_recovered:
-            return
-        self._has_recovered = True
+        async with self._recovering:
+            if not self._has_recovered:
+                self._has_recovered = True
+                await in_thread(self._recover)
+
+    def _recover(self) -> None:
         remove_abandoned()
         for job in self.store.recover():
             log.warning("job %s was interrupted: the worker that rendered it is gone", job.request_id)

@@ -13,7 +13,7 @@ from fakes.engine import ScriptedEngine, write_clip
 from fakes.sink import BROKEN, sink
 from wanworker.actions.base import Call
 from wanworker.app import Worker
-from wanworker.errors import EngineFailed, EngineTimeout, InputRefused, InvalidRequest, ModelNotFound
+from wanworker.errors import DiskFull, EngineFailed, EngineTimeout, InputRefused, InvalidRequest, ModelNotFound
 from wanworker.jobs.model import JobStatus
 
 FIELDS = {"action": "generate", "task": "t2v-A14B", "prompt": "a cat", "size": "64*64", "frame_num": 5, "seed": 7}
@@ -72,6 +72,9 @@ async def test_each_output_has_its_seed_its_file_and_its_delivery(worker, engine
     assert fractions == sorted(fractions)
     assert [round(fraction, 3) for fraction in fractions[1:]] == [0.167, 0.5, 0.833]
     assert seen[-1].detail == "output 3 of 3"
+    ended = worker.store.find("job-1").progress
+    assert (ended["progress"], ended["stage"], ended["eta_s"]) == (100.0, "done", 0.0)
+    assert "detail" not in ended
 
 
 async def test_one_output_is_answered_as_ever(worker):
@@ -141,6 +144,15 @@ async def test_the_deadline_stops_the_rest_and_keeps_what_is_done(worker, engine
 
     assert [each.get("code") for each in answer["results"]] == [None, "ENGINE_TIMEOUT", "ENGINE_TIMEOUT"]
     assert engine.stopped
+    assert len(engine.seen) == 2
+
+
+async def test_a_full_disk_stops_the_rest_and_keeps_what_is_done(worker, engine):
+    failing(engine, 8, error=DiskFull("too little space for output 2"))
+    answer = await ask(worker, num_outputs=3)
+
+    assert [each.get("code") for each in answer["results"]] == [None, "DISK_FULL", "DISK_FULL"]
+    assert answer["status"]["status"] == "COMPLETED"
     assert len(engine.seen) == 2
 
 

@@ -7,7 +7,7 @@ from fakes.engine import ScriptedEngine
 from fakes.other_workers import request
 from wanworker.actions.base import Call
 from wanworker.app import Worker
-from wanworker.errors import NoOutput
+from wanworker.errors import InvalidRequest, NoOutput
 from wanworker.jobs.model import JobError, JobStatus, Output
 from wanworker.serverless.answer import size_bytes
 from wanworker.videos.job_route import VideoRoutes
@@ -38,6 +38,25 @@ async def test_a_failed_video_does_not_fail_the_job_that_asks(worker):
     assert video["failure"] == listed["data"][0]["error"]
     with pytest.raises(NoOutput, match=r"Video a has no content: it failed: No room\."):
         await routes.answer({"openai_route": "/v1/videos/a/content"}, refused)
+
+
+@pytest.mark.parametrize(
+    "given", [{"seconds": 4, "size": "832x480"}, {"prompt": None}, {"limit": 5, "model": "wan2.2"}]
+)
+async def test_a_body_without_a_prompt_is_a_video_that_lacks_one_and_no_listing(worker, given):
+    routes = VideoRoutes(worker.store, worker.video_models)
+
+    with pytest.raises(InvalidRequest, match=r"^prompt is missing") as caught:
+        await routes.answer({"openai_route": "/v1/videos", "openai_input": given}, refused)
+    assert caught.value.field == "prompt"
+
+
+@pytest.mark.parametrize(("route", "given"), [("?limit=5", None), ("?page=2", {}), ("", {"limit": 5, "after": None})])
+async def test_what_says_only_how_to_list_is_a_listing(worker, route, given):
+    routes = VideoRoutes(worker.store, worker.video_models)
+    listed = await routes.answer({"openai_route": f"/v1/videos{route}", "openai_input": given}, refused)
+
+    assert listed["data"] == []
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,7 @@ class Context:
         """Return the bucket for this call's videos: the job's own, else the worker's, else None."""
         if self.own_bucket is not None:
             return self.own_bucket
-        settings = self.settings
-        return configured_bucket(
-            settings.bucket_endpoint_url,
-            settings.bucket_access_key_id.get_secret_value() if settings.bucket_access_key_id else None,
-            settings.bucket_secret_access_key.get_secret_value() if settings.bucket_secret_access_key else None,
-            settings.bucket_name,
-        )
+        return configured_bucket(*self.settings.bucket_parts)
 
 
 @dataclass(frozen=True, slots=True)

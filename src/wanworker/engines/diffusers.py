@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wanworker.engines._capabilities import DIFFUSERS as CAPABILITIES
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
+from wanworker.engines.model_sources import sources_of
 from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
@@ -22,7 +23,7 @@ from wanworker.errors import InvalidRequest, ModelNotFound
 from wanworker.models.files.loras import LoraFile, lora_files, loras_for
 from wanworker.models.machine import hardware
 from wanworker.models.machine.hardware import Gpu
-from wanworker.models.sources.discover import Source, Sources
+from wanworker.models.sources.discover import Source
 from wanworker.recipes.sampling import Sampling, sampling_for
 from wanworker.recipes.table import FASTWAN, Recipe, recipe_for
 from wanworker.settings import Settings, child_environment
@@ -221,19 +222,6 @@ class DiffusersEngine:
 
 def _job_of(spec: RenderSpec) -> Job:
     return Job(shape_of(spec), spec.profile, spec.offload_model)
-
-
-def sources_of(settings: Settings) -> Sources:
-    """Return what knows the models below the models folders, in every layout."""
-    return Sources(settings.model_dirs, functools.partial(_single_file_folders, settings))
-
-
-def _single_file_folders(settings: Settings, kind: str) -> list[Path]:
-    """Return the folders of ComfyUI's files of this kind, below all models folders, in every layout."""
-    from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders  # not at the worker's start
-
-    own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
-    return [root / part for root in models_folders((*own, *settings.model_dirs)) for part in MODEL_FOLDERS[kind]]
 
 
 def _model(source: Source, plan: Plan) -> Model:

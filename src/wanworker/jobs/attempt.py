@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import AsyncIterator
 from typing import Unpack
@@ -63,7 +64,8 @@ class Attempt:
         that is cancelled during this write is COMPLETED all the same: its video is there.
         """
         result["status"] = JobStatus.COMPLETED
-        result["progress"] = {**self._latest.to_json(), "progress": 100.0, "stage": "done", "eta_s": 0.0}
+        done = dataclasses.replace(self._latest, stage="done", fraction=1.0, eta_s=0.0, detail=None)
+        result["progress"] = done.to_json()
         return await in_thread(self._update, result)
 
     @contextlib.asynccontextmanager

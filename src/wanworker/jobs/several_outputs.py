@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from wanworker.engines.base import Rendered, Report
-from wanworker.errors import EngineTimeout, RequestError, WorkerError
+from wanworker.errors import DiskFull, EngineTimeout, RequestError, WorkerError
 from wanworker.jobs.model import FailedOutput, JobError, JobStatus, Output
 from wanworker.progress import Progress
 
 #: Seeds are 64 bits.
 _SEEDS = 2**64
+
+#: After these, the outputs that are left would end in the same way.
+_ENDS_ALL = (DiskFull, EngineTimeout, RequestError)
 
 #: Render output *number*, from 1, with *seed*, and tell its own progress.
 RenderOne = Callable[[int, int, Report], Awaitable[tuple[Rendered, tuple[Output, ...]]]]
@@ -63,8 +66,9 @@ async def render_each(
     """
     Render an output for each of *seeds*. *keep* gets all that are done whenever another one is.
 
-    A failure of one is noted, and the next is rendered. After a missed deadline or a request that the engine refuses,
-    the rest is not tried. Raises that WorkerError if no output was made. On cancellation, what is done has been kept.
+    A failure of one is noted, and the next is rendered. After a missed deadline, on a full disk and for a request that
+    the engine refuses, the rest is not tried. Raises the first WorkerError if no output was made. On cancellation, what
+    is done has been kept.
     """
     made = Made()
     first_error: WorkerError | None = None
@@ -73,7 +77,7 @@ async def render_each(
             rendered, outputs = await render_one(number, seed, _shared(report, number, len(seeds)))
         except WorkerError as error:
             first_error = first_error or error
-            is_over = isinstance(error, EngineTimeout | RequestError)
+            is_over = isinstance(error, _ENDS_ALL)
             made.failed += [_failed(lost, error) for lost in (seeds[number - 1 :] if is_over else [seed])]
             if is_over:
                 break

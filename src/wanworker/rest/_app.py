@@ -99,7 +99,7 @@ class Parts:
         Resume what an earlier process left, run the background work while the application serves, and stop it
         afterwards.
         """
-        await in_thread(self.worker.recover_once)
+        await self.worker.recover_once()
         await self.recovery.take_up(self.runner)
         work: tuple[Coroutine[Any, Any, None], ...] = (
             self.runner.run(),

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from wanworker.settings._bucket import BucketSettings
 from wanworker.settings._engines import Card, EngineSettings
 from wanworker.settings._rest import RestSettings
 from wanworker.settings._runpod import RunPodSettings
@@ -64,7 +65,7 @@ def volume_dir() -> Path:
     return Path.cwd()
 
 
-class Settings(StartSettings, EngineSettings, RestSettings, RunPodSettings):
+class Settings(StartSettings, EngineSettings, RestSettings, BucketSettings, RunPodSettings):
     """Hold every setting with its type, unit, range and default. A bad value raises before a job is taken."""
 
     wan_home: Path = Field(
@@ -164,22 +165,6 @@ class Settings(StartSettings, EngineSettings, RestSettings, RunPodSettings):
         le=86_400,
         validation_alias="COMFYUI_WAIT_S",
         description="How long ComfyUI's start may take, in seconds, while its process lives and its log grows.",
-    )
-    bucket_endpoint_url: str | None = Field(
-        default=None,
-        validation_alias="BUCKET_ENDPOINT_URL",
-        description="An S3 endpoint for videos that are too large for the answer.",
-    )
-    bucket_access_key_id: SecretStr | None = Field(
-        default=None, validation_alias="BUCKET_ACCESS_KEY_ID", description="The bucket's access key id."
-    )
-    bucket_secret_access_key: SecretStr | None = Field(
-        default=None, validation_alias="BUCKET_SECRET_ACCESS_KEY", description="The bucket's secret key."
-    )
-    bucket_name: str | None = Field(
-        default=None,
-        validation_alias="BUCKET_NAME",
-        description="The bucket's name. Default: the first part of the endpoint URL's path.",
     )
     hf_token: SecretStr | None = Field(
         default=None, validation_alias="HF_TOKEN", description="The Hugging Face token that `wanworker fetch` sends."

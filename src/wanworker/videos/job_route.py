@@ -58,7 +58,8 @@ class VideoRoutes:
         check_json(payload)
         parts, fields = _read(payload)
         if not parts:
-            return await (self._made(fields, perform) if "prompt" in fields else self._listed(fields))
+            lists = "prompt" not in fields and _says_how_to_list(payload.get("openai_input") or {})
+            return await (self._listed(fields) if lists else self._made(fields, perform))
         job = await in_thread(self._store.find, check_request_id(parts[0]))
         if len(parts) == 1:
             return _alone(job)
@@ -90,6 +91,11 @@ class VideoRoutes:
             jpeg = await thumbnail(Path(job.outputs[0].path))
             return {"content_type": MIME, "b64_json": base64.b64encode(jpeg).decode("ascii")}
         return _content_of(await perform({"action": "status", "request_id": job.request_id}, 0))
+
+
+def _says_how_to_list(given: Mapping[str, Any]) -> bool:
+    """Say whether *given* is no body of a video: whoever forgot the prompt of a video is told so, not sent a list."""
+    return given.keys() <= Listed.model_fields.keys()
 
 
 def _alone(job: Job) -> dict[str, Any]:

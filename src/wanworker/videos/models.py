@@ -49,7 +49,7 @@ class VideoModels:
 
     def on_volume(self) -> Mapping[str, str]:
         """Return the folders and files that are models of a task, each with its task."""
-        from wanworker.engines.diffusers import sources_of  # a slow import, kept out of the start
+        from wanworker.engines.model_sources import sources_of  # a slow import, kept out of the start
 
         return sources_of(self._registry.settings).names()
 

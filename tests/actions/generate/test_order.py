@@ -53,6 +53,23 @@ async def test_a_video_gives_the_size_where_no_picture_does(tmp_path: Path) -> N
     assert () == warnings
 
 
+@pytest.mark.parametrize("shape", [{}, {"aspect_ratio": "auto"}])
+async def test_a_video_gives_the_shape_at_the_area_of_the_resolution(tmp_path: Path, shape: dict[str, str]) -> None:
+    clip(tmp_path / "a.mp4", width=160, height=80)
+    spec, _ = await prepared(tmp_path, task="v2v-A14B", video_path="a.mp4", resolution="480p", **shape)
+
+    assert (spec.size, spec.size_given) == (Size(896, 448), False)
+
+
+async def test_a_prepared_folder_gives_no_shape(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    clip(tmp_path / "a.mp4", width=160, height=80)
+    fields = {"prepared_path": "made", "video_path": "a.mp4", "resolution": "480p"}
+    spec, _ = await prepared(tmp_path, task="animate-14B", **fields)
+
+    assert (spec.size, spec.size_given) == (Size(832, 480), True)
+
+
 async def test_a_sound_for_the_clip_is_read_for_every_task(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     spec, warnings = await prepared(

@@ -239,10 +239,3 @@ def test_one_frame_has_no_room_for_a_last_picture():
     assert caught.value.field == "frame_num"
     assert request(**{**two, "frame_num": 5}).checked_frames(TASKS["i2v-A14B"], []) == 5
     assert request(**two).checked_frames(TASKS["ti2v-5B"], []) == 1
-
-
-def test_a_field_that_is_newer_than_a_recorded_job_counts_only_if_it_is_set():
-    newer = {"denoise": 0.5, "loop": True, "target_fps": 60, "upscale": 2, "soundtrack_url": "http://example.com/a.mp3"}
-
-    assert set(newer).isdisjoint(request().identity())
-    assert set(newer) <= set(request(**newer).identity())

@@ -7,6 +7,7 @@ from wanworker.actions.generate.order import generate_order, job_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.errors import InvalidRequest
+from wanworker.jobs.model import spec_hash
 from wanworker.rest.schemas.generate import GenerateBody
 
 I2V = {"image_url": "https://example.com/a.png"}
@@ -147,12 +148,110 @@ def test_a_value_out_of_range_is_refused_by_every_door(fields, words):
         assert words in str(caught.value)
 
 
-def test_a_request_without_the_new_fields_keeps_the_hash_of_its_record():
-    plain, _ = parse(GenerateRequest, {"prompt": "a cat"})
-    more, _ = parse(GenerateRequest, {"prompt": "a cat", "crf": 20, "thumbnail": True, "output_upload_urls": ["x"]})
+#: Requests that the first release recorded, each with the start of the hash that it kept.
+RECORDED = {
+    "generate": (GenerateRequest, {"task": "t2v-A14B", "prompt": "a cat", "seed": 5}, "e4ee563f35ad"),
+    "generate with a LoRA": (
+        GenerateRequest,
+        {"task": "t2v-A14B", "prompt": "a cat", "seed": 5, "loras": [{"high": "a"}]},
+        "088ff9ada8ec",
+    ),
+    "comfyui_i2v with nothing": (I2vRequest, {}, "4a49fc3e8576"),
+    "comfyui_i2v as documented": (
+        I2vRequest,
+        {
+            "reference_image_url": "https://example.com/image.png",
+            "prompt": "A beautiful animation",
+            "diffusion_model": "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors",
+            "vae_model": "wan_2.1_vae.safetensors",
+            "steps": 20,
+            "cfg_scale": 7.0,
+            "seed": 42,
+            "use_lora": True,
+            "lora_name": "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors",
+            "lora_strength": 1.0,
+            "timeout": 600,
+            "return_video": True,
+        },
+        "9f7883eea22e",
+    ),
+    "comfyui_i2v of four steps": (
+        I2vRequest,
+        {
+            "reference_image_url": "https://example.com/scene.jpg",
+            "prompt": "dynamic motion, high energy",
+            "diffusion_model": "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors",
+            "steps": 4,
+            "cfg_scale": 1.0,
+            "use_lora": True,
+            "lora_name": "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors",
+            "seed": 42,
+            "return_video": True,
+        },
+        "9b54848754c1",
+    ),
+}
 
-    assert not {"seconds", "resolution", "num_outputs", "crf", "thumbnail"} & set(plain.identity())
-    assert more.identity() == plain.identity() | {"crf": 20}
+
+@pytest.mark.parametrize(("model", "fields", "recorded"), RECORDED.values(), ids=RECORDED)
+def test_a_request_of_the_first_release_keeps_the_hash_of_its_record(model, fields, recorded):
+    request, _ = parse(model, fields)
+
+    assert spec_hash(request.identity())[:12] == recorded
+
+
+#: What the hash of a request without any field is made of. A new field must not appear here.
+HASHED = {
+    GenerateRequest: """audio_base64 audio_path audio_url driving_video_base64 driving_video_path driving_video_url
+        engine fps frame_num guidance_scale_2 height last_image_base64 last_image_path last_image_url lora_name
+        lora_strength loras negative_prompt offload_model prepared_path prompt reference_image_base64
+        reference_image_path reference_image_url sample_guide_scale sample_shift sample_solver sample_steps seed size
+        task use_lora width""",
+    I2vRequest: """cfg_scale diffusion_model diffusion_model_2 end_image_base64 end_image_path end_image_url fps height
+        length lora_name lora_strength loras negative_prompt prompt reference_image_base64 reference_image_path
+        reference_image_url sample_shift seed single_expert size steps use_lora vae_model width""",
+}
+
+
+LORA = {"high": "a", "low": None, "strength": 1.0, "high_strength": None, "low_strength": None}
+
+#: A value, as it is recorded, of each field that came after the first release.
+LATER = {
+    "aspect_ratio": "1:1",
+    "crf": 20,
+    "denoise": 0.5,
+    "diffusion_model": "high",
+    "diffusion_model_2": "low",
+    "engine": "diffusers",
+    "high_noise_loras": [LORA],
+    "loop": True,
+    "low_noise_loras": [LORA],
+    "num_outputs": 2,
+    "profile": "fast",
+    "resolution": "480p",
+    "seconds": 5.0,
+    "single_expert": True,
+    "soundtrack_base64": "AAAA",
+    "soundtrack_path": "a.mp3",
+    "soundtrack_url": "https://example.com/a.mp3",
+    "target_fps": 60.0,
+    "upscale": 2,
+    "vae_model": "a.safetensors",
+}
+
+
+@pytest.mark.parametrize("model", HASHED)
+def test_a_field_that_came_later_counts_only_if_it_is_not_its_default(model):
+    nothing, _ = parse(model, {})
+    about_the_answer = {"request_id", "return_video", "timeout", "thumbnail", "output_upload_urls"}
+    later = set(model.model_fields) - set(HASHED[model].split()) - about_the_answer
+    defaults, _ = parse(model, {name: model.model_fields[name].default for name in later})
+
+    assert sorted(nothing.identity()) == HASHED[model].split()
+    assert defaults.identity() == nothing.identity()
+    for name in later:
+        sent, _ = parse(model, {name: LATER[name]})
+        assert sent.identity() == nothing.identity() | {name: LATER[name]}
 
 
 def test_the_order_has_the_number_of_outputs_and_the_quality():

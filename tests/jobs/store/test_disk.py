@@ -332,6 +332,13 @@ def test_ages_are_told_by_the_volumes_own_clock(tmp_path: Path) -> None:
     assert disk.ages_s("no-such-folder") == {}
 
 
+def test_ages_of_nothing_cost_no_write(tmp_path: Path) -> None:
+    (tmp_path / "running").mkdir()
+
+    assert Disk(tmp_path).ages_s("running") == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["running"]
+
+
 def age_by(path: Path, seconds: float) -> None:
     at = path.stat().st_mtime - seconds
     os.utime(path, (at, at))

@@ -48,6 +48,19 @@ def reader(root: Path) -> InputReader:
     return InputReader(allow_hosts=("127.0.0.1",), roots=(root,))
 
 
+async def test_a_reader_below_other_folders_keeps_the_hosts_and_the_limits(server: FileServer, folder: Path) -> None:
+    server.files["large"] = bytes(2001)
+    (folder / "a.txt").touch()
+    first = InputReader(allow_hosts=("127.0.0.1",), limits=InputLimits(document_bytes=2000))
+    reader = first.below(folder)
+
+    assert await reader.document(Source("path", "a.txt"), folder, "b.txt") == folder / "b.txt"
+    with pytest.raises(InputRefused, match="outside the allowed input folders"):
+        await first.document(Source("path", "a.txt"), folder, "c.txt")
+    with pytest.raises(InputRefused, match="2,000 bytes"):
+        await reader.document(Source("url", server.url("/files/large")), folder, "d.txt")
+
+
 def assert_clean(picture: Path) -> None:
     with Image.open(picture) as clean:
         assert (clean.format, clean.mode, clean.size) == ("PNG", "RGB", (20, 10))

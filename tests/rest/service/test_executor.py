@@ -3,12 +3,15 @@
 import asyncio
 
 import pytest
+from PIL import Image
 
 from fakes.other_workers import request
 from wanworker.app import Worker
-from wanworker.errors import InputUnavailable
+from wanworker.errors import EngineUnavailable, InputUnavailable
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
+from wanworker.media.inputs.decoding.decoders import PictureDecoders
+from wanworker.media.inputs.reader import InputReader
 from wanworker.rest.service.executor import QueueExecutor
 from wanworker.rest.service.uploads import Uploads
 
@@ -82,6 +85,16 @@ async def test_a_request_that_is_gone_says_so(worker, kept):
     queued = worker.store.claim(request("a"), queued=True).job
 
     with pytest.raises(InputUnavailable, match="no longer on the volume"):
+        await QueueExecutor(worker, kept, Uploads(worker.store))(queued, lambda _progress: None)
+
+
+async def test_pictures_are_decoded_by_the_workers_own_processes(worker, kept):
+    worker.inputs = InputReader(decoders=PictureDecoders(argv=("no such program",)))
+    kept.put("a", {"fields": {**FIELDS, "reference_image_path": "a.png"}, "left_out": None, "warnings": []})
+    Image.new("RGB", (64, 64)).save(kept.folder / "a.png")
+    queued = worker.store.claim(request("a"), queued=True).job
+
+    with pytest.raises(EngineUnavailable, match="No process for pictures can be started"):
         await QueueExecutor(worker, kept, Uploads(worker.store))(queued, lambda _progress: None)
 
 

@@ -25,6 +25,12 @@ _ENGINE = "comfyui"
 
 _TASK = TASKS["i2v-A14B"]
 
+_FIRST_FIELDS = """
+    cfg_scale diffusion_model diffusion_model_2 end_image_base64 end_image_path end_image_url fps height length
+    lora_name lora_strength loras negative_prompt prompt reference_image_base64 reference_image_path
+    reference_image_url sample_shift seed single_expert size steps use_lora vae_model width
+"""
+
 _ALIASES: Mapping[str, str] = {
     "image_url": "reference_image_url",
     "image_base64": "reference_image_base64",
@@ -52,6 +58,7 @@ class I2vRequest(VideoRequest):
     """Hold the fields of `comfyui_i2v`: the documented names and defaults of worker-api.md, and our additions."""
 
     frames_field: ClassVar[str] = "length"
+    first_fields: ClassVar[frozenset[str]] = frozenset(_FIRST_FIELDS.split())
 
     reference_image_url: str | None = Field(default=None, description="The picture, by URL or data URI.")
     reference_image_base64: str | None = Field(default=None, description="The picture as base64 or data URI.")

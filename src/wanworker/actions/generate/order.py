@@ -104,11 +104,7 @@ def generate_order(
 
 def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSpec:
     """Return the spec without its files: everything that can be refused before one is read is refused here."""
-    size, is_given = request.shape(
-        default=task.size,
-        multiple=task.size_multiple,
-        by_picture=task.takes_image and request.source("reference_image") is not None,
-    )
+    size, is_given = request.shape(default=task.size, multiple=task.size_multiple, by_picture=_has_shape(request, task))
     warnings += request.overruled()
     if request.prepared_path and not task.needs_driving_video:
         warnings.append(f"prepared_path was ignored: {task.name} does not use it here.")
@@ -147,6 +143,17 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     )
 
 
+def _has_shape(request: GenerateRequest, task: Task) -> bool:
+    """Say whether a picture or a driving video is read whose shape the video can have."""
+    has_picture = task.takes_image and request.source("reference_image") is not None
+    return has_picture or (_reads_film(request, task) and request.source("driving_video") is not None)
+
+
+def _reads_film(request: GenerateRequest, task: Task) -> bool:
+    """Say whether the driving video of *request* is used: a prepared folder takes its place."""
+    return task.needs_driving_video and not (task.takes_prepared and request.prepared_path)
+
+
 async def _prepare(
     request: GenerateRequest,
     spec: RenderSpec,
@@ -163,7 +170,7 @@ async def _prepare(
         ("reference_image", "image", inputs.image, task.takes_image),
         ("last_image", "last_image", inputs.image, True),
         ("audio", "audio", inputs.audio, task.needs_audio),
-        ("driving_video", "driving_video", inputs.video, task.needs_driving_video and not prepared),
+        ("driving_video", "driving_video", inputs.video, _reads_film(request, task)),
         ("soundtrack", "soundtrack", inputs.audio, True),
     ):
         source = request.source(field)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,10 +32,12 @@ UPSCALE_FACTORS = (2, 4)
 
 _NAME_CHARS = 200
 
-#: Fields that came after the first jobs were recorded.
-_NEWER = frozenset(
-    ("denoise", "loop", "target_fps", "upscale", "soundtrack_url", "soundtrack_base64", "soundtrack_path")
-)
+_FIRST_FIELDS = """
+    audio_base64 audio_path audio_url driving_video_base64 driving_video_path driving_video_url engine fps frame_num
+    guidance_scale_2 height last_image_base64 last_image_path last_image_url lora_name lora_strength loras
+    negative_prompt offload_model prepared_path prompt reference_image_base64 reference_image_path reference_image_url
+    sample_guide_scale sample_shift sample_solver sample_steps seed size task use_lora width
+"""
 
 #: Other spellings of the fields, each with its documented name.
 _ALIASES: Mapping[str, str] = {
@@ -73,6 +75,7 @@ class GenerateRequest(VideoRequest):
     """Hold the fields of `generate`, with the documented names, defaults and meanings of worker-api.md."""
 
     frames_field: ClassVar[str] = "frame_num"
+    first_fields: ClassVar[frozenset[str]] = frozenset(_FIRST_FIELDS.split())
 
     task: str = Field(default="i2v-A14B", description=f"{', '.join(TASKS)}.")
     prompt: Prompt = Field(default="", description="What the video shows.")
@@ -206,14 +209,6 @@ class GenerateRequest(VideoRequest):
         The random seed comes from the system, not from a state that FlashBoot may have frozen with the process.
         """
         return secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed
-
-    def identity(self) -> dict[str, Any]:
-        """
-        Return the fields that tell this request from others. Their hash is kept with the request id.
-
-        Newer fields count only if they are set, so that jobs of before an update keep their hash.
-        """
-        return {name: value for name, value in super().identity().items() if name not in _NEWER or value}
 
 
 def _is_number(text: str) -> bool:

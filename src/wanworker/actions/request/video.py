@@ -26,6 +26,9 @@ class VideoRequest(PictureRequest):
     #: The documented name of the field for the number of frames.
     frames_field: ClassVar[str]
 
+    #: The fields of the first release. They are part of every hash, so this list never grows.
+    first_fields: ClassVar[frozenset[str]]
+
     seconds: Seconds | None = Field(default=None, description="Length in seconds, instead of frames.")
     resolution: Resolution | None = Field(
         default=None, description="`480p`, `720p` or `1080p`: the area, instead of size."
@@ -80,8 +83,11 @@ class VideoRequest(PictureRequest):
         """
         Return the fields that tell this request from others. Their hash is kept with the request id.
 
-        A shared field counts only if it was set, so that the records of older workers keep their hash.
+        The fields of the first release always count. Any later field counts only if it says something else than its
+        default, so that the records of older workers keep their hash.
         """
-        unset = {name for name in VideoRequest.model_fields if name not in self.model_fields_set}
-        kept = {"size", "width", "height"}
-        return self.model_dump(mode="json", exclude=_NO_IDENTITY | (unset - kept))
+        dumped = self.model_dump(mode="json", exclude=_NO_IDENTITY)
+        return {name: value for name, value in dumped.items() if name in self.first_fields or self._says_more(name)}
+
+    def _says_more(self, name: str) -> bool:
+        return getattr(self, name) not in {"", type(self).model_fields[name].default}

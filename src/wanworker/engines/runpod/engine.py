@@ -156,13 +156,7 @@ class RunPodEngine:
         return self._clients[known]
 
     def _bucket(self) -> Bucket | NoBucket | None:
-        settings = self._settings
-        return configured_bucket(
-            settings.bucket_endpoint_url,
-            settings.bucket_access_key_id.get_secret_value() if settings.bucket_access_key_id else None,
-            settings.bucket_secret_access_key.get_secret_value() if settings.bucket_secret_access_key else None,
-            settings.bucket_name,
-        )
+        return configured_bucket(*self._settings.bucket_parts)
 
     def _body(self, name: str, fingerprint: str, fields: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """

@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -142,19 +142,25 @@ class Disk:
 
     def ages_s(self, folder: str) -> dict[str, float]:
         """Return name and age in seconds of the files of *folder*, by the clock that gave a new file its time."""
-        if not (self._root / folder).is_dir():
-            self.check()
-            return {}
-        with self._in_our_words(), self._beside(self._root / "clock") as just_written:
-            self._files.write(just_written, b"", self._folder_mode & 0o666)
-            now = just_written.stat().st_mtime
-            with os.scandir(self._root / folder) as entries:
-                return {entry.name: now - mtime for entry in entries for mtime in _mtime(entry)}
+        with self._in_our_words():
+            try:
+                with os.scandir(self._root / folder) as listing:
+                    entries = list(listing)
+            except FileNotFoundError:
+                self._check()
+                return {}
+            return self._ages_s(entries) if entries else {}
 
     def make_folder(self) -> None:
         """Make the folder itself, for files that others write into it."""
         with self._in_our_words():
             self._make(self._root)
+
+    def _ages_s(self, entries: Iterable[os.DirEntry[str]]) -> dict[str, float]:
+        with self._beside(self._root / "clock") as just_written:
+            self._files.write(just_written, b"", self._folder_mode & 0o666)
+            now = just_written.stat().st_mtime
+        return {entry.name: now - mtime for entry in entries for mtime in _mtime(entry)}
 
     def _make(self, folder: Path) -> None:
         """Make *folder* and the root. Once in a process, also correct the permissions of those that are there."""

@@ -106,6 +106,16 @@ class InputReader:
         self._network = network or Network()
         self._decoders = decoders or PictureDecoders()
 
+    def below(self, *roots: Path) -> InputReader:
+        """Return a reader of paths in *roots*, with the same processes, which this one closes, and the same limits."""
+        return InputReader(
+            allow_hosts=self._allow_hosts,
+            roots=roots,
+            limits=self._limits,
+            network=self._network,
+            decoders=self._decoders,
+        )
+
     def close(self) -> None:
         """End the processes that decode pictures."""
         self._decoders.close()

@@ -18,7 +18,6 @@ from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.media.disk import in_thread
-from wanworker.media.inputs.reader import InputReader
 from wanworker.rest.schemas.generate import with_engine_defaults
 from wanworker.rest.service.uploads import Uploads
 
@@ -37,7 +36,7 @@ class QueueExecutor:
         self._worker = worker
         self._kept = kept
         self._uploads = uploads
-        self._inputs = InputReader(allow_hosts=worker.settings.allow_hosts, roots=(kept.folder,))
+        self._inputs = worker.inputs.below(kept.folder)
 
     async def __call__(self, job: Job, report: Report) -> Job:
         """
