@@ -13,6 +13,7 @@ from wanworker import errors
 from wanworker.actions.base import Action
 from wanworker.actions.request.fields import Request
 from wanworker.engines.base import EngineRow
+from wanworker.engines.comfyui.graphs._seedvr2 import SEEDVR2
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import WorkerError
 from wanworker.ranges import RANGES
@@ -174,6 +175,8 @@ def weights_table() -> str:
         for weights in workflow.weights.values():
             user = f"`{workflow.task}`" + (" with `use_lora`" if weights.folder == "loras" else "")
             users.setdefault((weights.folder, weights.default), {})[user] = None
+    for weights in SEEDVR2.weights.values():
+        users[weights.folder, weights.default] = {"`upscale` by SeedVR2": None}
     for task, lora in STEP_LORAS.items():
         for name in filter(None, (lora.high, lora.low)):
             users.setdefault(("loras", name), {})[f"`{task}` with `use_lora`"] = None

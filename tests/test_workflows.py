@@ -25,13 +25,14 @@ from wanworker.engines.comfyui.graphs import (
     table,
     workflow_for,
 )
+from wanworker.engines.comfyui.graphs._seedvr2 import SEEDVR2
 from wanworker.engines.diffusers import DEFAULT_NEGATIVE_PROMPT
 from wanworker.spec import TASKS, Lora, RenderSpec, Size
 
 DATA = Path(__file__).parent / "data" / "comfyui"
 VERSIONS = ("0.3.64", "0.10.0", "0.33.0")
 #: The first recorded server that has the nodes of a graph, where it is not the first of all.
-SINCE = {"animate2-14B": "0.33.0"}
+SINCE = {"animate2-14B": "0.33.0", SEEDVR2.name: "0.33.0"}
 GRAPHS = read_workflows()
 ROWS = tuple(WORKFLOWS.values())
 STYLE = "style.safetensors"
@@ -48,10 +49,11 @@ FILES: Mapping[str, tuple[str, ...]] = {
         "wan_animate_2_int8_convrot.safetensors", "Wan2.2-Animate-2-14B_bf16.safetensors",
         "Wan2_2-Animate-14B_fp8_e4m3fn_scaled_KJ.safetensors", "wan2.2_animate_14B_bf16.safetensors",
         "FastWan2.2-TI2V-5B-FullAttn_bf16.safetensors",
+        "seedvr2_3b_int8_convrot.safetensors",
     ),
     "text_encoders": ("umt5_xxl_fp8_e4m3fn_scaled.safetensors", "umt5_xxl_fp16.safetensors"),
     "vae": ("wan_2.1_vae.safetensors", "Wan2_1_VAE_bf16.safetensors", "wan2.2_vae.safetensors",
-            "Wan2_2_VAE_bf16.safetensors"),
+            "Wan2_2_VAE_bf16.safetensors", "seedvr2_ema_vae_fp16.safetensors"),
     "loras": (
         "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors",
         "wan2.2_i2v_lightx2v_4steps_lora_v1_low_noise.safetensors",
@@ -92,8 +94,8 @@ def object_info(version: str) -> dict[str, Any]:
 
 def servers() -> list[Any]:
     """Return (graph, version) for every recorded server that can run the graph."""
-    first = {name: VERSIONS.index(SINCE.get(name, VERSIONS[0])) for name in WORKFLOWS}
-    return [(name, version) for name in WORKFLOWS for version in VERSIONS[first[name] :]]
+    first = {name: VERSIONS.index(SINCE.get(name, VERSIONS[0])) for name in GRAPHS}
+    return [(name, version) for name in GRAPHS for version in VERSIONS[first[name] :]]
 
 
 INFOS = {version: object_info(version) for version in VERSIONS}
@@ -150,8 +152,15 @@ def requests(row: Workflow) -> Iterator[Filled]:
             yield fill(maximal(row), every, models=ModelChoice((name,), single_expert=True))
 
 
+def upscalings() -> Iterator[Filled]:
+    """Yield the graphs of every task that SeedVR2 finishes, and one that is interpolated too."""
+    for row in ROWS:
+        yield fill(dataclasses.replace(minimal(row), upscale_model="seedvr2"))
+    yield fill(dataclasses.replace(minimal(ROWS[0]), upscale_model="seedvr2", target_fps=32.0))
+
+
 def test_the_table_and_the_folder_agree() -> None:
-    assert set(WORKFLOWS) == set(GRAPHS)
+    assert {*WORKFLOWS, SEEDVR2.name} == set(GRAPHS)
     assert set(TASKS) == {row.task for row in ROWS}
     assert set(TASKS) <= set(WORKFLOWS)
 
@@ -175,7 +184,7 @@ def test_an_older_server_says_which_nodes_a_graph_lacks(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "version"), servers())
 def test_a_filled_graph_is_accepted_and_has_no_orphans(name: str, version: str) -> None:
-    for filled in requests(WORKFLOWS[name]):
+    for filled in requests(WORKFLOWS[name]) if name in WORKFLOWS else upscalings():
         found = check(filled.graph, INFOS[version])
 
         assert () == found.problems
@@ -183,9 +192,9 @@ def test_a_filled_graph_is_accepted_and_has_no_orphans(name: str, version: str) 
         assert () == orphans(filled.graph, INFOS[version])
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize("name", [*WORKFLOWS, SEEDVR2.name])
 def test_every_slot_names_one_node_and_an_input_that_is_no_link(name: str) -> None:
-    row, graph = WORKFLOWS[name], GRAPHS[name]
+    row, graph = WORKFLOWS.get(name, SEEDVR2), GRAPHS[name]
     wrong = [
         (slot, title)
         for slot, place in row.slots.items()
@@ -197,7 +206,7 @@ def test_every_slot_names_one_node_and_an_input_that_is_no_link(name: str) -> No
     assert set(row.weights) <= set(row.slots)
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize("name", GRAPHS)
 def test_every_title_is_given_once(name: str) -> None:
     titles = [node["_meta"]["title"] for node in GRAPHS[name].values()]
 
@@ -307,7 +316,7 @@ def test_a_graph_has_the_values_that_a_request_without_wishes_renders_with(name:
 
 
 def test_all_graphs_and_the_resident_engine_avoid_the_same() -> None:
-    assert {DEFAULT_NEGATIVE_PROMPT} == {value(graph, "Negative prompt", "text") for graph in GRAPHS.values()}
+    assert {DEFAULT_NEGATIVE_PROMPT} == {value(GRAPHS[name], "Negative prompt", "text") for name in WORKFLOWS}
 
 
 def walk_through() -> tuple[Workflow, Graph]:

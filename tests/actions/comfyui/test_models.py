@@ -9,6 +9,7 @@ import pytest
 
 from door import ask, refused_port
 from fakes.graphs import saving
+from fakes.saved_files import saved_with
 from fakes.wan.home import write_safetensors
 
 DATA = Path(__file__).parents[2] / "data" / "comfyui"
@@ -102,6 +103,23 @@ async def test_the_workflows_are_listed_with_their_slots(comfyui_worker, flows, 
     own = named(answer, "ti2v-5B")
     assert own["source"] == "worker"
     assert "Prompt.text" in {slot["slot"] for slot in own["slots"]}
+
+
+@pytest.mark.parametrize("is_online", [True, False])
+async def test_what_comfyui_saved_is_listed_with_its_slots_or_with_what_it_lacks(comfyui_worker, flows, is_online):
+    graph = json.dumps(saving("SaveImage"))
+    for file in ("a.png", "b.webp", "c.mp4", "deep/still.png"):
+        (flows / file).write_bytes(saved_with(f".{file.partition('.')[2]}", prompt=graph))
+    for file in ("empty.png", "empty.mp4"):
+        (flows / file).write_bytes(saved_with(f".{file.partition('.')[2]}"))
+    worker = comfyui_worker() if is_online else comfyui_worker(comfyui_url=f"http://127.0.0.1:{refused_port()}")
+    answer, _ = await ask(worker, MODELS)
+
+    for name in ("a", "b", "c", "deep/still", "deep/still.png"):
+        assert OFFLINE in named(answer, name)["slots"]
+    for name in ("empty", "empty.mp4"):
+        entry = named(answer, name)
+        assert (entry["slots"], entry["error"]) == ([], "The file has no workflow in it.")
 
 
 async def test_a_workflow_whose_nodes_the_server_lacks_is_listed_with_that_error(comfyui_worker, comfyui, flows):

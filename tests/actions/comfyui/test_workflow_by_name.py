@@ -11,6 +11,7 @@ import pytest
 from door import ask
 from fakes.files import file_server
 from fakes.graphs import reading, saving
+from fakes.saved_files import saved_with
 from wanworker.actions.comfyui import _workflow_files
 
 DATA = Path(__file__).parents[2] / "data" / "comfyui"
@@ -104,6 +105,33 @@ async def test_another_folder_is_searched_where_it_is_set(comfyui_worker, folder
     assert f"There is no workflow 'still' in {tmp_path / 'mine'}" in missing["error"]
 
 
+@pytest.mark.parametrize("ending", [".png", ".webp", ".jpg", ".mp4"])
+async def test_what_comfyui_saved_is_called_by_its_name_too(comfyui_worker, comfyui, folder, ending):
+    graph = titled(saving("SaveImage"), n1="Canvas")
+    (folder / f"made{ending}").write_bytes(saved_with(ending, prompt=json.dumps(graph)))
+    worker = comfyui_worker()
+    short = await run(worker, "made", slots={"Canvas.width": 16})
+    exact = await run(worker, f"made{ending}", slots={"Canvas.width": 24}, job_id="sync-2")
+
+    assert (short["status"], exact["status"]) == ("completed", "completed")
+    assert [each["1"]["inputs"]["width"] for each in comfyui.graphs] == [16, 24]
+
+
+async def test_of_two_files_with_one_name_the_json_has_it(comfyui_worker, folder):
+    (folder / "still.png").write_bytes(saved_with(".png", prompt=json.dumps(saving("SaveWEBM"))))
+    short = await run(comfyui_worker(), "still", validate_only=True)
+    exact = await run(comfyui_worker(), "still.png", validate_only=True)
+
+    assert [body["workflow"]["9"]["class_type"] for body in (short, exact)] == ["SaveImage", "SaveWEBM"]
+
+
+async def test_a_picture_without_a_workflow_is_refused_by_its_name(comfyui_worker, folder):
+    (folder / "photo.png").write_bytes(saved_with(".png"))
+    answer = await run(comfyui_worker(), "photo")
+
+    assert (answer["code"], "no workflow in it" in answer["error"]) == ("GRAPH_REFUSED", True)
+
+
 @pytest.mark.parametrize("name", ["stil", "STILL", "deep/frames"])
 async def test_an_unknown_name_is_refused_with_the_nearest(comfyui_worker, folder, name):
     answer = await run(comfyui_worker(), name)
@@ -118,6 +146,7 @@ async def test_an_unknown_name_is_refused_with_the_nearest(comfyui_worker, folde
 async def test_no_name_leads_out_of_the_folder(comfyui_worker, folder, tmp_path, name):
     (tmp_path / "secret.json").write_text(json.dumps(saving("SaveImage", prefix="SECRET")))
     (folder / "link.json").symlink_to(tmp_path / "secret.json")
+    (folder / "link.png").symlink_to(tmp_path / "secret.json")
     (folder / "away").symlink_to(tmp_path)
     answer = await run(comfyui_worker(), name, validate_only=True)
     listed, _ = await ask(comfyui_worker(), {"input": {"action": "comfyui_models"}})

@@ -9,47 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, PngImagePlugin
 
 from fakes.comfyui_recordings import video_graph
-from wanworker.comfyui.graph.workflow_file import read_workflow_file
+from fakes.saved_files import box, movie, png, with_exif
+from wanworker.comfyui.graph.workflow_file import read_workflow_file, without_frames
 from wanworker.errors import GraphRefused
 
 SAVED = Path(__file__).parents[2] / "data/comfyui/saved_by_0.33.0.mp4"
 DRAWN = {"nodes": [{"id": 1, "type": "EmptyImage"}], "links": [], "extra": {"note": "a \u00fc b"}}
-
-
-def png(**texts: str) -> bytes:
-    info, out = PngImagePlugin.PngInfo(), io.BytesIO()
-    for name, text in texts.items():
-        info.add_itxt(name, text)
-    Image.new("RGB", (8, 8)).save(out, "PNG", pnginfo=info)
-    return out.getvalue()
-
-
-def with_exif(kind: str, **texts: str) -> bytes:
-    """As ComfyUI's SaveAnimatedWEBP writes them: into the tags of a camera's model and make."""
-    picture, out = Image.new("RGB", (8, 8)), io.BytesIO()
-    exif = picture.getexif()
-    for tag, (name, text) in zip((0x0110, 0x010F), texts.items(), strict=False):
-        exif[tag] = f"{name}:{text}"
-    picture.save(out, kind, exif=exif)
-    return out.getvalue()
-
-
-def box(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(body), kind) + body
-
-
-def movie(texts: dict[str, str], *, is_quicktime: bool = False) -> bytes:
-    keys = b"".join(box(b"mdta", name.encode()) for name in texts)
-    values = b"".join(
-        box(struct.pack(">I", number), box(b"data", struct.pack(">II", 1, 0) + text.encode()))
-        for number, text in enumerate(texts.values(), start=1)
-    )
-    body = box(b"hdlr", bytes(24)) + box(b"keys", struct.pack(">II", 0, len(texts)) + keys) + box(b"ilst", values)
-    meta = box(b"meta", body if is_quicktime else bytes(4) + body)
-    return box(b"ftyp", b"isom") + box(b"mdat", bytes(40)) + box(b"moov", meta if is_quicktime else box(b"udta", meta))
 
 
 TEXT = json.dumps(DRAWN)
@@ -113,3 +80,30 @@ def test_a_movie_cut_anywhere_is_refused_or_read_and_nothing_else() -> None:
             assert DRAWN == read_workflow_file(whole[:end])
         except GraphRefused:
             continue
+
+
+LONG = struct.pack(">I4sQ", 1, b"mdat", 16 + 5000) + bytes(5000)
+
+
+@pytest.mark.parametrize("frames", [box(b"mdat", bytes(5000)), LONG], ids=["short", "long"])
+def test_the_frames_of_a_movie_are_not_read(frames: bytes) -> None:
+    whole = movie({"workflow": TEXT}).replace(box(b"mdat", bytes(40)), frames)
+    read = without_frames(io.BytesIO(whole), 100_000)
+
+    assert len(read) == len(whole) - len(frames)
+    assert DRAWN == read_workflow_file(read)
+
+
+@pytest.mark.parametrize("data", [TEXT.encode(), png(workflow=TEXT), SAVED.read_bytes(), b"", b"ab"])
+def test_what_has_a_workflow_keeps_it_without_its_frames(data: bytes) -> None:
+    read = without_frames(io.BytesIO(data), 100_000)
+
+    assert (read_workflow_file(read) == read_workflow_file(data)) if len(data) > 2 else read == data
+
+
+@pytest.mark.parametrize("tail", [struct.pack(">I4s", 0, b"free"), struct.pack(">I4s", 3, b"free"), b"\0\0"])
+def test_reading_ends_with_a_size_that_cannot_be(tail: bytes) -> None:
+    start = movie({"workflow": TEXT})
+
+    assert DRAWN == read_workflow_file(without_frames(io.BytesIO(start + tail), 100_000))
+    assert len(without_frames(io.BytesIO(start + tail + bytes(9000)), 2000)) <= 2000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from wanworker.actions.comfyui._workflow_text import parsed
@@ -17,10 +17,14 @@ from wanworker.text.json_words import shown
 from wanworker.text.nearest import nearest_names
 
 _SETTING = "WAN_WORKFLOWS"
-_ENDING = ".json"
+#: What a workflow may be in. If files of one name differ in the ending only, the first of these has the short name.
+_ENDINGS = (".json", ".png", ".webp", ".jpg", ".jpeg", ".mp4")
 
-#: The largest file that is read. Workflows with pictures inside have some megabytes.
+#: The largest file of JSON that is read. Workflows with pictures inside have some megabytes.
 MAX_BYTES = 16_000_000
+
+#: The most that is read of a picture or a video. The frames of a video are not read.
+_MEDIA_BYTES = 64_000_000
 
 #: How many files of a folder are listed. A folder with more is no folder of workflows.
 _MOST = 500
@@ -36,13 +40,16 @@ class WorkflowFile:
 
     def read(self) -> dict[str, Any]:
         """Return the workflow. Blocks. Raises InvalidRequest, GraphRefused, InputUnavailable and InputRefused."""
+        from wanworker.comfyui.graph.workflow_file import without_frames  # a slow import
+
+        limit = MAX_BYTES if self.path.suffix == ".json" else _MEDIA_BYTES
         try:
             with self.path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+                content = without_frames(file, limit + 1)
         except OSError as error:
             raise InputUnavailable(f"workflow {self.name!r} cannot be read ({error.strerror}).") from error
-        if len(content) > MAX_BYTES:
-            raise InputRefused(f"workflow {self.name!r} has more than {MAX_BYTES:,} bytes.", field="workflow")
+        if len(content) > limit:
+            raise InputRefused(f"workflow {self.name!r} has more than {limit:,} bytes.", field="workflow")
         return parsed(content, f"workflow {self.name!r}")
 
 
@@ -60,7 +67,7 @@ class WorkflowFiles:
 
         Raises InvalidRequest with the nearest names if there is none, and InputRefused for a path outside the folders.
         """
-        spellings = (name, f"{name}{_ENDING}") if name.endswith(_ENDING) else (f"{name}{_ENDING}",)
+        spellings = (name,) * name.endswith(_ENDINGS) + tuple(f"{name}{ending}" for ending in _ENDINGS)
         for (folder, source), spelling in itertools.product(self._folders(), spellings):
             try:
                 return WorkflowFile(name, file_below(spelling, (folder,), setting=_SETTING), source)
@@ -74,9 +81,9 @@ class WorkflowFiles:
         """Return every workflow by name. A file of the volume hides ours of the same name."""
         found: dict[str, WorkflowFile] = {}
         for folder, source in self._folders():
-            for name in itertools.islice(_names_in(folder), _MOST):
+            for name, file in _named(itertools.islice(_files_in(folder), _MOST)):
                 try:
-                    path = file_below(f"{name}{_ENDING}", (folder,), setting=_SETTING)
+                    path = file_below(file, (folder,), setting=_SETTING)
                 except (InputUnavailable, InputRefused):
                     continue  # a link that leads out of the folder, or a file that went meanwhile
                 found.setdefault(name, WorkflowFile(name, path, source))
@@ -88,16 +95,29 @@ class WorkflowFiles:
     def _unknown(self, name: str) -> InvalidRequest:
         known = [each.name for each in self.all()]
         by_case = {each.lower(): each for each in reversed(known)}
-        alike = [by_case[each] for each in nearest_names(name.lower().removesuffix(_ENDING), by_case)] or known[:5]
+        alike = [by_case[each] for each in nearest_names(_short(name.lower()), by_case)] or known[:5]
         near = f"; nearest: {', '.join(map(repr, alike))}" if alike else ""
         message = f"There is no workflow {shown(name)} in {self._volume} or among the worker's own{near}."
         return InvalidRequest(message, hint="`comfyui_models` lists the workflows.", field="workflow")
 
 
-def _names_in(folder: Path) -> Iterator[str]:
-    """Yield the names of the files below *folder*, without their ending. Hidden ones are left out."""
+def _files_in(folder: Path) -> Iterator[str]:
+    """Yield the files below *folder* that may have a workflow, relative to it. Hidden ones are left out."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in sorted(files):
-            if file.endswith(_ENDING) and not file.startswith("."):
-                yield (Path(place) / file).relative_to(folder).as_posix().removesuffix(_ENDING)
+            if file.endswith(_ENDINGS) and not file.startswith("."):
+                yield (Path(place) / file).relative_to(folder).as_posix()
+
+
+def _named(files: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield (name, file): each file without its ending, or with it if another file has the short name."""
+    taken: set[str] = set()
+    for file in sorted(files, key=lambda file: _ENDINGS.index(PurePosixPath(file).suffix)):
+        name = file if _short(file) in taken else _short(file)
+        taken.add(name)
+        yield name, file
+
+
+def _short(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix("")) if name.endswith(_ENDINGS) else name

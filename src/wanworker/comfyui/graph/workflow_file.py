@@ -11,7 +11,7 @@ import io
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from wanworker.comfyui.graph.api_format import is_api_format, is_ui_format, unwrapped
 from wanworker.errors import GraphRefused
@@ -21,6 +21,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"RIFF", b"\xff\xd8\xff")
 
 #: Where an mp4 has its metadata, from the outside in.
+_FRAMES = b"mdat"
 _MOVIE, _USER, _META, _KEYS, _VALUES = b"moov", b"udta", b"meta", b"keys", b"ilst"
 _BOX_HEAD, _LONG_HEAD = 8, 16
 #: `meta` in an mp4 begins with a version, in a QuickTime movie it does not.
@@ -46,6 +47,27 @@ def read_workflow_file(data: bytes) -> dict[str, Any]:
 def is_media_file(data: bytes) -> bool:
     """Say whether *data* begins like a picture or a video that can hold a workflow."""
     return data.startswith(_PICTURES) or data[4:8] == b"ftyp"
+
+
+def without_frames(file: BinaryIO, limit: int) -> bytes:
+    """
+    Return the first *limit* bytes of a file. Of an mp4, the boxes of frames are left out. Blocks.
+
+    The metadata of a long video is small, and behind the frames. Raises OSError.
+    """
+    start = file.read(_LONG_HEAD)
+    if start[4:8] != b"ftyp":
+        return start + file.read(limit - len(start))
+    kept, at, size = bytearray(), 0, _LONG_HEAD
+    while size >= _BOX_HEAD and len(kept) < limit and len(start) >= _BOX_HEAD:
+        kind, _, size = _head(start)
+        if kind != _FRAMES:
+            file.seek(at)
+            kept += file.read(min(size or limit, limit - len(kept)))
+        at += size
+        file.seek(at)
+        start = file.read(_LONG_HEAD)
+    return bytes(kept)
 
 
 def _json(data: bytes) -> object:
@@ -113,12 +135,17 @@ def _inside(data: bytes, start: int, end: int, wanted: bytes) -> Iterator[tuple[
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield (kind, start, end) of the content of each box. Stops at a size that cannot be."""
     while start + _BOX_HEAD <= end:
-        size, kind = struct.unpack_from(">I4s", data, start)
-        head = _BOX_HEAD
-        if size == 1 and start + _LONG_HEAD <= end:
-            head, size = _LONG_HEAD, struct.unpack_from(">Q", data, start + _BOX_HEAD)[0]
+        kind, head, size = _head(data[start : min(start + _LONG_HEAD, end)])
         size = size or end - start
         if size < head or start + size > end:
             return
         yield kind, start + head, start + size
         start += size
+
+
+def _head(data: bytes) -> tuple[bytes, int, int]:
+    """Return the kind of a box, the bytes of its head and of all of it. A size of 0 means up to the end."""
+    size, kind = struct.unpack_from(">I4s", data)
+    if size == 1 and len(data) >= _LONG_HEAD:
+        return kind, _LONG_HEAD, struct.unpack_from(">Q", data, _BOX_HEAD)[0]
+    return kind, _BOX_HEAD, size

@@ -59,10 +59,57 @@ def test_a_named_model_keeps_its_own_factor() -> None:
 
 
 def test_a_model_that_is_not_there_is_refused_and_those_that_are_there_are_named() -> None:
-    with pytest.raises(ModelNotFound, match="Model 'seedvr2' not found in /models/") as caught:
-        filled(upscale_model="seedvr2")
+    with pytest.raises(ModelNotFound, match="Model 'swinir' not found in /models/") as caught:
+        filled(upscale_model="swinir")
 
     assert "4x-UltraSharp.pth" in caught.value.hint
+
+
+SEEDVR2 = {
+    **FILES,
+    "diffusion_models": [*FILES["diffusion_models"], "up/seedvr2_3b_int8_convrot.safetensors"],
+    "vae": [*FILES["vae"], "seedvr2_ema_vae_fp16.safetensors"],
+}
+NO_UPSCALERS = {**SEEDVR2, "upscale_models": []}
+
+
+@pytest.mark.parametrize(
+    ("available", "fields", "factor"),
+    [
+        (SEEDVR2, {"upscale_model": "seedvr2"}, 2),
+        (SEEDVR2, {"upscale_model": "SeedVR2_3b_int8_convrot.safetensors"}, 2),
+        (NO_UPSCALERS, {"upscale_factor": 4}, 4),
+    ],
+)
+def test_seedvr2_renders_the_frames_at_their_new_size(available: Any, fields: Any, factor: int) -> None:
+    graph, warnings = filled(available, **fields)
+
+    assert (1280 * factor, 720 * factor) == (node(graph, "Exact size")["width"], node(graph, "Exact size")["height"])
+    assert "Decode the frames" == source(graph, "Exact size", "image")
+    assert "Exact size" == source(graph, "Padded frames", "resized_images")
+    assert "Exact size" == source(graph, "Finished frames", "original_resized_images")
+    assert "SeedVR2 frames" == source(graph, "Finished frames", "images")
+    assert "Finished frames" == source(graph, "Make the video", "images")
+    assert ("up/seedvr2_3b_int8_convrot.safetensors", "seedvr2_ema_vae_fp16.safetensors", 7) == (
+        node(graph, "SeedVR2 model")["unet_name"], node(graph, "SeedVR2 VAE")["vae_name"],
+        node(graph, "SeedVR2 sampler")["seed"],
+    )  # fmt: skip
+    told = f"rendered {factor} times as wide and high by up/seedvr2_3b_int8_convrot.safetensors."
+    assert (f"upscale: the frames were {told}",) == warnings
+    assert len({body["_meta"]["title"] for body in graph.values()}) == len(graph)
+
+
+def test_an_upscale_model_is_taken_before_seedvr2() -> None:
+    assert "RealESRGAN_x2plus.pth" == node(filled(SEEDVR2, upscale_factor=2)[0], "Upscale model")["model_name"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [("diffusion_models", "Model 'seedvr2' not found"), ("vae", "Model 'seedvr2_ema_vae_fp16.safetensors' not found")],
+)
+def test_seedvr2_without_one_of_its_files_is_refused(gone: str, said: str) -> None:
+    with pytest.raises(ModelNotFound, match=said):
+        filled({**SEEDVR2, gone: FILES[gone]}, upscale_model="seedvr2")
 
 
 def test_frames_are_added_after_the_frames_are_larger_and_the_last_is_held() -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from wanworker.comfyui.graph.api_format import Graph, inputs_of
+from wanworker.engines.comfyui.graphs._seedvr2 import SEEDVR2, with_part
 from wanworker.engines.comfyui.graphs._wiring import next_id, node_titled
 from wanworker.engines.comfyui.graphs.choice.models import Finder
 from wanworker.spec import RenderSpec
@@ -26,15 +27,16 @@ _NEARLY = 1e-6
 _KINDS = ("film", "rife")
 
 
-def with_finish(graph: Graph, spec: RenderSpec, frames: int, finder: Finder, warnings: list[str]) -> Graph:
+def with_finish(
+    graph: Graph, spec: RenderSpec, frames: int, finder: Finder, graphs: Mapping[str, Graph], warnings: list[str]
+) -> Graph:
     """
     Return the graph of a clip of *frames* frames with the upscaling and the interpolation of *spec* before its end.
 
-    What the server has no model for is left to ffmpeg. Raises ModelNotFound for an upscale model that is not there.
+    *graphs* are those of workflows/ by name. What the server has no model for is left to ffmpeg. Raises ModelNotFound
+    for an upscale model that is not there.
     """
-    if model := _upscaler(spec, finder):
-        graph = _upscaled(graph, model, spec)
-        warnings.append(f"upscale: the frames were enlarged by {model}.")
+    graph = _enlarged(graph, spec, finder, graphs, warnings)
     fps = inputs_of(graph[node_titled(graph, MAKER)])["fps"]
     if spec.target_fps is None or not isinstance(fps, int | float) or spec.target_fps <= fps:
         return graph
@@ -63,14 +65,39 @@ def _is_whole(number: float) -> bool:
     return abs(number - round(number)) < _NEARLY
 
 
-def _upscaler(spec: RenderSpec, finder: Finder) -> str | None:
-    if spec.upscale_model is not None:
-        return finder.named(UPSCALERS, spec.upscale_model)
-    if spec.upscale_factor is None:
-        return None
-    own = re.compile(rf"(?<!\d){spec.upscale_factor}x|x{spec.upscale_factor}(?!\d)", re.IGNORECASE)
-    files = sorted(finder.files(UPSCALERS), key=lambda name: (own.search(name) is None, name.lower()))
-    return files[0] if files else None
+def _enlarged(
+    graph: Graph, spec: RenderSpec, finder: Finder, graphs: Mapping[str, Graph], warnings: list[str]
+) -> Graph:
+    """Return the graph with the model that enlarges its frames. An upscale model is taken before SeedVR2."""
+    name = spec.upscale_model
+    if name is None and spec.upscale_factor is None:
+        return graph
+    if name is not None and not SEEDVR2.is_meant(name):
+        model = finder.named(UPSCALERS, name)
+    elif name is None and (files := finder.files(UPSCALERS)):
+        model = _of_factor(files, spec.upscale_factor)
+    elif name is not None or finder.family(SEEDVR2.weights["model"]):
+        return _rendered_larger(graph, spec, finder, graphs, warnings)
+    else:
+        return graph
+    warnings.append(f"upscale: the frames were enlarged by {model}.")
+    return _upscaled(graph, model, spec)
+
+
+def _of_factor(files: Sequence[str], factor: int | None) -> str:
+    own = re.compile(rf"(?<!\d){factor}x|x{factor}(?!\d)", re.IGNORECASE)
+    return min(files, key=lambda name: (own.search(name) is None, name.lower()))
+
+
+def _rendered_larger(
+    graph: Graph, spec: RenderSpec, finder: Finder, graphs: Mapping[str, Graph], warnings: list[str]
+) -> Graph:
+    files = SEEDVR2.files(finder, spec.upscale_model)
+    factor = spec.upscale_factor or SEEDVR2.factor
+    graph, larger = _resized(graph, spec, factor, _frames(graph))
+    graph, last = with_part(graph, SEEDVR2, graphs[SEEDVR2.name], larger, {**files, "seed": spec.seed})
+    warnings.append(f"upscale: the frames were rendered {factor} times as wide and high by {files['model']}.")
+    return _made_of(graph, last)
 
 
 def _rank(name: str) -> tuple[int, str]:
@@ -84,10 +111,14 @@ def _upscaled(graph: Graph, model: str, spec: RenderSpec) -> Graph:
     enlarge = {"class_type": "ImageUpscaleWithModel", "inputs": {"upscale_model": [source, 0], "image": _frames(graph)}}
     graph, last = _with_node(graph, "Enlarge the frames", enlarge)
     if spec.upscale_factor is not None:  # a model has a factor of its own
-        sides = {"width": spec.size.width * spec.upscale_factor, "height": spec.size.height * spec.upscale_factor}
-        exact = {"upscale_method": "lanczos", "crop": "disabled", **sides, "image": [last, 0]}
-        graph, last = _with_node(graph, "Exact size", {"class_type": "ImageScale", "inputs": exact})
+        graph, last = _resized(graph, spec, spec.upscale_factor, [last, 0])
     return _made_of(graph, last)
+
+
+def _resized(graph: Graph, spec: RenderSpec, factor: int, frames: Sequence[object]) -> tuple[Graph, str]:
+    sides = {"width": spec.size.width * factor, "height": spec.size.height * factor}
+    exact = {"upscale_method": "lanczos", "crop": "disabled", **sides, "image": frames}
+    return _with_node(graph, "Exact size", {"class_type": "ImageScale", "inputs": exact})
 
 
 def _interpolated(graph: Graph, model: str, frames: int, times: int) -> Graph:

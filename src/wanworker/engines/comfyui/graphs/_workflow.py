@@ -19,9 +19,14 @@ FOLDER = Path(__file__).resolve().parents[5] / "workflows"
 
 
 def read_workflows(folder: Path = FOLDER) -> dict[str, Graph]:
-    """Return every graph of *folder* by the name of its file. Raises GraphRefused, OSError, ValueError."""
+    """
+    Return every graph of *folder* by its file without the ending, `finishing/seedvr2` below a folder.
+
+    Raises GraphRefused, OSError, ValueError.
+    """
     return {
-        path.stem: read_graph(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder.glob("*.json"))
+        path.relative_to(folder).with_suffix("").as_posix(): read_graph(json.loads(path.read_text(encoding="utf-8")))
+        for path in sorted(folder.rglob("*.json"))
     }
 
 

@@ -136,7 +136,7 @@ def graph_for(
         for title in samplers:
             graph = with_noise(graph, title, plan.noise)
     finder = model_files.Finder(available, models_dir)
-    graph = with_finish(without_unused(graph, SAVER), spec, clips.frames, finder, warnings)
+    graph = with_finish(without_unused(graph, SAVER), spec, clips.frames, finder, graphs, warnings)
     runs = plan.runs if len(plan.runs) > 1 else plan.runs * len(samplers)
     return Filled(
         workflow.name,
