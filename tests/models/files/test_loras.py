@@ -59,7 +59,12 @@ def test_a_misspelt_name_is_told_the_nearest() -> None:
     [
         (T2V_HIGH, "high", T2V_LOW),
         ("Arcane-LOW.safetensors", "low", "Arcane-HIGH.safetensors"),
-        ("styleHighNoise.safetensors", None, "styleHighNoise.safetensors"),
+        ("styleHighNoise.safetensors", "high", "styleLowNoise.safetensors"),
+        ("smoothMix_i2vHigh.safetensors", "high", "smoothMix_i2vLow.safetensors"),
+        ("style_lowV8.safetensors", "low", "style_highV8.safetensors"),
+        ("SLOW.safetensors", None, "SLOW.safetensors"),
+        ("styleHighQuality.safetensors", None, "styleHighQuality.safetensors"),
+        ("styleslow_v2.safetensors", None, "styleslow_v2.safetensors"),
         ("style_HighNoise.safetensors", "high", "style_LowNoise.safetensors"),
         ("slow_motion.safetensors", None, "slow_motion.safetensors"),
         ("highlight_low.safetensors", "low", "highlight_high.safetensors"),

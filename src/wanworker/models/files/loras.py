@@ -16,8 +16,8 @@ from wanworker.text.weight_names import below, having, meant
 
 Expert = Literal["high", "low"]
 
-#: "high" or "low" as a word of the name, "highnoise" and "high_noise" among them, but not in "slow" or "highlight".
-_HALF = re.compile(r"(?<![a-z])(high|low)(?=[-_. ]?noise|[-_. ]|$)", re.IGNORECASE)
+#: "high" or "low" as a word of the name, "highnoise", "i2vHigh" and "highV2" among them; not in "slow" or "highlight".
+_HALF = re.compile(r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[HL]))((?i:high|low))(?=(?i:[-_. ]?noise|v\d)|[-_. ]|$)")
 _SLASH = re.compile(r"[/\\]")
 _FOLDER = "loras"
 _SUFFIX = ".safetensors"

@@ -205,12 +205,49 @@ def dora(
     return tensors, deltas
 
 
+def mixed() -> tuple[Tensors, Deltas]:
+    """Return one file whose layers are spelt in five ways, with an alpha of another type each, or none."""
+    ways: tuple[tuple[str, Callable[[int, str, str], str], dict[str, str], torch.Tensor | None], ...] = (
+        ("self_attn.q", flat("lora_unet_"), {}, torch.tensor(2)),
+        ("self_attn.k", native, {}, torch.tensor(2, dtype=torch.bfloat16)),
+        ("self_attn.v", ours("transformer."), PEFT, torch.tensor([2.0])),
+        ("cross_attn.o", dotted("pipe.dit."), NAMED, torch.tensor([[2]], dtype=torch.int32)),
+        ("ffn.2", dotted(""), PEFT, None),
+    )
+    tensors: Tensors = {}
+    deltas: Deltas = {}
+    for name, key, style, alpha in ways:
+        some, changes = ordinary(key, names=(name,), **style)  # type: ignore[arg-type]
+        for block in (0, 1) if alpha is not None else ():
+            some[key(block, name, "alpha")] = alpha
+        tensors |= some
+        deltas |= {parameter: delta * (1.0 if alpha is None else 0.5) for parameter, delta in changes.items()}
+    return tensors, deltas
+
+
+def biases_alone() -> tuple[Tensors, Deltas]:
+    _, deltas = with_biases(("self_attn.q", "ffn.0"))
+    kept = {name: delta for name, delta in deltas.items() if name.endswith(".bias")}
+    return {key: value for key, value in with_biases(("self_attn.q", "ffn.0"))[0].items() if "diff_b" in key}, kept
+
+
+def flat_convolution() -> tuple[Tensors, Deltas]:
+    """Return a convolution's factors as kohya names them, and as matrices, with an alpha."""
+    tensors, deltas = convolution()
+    renamed = {key.replace("diffusion_model.", "lora_unet_"): value.flatten(1) for key, value in tensors.items()}
+    renamed["lora_unet_patch_embedding.alpha"] = torch.tensor(1)
+    return renamed, {name: delta / 2 for name, delta in deltas.items()}
+
+
 SPECIAL: Mapping[str, Callable[[Any], tuple[Tensors, Deltas]]] = {
     "diff_b on some layers": lambda _: with_biases(("self_attn.q",)),
     "diff_b on all layers": lambda _: with_biases(tuple(LAYERS)),
     "diff of everything, LightX2V": lambda _: with_differences("diff_m"),
     "diff of everything, ComfyUI": lambda _: with_differences("modulation.diff"),
     "a convolution": lambda _: convolution(),
+    "a convolution, kohya": lambda _: flat_convolution(),
+    "each layer in another way": lambda _: mixed(),
+    "diff_b alone": lambda _: biases_alone(),
     "LoKr": lambda _: kronecker(flat("lycoris_"), factored=False),
     "LoKr with a rank": lambda _: kronecker(native, factored=True),
     "DoRA, ComfyUI": lambda bare: dora(bare, native, "dora_scale", of_inputs=False),
@@ -322,6 +359,19 @@ def test_pefts_own_folder_has_the_alpha_beside_the_file(bare: Any, model: Any, t
         use(copy.deepcopy(bare), Adapter(path, "high", 1.0))
 
 
+@pytest.mark.parametrize(
+    "words", ["[1]", '"x"', "[" * 100_000, '{"lora_alpha": "x"}', '{"lora_alpha": [1]}', '{"alpha_pattern": {"(": 4}}',
+              '{"alpha_pattern": [1]}', '{"alpha_pattern": {"ffn": null}}'],
+    ids=range(8),
+)  # fmt: skip
+def test_a_configuration_that_is_none_is_refused(words: str, model: Any, tmp_path: Path) -> None:
+    tensors, _ = ordinary(ours("transformer."), **PEFT)  # type: ignore[arg-type]
+    path = written(tmp_path / "a.safetensors", tensors, {"lora_adapter_metadata": words})
+
+    with pytest.raises(InvalidRequest, match=r"LoRA a\.safetensors does not fit this model: .*its peft configuration"):
+        use(model, Adapter(path, "high", 1.0))
+
+
 def test_a_file_that_was_written_again_under_its_name_is_read_again(bare: Any, model: Any, tmp_path: Path) -> None:
     known = Adapters()
     path = written(tmp_path / "a.safetensors", ordinary()[0])
@@ -390,6 +440,7 @@ def without(tensors: Tensors, ending: str) -> Tensors:
 
 
 Q = native(0, "self_attn.q", "")
+PATCH = "diffusion_model.patch_embedding."
 REFUSED: Mapping[str, tuple[Tensors, str]] = {
     "more blocks": (ordinary(blocks=(0, 1, 2))[0], "no place in it: diffusion_model.blocks.2.cross_attn.k.lora_down"),
     "another model": (ordinary(dotted("text_model.encoder."))[0], "text_model.encoder.blocks.0.cross_attn.k.lora_down"),
@@ -403,6 +454,26 @@ REFUSED: Mapping[str, tuple[Tensors, str]] = {
     "a LoKr of another size": ({f"{Q}lokr_w1": torch.ones(2, 2), f"{Q}lokr_w2": torch.ones(5, 5)}, "q.lokr_w1 is not"),
     "factors of a norm": ({"blocks.0.norm3.lora_down.weight": torch.ones(1, DIM)}, "norm3.lora_down.weight"),
     "two adapters in one": ({**ordinary(**PEFT)[0], **ordinary(**NAMED)[0]}, "lora_A.*weight"),
+    "a text encoder's": ({**ordinary()[0], "lora_te_blocks_0.lora_down.weight": torch.ones(4, 8)}, "lora_te_blocks_0"),
+    "both experts in one": (ordinary(ours("transformer_2."), **PEFT)[0], "transformer_2.blocks.0"),
+    "Tucker": ({**ordinary()[0], f"{Q}lora_mid.weight": torch.ones(4, 4)}, "q.lora_mid.weight"),
+    "no rank": ({f"{Q}lora_down.weight": torch.ones(0, DIM), f"{Q}lora_up.weight": torch.ones(DIM, 0)}, "is not of"),
+    "a number for a factor": ({**ordinary()[0], f"{Q}lora_down.weight": torch.ones(())}, "q.lora_down.weight is no"),
+    "two ranks": (
+        {f"{PATCH}lora_down.weight": torch.ones(2, 16, 1, 2, 2), f"{PATCH}lora_up.weight": torch.ones(DIM, 3, 1, 1, 1)},
+        "patch_embedding.lora_up.weight is not of the shape",
+    ),
+    "a convolution of another width": (
+        {f"{PATCH}lora_down.weight": torch.ones(2, 15, 1, 2, 2), f"{PATCH}lora_up.weight": torch.ones(DIM, 2, 1, 1, 1)},
+        "patch_embedding.lora_up.weight is not of the shape",
+    ),
+    "a LoKr of two ranks": (
+        {f"{Q}lokr_w1": torch.ones(2, 2), f"{Q}lokr_w2_a": torch.ones(12, 2), f"{Q}lokr_w2_b": torch.ones(3, 12)},
+        "q.lokr_w2_a is not of the shape",
+    ),
+    "a LoKr that is no matrix": ({f"{Q}lokr_w1": torch.ones(2), f"{Q}lokr_w2": torch.ones(12, 12)}, "q.lokr_w1 is not"),
+    "an alpha without a number": ({**ordinary()[0], f"{Q}alpha": torch.ones(0)}, "q.alpha is not one number"),
+    "an alpha that is NaN": ({**ordinary()[0], f"{Q}alpha": torch.tensor(float("nan"))}, "q.lora_down.weight is not"),
     "no tensors": ({"__nothing__": torch.ones(1)}, "__nothing__"),
 }  # type: ignore[arg-type]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from fakes.gate import Gate
 from wanworker.engines.mini import request_for
 from wanworker.engines.resident import protocol
+from wanworker.engines.resident.child.__main__ import loader
 from wanworker.engines.resident.protocol import Event, Load, Model, Ready, Step
 from wanworker.models.miniature.weights import miniature
 from wanworker.settings import child_environment
@@ -46,6 +48,20 @@ def started(*argv: str, gate: Gate | None = None) -> Iterator[subprocess.Popen[b
             yield process
         finally:
             process.kill()
+
+
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    """Have this process look through everything for garbage again afterwards."""
+    yield
+    gc.unfreeze()
+
+
+def test_what_is_imported_is_never_looked_through_for_garbage(thawed: None) -> None:
+    loader.__wrapped__()
+
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 100_000
 
 
 def send(process: subprocess.Popen[bytes], command: protocol.Command) -> None:

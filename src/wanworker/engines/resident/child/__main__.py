@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import logging
 import os
@@ -25,6 +26,7 @@ from wanworker.engines.resident.protocol import (
     Failed,
     Load,
     Loading,
+    Model,
     Ping,
     Pong,
     Ready,
@@ -37,6 +39,7 @@ from wanworker.engines.resident.protocol import (
 
 if TYPE_CHECKING:
     from wanworker.engines.resident.child._loading import Loaded
+    from wanworker.engines.resident.child.weights.parts import Kept
 
 #: Linux's prctl(2) PR_SET_PDEATHSIG: be killed when the parent dies, even while stdin is held open by someone else.
 _PR_SET_PDEATHSIG = 1
@@ -129,9 +132,7 @@ def serve(inbox: Inbox, outbox: Outbox) -> None:
             loaded = None  # before the next ones: both at once may not fit
             gc.collect()  # pipelines and their parts refer to one another
             try:
-                from wanworker.engines.resident.child._loading import load
-
-                loaded = load(command.model, lambda done, size: outbox.send(Loading(done, size)), kept)
+                loaded = loader()(command.model, lambda done, size: outbox.send(Loading(done, size)), kept)
             except Exception as error:  # noqa: BLE001 - this process's door: the parent gets every failure as an event
                 outbox.send(_told(error, 0, usable=False))
                 continue
@@ -140,6 +141,23 @@ def serve(inbox: Inbox, outbox: Outbox) -> None:
             outbox.send(Failed(command.job, "ENGINE_FAILED", "No model is loaded.", usable=False))
         else:
             outbox.send(_outcome(loaded, command, Reporter(command.job, inbox, outbox)))
+
+
+@functools.cache
+def loader() -> Callable[[Model, Callable[[int, int], None], Kept | None], Loaded]:
+    """
+    Import torch and all that stands on it, and return what loads a model.
+
+    Thousands of modules make objects that stay. Looking through them again and again for garbage is a quarter of the
+    whole start, so nothing is collected meanwhile, and what is there then is never looked through again.
+    """
+    gc.disable()
+    try:
+        from wanworker.engines.resident.child import _job, _loading  # noqa: F401 - the first job finds all of it there
+    finally:
+        gc.enable()
+    gc.freeze()
+    return _loading.load
 
 
 def _outcome(loaded: Loaded, request: Render, reporter: Reporter) -> protocol.Event:

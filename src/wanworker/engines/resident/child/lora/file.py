@@ -32,6 +32,7 @@ from wanworker.errors import InvalidRequest
 
 _MOST_NAMED = 4
 _KRONECKER: tuple[Part, ...] = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
+_FACTORS: frozenset[Part] = frozenset(("down", "up", *_KRONECKER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def read_lora(path: Path, model: nn.Module) -> LoraChanges:
             found = sorted_keys(file.keys(), spellings(layers))
             if found.unknown:
                 raise _refused(path, _fit_nothing(found.unknown))
-            alpha_of = _alphas(_peft_config(path, file.metadata() or {}))
+            alpha_of = _alphas(path, _peft_config(path, file.metadata() or {}))
             changes: dict[str, list[Change]] = {}
             for name, keys in found.layers.items():
                 tensors = {part: file.get_tensor(key) for part, key in keys.items()}
@@ -120,6 +121,7 @@ class _Reader:
         """Return the module that the changes hang in, and the changes. Raises InvalidRequest for what is left over."""
         if not self._multiplies:
             return name.rpartition(".")[0] if self._target.parameter else name, self._substitutes()
+        self._check_factors()
         made = [*self._low_rank(functools.partial(alpha_of, name)), *self._kronecker()]
         if (difference := self._left.pop("diff", None)) is not None:
             made.append(Difference(self._cast(difference, self._shape, "diff")))
@@ -129,6 +131,12 @@ class _Reader:
             made.append(Bias(self._cast(bias, self._shape[:1], "diff_b")))
         self._nothing_left()
         return name, made
+
+    def _check_factors(self) -> None:
+        """Raise InvalidRequest for a factor that is no matrix, or that has no numbers."""
+        for part in _FACTORS & self._left.keys():
+            if self._left[part].dim() < 2 or not self._left[part].numel():
+                raise self._wrong_shape(part)
 
     def _substitutes(self) -> list[Change]:
         own = self._target.parameter or "weight"
@@ -149,7 +157,7 @@ class _Reader:
         rank = down.shape[0]
         scale = self._scale(rank, alpha_of(rank))
         if self._shape[2:]:  # a convolution: small, and simplest written out
-            weight = (up.float().flatten(1) @ down.float().flatten(1)).mul_(scale).reshape(self._shape)
+            weight = self._product("up", up.flatten(1), down.flatten(1)).mul_(scale)
             made: list[Change] = [Difference(self._cast(weight, self._shape, "up"))]
         else:
             down, up = self._cast(down, (rank, self._shape[1]), "down"), self._cast(up, (self._shape[0], rank), "up")
@@ -169,7 +177,7 @@ class _Reader:
                 factors.append(self._left.pop(whole).float())
             elif first in self._left and second in self._left:
                 rank = self._left[second].shape[0]
-                factors.append(self._left.pop(first).float() @ self._left.pop(second).float())
+                factors.append(self._product(first, self._left.pop(first), self._left.pop(second)))
         if len(factors) < 2:
             raise _refused(self._path, _fit_nothing([self._keys[part] for part in parts]))
         left, right = factors
@@ -190,9 +198,19 @@ class _Reader:
         gain = magnitudes.float().flatten().to(norms.device) / norms.clamp_min(torch.finfo(torch.float32).tiny)
         return Magnitudes(inner, gain, of_inputs=of_inputs)
 
+    def _product(self, part: Part, left: Tensor, right: Tensor) -> Tensor:
+        if left.shape[1:] != right.shape[:1]:
+            raise self._wrong_shape(part)
+        return left.float() @ right.float()
+
     def _scale(self, rank: int, alpha: float) -> float:
         own = self._left.pop("alpha", None)
-        return (alpha if own is None else float(own.float().reshape(-1)[0])) / rank
+        if own is not None and own.numel() != 1:
+            raise _refused(self._path, f"{self._keys['alpha']} is not one number")
+        scale = (alpha if own is None else float(own)) / rank
+        if not math.isfinite(scale):
+            raise _refused(self._path, f"the alpha for {self._keys.get('down', 'a layer')} is not finite")
+        return scale
 
     def _cast(self, tensor: Tensor, shape: tuple[int, ...], part: Part) -> Tensor:
         """Return a copy in the layer's dtype: what is read may be a view of the file, which may be written again."""
@@ -228,21 +246,29 @@ def _peft_config(path: Path, metadata: Mapping[str, str]) -> Mapping[str, Any]:
     text = beside_it.read_text(encoding="utf-8") if is_pefts_own else metadata.get("lora_adapter_metadata", "{}")
     try:
         config = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _refused(path, "its peft configuration is no JSON") from error
-    return {str(key).removeprefix("transformer."): value for key, value in dict(config).items()}
+    if not isinstance(config, dict):
+        raise _refused(path, "its peft configuration is no JSON object")
+    return {key.removeprefix("transformer."): value for key, value in config.items()}
 
 
-def _alphas(config: Mapping[str, Any]) -> Callable[[str, int], float]:
+def _alphas(path: Path, config: Mapping[str, Any]) -> Callable[[str, int], float]:
     """Return what gives the alpha of a layer for its rank where the file has no key for it: the rank, by default."""
-    patterns = dict(config.get("alpha_pattern") or {})
+    try:
+        patterns = {
+            re.compile(rf"(^|\.){name}$"): float(alpha)
+            for name, alpha in dict(config.get("alpha_pattern") or {}).items()
+        }
+        common = None if config.get("lora_alpha") is None else float(config["lora_alpha"])
+    except (TypeError, ValueError, re.error) as error:
+        raise _refused(path, f"an alpha in its peft configuration is none: {error}") from error
 
     def alpha_of(layer: str, rank: int) -> float:
-        own = next((value for name, value in patterns.items() if re.search(rf"(^|\.){name}$", layer)), None)
-        alpha = config.get("lora_alpha") if own is None else own
+        alpha = next((value for name, value in patterns.items() if name.search(layer)), common)
         if alpha is None:
             return rank
-        return float(alpha) * (rank**0.5 if config.get("use_rslora") else 1.0)
+        return alpha * (rank**0.5 if config.get("use_rslora") else 1.0)
 
     return alpha_of
 
