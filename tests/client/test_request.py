@@ -89,6 +89,12 @@ def test_a_rest_server_reads_a_picture_by_its_url() -> None:
     assert {"prompt": "x", "image_url": "https://host/a.png"} == rest_body("x", None, {"image": "https://host/a.png"})
 
 
+def test_a_rest_server_reads_a_soundtrack_by_its_url_or_gets_it_as_data() -> None:
+    assert "https://host/a.wav" == rest_body("x", None, {"soundtrack": "https://host/a.wav"})["soundtrack_url"]
+    sent = rest_body("x", None, {"soundtrack": b"sound"})["soundtrack_url"]
+    assert f"data:application/octet-stream;base64,{base64.b64encode(b'sound').decode()}" == sent
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

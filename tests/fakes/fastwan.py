@@ -59,7 +59,7 @@ class FastWan:
         return web.json_response({"job_id": JOB_ID, "deleted": True})
 
     def _note(self, request: web.Request) -> None:
-        self.asked.append(f"{request.method} {request.path}")
+        self.asked.append(f"{request.method} {request.path_qs}")
         if self.key is not None and request.headers.get("Authorization") != f"Bearer {self.key}":
             raise web.HTTPUnauthorized
 
