@@ -34,12 +34,12 @@ BROKEN, STALLED = 0, -1
 
 
 @asynccontextmanager
-async def sink(statuses: Iterable[int] = ()) -> AsyncIterator[Sink]:
-    """Run the server until the block ends; see BROKEN and STALLED."""
+async def sink(statuses: Iterable[int] = (), *, refused: tuple[str, ...] = ()) -> AsyncIterator[Sink]:
+    """Run the server until the block ends; see BROKEN and STALLED. The *refused* paths get 403 each time."""
     made, closing = Sink(list(statuses)), asyncio.Event()
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        status = made.statuses.pop(0) if made.statuses else 200
+        status = 403 if request.path in refused else made.statuses.pop(0) if made.statuses else 200
         if status == STALLED:
             await closing.wait()
         if status == BROKEN:

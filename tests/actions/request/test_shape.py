@@ -7,6 +7,7 @@ from wanworker.actions.generate.order import generate_order, job_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.errors import InvalidRequest
+from wanworker.jobs.model import spec_hash
 from wanworker.rest.schemas.generate import GenerateBody
 
 I2V = {"image_url": "https://example.com/a.png"}
@@ -153,6 +154,24 @@ def test_a_request_without_the_new_fields_keeps_the_hash_of_its_record():
 
     assert not {"seconds", "resolution", "num_outputs", "crf", "thumbnail"} & set(plain.identity())
     assert more.identity() == plain.identity() | {"crf": 20}
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "begins"),
+    [
+        (GenerateRequest, {"prompt": "a cat"}, "28aa37c42f76"),
+        (
+            GenerateRequest,
+            {"prompt": "a cat", "loras": [{"high": "a", "strength": 0.5}], "high_noise_loras": ["b"], "seed": 3},
+            "95e03506b603",
+        ),
+        (GenerateRequest, {"prompt": "a", "target_fps": 30, "upscale": 2, "crf": 20}, "f4bac236ab43"),
+        (I2vRequest, {"prompt": "a cat", "reference_image_url": "https://example.com/a.png"}, "c67a072f809c"),
+        (I2vRequest, {"prompt": "a cat", "loras": ["a"], "crf": 20, "seed": 3}, "49f65983a937"),
+    ],
+)
+def test_the_hash_of_a_request_is_that_of_its_records(model, fields, begins):
+    assert spec_hash(parse(model, fields)[0].identity())[:12] == begins
 
 
 def test_the_order_has_the_number_of_outputs_and_the_quality():

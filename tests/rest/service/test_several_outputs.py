@@ -67,7 +67,7 @@ async def test_a_deleted_job_leaves_none_of_its_videos(rest):
 
 
 async def test_uploads_go_to_the_callers_urls_and_what_fails_stays_to_be_downloaded(serve, clip):
-    async with serve(allow_hosts=("127.0.0.1",)) as rest, sink([200, 403]) as server:
+    async with serve(allow_hosts=("127.0.0.1",)) as rest, sink(refused=("/1.mp4",)) as server:
         urls = [f"{server.url}/{number}.mp4{SECRET}" for number in range(2)]
         started, done = await finished(rest, num_outputs=2, output_upload_urls=urls)
         stored = b"".join(path.read_bytes() for path in rest.worker.settings.jobs_dir.rglob("*") if path.is_file())
