@@ -20,8 +20,7 @@ from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.file_facts import file_facts
 from wanworker.media.video.finishing import Finish, finish_clip
 from wanworker.media.video.mp4 import VideoFacts
-from wanworker.media.video.quality import encode_at
-from wanworker.media.video.writer import probe
+from wanworker.media.video.writer import DEFAULT_CRF, probe
 from wanworker.progress import Progress
 from wanworker.spec import TASKS, GraphSpec, RenderSpec
 
@@ -109,7 +108,7 @@ async def render_to_files(
     """
     Let *engine* make what *spec* says. Return its result with the verified outputs in their places.
 
-    Unless it *encodes* in the quality that *spec* asks for, its file is encoded again.
+    Unless it *encodes* in the quality that *spec* asks for, its file is encoded again, in the pass that finishes it.
 
     Raises EngineError, for example NoOutput or DiskFull. In every case the output folder is left without half-made
     files, as far as the disk lets them be removed.
@@ -119,9 +118,8 @@ async def render_to_files(
             if isinstance(spec, GraphSpec):
                 return await _run_graph(engine, spec, place, work_dir, report, deadline)
             async with deadline.scope():
-                rendered, facts = await _rendered(engine, spec, place, work_dir, report, deadline)
-                crf = None if encodes and "finish_s" not in rendered.timings else spec.crf
-                facts = await _in_quality(place.part, crf, facts)
+                finish = _finish(spec, encodes=encodes)
+                rendered, facts = await _rendered(engine, spec, finish, place, work_dir, report, deadline)
             return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
     finally:
         # A disk that has become read-only keeps the half file. The caller already gets that error.
@@ -129,11 +127,27 @@ async def render_to_files(
             _remove(place.part)
 
 
+def _finish(spec: RenderSpec, *, encodes: bool) -> Finish:
+    return Finish(
+        spec.target_fps,
+        spec.upscale_factor,
+        spec.soundtrack,
+        rendered_width=spec.size.width,
+        crf=DEFAULT_CRF if spec.crf is None else spec.crf,
+        encodes=spec.crf is not None and not encodes,
+    )
+
+
 async def _rendered(
-    engine: Engine, spec: RenderSpec, place: OutputPaths, work_dir: Path, report: Report, deadline: Deadline
+    engine: Engine,
+    spec: RenderSpec,
+    finish: Finish,
+    place: OutputPaths,
+    work_dir: Path,
+    report: Report,
+    deadline: Deadline,
 ) -> tuple[Rendered, VideoFacts]:
     """Render the clip, finish it, and return its final facts. What is rendered elsewhere is finished there."""
-    finish = Finish(spec.target_fps, spec.upscale_factor, spec.soundtrack, rendered_width=spec.size.width)
     if isinstance(engine, RemoteEngine) or (finish.is_nothing and spec.upscale_model is None):
         rendered = await _render(engine, spec, place, work_dir, report, deadline)
         return rendered, await _verified(place.part, spec)
@@ -148,9 +162,9 @@ async def _rendered(
     rendered = await _render(engine, spec, place, work_dir, report_engine, deadline)
     facts = await _verified(place.part, spec)
     started = time.monotonic()
-    facts, lines = await finish_clip(place.part, place.spare, finish, facts=facts, on_frames=report_finish)
-    timings = {**rendered.timings, "finish_s": time.monotonic() - started} if lines else rendered.timings
-    return dataclasses.replace(rendered, warnings=(*rendered.warnings, *lines), timings=timings), facts
+    done = await finish_clip(place.part, place.spare, finish, facts=facts, on_frames=report_finish)
+    timings = {**rendered.timings, "finish_s": time.monotonic() - started} if done.is_new else rendered.timings
+    return dataclasses.replace(rendered, warnings=(*rendered.warnings, *done.lines), timings=timings), done.facts
 
 
 async def _render(
@@ -197,14 +211,6 @@ async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
     except BaseException:
         final.unlink(missing_ok=True)
         raise
-
-
-async def _in_quality(path: Path, crf: int | None, facts: VideoFacts) -> VideoFacts:
-    """Encode the file again at *crf*, unless that is None, and return its facts, which are *facts* before."""
-    if crf is None:
-        return facts
-    await encode_at(path, crf=crf)
-    return await probe(path)
 
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from wanworker.actions.request.fields import (
     Steps,
     parse,
 )
+from wanworker.actions.request.json_value import from_text
 from wanworker.errors import InvalidRequest
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
@@ -153,11 +153,8 @@ def _check_files(task: Task, inputs: Mapping[str, Source]) -> None:
 
 def _loras(given: Any) -> Any:
     """Return the LoRAs in the form of `generate`. Other servers want a name beside the path; here one is enough."""
-    if isinstance(given, str) and given.lstrip()[:1] in {"{", "["}:
-        try:
-            given = json.loads(given)
-        except (ValueError, RecursionError) as error:
-            raise InvalidRequest("lora cannot be read as JSON.", field="lora") from error
+    if isinstance(given, str):
+        given = from_text(given, "lora")
     if given is None or isinstance(given, str):
         return given
     entries = given if isinstance(given, list) else [given]

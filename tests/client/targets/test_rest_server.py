@@ -84,6 +84,30 @@ async def test_a_video_that_is_gone_is_called_so() -> None:
     assert ("EXPIRED", True) == (look.error.code, "no longer on the server" in str(look.error))
 
 
+async def test_of_several_outputs_each_one_that_was_made_is_fetched_by_its_number(tmp_path: Path) -> None:
+    results = [
+        {"output": 1, "video_ready": False, "code": "ENGINE_FAILED"},
+        {"output": 2, "video_ready": True, "video": {"size_bytes": 6}},
+        {"output": 3, "video_ready": True},
+    ]
+    async with server_that_says({**COMPLETED, "results": results}) as (fake, server):
+        look = await server.look(JOB_ID)
+        for file in look.files:
+            await server.save(file, tmp_path / file.name)
+
+    assert [f"{JOB_ID}.2.mp4", f"{JOB_ID}.3.mp4"] == [file.name for file in look.files]
+    assert [f"GET /download/{JOB_ID}?output={number}" for number in (2, 3)] == fake.asked[1:]
+    assert look.error is None
+
+
+async def test_outputs_that_are_all_gone_are_called_so() -> None:
+    gone = {**COMPLETED, "results": [{"output": number, "video_ready": False} for number in (1, 2)]}
+    async with server_that_says(gone) as (_, server):
+        look = await server.look(JOB_ID)
+
+    assert ((), "EXPIRED") == (look.files, look.error and look.error.code)
+
+
 async def test_only_the_named_server_is_asked_whatever_the_answer_names() -> None:
     async with server_that_says({**COMPLETED, "download_url": "http://169.254.169.254/"}) as (_, server):
         look = await server.look(JOB_ID)

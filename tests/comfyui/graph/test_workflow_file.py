@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,15 @@ def test_a_video_that_a_real_server_saved_has_its_graph() -> None:
 def test_a_file_without_one_is_refused_in_words(data: bytes, said: str) -> None:
     with pytest.raises(GraphRefused, match=said):
         read_workflow_file(data)
+
+
+def test_a_picture_that_claims_to_be_huge_is_refused_in_words() -> None:
+    data = bytearray(png(workflow=json.dumps(DRAWN)))
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+
+    with pytest.raises(GraphRefused, match="metadata cannot be read: Image size"):
+        read_workflow_file(bytes(data))
 
 
 def test_a_movie_cut_anywhere_is_refused_or_read_and_nothing_else() -> None:

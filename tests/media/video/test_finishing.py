@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from fakes.clips import clip
 from fakes.recordings import sound
 from wanworker.errors import EngineFailed
+from wanworker.media.video import ffmpeg
 from wanworker.media.video.finishing import Finish, finish_clip, finished_frames
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.sound import sound_duration_s
@@ -24,10 +27,46 @@ async def finished(path: Path, finish: Finish, told: list[tuple[str, int, int]] 
         if told is not None:
             told.append(heard)  # type: ignore[arg-type]
 
-    made, lines = await finish_clip(path, path.with_name("spare.mp4"), finish, facts=facts, on_frames=hear)
-    assert made == await decode_check(path)
+    done = await finish_clip(path, path.with_name("spare.mp4"), finish, facts=facts, on_frames=hear)
+    assert done.facts == await decode_check(path)
     assert not path.with_name("spare.mp4").exists()
-    return lines
+    return done.lines
+
+
+@pytest.fixture
+def encodings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """Put a program before ffmpeg that writes down its arguments; return the crf of each run that encodes."""
+    log, real = tmp_path / "runs", ffmpeg.program()
+    wrapper = tmp_path / "ffmpeg"
+    wrapper.write_text(f'#!/bin/sh\necho "$*" >> {log}\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(wrapper))
+    ffmpeg.program.cache_clear()
+    yield lambda: [run.partition("-crf ")[2].split()[0] for run in log.read_text().splitlines() if "libx264" in run]
+    ffmpeg.program.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("finish", "expected"),
+    [
+        (Finish(target_fps=8, upscale_factor=2, rendered_width=64, crf=40), ["40"]),
+        (Finish(target_fps=8, crf=40, encodes=True), ["40"]),
+        (Finish(crf=51, encodes=True), ["51"]),
+        (Finish(soundtrack=Path("tone.wav"), crf=40, encodes=True), ["40"]),
+        (Finish(soundtrack=Path("tone.wav"), crf=40), []),
+    ],
+)
+async def test_the_pictures_are_encoded_once_at_most(
+    tmp_path: Path, encodings: Callable[[], list[str]], finish: Finish, expected: list[str]
+) -> None:
+    path = clip(tmp_path / "clip.mp4", frames=5)
+    before = encodings()
+    if finish.soundtrack is not None:
+        finish = dataclasses.replace(finish, soundtrack=sound(tmp_path / "tone.wav"))
+    await finished(path, finish)
+
+    assert expected == encodings()[len(before) :]
+    assert finish.soundtrack is None or (await decode_check(path)).has_audio
 
 
 def seen(facts: VideoFacts) -> tuple[int, int, float, int, bool]:

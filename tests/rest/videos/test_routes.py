@@ -111,6 +111,16 @@ async def test_delete_stops_the_render(rest):
     assert 404 == (await rest.ask("GET", f"/v1/videos/{video['id']}"))[0]
 
 
+async def test_delete_removes_the_thumbnail_too(rest):
+    video = await ended(rest, await create(rest))
+    await rest.bytes_of(f"/v1/videos/{video['id']}/content?variant=thumbnail")
+    folder = rest.worker.settings.jobs_dir / "thumbnails"
+    made = list(folder.iterdir())
+    await rest.ask("DELETE", f"/v1/videos/{video['id']}")
+
+    assert (1, []) == (len(made), list(folder.iterdir()))
+
+
 async def test_a_failed_video_says_why_and_keeps_what_was_asked(rest):
     rest.engine.act = held = Held()
     held.go_on.set()

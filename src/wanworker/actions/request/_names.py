@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from wanworker.actions.request.json_value import check_field_count
+from wanworker.actions.request.json_value import check_field_count, from_text
 from wanworker.errors import InvalidRequest
 from wanworker.text.nearest import nearest_names
 
@@ -133,11 +133,13 @@ def _as_text(value: Any) -> str:
 
 
 def _inside(model: type[Request], name: str, value: Any, place: Path, spelled: Path, found: Named) -> Any:
-    """Read the objects that field *name* holds, if it holds any."""
+    """Read the objects that field *name* holds, if it holds any. A form has them as JSON text."""
     entry_model = _entry_model(model.model_fields[name].annotation)
     if entry_model is None:
         return value
     text_field = entry_model.field_of_text()
+    if isinstance(value, str):
+        value = from_text(value, written(spelled))
     entries = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(entry, Mapping) or (text_field and isinstance(entry, str)) for entry in entries):
         return value  # the model reports what is wrong with it

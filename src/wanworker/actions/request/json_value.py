@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,22 @@ def check_field_count(fields: Mapping[Any, Any]) -> None:
             f"The request has {len(fields):,} fields; at most {MAX_FIELDS:,} are read.",
             hint="Send only the fields of the action.",
         )
+
+
+def from_text(text: str, field: str) -> Any:
+    """
+    Return the list or object that *text* is as JSON, which is how forms send one, or the text itself.
+
+    Raises InvalidRequest for JSON that cannot be read.
+    """
+    if text.lstrip()[:1] not in {"{", "["}:
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{field} cannot be read as JSON.", field=field) from error
+    check_json({field: value})
+    return value
 
 
 def _next_holder(entries: Iterator[tuple[str | int, Any]], way: _Way) -> tuple[str | int, Any] | None:

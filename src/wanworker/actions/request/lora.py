@@ -1,9 +1,10 @@
-"""One LoRA of a request, under the names that people use for its parts elsewhere."""
+"""The LoRAs of a request, under the names that people use for their parts elsewhere."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import Field
 
@@ -70,11 +71,34 @@ class LoraField(Request):
         return Lora(self.high, self.low, high, low)
 
 
-def expert_loras(high: Sequence[LoraField], low: Sequence[LoraField]) -> tuple[Lora, ...]:
-    """Return the LoRAs that are listed for the high-noise and for the low-noise expert. Raises InvalidRequest."""
-    highs = [Lora(_one_file(entry, HIGH_FIELD), None, high_strength=entry.strength, is_exact=True) for entry in high]
-    lows = [Lora(None, _one_file(entry, LOW_FIELD), low_strength=entry.strength, is_exact=True) for entry in low]
-    return (*highs, *lows)
+class LoraRequest(Request):
+    """Define the fields that list LoRAs, alike in every request that takes some."""
+
+    loras: tuple[LoraField, ...] = Field(default=(), max_length=8, description="LoRAs as high/low pairs.")
+    high_noise_loras: tuple[LoraField, ...] = Field(
+        default=(), max_length=8, description="LoRAs of the high-noise expert alone: `[{path, scale}]`."
+    )
+    low_noise_loras: tuple[LoraField, ...] = Field(
+        default=(), max_length=8, description="LoRAs of the low-noise expert alone."
+    )
+
+    def listed_loras(self) -> tuple[Lora, ...]:
+        """Return the LoRAs that are listed, as pairs or for one expert each. Raises InvalidRequest."""
+        pairs = (entry.to_lora() for entry in self.loras)
+        highs = (
+            Lora(_one_file(entry, HIGH_FIELD), None, high_strength=entry.strength, is_exact=True)
+            for entry in self.high_noise_loras
+        )
+        lows = (
+            Lora(None, _one_file(entry, LOW_FIELD), low_strength=entry.strength, is_exact=True)
+            for entry in self.low_noise_loras
+        )
+        return (*pairs, *highs, *lows)
+
+    def lora_fields(self) -> dict[str, Any]:
+        """Return the fields that are set, in plain JSON values, as another request takes them."""
+        named = self.model_dump(mode="json", include=set(LoraRequest.model_fields), exclude_none=True)
+        return {name: entries for name, entries in named.items() if entries}
 
 
 def _one_file(entry: LoraField, field: str) -> str:

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from wanworker.actions.request.fields import Crf, NumOutputs, Seconds, UploadUrls
-from wanworker.actions.request.lora import LoraField, expert_loras
+from wanworker.actions.request.lora import LoraRequest
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
 from wanworker.media.outputs.upload_url import UploadUrl
-from wanworker.spec import Lora, Size
+from wanworker.spec import Size
 
 #: Other spellings of the shared fields.
 VIDEO_ALIASES = {"duration": "seconds", "n": "num_outputs", "num_videos": "num_outputs"}
@@ -20,7 +20,7 @@ VIDEO_ALIASES = {"duration": "seconds", "n": "num_outputs", "num_videos": "num_o
 _NO_IDENTITY = {"request_id", "return_video", "timeout", "thumbnail", "output_upload_urls"}
 
 
-class VideoRequest(PictureRequest):
+class VideoRequest(PictureRequest, LoraRequest):
     """Define the fields of a video's length and shape, of several outputs, and of how they are delivered."""
 
     #: The documented name of the field for the number of frames.
@@ -38,12 +38,6 @@ class VideoRequest(PictureRequest):
     )
     num_outputs: NumOutputs = Field(
         default=1, description="Videos to make, with seed, seed + 1 and so on; `results` in the answer lists them."
-    )
-    high_noise_loras: tuple[LoraField, ...] = Field(
-        default=(), max_length=8, description="LoRAs of the high-noise expert alone: `[{path, scale}]`."
-    )
-    low_noise_loras: tuple[LoraField, ...] = Field(
-        default=(), max_length=8, description="LoRAs of the low-noise expert alone."
     )
     crf: Crf | None = Field(default=None, description="Quality of the mp4: 0 is lossless, 51 the smallest file.")
     thumbnail: bool = Field(default=False, description="Return the first frame as a JPEG, a data URI in `thumbnail`.")
@@ -70,10 +64,6 @@ class VideoRequest(PictureRequest):
         given = getattr(self, self.frames_field) if self.frames_field in self.model_fields_set else None
         names = {"seconds": self.spelled("seconds"), "frames": self.spelled(self.frames_field)}
         return frames_for(self.seconds, given, fps=fps, names=names, warnings=warnings)
-
-    def expert_loras(self) -> tuple[Lora, ...]:
-        """Return the LoRAs that are named for one expert each. Raises InvalidRequest."""
-        return expert_loras(self.high_noise_loras, self.low_noise_loras)
 
     def upload_urls(self, allow_hosts: tuple[str, ...]) -> tuple[UploadUrl, ...]:
         """Return where the outputs are to be put, none or one for each. Raises InvalidRequest, without any URL."""

@@ -1,4 +1,4 @@
-"""Finish a clip with ffmpeg: the frame rate, the size and the sound that were asked for, in one pass."""
+"""Finish a clip with ffmpeg: the frame rate, the size, the sound and the quality that were asked for, in one pass."""
 
 from __future__ import annotations
 
@@ -34,52 +34,64 @@ class Finish:
     """
     Hold what a clip must become. What is None is left as it was rendered.
 
-    `rendered_width` in pixels tells whether the engine has enlarged it.
+    `rendered_width` in pixels tells whether the engine has enlarged it. Pictures that change are encoded at `crf`,
+    x264's constant rate factor. `encodes` says that all are, because the engine has not encoded them so.
     """
 
     target_fps: float | None = None
     upscale_factor: int | None = None
     soundtrack: Path | None = None
     rendered_width: int = 0
+    crf: int = DEFAULT_CRF
+    encodes: bool = False
 
     @property
     def is_nothing(self) -> bool:
         """Say whether the clip stays as it is."""
-        return self.target_fps is None and self.upscale_factor is None and self.soundtrack is None
+        changes = (self.target_fps, self.upscale_factor, self.soundtrack)
+        return not self.encodes and all(change is None for change in changes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """Hold what is left to do: filters for the pictures (none: they are copied), and a sound to join."""
+    """Hold what is left to do: filters for the pictures, the crf to encode them at (None: copied), a sound to join."""
 
     stage: str
     filters: tuple[str, ...]
+    crf: int | None
     frames: int
     duration_s: float
     sound: Path | None
 
 
-async def finish_clip(
-    clip: Path, spare: Path, finish: Finish, *, facts: VideoFacts, on_frames: OnFrames
-) -> tuple[VideoFacts, tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Hold the facts of a finished clip, what was done in words, and whether it is a new file."""
+
+    facts: VideoFacts
+    lines: tuple[str, ...] = ()
+    is_new: bool = False
+
+
+async def finish_clip(clip: Path, spare: Path, finish: Finish, *, facts: VideoFacts, on_frames: OnFrames) -> Finished:
     """
     Do to *clip*, which has *facts*, what the engine has left of *finish*, and return its new facts and what was done.
 
-    The new file is made as *spare* and takes the clip's
-    place when it has been decoded and counted. Raises EngineFailed, DiskFull and InputUnavailable; *clip* is then as it
+    The pictures are encoded once at most. The new file is made as *spare* and takes the clip's place when it has been
+    decoded and counted. Raises EngineFailed, DiskFull and InputUnavailable; *clip* is then as it
     was. On cancellation ffmpeg is dead before CancelledError is raised.
     """
     lines: list[str] = []
     change = await _change(finish, facts, lines)
     if change is None:
-        return facts, ()
+        return Finished(facts)
     await _run(clip, spare, change, has_audio=facts.has_audio, on_frames=on_frames)
     with new_file(spare):
         made = await decode_check(spare)
         if made.frames != change.frames:
             raise EngineFailed(f"The finished clip has {made.frames} frames, not {change.frames}.")
         spare.replace(clip)
-    return made, tuple(lines)
+    return Finished(made, tuple(lines), is_new=True)
 
 
 def finished_frames(frames: int, fps: float, target_fps: float) -> int:
@@ -88,7 +100,8 @@ def finished_frames(frames: int, fps: float, target_fps: float) -> int:
 
 
 async def _change(finish: Finish, facts: VideoFacts, lines: list[str]) -> _Change | None:
-    filters, stage, frames, duration_s = [], "joining the sound", facts.frames, facts.duration_s
+    filters, frames, duration_s = [], facts.frames, facts.duration_s
+    stage = "joining the sound" if finish.soundtrack is not None else "encoding"
     if enlarging := _enlarging(finish, facts, lines):
         filters, stage = [enlarging], "upscaling"
     target = finish.target_fps
@@ -98,9 +111,10 @@ async def _change(finish: Finish, facts: VideoFacts, lines: list[str]) -> _Chang
         filters, stage = [*_timing(facts.fps, target, lines), *filters], "interpolating"
     if finish.soundtrack is not None:
         await _say_sound(finish.soundtrack, duration_s, facts, lines)
-    elif not filters:
+    crf = finish.crf if filters or finish.encodes else None
+    if crf is None and finish.soundtrack is None:
         return None
-    return _Change(stage, tuple(filters), frames, duration_s, finish.soundtrack)
+    return _Change(stage, tuple(filters), crf, frames, duration_s, finish.soundtrack)
 
 
 def _timing(fps: float, target: float, lines: list[str]) -> tuple[str, ...]:
@@ -141,9 +155,10 @@ async def _say_sound(sound: Path, duration_s: float, facts: VideoFacts, lines: l
 
 async def _run(clip: Path, spare: Path, change: _Change, *, has_audio: bool, on_frames: OnFrames) -> None:
     pictures: tuple[str, ...] = ("-c:v", "copy")
-    if change.filters:
-        pictures = ("-vf", ",".join(change.filters), "-frames:v", str(change.frames), "-fps_mode", "passthrough")
-        pictures += ("-crf", str(DEFAULT_CRF), *H264_CODEC)
+    if change.crf is not None:
+        filters = ("-vf", ",".join(change.filters)) if change.filters else ()
+        pictures = (*filters, "-frames:v", str(change.frames), "-fps_mode", "passthrough")
+        pictures += ("-crf", str(change.crf), *H264_CODEC)
     sound: tuple[str, ...] = ("-map", "0:a:0", "-c:a", "copy") if has_audio else ()
     if change.sound is not None:
         # `apad` and `-t` make the sound exactly as long as the pictures, whichever was longer.

@@ -15,20 +15,26 @@ from wanworker.actions.request.fields import (
     Guidance,
     NumOutputs,
     Prompt,
-    Request,
     Seconds,
     Seed,
     Side,
     Steps,
     UploadUrls,
 )
+from wanworker.actions.request.lora import LoraRequest
 from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
 from wanworker.actions.request.video import VIDEO_ALIASES
 from wanworker.ranges import RANGES
+from wanworker.recipes.table import STEP_LORAS
 from wanworker.settings import EngineName
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Profile, Size
 
 _TASK = "ti2v-5B"
+
+_LORA_FIELDS = frozenset(LoraRequest.model_fields)
+
+#: What `use_lora` means for the task where no LoRA is named. Where one is, it has to be named too.
+_FASTWAN_LORA = {"high": STEP_LORAS[_TASK].high, "strength": STEP_LORAS[_TASK].high_strength}
 
 RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_chars"].high))]
 
@@ -42,7 +48,7 @@ def _as_sent(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 FpsAsSent = Annotated[Fps, WrapValidator(_as_sent)]
 
 
-class GenerateBody(Request):
+class GenerateBody(LoraRequest):
     """Say what to render. `image` is a file in a form, and base64 or a data URI in JSON."""
 
     model_config = ConfigDict(
@@ -164,7 +170,7 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
         "num_outputs": body.num_outputs if body.num_outputs > 1 else None,
         "crf": body.crf,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None} | body.lora_fields()
 
 
 def with_engine_defaults(
@@ -175,10 +181,11 @@ def with_engine_defaults(
 
     FastWAN was distilled for 8 steps without guidance; any other model renders badly with them. So they are kept if the
     request has them. If they are only the documented defaults (*left_out* names these), another model uses its own, and
-    a warning says so.
+    a warning says so. LoRAs of the request are added to FastWAN's own.
     """
     if is_fastwan:
-        return {**fields, "engine": "comfyui", "use_lora": True}, []
+        listed = {"loras": [_FASTWAN_LORA, *fields.get("loras", ())]} if _LORA_FIELDS & fields.keys() else {}
+        return {**fields, **listed, "engine": "comfyui", "use_lora": True}, []
     names = {"steps": "sample_steps", "cfg": "sample_guide_scale"}
     dropped = {names[name] for name in left_out if name in names}
     kept = {name: value for name, value in fields.items() if name not in dropped}
