@@ -50,7 +50,7 @@ class Place:
 
 @pytest.fixture
 def place(make_settings, clip):
-    def make(out_dir=None, before=lambda _call: None):
+    def make(out_dir=None, before=lambda _call: None, heartbeat_s=0.05):
         settings = make_settings(**({} if out_dir is None else {"out_dir": out_dir}))
         engine, beats = ScriptedEngine(clip), Beats()
         store = JobStore(settings.jobs_dir, files=Volume(before), in_background=beats)
@@ -60,7 +60,7 @@ def place(make_settings, clip):
             out_dir=settings.out_dir,
             models_dir="",
             mini_allowed=True,
-            limits=Limits(min_free_bytes=0, heartbeat_s=0.05, wait_step_s=0.01),
+            limits=Limits(min_free_bytes=0, heartbeat_s=heartbeat_s, wait_step_s=0.01),
         )
         return Place(engine, store, renderer, beats)
 
@@ -242,7 +242,7 @@ async def until(event: threading.Event) -> None:
 @pytest.mark.parametrize("moment", ["claim", "heartbeat", "end"])
 async def test_a_slow_volume_does_not_stop_the_event_loop(place, moment):
     volume = SlowVolume()
-    place = place(before=volume)
+    place = place(before=volume, heartbeat_s=0.05 if moment == "heartbeat" else 1000)
 
     async def act(_spec, path, report):
         if moment == "heartbeat":
@@ -281,7 +281,7 @@ async def test_a_job_that_is_cancelled_in_its_claim_leaves_no_open_record(place)
 
 async def test_a_job_that_is_cancelled_while_its_end_is_written_is_completed_all_the_same(place):
     volume = SlowVolume()
-    place = place(before=volume)
+    place = place(before=volume, heartbeat_s=1000)  # so that the end is the first write after the gate is closed
 
     def act(_spec, path, _report):
         shutil.copyfile(place.engine.clip, path)
