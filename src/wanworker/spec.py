@@ -232,9 +232,6 @@ class GraphSpec:
     left_out: tuple[str, ...] = ()
 
 
-Spec = RenderSpec | GraphSpec
-
-
 def task_named(name: str) -> Task:
     """Return the task of exactly this name. Raises InvalidRequest, naming the known tasks."""
     if name not in TASKS:

@@ -137,10 +137,10 @@ class Runner:
 
     async def run(self) -> None:
         """
-        Render the submitted jobs until cancelled.
+        Render the submitted jobs until cancelled, as many at once as there are slots.
 
-        On cancellation the current render is stopped. It and the waiting jobs are recorded as CANCELLED, so that
-        another process can take them up at once instead of waiting for their heartbeats to stop.
+        On cancellation every render is stopped. What had not ended is recorded as CANCELLED, and so are the waiting
+        jobs, so that another process can take them up at once instead of waiting for their heartbeats to stop.
         """
         looking = asyncio.create_task(self._look_around())
         try:

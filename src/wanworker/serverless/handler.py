@@ -139,8 +139,8 @@ async def handle(
     """
     Return the answer to *job*, or its failure with a top-level `error`, as strict JSON within RunPod's limit.
 
-    Progress goes to *send* if RunPod listens (*in_worker*), and all of it before this returns. CancelledError is raised
-    after the worker has stopped.
+    Progress goes to *send* if RunPod listens: *in_worker*, and the job is no local test. What comes too quickly is
+    dropped, and nothing is sent after this has returned. CancelledError is raised after the worker has stopped.
     """
     runpod_id = _runpod_id(job)
     request_id = runpod_id or str(uuid.uuid4())

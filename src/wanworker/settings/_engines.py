@@ -20,10 +20,12 @@ _LAST_PORT = 65_535
 @dataclass(frozen=True, slots=True)
 class Card:
     """
-    Name one place where a job can render. *number* is its name for people, *place* counts this worker's cards from 0.
+    Name one place where a job can render. *number* is that of the card as the worker sees it, or of the place on the
+    processor (*is_cpu*). *place* counts the places of this worker from 0.
 
-    *visible* is what its child processes see as CUDA_VISIBLE_DEVICES: one card, or with an empty text none. None leaves
-    them what the worker sees itself. *is_cpu* is a place on the processor, with one thread.
+    *visible* is what the place's child processes see as CUDA_VISIBLE_DEVICES: one card, or with an empty text none.
+    None leaves them what the worker sees itself. On the processor they have one thread each, unless OMP_NUM_THREADS is
+    set.
     """
 
     number: int = 0

@@ -47,20 +47,20 @@ def test_a_whole_folder_has_its_sizes_in_memory_and_no_faults(tmp_path: Path) ->
 def test_folders_are_found_three_levels_deep_and_in_the_hub_cache(tmp_path: Path, place: str) -> None:
     wan_folder(tmp_path / place)
 
-    assert [tmp_path / place] == [folder.path for folder in Layouts([tmp_path]).find("t2v-A14B")]
+    assert [tmp_path / place] == [folder.path for folder in Layouts([tmp_path]).all()]
 
 
 def test_a_models_folder_may_be_the_model_itself(tmp_path: Path) -> None:
     wan_folder(tmp_path / "a")
 
-    assert 1 == len(Layouts([tmp_path / "a"]).find("t2v-A14B"))
+    assert 1 == len([*Layouts([tmp_path / "a"]).all()])
 
 
 def test_folders_too_deep_and_hidden_ones_are_not_searched(tmp_path: Path) -> None:
     wan_folder(tmp_path / "1/2/3/4")
     wan_folder(tmp_path / ".trash/a")
 
-    assert [] == Layouts([tmp_path, tmp_path / "absent"]).find("t2v-A14B")
+    assert [] == [*Layouts([tmp_path, tmp_path / "absent"]).all()]
 
 
 @pytest.mark.parametrize(
@@ -119,16 +119,16 @@ def test_half_a_download_is_known_by_its_name(tmp_path: Path) -> None:
     assert ("Wan2.2-I2V-A14B-Diffusers/transformer/config.json is missing",) == folder.faults
 
 
-def test_whole_folders_come_first_and_distilled_ones_after_the_others(tmp_path: Path) -> None:
+def test_a_distilled_folder_and_a_broken_one_are_told_from_the_others(tmp_path: Path) -> None:
     common: dict[str, Any] = {"components": ONE_EXPERT, "channels": (48, 48), "expand_timesteps": True}
     (wan_folder(tmp_path / "a-broken", **common) / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     wan_folder(tmp_path / "b-fast", kind="WanDMDPipeline", **common)
     wan_folder(tmp_path / "c-base", **common)
 
-    found = Layouts([tmp_path, tmp_path]).find("ti2v-5B")
+    found = {folder.path.name: folder for folder in Layouts([tmp_path]).all()}
 
-    assert ["c-base", "b-fast", "a-broken"] == [folder.path.name for folder in found]
-    assert [False, True, False] == [folder.is_distilled for folder in found]
+    assert [True, False, False] == [bool(found[name].faults) for name in ("a-broken", "b-fast", "c-base")]
+    assert ["b-fast"] == [name for name, folder in found.items() if folder.is_distilled]
 
 
 def test_a_download_that_ends_is_noticed(tmp_path: Path) -> None:
@@ -136,10 +136,10 @@ def test_a_download_that_ends_is_noticed(tmp_path: Path) -> None:
     weights = path / "vae" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".part"))
     layouts = Layouts([tmp_path])
-    before = layouts.find("t2v-A14B")[0].faults
+    before = next(layouts.all()).faults
     weights.with_suffix(".part").rename(weights)
 
-    after = layouts.find("t2v-A14B")[0].faults
+    after = next(layouts.all()).faults
 
     assert 1 == len(before)
     assert () == after
@@ -149,4 +149,4 @@ def test_a_folder_that_did_not_change_is_not_read_again(tmp_path: Path) -> None:
     wan_folder(tmp_path / "a")
     layouts = Layouts([tmp_path])
 
-    assert layouts.find("t2v-A14B")[0] is layouts.find("t2v-A14B")[0]
+    assert next(layouts.all()) is next(layouts.all())

@@ -90,11 +90,6 @@ class Server:
         """Return how our own server last ended by itself, or None if it never did."""
         return self._last_end
 
-    @property
-    def last_lines(self) -> tuple[str, ...]:
-        """Return the last lines of our own server's log."""
-        return self._log.tail if self._log else ()
-
     async def ensure(self, on_stage: OnStage = lambda _stage: None) -> None:
         """
         Return when the server answers, after starting it if needed. *on_stage* gets the stage that is being waited for.
@@ -116,10 +111,6 @@ class Server:
         if search.cancelled():
             raise EngineUnavailable(f"{NOT_RESPONDING}. It was stopped while it started.")
         search.result()
-
-    def start_in_background(self) -> None:
-        """Begin the start that `ensure` would wait for. A failure is logged, and raised by the next `ensure`."""
-        self._searching()
 
     async def probe(self) -> Status:
         """Ask a server that is not ours whether it is there, without starting one. Return the status."""
@@ -264,6 +255,6 @@ class Server:
 
 
 def _log_failure(search: asyncio.Task[None]) -> None:
-    """Log the failure once for all callers that wait, and for a start in the background, which has no caller."""
+    """Log the failure once for all callers that wait, and for a start whose callers have gone."""
     if not search.cancelled() and (error := search.exception()) is not None:
         log.warning("no ComfyUI server: %s", error)

@@ -59,11 +59,6 @@ class Layouts:
         self.places = tuple(places)
         self._known: dict[Path, tuple[_Stamp, WanFolder | None]] = {}
 
-    def find(self, task: str) -> list[WanFolder]:
-        """Return the folders for *task*, the best first: whole ones, then undistilled ones, then as they lie."""
-        found = {folder.path: folder for folder in self.all() if folder.task == task}
-        return sorted(found.values(), key=lambda folder: (bool(folder.faults), folder.is_distilled))
-
     def all(self) -> Iterator[WanFolder]:
         """Give the folders for every task, as they lie; one that two places lead to, twice."""
         for place in self.places:

@@ -104,11 +104,6 @@ class Checkpoint:
             return "fp8_scaled" if self.scales else "fp8"
         return {"BF16": "bf16", "F16": "fp16"}.get(dtype, "fp32")
 
-    def is_float8(self, layer: str) -> bool:
-        """Say whether the weight of *layer* is stored in float8."""
-        weight = self.tensors.get(f"{layer}.weight")
-        return weight is not None and weight.dtype in FLOAT8
-
     @property
     def multiplies_float8(self) -> bool:
         """

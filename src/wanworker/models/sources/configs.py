@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wanworker.models.files.weight_index import json_object
 from wanworker.models.sources.checkpoint import CannotLoad, Checkpoint
 
 #: google/umt5-xxl, the text encoder of every Wan model.
@@ -52,11 +52,8 @@ def own_config(path: Path) -> Mapping[str, Any]:
     write both; another program's JSON of that name has no `_class_name` or `architectures`, and does not count.
     """
     place = path / "config.json" if path.is_dir() else path.with_suffix(".json")
-    try:
-        found = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) and ({"_class_name", "architectures"} & found.keys()) else {}
+    found = json_object(place)
+    return found if {"_class_name", "architectures"} & found.keys() else {}
 
 
 def transformer_config(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -18,10 +18,10 @@ class Fp8Linear(torch.nn.Linear):  # type: ignore[misc]  # torch's types are not
     """
     A Linear over a float8 weight with a scale: it computes what its dequantised twin would, bit for bit.
 
-    The float8 numbers are the buffer `fp8`, never an attribute called `weight`: transformers casts activations to the
-    dtype of `wo.weight`, and peft its LoRAs to that of `weight`. `scale` is float32, of shape () or (rows, 1).
-    `needs_full_precision` is the file's own word: this layer must not be multiplied in float8. A subclass of Linear, so
-    that peft adapts it.
+    The float8 numbers are the buffer `fp8`. `weight` has the dtype of computing and no numbers: transformers casts
+    activations to the dtype of `wo.weight`. `scale` is float32, of shape () or (rows, 1). `needs_full_precision` is the
+    file's own word: this layer must not be multiplied in float8. A subclass of Linear, because LoRAs tell by that what
+    shape their change to a layer's output has.
     """
 
     fp8: torch.Tensor
