@@ -2,6 +2,7 @@
 Small workflows, each of a kind that is easily converted wrongly, become what ComfyUI's own frontend makes of them.
 
 `expected.json` holds what frontend 1.49.6 sent on a server 0.33.0 on 2026-11-29. The other tests change these files.
+Those of `ui_cases_1.37` were saved by frontend 1.37.11, and `expected.json` beside them is what it sent itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from wanworker.comfyui.ui_workflow.convert import api_graph
 DATA = Path(__file__).parents[2] / "data/comfyui"
 INFO = json.loads((DATA / "object_info-0.33.0.json").read_text())
 EXPECTED = json.loads((DATA / "ui_cases/expected.json").read_text())
+FORMER = DATA / "ui_cases_1.37"
+EXPECTED_OF_FORMER = json.loads((FORMER / "expected.json").read_text())
 NOW = datetime(2026, 11, 29, 3, 4, 5)
 
 
@@ -43,6 +46,27 @@ def test_a_case_becomes_what_the_frontend_sends(name: str) -> None:
     document = json.loads((DATA / "ui_cases" / name).read_text())
 
     assert {key: body["inputs"] for key, body in EXPECTED[name].items()} == converted(document)
+
+
+@pytest.mark.parametrize("name", EXPECTED_OF_FORMER)
+def test_a_file_of_a_former_frontend_becomes_what_that_one_sent(name: str) -> None:
+    document = json.loads((FORMER / name).read_text())
+
+    assert {key: body["inputs"] for key, body in EXPECTED_OF_FORMER[name].items()} == converted(document)
+
+
+@pytest.mark.parametrize(
+    ("version", "widths", "height"),
+    [("1.28.9", (96, 32), 80), ("1.40.10", (96, 32), 80), ("1.41.13", (80, 80), 80), ("1.49.6", (80, 80), 80),
+     (None, (80, 80), 80), ("1", (80, 80), 80), (7, (80, 80), 80)],
+)  # fmt: skip
+def test_only_the_version_in_the_file_chooses_the_former_rules(version: Any, widths: Any, height: int) -> None:
+    document = json.loads((FORMER / "own_value_before_a_shown_widget.json").read_text())
+    document["extra"] = {"frontendVersion": version}
+    inputs = converted(document)
+
+    assert widths == (inputs["10:1"]["width"], inputs["10:2"]["width"])
+    assert height == inputs["10:2"]["height"]
 
 
 def sized(values: list[Any] | None, proxies: list[list[str]]) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ instance of it. Every id is read as text, because some versions of the format ha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -18,6 +19,8 @@ from wanworker.text.json_words import kind_of
 
 #: The modes of nodes that do not run (LGraphEventMode of the frontend).
 MUTED, BYPASSED = 2, 4
+
+_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 
 #: Ids of a subgraph's own input and output panels, for files that do not have them.
 _INPUT_PANEL, _OUTPUT_PANEL = "-10", "-20"
@@ -100,10 +103,15 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Hold a workflow file: the top sheet, and the subgraphs by id."""
+    """
+    Hold a workflow file: the top sheet, and the subgraphs by id.
+
+    `frontend` is the version (major, minor) that wrote the file, or None if the file does not say it.
+    """
 
     top: Sheet
     subgraphs: Mapping[str, Sheet]
+    frontend: tuple[int, int] | None = None
 
 
 def read_document(ui: Mapping[str, Any]) -> Document:
@@ -113,9 +121,14 @@ def read_document(ui: Mapping[str, Any]) -> Document:
     Raises GraphRefused for any other file, and for subgraphs that contain themselves.
     """
     subgraphs = {_text(one.get("id")): _read_sheet(one) for one in _definitions(ui)}
-    document = Document(_read_sheet(ui), subgraphs)
+    document = Document(_read_sheet(ui), subgraphs, _frontend(_mapping(ui.get("extra")).get("frontendVersion")))
     _check_no_subgraph_in_itself(subgraphs)
     return document
+
+
+def _frontend(version: object) -> tuple[int, int] | None:
+    found = _VERSION.match(version) if isinstance(version, str) else None
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _definitions(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -165,7 +165,9 @@ def _through_panel(unfolded: Unfolded, place: SubgraphPath, at: int) -> _Step:
     for index, slot in enumerate(place.instance.inputs):
         if slot.name == name and slot.link is not None and not is_cut:
             return _Input(place.outer, place.instance, index)
-    return Value(place.given[name]) if name in place.given else _first_widget(unfolded, place, at) or UNLINKED
+    if name not in place.given:
+        return _first_widget(unfolded, place, at) or UNLINKED
+    return UNLINKED if place.given[name] is OWN else Value(place.given[name])
 
 
 def _first_widget(unfolded: Unfolded, place: SubgraphPath, at: int) -> Value | OwnValue | None:
@@ -177,9 +179,10 @@ def _first_widget(unfolded: Unfolded, place: SubgraphPath, at: int) -> Value | O
         node, slot = fed
         if inside is None and slot.widget is not None:
             return OwnValue(place, node, slot.widget)
-        if inside is not None and slot.name in inside.given:
-            return Value(inside.given[slot.name])
-        if inside is not None and slot.name in inside.sheet.inputs:
+        held = inside.given.get(slot.name) if inside is not None else None
+        if held is not None and held is not OWN:
+            return Value(held)
+        if inside is not None and held is None and slot.name in inside.sheet.inputs:
             deeper = _first_widget(unfolded, inside, inside.sheet.inputs.index(slot.name))
             if deeper is not None:
                 return deeper

@@ -33,7 +33,8 @@ def with_class_slots(document: Document, reader: WidgetReader) -> Document:
             return _as_instance(node, inner)
         return node if its_class is None else _as_class(node, its_class, reader.values_of(node).values)
 
-    return Document(completed(document.top), {key: completed(sheet) for key, sheet in document.subgraphs.items()})
+    subgraphs = {key: completed(sheet) for key, sheet in document.subgraphs.items()}
+    return replace(document, top=completed(document.top), subgraphs=subgraphs)
 
 
 def _as_instance(node: UiNode, inner: Sheet) -> UiNode:

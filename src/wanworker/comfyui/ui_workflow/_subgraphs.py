@@ -28,6 +28,12 @@ Widget = tuple[str, str]
 #: Stands for the value that a widget inside has itself.
 OWN = object()
 
+#: From this version of the frontend on, an instance holds the values of all widgets that it shows.
+_VALUES_IN_THE_INSTANCE = (1, 41)
+
+#: The node of an entry of `proxyWidgets` that means the instance itself.
+_OWN_WIDGET = "-1"
+
 #: Some frontends wrote the id of the node deeper inside in front of a widget's name.
 _FORMER_PREFIX = re.compile(r"^(\s*\d+\s*:\s*)+")
 
@@ -37,7 +43,8 @@ class SubgraphPath:
     """
     Hold one sheet at the place where it is used: the workflow, or a subgraph inside one of its instances.
 
-    `given` are the values that the instance holds for the names on its input panel. `overrides` are those that it holds
+    `given` are the values that the instance holds for the names on its input panel; OWN leaves every widget that the
+    input feeds its own value. `overrides` are those that it holds
     for widgets inside; OWN leaves a widget its own value, and cuts a link to it.
     """
 
@@ -107,25 +114,42 @@ def _held_values(instance: UiNode, sheet: Sheet, document: Document) -> tuple[di
     There are three generations of files. Frontends up to 1.27 and from about 1.45 write one value for each input that
     ends on a widget, in the definition's order. Those between list the widgets in `properties.proxyWidgets` as (node,
     widget), with node -1 for the instance's own, and write a value only if it differs from the one inside. The browser
-    of today reads a list by order first and then by its entries.
+    of today reads a list by order first and then by its entries. That mixes up lists of before 1.41, so these are read
+    as the frontend that wrote them read them.
     """
+    proxies = _proxies(instance.properties.get("proxyWidgets"))
     promoted = [name for at, name in enumerate(sheet.inputs) if _ends_on_widget(sheet, at, document)]
     values = instance.values if isinstance(instance.values, tuple) else ()
-    proxies = _proxies(instance.properties.get("proxyWidgets"))
+    if proxies and document.frontend is not None and document.frontend < _VALUES_IN_THE_INSTANCE:
+        return _held_by_entries(promoted, values, proxies), {}
     if not proxies and len(values) > len(promoted):
         values = tuple(value for value in values if not (isinstance(value, str) and value in CONTROL_WORDS))
     if len(values) != len(promoted) and instance.named_values and not proxies:
         return {name: instance.named_values[name] for name in promoted if name in instance.named_values}, {}
     given = {name: value for name, value in zip(promoted, values, strict=False) if value is not None}
     overrides: dict[Widget, Any] = {}
-    for at, (node, widget) in enumerate(proxies):
+    for at, (node, widget) in enumerate((node, _FORMER_PREFIX.sub("", name)) for node, name in proxies):
         value = values[at] if at < len(values) and values[at] is not None else OWN
-        name = widget if node == "-1" else _input_of(sheet, node, widget, document)
+        name = widget if node == _OWN_WIDGET else _input_of(sheet, node, widget, document)
         if name is None:
             overrides[node, widget] = value
         elif value is not OWN:
             given[name] = value
     return given, overrides
+
+
+def _held_by_entries(promoted: list[str], values: tuple[Any, ...], proxies: list[Widget]) -> dict[str, Any]:
+    """
+    Read the values of an instance as frontends 1.28 to 1.40 did.
+
+    A value counts only for an entry of the instance's own. Any other entry shows the widget inside, which keeps its
+    value. If it has the name of an input, it took the place of that input's widget, so the input passes nothing on.
+    """
+    given = {name: value for name, value in zip(promoted, values, strict=False) if value is not None}
+    for (node, widget), value in zip(proxies, values, strict=False):
+        if node == _OWN_WIDGET and widget in promoted and value is not None:
+            given[widget] = value
+    return given | {widget: OWN for node, widget in proxies if node != _OWN_WIDGET and widget in promoted}
 
 
 def _proxies(listed: object) -> list[Widget]:
@@ -135,11 +159,7 @@ def _proxies(listed: object) -> list[Widget]:
         except (ValueError, RecursionError):
             return []
     entries = listed if isinstance(listed, list) else []
-    return [
-        (str(entry[0]), _FORMER_PREFIX.sub("", str(entry[1])))
-        for entry in entries
-        if isinstance(entry, list) and len(entry) > 1
-    ]
+    return [(str(entry[0]), str(entry[1])) for entry in entries if isinstance(entry, list) and len(entry) > 1]
 
 
 def _input_of(sheet: Sheet, node: str, widget: str, document: Document) -> str | None:
