@@ -111,6 +111,61 @@ def test_a_single_file_computes_what_its_dequantised_twin_does(
     assert all(module.needs_full_precision == says_full for module in kept)
 
 
+SCALES: dict[str, Callable[[torch.Tensor, int], torch.Tensor]] = {
+    "one in a list": lambda scale, _: scale.reshape(1),
+    "one in a table": lambda scale, _: scale.reshape(1, 1),
+    "one in bfloat16": lambda scale, _: scale.bfloat16(),
+    "one in float16": lambda scale, _: (scale * 2**8).half(),
+    "one in float64": lambda scale, _: scale.double(),
+    "one for each row": lambda scale, rows: scale * torch.linspace(0.5, 2, rows),
+    "one for each row, in a table": lambda scale, rows: (scale * torch.linspace(0.5, 2, rows)).reshape(-1, 1),
+    "one for each row, in bfloat16": lambda scale, rows: (scale * torch.linspace(0.5, 2, rows)).bfloat16(),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("style", ["old", "new"])
+def test_scales_of_every_shape_and_type_are_heeded(tmp_path: Path, transformer: Any, style: Style, name: str) -> None:
+    """What a scale of the activations says is for another way of multiplying, and changes nothing."""
+    path = written(tmp_path / "a.safetensors", transformer, style)
+    tensors = load_file(path)
+    for key in [key for key in tensors if key.endswith(("scale_weight", "weight_scale"))]:
+        weight = tensors[f"{key.rpartition('.')[0]}.weight"]
+        tensors[key] = SCALES[name](tensors[key], len(weight))
+        tensors[key.replace("scale_weight", "scale_input").replace("weight_scale", "input_scale")] = torch.tensor(3.0)
+    save_file(tensors, path)
+
+    model = load(FLOAT32, transformer=path)["transformer"]
+
+    kept = {key: each for key, each in tensors.items() if "scale_input" not in key and "input_scale" not in key}
+    is_scale = ("scale_weight", "weight_scale")
+    twin = {key: each.float().reshape(-1, 1) if key.endswith(is_scale) else each for key, each in kept.items()}
+    save_file(twin, tmp_path / "twin.safetensors")
+    assert torch.equal(
+        computed(twin_of(tmp_path / "twin.safetensors", transformer, torch.float32), torch.float32),
+        computed(model, torch.float32),
+    )
+
+
+def test_a_file_may_mix_numbers_of_all_types(tmp_path: Path, transformer: Any) -> None:
+    path = written(tmp_path / "a.safetensors", transformer, "old")
+    tensors = load_file(path)
+    whole = upstream_transformer(transformer.state_dict())
+    for layer, dtype in (("self_attn.q", torch.bfloat16), ("cross_attn.k", torch.float16), ("ffn.0", torch.float64)):
+        tensors[f"blocks.0.{layer}.weight"] = whole[f"blocks.0.{layer}.weight"].to(dtype)
+        del tensors[f"blocks.0.{layer}.scale_weight"]
+    tensors["blocks.1.self_attn.v.bias"] = whole["blocks.1.self_attn.v.bias"].to(torch.float8_e4m3fn)
+    tensors["blocks.1.self_attn.o.weight"] = tensors["blocks.1.self_attn.o.weight"].float().to(torch.float8_e5m2)
+    save_file(tensors, path)
+
+    model = load(FLOAT32, transformer=path)["transformer"]
+
+    assert 17 == len([module for module in model.modules() if isinstance(module, Fp8Linear)])
+    assert torch.equal(
+        computed(twin_of(path, transformer, torch.float32), torch.float32), computed(model, torch.float32)
+    )
+
+
 def test_no_attribute_called_weight_is_float8_and_none_of_the_models_numbers_is_converted(
     tmp_path: Path, transformer: Any
 ) -> None:
