@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import typing
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from wanworker.actions.request.fields import parse
 from wanworker.cli import _render_options
 from wanworker.cli._base import CommandFailed
 from wanworker.cli.commands.remote.submit import SubmitOptions
-from wanworker.client.request import generate_fields
+from wanworker.client.request import FIELDS, FILES, VideoFields, generate_fields
 from wanworker.settings import EngineName
-from wanworker.spec import TASKS
+from wanworker.spec import TASKS, Lora
 
 EVERYTHING = (
     "a star", "--task", "i2v-A14B", "--size", "832x480", "--frames", "17", "--fps", "8", "--steps", "4", "--guidance",
@@ -36,11 +37,12 @@ def test_every_argument_is_a_field_that_generate_knows_and_takes() -> None:
     request, warnings = parse(GenerateRequest, {**fields(*EVERYTHING), "reference_image_url": "x"})
 
     assert [] == warnings
+    assert (Lora("x.safetensors", None),) == request.checked_loras()
     assert ("a_high_noise", "b") == (request.diffusion_model, request.vae_model)
-    assert ("i2v-A14B", "832*480", 17, 8.0, 4, 3.5, 5.0, 0, 60.0, "unipc", "rain", True, "x.safetensors", "mini") == (
+    assert ("i2v-A14B", "832*480", 17, 8.0, 4, 3.5, 5.0, 0, 60.0, "unipc", "rain", "mini") == (
         request.task, request.size, request.frame_num, request.fps, request.sample_steps, request.sample_guide_scale,
         request.sample_shift, request.seed, request.timeout, request.sample_solver, request.negative_prompt,
-        request.use_lora, request.lora_name, request.engine,
+        request.engine,
     )  # fmt: skip
 
 
@@ -54,8 +56,51 @@ def test_a_lora_without_a_name_is_the_models_own() -> None:
 
     assert bare == fields("a star", "--lora")
     assert {**bare, "sample_steps": 4} == fields("--lora", "--steps", "4", "a star")
-    assert {**bare, "lora_name": "a star"} == fields("--lora", "a star", "a star")
+    assert {"prompt": "a star", "loras": [{"path": "a star"}]} == fields("--lora", "a star", "a star")
     assert {**bare, "prompt": "--lora"} == fields("--lora", "--", "--lora")
+
+
+def test_loras_have_a_scale_and_an_expert_and_may_be_several() -> None:
+    argv = ("a star", "--lora", "wan/a:0.8", "--lora", "b:c", "--high-noise-lora", "d:-1", "--low-noise-lora", "e")
+    request, warnings = parse(GenerateRequest, fields(*argv))
+
+    assert [] == warnings
+    assert (
+        Lora("wan/a", None, 0.8, 0.8), Lora("b:c", None), Lora("d", None, high_strength=-1.0, is_exact=True),
+        Lora(None, "e", is_exact=True),
+    ) == request.checked_loras()  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", [("--lora", ":2"), ("--lora", "a", "--lora"), ("--high-noise-lora", "a:nan")])
+def test_what_is_no_lora_is_refused_by_its_option(argv: tuple[str, ...]) -> None:
+    with pytest.raises(CommandFailed, match=rf"^{argv[0]} .* is no LoRA"):
+        fields("a star", *argv)
+
+
+def test_the_options_of_the_delivery_are_fields_of_generate() -> None:
+    urls = ["https://example.com/a?x=1", "https://example.com/b"]
+    argv = (
+        "a star",
+        "--thumbnail",
+        "--num-outputs",
+        "2",
+        *(word for url in urls for word in ("--output-upload-url", url)),
+    )
+    request, warnings = parse(GenerateRequest, fields(*argv))
+
+    assert ([], True, 2, tuple(urls)) == (
+        warnings, request.thumbnail, request.num_outputs, request.output_upload_urls,
+    )  # fmt: skip
+
+
+def test_every_field_of_the_client_has_an_option() -> None:
+    names = {*FIELDS, *FILES, "lora"}
+    options = {field.name for field in dataclasses.fields(_render_options.VideoOptions)}
+
+    assert {*VideoFields.__annotations__} - {"extra"} == names
+    assert set() == {
+        name for name in names if _render_options.option_of(name).strip("-").replace("-", "_") not in options
+    }
 
 
 def test_the_tasks_and_the_engines_are_those_that_there_are() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import subprocess
 import sys
 import threading
@@ -111,6 +112,37 @@ async def test_a_server_lists_its_jobs() -> None:
     assert ([("b", "completed")], 2, None) == (
         [(job.job_id, job.state) for job in page.jobs], page.total, page.next_cursor,
     )  # fmt: skip
+
+
+async def test_the_first_frames_are_saved_beside_the_videos_of_a_server(tmp_path: Path) -> None:
+    results = [{"output": number, "video_ready": number != 2} for number in (1, 2, 3)]
+    fake = FastWan([{**COMPLETED, "results": results}])
+    async with serving(fake) as server, AsyncClient(server.url, poll_s=0) as client:
+        result = await client.render("a star", thumbnail=True, output=tmp_path / "my.mp4")
+        plain = await client.download(JOB_ID, tmp_path)
+
+    assert fake.body["thumbnail"]
+    assert ([tmp_path / "my.jpg", tmp_path / "my-2.jpg"], (b"a jpeg",) * 2) == (
+        [*result.thumbnail_paths], result.thumbnails,
+    )  # fmt: skip
+    assert [b"a jpeg"] * 2 == [path.read_bytes() for path in result.thumbnail_paths]
+    assert [f"/thumbnail/{JOB_ID}?output={number}" for number in (1, 3)] == [
+        word.removeprefix("GET ") for word in fake.asked if "/thumbnail/" in word
+    ]
+    assert () == plain.thumbnail_paths
+
+
+def test_the_first_frames_of_an_endpoint_are_in_its_answer(plane: RunPod, tmp_path: Path) -> None:
+    picture, second = (f"data:image/jpeg;base64,{base64.b64encode(text).decode()}" for text in (b"one", b"two"))
+    video = {"filename": "x.2.mp4", "data": "YW4gbXA0", "thumbnail": second}
+    answer = {**ANSWER, "thumbnail": picture, "results": [{"filename": "x.mp4"}, video]}
+    with StandInWorker(plane, lambda worker, job: worker.done(job, {"output": answer})), endpoint(plane) as client:
+        result = client.render("a star", thumbnail=True, output=tmp_path)
+
+    assert {"x.mp4": b"an mp4", "x.jpg": b"one", "x.2.mp4": b"an mp4", "x.2.jpg": b"two"} == {
+        path.name: path.read_bytes() for path in tmp_path.iterdir()
+    }
+    assert (tmp_path / "x.jpg", tmp_path / "x.2.jpg") == result.thumbnail_paths
 
 
 def test_a_failure_of_the_job_has_the_workers_words(plane: RunPod) -> None:

@@ -85,6 +85,17 @@ def test_a_rest_server_gets_the_documented_fields() -> None:
     assert expected == rest_body("a star", None, fields)
 
 
+def test_a_rest_server_gets_loras_and_where_the_videos_go() -> None:
+    fields: VideoFields = {
+        "loras": ["a"], "high_noise_loras": [{"path": "b", "scale": 0.5}], "low_noise_loras": ["c"], "thumbnail": True,
+        "output_upload_urls": ["https://host/a"],
+    }  # fmt: skip
+
+    assert {"prompt": "x", **fields} == rest_body("x", None, fields)
+    assert fields == runpod_body(None, {}, fields)["input"]
+    assert ["d", "a"] == rest_body("x", None, {**fields, "lora": "d"})["loras"]
+
+
 def test_a_rest_server_reads_a_picture_by_its_url() -> None:
     assert {"prompt": "x", "image_url": "https://host/a.png"} == rest_body("x", None, {"image": "https://host/a.png"})
 
@@ -99,6 +110,7 @@ def test_a_rest_server_reads_a_soundtrack_by_its_url_or_gets_it_as_data() -> Non
     ("fields", "expected"),
     [
         ({"task": "s2v-14B", "audio": "x.wav"}, "does not take audio, task"),
+        ({"lora": True}, "does not take lora"),
         ({"size": "large"}, "'large' is not a size"),
         ({"image": "/no/where.png"}, "image: /no/where.png cannot be read"),
         ({"image": 3}, "image must be a path, bytes or a URL"),

@@ -49,6 +49,10 @@ class FastWan:
         request.transport.close()
         return response
 
+    async def answer_thumbnail(self, request: web.Request) -> web.Response:
+        self._note(request)
+        return web.Response(body=b"a jpeg")
+
     async def answer_jobs(self, request: web.Request) -> web.Response:
         self._note(request)
         listed = self.listed[: int(request.query["limit"])]
@@ -72,6 +76,7 @@ async def serving(server: FastWan) -> AsyncIterator[FastWan]:
         web.post("/generate", server.answer_generate),
         web.get("/status/{job}", server.answer_status),
         web.get("/download/{job}", server.answer_download),
+        web.get("/thumbnail/{job}", server.answer_thumbnail),
         web.get("/jobs", server.answer_jobs),
         web.delete("/jobs/{job}", server.answer_delete),
     ])  # fmt: skip

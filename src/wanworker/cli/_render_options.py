@@ -3,6 +3,7 @@
 # `from __future__ import annotations` is missing on purpose: typer would look up the annotations of VideoOptions in the
 # modules of its subclasses, where the names used here are unknown.
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,17 @@ RESOLUTIONS = ("480p", "720p", "1080p")
 ENGINES = ("auto", "diffusers", "comfyui", "wan_cli", "mini", "runpod")
 
 #: What the client calls an option of another name. Every other name in its table is the option's own.
-_OPTIONS = {"negative_prompt": "negative", "timeout_s": "timeout"}
+_OPTIONS = {
+    "negative_prompt": "negative",
+    "timeout_s": "timeout",
+    "loras": "lora",
+    "high_noise_loras": "high_noise_lora",
+    "low_noise_loras": "low_noise_lora",
+    "output_upload_urls": "output_upload_url",
+}
+
+#: What the client calls the options that name LoRAs.
+_LORAS = ("loras", "high_noise_loras", "low_noise_loras")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +134,21 @@ class VideoOptions:
     )
     negative: Annotated[str | None, _option("negative", "TEXT", "What the video must not show.")] = None
     lora: Annotated[
-        str | None,
-        _option("lora", "[NAME]", "The LoRA to use. Without a name, it is the model's own pair for 4 steps."),
+        list[str] | None,
+        _option(
+            "lora",
+            "[NAME[:SCALE]]",
+            "A LoRA to use, with its strength. Give it again for more. Without a name, it is the model's own pair "
+            "for 4 steps.",
+        ),
+    ] = None
+    high_noise_lora: Annotated[
+        list[str] | None,
+        _option("high-noise-lora", "NAME", "A LoRA for the high-noise expert alone, also as NAME:SCALE."),
+    ] = None
+    low_noise_lora: Annotated[
+        list[str] | None,
+        _option("low-noise-lora", "NAME", "A LoRA for the low-noise expert alone, also as NAME:SCALE."),
     ] = None
     image: Annotated[str | None, _option("image", "FILE|URL", "The picture that the video starts with.")] = None
     last_image: Annotated[str | None, _option("last-image", "FILE|URL", "The picture that the video ends with.")] = None
@@ -148,6 +172,22 @@ class VideoOptions:
     ] = None
     upscale: Annotated[str | None, _option("upscale", "2|4|MODEL", "Enlarge the video after it is rendered.")] = None
     soundtrack: Annotated[str | None, _option("soundtrack", "FILE|URL", "A sound to join to the video.")] = None
+    thumbnail: Annotated[
+        bool | None,
+        typer.Option(
+            "--thumbnail",
+            help="Save the first frame too, as a JPEG beside the video.",
+            rich_help_panel="What to render",
+        ),
+    ] = None
+    output_upload_url: Annotated[
+        list[str] | None,
+        _option(
+            "output-upload-url",
+            "URL",
+            "A presigned URL at which the worker puts the video. With --num-outputs, give one for each video.",
+        ),
+    ] = None
     engine: Annotated[
         str | None,
         _option(
@@ -182,11 +222,25 @@ def with_bare_lora(argv: Iterable[str]) -> list[str]:
 def client_fields(args: VideoOptions) -> VideoFields:
     """Return what *args* set, as the client takes it. Files are checked. Raises CommandFailed."""
     given = {name: getattr(args, _OPTIONS.get(name, name), None) for name in FIELDS}
-    fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if args.lora is not None:
-        fields["lora"] = args.lora or True
+    fields: dict[str, Any] = {name: value for name, value in given.items() if value is not None and value != []}
+    if fields.get("loras") == [""]:
+        del fields["loras"]
+        fields["lora"] = True
+    fields |= {name: [_lora(name, text) for text in fields[name]] for name in _LORAS if name in fields}
     fields |= {file.name: file.url or file.path for file in files_of(args)}
     return cast("VideoFields", fields)
+
+
+def _lora(name: str, text: str) -> dict[str, Any]:
+    """Return the file and the scale that *text* names. What follows a colon and is no number belongs to the name."""
+    file, _, tail = text.rpartition(":")
+    try:
+        scale = float(tail)
+    except ValueError:
+        file, scale = text, None
+    if not file.strip() or (scale is not None and not math.isfinite(scale)):
+        raise misused(f"{option_of(name)} {text!r} is no LoRA.", hint="Give the name of a file, or NAME:SCALE.")
+    return {"path": file} if scale is None else {"path": file, "scale": scale}
 
 
 def option_of(name: str) -> str:

@@ -41,8 +41,8 @@ class JobStatus:
 
     `progress` is in percent. `queue_position` is 1 for the next job. `delay_s` and `execution_s` are RunPod's own
     seconds in the queue and on the worker. `answer` is the target's JSON: the whole status of a REST server, the
-    `output` of a RunPod endpoint. `error` says why there is no result: the job failed or was cancelled, or its video
-    is lost. A client that waits for the job raises it.
+    `output` of a RunPod endpoint. `thumbnails` are the first frames of `files`. `error` says why there is no result:
+    the job failed or was cancelled, or its video is lost. A client that waits for the job raises it.
     """
 
     job_id: str
@@ -58,6 +58,7 @@ class JobStatus:
     execution_s: float | None = None
     answer: Any = field(default=None, repr=False)
     files: tuple[OutputFile, ...] = ()
+    thumbnails: tuple[OutputFile, ...] = ()
     error: ClientError | None = None
 
     @property
@@ -85,12 +86,15 @@ class Result:
     Hold what a job made.
 
     `paths` are the files that were saved here. Without a place to save them, `contents` has their bytes. `left_there`
-    are paths on the worker, of files that its answer does not contain. `answer` is the target's JSON.
+    are paths on the worker, of files that its answer does not contain. `thumbnails` has the JPEGs of the first frames,
+    and `thumbnail_paths` says where they were saved, if they were asked for. `answer` is the target's JSON.
     """
 
     job_id: str
     paths: tuple[Path, ...] = ()
     contents: tuple[bytes, ...] = field(default=(), repr=False)
+    thumbnail_paths: tuple[Path, ...] = ()
+    thumbnails: tuple[bytes, ...] = field(default=(), repr=False)
     left_there: tuple[str, ...] = ()
     answer: Any = field(default=None, repr=False)
 

@@ -83,10 +83,10 @@ class AsyncClient:
         """
         Render a video, wait for it and return it: see `run` and `download`. Raises ClientError.
 
-        Without *output*, the bytes are in the result's `content`.
+        Without *output*, the bytes are in the result's `content`. With `thumbnail` the first frame is fetched too.
         """
         status = await self.run(prompt, job=job, on_progress=on_progress, wait_timeout_s=wait_timeout_s, **fields)
-        return await self.save(status, output, force=force)
+        return await self.save(status, output, force=force, thumbnails=bool(fields.get("thumbnail")))
 
     async def run(
         self,
@@ -151,23 +151,36 @@ class AsyncClient:
         """
         return await self._target().cancel(job_id)
 
-    async def download(self, job_id: str, output: str | PathLike[str] | None = None, *, force: bool = False) -> Result:
+    async def download(
+        self,
+        job_id: str,
+        output: str | PathLike[str] | None = None,
+        *,
+        force: bool = False,
+        thumbnails: bool = False,
+    ) -> Result:
         """
         Fetch the files of a finished job.
 
         *output* is a file, or a folder that exists. Without it, the bytes are in the result's `content`. A file that
-        exists is replaced only with *force*: otherwise the new one is called `name-2.mp4`.
+        exists is replaced only with *force*: otherwise the new one is called `name-2.mp4`. With *thumbnails*, the first
+        frames are fetched too, as JPEGs beside the videos; a RunPod endpoint has those that the job asked for.
 
         Raises ClientError: Refused if the job has not ended, and the job's own error if it failed.
         """
-        return await self.save(await self.status(job_id), output, force=force)
+        return await self.save(await self.status(job_id), output, force=force, thumbnails=thumbnails)
 
     async def save(
-        self, status: JobStatus, output: str | PathLike[str] | None = None, *, force: bool = False
+        self,
+        status: JobStatus,
+        output: str | PathLike[str] | None = None,
+        *,
+        force: bool = False,
+        thumbnails: bool = False,
     ) -> Result:
         """Fetch the files of the last status of a job, as `download` does. Raises ClientError."""
         place = None if output is None else Path(output)
-        return await result_of(self._target(), status, place, force=force)
+        return await result_of(self._target(), status, place, force=force, thumbnails=thumbnails)
 
     async def jobs(self, *, limit: int = 50, cursor: str | None = None) -> JobPage:
         """List a REST server's jobs, newest first. Raises ClientError: Refused for RunPod, which lists none."""

@@ -117,13 +117,29 @@ class Client:
         """Stop a job; see AsyncClient.cancel. Raises ClientError."""
         return self._thread.run(lambda _: self._client.cancel(job_id), None)
 
-    def download(self, job_id: str, output: str | PathLike[str] | None = None, *, force: bool = False) -> Result:
+    def download(
+        self,
+        job_id: str,
+        output: str | PathLike[str] | None = None,
+        *,
+        force: bool = False,
+        thumbnails: bool = False,
+    ) -> Result:
         """Fetch the files of a finished job; see AsyncClient.download. Raises ClientError."""
-        return self._thread.run(lambda _: self._client.download(job_id, output, force=force), None)
+        return self._thread.run(
+            lambda _: self._client.download(job_id, output, force=force, thumbnails=thumbnails), None
+        )
 
-    def save(self, status: JobStatus, output: str | PathLike[str] | None = None, *, force: bool = False) -> Result:
+    def save(
+        self,
+        status: JobStatus,
+        output: str | PathLike[str] | None = None,
+        *,
+        force: bool = False,
+        thumbnails: bool = False,
+    ) -> Result:
         """Fetch the files of the last status of a job; see AsyncClient.save. Raises ClientError."""
-        return self._thread.run(lambda _: self._client.save(status, output, force=force), None)
+        return self._thread.run(lambda _: self._client.save(status, output, force=force, thumbnails=thumbnails), None)
 
     def jobs(self, *, limit: int = 50, cursor: str | None = None) -> JobPage:
         """List a REST server's jobs; see AsyncClient.jobs. Raises ClientError."""

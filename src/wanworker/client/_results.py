@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from wanworker.client._answers import JobStatus, OutputFile, Result
@@ -13,9 +14,11 @@ from wanworker.client.saving import fit_name, put_in_place, unfinished_beside
 from wanworker.client.targets.base import Target
 
 
-async def result_of(target: Target, status: JobStatus, output: Path | None, *, force: bool) -> Result:
+async def result_of(
+    target: Target, status: JobStatus, output: Path | None, *, force: bool, thumbnails: bool = False
+) -> Result:
     """
-    Fetch every file of *status* that can be had.
+    Fetch every file of *status* that can be had, with *thumbnails* the first frames too: `output.jpg` beside *output*.
 
     *output* is a file, or a folder that exists; without it, the files stay in memory. The first file is called
     *output*, the others `output-2` and so on; in a folder each has the target's name. No file is overwritten, except
@@ -31,9 +34,11 @@ async def result_of(target: Target, status: JobStatus, output: Path | None, *, f
         raise status.error
     here = [file for file in status.files if file.is_here]
     left = tuple(file.path for file in status.files if file.path and not file.is_here)
+    # These come first: a server may drop a video that was downloaded, and its picture with it.
+    pictures = tuple([await _content(target, file) for file in status.thumbnails]) if thumbnails else ()
+    result = Result(status.job_id, left_there=left, thumbnails=pictures, answer=status.answer)
     if output is None:
-        contents = tuple([await _content(target, file) for file in here])
-        return Result(status.job_id, contents=contents, left_there=left, answer=status.answer)
+        return replace(result, contents=tuple([await _content(target, file) for file in here]))
     if not here and not output.is_dir():
         hint = f"The file is on the worker: {left[0]}" if left else "The answer contains no file."
         text = f"{output} was not written, because the answer contains no file."
@@ -44,7 +49,13 @@ async def result_of(target: Target, status: JobStatus, output: Path | None, *, f
         async with _writing(path, status.job_id) as part:
             await target.save(file, part)
             paths.append(put_in_place(part, path, force=force and path == output))
-    return Result(status.job_id, tuple(paths), left_there=left, answer=status.answer)
+    beside = []
+    for number, (file, picture) in enumerate(zip(status.thumbnails, pictures, strict=False), start=1):
+        path = paths[number - 1] if number <= len(paths) else _place(output, file, number, status.job_id)
+        async with _writing(path.with_suffix(".jpg"), status.job_id) as part:
+            part.write_bytes(picture)
+            beside.append(put_in_place(part, path.with_suffix(".jpg"), force=force and path == output))
+    return replace(result, paths=tuple(paths), thumbnail_paths=tuple(beside))
 
 
 def _place(output: Path, file: OutputFile, number: int, job_id: str) -> Path:

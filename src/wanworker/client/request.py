@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,6 +13,10 @@ from wanworker.client.errors import Refused
 
 #: A picture, a sound or a video: a path on this machine, its bytes, or text that is a path, a URL or a data URI.
 File = str | os.PathLike[str] | bytes
+
+
+#: LoRAs: file names, or objects such as `{"path": ..., "scale": 0.8}` or `{"high": ..., "low": ...}`.
+Loras = Sequence[str | Mapping[str, Any]]
 
 
 class VideoFields(TypedDict, total=False):
@@ -42,6 +46,11 @@ class VideoFields(TypedDict, total=False):
     solver: str
     seed: int
     lora: str | bool
+    loras: Loras
+    high_noise_loras: Loras
+    low_noise_loras: Loras
+    thumbnail: bool
+    output_upload_urls: Sequence[str]
     engine: str
     profile: str
     diffusion_model: str
@@ -76,6 +85,11 @@ FIELDS = {
     "shift": "sample_shift",
     "solver": "sample_solver",
     "seed": "seed",
+    "loras": "loras",
+    "high_noise_loras": "high_noise_loras",
+    "low_noise_loras": "low_noise_loras",
+    "thumbnail": "thumbnail",
+    "output_upload_urls": "output_upload_urls",
     "engine": "engine",
     "profile": "profile",
     "diffusion_model": "diffusion_model",
@@ -111,6 +125,11 @@ _REST = {
     "crf": "crf",
     "target_fps": "target_fps",
     "upscale": "upscale",
+    "loras": "loras",
+    "high_noise_loras": "high_noise_loras",
+    "low_noise_loras": "low_noise_loras",
+    "thumbnail": "thumbnail",
+    "output_upload_urls": "output_upload_urls",
 }
 
 #: Seconds that RunPod's limit exceeds the worker's own deadline by, for the start of the engine and for delivery.
@@ -179,6 +198,8 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
     body |= {field: given[name] for name, field in _REST.items() if given.get(name) is not None}
     if prompt is not None:
         body["prompt"] = prompt
+    if isinstance(lora := given.get("lora"), str):
+        body["loras"] = [lora, *given.get("loras", ())]
     if size := fields.get("size"):
         sides = _SIZE.fullmatch(size)
         if sides is None:
@@ -196,7 +217,9 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
 def strange_to_rest(fields: VideoFields) -> list[str]:
     """Return the names in *fields* that the FastWAN contract has no field for. Pure."""
     known = {*_REST, "size", "image", "soundtrack", "extra"}
-    return sorted(name for name, value in fields.items() if value is not None and name not in known)
+    strange = {name for name, value in fields.items() if value is not None and name not in known}
+    # The model's own pair is not for FastWAN. A LoRA with a name goes into `loras`.
+    return sorted(strange if fields.get("lora") is True else strange - {"lora"})
 
 
 def _url_or_base64(name: str, file: object) -> tuple[str, str]:

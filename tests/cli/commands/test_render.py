@@ -36,6 +36,17 @@ def test_a_prompt_and_a_picture_become_a_video_where_the_user_wants_it(tmp_path:
     assert "generate with fields" in stored.with_suffix(".log").read_text()
 
 
+def test_first_frames_are_saved_beside_the_videos(tmp_path: Path) -> None:
+    argv = ("a red star", *SHORT, "--num-outputs", "2", "--thumbnail", "-o", "my.mp4", "--json")
+
+    code, said, _ = command_line.run(tmp_path, "render", *argv)
+
+    answer = json.loads(said)
+    assert (0, ["my.jpg", "my-2.jpg"]) == (code, answer["thumbnails"])
+    assert [b"\xff\xd8\xff"] * 2 == [(tmp_path / name).read_bytes()[:3] for name in answer["thumbnails"]]
+    assert "thumbnail" not in {*answer, *answer["results"][1]}
+
+
 def test_a_person_reads_notes_the_video_its_sheet_and_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"width": 64, "height": 48, "frames": 5, "fps": 8.0}
     answer = {"warnings": ["frame_num 4 was changed to 5."], "video": facts, "model": "mini-wan", "seed": 7}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import shutil
 import sys
@@ -16,7 +17,7 @@ import typer
 from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, Command, CommandFailed
 from wanworker.cli._render_options import PROMPT, VideoOptions
 from wanworker.cli.commands._local import job_of
-from wanworker.cli.terminal.console import say, say_json, video_facts
+from wanworker.cli.terminal.console import say, say_json, video_facts, without_data
 from wanworker.cli.terminal.files import check_output, new_request_id
 from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.signals import run_stoppable
@@ -76,17 +77,38 @@ async def _render(payload: dict[str, Any], args: RenderOptions, settings: Settin
             await in_thread(_copied, video, _numbered(args.output, number), force=args.force)
             for number, video in enumerate(videos, start=1)
         ]
+    pictures = [await in_thread(_picture, each, video) for each, video in zip(made, videos, strict=True)]
+    thumbnails = [picture for picture in pictures if picture is not None]
     if args.json:
-        say_json({**answer, "files": [str(video) for video in videos], "contact_sheet": str(sheet)})
+        saved = {"thumbnails": [str(picture) for picture in thumbnails]} if thumbnails else {}
+        files = {"files": [str(video) for video in videos], "contact_sheet": str(sheet), **saved}
+        say_json({**without_data(answer), **files})
     else:
-        show(answer, videos, sheet, log, out=sys.stderr if is_piped else sys.stdout)
+        show(answer, videos, sheet, log, thumbnails=thumbnails, out=sys.stderr if is_piped else sys.stdout)
     return 0
+
+
+def _picture(made: Mapping[str, Any], video: Path) -> Path | None:
+    """Save the first frame, where the answer has it, beside *video*, and return its place."""
+    text = made.get("thumbnail")
+    if text is None:
+        return None
+    path = video.with_suffix(".jpg")
+    try:
+        with unfinished_beside(path) as part:
+            part.write_bytes(base64.b64decode(text.partition("base64,")[2]))
+            return put_in_place(part, path, force=False)
+    except OSError as error:
+        raise CommandFailed(f"{path} could not be written ({error.strerror}); the video is {video}.") from error
 
 
 def _videos(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the path, the seed and the facts of each video that was made."""
     only = {"path": answer["result"]["path"], "seed": answer["seed"], "video": answer["video"]}
-    return [each for each in answer["results"] if "path" in each] if "results" in answer else [only]
+    only |= {"thumbnail": answer.get("thumbnail")}
+    made = [each for each in answer.get("results", ()) if "path" in each]
+    # The picture of the first is in the answer itself.
+    return [{**made[0], "thumbnail": answer.get("thumbnail")}, *made[1:]] if made else [only]
 
 
 def _numbered(path: Path, number: int) -> Path:
@@ -94,7 +116,13 @@ def _numbered(path: Path, number: int) -> Path:
 
 
 def show(
-    answer: Mapping[str, Any], videos: Sequence[Path], sheet: Path, log: Path, *, out: TextIO | None = None
+    answer: Mapping[str, Any],
+    videos: Sequence[Path],
+    sheet: Path,
+    log: Path,
+    *,
+    thumbnails: Sequence[Path] = (),
+    out: TextIO | None = None,
 ) -> None:
     """Print what was made, for a person, on stdout if no other stream is given."""
     for line in answer["warnings"]:
@@ -103,6 +131,8 @@ def show(
         facts = made["video"]
         measures = video_facts(facts["width"], facts["height"], facts["frames"], facts["fps"])
         say("video", f"{video}  ({measures}, {answer['model']}, seed {made['seed']})", out=out)
+    for picture in thumbnails:
+        say("thumbnail", str(picture), out=out)
     say("contact sheet", str(sheet), out=out)
     say("log", str(log), out=out)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wanworker.text.printable import on_its_lines
@@ -45,6 +46,13 @@ def show(table: RenderableType) -> None:
 def say_json(value: Any) -> None:
     """Print one JSON document."""
     print(json.dumps(value, indent=2))
+
+
+def without_data(value: Any) -> Any:
+    """Return *value* without the files in it, which are already saved. Pure."""
+    if isinstance(value, Mapping):
+        return {key: without_data(item) for key, item in value.items() if key not in {"data", "thumbnail"}}
+    return [without_data(item) for item in value] if isinstance(value, list) else value
 
 
 def video_facts(width: int | None, height: int | None, frames: int | None, fps: float | None) -> str:

@@ -91,7 +91,11 @@ def _completed(job_id: str, answer: Mapping[str, Any]) -> JobStatus:
         text = f"The video of {job_id} is no longer on the server: it was downloaded or has expired."
         error = ResultLost(text, code="EXPIRED", job_id=job_id)
         return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, error=error)
-    return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, files=files)
+    pictures = tuple(
+        OutputFile(str(Path(file.name).with_suffix(".jpg")), url=f"thumbnail/{file.url.removeprefix('download/')}")
+        for file in files
+    )
+    return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, files=files, thumbnails=pictures)
 
 
 def _files(job_id: str, answer: Mapping[str, Any]) -> tuple[OutputFile, ...]:

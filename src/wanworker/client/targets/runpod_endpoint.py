@@ -124,8 +124,17 @@ def _status(job_id: str, body: Mapping[str, Any]) -> JobStatus:
         return JobStatus(job_id, "queued", "in queue", answer=output, **times)
     if status == "COMPLETED":
         error = _lost(job_id) if output is None else None
+        files, pictures = _files(output), _thumbnails(output)
         return JobStatus(
-            job_id, "completed", "completed", 100.0, answer=output, files=_files(output), error=error, **times
+            job_id,
+            "completed",
+            "completed",
+            100.0,
+            answer=output,
+            files=files,
+            thumbnails=pictures,
+            error=error,
+            **times,
         )
     if status in _STATES or body.get("error"):
         state = _STATES.get(status, "failed")
@@ -151,6 +160,19 @@ def _files(output: object) -> tuple[OutputFile, ...]:
     found += _others(output)
     found += [entry for entry in outputs if isinstance(entry, Mapping)] if isinstance(outputs, list) else []
     return tuple(filter(None, map(_file, found)))
+
+
+def _thumbnails(output: object) -> tuple[OutputFile, ...]:
+    """Return the first frames: that of `result` is in the answer itself, those of others in their entries."""
+    if not isinstance(output, Mapping):
+        return ()
+    result = output.get("result")
+    first = {**(result if isinstance(result, Mapping) else {}), "thumbnail": output.get("thumbnail")}
+    return tuple(
+        OutputFile(str(Path(str(entry.get("filename") or "thumbnail")).with_suffix(".jpg")), data=picture)
+        for entry in (first, *_others(output))
+        if isinstance(picture := entry.get("thumbnail"), str) and picture
+    )
 
 
 def _others(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -73,6 +73,19 @@ def test_a_job_is_watched_and_its_video_saved(plane: RunPod, tmp_path: Path) -> 
     assert {"task": "t2v-A14B", "prompt": "a star", "seed": 7} == job.input
 
 
+def test_the_first_frame_is_saved_and_named(plane: RunPod, tmp_path: Path) -> None:
+    answer = {**ANSWER, "thumbnail": f"data:image/jpeg;base64,{base64.b64encode(b'a jpeg').decode()}"}
+    with StandInWorker(plane, answers({"output": answer})):
+        code, said, complained = submit(plane, tmp_path, "a star", "--thumbnail", "-o", "my.mp4", "--json")
+
+    assert 0 == code, complained
+    told = json.loads(said)
+    assert (["my.mp4"], ["my.jpg"]) == (told["files"], told["thumbnails"])
+    assert b"a jpeg" == (tmp_path / "my.jpg").read_bytes()
+    assert "thumbnail" not in told["answer"]
+    assert (2, "") == submit(plane, tmp_path, "a star", "--thumbnail", "--detach")[:2]
+
+
 def test_json_names_the_files_and_leaves_the_data_out(plane: RunPod, tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_text("mine")
     with StandInWorker(plane, answers({"output": ANSWER})):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,14 +92,16 @@ def check_place(output: Path | None, *, force: bool, as_json: bool) -> None:
         check_output(output, force=force)
 
 
-async def save(client: AsyncClient, status: JobStatus, output: Path | None, *, force: bool) -> Result:
+async def save(
+    client: AsyncClient, status: JobStatus, output: Path | None, *, force: bool, thumbnails: bool = False
+) -> Result:
     """
     Save the files of a finished job: as *output*, here under their own names (None), or to stdout. Raises ClientError.
 
     Of several files, stdout gets the first.
     """
     if output != STANDARD:
-        return await client.save(status, output or Path(), force=force)
+        return await client.save(status, output or Path(), force=force, thumbnails=thumbnails)
     result = await client.save(status)
     if not result.contents:
         text = "Nothing was written to stdout, because the answer contains no file."
@@ -111,13 +113,6 @@ async def save(client: AsyncClient, status: JobStatus, output: Path | None, *, f
 
 def _text(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret else ""
-
-
-def without_data(value: Any) -> Any:
-    """Return *value* without the files in it, which are already saved. Pure."""
-    if isinstance(value, Mapping):
-        return {key: without_data(item) for key, item in value.items() if key != "data"}
-    return [without_data(item) for item in value] if isinstance(value, list) else value
 
 
 def shown(status: JobStatus) -> dict[str, Any]:

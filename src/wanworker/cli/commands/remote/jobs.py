@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wanworker.cli._base import Command, read_settings
-from wanworker.cli.commands.remote._target import JSON, client_of, without_data
-from wanworker.cli.terminal.console import say_json, show
+from wanworker.cli.commands.remote._target import JSON, client_of
+from wanworker.cli.terminal.console import say_json, show, without_data
 from wanworker.cli.terminal.signals import run_stoppable
 from wanworker.text.printable import on_its_lines
 

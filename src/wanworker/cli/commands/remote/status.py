@@ -14,9 +14,8 @@ from wanworker.cli.commands.remote._target import (
     check_target,
     client_of,
     shown,
-    without_data,
 )
-from wanworker.cli.terminal.console import complain, say, say_json
+from wanworker.cli.terminal.console import complain, say, say_json, without_data
 from wanworker.cli.terminal.signals import run_stoppable
 
 if TYPE_CHECKING:

@@ -22,9 +22,8 @@ from wanworker.cli.commands.remote._target import (
     client_of,
     save,
     shown,
-    without_data,
 )
-from wanworker.cli.terminal.console import complain, say, say_json
+from wanworker.cli.terminal.console import complain, say, say_json, without_data
 from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.signals import run_stoppable
 from wanworker.cli.terminal.standard_streams import STANDARD, prompt_of, text_of_stdin
@@ -84,6 +83,9 @@ def run(args: SubmitOptions) -> int:
         raise misused("The prompt and the job cannot both come from stdin.", hint="Name a file with --input.")
     if args.detach and args.output:
         raise misused("--detach does not wait for the video, so it takes no -o.", hint="wanworker download saves it.")
+    if args.thumbnail and (args.output == STANDARD or args.detach):
+        hint = "Save the video to a file, or leave --thumbnail out."
+        raise misused("--thumbnail saves a picture beside the video, so it needs a video that is saved.", hint=hint)
     check_place(args.output, force=args.force, as_json=args.json)
     settings = read_settings()
     fields = client_fields(args)
@@ -114,7 +116,7 @@ async def _submit(
                 **fields,
             )
             live.show({"stage": "saving", "progress": 100})
-            result = await save(client, status, args.output, force=args.force)
+            result = await save(client, status, args.output, force=args.force, thumbnails=bool(args.thumbnail))
     show_result(status, result, as_json=args.json, out=sys.stderr if args.output == STANDARD else sys.stdout)
     return 0
 
@@ -166,7 +168,9 @@ def show_result(status: JobStatus, result: Result, *, as_json: bool, out: TextIO
     """Print what a job made: for a person, or as JSON."""
     answer = without_data(status.answer)
     if as_json:
-        say_json({"job_id": status.job_id, "files": [str(path) for path in result.paths], "answer": answer})
+        told = {"job_id": status.job_id, "files": [str(path) for path in result.paths]}
+        pictures = {"thumbnails": [str(path) for path in result.thumbnail_paths]} if result.thumbnail_paths else {}
+        say_json({**told, **pictures, "answer": answer})
         return
     if not status.files:
         say_json(answer)
@@ -175,8 +179,10 @@ def show_result(status: JobStatus, result: Result, *, as_json: bool, out: TextIO
         say("note", line, out=out)
     for path in result.paths:
         say("saved", f"{path}  ({path.stat().st_size:,} bytes)", out=out)
+    for path in result.thumbnail_paths:
+        say("thumbnail", str(path), out=out)
     for place in result.left_there:
-        text = f"{place}  (the job asked for no video in the answer, or the video did not fit)"
+        text = f"{place}  (the job asked for no video in the answer, it was put elsewhere, or it did not fit)"
         say("on the worker", text, out=out)
     say("job", status.job_id, out=out)
 
