@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from wanworker.client._answers import JobPage, JobStatus, OutputFile, State
 from wanworker.client.errors import JobCancelled, ResultLost, TargetFailed, UnknownJob
-from wanworker.client.request import VideoFields, rest_body
+from wanworker.client.request import VideoFields, plan_input, rest_body
 from wanworker.client.targets.base import complaint, failure_of, progress_of
 from wanworker.client.targets.http import Remote
 
@@ -27,6 +27,13 @@ class Server:
     async def start(self, body: Mapping[str, Any]) -> str:
         """POST the fields; see Target."""
         return await self._remote.post_job("generate", body, id_field="job_id")
+
+    async def plan(
+        self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None
+    ) -> JobStatus:
+        """POST the fields to /plan; see Target."""
+        body = plan_input(prompt, job, fields, price_per_hour=price_per_hour, is_rest=True)
+        return JobStatus("", "completed", answer=(await self._remote.post("plan", body)).body)
 
     async def look(self, job_id: str) -> JobStatus:
         """Ask for the status; see Target."""
