@@ -204,11 +204,11 @@ def test_an_endpoint_plans_what_it_would_render(plane: RunPod) -> None:
 
 def test_a_plan_that_an_endpoint_refuses_has_the_workers_words(plane: RunPod) -> None:
     posted = {"error": "size must look like 832*480.", "output": {"code": "INVALID_REQUEST"}}
-    refuses = lambda worker, job: worker.done(job, posted)  # noqa: E731
+    refuse = lambda worker, job: worker.done(job, posted)  # noqa: E731
     with (
-        StandInWorker(plane, refuses),
+        StandInWorker(plane, refuse),
         endpoint(plane) as client,
-        pytest.raises(JobFailed, match="size must") as caught,
+        pytest.raises(JobFailed, match="size") as caught,
     ):
         client.plan("a star")
 

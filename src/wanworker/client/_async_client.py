@@ -135,7 +135,7 @@ class AsyncClient:
         """
         Say what `submit` with the same arguments would make, how long it takes and, with a price, what it costs.
 
-        *price_per_hour* is the worker's, in any currency. Nothing is rendered. Raises ClientError, as the job itself would.
+        *price_per_hour* is the worker's, in any currency. Nothing is rendered. Raises ClientError, as the job would.
         """
         target = self._target()
         status = await target.plan(prompt, job, fields, price_per_hour)
