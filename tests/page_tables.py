@@ -12,6 +12,7 @@ from pages import table
 from wanworker import errors
 from wanworker.actions.base import Action
 from wanworker.actions.request.fields import Request
+from wanworker.client.request import FIELDS, FILES, REST_FIELDS, VideoFields
 from wanworker.engines.base import EngineRow
 from wanworker.engines.comfyui.graphs._seedvr2 import SEEDVR2
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
@@ -135,6 +136,22 @@ def tasks_table() -> str:
         needed = ", ".join(name for name, needed in needs.items() if needed) or "nothing"
         rows.append((f"`{task.name}`", needed, f"`{task.size}`", frames, str(task.fps), f"{task.steps}"))
     return table("Task|Needs|Size|Frames|fps|Steps", rows)
+
+
+def client_table() -> str:
+    """Return the table of the client's fields: what each sets of `generate`, and of POST /generate."""
+    files = {name: f"`{field}_url`, `{field}_base64`" for name, field in FILES.items()}
+    rest_files = {"size": "`width`, `height`", "image": "`image_url`, `image`", "soundtrack": "`soundtrack_url`"}
+    special = {
+        "lora": ("`use_lora`, `lora_name`: a name, or `True` for the model's own pair", "`loras`: a name"),
+        "extra": ("fields under their own names", "fields under their own names"),
+    }
+    rows = []
+    for name in VideoFields.__annotations__:
+        action = files.get(name) or (f"`{FIELDS[name]}`" if name in FIELDS else "")
+        rest = rest_files.get(name) or (f"`{REST_FIELDS[name]}`" if name in REST_FIELDS else "")
+        rows.append((f"`{name}`", *special.get(name, (action, rest))))
+    return table("Field|Of `generate`|Of `POST /generate`", rows)
 
 
 def actions_table(actions: Iterable[Action], meanings: dict[str, str]) -> str:

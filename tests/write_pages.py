@@ -112,6 +112,7 @@ def _parts() -> dict[str, Callable[[], str]]:
         "fields of loras[]": functools.partial(tables.request_table, LoraField),
         "fields of POST /generate": functools.partial(tables.request_table, GenerateBody),
         "fields of POST /v1/videos": functools.partial(tables.request_table, VideoBody),
+        "fields of the client": tables.client_table,
         "tasks": tables.tasks_table,
         "ranges": tables.ranges_table,
         "statuses": lambda: tables.words_table("Status|Meaning", [each.value for each in JobStatus], STATUS_MEANINGS),

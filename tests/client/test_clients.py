@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from fakes.fastwan import JOB_ID, FastWan, serving
 from fakes.runpod import Job, RunPod
@@ -24,7 +25,9 @@ from wanworker.client import (
     JobCancelled,
     JobFailed,
     JobStatus,
+    Plan,
     Refused,
+    TargetFailed,
     Unauthorised,
     UnknownJob,
     WaitedTooLong,
@@ -143,6 +146,87 @@ def test_the_first_frames_of_an_endpoint_are_in_its_answer(plane: RunPod, tmp_pa
         path.name: path.read_bytes() for path in tmp_path.iterdir()
     }
     assert (tmp_path / "x.jpg", tmp_path / "x.2.jpg") == result.thumbnail_paths
+
+
+PLAN = {
+    "engine": "mini", "model": "mini-wan", "size": "64*64", "video": {"width": 64, "frames": 5}, "seed": None,
+    "num_outputs": 2, "recipe": None, "placement": None, "warnings": ["a"], "unknown": [], "seconds": 3.5,
+    "seconds_warm": 3.5, "seconds_cold": None, "like_jobs": 4, "cost": 0.01, "a newer key": 1,
+}  # fmt: skip
+
+
+def as_planned(plan: Plan) -> None:
+    assert ("mini", "mini-wan", "64*64", 5, 2, ("a",), (), 3.5, None, 4, 0.01) == (
+        plan.engine, plan.model, plan.size, plan.video["frames"], plan.num_outputs, plan.warnings, plan.unknown,
+        plan.seconds, plan.seconds_cold, plan.like_jobs, plan.cost,
+    )  # fmt: skip
+    assert PLAN == plan.answer
+
+
+async def test_a_server_plans_what_it_would_render(tmp_path: Path) -> None:
+    refusal = web.json_response({"error": "No.", "code": "INVALID_REQUEST", "hint": "Else."}, status=422)
+    plans = [web.json_response(PLAN), web.json_response("hello"), refusal]
+    fake = FastWan([], plans=plans)
+    async with serving(fake) as server, AsyncClient(server.url) as client:
+        plan = await client.plan("a star", size="64x64", frames=5, image=b"picture", price_per_hour=2)
+        sent = fake.body
+        with pytest.raises(TargetFailed, match="The answer is no plan: hello"):
+            await client.plan("a star")
+        with pytest.raises(Refused, match=r"answers 422: No\.") as caught:
+            await client.plan(job={"prompt": "a star", "image": "data:image/png;base64,AA=="})
+        with pytest.raises(Refused, match="does not take task"):
+            await client.plan("a star", task="t2v-A14B")
+
+    as_planned(plan)
+    assert {
+        "prompt": "a star", "task": "ti2v-5B", "width": 64, "height": 64, "length": 5, "price_per_hour": 2,
+        "reference_image_base64": "cGljdHVyZQ==", "action": "plan",
+    } == sent  # fmt: skip
+    assert "data:image/png;base64,AA==" == fake.body["reference_image_url"]
+    assert ("INVALID_REQUEST", "Else.") == (caught.value.code, caught.value.hint)
+
+
+def test_an_endpoint_plans_what_it_would_render(plane: RunPod) -> None:
+    answers: list[Any] = [PLAN, {"ok": True}]
+    planning = lambda worker, job: worker.done(job, {"output": answers.pop(0)})  # noqa: E731
+    with StandInWorker(plane, planning), endpoint(plane) as client:
+        plan = client.plan("a star", frames=5, price_per_hour=2)
+        sent = [*plane.jobs.values()][-1].input
+        with pytest.raises(TargetFailed, match="The answer is no plan"):
+            client.plan(job={"input": {"prompt": "a star", "action": "generate"}})
+
+    as_planned(plan)
+    assert {
+        "prompt": "a star", "task": "t2v-A14B", "frame_num": 5, "price_per_hour": 2, "action": "plan"
+    } == sent  # fmt: skip
+    assert {"prompt": "a star", "action": "plan"} == [*plane.jobs.values()][-1].input
+
+
+def test_a_plan_that_an_endpoint_refuses_has_the_workers_words(plane: RunPod) -> None:
+    posted = {"error": "size must look like 832*480.", "output": {"code": "INVALID_REQUEST"}}
+    refuse = lambda worker, job: worker.done(job, posted)  # noqa: E731
+    with (
+        StandInWorker(plane, refuse),
+        endpoint(plane) as client,
+        pytest.raises(JobFailed, match="size") as caught,
+    ):
+        client.plan("a star")
+
+    assert "INVALID_REQUEST" == caught.value.code
+
+
+async def test_a_plan_whose_worker_has_to_start_is_waited_for() -> None:
+    looks = [{"status": "IN_PROGRESS"}, {"status": "COMPLETED", "output": PLAN}]
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(
+            {"id": "sync-1", **(looks.pop(0) if request.method == "GET" else {"status": "IN_QUEUE"})}
+        )
+
+    app = web.Application()
+    app.add_routes([web.post("/v2/a/runsync", answer), web.get("/v2/a/status/sync-1", answer)])
+    async with TestServer(app) as server, AsyncClient(endpoint=str(server.make_url("/v2/a")), poll_s=0) as client:
+        as_planned(await client.plan("a star"))
 
 
 def test_a_failure_of_the_job_has_the_workers_words(plane: RunPod) -> None:

@@ -92,6 +92,7 @@ def test_a_server_renders_and_a_job_is_cancelled_in_each_state(tmp_path: Path, g
     seen = Seen()
     with rest_server(tmp_path / "server", gate, DOWNLOAD_ONCE="false") as (server, client):
         gate.open()
+        plan = client.plan("a red star", price_per_hour=1, **SHORT)
         result = client.render("a red star", output=tmp_path / "my.mp4", on_progress=seen, **SHORT)
         with gate.closed():
             running, queued = client.submit("a red star", **SHORT), client.submit("a blue star", **SHORT)
@@ -108,6 +109,9 @@ def test_a_server_renders_and_a_job_is_cancelled_in_each_state(tmp_path: Path, g
         log = server.log_path.read_text()
 
     assert ["cancelled", "cancelled", "completed"] == ended
+    assert (result.engine, result.video["frames"], 7, None) == (
+        plan.engine, plan.video["frames"], plan.seed, plan.seconds,
+    )  # fmt: skip
     assert (7, 64, b"ftyp") == (result.seed, result.video["width"], facts_of(result.content))
     assert result.content == again.content
     assert [result.job_id] == [job.job_id for job in listed]
@@ -157,6 +161,7 @@ def test_an_endpoint_renders_and_a_job_is_cancelled_in_each_state(tmp_path: Path
     seen = Seen()
     with endpoint(tmp_path / "worker", gate) as (plane, client):
         gate.open()
+        plan = client.plan("a red star", **SHORT)
         result = client.render("a red star", on_progress=seen, **SHORT)
         with gate.closed():
             running, queued = client.submit("a red star", **SHORT), client.submit("a blue star", **SHORT)
@@ -167,6 +172,7 @@ def test_an_endpoint_renders_and_a_job_is_cancelled_in_each_state(tmp_path: Path
         raw = client.run(job={"input": {"action": "status", "request_id": result.job_id, "return_video": False}})
 
     assert ["cancelled", "cancelled", "completed"] == ended
+    assert (result.engine, result.video["frames"], 7) == (plan.engine, plan.video["frames"], plan.seed)
     assert [JobCancelled, JobCancelled] == [type(error) for error in errors]
     assert (7, b"ftyp") == (result.seed, facts_of(result.content))
     assert "COMPLETED" == raw.answer["status"]["status"]

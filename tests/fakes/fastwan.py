@@ -19,6 +19,7 @@ class FastWan:
     statuses: list[dict[str, Any]]
     video: bytes = b"an mp4"
     generate: list[web.Response] = field(default_factory=list)
+    plans: list[web.Response] = field(default_factory=list)
     listed: list[dict[str, Any]] = field(default_factory=list)
     cut_downloads: int = 0  # so many transfers break off in the middle
     asked: list[str] = field(default_factory=list)
@@ -49,6 +50,11 @@ class FastWan:
         request.transport.close()
         return response
 
+    async def answer_plan(self, request: web.Request) -> web.Response:
+        self._note(request)
+        self.body = await request.json()
+        return self.plans.pop(0)
+
     async def answer_thumbnail(self, request: web.Request) -> web.Response:
         self._note(request)
         return web.Response(body=b"a jpeg")
@@ -74,6 +80,7 @@ async def serving(server: FastWan) -> AsyncIterator[FastWan]:
     app = web.Application(client_max_size=1 << 26)
     app.add_routes([
         web.post("/generate", server.answer_generate),
+        web.post("/plan", server.answer_plan),
         web.get("/status/{job}", server.answer_status),
         web.get("/download/{job}", server.answer_download),
         web.get("/thumbnail/{job}", server.answer_thumbnail),

@@ -138,17 +138,17 @@ class VideoOptions:
         _option(
             "lora",
             "[NAME[:SCALE]]",
-            "A LoRA to use, with its strength. Give it again for more. Without a name, it is the model's own pair for 4 "
-            "steps.",
+            "A LoRA to use, with its strength. Give it again for more. Without a name, it is the model's own pair "
+            "for 4 steps.",
         ),
     ] = None
     high_noise_lora: Annotated[
         list[str] | None,
-        _option("high-noise-lora", "NAME[:SCALE]", "A LoRA for the high-noise expert alone. Give it again for more."),
+        _option("high-noise-lora", "NAME", "A LoRA for the high-noise expert alone, also as NAME:SCALE."),
     ] = None
     low_noise_lora: Annotated[
         list[str] | None,
-        _option("low-noise-lora", "NAME[:SCALE]", "A LoRA for the low-noise expert alone. Give it again for more."),
+        _option("low-noise-lora", "NAME", "A LoRA for the low-noise expert alone, also as NAME:SCALE."),
     ] = None
     image: Annotated[str | None, _option("image", "FILE|URL", "The picture that the video starts with.")] = None
     last_image: Annotated[str | None, _option("last-image", "FILE|URL", "The picture that the video ends with.")] = None

@@ -7,7 +7,7 @@ A client for REST servers of ours and for RunPod endpoints.
 `Client` waits, `AsyncClient` is for asyncio. docs/api.md describes both.
 """
 
-from wanworker.client._answers import JobPage, JobStatus, OnProgress, OutputFile, Result, State
+from wanworker.client._answers import JobPage, JobStatus, OnProgress, OutputFile, Plan, Result, State
 from wanworker.client._async_client import AsyncClient
 from wanworker.client._client import Client
 from wanworker.client.errors import (
@@ -39,6 +39,7 @@ __all__ = [
     "JobStatus",
     "OnProgress",
     "OutputFile",
+    "Plan",
     "PlatformFailed",
     "Refused",
     "Result",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from wanworker.client.errors import ClientError
+from wanworker.client.errors import ClientError, TargetFailed
 
 #: Where a job can be, whatever the target calls it.
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -41,8 +41,8 @@ class JobStatus:
 
     `progress` is in percent. `queue_position` is 1 for the next job. `delay_s` and `execution_s` are RunPod's own
     seconds in the queue and on the worker. `answer` is the target's JSON: the whole status of a REST server, the
-    `output` of a RunPod endpoint. `thumbnails` are the first frames, one a file of `files`. `error` says why there is no result: the job failed or was cancelled, or its video
-    is lost. A client that waits for the job raises it.
+    `output` of a RunPod endpoint. `thumbnails` are the first frames of `files`. `error` says why there is no result:
+    the job failed or was cancelled, or its video is lost. A client that waits for the job raises it.
     """
 
     job_id: str
@@ -78,6 +78,44 @@ class JobPage:
     jobs: tuple[JobStatus, ...]
     total: int
     next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    Hold what a job would become, as docs/api.md describes it under `plan`.
+
+    `video` has width, height, fps, frames and duration_s; `recipe` has name, steps, guidance, guidance_low, shift and
+    solver. What cannot be known before is None, and a sentence in `unknown`. `seconds` are the median of `like_jobs`
+    on this volume, and `cost` is in the currency of the price. `answer` is the target's JSON.
+    """
+
+    engine: str
+    model: str
+    size: str | None = None
+    video: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    num_outputs: int = 1
+    recipe: Mapping[str, Any] | None = None
+    placement: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    seconds: float | None = None
+    seconds_warm: float | None = None
+    seconds_cold: float | None = None
+    like_jobs: int = 0
+    cost: float | None = None
+    answer: Any = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, answer: object) -> Plan:
+        """Read the JSON of a plan. Raises TargetFailed if it is none."""
+        if not isinstance(answer, Mapping) or not isinstance(answer.get("engine"), str):
+            raise TargetFailed(f"The answer is no plan: {str(answer)[:200]}", hint="A worker of ours makes plans.")
+        names = [each.name for each in fields(cls) if each.name != "answer"]
+        values = {name: answer[name] for name in names if name in answer}
+        lists = {name: tuple(map(str, answer.get(name) or ())) for name in ("warnings", "unknown")}
+        return cls(**{"model": "", **values, **lists}, answer=answer)
 
 
 @dataclass(frozen=True, slots=True)

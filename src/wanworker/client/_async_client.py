@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from wanworker.client._answers import JobPage, JobStatus, OnProgress, Result, State
+from wanworker.client._answers import JobPage, JobStatus, OnProgress, Plan, Result, State
 from wanworker.client._following import OnCancelled, Patience, follow, wait
 from wanworker.client._results import result_of
 from wanworker.client.errors import ClientError, Refused
@@ -123,6 +123,27 @@ class AsyncClient:
         """
         target = self._target()
         return await target.start(target.body(prompt, job, fields))
+
+    async def plan(
+        self,
+        prompt: str | None = None,
+        *,
+        price_per_hour: float | None = None,
+        job: Mapping[str, Any] | None = None,
+        **fields: Unpack[VideoFields],
+    ) -> Plan:
+        """
+        Say what `submit` with the same arguments would make, how long it takes and, with a price, what it costs.
+
+        *price_per_hour* is the worker's, in any currency. Nothing is rendered. Raises ClientError, as the job would.
+        """
+        target = self._target()
+        status = await target.plan(prompt, job, fields, price_per_hour)
+        if not status.is_over:
+            status = await wait(target, status.job_id, None, Patience(poll_s=self._poll_s))
+        if status.error is not None:
+            raise status.error
+        return Plan.of(status.answer)
 
     async def status(self, job_id: str) -> JobStatus:
         """Say where a job is. A job that failed has a status with an `error`. Raises ClientError, UnknownJob."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Unpack
 
-from wanworker.client._answers import JobPage, JobStatus, OnProgress, Result, State
+from wanworker.client._answers import JobPage, JobStatus, OnProgress, Plan, Result, State
 from wanworker.client._async_client import AsyncClient
 from wanworker.client._loop_thread import LoopThread
 from wanworker.client.request import VideoFields
@@ -92,6 +92,19 @@ class Client:
     ) -> str:
         """Send a job and return its id; see AsyncClient.submit. Raises ClientError."""
         return self._thread.run(lambda _: self._client.submit(prompt, job=job, **fields), None)
+
+    def plan(
+        self,
+        prompt: str | None = None,
+        *,
+        price_per_hour: float | None = None,
+        job: Mapping[str, Any] | None = None,
+        **fields: Unpack[VideoFields],
+    ) -> Plan:
+        """Say what `submit` would make, without rendering; see AsyncClient.plan. Raises ClientError."""
+        return self._thread.run(
+            lambda _: self._client.plan(prompt, price_per_hour=price_per_hour, job=job, **fields), None
+        )
 
     def status(self, job_id: str) -> JobStatus:
         """Say where a job is; see AsyncClient.status. Raises ClientError."""

@@ -107,7 +107,7 @@ FILES = {
 }
 
 #: What sets one field of the FastWAN contract each. Size and image are handled separately.
-_REST = {
+REST_FIELDS = {
     "negative_prompt": "negative_prompt",
     "seed": "seed",
     "steps": "steps",
@@ -195,7 +195,7 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
         raise Refused(f"A REST server does not take {', '.join(strange)}.", hint=hint)
     given: Mapping[str, Any] = fields
     body = dict(job or {})
-    body |= {field: given[name] for name, field in _REST.items() if given.get(name) is not None}
+    body |= {field: given[name] for name, field in REST_FIELDS.items() if given.get(name) is not None}
     if prompt is not None:
         body["prompt"] = prompt
     if isinstance(lora := given.get("lora"), str):
@@ -214,9 +214,34 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
     return {**body, **given.get("extra", {})}
 
 
+def plan_input(
+    prompt: str | None,
+    job: Mapping[str, Any] | None,
+    fields: VideoFields,
+    *,
+    price_per_hour: float | None,
+    is_rest: bool,
+) -> dict[str, Any]:
+    """
+    Return the fields of `plan` for what `runpod_body`, or with *is_rest* `rest_body`, would send. Raises Refused.
+
+    A REST server makes the task ti2v-5B, with that task's own size and length.
+    """
+    if is_rest:
+        named = rest_body(prompt, job, fields)
+        image = named.pop("image", None)
+        if image is not None:
+            named["reference_image_url" if str(image).startswith("data:") else "reference_image_base64"] = image
+        named["task"] = "ti2v-5B"
+    else:
+        named = dict(runpod_body(prompt, job, fields)["input"])
+    price = {} if price_per_hour is None else {"price_per_hour": price_per_hour}
+    return {**named, **price, "action": "plan"}
+
+
 def strange_to_rest(fields: VideoFields) -> list[str]:
     """Return the names in *fields* that the FastWAN contract has no field for. Pure."""
-    known = {*_REST, "size", "image", "soundtrack", "extra"}
+    known = {*REST_FIELDS, "size", "image", "soundtrack", "extra"}
     strange = {name for name, value in fields.items() if value is not None and name not in known}
     # The model's own pair is not for FastWAN. A LoRA with a name goes into `loras`.
     return sorted(strange if fields.get("lora") is True else strange - {"lora"})

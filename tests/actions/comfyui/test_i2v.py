@@ -13,6 +13,7 @@ from PIL import Image
 
 from door import ask
 from fakes import headers
+from fakes.recordings import sound
 from wanworker.app import Worker
 from wanworker.engines import ENGINES
 from wanworker.engines.diffusers import DiffusersEngine
@@ -87,6 +88,28 @@ async def test_an_end_image_takes_the_graph_for_first_and_last(comfyui_worker, c
     assert len(inputs(graph, "WanFirstLastFrameToVideo")) == 1
     assert len(inputs(graph, "LoadImage")) == 2
     assert "rain" in [each["text"] for each in inputs(graph, "CLIPTextEncode")]
+
+
+async def test_the_clip_is_finished_as_that_of_generate_is(comfyui_worker, comfyui, settings, tmp_path):
+    tone = base64.b64encode(sound(tmp_path / "tone.wav").read_bytes()).decode()
+    fields = {"target_fps": 8, "upscale_factor": 2, "soundtrack_base64": tone, "crf": 40, "thumbnail": True}
+    answer = await run(comfyui_worker(), request_id="mine", return_video=False, **fields)
+
+    made = facts(settings.out_dir / "mine_i2v_output.mp4")
+    assert (made.fps, made.has_audio) == (8.0, True)
+    assert (answer["video"]["fps"], answer["video"]["width"]) == (8.0, made.width)
+    assert {"target_fps 8", "upscale 2"} <= {line.partition(":")[0] for line in answer["warnings"]}
+    assert answer["thumbnail"].startswith("data:image/jpeg;base64,")
+
+
+async def test_a_loop_ends_in_its_first_picture(comfyui_worker, comfyui):
+    await run(comfyui_worker(), loop=True)
+
+    (graph,) = comfyui.graphs
+    (ends,) = inputs(graph, "WanFirstLastFrameToVideo")
+    first, last = (graph[ends[name][0]]["inputs"]["image"] for name in ("start_image", "end_image"))
+    (sent,) = {size_of(comfyui.folder / "input" / name) for name in (first, last)}
+    assert sent == (160, 90)
 
 
 async def test_a_pair_of_loras_goes_to_its_experts_at_its_strengths(comfyui_worker, comfyui):

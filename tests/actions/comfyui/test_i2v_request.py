@@ -39,6 +39,37 @@ def test_the_plain_request_has_the_documented_steps_and_guidance():
     assert spec.vae_model == "wan_2.1_vae.safetensors"
 
 
+def test_the_fields_of_the_finished_clip_are_those_of_generate():
+    spec, warnings = spec_of(loop=True, target_fps="32", upscale_model="4x-UltraSharp", crf=20)
+
+    assert (spec.loop, spec.target_fps, spec.upscale_factor, spec.upscale_model, spec.crf) == (
+        True, 32.0, None, "4x-UltraSharp", 20,
+    )  # fmt: skip
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"upscale": 3}, "upscale must be 2, 4 or the name"),
+        ({"loop": True, "end_image_url": "https://example.com/a.png"}, "loop makes the first frame the last one"),
+        ({"loop": True, "length": 1}, "length"),
+    ],
+)
+def test_what_cannot_be_finished_so_is_refused(fields, said):
+    with pytest.raises(InvalidRequest, match=said):
+        spec_of(**fields)
+
+
+def test_a_request_that_finishes_nothing_is_the_request_of_before():
+    plain, _ = parse(I2vRequest, {"prompt": "x"})
+    same, _ = parse(I2vRequest, {"prompt": "x", "loop": False, "upscale": None})
+    other, _ = parse(I2vRequest, {"prompt": "x", "target_fps": 32})
+
+    assert plain.identity() == same.identity()
+    assert other.identity() == plain.identity() | {"target_fps": 32.0}
+
+
 def test_numbers_may_be_text_and_carry_other_names():
     spec, _ = spec_of(num_frames="33", guidance_scale="3.5", num_inference_steps="8", seed="7", shift="5")
 

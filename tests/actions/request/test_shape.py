@@ -254,24 +254,6 @@ def test_a_field_that_came_later_counts_only_if_it_is_not_its_default(model):
         assert sent.identity() == nothing.identity() | {name: LATER[name]}
 
 
-@pytest.mark.parametrize(
-    ("model", "fields", "begins"),
-    [
-        (GenerateRequest, {"prompt": "a cat"}, "28aa37c42f76"),
-        (
-            GenerateRequest,
-            {"prompt": "a cat", "loras": [{"high": "a", "strength": 0.5}], "high_noise_loras": ["b"], "seed": 3},
-            "95e03506b603",
-        ),
-        (GenerateRequest, {"prompt": "a", "target_fps": 30, "upscale": 2, "crf": 20}, "f4bac236ab43"),
-        (I2vRequest, {"prompt": "a cat", "reference_image_url": "https://example.com/a.png"}, "c67a072f809c"),
-        (I2vRequest, {"prompt": "a cat", "loras": ["a"], "crf": 20, "seed": 3}, "49f65983a937"),
-    ],
-)
-def test_the_hash_of_a_request_is_that_of_its_records(model, fields, begins):
-    assert spec_hash(parse(model, fields)[0].identity())[:12] == begins
-
-
 def test_the_order_has_the_number_of_outputs_and_the_quality():
     request, warnings = parse(GenerateRequest, {"task": "t2v-A14B", "prompt": "a", "n": 3, "crf": 30})
     named = job_request(request, request_id="a", action="generate")

@@ -115,7 +115,9 @@ class I2vRequest(VideoRequest):
         size, is_given = self.shape(default=DEFAULT_SIZE, multiple=_TASK.size_multiple, by_picture=True)
         warnings += self.overruled()
         frames = self.snapped_frames(self.fps, warnings) or self.length
-        if self.source("end_image") is not None:
+        self.check_loop(_TASK, "end_image")
+        factor, upscaler = self.checked_upscale()
+        if self.loop or self.source("end_image") is not None:
             check_last_image(frames, self.spelled("length" if self.seconds is None else "seconds"))
         if self.negative_prompt and self.cfg_scale <= 1:
             warnings.append("negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed.")
@@ -149,6 +151,10 @@ class I2vRequest(VideoRequest):
             profile=self.profile,
             single_expert=self.single_expert,
             crf=self.crf,
+            loop=self.loop,
+            target_fps=self.target_fps,
+            upscale_factor=factor,
+            upscale_model=upscaler,
         )
 
     def _models(self) -> tuple[str, ...]:

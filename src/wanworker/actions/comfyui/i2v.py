@@ -54,17 +54,21 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
 async def _prepare(
     request: I2vRequest, spec: RenderSpec, image: Source, context: Context, warnings: tuple[str, ...], folder: Path
 ) -> PreparedSpec:
-    """Read the pictures, then check that the server and the models are there: the documented order of checks."""
+    """Read the files, then check that the server and the models are there: the documented order of checks."""
     end_image = request.source("end_image")
     inputs: InputReader = context.inputs
     files: dict[str, Any] = {"image": await inputs.image(image, folder, "reference_image", label="reference image")}
     if end_image is not None:
         files["last_image"] = await inputs.image(end_image, folder, "end_image", label="end image")
+    if (sound := request.source("soundtrack")) is not None:
+        files["soundtrack"] = await inputs.audio(sound, folder, "soundtrack", label="soundtrack")
     notes = list(warnings)
     if not spec.size_given:
         files["size"], files["image"] = await sized_by_picture(
             files["image"], area=spec.size.area, multiple=16, notes=notes
         )
+    if request.loop:
+        files["last_image"] = files["image"]
     complete = dataclasses.replace(spec, **files)
     if request.engine == "comfyui":
         await context.comfyui().check_models(complete, context.call.report)

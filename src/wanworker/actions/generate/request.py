@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -26,11 +25,6 @@ from wanworker.actions.request.lora import check_lora_name
 from wanworker.actions.request.video import VIDEO_ALIASES, VideoRequest
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, Profile, Task, check_last_image, task_named
-
-#: How many times as wide and high a clip may be made, if no model is named.
-UPSCALE_FACTORS = (2, 4)
-
-_NAME_CHARS = 200
 
 _FIRST_FIELDS = """
     audio_base64 audio_path audio_url driving_video_base64 driving_video_path driving_video_url engine fps frame_num
@@ -66,8 +60,6 @@ _ALIASES: Mapping[str, str] = {
     "video_url": "driving_video_url",
     "video_base64": "driving_video_base64",
     "video_path": "driving_video_path",
-    "upscale_factor": "upscale",
-    "upscale_model": "upscale",
 }
 
 
@@ -120,12 +112,6 @@ class GenerateRequest(VideoRequest):
     denoise: Denoise | None = Field(
         default=None, description="How much of v2v's video is rendered anew; 0.7 if omitted."
     )
-    loop: bool = Field(default=False, description="End with the first frame; i2v-A14B only.")
-    target_fps: Fps | None = Field(default=None, description="The frame rate of the file; frames are added between.")
-    upscale: int | str | None = Field(default=None, description="2, 4, or the name of an upscale model.")
-    soundtrack_url: str | None = Field(default=None, description="A sound to join to the clip, by URL.")
-    soundtrack_base64: str | None = Field(default=None, description="A sound to join to the clip, as base64.")
-    soundtrack_path: str | None = Field(default=None, description="A sound to join to the clip, by path.")
     return_video: bool = Field(default=True, description="Return the video as a data URI in result.data.")
     timeout: Timeout | None = Field(default=None, description="The job's deadline in seconds.")
     engine: str | None = Field(default=None, description="auto, diffusers, comfyui, wan_cli, mini or runpod.")
@@ -150,29 +136,8 @@ class GenerateRequest(VideoRequest):
             raise InvalidRequest(message, hint="Send audio_url, audio_base64 or audio_path.", field="audio_url")
         if task.needs_driving_video and not has_prepared and self.source("driving_video") is None:
             raise _missing_film(task)
-        if self.loop:
-            self._check_loop(task)
+        self.check_loop(task, "last_image")
         return task
-
-    def _check_loop(self, task: Task) -> None:
-        if not task.takes_last_image:
-            able = ", ".join(other.name for other in TASKS.values() if other.takes_last_image)
-            message = f"loop needs a task that can end in a given frame; {task.name} cannot."
-            raise InvalidRequest(message, hint=f"Use the task {able} with a reference image.", field="loop")
-        if self.source("last_image") is not None:
-            message = "loop makes the first frame the last one, so there is no place for a last image."
-            raise InvalidRequest(message, hint="Send loop or last_image, not both.", field="loop")
-
-    def checked_upscale(self) -> tuple[int | None, str | None]:
-        """Return the factor or the model by which the clip is enlarged. Raises InvalidRequest."""
-        text = "" if self.upscale is None else str(self.upscale).strip()
-        number = text.lower().strip("x")
-        if number in map(str, UPSCALE_FACTORS):
-            return int(number), None
-        if self.upscale is not None and (not text or len(text) > _NAME_CHARS or _is_number(number)):
-            message = f"upscale must be 2, 4 or the name of an upscale model; got {text[:40]!r}."
-            raise InvalidRequest(message, field="upscale")
-        return None, text or None
 
     def checked_frames(self, task: Task, warnings: list[str]) -> int | None:
         """
@@ -208,10 +173,6 @@ class GenerateRequest(VideoRequest):
         The random seed comes from the system, not from a state that FlashBoot may have frozen with the process.
         """
         return secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?[\d.,]+", text) is not None
 
 
 def _missing_film(task: Task) -> InvalidRequest:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from wanworker.actions.request.fields import Crf, NumOutputs, Seconds, UploadUrls
+from wanworker.actions.request.fields import Crf, Fps, NumOutputs, Seconds, UploadUrls
 from wanworker.actions.request.lora import LoraRequest
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
+from wanworker.errors import InvalidRequest
 from wanworker.media.outputs.upload_url import UploadUrl
-from wanworker.spec import Size
+from wanworker.spec import TASKS, Size, Task
 
 #: Other spellings of the shared fields.
-VIDEO_ALIASES = {"duration": "seconds", "n": "num_outputs", "num_videos": "num_outputs"}
+VIDEO_ALIASES = {
+    "duration": "seconds",
+    "n": "num_outputs",
+    "num_videos": "num_outputs",
+    "upscale_factor": "upscale",
+    "upscale_model": "upscale",
+}
+
+#: How many times as wide and high a clip may be made, if no model is named.
+UPSCALE_FACTORS = (2, 4)
+
+_NAME_CHARS = 200
 
 #: Fields about the answer. They do not tell one request from another.
 _NO_IDENTITY = {"request_id", "return_video", "timeout", "thumbnail", "output_upload_urls"}
@@ -40,6 +53,12 @@ class VideoRequest(PictureRequest, LoraRequest):
         default=1, description="Videos to make, with seed, seed + 1 and so on; `results` in the answer lists them."
     )
     crf: Crf | None = Field(default=None, description="Quality of the mp4: 0 is lossless, 51 the smallest file.")
+    loop: bool = Field(default=False, description="End with the first frame; i2v-A14B only.")
+    target_fps: Fps | None = Field(default=None, description="The frame rate of the file; frames are added between.")
+    upscale: int | str | None = Field(default=None, description="2, 4, or the name of an upscale model.")
+    soundtrack_url: str | None = Field(default=None, description="A sound to join to the clip, by URL.")
+    soundtrack_base64: str | None = Field(default=None, description="A sound to join to the clip, as base64.")
+    soundtrack_path: str | None = Field(default=None, description="A sound to join to the clip, by path.")
     thumbnail: bool = Field(default=False, description="Return the first frame as a JPEG, a data URI in `thumbnail`.")
     output_upload_urls: UploadUrls = Field(
         default=(), repr=False, description="Presigned PUT URLs, one an output, that get the videos."
@@ -65,6 +84,29 @@ class VideoRequest(PictureRequest, LoraRequest):
         names = {"seconds": self.spelled("seconds"), "frames": self.spelled(self.frames_field)}
         return frames_for(self.seconds, given, fps=fps, names=names, warnings=warnings)
 
+    def check_loop(self, task: Task, last: str) -> None:
+        """Raise InvalidRequest if *task* cannot do loop, or if there is a picture in the field *last* too."""
+        if not self.loop:
+            return
+        if not task.takes_last_image:
+            able = ", ".join(other.name for other in TASKS.values() if other.takes_last_image)
+            message = f"loop needs a task that can end in a given frame; {task.name} cannot."
+            raise InvalidRequest(message, hint=f"Use the task {able} with a reference image.", field="loop")
+        if self.source(last) is not None:
+            message = "loop makes the first frame the last one, so there is no place for a last image."
+            raise InvalidRequest(message, hint=f"Send loop or {last}, not both.", field="loop")
+
+    def checked_upscale(self) -> tuple[int | None, str | None]:
+        """Return the factor or the model by which the clip is enlarged. Raises InvalidRequest."""
+        text = "" if self.upscale is None else str(self.upscale).strip()
+        number = text.lower().strip("x")
+        if number in map(str, UPSCALE_FACTORS):
+            return int(number), None
+        if self.upscale is not None and (not text or len(text) > _NAME_CHARS or _is_number(number)):
+            message = f"upscale must be 2, 4 or the name of an upscale model; got {text[:40]!r}."
+            raise InvalidRequest(message, field="upscale")
+        return None, text or None
+
     def upload_urls(self, allow_hosts: tuple[str, ...]) -> tuple[UploadUrl, ...]:
         """Return where the outputs are to be put, none or one for each. Raises InvalidRequest, without any URL."""
         return UploadUrl.for_outputs(self.output_upload_urls, self.num_outputs, allow_hosts=allow_hosts)
@@ -81,3 +123,7 @@ class VideoRequest(PictureRequest, LoraRequest):
 
     def _says_more(self, name: str) -> bool:
         return getattr(self, name) not in {"", type(self).model_fields[name].default}
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d.,]+", text) is not None

@@ -20,6 +20,11 @@ class Target(Protocol):
     async def start(self, body: Mapping[str, Any]) -> str:
         """Send a job and return its id. It is sent again only if it was certainly not taken."""
 
+    async def plan(
+        self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None
+    ) -> JobStatus:
+        """Ask what the job would become. The answer is in the status, unless that is not over yet."""
+
     async def look(self, job_id: str) -> JobStatus:
         """Say where the job is. Raises UnknownJob; a job that failed is a status with an `error`."""
 

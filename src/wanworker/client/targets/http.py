@@ -75,9 +75,15 @@ class Remote:
 
     async def post_job(self, path: str, body: Mapping[str, Any], *, id_field: str) -> str:
         """
-        Send a job once and return its id, the field *id_field* of the answer.
+        Send a job as `post` does and return its id, the field *id_field* of the answer. Raises ClientError.
+        """
+        return self._job_id((await self.post(path, body)).body, id_field)
 
-        A server that is busy (429) has not taken the job, so it is asked again. Raises ClientError.
+    async def post(self, path: str, body: Mapping[str, Any]) -> Reply:
+        """
+        Send *body* once and return the answer.
+
+        A server that is busy (429) has not taken it, so it is asked again. Raises ClientError.
         """
         give_up = self._edges.clock() + self._edges.patience_s
         while True:
@@ -86,7 +92,7 @@ class Remote:
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise Unreachable(f"{self.base} cannot be reached: {_reason(error)}.") from error
             if reply.status != 429 or self._edges.clock() + retry_s > give_up:
-                return self._job_id(self._checked(reply).body, id_field)
+                return self._checked(reply)
             await self._edges.sleep(retry_s)
 
     def _job_id(self, answer: object, id_field: str) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from wanworker.client._answers import JobPage, JobStatus, OutputFile, State
 from wanworker.client.errors import JobCancelled, ResultLost, TargetFailed, UnknownJob
-from wanworker.client.request import VideoFields, rest_body
+from wanworker.client.request import VideoFields, plan_input, rest_body
 from wanworker.client.targets.base import complaint, failure_of, progress_of
 from wanworker.client.targets.http import Remote
 
@@ -27,6 +27,13 @@ class Server:
     async def start(self, body: Mapping[str, Any]) -> str:
         """POST the fields; see Target."""
         return await self._remote.post_job("generate", body, id_field="job_id")
+
+    async def plan(
+        self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None
+    ) -> JobStatus:
+        """POST the fields to /plan; see Target."""
+        body = plan_input(prompt, job, fields, price_per_hour=price_per_hour, is_rest=True)
+        return JobStatus("", "completed", answer=(await self._remote.post("plan", body)).body)
 
     async def look(self, job_id: str) -> JobStatus:
         """Ask for the status; see Target."""
@@ -91,12 +98,8 @@ def _completed(job_id: str, answer: Mapping[str, Any]) -> JobStatus:
         text = f"The video of {job_id} is no longer on the server: it was downloaded or has expired."
         error = ResultLost(text, code="EXPIRED", job_id=job_id)
         return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, error=error)
-    # A video's picture has its own path, with the same query.
-    place = f"download/{_quoted(job_id)}"
     pictures = tuple(
-        OutputFile(
-            str(Path(file.name).with_suffix(".jpg")), url=file.url.replace(place, f"thumbnail/{_quoted(job_id)}")
-        )
+        OutputFile(str(Path(file.name).with_suffix(".jpg")), url=f"thumbnail/{file.url.removeprefix('download/')}")
         for file in files
     )
     return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, files=files, thumbnails=pictures)

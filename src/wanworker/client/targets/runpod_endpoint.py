@@ -20,9 +20,10 @@ from wanworker.client.errors import (
     PlatformFailed,
     Refused,
     ResultLost,
+    TargetFailed,
     UnknownJob,
 )
-from wanworker.client.request import VideoFields, runpod_body
+from wanworker.client.request import VideoFields, plan_input, runpod_body
 from wanworker.client.targets._links import save_link
 from wanworker.client.targets.base import complaint, failure_of, number, progress_of
 from wanworker.client.targets.http import Remote, base_url
@@ -66,11 +67,19 @@ class Endpoint:
 
     async def start(self, body: Mapping[str, Any]) -> str:
         """Send `{"input": ...}`; see Target."""
-        size = len(json.dumps(body).encode())
-        if size > MAX_BODY_BYTES:
-            text = f"The job has {size / 1e6:.1f} MB; RunPod takes at most {MAX_BODY_BYTES / 1e6:.0f} MB."
-            raise Refused(text, hint="Upload the files to a server, and give their URLs.")
+        _check_size(body)
         return await self._remote.post_job("run", body, id_field="id")
+
+    async def plan(
+        self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None
+    ) -> JobStatus:
+        """Send the action `plan` to /runsync; see Target. A worker that has to start first takes longer."""
+        body = {"input": plan_input(prompt, job, fields, price_per_hour=price_per_hour, is_rest=False)}
+        _check_size(body)
+        answer = (await self._remote.post("runsync", body)).body
+        if not isinstance(answer, Mapping) or not isinstance(answer.get("id"), str):
+            raise TargetFailed(f"The answer of {self._remote.base} has no id: {str(answer)[:200]}")
+        return _status(answer["id"], answer)
 
     async def look(self, job_id: str) -> JobStatus:
         """Ask /status; see Target."""
@@ -98,6 +107,13 @@ class Endpoint:
             part.write_bytes(await asyncio.to_thread(_decoded, file))
             return
         await save_link(file.url, part, allow_hosts=self._allow_hosts)
+
+
+def _check_size(body: Mapping[str, Any]) -> None:
+    size = len(json.dumps(body).encode())
+    if size > MAX_BODY_BYTES:
+        text = f"The job has {size / 1e6:.1f} MB; RunPod takes at most {MAX_BODY_BYTES / 1e6:.0f} MB."
+        raise Refused(text, hint="Upload the files to a server, and give their URLs.")
 
 
 #: How a job may end.
