@@ -47,7 +47,6 @@ class Worker:
             out_dir=settings.out_dir,
             models_dir=str(settings.ckpt_dir),
             mini_allowed=settings.mini,
-            slots=self.registry.slots,
         )
         self.preloader = Preloader(self.registry, settings.preload, asked=settings.engine, mini_allowed=settings.mini)
         self.facts = MachineFacts(self.registry, preloads=lambda: self.preloader.preloads)

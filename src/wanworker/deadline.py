@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from wanworker.errors import EngineTimeout
 
@@ -20,6 +20,15 @@ class Deadline:
     def left_s(self) -> float:
         """Return the seconds that are left, 0 after the deadline."""
         return max(0.0, self._at - asyncio.get_running_loop().time())
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count while the body runs: a job that waits for its turn has not begun. Not for use in a scope."""
+        began = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            self._at += asyncio.get_running_loop().time() - began
 
     @contextlib.asynccontextmanager
     async def scope(self) -> AsyncIterator[None]:

@@ -38,6 +38,10 @@ class Progress:
         return shown if self.detail is None else shown | {"detail": self.detail}
 
 
+class AwaitsTurn(Progress):
+    """Say that a render waits for its engine's turn: nothing is done for it until the next report."""
+
+
 def bar_steps(line: str) -> tuple[int, int] | None:
     """Return (step, steps) of a bare tqdm bar, or None for any other line."""
     match = _BARE_BAR.match(line)

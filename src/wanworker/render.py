@@ -26,7 +26,7 @@ from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render
 from wanworker.planning.fitting import Fitted, Fitting, PreparedSpec
 from wanworker.planning.like_jobs import Expected, expected, kind_of
 from wanworker.planning.room import check_room, make_room
-from wanworker.progress import Progress
+from wanworker.planning.turns import Slot, Turns
 from wanworker.spec import RenderSpec
 
 #: No render starts with less free space. A 1280x720 clip with its scratch files needs much less.
@@ -43,7 +43,8 @@ class RenderRequest:
     `prepare` reads the job's inputs into the folder that it is given; the folder is removed afterwards. `suffix`
     follows the request id in the name of a render's one file. `queued` is the QUEUED attempt of this job that the door
     already holds: that attempt is started, and the store is not searched for another. `num_outputs` videos are made of
-    one spec, with its seed and those that follow; a graph's outputs are its own.
+    one spec, with its seed and those that follow; a graph's outputs are its own. `draft` is the spec without its files,
+    None for a graph: it tells whose turn the job waits for before anything is read for it.
     """
 
     request: JobRequest
@@ -53,6 +54,7 @@ class RenderRequest:
     suffix: str = SUFFIXES["generate"]
     queued: Job | None = None
     num_outputs: int = 1
+    draft: RenderSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Planned:
 
 
 class Renderer:
-    """Render *slots* orders at a time, and record each in the store from its start to its end."""
+    """Render as many orders at a time as their engines take, and record each in the store from its start to its end."""
 
     def __init__(
         self,
@@ -85,7 +87,6 @@ class Renderer:
         out_dir: Path,
         models_dir: str,
         mini_allowed: bool,
-        slots: int = 1,
         limits: Limits = Limits(),
     ) -> None:
         self._store = store
@@ -93,7 +94,7 @@ class Renderer:
         self._out_dir = out_dir
         self._fitting = Fitting(registry, models_dir=models_dir, mini_allowed=mini_allowed)
         self._limits = limits
-        self._slots = asyncio.Semaphore(slots)
+        self._turns = Turns(registry)
         self._untold: dict[str, float] = {}
 
     def note_start(self, start_s: float) -> None:
@@ -109,17 +110,18 @@ class Renderer:
         """
         check_own_name(order.request.request_id)
         deadline = Deadline(order.timeout_s)
-        report(Progress("preparing", 0.0))
         while True:
             async with deadline.scope():
                 if order.queued is None and (earlier := await self._earlier(order.request)):
                     return earlier
-                await self._slots.acquire()
-            try:
-                if job := await self._render_now(order, deadline, report):
+                place = await self.place_of(order)
+            async with self._turns.slot(place, deadline, report) as slot:
+                if job := await self._render_now(order, slot, deadline, report):
                     return job
-            finally:
-                self._slots.release()
+
+    async def place_of(self, order: RenderRequest) -> str:
+        """Return the place, one of the registry's, where *order* will be rendered, as far as that is known by now."""
+        return await self._fitting.place_of(order.draft, order.engine)
 
     async def plan(self, order: RenderRequest) -> Planned:
         """
@@ -160,17 +162,14 @@ class Renderer:
                 return job if job.status is JobStatus.COMPLETED else None
             await asyncio.sleep(self._limits.wait_step_s)
 
-    async def _render_now(self, order: RenderRequest, deadline: Deadline, report: Report) -> Job | None:
+    async def _render_now(self, order: RenderRequest, slot: Slot, deadline: Deadline, report: Report) -> Job | None:
         """Prepare, claim and render. Return None if another worker claimed the job in between."""
         started = time.monotonic()
         with full_disk_reported("the files of this job"), scratch_folder() as work_dir:
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
                 fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
-            async with contextlib.AsyncExitStack() as stack:
-                async with deadline.scope():
-                    turning = self._registry.turn(fitted.engine, fitted.spec, order.request.request_id)
-                    turn = await stack.enter_async_context(turning)
+            async with slot.turn(fitted, order.request.request_id) as turn:
                 await in_thread(self._check_disk)
                 if isinstance(fitted.spec, RenderSpec):
                     await in_thread(self._check_name, order)

@@ -50,7 +50,7 @@ def test_auto_prefers_an_endpoint_to_the_miniature() -> None:
 def test_without_endpoints_there_is_no_such_engine(settings: Settings) -> None:
     worker = Worker.from_settings(settings)
     assert "runpod" not in {row.name for row in worker.registry.rows}
-    assert 1 == worker.registry.slots
+    assert {"here": 1} == worker.registry.slots
     with pytest.raises(InvalidRequest, match="runpod is not set up") as refused:
         worker.registry.row("runpod")
     assert "WAN_RUNPOD_ENDPOINTS" in refused.value.hint
@@ -58,7 +58,7 @@ def test_without_endpoints_there_is_no_such_engine(settings: Settings) -> None:
 
 def test_it_takes_as_many_jobs_as_it_is_told_and_needs_a_key(make_settings: Callable[..., Settings]) -> None:
     worker = Worker.from_settings(make_settings(runpod_endpoints=ENDPOINTS, runpod_concurrency=5))
-    assert 6 == worker.registry.slots
+    assert {"here": 1, "runpod": 5} == worker.registry.slots
     assert ("RUNPOD_API_KEY is not set",) == worker.registry.readiness("runpod", "t2v-A14B").missing
     keyed = Worker.from_settings(make_settings(runpod_endpoints=ENDPOINTS, runpod_api_key="a-key-of-a-test"))
     assert keyed.registry.readiness("runpod", "t2v-A14B").is_ready

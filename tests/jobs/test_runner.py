@@ -12,7 +12,7 @@ from wanworker.errors import EngineFailed, EngineTimeout, RequestIdReused, Unkno
 from wanworker.jobs.model import JobError, JobStatus
 from wanworker.jobs.runner import QueueFull, Runner
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.progress import Progress
+from wanworker.progress import AwaitsTurn, Progress
 
 INTERRUPTED = JobError("INTERRUPTED", "interrupted", "")
 
@@ -246,7 +246,7 @@ async def test_a_job_that_never_was_is_not_found(runner, store):
 
 async def test_as_many_jobs_render_at_once_as_there_are_slots(store, renders, ended):
     renders.go_on.clear()
-    runner = Runner(store, renders, limit=9, slots=2, on_end=lambda *what: ended.append(what))
+    runner = Runner(store, renders, limit=9, slots={"here": 2}, on_end=lambda *what: ended.append(what))
     task = asyncio.create_task(runner.run())
     for name in ("a", "b", "c", "d"):
         await runner.submit(request(name))
@@ -266,9 +266,56 @@ async def test_as_many_jobs_render_at_once_as_there_are_slots(store, renders, en
     assert {JobStatus.COMPLETED} == {job.status for _, job in ended[1:]}
 
 
+async def test_a_job_waits_for_the_slots_of_its_own_place_only(store, renders):
+    async def place_of(job):
+        if job.request_id.startswith("odd"):
+            raise ZeroDivisionError
+        return job.request_id.partition("-")[0]
+
+    renders.go_on.clear()
+    runner = Runner(store, renders, limit=9, slots={"here": 1, "there": 2}, place_of=place_of)
+    task = asyncio.create_task(runner.run())
+    for name in ("here-1", "here-2", "there-1", "odd", "there-2", "there-3"):
+        await runner.submit(request(name))
+    await until(lambda: len(renders.seen) == 3)
+    waiting = [runner.position(name) for name in ("here-2", "odd", "there-3")]
+    assert await runner.cancel("here-1")
+    assert await runner.cancel("here-2")
+    await until(lambda: len(renders.seen) == 4)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert [1, 2, 3] == waiting
+    assert ["here-1", "there-1", "there-2", "odd"] == renders.seen
+
+
+async def test_a_job_that_has_begun_and_awaits_its_turn_is_one_that_waits(store, renders):
+    went_on = asyncio.Event()
+
+    async def render(job, report):
+        report(AwaitsTurn("queued", 0.0))
+        await went_on.wait()
+        return await renders(job, report)
+
+    renders.go_on.clear()
+    runner = Runner(store, render, limit=9)
+    task = asyncio.create_task(runner.run())
+    await runner.submit(request("a"))
+    await until(lambda: runner.find("a").progress is not None)
+    before = (runner.waiting, runner.position("a"), runner.running)
+    went_on.set()
+    await renders.began.wait()
+    after = (runner.waiting, len(runner.running))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert (1, 1, ()) == before
+    assert (0, 1) == after
+
+
 async def test_every_render_is_stopped_and_recorded_when_a_queue_of_several_slots_stops(store, renders):
     renders.go_on.clear()
-    runner = Runner(store, renders, limit=9, slots=2)
+    runner = Runner(store, renders, limit=9, slots={"here": 2})
     task = asyncio.create_task(runner.run())
     for name in ("a", "b", "c"):
         await runner.submit(request(name))

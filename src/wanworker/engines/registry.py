@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from wanworker.engines.base import (
     Engine,
@@ -27,6 +27,9 @@ from wanworker.spec import GraphSpec, RenderSpec
 
 log = logging.getLogger(__name__)
 
+#: The place of all engines of this machine, which share its cards.
+HERE = "here"
+
 
 class EngineRegistry:
     """
@@ -46,10 +49,14 @@ class EngineRegistry:
         self._building = threading.Lock()
 
     @property
-    def slots(self) -> int:
-        """Return how many jobs can render at once: one on each card, and what remote engines take."""
-        remote = (row.remote_slots(self.settings) for row in self.rows if row.remote_slots is not None)
-        return len(self.cards.numbers) + sum(remote)
+    def slots(self) -> Mapping[str, int]:
+        """Return how many jobs render at once at each place: one on each card here, and what a remote engine takes."""
+        remote = {row.name: row.remote_slots(self.settings) for row in self.rows if row.remote_slots is not None}
+        return {HERE: len(self.cards.numbers), **remote}
+
+    def place_of(self, name: str) -> str:
+        """Return the place where engine *name* renders: HERE, or its own name for a remote one."""
+        return HERE if self.row(name).remote_slots is None else name
 
     def row(self, name: str) -> EngineRow:
         """Return the row of this name. Raises InvalidRequest, naming the known engines."""
@@ -89,8 +96,14 @@ class EngineRegistry:
         return self._on_some_card(name, lambda engine: _readiness_for(engine, spec))
 
     @contextlib.asynccontextmanager
-    async def turn(self, name: str, spec: RenderSpec | GraphSpec, job: str) -> AsyncIterator[Turn]:
-        """Wait until engine *name* may render *spec* for *job*, and keep a card for it. A remote engine needs none."""
+    async def turn(
+        self, name: str, spec: RenderSpec | GraphSpec, job: str, *, on_wait: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[Turn]:
+        """
+        Wait until engine *name* may render *spec* for *job*, and keep a card for it. A remote engine needs none.
+
+        *on_wait* is called if no card is free at once.
+        """
         if self.row(name).remote_slots is not None:
             turn = Turn(Cards((Card(),)), name, job, (0,), engine_on=lambda _: self.engine(name), make_room=_no_room)
         else:
@@ -102,7 +115,7 @@ class EngineRegistry:
                 engine_on=lambda number: self.engine(name, number),
                 make_room=lambda number: self.free_gpu_for(name, number),
             )
-        await turn.begin()
+        await turn.begin(on_wait)
         try:
             yield turn
         except BaseException as error:

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 
 from wanworker.engines.preview import Previewed
 from wanworker.jobs.model import Job
-from wanworker.progress import Progress
+from wanworker.progress import AwaitsTurn, Progress
 
 
 @dataclass(eq=False, slots=True)
 class ActiveJob:
     """
     Hold a job that waits or renders here. It is newer than its record, and reading it needs no disk.
+
+    `place` is where it will be rendered, None until somebody asked. A job whose `task` has begun may still wait for its
+    engine's turn; `is_rendering` says whether it does not.
 
     `percent` never falls. `preview` is the latest picture of the render. `changed` is set at every change here, and
     then replaced by a fresh event; `ended` is set once the job is no longer here.
@@ -23,6 +26,7 @@ class ActiveJob:
     percent: float = 0.0
     progress: Progress | None = None
     preview: Previewed | None = None
+    place: str | None = None
     is_rendering: bool = False
     task: asyncio.Task[Job] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -35,6 +39,7 @@ class ActiveJob:
 
     def take(self, progress: Progress) -> None:
         """Take the engine's progress, and its preview if it has one."""
+        self.is_rendering = not isinstance(progress, AwaitsTurn)
         self.progress = progress
         self.preview = progress if isinstance(progress, Previewed) else self.preview
         self.percent = max(self.percent, progress.to_json()["progress"])

@@ -1,18 +1,21 @@
-"""Run the queue of one door: jobs wait in order of arrival, as many render as there are slots, any can be cancelled."""
+"""Run the queue of one door: jobs wait in order of arrival, each for a slot of its place, any can be cancelled."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
 from wanworker.jobs._active_job import ActiveJob
+from wanworker.jobs._slots import PlaceOf, Slots
 from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
+from wanworker.progress import Progress
 
 __all__ = ["ActiveJob", "QueueFull", "Render", "Runner"]
 
@@ -36,7 +39,8 @@ class QueueFull(RequestError):
 
 class Runner:
     """
-    Hold at most *limit* waiting jobs, and let *render* have them in their order, *slots* of them at a time.
+    Hold at most *limit* waiting jobs, and let *render* have them in their order, as many at a time as *slots* says of
+    each place. *place_of* tells a job's place where there are several; a job waits for those of its own place only.
 
     *on_end* is called with the last record of every job that ended here, or with None if the job was deleted; it must
     not block. Waiting jobs need no heartbeat, because the store's mark of this process speaks for all of them. Every
@@ -49,14 +53,15 @@ class Runner:
         render: Render,
         *,
         limit: int,
-        slots: int = 1,
+        slots: Mapping[str, int] = {"here": 1},
+        place_of: PlaceOf | None = None,
         on_end: Callable[[str, Job | None], None] = lambda _request_id, _job: None,
         look_s: float = 10.0,
     ) -> None:
         self._store = store
         self._render = render
         self._limit = limit
-        self._slots = slots
+        self._slots = Slots(slots, place_of)
         self._on_end = on_end
         self._look_s = look_s
         self._live: dict[str, ActiveJob] = {}
@@ -153,23 +158,27 @@ class Runner:
 
     async def _give_turns(self, turns: asyncio.TaskGroup) -> None:
         while True:
-            live = self._next()
+            self._news.clear()  # now, because news may come while the next job is looked for
+            live = await self._next()
             if live is None:
-                self._news.clear()
                 await self._news.wait()
             else:
                 turns.create_task(self._turn(live, self._begun(live)))
 
-    def _next(self) -> ActiveJob | None:
-        """Return the job whose turn it is, or None if no slot is free or none waits."""
-        if len(self.running) >= self._slots:
-            return None
-        return next((live for live in self._live.values() if not live.is_rendering), None)
+    async def _next(self) -> ActiveJob | None:
+        """Return the job whose turn it is, or None if none waits for a slot that is free."""
+        for live in list(self._live.values()):
+            if not (free := self._slots.free(self._live.values())):
+                return None
+            has_turn = live.task is None and await self._slots.place_of(live) in free
+            if has_turn and self._live.get(live.job.request_id) is live:  # it was not called off meanwhile
+                return live
+        return None
 
     def _begun(self, live: ActiveJob) -> asyncio.Task[Job]:
         """Begin the render at once, because a job that is called off before its turn has a task must not get one."""
         live.is_rendering = True
-        live.task = asyncio.create_task(self._render(live.job, live.take))
+        live.task = asyncio.create_task(self._render(live.job, functools.partial(self._heard, live)))
         self._touch_all()
         return live.task
 
@@ -226,6 +235,12 @@ class Runner:
         self._news.set()  # a slot may be free now
         self._on_end(live.job.request_id, job)
 
+    def _heard(self, live: ActiveJob, progress: Progress) -> None:
+        was_rendering = live.is_rendering
+        live.take(progress)
+        if live.is_rendering is not was_rendering:
+            self._touch_all()
+
     def _touch_all(self) -> None:
         """Report a change to every waiting job, because every position in the queue has changed."""
         for live in self._live.values():
@@ -235,7 +250,7 @@ class Runner:
         """Drop the waiting jobs that other processes took away. A running job learns that from its own heartbeat."""
         while True:
             await asyncio.sleep(self._look_s)
-            waiting = [live.job for live in self._live.values() if not live.is_rendering]
+            waiting = [live.job for live in self._live.values() if live.task is None]
             try:
                 for job in await in_thread(self._store.lost, waiting):
                     await self._drop(job.request_id)
@@ -250,7 +265,7 @@ class Runner:
         except UnknownJob:
             is_deleted = True
         live = self._live.get(request_id)
-        if live is None or live.is_rendering:
+        if live is None or live.task is not None:
             return
         if is_deleted:
             self._leave(live, None)
@@ -263,7 +278,7 @@ class Runner:
         """Return the whole seconds until a current job may be done, when a place in the queue becomes free."""
         etas = [live.progress.eta_s for live in self.running if live.progress is not None]
         known = [eta_s for eta_s in etas if eta_s is not None]
-        return round(min(600.0, max(1.0, min(known, default=self._mean_s / self._slots))))
+        return round(min(600.0, max(1.0, min(known, default=self._mean_s / max(1, len(self.running))))))
 
 
 _STOPPED = JobError("STOPPED", "The server was stopped; it takes the job up again when it starts.", "")

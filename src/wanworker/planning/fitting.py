@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wanworker.engines.choice import Choice, choose
-from wanworker.engines.registry import EngineRegistry
+from wanworker.engines.registry import HERE, EngineRegistry
+from wanworker.errors import WorkerError
 from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
 from wanworker.spec import GraphSpec, RenderSpec
@@ -53,6 +54,23 @@ class Fitting:
         choice = await asyncio.to_thread(self._choose, prepared.spec, asked)
         spec, cropped = await _cropped(choice.spec, work_dir)
         return Fitted(choice.engine, spec, (*prepared.warnings, *choice.warnings, *cropped))
+
+    async def place_of(self, draft: RenderSpec | None, asked: str) -> str:
+        """
+        Return the place where a job of *draft* will be rendered, as far as that can be known without its files.
+
+        *draft* is None for a graph. A job that nothing can render has its place here, where it learns why.
+        """
+        places = self._registry.slots
+        if len(places) == 1:
+            return next(iter(places))
+        try:
+            if draft is None or asked != "auto":
+                return self._registry.place_of(_GRAPH_ENGINE if draft is None else asked)
+            choice = await asyncio.to_thread(self._choose, draft, asked)
+        except WorkerError:
+            return HERE
+        return self._registry.place_of(choice.engine)
 
     def _choose(self, spec: RenderSpec, asked: str) -> Choice:
         if asked != "auto":

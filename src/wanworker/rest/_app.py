@@ -74,6 +74,7 @@ class Parts:
             rendering,
             limit=settings.max_queue,
             slots=worker.registry.slots,
+            place_of=rendering.place_of,
             on_end=self.recovery.ended,
         )
         self.service = JobService(worker, self.kept, self.runner, self.uploads)

@@ -44,6 +44,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         prepare=functools.partial(_prepare, request, spec, image, context, tuple(warnings)),
         suffix=SUFFIXES[ACTION.name],
         num_outputs=request.num_outputs,
+        draft=spec,
     )
     with documented_timeout():
         job = await context.renderer.render(order, call.report)

@@ -99,6 +99,7 @@ def generate_order(
         prepare=functools.partial(_prepare, request, spec, task, inputs, tuple(warnings)),
         queued=queued,
         num_outputs=request.num_outputs,
+        draft=spec,
     )
 
 

@@ -100,11 +100,19 @@ class Cards:
         """Return how each card is now."""
         return tuple(self._view(entry) for entry in self._entries.values())
 
-    async def take(self, wanted: str, job: str, eligible: Collection[int]) -> int:
-        """Wait for one of the *eligible* cards for *job*, which needs *wanted* loaded, and return its number."""
+    async def take(
+        self, wanted: str, job: str, eligible: Collection[int], on_wait: Callable[[], None] = lambda: None
+    ) -> int:
+        """
+        Wait for one of the *eligible* cards for *job*, which needs *wanted* loaded, and return its number.
+
+        *on_wait* is called if none is free at once.
+        """
         waiting = _Waiting(wanted, job, eligible)
         self._waiting.append(waiting)
         self._assign()
+        if not waiting.got.done():
+            on_wait()
         try:
             return await waiting.got
         except asyncio.CancelledError:

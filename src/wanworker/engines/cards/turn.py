@@ -42,9 +42,9 @@ class Turn:
         self._has_moved = False
         self.remarks: tuple[str, ...] = ()
 
-    async def begin(self) -> None:
-        """Wait for a card."""
-        self._number = await self._cards.take(self._wanted, self._job, self._eligible)
+    async def begin(self, on_wait: Callable[[], None] = lambda: None) -> None:
+        """Wait for a card. *on_wait* is called if none is free at once."""
+        self._number = await self._cards.take(self._wanted, self._job, self._eligible, on_wait)
 
     def end(self, error: BaseException | None) -> None:
         """Give the card back, after the job failed with *error* or (None) did not."""

@@ -55,7 +55,6 @@ class RunPodEngine:
         self._notes = RemoteJobs(notes_folder(settings.jobs_dir))
         self._volume = Volume(settings.runpod_volume) if settings.runpod_volume else None
         self._clients: dict[tuple[str, float], AsyncClient] = {}
-        self._room = asyncio.Semaphore(settings.runpod_concurrency)
         self._leaves = False
 
     def readiness(self, task: str) -> Readiness:  # noqa: ARG002 - only the endpoint's workers know what weights they have
@@ -87,11 +86,10 @@ class RunPodEngine:
         known = await in_thread(self._noted, name, fingerprint)
         brought = Brought()
         try:
-            async with self._room:
-                await bring(spec, name, brought, volume=self._volume, bucket=self._bucket(), links=known.links)
-                body = self._body(name, fingerprint, {**fields, **brought.fields}, timeout_s)
-                parcel = Parcel(name, body, fingerprint, brought.links)
-                return await self._done(parcel, known, out_path, work_dir, report)
+            await bring(spec, name, brought, volume=self._volume, bucket=self._bucket(), links=known.links)
+            body = self._body(name, fingerprint, {**fields, **brought.fields}, timeout_s)
+            parcel = Parcel(name, body, fingerprint, brought.links)
+            return await self._done(parcel, known, out_path, work_dir, report)
         except BaseException as error:
             if not self._leaves or isinstance(error, WorkerError):
                 await in_thread(self._notes.remove, name)

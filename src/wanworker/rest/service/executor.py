@@ -14,10 +14,12 @@ from wanworker.app import Worker
 from wanworker.engines.base import Report
 from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.engines.comfyui.graphs import missing_for
+from wanworker.engines.registry import HERE
 from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.media.disk import in_thread
+from wanworker.render import RenderRequest
 from wanworker.rest.schemas.generate import with_engine_defaults
 from wanworker.rest.service.uploads import Uploads
 
@@ -47,26 +49,36 @@ class QueueExecutor:
         kept = await in_thread(self._kept.get, job.request_id)
         if kept is None:
             raise InputUnavailable("The request of this job is no longer on the volume.")
-        settings = self._worker.settings
-        asked = kept["fields"].get("engine") or settings.engine
+        asked = kept["fields"].get("engine") or self._worker.settings.engine
         fields: dict[str, Any] = kept["fields"]
         remarks: list[str] = []
         if (left_out := kept["left_out"]) is not None:
             may_be_fastwan = asked in {"auto", "comfyui"} and "diffusion_model" not in fields
             is_fastwan = may_be_fastwan and await asyncio.to_thread(self.has_fastwan)
             fields, remarks = with_engine_defaults(fields, left_out, is_fastwan=is_fastwan)
+        order = self._order(job, fields, [*kept["warnings"], *remarks])
+        done = await self._worker.renderer.render(order, report)
+        return await self._uploads.put(done) if kept.get("uploads") else done
+
+    async def place_of(self, job: Job) -> str:
+        """Return the place where *job* will be rendered, as far as that is known by now. Raises WorkerError."""
+        kept = await in_thread(self._kept.get, job.request_id)
+        if kept is None:
+            return HERE
+        return await self._worker.renderer.place_of(self._order(job, kept["fields"], []))
+
+    def _order(self, job: Job, fields: dict[str, Any], warnings: list[str]) -> RenderRequest:
         request, _ = parse(GenerateRequest, fields)
-        order = generate_order(
+        settings = self._worker.settings
+        return generate_order(
             request,
             job_request(request, request_id=job.request_id, action=ACTION),
             inputs=self._inputs,
-            warnings=[*kept["warnings"], *remarks],
+            warnings=warnings,
             engine=settings.engine,
             timeout_s=settings.job_timeout_s,
             queued=job,
         )
-        done = await self._worker.renderer.render(order, report)
-        return await self._uploads.put(done) if kept.get("uploads") else done
 
     def has_fastwan(self) -> bool:
         """Say whether a ComfyUI server, running or ours to start, has all files of FastWAN. Blocks for some seconds."""

@@ -17,7 +17,7 @@ from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
 from wanworker.errors import InvalidRequest, UnknownJob
 from wanworker.jobs.runner import QueueFull
-from wanworker.progress import Progress
+from wanworker.progress import AwaitsTurn, Progress
 from wanworker.rest.schemas.runpod import remarks_on
 from wanworker.serverless.handler import handle
 from wanworker.text.json_words import kind_of
@@ -117,6 +117,8 @@ class RunPodJobs:
             request_id: str, runpod_id: str | None, report: Report, answer_limit_bytes: int, s3_config: object
         ) -> Call:
             def told(progress: Progress) -> None:
+                if isinstance(progress, AwaitsTurn):
+                    return  # it is IN_QUEUE until it has something to show
                 job.preview = progress if isinstance(progress, Previewed) else job.preview
                 report(progress)
 
