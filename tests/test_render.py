@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fakes.engine import ScriptedEngine, write_clip
+from loop_watch import blocking_calls
 from wanworker.engines.base import Readiness
 from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import (
@@ -103,6 +104,19 @@ async def test_a_finished_job_is_recorded_with_the_facts_of_its_file(renderer, s
     assert str(settings.out_dir / "job-1.mp4") == output.path
     assert {"prepare_s", "load_s", "render_s", "total_s"} == set(job.timings)
     assert [progress.fraction for progress in seen] == [0.0, 0.5]
+
+
+async def test_the_files_of_a_job_are_made_and_removed_beside_the_event_loop(renderer, engine, clip):
+    async def copy(_spec, out_path, _report):
+        await asyncio.to_thread(shutil.copyfile, clip, out_path)
+
+    engine.act = copy
+    await render(renderer, order())
+    again = order(dataclasses.replace(REQUEST, request_id="job-2"))
+    with blocking_calls() as blocking:
+        await render(renderer, again)
+
+    assert [] == blocking
 
 
 async def test_the_same_request_again_answers_from_the_store(renderer, engine):

@@ -124,7 +124,7 @@ async def render_to_files(
     finally:
         # A disk that has become read-only keeps the half file. The caller already gets that error.
         with contextlib.suppress(OSError):
-            _remove(place.part)
+            await in_thread(_remove, place.part)
 
 
 def _finish(spec: RenderSpec, *, encodes: bool) -> Finish:

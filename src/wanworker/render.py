@@ -20,12 +20,10 @@ from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
 from wanworker.jobs.several_outputs import Made, render_each, seeds_from
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.media.new_file import full_disk_reported
-from wanworker.media.scratch import scratch_folder
 from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
 from wanworker.planning.fitting import Fitted, Fitting, PreparedSpec
 from wanworker.planning.like_jobs import Expected, expected, kind_of
-from wanworker.planning.room import check_room, make_room
+from wanworker.planning.room import check_room, make_room, work_folder
 from wanworker.planning.turns import Slot, Turns
 from wanworker.spec import RenderSpec
 
@@ -132,14 +130,13 @@ class Renderer:
         """
         check_own_name(order.request.request_id)
         deadline = Deadline(order.timeout_s)
-        with full_disk_reported("the files of this plan"), scratch_folder() as work_dir:
-            async with deadline.scope():
-                await in_thread(self._check_id, order)
-                prepared = await order.prepare(work_dir)
-                fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
-                assert isinstance(fitted.spec, RenderSpec), "graphs are not planned"
-                await in_thread(check_room, self._out_dir, self._limits.min_free_bytes)
-                forecast = await self._registry.engine(fitted.engine).forecast(fitted.spec)
+        async with work_folder("the files of this plan") as work_dir, deadline.scope():
+            await in_thread(self._check_id, order)
+            prepared = await order.prepare(work_dir)
+            fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
+            assert isinstance(fitted.spec, RenderSpec), "graphs are not planned"
+            await in_thread(check_room, self._out_dir, self._limits.min_free_bytes)
+            forecast = await self._registry.engine(fitted.engine).forecast(fitted.spec)
         alike = kind_of(fitted.engine, fitted.spec.task, forecast)
         warnings = (*fitted.warnings, *forecast.warnings)
         return Planned(fitted.engine, forecast, warnings, await in_thread(expected, self._store, alike))
@@ -165,7 +162,7 @@ class Renderer:
     async def _render_now(self, order: RenderRequest, slot: Slot, deadline: Deadline, report: Report) -> Job | None:
         """Prepare, claim and render. Return None if another worker claimed the job in between."""
         started = time.monotonic()
-        with full_disk_reported("the files of this job"), scratch_folder() as work_dir:
+        async with work_folder("the files of this job") as work_dir:
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
                 fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
@@ -256,7 +253,7 @@ class Renderer:
         async def render_one(number: int, seed: int, report: Report) -> tuple[Rendered, tuple[Output, ...]]:
             own = dataclasses.replace(spec, seed=seed) if isinstance(spec, RenderSpec) else spec
             folder = work_dir if number == 1 else work_dir / f"output-{number}"
-            folder.mkdir(exist_ok=True)
+            await in_thread(folder.mkdir, exist_ok=True)
 
             async def render(engine: Engine) -> tuple[Rendered, tuple[Output, ...]]:
                 to = place.numbered(number)

@@ -19,6 +19,7 @@ from fakes.bucket import NAME, s3_server
 from fakes.engine import write_clip
 from fakes.runpod import Job, RunPod
 from fakes.runpod_worker import StandInWorker
+from loop_watch import blocking_calls
 from wanworker.engines.runpod._errand import Policy
 from wanworker.engines.runpod._fleet import Fleet
 from wanworker.engines.runpod.engine import RunPodEngine
@@ -126,6 +127,23 @@ async def test_a_job_is_sent_followed_and_fetched(make, planes, rendering, answe
     assert 2.5 == made.timings["remote_render_s"]
     [job] = planes[0].jobs.values()
     assert ("generate", 7, 5, "64*48") == tuple(job.input[name] for name in ("action", "seed", "frame_num", "size"))
+
+
+async def test_a_large_video_is_read_and_written_beside_the_event_loop(make, planes, rendering, answer, tmp_path):
+    video = b"0123456789" * 200_000
+    picture = tmp_path / "in.png"
+    Image.effect_noise((640, 480), 50).save(picture)
+    spec = dataclasses.replace(SPEC, task="i2v-A14B", image=picture)
+    answer["result"]["data"] = base64.b64encode(video).decode()
+    engine = make()
+    with StandInWorker(planes[0], done(answer)):
+        await rendering(engine, spec)  # imports, connections
+        again, work = tmp_path / "again.mp4", tmp_path / "work"
+        with blocking_calls() as blocking:
+            await engine.render_as("again", spec, again, work_dir=work, report=lambda _told: None, timeout_s=60)
+
+    assert [] == blocking
+    assert video == again.read_bytes()
 
 
 async def test_a_cancelled_render_has_ended_over_there(make, planes, rendering):

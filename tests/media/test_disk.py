@@ -1,11 +1,13 @@
 import asyncio
+import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from wanworker.errors import DiskFull
-from wanworker.media.disk import in_thread
+from wanworker.media.disk import entered, in_thread
 from wanworker.media.new_file import new_file
 
 
@@ -73,3 +75,57 @@ def test_a_full_disk_has_its_own_error(tmp_path: Path) -> None:
 def test_another_disk_error_is_not_called_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError), new_file(tmp_path / "a"):
         tmp_path.write_bytes(b"")
+
+
+class Block:
+    """A block that waits in its beginning until it may go on, and notes in which threads it begins and ends."""
+
+    def __init__(self) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+        self.threads: list[int] = []
+        self.ends: list[str] = []
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[str]:
+        self.threads.append(threading.get_ident())
+        self.began.set()
+        self.go_on.wait(10)
+        try:
+            yield "made"
+        except BaseException as error:
+            self.ends.append(type(error).__name__)
+            raise
+        else:
+            self.ends.append("well")
+        finally:
+            self.threads.append(threading.get_ident())
+
+
+async def test_a_block_is_entered_and_left_in_threads() -> None:
+    block = Block()
+    block.go_on.set()
+    async with entered(block()) as made:
+        assert "made" == made
+    with pytest.raises(ZeroDivisionError):
+        async with entered(block()):
+            raise ZeroDivisionError
+
+    assert ["well", "ZeroDivisionError"] == block.ends
+    assert threading.get_ident() not in block.threads
+
+
+async def test_a_block_that_is_cancelled_as_it_begins_is_left_all_the_same() -> None:
+    block = Block()
+
+    async def enter() -> None:
+        async with entered(block()):
+            raise AssertionError("it was cancelled before")
+
+    task = asyncio.create_task(enter())
+    await asyncio.to_thread(block.began.wait, 10)
+    task.cancel()
+    block.go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert ["CancelledError"] == block.ends

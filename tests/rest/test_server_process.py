@@ -6,6 +6,7 @@ import base64
 import io
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from fakes.recordings import film, sound
+from fakes.rest_process import SOURCE
 from fakes.rest_server import serving
 from fakes.wan.home import make_home
 
@@ -81,3 +83,18 @@ def test_a_server_renders_each_task_with_what_it_takes(
     output = answer["output"]
     assert engine == output["engine"]
     assert output["video"]["frames"] > 0
+
+
+def test_what_a_server_keeps_for_ever_is_not_looked_at_in_every_collection(tmp_path: Path) -> None:
+    site, told = tmp_path / "site", tmp_path / "frozen"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import gc, pathlib\nreal = gc.freeze\n"
+        "def freeze():\n"
+        f"    real(), pathlib.Path({str(told)!r}).write_text(str(gc.get_freeze_count()))\n"
+        "gc.freeze = freeze\n"
+    )
+    with serving(tmp_path, {"PYTHONPATH": f"{site}:{SOURCE}"}, answers="ping"):
+        pass
+
+    assert int(told.read_text()) > 100_000

@@ -9,6 +9,7 @@ from typing import Any
 from wanworker.actions.base import Context
 from wanworker.errors import NoOutput
 from wanworker.jobs.model import Output
+from wanworker.media.disk import entered
 from wanworker.media.outputs.delivery import deliver
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.media.scratch import scratch_folder
@@ -41,7 +42,7 @@ async def deliver_into(
         entry["path"] = output.path
         entry["delivery"] = {"how": "none", "reason": f"{output.path} is no longer on the volume."}
         return len(json.dumps(entry["delivery"])) + _KEYS_BYTES, ""
-    with scratch_folder() as work_dir:
+    async with entered(scratch_folder()) as work_dir:
         delivered = await deliver(
             path,
             mime=output.mime,

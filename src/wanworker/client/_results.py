@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,13 +49,15 @@ async def result_of(
         path = _place(output, file, number, status.job_id)
         async with _writing(path, status.job_id) as part:
             await target.save(file, part)
-            paths.append(put_in_place(part, path, force=force and path == output))
+            paths.append(await asyncio.to_thread(put_in_place, part, path, force=force and path == output))
     beside = []
     for number, (file, picture) in enumerate(zip(status.thumbnails, pictures, strict=False), start=1):
         path = paths[number - 1] if number <= len(paths) else _place(output, file, number, status.job_id)
         async with _writing(path.with_suffix(".jpg"), status.job_id) as part:
-            part.write_bytes(picture)
-            beside.append(put_in_place(part, path.with_suffix(".jpg"), force=force and path == output))
+            await asyncio.to_thread(part.write_bytes, picture)
+            beside.append(
+                await asyncio.to_thread(put_in_place, part, path.with_suffix(".jpg"), force=force and path == output)
+            )
     return replace(result, paths=tuple(paths), thumbnail_paths=tuple(beside))
 
 
@@ -67,16 +70,25 @@ def _place(output: Path, file: OutputFile, number: int, job_id: str) -> Path:
 
 @asynccontextmanager
 async def _writing(path: Path, job_id: str) -> AsyncIterator[Path]:
-    with unfinished_beside(path) as part:
-        try:
-            yield part
-        except OSError as error:
-            text = f"{path} could not be written ({error.strerror}); the job {job_id} is done."
-            raise SaveFailed(text, job_id=job_id) from error
+    """Yield the file's unfinished place. It is made and removed in threads: a disk may be slow."""
+    unfinished = unfinished_beside(path)
+    making = asyncio.ensure_future(asyncio.to_thread(unfinished.__enter__))
+    try:
+        part = await asyncio.shield(making)
+    except asyncio.CancelledError:
+        making.add_done_callback(lambda made: made.exception() or unfinished.__exit__(None, None, None))
+        raise
+    try:
+        yield part
+    except OSError as error:
+        text = f"{path} could not be written ({error.strerror}); the job {job_id} is done."
+        raise SaveFailed(text, job_id=job_id) from error
+    finally:
+        await asyncio.shield(asyncio.to_thread(unfinished.__exit__, None, None, None))
 
 
 async def _content(target: Target, file: OutputFile) -> bytes:
     with tempfile.TemporaryDirectory(prefix="wanworker-") as folder:
         part = Path(folder, "part")
         await target.save(file, part)
-        return part.read_bytes()
+        return await asyncio.to_thread(part.read_bytes)

@@ -28,11 +28,9 @@ class Slots:
         taken = Counter(live.place for live in jobs if live.task is not None)
         return {place for place, count in self._counts.items() if taken[place] < count}
 
-    async def place_of(self, live: ActiveJob) -> str:
-        """Return the place of a job. It is asked for once, and not where there is only one."""
-        if live.place is None:
-            live.place = await self._asked(live.job)
-        return live.place
+    async def find_place(self, live: ActiveJob) -> None:
+        """Find out the place of a job. Nobody is asked where there is only one."""
+        live.place = await self._asked(live.job)
 
     async def _asked(self, job: Job) -> str:
         first = next(iter(self._counts))

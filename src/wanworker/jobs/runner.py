@@ -167,11 +167,14 @@ class Runner:
 
     async def _next(self) -> ActiveJob | None:
         """Return the job whose turn it is, or None if none waits for a slot that is free."""
-        for live in list(self._live.values()):
-            if not (free := self._slots.free(self._live.values())):
+        free = self._slots.free(self._live.values())
+        for live in [live for live in self._live.values() if live.task is None]:
+            if not free:
                 return None
-            has_turn = live.task is None and await self._slots.place_of(live) in free
-            if has_turn and self._live.get(live.job.request_id) is live:  # it was not called off meanwhile
+            if live.place is None:
+                await self._slots.find_place(live)
+                free = self._slots.free(self._live.values())
+            if live.place in free and self._live.get(live.job.request_id) is live:  # it was not called off meanwhile
                 return live
         return None
 

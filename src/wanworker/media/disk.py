@@ -1,10 +1,10 @@
-"""Run blocking file work in a thread that is waited for."""
+"""Run blocking file work in threads that are waited for."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -28,3 +28,21 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         if not running.cancelled():
             running.exception()  # The exception is fetched, or asyncio would report it as never retrieved.
         raise
+
+
+@contextlib.asynccontextmanager
+async def entered(block: contextlib.AbstractContextManager[T]) -> AsyncIterator[T]:
+    """
+    Enter *block*, and leave it, in a thread. A block that was entered is left, whatever is cancelled meanwhile.
+
+    It must not swallow errors.
+    """
+    made: list[T] = []
+    try:
+        await in_thread(lambda: made.append(block.__enter__()))
+        yield made[0]
+    except BaseException as error:
+        if made:
+            await in_thread(block.__exit__, type(error), error, error.__traceback__)
+        raise
+    await in_thread(block.__exit__, None, None, None)

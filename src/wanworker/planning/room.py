@@ -1,11 +1,16 @@
-"""Check that the disk has room for a render."""
+"""Check that the disk has room for a render, and make the folder of its temporary files."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from wanworker.errors import DiskFull
+from wanworker.media.disk import entered
+from wanworker.media.new_file import full_disk_reported
+from wanworker.media.scratch import scratch_folder
 
 
 def make_room(folder: Path, needed_bytes: int) -> None:
@@ -31,3 +36,11 @@ def check_room(folder: Path, needed_bytes: int) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> DiskFull:
     return DiskFull(f"The output folder {folder} cannot be written: {error.strerror}.")
+
+
+@contextlib.asynccontextmanager
+async def work_folder(what: str) -> AsyncIterator[Path]:
+    """Make a scratch folder for *what*, and remove it after the block. Raises DiskFull, whichever write met it."""
+    with full_disk_reported(what):
+        async with entered(scratch_folder()) as folder:
+            yield folder

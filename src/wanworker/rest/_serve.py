@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import ipaddress
 import logging
 import os
@@ -74,6 +75,15 @@ def _why_not(host: str, port: int, error: OSError) -> str:
     )
 
 
+def _spare_what_stays() -> None:
+    """
+    Take what the start has made out of the collector's sight: the modules and the routes, which stay until the end.
+
+    Otherwise every full collection looks at all of it, and nobody is answered meanwhile, for about 70 ms.
+    """
+    gc.freeze()
+
+
 def is_loopback(host: str) -> bool:
     """Say whether only this machine can reach *host*."""
     try:
@@ -108,6 +118,8 @@ def serve(worker: Worker, settings: Settings, host: str, port: int) -> int:
     log.info("serving on http://%s:%d (page: /ui, schema: /docs)", host, port)
     limits = LIMITS.within(raise_file_limit())
     server = uvicorn.Server(config_of(worker, settings, host, port, limits=limits))
+    server.config.load()
+    _spare_what_stays()
     try:
         server.run()
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
-from wanworker.media.disk import in_thread
+from wanworker.media.disk import entered, in_thread
 from wanworker.media.inputs.data_uri import is_data_url
 from wanworker.media.inputs.reader import Source
 from wanworker.media.scratch import scratch_folder
@@ -89,8 +89,8 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         return PreparedSpec(spec, (*warnings, *found.remarks, *found.left_out))
 
     if request.validate_only:
-        with documented_timeout(), scratch_folder() as folder:
-            async with Deadline(request.timeout).scope():
+        with documented_timeout():
+            async with entered(scratch_folder()) as folder, Deadline(request.timeout).scope():
                 return _valid(await prepare(folder, with_files=False), call.request_id)
 
     order = RenderRequest(

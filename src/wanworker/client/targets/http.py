@@ -20,6 +20,9 @@ from wanworker.client.targets.base import complaint
 #: The time limits of a call. A request may have 10 MB, and a line may be slow.
 _CALL_TIMEOUT_S = 300.0
 _CHUNK_BYTES = 256 * 1024
+
+#: JSON of more bytes is read in a thread, because that takes a noticeable time.
+_LARGE_BYTES = 64 * 1024
 _BUSY = frozenset({429, 500, 502, 503, 504})
 _REFUSALS = frozenset({400, 404, 405, 409, 410, 413, 415, 422})
 _FIRST_BYTE = re.compile(r"bytes (\d+)-\d+/(\d+)")
@@ -155,18 +158,21 @@ class Remote:
             if answer.status in _BUSY:
                 return f"it answers {answer.status}"
             if answer.status not in {200, 206}:
-                self._checked(Reply(answer.status, _parsed(await answer.text(errors="replace"))))
+                self._checked(Reply(answer.status, await _read(answer)))
             return await transfer.take(answer)
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[Reply, float]:
         """Return the reply, and the seconds after which the server wants to be asked again."""
         url, timeout = f"{self.base}/{path}", aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S, sock_connect=30)
+        # A request may have 10 MB and an answer 20 MB, each as one JSON text: the event loop has others to serve.
+        data = None if body is None else await asyncio.to_thread(_written, body)
+        headers = self._headers if data is None else {**self._headers, "Content-Type": "application/json"}
         async with self._session.request(
-            method, url, json=body, headers=self._headers, allow_redirects=False, timeout=timeout
+            method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
         ) as answer:
             retry = answer.headers.get("Retry-After", "")
             retry_s = float(retry) if retry.isdecimal() else 1.0
-            return Reply(answer.status, _parsed(await answer.text(errors="replace"))), min(retry_s, 60.0)
+            return Reply(answer.status, await _read(answer)), min(retry_s, 60.0)
 
     def _checked(self, reply: Reply) -> Reply:
         """Return a good reply. Raises ClientError with the server's own message, or with ours."""
@@ -218,7 +224,20 @@ class _Transfer:
         return "" if expected in {None, self.received} else f"{self.received} of {expected} bytes came"
 
 
-def _parsed(text: str) -> Any:
+def _written(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body).encode()
+
+
+async def _read(answer: aiohttp.ClientResponse) -> Any:
+    """Return the JSON of *answer*, or else the beginning of its text."""
+    content = await answer.read()
+    if len(content) > _LARGE_BYTES:
+        return await asyncio.to_thread(_parsed, content, answer.get_encoding())
+    return _parsed(content, answer.get_encoding())
+
+
+def _parsed(content: bytes, encoding: str) -> Any:
+    text = content.decode(encoding, errors="replace")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -104,7 +104,7 @@ class Endpoint:
     async def save(self, file: OutputFile, part: Path) -> None:
         """Decode or download; see Target. A link never gets the key."""
         if file.data:
-            part.write_bytes(await asyncio.to_thread(_decoded, file))
+            await asyncio.to_thread(_decode, file, part)
             return
         await save_link(file.url, part, allow_hosts=self._allow_hosts)
 
@@ -205,13 +205,14 @@ def _file(entry: Mapping[str, Any]) -> OutputFile | None:
     return OutputFile(str(entry.get("filename") or ""), **texts) if texts else None
 
 
-def _decoded(file: OutputFile) -> bytes:
-    """Return the bytes of base64 text, or of a data URI. Raises ResultLost."""
+def _decode(file: OutputFile, part: Path) -> None:
+    """Write the bytes of base64 text, or of a data URI. Raises ResultLost."""
     text = file.data.partition("base64,")[2] if file.data[:5].lower() == "data:" else file.data
     try:
-        return base64.b64decode(_BASE64.sub("", text), validate=True)
+        content = base64.b64decode(_BASE64.sub("", text), validate=True)
     except ValueError as error:
         raise ResultLost(f"The answer's base64 text of {file.name or 'a file'} is broken.") from error
+    part.write_bytes(content)
 
 
 def _failure(job_id: str, status: str, answer: Mapping[str, Any]) -> ClientError:
