@@ -146,7 +146,7 @@ class Disk:
             self.check()
             return {}
         with self._in_our_words(), self._beside(self._root / "clock") as just_written:
-            self._files.write(just_written, b"", self._folder_mode & 0o666)
+            self._files.write(just_written, b"")
             now = just_written.stat().st_mtime
             with os.scandir(self._root / folder) as entries:
                 return {entry.name: now - mtime for entry in entries for mtime in _mtime(entry)}
