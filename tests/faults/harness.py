@@ -29,8 +29,11 @@ from wanworker.jobs.store.job_store import JobStore
 _VOLUME_BYTES = 2 * 1024**3
 _SETTLE_S = 15.0
 
-#: What may stay in the temporary folder: torch's cache of compiled kernels, and the folder of our own ComfyUI server.
-_KEPT_PREFIX, _KEPT_NAME = "torchinductor_", "wanworker"
+#: What may stay in the temporary folder: torch's cache of compiled kernels.
+_KEPT_PREFIX = "torchinductor_"
+
+#: What may stay there too where the worker starts a ComfyUI server: that server's folder.
+_COMFYUI_FOLDER = "wanworker"
 
 #: The deadline of a graph that hangs.
 _HANGS_S = 8.0
@@ -310,8 +313,8 @@ def _let_an_hour_pass(scene: Scene) -> None:
 def _check_leftovers(scene: Scene) -> None:
     """Look for what nobody may leave. An orphan's init, or the kernel, may take a moment to let it go."""
     until(lambda: not dict(processes_of(scene.folder)), f"no process: {dict(processes_of(scene.folder))}", _SETTLE_S)
-    names = [path.name for path in scene.temporary.iterdir()]
-    left = [name for name in names if name != _KEPT_NAME and not name.startswith(_KEPT_PREFIX)]
+    names = [path.name for path in scene.temporary.iterdir() if not path.name.startswith(_KEPT_PREFIX)]
+    left = [name for name in names if name != _COMFYUI_FOLDER or scene.comfyui is None]
     assert left == [], f"left in the temporary folder: {left}"
     outputs = scene.volume.folder / "outputs"
     half = [str(path) for path in outputs.rglob("*") if ".part" in path.name or path.name.endswith(".tmp")]

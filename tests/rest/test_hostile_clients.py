@@ -77,13 +77,14 @@ def test_60_mb_of_headers_cost_no_memory(tmp_path):
 def test_the_memory_of_stalled_bodies_is_bounded_and_comes_back(tmp_path):
     with RestProcess(tmp_path) as server:
         before = server.memory_bytes
-        with server.connections(20, BODY) as clients:
+        with server.connections(60, BODY) as clients:
             for client in clients:
                 client.settimeout(20)
                 with contextlib.suppress(ConnectionError):
                     client.sendall(b" " * 30 * MB)
             assert 200 == server.ping()
-            assert server.memory_bytes - before < 450 * MB
+            # What the server takes is 300 MB; all that is sent is 1,800 MB.
+            assert server.memory_bytes - before < 1_200 * MB
         give_up = time.monotonic() + 20
         while server.memory_bytes - before > KEPT_BY_MALLOC:
             assert time.monotonic() < give_up, f"{(server.memory_bytes - before) / MB:.0f} MB stay"

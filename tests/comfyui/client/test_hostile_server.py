@@ -44,9 +44,9 @@ async def saying(head: bytes, pieces: Callable[[], Iterable[bytes]]) -> AsyncIte
 
 
 def bomb() -> bytes:
-    """Return 48 MB of blanks, compressed; they are never in memory here."""
+    """Return 480 MB of blanks, compressed; they are never in memory here."""
     packer = zlib.compressobj(level=1, wbits=31)
-    return b"".join([packer.compress(b" " * MB) for _ in range(48)]) + packer.flush()
+    return b"".join([packer.compress(b" " * MB) for _ in range(480)]) + packer.flush()
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_an_answer_without_end(
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 
-    assert peak < 3 * LARGEST_ANSWER_BYTES
+    assert peak < 6 * LARGEST_ANSWER_BYTES  # one and a half are usual; the endless ones know no bound, the bomb is 15
 
 
 async def test_an_output_without_end(tmp_path: Path) -> None:

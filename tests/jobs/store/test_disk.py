@@ -13,7 +13,7 @@ import pytest
 from wanworker.errors import DiskFull, EngineUnavailable
 from wanworker.jobs.model import JobError, JobStatus
 from wanworker.jobs.store.disk import Disk
-from wanworker.jobs.store.file_calls import PRIVATE_FILE, FileCalls
+from wanworker.jobs.store.file_calls import PRIVATE_FILE, PRIVATE_FOLDER, FileCalls
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 
 
@@ -299,14 +299,83 @@ def test_nothing_is_made_or_called_missing_where_a_volume_is_gone(tmp_path: Path
         videos.mkdir()
     before = sorted(tmp_path.rglob("*"))
 
-    with pytest.raises(DiskFull, match="is gone: its volume was unmounted or moved away"):
+    with pytest.raises(DiskFull, match="is gone: its volume was unmounted or moved away") as gone:
         everything(disk)[what]()
 
+    assert gone.value.hint == "Bring the volume back, or restart the worker to begin with an empty one."
     assert before == sorted(tmp_path.rglob("*"))
     if leaves != "nothing":
         videos.rmdir()
     (tmp_path / "away").rename(videos)
     assert disk.read("ab/x.json") == b"one"
+
+
+def test_a_copy_of_the_volume_in_its_place_is_taken_and_from_then_on_the_one_that_may_not_go(tmp_path: Path) -> None:
+    videos = tmp_path / "out"
+    disk = Disk(videos / "jobs")
+    write_each_kind(disk)
+    videos.rename(tmp_path / "away")
+    shutil.copytree(tmp_path / "away", videos)
+
+    disk.check()
+    disk.replace("ab/x.json", b"two")
+    videos.rename(tmp_path / "away-too")
+
+    with pytest.raises(DiskFull, match="is gone"):
+        disk.check()
+
+
+def test_a_volume_that_was_looked_at_may_not_go_though_nothing_was_written_yet(tmp_path: Path) -> None:
+    videos = tmp_path / "out"
+    videos.mkdir()
+    disk = Disk(videos / "jobs")
+    disk.check()
+    videos.rmdir()
+
+    with pytest.raises(DiskFull, match="is gone"):
+        disk.make_folder()
+
+
+def test_a_folder_with_the_right_permissions_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed: list[Path] = []
+    Disk(tmp_path / "jobs").make_folder()
+    monkeypatch.setattr(os, "chmod", lambda path, *_args, **_kwargs: changed.append(Path(path)))
+
+    Disk(tmp_path / "jobs").make_folder()
+
+    assert changed == []
+
+
+def test_a_volume_without_permissions_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def refuse(path: Path, *_args: object, **_kwargs: object) -> None:
+        asked.append(Path(path))
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs").chmod(0o711)
+    monkeypatch.setattr(os, "chmod", refuse)
+
+    disk = Disk(tmp_path / "jobs")
+    disk.append("x", b"one")
+
+    assert (disk.read("x"), asked) == (b"one", [tmp_path / "jobs"])
+
+
+def test_folders_are_made_with_the_permissions_that_they_get(tmp_path: Path) -> None:
+    asked: list[tuple[Path, int]] = []
+
+    class Watched(FileCalls):
+        def mkdir(self, path: Path, mode: int = PRIVATE_FOLDER) -> None:
+            asked.append((path, mode))
+            super().mkdir(path, mode)
+
+    tmp_path.chmod(0o750)
+    root = tmp_path / "jobs"
+    Disk(root, files=Watched()).make("running/x")
+
+    assert asked == [(root, PRIVATE_FOLDER), (root, 0o750), (root / "running", 0o750)]
 
 
 def test_a_folder_of_records_that_somebody_deleted_is_made_again(tmp_path: Path) -> None:

@@ -101,9 +101,16 @@ async def test_a_child_that_has_ended_is_replaced(picture: Path, tmp_path: Path)
 
 
 async def test_a_picture_that_takes_too_long_is_refused_and_its_process_gone(picture: Path, tmp_path: Path) -> None:
-    decoders = PictureDecoders(argv=decoder("hangs"), patience_s=1.5)
+    limits: dict[float, asyncio.Timeout] = {}
+
+    def held(limit_s: float) -> asyncio.Timeout:
+        """Return a limit that ends when the test says so, however long the child takes to start."""
+        return limits.setdefault(limit_s, asyncio.timeout(None))
+
+    decoders = PictureDecoders(argv=decoder("hangs"), patience_s=1.5, timeout=held)
     job = asyncio.create_task(decoders.clean_png(picture, tmp_path / "pid", max_pixels=LIMIT))
     pid = await written(tmp_path / "pid")
+    limits[1.5].reschedule(asyncio.get_running_loop().time())
 
     with pytest.raises(InputRefused, match=r"^the picture took longer than 1.5 s to decode\.$"):
         await job

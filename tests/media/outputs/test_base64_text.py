@@ -43,7 +43,7 @@ def test_the_largest_file_just_fits(chars: int) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
-def test_a_20_mb_file_adds_at_most_one_and_a_half_times_its_size(tmp_path: Path) -> None:
+def test_a_20_mb_file_adds_its_text_and_not_itself_too(tmp_path: Path) -> None:
     size = 20_000_000
     path = tmp_path / "a.mp4"
     path.write_bytes(os.urandom(size))
@@ -52,4 +52,5 @@ def test_a_20_mb_file_adds_at_most_one_and_a_half_times_its_size(tmp_path: Path)
     chars, added = (int(word) for word in run.stdout.split())
 
     assert encoded_chars(size, prefix="data:video/mp4;base64,") == chars
-    assert size * 4 / 3 * 0.9 < added <= 1.5 * size
+    # The text has four thirds of the size. With the file, or a second text, it would be more than twice the size.
+    assert size * 4 / 3 * 0.9 < added <= 1.8 * size

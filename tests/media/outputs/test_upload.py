@@ -165,7 +165,7 @@ async def test_a_missing_file_is_not_the_buckets_fault(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
-async def test_100_mb_add_at_most_16_mb_to_the_process(tmp_path: Path) -> None:
+async def test_100_mb_add_little_to_the_process(tmp_path: Path) -> None:
     path = tmp_path / "large.mp4"
     with path.open("wb") as file:
         file.truncate(100_000_000)
@@ -178,4 +178,5 @@ async def test_100_mb_add_at_most_16_mb_to_the_process(tmp_path: Path) -> None:
         added, _ = await process.communicate()
 
     assert 100_000_000 == server.received[0][2]
-    assert 0 < int(added) <= 16_000_000
+    # Nine are usual, but malloc keeps what it likes. The whole file would be a hundred.
+    assert 0 < int(added) <= 40_000_000

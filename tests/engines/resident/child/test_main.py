@@ -17,7 +17,7 @@ from fakes.gate import Gate
 from wanworker.engines.mini import request_for
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.child.__main__ import loader
-from wanworker.engines.resident.protocol import Event, Load, Model, Ready, Step
+from wanworker.engines.resident.protocol import Event, Failed, Load, Model, Ready, Step
 from wanworker.models.miniature.weights import miniature
 from wanworker.settings import child_environment
 from wanworker.spec import RenderSpec, Size
@@ -75,6 +75,14 @@ def event(process: subprocess.Popen[bytes]) -> Event:
     return protocol.decode_event(process.stdout.readline())
 
 
+def wait_for(process: subprocess.Popen[bytes], kind: type[Event]) -> None:
+    """Return at the first event of *kind*. The end of the stream, or a failure, is told instead of waited out."""
+    seen: Event | None = None
+    while not isinstance(seen, kind):
+        seen = event(process)
+        assert not isinstance(seen, Failed), seen
+
+
 def ends_within(limit_s: float, has_ended: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
@@ -89,11 +97,9 @@ def test_the_end_of_its_stream_ends_it_in_mid_job(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with started(*CHILD, gate=Gate(tmp_path / "gate")) as process:
         send(process, Load(Model(FOLDER, "cpu")))
-        while not isinstance(event(process), Ready):
-            pass
+        wait_for(process, Ready)
         send(process, request_for(SPEC, tmp_path / "out" / "out.mp4", 17))
-        while not isinstance(event(process), Step):
-            pass
+        wait_for(process, Step)
         assert process.stdin is not None
         process.stdin.close()
 
@@ -110,7 +116,7 @@ def test_it_dies_with_a_parent_that_was_killed_though_its_stream_stays_open(tmp_
         parent.kill()
 
         assert ends_within(30, lambda: not Path(f"/proc/{pid}").exists() or _is_zombie(pid))
-    assert isinstance(failed, protocol.Failed)
+    assert isinstance(failed, Failed)
     assert "No model is loaded." == failed.message
 
 
@@ -128,7 +134,7 @@ def test_a_gpu_that_torch_cannot_use_is_said() -> None:
         send(process, Load(Model(FOLDER, "cuda")))
         failed = event(process)
 
-    assert isinstance(failed, protocol.Failed)
+    assert isinstance(failed, Failed)
     assert "ENGINE_UNAVAILABLE" == failed.code
     assert not failed.usable
 

@@ -43,12 +43,18 @@ class PictureDecoders:
         limit_s: float = 15.0,
         patience_s: float = 60.0,
         most: int = 2,
+        timeout: Callable[[float], asyncio.Timeout] = asyncio.timeout,
     ) -> None:
-        """Prepare the decoders; no process is started yet. *argv* is the program that decodes (tests use others)."""
+        """
+        Prepare the decoders; no process is started yet.
+
+        *argv* is the program that decodes, and *timeout* the clock that *patience_s* goes by (tests use others).
+        """
         self._argv = tuple(argv)
         self._environment = environment
         self._limit_s = limit_s
         self._patience_s = patience_s
+        self._timeout = timeout
         self._turns = asyncio.Semaphore(most)
         self._idle: list[_Child] = []
         self._children: set[_Child] = set()
@@ -86,7 +92,7 @@ class PictureDecoders:
 
     async def _asked(self, child: _Child, request: Mapping[str, Any]) -> dict[str, str]:
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with self._timeout(self._patience_s):
                 return await child.ask(request)
         except TimeoutError as error:
             raise _too_slow(self._patience_s) from error
