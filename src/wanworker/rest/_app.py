@@ -68,10 +68,10 @@ class Parts:
         remote = RemoteJobs(notes_folder(settings.jobs_dir))
         self.recovery = JobRecovery(worker.store, self.kept, webhooks, self._heard, is_elsewhere=remote.knows)
         self.uploads = Uploads(worker.store)
-        rendering = QueueExecutor(worker, self.kept, self.uploads)
+        self.executor = QueueExecutor(worker, self.kept, self.uploads)
         self.runner = Runner(
             worker.store,
-            rendering,
+            self.executor,
             limit=settings.max_queue,
             slots=worker.registry.slots,
             on_end=self.recovery.ended,
@@ -151,7 +151,7 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
     streams = EventStreams(parts.service, limits.streams)
     preview = parts.runpod_jobs.preview
     app.include_router(job_routes(parts.service, parts.downloads, parts.thumbnails, parts.metrics, streams, preview))
-    app.include_router(plan_routes(worker, limit=settings.max_queue))
+    app.include_router(plan_routes(worker, parts.executor.meant, limit=settings.max_queue))
     models = worker.video_models
     app.include_router(video_routes(parts.service, models, parts.downloads, parts.thumbnails, parts.metrics))
     app.include_router(face_routes(parts.runpod_jobs))

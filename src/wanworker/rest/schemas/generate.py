@@ -28,7 +28,8 @@ from wanworker.ranges import RANGES
 from wanworker.settings import EngineName
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Profile, Size
 
-_TASK = "ti2v-5B"
+#: The task that POST /generate renders.
+TASK = "ti2v-5B"
 
 RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_chars"].high))]
 
@@ -122,6 +123,10 @@ class GenerateBody(Request):
             "fps": self.fps,
         }
 
+    def left_out(self) -> list[str]:
+        """Return which of the defaults that are FastWAN's own the caller did not send: see with_engine_defaults."""
+        return [name for name in ("steps", "cfg") if name not in self.model_fields_set]
+
     def _size(self) -> Size | None:
         """Return the size, or None where a picture decides its shape."""
         if {"width", "height"} & self.model_fields_set:
@@ -134,7 +139,7 @@ class GenerateBody(Request):
             self.resolution,
             self.aspect_ratio,
             default=Size(self.width, self.height),
-            multiple=TASKS[_TASK].size_multiple,
+            multiple=TASKS[TASK].size_multiple,
             by_picture=by_picture,
         )
         return None if by_picture and not is_asked else size
@@ -144,7 +149,7 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
     """Return the fields of the `generate` action that mean the same. The caller has to add the picture."""
     size = None if resolved["width"] is None else f"{resolved['width']}*{resolved['height']}"
     fields = {
-        "task": _TASK,
+        "task": TASK,
         "prompt": body.prompt,
         "negative_prompt": body.negative_prompt,
         "size": size,
@@ -163,6 +168,7 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
         "resolution": body.resolution if size is None else None,
         "num_outputs": body.num_outputs if body.num_outputs > 1 else None,
         "crf": body.crf,
+        "reference_image_url": None if body.image else body.image_url or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
