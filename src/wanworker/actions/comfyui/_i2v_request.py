@@ -10,7 +10,7 @@ from pydantic import Field
 
 from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S
 from wanworker.actions.request.fields import Fps, Frames, Guidance, Prompt, Seed, Shift, Side, Steps, Strength, Timeout
-from wanworker.actions.request.lora import LoraField, check_lora_name
+from wanworker.actions.request.lora import MOST_LORAS, LoraField, check_lora_name
 from wanworker.actions.request.video import VIDEO_ALIASES, VideoRequest
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
@@ -75,7 +75,7 @@ class I2vRequest(VideoRequest):
     use_lora: bool = Field(default=False, description="Use lora_name, or the model's own 4-step pair.")
     lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")
     lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")
-    loras: tuple[LoraField, ...] = Field(default=(), max_length=8, description="LoRAs as high/low pairs.")
+    loras: tuple[LoraField, ...] = Field(default=(), max_length=MOST_LORAS, description="LoRAs as high/low pairs.")
     size: str | None = Field(default=None, description="`832*480`; the picture's shape at that area if omitted.")
     width: Side | None = Field(default=None, description="Width in pixels, together with height, beside size.")
     height: Side | None = Field(default=None, description="Height in pixels, together with width, beside size.")

@@ -22,7 +22,7 @@ from wanworker.actions.request.fields import (
     Strength,
     Timeout,
 )
-from wanworker.actions.request.lora import LoraField, check_lora_name
+from wanworker.actions.request.lora import MOST_LORAS, LoraField, check_lora_name
 from wanworker.actions.request.video import VIDEO_ALIASES, VideoRequest
 from wanworker.errors import InvalidRequest
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, Profile, Task, check_last_image, task_named
@@ -95,7 +95,7 @@ class GenerateRequest(VideoRequest):
     use_lora: bool = Field(default=False, description="Use the model's 4-step LoRA pair, or lora_name.")
     lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")
     lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")
-    loras: tuple[LoraField, ...] = Field(default=(), max_length=8, description="LoRAs as high/low pairs.")
+    loras: tuple[LoraField, ...] = Field(default=(), max_length=MOST_LORAS, description="LoRAs as high/low pairs.")
     diffusion_model: str | None = Field(
         default=None, description="The model by file or folder name; an expert's sibling is inferred."
     )

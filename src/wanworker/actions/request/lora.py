@@ -20,6 +20,9 @@ _FILE_WORDS = ("name", "path", "file", "filename", "lora", "lora_name", "lora_pa
 #: What may follow `high` and `low` in the name of the field for one half.
 _HALF_WORDS = ("noise", "lora", "noise_lora", "name", "path")
 
+#: How many LoRAs, or pairs of them, a request takes.
+MOST_LORAS = 8
+
 #: Names of the strength of a LoRA, or of one half. `alpha` is not among them: it is set in training.
 _WORDS = ("strength", "weight", "scale")
 _STRENGTH_WORDS = ("weight", "scale", "lora_strength", "lora_weight", "lora_scale", "strength_model", "multiplier")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from wanworker.actions.request.fields import Crf, NumOutputs, Seconds, UploadUrls
-from wanworker.actions.request.lora import LoraField, expert_loras
+from wanworker.actions.request.lora import MOST_LORAS, LoraField, expert_loras
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
 from wanworker.media.outputs.upload_url import UploadUrl
@@ -37,10 +37,10 @@ class VideoRequest(PictureRequest):
         default=1, description="Videos to make, with seed, seed + 1 and so on; `results` in the answer lists them."
     )
     high_noise_loras: tuple[LoraField, ...] = Field(
-        default=(), max_length=8, description="LoRAs of the high-noise expert alone: `[{path, scale}]`."
+        default=(), max_length=MOST_LORAS, description="LoRAs of the high-noise expert alone: `[{path, scale}]`."
     )
     low_noise_loras: tuple[LoraField, ...] = Field(
-        default=(), max_length=8, description="LoRAs of the low-noise expert alone."
+        default=(), max_length=MOST_LORAS, description="LoRAs of the low-noise expert alone."
     )
     crf: Crf | None = Field(default=None, description="Quality of the mp4: 0 is lossless, 51 the smallest file.")
     thumbnail: bool = Field(default=False, description="Return the first frame as a JPEG, a data URI in `thumbnail`.")
