@@ -102,3 +102,20 @@ async def test_a_preview_goes_with_its_job(rest):
     assert (200, b"picture") == during
     assert (60, int) == (progress, type(progress))
     assert 404 == (await rest.bytes_of(f"/preview/{job_id}"))[0]
+
+
+@pytest.mark.parametrize("body", [{}, {"steps": 4}, {"cfg": 3, "seed": 7}], ids=["plain", "steps", "guidance"])
+async def test_a_plan_for_generate_knows_fastwans_numbers(fastwan, make_settings, serve_worker, body):
+    worker = Worker(make_settings(comfyui_url=fastwan.url))
+    sent = {"prompt": "A cat playing", **body}
+    async with serve_worker(worker) as rest:
+        status, plan = await rest.ask("POST", "/plan?for=generate", json=sent)
+        assert [] == fastwan.graphs
+        done = await rest.until(await rest.generate(**sent))
+    sampler = of_class(fastwan.graphs[0], "KSampler")
+
+    assert (200, "comfyui", "completed") == (status, plan["engine"], done["status"]), plan
+    assert (sampler["steps"], sampler["cfg"]) == (plan["recipe"]["steps"], plan["recipe"]["guidance"])
+    assert (body.get("steps", 8), body.get("cfg", 1)) == (sampler["steps"], sampler["cfg"])
+    assert done["warnings"] == plan["warnings"]
+    assert body.get("seed") == plan["seed"]

@@ -15,12 +15,13 @@ import pytest
 from httpx import ASGITransport, AsyncClient
 
 from wanworker.actions.generate.request import GenerateRequest
+from wanworker.actions.request.fields import parse
 from wanworker.app import Worker
 from wanworker.engines._capabilities import MINI
 from wanworker.models.miniature.weights import unknown_words
-from wanworker.ranges import RANGES
 from wanworker.rest._app import create_app
 from wanworker.rest.schemas.generate import GenerateBody
+from wanworker.rest.schemas.page_tables import page_tables
 from wanworker.settings import Settings
 from wanworker.spec import TASKS
 
@@ -161,14 +162,15 @@ async def test_the_list_of_jobs_is_packed_and_says_when_nothing_is_new(client: A
 def test_the_shell_is_light() -> None:
     on_the_wire = {name_of(path): len(gzip.compress(path.read_bytes(), 6)) for path in SHELL}
 
-    assert sum(on_the_wire.values()) < 80_000, on_the_wire
+    # 72 kB with every view; test_first_load.py holds what comes at first.
+    assert sum(on_the_wire.values()) < 75_000, on_the_wire
 
 
 @pytest.mark.parametrize("path", [*OURS, DOCS / "index.html", DOCS / "start.js"], ids=lambda path: path.name)
 def test_nothing_comes_from_another_host(path: Path) -> None:
     text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
 
-    assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+|url\(|@import|import\(", text) == []
+    assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+|url\(|@import|import\((?!.\./)", text) == []
 
 
 @pytest.mark.parametrize("page", [PAGE / "index.html", DOCS / "index.html"], ids=["ui", "docs"])
@@ -179,7 +181,8 @@ def test_nothing_is_inline_and_every_file_is_there(page: Path) -> None:
     named = [attributes.get("src") or attributes["href"] for tag, attributes in found if tag in {"script", "link"}]
 
     assert (inline, handlers) == ([], [])
-    assert [name for name in named if not name.startswith("../") and not (page.parent / name).is_file()] == []
+    written = {"../ui/icon.svg", "tables.json"}  # the other page's, and what the server writes itself
+    assert [name for name in named if name not in written and not (page.parent / name).is_file()] == []
 
 
 @pytest.mark.parametrize("path", OURS, ids=name_of)
@@ -193,6 +196,8 @@ def imports_of(path: Path) -> Iterator[tuple[list[str], str]]:
     for names, source in re.findall(pattern, path.read_text(encoding="utf-8"), re.MULTILINE):
         below = posixpath.normpath(posixpath.join(posixpath.dirname(name_of(path)), source))
         yield [name.strip() for name in names.split(",") if name.strip()], below
+    for source in re.findall(r'import\("\./([^"]+)"\)', path.read_text(encoding="utf-8")):
+        yield ["View"], posixpath.join(posixpath.dirname(name_of(path)), source)
 
 
 def test_every_script_is_imported_and_every_import_takes_what_is_exported() -> None:
@@ -210,19 +215,46 @@ def test_every_script_is_imported_and_every_import_takes_what_is_exported() -> N
     assert {name_of(path) for path in SHELL if path.suffix == ".js"} == imported
 
 
-def test_the_page_knows_the_servers_ranges() -> None:
-    table = re.search(r"RANGES = \{(.*?)\n\};", text_of("create/request.js"), re.DOTALL)
-    assert table is not None
-    found = {
-        name: [float(low), float(high)] for name, low, high in re.findall(r"(\w+): \[([\d.-]+), ([\d._]+)\]", table[1])
-    }
-    names = {"cfg": "guidance", "length": "frames", "width": "side_px", "height": "side_px", "prompt": "prompt_chars"}
+async def test_the_page_is_given_the_servers_own_tables(client: AsyncClient) -> None:
+    tables = (await client.get("/ui/tables.json")).json()
 
-    assert len(found) == 9
-    assert found == {name: [RANGES[names.get(name, name)].low, RANGES[names.get(name, name)].high] for name in found}
+    assert tables == json.loads(json.dumps(page_tables()))
+    assert tables["numbers"]["steps"] == {"low": 1, "high": 200, "is_whole": True}
+    assert tables["numbers"]["shift"] == {"low": 0.01, "high": 100, "is_whole": False}
+    assert tables["modes"]["pair"] == {"files": ["image", "last_image"], "tasks": ["i2v-A14B"]}
+    assert set(tables["tasks"]) == MINI.tasks, "the page offers what the miniature can show too"
+    assert sorted(tables["tasks"]) == sorted({task for mode in tables["modes"].values() for task in mode["tasks"]})
 
 
-def test_the_page_sends_fields_and_tasks_that_the_server_knows() -> None:
+def test_the_page_has_no_tables_of_its_own() -> None:
+    tables = page_tables()
+    shapes = [shapes for task in tables["tasks"].values() for shapes in task["sizes"].values()]
+    sides = {side for sizes in shapes for size in sizes.values() for side in size}
+    limits = {int(number["high"]) for number in tables["numbers"].values() if number["high"] > 150}
+    copies = "|".join(map(str, [*tables["tasks"], *tables["engines"][:-1], *sorted(sides | limits)]))
+    found = {name_of(path): re.findall(rf"\b(?:{copies})\b", path.read_text(encoding="utf-8")) for path in SCRIPTS}
+
+    assert {name: words for name, words in found.items() if words} == {}
+
+
+@pytest.mark.parametrize("name", page_tables()["tasks"])
+def test_a_preset_is_taken_as_it_is(name: str) -> None:
+    task = page_tables()["tasks"][name]
+    sizes = [f"{width}*{height}" for shapes in task["sizes"].values() for width, height in shapes.values()]
+    lengths = [*(task["frames"] or {"": None}).values()]
+
+    assert len(sizes) == 6
+    for size in sizes:
+        for frames in lengths:
+            fields = {"task": name, "prompt": "a", "size": size, "fps": task["fps"]}
+            request, remarks = parse(GenerateRequest, fields if frames is None else {**fields, "frame_num": frames})
+            parsed = request.checked_size()
+            assert parsed is not None
+            assert parsed.snapped(TASKS[name].size_multiple) == parsed
+            assert (remarks, request.checked_frames(TASKS[name], remarks)) == ([], frames)
+
+
+def test_the_page_sends_fields_that_the_server_knows() -> None:
     text = text_of("create/request.js")
     plain = re.search(r"function plainFields.*?filled\(\{(.*?)\n  \}\);", text, re.DOTALL)
     action = re.search(r"function actionFields.*?filled\(\{(.*?)\n  \}\);", text, re.DOTALL)
@@ -232,27 +264,10 @@ def test_the_page_sends_fields_and_tasks_that_the_server_knows() -> None:
         kind: set(re.findall(r"^    (\w+)[:,]", found[1], re.MULTILINE))
         for kind, found in (("plain", plain), ("action", action))
     }
-    tasks = set(re.findall(r'"(\w+-\w*\d+B)"', text_of("create/presets.js")))
 
     assert names["plain"] - GenerateBody.model_fields.keys() == set()
     assert names["action"] - GenerateRequest.model_fields.keys() == {"action"}
-    assert tasks == MINI.tasks, "the page offers what the miniature can show too"
     assert len(names["action"]) > 10
-
-
-def test_a_preset_is_a_size_that_its_model_takes() -> None:
-    text = text_of("create/presets.js")
-    sizes = {
-        name: [int(side) for pair in re.findall(r"\[(\d+, \d+)\]", block) for side in pair.split(", ")]
-        for name, block in re.findall(r"const (SIZES\w*) = \{(.*?)\n\};", text, re.DOTALL)
-    }
-    rates = dict(re.findall(r'"?(\w+)"?: (\d+)', re.search(r"RATES = \{(.*?)\}", text)[1]))  # type: ignore[index]
-
-    assert {name: len(sides) for name, sides in sizes.items()} == {"SIZES": 12, "SIZES_5B": 12}
-    assert [side for side in sizes["SIZES"] if side % 16] == []
-    assert [side for side in sizes["SIZES_5B"] if side % TASKS["ti2v-5B"].size_multiple] == []
-    by_model = {"5B": "ti2v-5B", "A14B": "t2v-A14B", "S2V": "s2v-14B", "Animate": "animate-14B"}
-    assert rates == {model: str(TASKS[task].fps) for model, task in by_model.items()}
 
 
 def test_the_miniature_knows_every_word_of_the_prompts_that_the_page_offers_for_it() -> None:

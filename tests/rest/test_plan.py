@@ -54,3 +54,22 @@ async def test_more_plans_than_the_queue_is_long_are_told_to_come_back(serve):
         again, _ = await rest.ask("POST", "/plan", json=FIELDS)
 
     assert (429, "QUEUE_FULL", 200) == (status, refused["code"], again)
+
+
+async def test_a_plan_for_generate_takes_its_fields_and_warns_as_the_job(rest):
+    body = {"prompt": "a cat", "width": 64, "height": 64, "length": 6, "negative_prompt": "a dog", "cfg": 1}
+    status, plan = await rest.ask("POST", "/plan?for=generate", json={**body, "price_per_hour": 1.5})
+    done = await rest.until(await rest.generate(**body))
+
+    assert (200, "64*64", 5) == (status, plan["size"], plan["video"]["frames"]), plan
+    assert done["warnings"] == plan["warnings"]
+    assert ["length", "negative_prompt", "steps", "a"] == [line.split()[0] for line in plan["warnings"]]
+
+
+async def test_a_plan_for_generate_is_refused_as_generate_would_be(rest):
+    body = {"prompt": "a cat", "steps": 0}
+    plan = await rest.ask("POST", "/plan?for=generate", json=body)
+    sent = await rest.ask("POST", "/generate", json=body)
+
+    assert plan == sent
+    assert (422, "steps") == (plan[0], plan[1]["field"])

@@ -37,6 +37,7 @@ from wanworker.rest.routes.jobs import job_routes, server_routes
 from wanworker.rest.routes.plan import plan_routes
 from wanworker.rest.routes.runpod import RunPodBody, face_routes
 from wanworker.rest.schemas.generate import GenerateBody
+from wanworker.rest.schemas.page_tables import page_tables
 from wanworker.rest.service.executor import QueueExecutor
 from wanworker.rest.service.jobs import JobService
 from wanworker.rest.service.recovery import JobRecovery
@@ -51,8 +52,7 @@ from wanworker.videos.request import VideoBody
 
 log = logging.getLogger(__name__)
 
-#: The folder of each page, by its place on the server.
-_PAGES = {"/ui": Path(__file__).resolve().parent / "page", "/docs": Path(__file__).resolve().parent / "docs_page"}
+_HERE = Path(__file__).resolve().parent
 
 
 class Parts:
@@ -68,10 +68,10 @@ class Parts:
         remote = RemoteJobs(notes_folder(settings.jobs_dir))
         self.recovery = JobRecovery(worker.store, self.kept, webhooks, self._heard, is_elsewhere=remote.knows)
         self.uploads = Uploads(worker.store)
-        rendering = QueueExecutor(worker, self.kept, self.uploads)
+        self.executor = QueueExecutor(worker, self.kept, self.uploads)
         self.runner = Runner(
             worker.store,
-            rendering,
+            self.executor,
             limit=settings.max_queue,
             slots=worker.registry.slots,
             place_of=rendering.place_of,
@@ -152,12 +152,16 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
     streams = EventStreams(parts.service, limits.streams)
     preview = parts.runpod_jobs.preview
     app.include_router(job_routes(parts.service, parts.downloads, parts.thumbnails, parts.metrics, streams, preview))
-    app.include_router(plan_routes(worker, limit=settings.max_queue))
+    app.include_router(plan_routes(worker, parts.executor.meant, limit=settings.max_queue))
     models = worker.video_models
     app.include_router(video_routes(parts.service, models, parts.downloads, parts.thumbnails, parts.metrics))
     app.include_router(face_routes(parts.runpod_jobs))
-    for place, folder in _PAGES.items():
-        app.router.add_route(f"{place}/{{name:path}}", PageFiles(folder).respond, include_in_schema=False)
+    pages = {
+        "/ui": PageFiles(_HERE / "page", {"tables.json": lambda: json.dumps(page_tables()).encode()}),
+        "/docs": PageFiles(_HERE / "docs_page"),
+    }
+    for place, files in pages.items():
+        app.router.add_route(f"{place}/{{name:path}}", files.respond, include_in_schema=False)
     app.add_middleware(ResponseHeaders)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     is_open = settings.rest_allow_open or settings.port is not None

@@ -13,7 +13,30 @@ from fakes.visitor import PROMPT, QUICK, RENDER_MS, fill, press_render, recent, 
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-SIZES = [(1440, 900), (390, 844)]
+PAGE = Path(__file__).resolve().parents[3] / "src" / "wanworker" / "rest" / "page"
+
+#: Where Tab stops on the page of a server that has no jobs. The examples come after the key.
+STOPS = [
+    "wanworker", "Create", "Gallery", "Workflow", "Machine", "API key", "Text", "Model", "Prompt", "Render",
+    "Wide", "480p", "5 s", "Server's choice", "Seed", "Keep this seed", "Roll a seed", "Add a LoRA", "Advanced",
+    "Reset everything",
+]  # fmt: skip
+
+EXAMPLES = re.findall(
+    r'^      "(.+)",$',
+    (PAGE / "create" / "presets.js").read_text(encoding="utf-8").partition("any:")[0],
+    re.MULTILINE,
+)
+
+#: The words by which what has the focus is named.
+NAME_IN_FOCUS = """() => {
+    const place = document.activeElement;
+    const label = place.labels?.[0] ?? place;
+    return place.getAttribute("aria-label") ?? (label.querySelector("span, h1, h2") ?? label).textContent.trim();
+}"""
+
+#: A desk, a phone, and the narrowest phone that is still common.
+SIZES = [(1440, 900), (390, 844), (360, 740)]
 
 
 def test_a_server_that_does_not_answer_is_said_and_found_again(address: str, open_page: Callable[..., Page]) -> None:
@@ -42,14 +65,14 @@ def test_a_key_that_is_not_given_is_asked_for_once(serve: Callable[..., str], op
     expect(page.locator("#server-text")).to_have_text("Locked")
 
 
-def test_a_visitor_without_a_mouse_renders_and_deletes(address: str, open_page: Callable[..., Page]) -> None:
-    page = open_page(address)
-    expect(page.locator("#server-text")).to_contain_text("mini")
+def test_a_visitor_without_a_mouse_renders_and_deletes(
+    serve: Callable[..., str], open_page: Callable[..., Page]
+) -> None:
+    page = open_page(serve())  # without jobs, so that the way to the prompt is the same each time
+    expect(page.locator("#examples button")).to_have_count(len(EXAMPLES))
     prompt = page.get_by_label("Prompt", exact=True)
-    for _ in range(60):
+    for _ in range(STOPS.index("Prompt") + 1 + len(EXAMPLES)):
         page.keyboard.press("Tab")
-        if prompt.evaluate("prompt => prompt === document.activeElement"):
-            break
     expect(prompt).to_be_focused()
     page.keyboard.type(PROMPT)
     page.locator("#advanced > summary").focus()
@@ -72,6 +95,20 @@ def test_a_visitor_without_a_mouse_renders_and_deletes(address: str, open_page: 
     page.keyboard.press("Control+z")
 
     expect(recent(page, job_id)).to_be_visible()
+
+
+def test_tab_goes_through_the_page_in_the_order_of_reading(
+    serve: Callable[..., str], open_page: Callable[..., Page]
+) -> None:
+    page = open_page(serve())  # without jobs, so that the way is the same each time
+    expect(page.locator("#examples button")).to_have_count(len(EXAMPLES))
+    way = []
+    for _ in range(len(STOPS) + len(EXAMPLES)):
+        page.keyboard.press("Tab")
+        way.append(page.evaluate(NAME_IN_FOCUS))
+
+    assert [name for name in way if name not in EXAMPLES] == STOPS
+    assert way.index(EXAMPLES[0]) == way.index("API key") + 1
 
 
 def test_every_control_has_a_name_in_the_accessibility_tree(address: str, open_any: Callable[..., Page]) -> None:
@@ -125,7 +162,7 @@ def test_every_view_fits_the_screen_and_axe_finds_nothing(
             expect(page.locator("#prompt-error")).not_to_be_empty()
         page.screenshot(path=tmp_path / f"{name}.png")
         found[name] = violations(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], name
+        assert page.evaluate("document.documentElement.scrollWidth") == size[0], name
         assert page.locator("#render").count() == 0 or page.locator("#render").is_visible(), name
 
     assert found == {name: [] for name in VIEWS}

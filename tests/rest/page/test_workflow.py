@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import struct
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +16,7 @@ from playwright.sync_api import Page, expect
 from fakes.comfyui import FakeComfyUI
 from fakes.engine import write_clip
 from fakes.graphs import saving
+from fakes.in_thread import in_thread
 from fakes.visitor import recent, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -32,26 +30,6 @@ def address(serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory)
     comfyui.nodes.media[".mp4"] = write_clip(folder / "clip.mp4").read_bytes()
     with in_thread(comfyui):
         yield serve(COMFYUI_URL=comfyui.url)
-
-
-@contextlib.contextmanager
-def in_thread(comfyui: FakeComfyUI) -> Iterator[None]:
-    """Run the server in a loop of its own: Playwright's runs in this thread."""
-    ready, done = threading.Event(), threading.Event()
-
-    async def run() -> None:
-        async with comfyui:
-            ready.set()
-            await asyncio.to_thread(done.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    assert ready.wait(30)
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join(30)
 
 
 def titled(graph: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,9 @@ _FILE_WORDS = ("name", "path", "file", "filename", "lora", "lora_name", "lora_pa
 #: What may follow `high` and `low` in the name of the field for one half.
 _HALF_WORDS = ("noise", "lora", "noise_lora", "name", "path")
 
+#: How many LoRAs, or pairs of them, a request takes.
+MOST_LORAS = 8
+
 #: Names of the strength of a LoRA, or of one half. `alpha` is not among them: it is set in training.
 _WORDS = ("strength", "weight", "scale")
 _STRENGTH_WORDS = ("weight", "scale", "lora_strength", "lora_weight", "lora_scale", "strength_model", "multiplier")
@@ -74,12 +77,12 @@ class LoraField(Request):
 class LoraRequest(Request):
     """Define the fields that list LoRAs, alike in every request that takes some."""
 
-    loras: tuple[LoraField, ...] = Field(default=(), max_length=8, description="LoRAs as high/low pairs.")
+    loras: tuple[LoraField, ...] = Field(default=(), max_length=MOST_LORAS, description="LoRAs as high/low pairs.")
     high_noise_loras: tuple[LoraField, ...] = Field(
-        default=(), max_length=8, description="LoRAs of the high-noise expert alone: `[{path, scale}]`."
+        default=(), max_length=MOST_LORAS, description="LoRAs of the high-noise expert alone: `[{path, scale}]`."
     )
     low_noise_loras: tuple[LoraField, ...] = Field(
-        default=(), max_length=8, description="LoRAs of the low-noise expert alone."
+        default=(), max_length=MOST_LORAS, description="LoRAs of the low-noise expert alone."
     )
 
     def listed_loras(self) -> tuple[Lora, ...]:

@@ -1,38 +1,58 @@
 /** The page: its head, the view that the address names, and what lies above all views. */
 
-import { useCell } from "./core/cells.js";
+import { Cell, useCell } from "./core/cells.js";
 import { VIEWS, hrefOf, route } from "./core/route.js";
 import { announce, changeKey, follower, jobs, said, server } from "./core/world.js";
 import { activity, percent } from "./core/words.js";
 import { Create } from "./create/create.js";
 import { onStage } from "./create/desk.js";
-import { Gallery } from "./gallery/gallery.js";
-import { Machine } from "./machine/machine.js";
 import { html, render, useEffect } from "./parts/hooks.js";
 import { Icon } from "./parts/icons.js";
 import { Questions } from "./parts/dialogs.js";
 import { Toasts } from "./parts/toasts.js";
-import { Workflow } from "./workflow/workflow.js";
 
 const TABS = {
-  create: { text: "Create", icon: "spark", view: Create },
-  gallery: { text: "Gallery", icon: "film", view: Gallery },
-  workflow: { text: "Workflow", icon: "graph", view: Workflow },
-  machine: { text: "Machine", icon: "chip", view: Machine },
+  create: { text: "Create", icon: "spark" },
+  gallery: { text: "Gallery", icon: "film", load: () => import("./gallery/gallery.js") },
+  workflow: { text: "Workflow", icon: "graph", load: () => import("./workflow/workflow.js") },
+  machine: { text: "Machine", icon: "chip", load: () => import("./machine/machine.js") },
 };
+
+/** The views that are here. The others come when they are first visited, or when a hand is on their tab. */
+const views = new Cell({ create: Create });
+
+async function bring(name) {
+  if (views.value[name] && views.value[name] !== Missing) return;
+  try {
+    views.patch({ [name]: (await TABS[name].load()).View });
+  } catch {
+    views.patch({ [name]: Missing });
+  }
+}
+
+function Missing() {
+  return html`<div class="page">
+    <p class="error" role="alert">This part of the page could not be loaded from the server.</p>
+    <button type="button" class="quiet" onClick=${() => location.reload()}>Load the page again</button>
+  </div>`;
+}
 
 function App() {
   const { view } = useCell(route);
   const { state, facts, trouble } = useCell(server);
   const words = useCell(said);
-  const Shown = TABS[view].view;
-  useEffect(() => (document.getElementById("view").scrollTop = 0), [view]);
+  const Shown = useCell(views)[view];
+  useEffect(() => {
+    document.getElementById("view").scrollTop = 0;
+    bring(view);
+  }, [view]);
   return html`
     <header class="top">
       <a class="brand" href="#create"><${Icon} name="play" /><h1>wanworker</h1></a>
       <nav class="tabs" aria-label="Views">
         ${VIEWS.map(
-          (name) => html`<a key=${name} href=${hrefOf(name)} aria-current=${name === view ? "page" : undefined}>
+          (name) => html`<a key=${name} href=${hrefOf(name)} aria-current=${name === view ? "page" : undefined}
+            onPointerEnter=${() => bring(name)} onFocus=${() => bring(name)}>
             <${Icon} name=${TABS[name].icon} /><span>${TABS[name].text}</span>
           </a>`,
         )}
@@ -41,7 +61,7 @@ function App() {
       <button type="button" class="quiet small-button" id="key-button" onClick=${() => changeKey(false)}>API key</button>
     </header>
     ${trouble && html`<p class="banner" id="banner" role="status">${trouble}</p>`}
-    <main id="view" class=${`view view-${view}`}><${Shown} /></main>
+    <main id="view" class=${`view view-${view}`}>${Shown && html`<${Shown} />`}</main>
     <${Toasts} />
     <${Questions} />
     <p class="visually-hidden" id="announcer" role="status">${words}</p>`;

@@ -12,13 +12,11 @@ import wanworker
 from wanworker.app import Worker
 from wanworker.engines.machine.facts import Facts
 from wanworker.jobs.runner import Runner
+from wanworker.rest.schemas.generate import TASK
 
 log = logging.getLogger(__name__)
 
 _REFRESH_S = 30.0
-
-#: The task that POST /generate renders.
-_TASK = "ti2v-5B"
 
 
 class Queue(BaseModel):
@@ -93,7 +91,7 @@ class HealthService:
         if self._facts is None:
             return None
         asked = self._worker.settings.engine
-        ready = [name for name, tasks in self._facts.engines.items() if tasks.get(_TASK) == "ready"]
+        ready = [name for name, tasks in self._facts.engines.items() if tasks.get(TASK) == "ready"]
         if not self._worker.settings.mini:
             ready = [name for name in ready if name != "mini"]
         if asked != "auto":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -17,7 +18,13 @@ from starlette.responses import Response
 from wanworker.media.disk import in_thread
 
 #: The types of a page's files. The system's own table may lack them, or name others.
-_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".html": "text/html",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+}
 
 #: A smaller body is sent as it is: its head is longer than what would be saved.
 _WORTH_BYTES = 1024
@@ -58,19 +65,24 @@ def takes_gzip(headers: Headers) -> bool:
 
 
 class PageFiles:
-    """Serve the files below *folder*, each read once. Nothing else can be named."""
+    """
+    Serve the files below *folder*, each read once, and the texts that *written* returns, each called once.
 
-    def __init__(self, folder: Path) -> None:
-        self._paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    Nothing else can be named.
+    """
+
+    def __init__(self, folder: Path, written: Mapping[str, Callable[[], bytes]] | None = None) -> None:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        self._sources = {path.relative_to(folder).as_posix(): path.read_bytes for path in files} | {**(written or {})}
         self._bodies: dict[str, Body] = {}
 
     async def respond(self, request: Request) -> Response:
         """Return the file that the path's `name` names; without one, the page itself. Raises HTTPException (404)."""
         name = request.path_params["name"] or "index.html"
-        if name not in self._paths:
+        if name not in self._sources:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         if name not in self._bodies:
-            self._bodies[name] = await in_thread(lambda: Body.of(self._paths[name].read_bytes()))
+            self._bodies[name] = await in_thread(lambda: Body.of(self._sources[name]()))
         return self._bodies[name].answer(request.headers, _type_of(name))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -16,6 +17,14 @@ from wanworker.jobs.runner import QueueFull
 from wanworker.progress import Progress
 from wanworker.rest.http.error_responses import answer, responses
 from wanworker.rest.http.request_body import read_object
+
+#: Returns the fields of the action for a body of POST /generate, and the remarks on it.
+Meant = Callable[[Mapping[str, Any]], Awaitable[tuple[dict[str, Any], list[str]]]]
+
+_PRICE = "price_per_hour"
+
+#: The remarks on a body of POST /generate say the same of its own field, cfg.
+_OF_THE_ACTION = "negative_prompt has no effect at sample_guide_scale"
 
 #: The answer holds no video, so it never comes near a limit.
 _ANSWER_BYTES = 10 * 1024**2
@@ -72,8 +81,19 @@ _BODY = {
 }
 
 
-def plan_routes(worker: Worker, *, limit: int) -> APIRouter:
-    """Return the route over *worker*. At most *limit* plans are made at once."""
+#: Which route's fields the body has.
+Route = Annotated[
+    Literal["generate"] | None,
+    Query(alias="for", description="generate: the body has the fields of POST /generate, not those of the action."),
+]
+
+
+def plan_routes(worker: Worker, meant: Meant, *, limit: int) -> APIRouter:
+    """
+    Return the route over *worker*. At most *limit* plans are made at once.
+
+    *meant* returns the action's fields for a body of POST /generate, and the remarks on it.
+    """
     router = APIRouter(tags=["jobs"])
     running: set[str] = set()
 
@@ -82,7 +102,7 @@ def plan_routes(worker: Worker, *, limit: int) -> APIRouter:
         responses={200: {"model": Plan}, **responses(400, 401, 404, 408, 409, 413, 422, 429, 500, 503, 504, 507)},
         openapi_extra=_BODY,
     )
-    async def plan(request: Request) -> Response:
+    async def plan(request: Request, route: Route = None) -> Response:
         """Say what a job would become and what it costs, without rendering. The body has the fields of generate."""
         fields = await read_object(request)
         if len(running) >= limit:
@@ -90,11 +110,22 @@ def plan_routes(worker: Worker, *, limit: int) -> APIRouter:
         call = Call(uuid.uuid4().hex, None, _unheard, _ANSWER_BYTES)
         running.add(call.request_id)
         try:
-            return answer(await worker.perform({**fields, "action": ACTION.name}, call))
+            if route is None:
+                return answer(await worker.perform({**fields, "action": ACTION.name}, call))
+            return answer(await _planned_for_generate(worker, meant, fields, call))
         finally:
             running.discard(call.request_id)
 
     return router
+
+
+async def _planned_for_generate(worker: Worker, meant: Meant, sent: Mapping[str, Any], call: Call) -> dict[str, Any]:
+    """Return the plan of the job that POST /generate would make of *sent*, which may name a price as well."""
+    price = {name: value for name, value in sent.items() if name == _PRICE}
+    fields, remarks = await meant({name: value for name, value in sent.items() if name != _PRICE})
+    plan = await worker.perform({**fields, **price, "action": ACTION.name}, call)
+    own = [line for line in plan["warnings"] if not line.startswith(_OF_THE_ACTION) and line not in remarks]
+    return {**plan, "warnings": [*remarks, *own]}
 
 
 def _unheard(_progress: Progress) -> None:

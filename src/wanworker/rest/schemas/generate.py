@@ -29,7 +29,8 @@ from wanworker.recipes.table import STEP_LORAS
 from wanworker.settings import EngineName
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Profile, Size
 
-_TASK = "ti2v-5B"
+#: The task that POST /generate renders.
+TASK = "ti2v-5B"
 
 _LORA_FIELDS = frozenset(LoraRequest.model_fields)
 
@@ -128,6 +129,10 @@ class GenerateBody(LoraRequest):
             "fps": self.fps,
         }
 
+    def left_out(self) -> list[str]:
+        """Return which of the defaults that are FastWAN's own the caller did not send: see with_engine_defaults."""
+        return [name for name in ("steps", "cfg") if name not in self.model_fields_set]
+
     def _size(self) -> Size | None:
         """Return the size, or None where a picture decides its shape."""
         if {"width", "height"} & self.model_fields_set:
@@ -140,7 +145,7 @@ class GenerateBody(LoraRequest):
             self.resolution,
             self.aspect_ratio,
             default=Size(self.width, self.height),
-            multiple=TASKS[_TASK].size_multiple,
+            multiple=TASKS[TASK].size_multiple,
             by_picture=by_picture,
         )
         return None if by_picture and not is_asked else size
@@ -150,7 +155,7 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
     """Return the fields of the `generate` action that mean the same. The caller has to add the picture."""
     size = None if resolved["width"] is None else f"{resolved['width']}*{resolved['height']}"
     fields = {
-        "task": _TASK,
+        "task": TASK,
         "prompt": body.prompt,
         "negative_prompt": body.negative_prompt,
         "size": size,
@@ -169,6 +174,7 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
         "resolution": body.resolution if size is None else None,
         "num_outputs": body.num_outputs if body.num_outputs > 1 else None,
         "crf": body.crf,
+        "reference_image_url": None if body.image else body.image_url or None,
     }
     return {name: value for name, value in fields.items() if value is not None} | body.lora_fields()
 

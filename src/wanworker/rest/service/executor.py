@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from wanworker import logs
@@ -20,7 +21,7 @@ from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.media.disk import in_thread
 from wanworker.render import RenderRequest
-from wanworker.rest.schemas.generate import with_engine_defaults
+from wanworker.rest.schemas.generate import GenerateBody, generate_fields, with_engine_defaults
 from wanworker.rest.service.uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,7 @@ class QueueExecutor:
         kept = await in_thread(self._kept.get, job.request_id)
         if kept is None:
             raise InputUnavailable("The request of this job is no longer on the volume.")
-        asked = kept["fields"].get("engine") or self._worker.settings.engine
-        fields: dict[str, Any] = kept["fields"]
-        remarks: list[str] = []
-        if (left_out := kept["left_out"]) is not None:
-            may_be_fastwan = asked in {"auto", "comfyui"} and "diffusion_model" not in fields
-            is_fastwan = may_be_fastwan and await asyncio.to_thread(self.has_fastwan)
-            fields, remarks = with_engine_defaults(fields, left_out, is_fastwan=is_fastwan)
+        fields, remarks = await self._completed(kept["fields"], kept["left_out"])
         order = self._order(job, fields, [*kept["warnings"], *remarks])
         done = await self._worker.renderer.render(order, report)
         return await self._uploads.put(done) if kept.get("uploads") else done
@@ -79,6 +74,30 @@ class QueueExecutor:
             timeout_s=settings.job_timeout_s,
             queued=job,
         )
+
+    async def meant(self, sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """
+        Return the fields of the `generate` action as which *sent*, a body of POST /generate, would render here.
+
+        With them comes what is to be said of the body. Raises InvalidRequest.
+        """
+        body, remarks = parse(GenerateBody, sent)
+        fields = generate_fields(body, body.resolved(remarks))
+        if body.seed == -1:
+            del fields["seed"]
+        if body.image:
+            fields["reference_image_base64"] = body.image
+        fields, more = await self._completed(fields, body.left_out())
+        return fields, [*remarks, *more]
+
+    async def _completed(self, fields: dict[str, Any], left_out: list[str] | None) -> tuple[dict[str, Any], list[str]]:
+        """Return *fields* with what the engine that renders needs, and what changed. See Order for *left_out*."""
+        if left_out is None:
+            return fields, []
+        asked = fields.get("engine") or self._worker.settings.engine
+        may_be_fastwan = asked in {"auto", "comfyui"} and "diffusion_model" not in fields
+        is_fastwan = may_be_fastwan and await asyncio.to_thread(self.has_fastwan)
+        return with_engine_defaults(fields, left_out, is_fastwan=is_fastwan)
 
     def has_fastwan(self) -> bool:
         """Say whether a ComfyUI server, running or ours to start, has all files of FastWAN. Blocks for some seconds."""

@@ -76,10 +76,9 @@ class JobService:
         resolved = body.resolved(warnings)
         job = await self.queue(
             Order(
-                fields=generate_fields(body, resolved)
-                | ({"reference_image_url": body.image_url} if body.image_url and not body.image else {}),
+                fields=generate_fields(body, resolved),
                 inputs={"reference_image": Source("base64", body.image, "image")} if body.image else {},
-                left_out=[name for name in ("steps", "cfg") if name not in body.model_fields_set],
+                left_out=body.left_out(),
                 warnings=warnings,
                 webhook_url=body.webhook_url,
                 upload_urls=urls,

@@ -65,15 +65,8 @@ export function generate(fields, picture) {
   return json("generate", { method: "POST", body: form });
 }
 
-/** Ask what a request would use, without sending it; null where the server cannot say. */
-export async function plan(fields, signal) {
-  try {
-    return await json("plan", asJson(fields, { signal }));
-  } catch (error) {
-    if (error.status === 404 || error.status === 405) return null;
-    throw error;
-  }
-}
+/** Ask what a request would use, without sending it. *isPlain*: one of POST /generate. */
+export const plan = (fields, { isPlain = false, signal }) => json(isPlain ? "plan?for=generate" : "plan", asJson(fields, { signal }));
 
 /** Start a job by RunPod's own route, which knows every action; its answer is found by `ran`. */
 export const run = (input) => json("v2/page/run", asJson({ input }));

@@ -1,13 +1,14 @@
 /** The dock below the stage: what the video begins with, its prompt, and the button that sends it. */
 
 import { useCell } from "../core/cells.js";
+import { tables } from "../core/tables.js";
 import { GrowingText, Segments } from "../parts/controls.js";
 import { html, useRef } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
 import { draft, fill, isSending, send, trouble } from "./desk.js";
 import { MediaTiles } from "./media.js";
 import { PlanLine } from "./plan.js";
-import { MODELS, MODES, modelOf } from "./presets.js";
+import { MODES, familyOf, taskOf } from "./presets.js";
 
 const MODE_OPTIONS = Object.entries(MODES).map(([mode, { label, icon }]) => [mode, label, icon]);
 
@@ -57,12 +58,12 @@ function RenderButton() {
 }
 
 function ModelPicker({ filled }) {
-  const models = MODES[filled.mode].models;
+  const { tasks } = MODES[filled.mode];
   return html`<label class="model">
     <span class="visually-hidden">Model</span>
-    <select id="model" value=${modelOf(filled)} disabled=${models.length === 1}
-      onChange=${(event) => fill({ model: event.target.value })}>
-      ${models.map((model) => html`<option key=${model} value=${model}>${MODELS[model].label}</option>`)}
+    <select id="model" value=${taskOf(filled)} disabled=${tasks.length === 1}
+      onChange=${(event) => fill({ model: familyOf(event.target.value) })}>
+      ${tasks.map((task) => html`<option key=${task} value=${task}>${tables.tasks[task].title}</option>`)}
     </select>
   </label>`;
 }

@@ -1,13 +1,11 @@
 /** LoRAs: picked from what the volume or the ComfyUI server has, each with its strength. */
 
 import * as api from "../core/api.js";
+import { tables } from "../core/tables.js";
 import { withKey } from "../core/world.js";
 import { html, useState } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
 import { fill } from "./desk.js";
-import { RANGES } from "./request.js";
-
-const MOST = 8;
 
 export function Loras({ filled }) {
   const [found, setFound] = useState(null);
@@ -41,7 +39,7 @@ export function Loras({ filled }) {
     )}
     ${found === null && html`<button type="button" class="quiet" onClick=${look}><${Icon} name="plus" />Add a LoRA</button>`}
     ${free.length > 0 &&
-    filled.loras.length < MOST &&
+    filled.loras.length < tables.loras &&
     html`<select aria-label="Add a LoRA" value="" onChange=${(event) => event.target.value && add(event.target.value)}>
       <option value="">Add a LoRA</option>
       ${free.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
@@ -51,6 +49,6 @@ export function Loras({ filled }) {
 }
 
 function clamped(text) {
-  const [least, most] = RANGES.strength;
-  return Math.min(most, Math.max(least, Number(text) || 0));
+  const { low, high } = tables.numbers.strength;
+  return Math.min(high, Math.max(low, Number(text) || 0));
 }

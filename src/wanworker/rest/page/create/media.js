@@ -1,15 +1,13 @@
 /** The files that a video is made of: a tile for each, with its preview, to drop on, paste into or choose with. */
 
 import { useCell } from "../core/cells.js";
+import { tables } from "../core/tables.js";
 import { bytes } from "../core/words.js";
 import { DropZone } from "../parts/controls.js";
 import { html, useAddress, useEffect, useState } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
 import { choose, draft, files, trouble } from "./desk.js";
 import { FILES, MODES } from "./presets.js";
-
-/** A request holds files as base64, a third longer than they are, and the server takes 44 MB. */
-const MOST_BYTES = 32e6;
 
 export function MediaTiles() {
   const { mode } = useCell(draft);
@@ -56,7 +54,8 @@ function Preview({ file, kind, label }) {
 
 /** Say why *file* cannot be taken, or "". The browser must read a picture to show it; the server reads more kinds. */
 async function refusalOf(file, kind) {
-  if (file.size > MOST_BYTES) return `${file.name} has ${bytes(file.size)}; the server takes at most ${bytes(MOST_BYTES)}.`;
+  const most = tables.file_bytes;
+  if (file.size > most) return `${file.name} has ${bytes(file.size)}; the server takes at most ${bytes(most)}.`;
   if (kind !== "image") {
     return file.type && !file.type.startsWith(`${kind}/`) ? `${file.name} is no ${kind === "audio" ? "sound" : "film"}.` : "";
   }

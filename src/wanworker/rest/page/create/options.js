@@ -1,18 +1,19 @@
 /** The panel beside the stage: shape, size and length by presets, the seed, and the rest under "Advanced". */
 
 import { useCell } from "../core/cells.js";
+import { tables } from "../core/tables.js";
+import { sentence } from "../core/words.js";
 import { Field, GrowingText, Segments } from "../parts/controls.js";
 import { html } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
 import { clear, draft, fill, trouble } from "./desk.js";
 import { Loras } from "./loras.js";
 import { planned } from "./plan.js";
-import { RESOLUTIONS, SECONDS, SHAPES, framesOf, hasLength, hasPicture, rateOf, sizeOf } from "./presets.js";
-import { BY_HAND, RANGES } from "./request.js";
+import { SHAPES, framesOf, hasLength, hasPicture, rateOf, resolutionsOf, sizeOf } from "./presets.js";
+import { BY_HAND } from "./request.js";
 
 const NAMES = { width: "Width", height: "Height", length: "Frames", fps: "Frame rate", steps: "Steps", cfg: "Guidance", shift: "Shift" };
-const PROFILES = [["", "Server's choice"], ["exact", "Exact"], ["fast", "Fast"]];
-const ENGINES = ["diffusers", "comfyui", "wan_cli", "mini", "runpod"];
+const PROFILES = [["", "Server's choice"], ...tables.profiles.map((name) => [name, sentence(name)])];
 const SIZE_FREE = { width: "", height: "" };
 
 export function Options() {
@@ -43,10 +44,10 @@ function Format({ filled }) {
     html`<${Segments} label="Shape" name="shape" value=${filled.shape} className="shapes"
         options=${Object.entries(SHAPES)} onChange=${(shape) => fill({ shape, ...SIZE_FREE })} />
       <${Segments} label="Resolution" name="resolution" value=${filled.resolution}
-        options=${RESOLUTIONS.map((name) => [name, name])} onChange=${(resolution) => fill({ resolution, ...SIZE_FREE })} />`}
+        options=${resolutionsOf(filled).map((name) => [name, name])} onChange=${(resolution) => fill({ resolution, ...SIZE_FREE })} />`}
     ${hasLength(filled)
       ? html`<${Segments} label="Length" name="seconds" value=${filled.seconds}
-          options=${SECONDS.map((seconds) => [seconds, `${seconds} s`])}
+          options=${tables.seconds.map((seconds) => [seconds, `${seconds} s`])}
           onChange=${(seconds) => fill({ seconds, length: "" })} />`
       : html`<p class="note">The ${filled.mode === "sound" ? "sound" : "film"} decides the length.</p>`}
   </section>`;
@@ -74,7 +75,7 @@ function Advanced({ filled }) {
   const { fields } = useCell(trouble);
   const plan = useCell(planned);
   const [width, height] = sizeOf(filled);
-  const presets = { width, height, length: framesOf(filled), fps: rateOf(filled) };
+  const presets = { width, height, length: framesOf(filled) ?? plan?.video?.frames, fps: rateOf(filled) };
   const engines = plan?.recipe ?? {};
   const own = { steps: engines.steps, cfg: engines.guidance, shift: engines.shift };
   const guidance = Number(filled.cfg || own.cfg) || null;
@@ -94,15 +95,15 @@ function Advanced({ filled }) {
     <${Field} label="Engine" control=${(ids) => html`<select name="engine" ...${ids} value=${filled.engine}
       onChange=${(event) => fill({ engine: event.target.value })}>
       <option value="">Server's choice</option>
-      ${ENGINES.map((engine) => html`<option key=${engine} value=${engine}>${engine}</option>`)}
+      ${tables.engines.map((engine) => html`<option key=${engine} value=${engine}>${engine}</option>`)}
     </select>`} />
     <p class="note">A field left empty takes the value shown in it, or what suits the engine.</p>
   </details>`;
 }
 
 function NumberField({ name, value, error, placeholder }) {
-  const [least, most] = RANGES[name];
-  return html`<${Field} label=${NAMES[name]} range=${`${least}–${most}`} error=${error} control=${(ids) => html`<input
+  const { low, high } = tables.numbers[name];
+  return html`<${Field} label=${NAMES[name]} range=${`${low}–${high}`} error=${error} control=${(ids) => html`<input
     type="text" inputmode="decimal" name=${name} ...${ids} value=${value} placeholder=${placeholder}
     onInput=${(event) => fill({ [name]: event.target.value })} />`} />`;
 }

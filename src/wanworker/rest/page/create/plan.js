@@ -2,28 +2,34 @@
 
 import * as api from "../core/api.js";
 import { Cell, useCell } from "../core/cells.js";
+import { tables } from "../core/tables.js";
 import { clip, duration } from "../core/words.js";
 import { server } from "../core/world.js";
 import { html, useEffect } from "../parts/hooks.js";
-import { draft, files } from "./desk.js";
-import { framesOf, hasLength, rateOf } from "./presets.js";
-import { actionFields, complaints, isPlain, usedFiles, wantedSize } from "./request.js";
+import { asBase64, draft, files } from "./desk.js";
+import { FILES, framesOf, hasLength, rateOf } from "./presets.js";
+import { actionFields, complaints, isPlain, plainFields, usedFiles, wantedSize } from "./request.js";
 
-/** What the server plans for the draft; null where it is not known, or the server does not tell. */
+/** What the server plans for the draft, or its `refusal`; null where it is not known. */
 export const planned = new Cell(null);
 
 const PAUSE_MS = 500;
-let isTold = true;
+/** What is planned as long as nothing is described: the numbers do not depend on it. */
+const STAND_IN = "a video";
+const MOST_PX = 768;
+const small = new WeakMap();
 
 export function PlanLine() {
   const filled = useCell(draft);
   const chosen = useCell(files);
   const plan = useCell(planned);
+  const { state, facts } = useCell(server);
   useEffect(() => {
+    if (state !== "ready") return;
     const abort = new AbortController();
     const timer = setTimeout(() => look(filled, chosen, abort.signal), PAUSE_MS);
     return () => (clearTimeout(timer), abort.abort());
-  }, [filled, chosen]);
+  }, [filled, chosen, state, facts?.engine]);
   return html`<p class="plan" id="plan">
     <span>${inWords(filled)}</span>
     ${plan && html`<span class="plan-more">${planWords(plan)}</span>`}
@@ -33,19 +39,43 @@ export function PlanLine() {
 
 async function look(filled, chosen, signal) {
   const used = usedFiles(filled, chosen);
-  // FastWAN has numbers of its own on /generate, which a plan of the action does not know.
-  const isFastwan = isPlain(filled) && server.value.facts?.engine === "comfyui";
-  if (!isTold || isFastwan || Object.keys(complaints(filled, used)).length) return void (planned.value = null);
+  const { prompt: isUnsaid, ...others } = complaints(filled, used);
+  if (Object.keys(others).length || filled.prompt.length > tables.prompt_chars) return void (planned.value = null);
   try {
-    const plan = await api.plan(actionFields(filled), signal);
-    isTold = plan !== null;
-    planned.value = plan;
-  } catch {
-    if (!signal.aborted) planned.value = null;
+    const plan = await asked(isUnsaid ? { ...filled, prompt: STAND_IN } : filled, used, signal);
+    planned.value = isUnsaid ? { ...plan, warnings: [] } : plan;
+  } catch (error) {
+    if (signal.aborted) return;
+    planned.value = error instanceof api.Refused && error.status !== 429 ? { refusal: error.message, warnings: [] } : null;
   }
 }
 
-/** "832 × 480 · 5 s, 81 frames at 16 fps". */
+/** Ask for the plan of what would be sent, by the route that would take it. */
+async function asked(filled, used, signal) {
+  if (isPlain(filled)) {
+    const image = used.image && (await fileOf("image", used.image));
+    return api.plan({ ...plainFields(filled), ...(image && { image }) }, { isPlain: true, signal });
+  }
+  const input = actionFields(filled);
+  for (const [name, file] of Object.entries(used)) input[`${FILES[name].field}_base64`] = await fileOf(name, file);
+  return api.plan(input, { signal });
+}
+
+/** A file as base64, a picture small but in its shape: asking for a plan must be cheap. */
+async function fileOf(name, file) {
+  if (!small.has(file)) small.set(file, await asBase64(FILES[name].kind === "image" ? await shrunk(file) : file));
+  return small.get(file);
+}
+
+async function shrunk(file) {
+  const picture = await createImageBitmap(file);
+  const scale = Math.min(1, MOST_PX / Math.max(picture.width, picture.height));
+  const canvas = new OffscreenCanvas(Math.round(picture.width * scale), Math.round(picture.height * scale));
+  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  return canvas.convertToBlob({ type: "image/jpeg" });
+}
+
+/** The size, the length, the frames and their rate, as far as the draft decides them. */
 export function inWords(filled) {
   const size = wantedSize(filled);
   const fps = Number(filled.fps) || rateOf(filled);
@@ -56,7 +86,8 @@ export function inWords(filled) {
 
 const lengthFrom = ({ mode }) => (mode === "sound" ? "as long as the sound" : "as long as the film");
 
-function planWords({ engine, model, recipe, seconds }) {
+function planWords({ engine, model, recipe, seconds, refusal }) {
+  if (refusal) return refusal;
   const time = seconds === null || seconds === undefined ? null : `about ${duration(Math.round(seconds))}`;
   return [[engine, model].filter(Boolean).join(", "), recipe?.name, time].filter(Boolean).join(" · ");
 }

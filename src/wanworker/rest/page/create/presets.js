@@ -1,20 +1,19 @@
-/** What can be asked for: tasks, models, shapes, sizes and lengths. Pure. */
+/** What can be asked for: the server's tables, with the page's own words for what they name. */
 
-/** What a video begins with. `files` are the files that it takes, in their order. */
-export const MODES = {
-  text: { label: "Text", icon: "text", files: [], models: ["5B", "A14B"] },
-  picture: { label: "Picture", icon: "image", files: ["image"], models: ["5B", "A14B"] },
-  pair: { label: "First & last", icon: "pair", files: ["image", "last_image"], models: ["A14B"] },
-  sound: { label: "Sound", icon: "sound", files: ["image", "audio"], models: ["S2V"] },
-  motion: { label: "Motion", icon: "motion", files: ["image", "driving_video"], models: ["Animate"] },
+import { tables } from "../core/tables.js";
+
+const MODE_WORDS = {
+  text: { label: "Text", icon: "text" },
+  picture: { label: "Picture", icon: "image" },
+  pair: { label: "First & last", icon: "pair" },
+  sound: { label: "Sound", icon: "sound" },
+  motion: { label: "Motion", icon: "motion" },
 };
 
-export const MODELS = {
-  "5B": { label: "Wan 2.2 5B", note: "24 frames a second, one model" },
-  A14B: { label: "Wan 2.2 A14B", note: "16 frames a second, two experts" },
-  S2V: { label: "Wan 2.2 S2V 14B", note: "lips and gestures follow a sound" },
-  Animate: { label: "Wan 2.2 Animate 14B", note: "a figure follows a film" },
-};
+/** What a video begins with: each mode's words, the files that it takes in their order, and its tasks. */
+export const MODES = Object.fromEntries(
+  Object.entries(tables.modes).map(([mode, table]) => [mode, { ...MODE_WORDS[mode], ...table }]),
+);
 
 export const FILES = {
   image: { label: "First picture", wanted: "Choose the first picture.", accept: "image/*", kind: "image", field: "reference_image" },
@@ -25,46 +24,28 @@ export const FILES = {
 
 export const SHAPES = { wide: "Wide", square: "Square", tall: "Tall" };
 
-export const SECONDS = [2, 3, 5];
-
-const SIZES = {
-  "480p": { wide: [832, 480], square: [624, 624], tall: [480, 832] },
-  "720p": { wide: [1280, 720], square: [960, 960], tall: [720, 1280] },
-};
-
-/** The 5B takes multiples of 32 only. */
-const SIZES_5B = {
-  "480p": { wide: [832, 480], square: [640, 640], tall: [480, 832] },
-  "720p": { wide: [1280, 704], square: [960, 960], tall: [704, 1280] },
-};
-
-export const RESOLUTIONS = Object.keys(SIZES);
-
-const RATES = { "5B": 24, A14B: 16, S2V: 16, Animate: 30 };
-
+/** The task of a draft: that of the chosen family of models, where the mode has one. */
 export function taskOf({ mode, model }) {
-  if (mode === "sound") return "s2v-14B";
-  if (mode === "motion") return "animate-14B";
-  if (mode === "pair") return "i2v-A14B";
-  return modelOf({ mode, model }) === "5B" ? "ti2v-5B" : mode === "text" ? "t2v-A14B" : "i2v-A14B";
+  const { tasks } = MODES[mode];
+  return tasks.find((task) => familyOf(task) === model) ?? tasks[0];
 }
 
-/** The model that a mode takes: the chosen one where it can. */
-export const modelOf = ({ mode, model }) => (MODES[mode].models.includes(model) ? model : MODES[mode].models[0]);
+export const familyOf = (task) => tables.tasks[task].family;
+
+const tableOf = (draft) => tables.tasks[taskOf(draft)];
+
+export const resolutionsOf = (draft) => Object.keys(tableOf(draft).sizes);
 
 /** [width, height] of a preset. */
-export function sizeOf(draft) {
-  const sizes = modelOf(draft) === "5B" ? SIZES_5B : SIZES;
-  return sizes[draft.resolution][draft.shape];
-}
+export const sizeOf = (draft) => tableOf(draft).sizes[draft.resolution][draft.shape];
 
-export const rateOf = (draft) => RATES[modelOf(draft)];
+export const rateOf = (draft) => tableOf(draft).fps;
 
-/** Whole steps of four frames and one, as Wan renders them. */
-export const framesOf = (draft) => Math.round((draft.seconds * rateOf(draft)) / 4) * 4 + 1;
+/** The frames of a preset; null where a sound or a film decides. */
+export const framesOf = (draft) => tableOf(draft).frames?.[draft.seconds] ?? null;
 
 /** A sound or a film decides the length by itself. */
-export const hasLength = ({ mode }) => mode !== "sound" && mode !== "motion";
+export const hasLength = (draft) => framesOf(draft) !== null;
 
 export const hasPicture = ({ mode }) => MODES[mode].files.includes("image");
 

@@ -1,28 +1,14 @@
-/** From what is filled in to what is sent. Pure. */
+/** From what is filled in to what is sent. */
 
-import { FILES, MODES, framesOf, hasLength, hasPicture, rateOf, sizeOf, taskOf } from "./presets.js";
-
-/** What a field takes; the same ranges as on the server. */
-export const RANGES = {
-  steps: [1, 200],
-  cfg: [0, 50],
-  width: [64, 2048],
-  height: [64, 2048],
-  length: [1, 1201],
-  fps: [1, 120],
-  shift: [0.01, 100],
-  strength: [-10, 10],
-  prompt: [0, 10_000],
-};
-
-const WHOLE = ["steps", "width", "height", "length"];
+import { tables } from "../core/tables.js";
+import { FILES, MODES, SHAPES, familyOf, framesOf, hasLength, hasPicture, rateOf, resolutionsOf, sizeOf, taskOf } from "./presets.js";
 
 /** Numbers that may be set by hand. Empty: the preset's, or what suits the engine. */
 export const BY_HAND = ["width", "height", "length", "fps", "steps", "cfg", "shift"];
 
 export const EMPTY = {
   mode: "text",
-  model: "5B",
+  model: familyOf(tables.plain_task),
   prompt: "",
   negative_prompt: "",
   shape: "wide",
@@ -45,7 +31,10 @@ export function completed(found) {
       draft[name] = found[name];
     }
   }
-  return MODES[draft.mode] ? draft : { ...draft, mode: "text" };
+  if (!MODES[draft.mode]) draft.mode = EMPTY.mode;
+  if (!resolutionsOf(draft).includes(draft.resolution)) draft.resolution = EMPTY.resolution;
+  if (!tables.seconds.includes(draft.seconds)) draft.seconds = EMPTY.seconds;
+  return SHAPES[draft.shape] ? draft : { ...draft, shape: EMPTY.shape };
 }
 
 /** Return what is wrong with a draft, by field: {} where it can be sent. */
@@ -54,7 +43,7 @@ export function complaints(draft, files) {
   if (!draft.prompt.trim()) wrong.prompt = "Describe what the video shows.";
   for (const name of ["prompt", "negative_prompt"]) {
     const length = draft[name].trim().length;
-    if (length > RANGES.prompt[1]) wrong[name] = `At most ${RANGES.prompt[1]} characters; these are ${length}.`;
+    if (length > tables.prompt_chars) wrong[name] = `At most ${tables.prompt_chars} characters; these are ${length}.`;
   }
   for (const name of BY_HAND) {
     const text = complaint(name, draft[name]);
@@ -70,11 +59,11 @@ export function complaints(draft, files) {
 function complaint(name, value) {
   const text = String(value).trim();
   if (!text) return "";
-  const [least, most] = RANGES[name];
+  const { low, high, is_whole: isWhole } = tables.numbers[name];
   const number = Number(text);
   if (Number.isNaN(number)) return "This must be a number.";
-  if (number < least || number > most) return `From ${least} to ${most}.`;
-  return WHOLE.includes(name) && !Number.isInteger(number) ? "A whole number." : "";
+  if (number < low || number > high) return `From ${low} to ${high}.`;
+  return isWhole && !Number.isInteger(number) ? "A whole number." : "";
 }
 
 /** The size that is asked for; null where the picture decides. */
@@ -87,7 +76,7 @@ export function wantedSize(draft) {
 }
 
 /** Where a request goes: the documented POST /generate, or RunPod's route for what only that knows. */
-export const isPlain = (draft) => taskOf(draft) === "ti2v-5B" && !draft.loras.length && !draft.shift;
+export const isPlain = (draft) => taskOf(draft) === tables.plain_task && !draft.loras.length && !draft.shift;
 
 /** The fields of POST /generate. */
 export function plainFields(draft) {

@@ -26,7 +26,7 @@ const chosen = new Cell([]);
 /** A search goes through the whole list, in larger pieces. */
 const PIECE = { all: 60, search: 250 };
 
-export function Gallery() {
+export function View() {
   useChanges(jobs);
   const { text, filter } = useCell(search);
   const picked = useCell(chosen);

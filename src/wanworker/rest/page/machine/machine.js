@@ -6,14 +6,17 @@ import { jobs, server, withKey } from "../core/world.js";
 import { bytes, counted, duration } from "../core/words.js";
 import { html, useEffect, useState } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
+import { Cards } from "./cards.js";
 import { Chart } from "./chart.js";
 import { isWeightless, verdict } from "./verdict.js";
 
 const health = new Cell(null);
 const EVERY_MS = 15_000;
 
-export function Machine() {
+export function View() {
   const facts = useCell(health);
+  useChanges(jobs);
+  const running = jobs.all.filter(({ status }) => status === "processing").map(({ job_id: id }) => id).join();
   const [trouble, setTrouble] = useState("");
   const [isBusy, setBusy] = useState(false);
   const look = async (refresh) => {
@@ -30,7 +33,7 @@ export function Machine() {
     look(false);
     const timer = setInterval(() => document.hidden || server.value.state === "locked" || look(false), EVERY_MS);
     return () => clearInterval(timer);
-  }, []);
+  }, [running]);
   return html`<div class="page machine">
     <header class="page-head">
       <h2>Machine</h2>
@@ -51,26 +54,13 @@ function Report({ facts }) {
       <p class="note">Looked ${facts.facts_age_s < 1 ? "just now" : `${duration(Math.round(facts.facts_age_s))} ago`} · version ${facts.version}</p>
     </section>
     <div class="cards">
-      ${facts.gpus.length === 0 && html`<section class="panel"><h3>No graphics card</h3><p class="note">Nothing that nvidia-smi lists. The miniature renders on the processor.</p></section>`}
-      ${facts.gpus.map((gpu, index) => html`<${Card} key=${index} gpu=${gpu} />`)}
+      <${Cards} facts=${facts} />
       ${distinct(facts.disk).map((place) => html`<${Disk} key=${place.path} place=${place} />`)}
       <section class="panel"><h3>ComfyUI</h3><p class="figure">${facts.comfyui_status}</p><p class="note">${facts.comfyui_url}</p></section>
     </div>
     <${Tasks} facts=${facts} />
     <${Damaged} files=${facts.damaged} />
     <${Timings} />`;
-}
-
-function Card({ gpu }) {
-  const total = gpu.memory_mib * 2 ** 20;
-  const used = gpu.used_mib === undefined || gpu.used_mib === null ? null : gpu.used_mib * 2 ** 20;
-  const line = [gpu.temperature_c && `${gpu.temperature_c} °C`, gpu.busy_percent !== null && gpu.busy_percent !== undefined && `${gpu.busy_percent} % busy`, `driver ${gpu.driver}`];
-  return html`<section class="panel">
-    <h3>${gpu.name}</h3>
-    <p class="figure">${used === null ? bytes(total) : `${bytes(used)} of ${bytes(total)}`}</p>
-    ${used !== null && html`<meter min="0" max="1" high="0.9" value=${used / total} aria-label=${`Memory of ${gpu.name} in use`}></meter>`}
-    <p class="note">${line.filter(Boolean).join(" · ")}</p>
-  </section>`;
 }
 
 /** One disk may hold both folders. */

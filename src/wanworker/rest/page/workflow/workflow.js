@@ -21,7 +21,7 @@ import { textsIn } from "./png.js";
  */
 const desk = new Cell({ state: "empty", name: "", graph: null, problems: [], remarks: [], trouble: "", sent: {} });
 
-export function Workflow() {
+export function View() {
   const { state, trouble } = useCell(desk);
   return html`<div class="page workflow">
     <header class="page-head">
