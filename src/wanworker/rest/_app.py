@@ -74,7 +74,7 @@ class Parts:
             self.executor,
             limit=settings.max_queue,
             slots=worker.registry.slots,
-            place_of=rendering.place_of,
+            place_of=self.executor.place_of,
             on_end=self.recovery.ended,
         )
         self.service = JobService(worker, self.kept, self.runner, self.uploads)

@@ -35,7 +35,7 @@ TASK = "ti2v-5B"
 _LORA_FIELDS = frozenset(LoraRequest.model_fields)
 
 #: What `use_lora` means for the task where no LoRA is named. Where one is, it has to be named too.
-_FASTWAN_LORA = {"high": STEP_LORAS[_TASK].high, "strength": STEP_LORAS[_TASK].high_strength}
+_FASTWAN_LORA = {"high": STEP_LORAS[TASK].high, "strength": STEP_LORAS[TASK].high_strength}
 
 RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_chars"].high))]
 
