@@ -97,4 +97,4 @@ def test_what_a_server_keeps_for_ever_is_not_looked_at_in_every_collection(tmp_p
     with serving(tmp_path, {"PYTHONPATH": f"{site}:{SOURCE}"}, answers="ping"):
         pass
 
-    assert int(told.read_text()) > 100_000
+    assert int(told.read_text()) > 10_000  # the modules of a server; an interpreter alone has some hundreds
