@@ -176,3 +176,22 @@ def test_the_numbers_are_there_before_a_word_is_written(address: str, open_any: 
 
     expect(page.locator('#advanced [name="steps"]')).to_have_attribute("placeholder", re.compile(r"^\d+$"))
     expect(page.locator("#plan")).not_to_contain_text("word")
+
+
+def test_a_long_sound_is_not_sent_just_to_ask(
+    address: str, open_any: Callable[..., Page], media: dict[str, Path]
+) -> None:
+    media["audio"].write_bytes(media["audio"].read_bytes() + bytes(5_000_000))
+    page = open_any(address)
+    asked: list[str] = []
+    page.on("request", lambda request: "/plan" in request.url and asked.append(request.post_data or ""))
+    page.get_by_label("Prompt", exact=True).fill("a face speaks")
+    page.get_by_role("radio", name="Sound", exact=True).check(force=True)
+    for tile in ("image", "audio"):
+        page.locator(f'.tile[data-name="{tile}"] input').set_input_files(media[tile])
+        expect(page.locator(f'.tile.filled[data-name="{tile}"]')).to_be_visible()
+    expect(page.locator('#advanced [name="steps"]')).to_have_attribute("placeholder", "engine's")
+    page.get_by_role("radio", name="Text", exact=True).check(force=True)
+    expect(page.locator('#advanced [name="steps"]')).not_to_have_attribute("placeholder", "engine's")
+
+    assert [len(body) for body in asked if "audio_base64" in body] == []

@@ -193,7 +193,7 @@ def test_another_models_task_goes_by_runpods_route_and_comes_back_as_a_job(
 ) -> None:
     page = open_page(address)
     unfold(page)
-    page.locator("#model").select_option("A14B")
+    page.locator("#model").select_option("t2v-A14B")
     fill(page, "a blue heart grows")
     with page.expect_response("**/v2/page/run") as answer:
         page.get_by_role("button", name="Render", exact=True).click()
@@ -208,7 +208,7 @@ def test_another_models_task_goes_by_runpods_route_and_comes_back_as_a_job(
 
 def test_what_that_route_refuses_is_said_on_the_page(address: str, open_page: Callable[..., Page]) -> None:
     page = open_page(address)
-    page.locator("#model").select_option("A14B")
+    page.locator("#model").select_option("t2v-A14B")
     fill(page)
     page.locator('#advanced select[name="engine"]').select_option("wan_cli")
     page.get_by_role("button", name="Render", exact=True).click()

@@ -17,6 +17,8 @@ const PAUSE_MS = 500;
 /** What is planned as long as nothing is described: the numbers do not depend on it. */
 const STAND_IN = "a video";
 const MOST_PX = 768;
+/** A longer sound or film is not sent just to ask: what it becomes is seen when it is rendered. */
+const MOST_BYTES = 4e6;
 const small = new WeakMap();
 
 export function PlanLine() {
@@ -40,7 +42,8 @@ export function PlanLine() {
 async function look(filled, chosen, signal) {
   const used = usedFiles(filled, chosen);
   const { prompt: isUnsaid, ...others } = complaints(filled, used);
-  if (Object.keys(others).length || filled.prompt.length > tables.prompt_chars) return void (planned.value = null);
+  const isLarge = Object.entries(used).some(([name, file]) => FILES[name].kind !== "image" && file.size > MOST_BYTES);
+  if (isLarge || Object.keys(others).length || filled.prompt.length > tables.prompt_chars) return void (planned.value = null);
   try {
     const plan = await asked(isUnsaid ? { ...filled, prompt: STAND_IN } : filled, used, signal);
     planned.value = isUnsaid ? { ...plan, warnings: [] } : plan;
