@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import pages
+from fakes.recordings import sound
 from fakes.rest_server import serving
 from fakes.worker_process import worker_environment
 from pages import ROOT
@@ -188,6 +190,21 @@ def test_the_openai_package_on_api_md_gets_a_video(clone: Clone, server: str) ->
     facts = facts_of(clone.top / "star.mp4")
 
     assert (128, 128) == (facts.width, facts.height)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_speaking_video_on_api_md_is_made(clone: Clone, server: str) -> None:
+    (call,) = (block for block in pages.blocks(pages.read("docs/api.md"), "sh") if "singer.png" in block)
+    Image.new("RGB", (64, 48), (200, 60, 20)).save(clone.top / "singer.png")
+    sound(clone.top / "song.wav")
+    video = json.loads(clone.run(at(server, call)))
+    place = f"{server}/v1/videos/{video['id']}"
+    until_done = 'until curl -sf "$PLACE" | grep -E \'"status": ?"(completed|failed)"\'; do sleep 0.2; done'
+    clone.run(f'{until_done}; curl -sf "$PLACE/content" -o sung.mp4', PLACE=place)
+    facts = facts_of(clone.top / "sung.mp4")
+
+    assert ("s2v-14B", True) == (video["model"], facts.has_audio)
 
 
 @pytest.mark.slow

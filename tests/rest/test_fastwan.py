@@ -40,6 +40,22 @@ async def test_the_documents_request_runs_fastwans_own_graph(fastwan, make_setti
     assert ("comfyui", "online") == (root["engine"], root["comfyui_status"])
 
 
+@pytest.mark.parametrize("field", ["loras", "high_noise_loras"])
+async def test_a_lora_of_the_request_is_loaded_after_fastwans_own(fastwan, make_settings, serve_worker, field):
+    fastwan.models["loras"].append("style.safetensors")
+    worker = Worker(make_settings(comfyui_url=fastwan.url))
+    async with serve_worker(worker) as rest:
+        loras = [{"path": "style.safetensors", "scale": 0.5}]
+        done = await rest.until(await rest.generate(prompt="A cat playing", **{field: loras}))
+    (graph,) = fastwan.graphs
+    sampler = of_class(graph, "KSampler")
+    loaders = [node["inputs"] for node in graph.values() if node["class_type"] == "LoraLoaderModelOnly"]
+
+    assert ("completed", "comfyui") == (done["status"], done["engine"]), done
+    assert {LORA: 1.1, "style.safetensors": 0.5} == {each["lora_name"]: each["strength_model"] for each in loaders}
+    assert (8, 1.0) == (sampler["steps"], sampler["cfg"])
+
+
 async def test_without_the_lora_the_plain_model_renders_with_its_own_steps(comfyui, make_settings, serve_worker):
     worker = Worker(make_settings(comfyui_url=comfyui.url))
     async with serve_worker(worker) as rest:

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 class PendingRequests:
     """
-    Keep one JSON file for each job in *folder*, and the job's picture and driving video beside it.
+    Keep one JSON file for each job in *folder*, and the job's picture, driving video and sound beside it.
 
     A request may hold secrets that a record must not hold, such as a webhook's address or an input's signed URL. So
     only the owner of the folder can read it, and it is removed as soon as its job needs nothing more. Methods are short
@@ -69,10 +69,14 @@ class PendingRequests:
         """Return the path of the job's driving video. Its name has no ending: its content tells what it is."""
         return self.folder / f"{request_id}.film"
 
+    def sound_path(self, request_id: str) -> Path:
+        """Return the path of the job's sound, without an ending too."""
+        return self.folder / f"{request_id}.sound"
+
     def remove_inputs(self, request_id: str) -> None:
-        """Remove the job's picture and its driving video after its render is over."""
-        self._disk.remove(self.image_path(request_id).name)
-        self._disk.remove(self.film_path(request_id).name)
+        """Remove the job's picture, its driving video and its sound after its render is over."""
+        for path in (self.image_path, self.film_path, self.sound_path):
+            self._disk.remove(path(request_id).name)
 
     def remove(self, request_id: str) -> None:
         """Remove everything that is kept of a job."""

@@ -1,4 +1,4 @@
-"""Read what a video is to follow: a picture or a film, as a file, base64 text, a data URI or a URL."""
+"""Read what a video is to follow: a picture, a film or a sound, as a file, base64 text, a data URI or a URL."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ REFERENCES: Mapping[str, str | None] = {
     "input_reference": None,
     "image_reference": "reference_image",
     "video_reference": "driving_video",
+    "audio": "audio",
+    "audio_url": "audio",
+    "audio_base64": "audio",
 }
 
 #: What may stand in a reference that is an object.
-_KEYS: Mapping[str, str | None] = {"image_url": "reference_image", "video_url": "driving_video"}
+_KEYS: Mapping[str, str | None] = {"image_url": "reference_image", "video_url": "driving_video", "audio_url": "audio"}
 
 
 def sources_in(fields: Mapping[str, Any]) -> dict[str, Source]:
     """
-    Return the inputs of the `generate` action, `reference_image` and `driving_video`, that *fields* have.
+    Return the inputs of the `generate` action, `reference_image`, `driving_video` and `audio`, that *fields* have.
 
     Raises InvalidRequest for an object without a URL, and for two fields that mean the same input.
     """
@@ -40,7 +43,7 @@ def sources_in(fields: Mapping[str, Any]) -> dict[str, Source]:
     return found
 
 
-_WORDS = {"reference_image": "picture", "driving_video": "video"}
+_WORDS = {"reference_image": "picture", "driving_video": "video", "audio": "sound"}
 
 
 def _source(value: Any, field: str) -> tuple[Source, str | None]:
@@ -48,7 +51,8 @@ def _source(value: Any, field: str) -> tuple[Source, str | None]:
     if isinstance(value, Mapping):
         key = next((key for key in _KEYS if value.get(key)), None)
         if key is None:
-            message = f"{field} must have image_url or video_url; got {', '.join(map(str, value))[:80] or 'nothing'}."
+            names = ", ".join(map(str, value))[:80] or "nothing"
+            message = f"{field} must have image_url, video_url or audio_url; got {names}."
             hint = "Files are not kept on this server under an id: send the file itself, or its URL."
             raise InvalidRequest(message, hint=hint, field=field)
         value, name = value[key], _KEYS[key]

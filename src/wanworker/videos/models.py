@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from wanworker.engines.registry import EngineRegistry
@@ -15,7 +15,11 @@ from wanworker.text.weight_names import meant
 FAMILY = "wan2.2"
 
 #: The tasks that the request's files call for, the best first.
-_FOR_TEXT, _FOR_PICTURE, _FOR_FILM = ("t2v-A14B", "ti2v-5B"), ("i2v-A14B", "ti2v-5B"), ("animate-14B",)
+_FOR_TEXT, _FOR_PICTURE = ("t2v-A14B", "ti2v-5B"), ("i2v-A14B", "ti2v-5B")
+_FOR_FILM, _FOR_SOUND = ("animate-14B",), ("s2v-14B",)
+
+#: What calls for other tasks than a text does. The first that is there decides.
+_CALLED_FOR = {"driving_video": _FOR_FILM, "audio": _FOR_SOUND, "reference_image": _FOR_PICTURE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,11 @@ class VideoModels:
     def __init__(self, registry: EngineRegistry) -> None:
         self._registry = registry
 
-    def chosen(self, name: str | None, *, has_picture: bool, has_film: bool) -> ChosenModel:
-        """Return what *name* means for a request with these files. Raises ModelNotFound, with all names."""
+    def chosen(self, name: str | None, inputs: Collection[str]) -> ChosenModel:
+        """Return what *name* means for a request with these *inputs*. Raises ModelNotFound, with all names."""
         if name is None or name.strip().lower() == FAMILY:
-            return ChosenModel(self._best(_FOR_FILM if has_film else _FOR_PICTURE if has_picture else _FOR_TEXT))
+            tasks = next((tasks for file, tasks in _CALLED_FOR.items() if file in inputs), _FOR_TEXT)
+            return ChosenModel(self._best(tasks))
         here = self.on_volume()
         if found := meant(name, here):
             return ChosenModel(here[found[0]], name.strip())

@@ -40,6 +40,7 @@ FILES: Mapping[str, str] = {
     "input_reference": "The first frame or the driving video, a file.",
     "image_reference": "A picture, a file.",
     "video_reference": "A video, a file.",
+    "audio": "The sound of s2v-14B, a file.",
 }
 
 #: The fields that `generate` has under other names, or in another form.
@@ -73,6 +74,13 @@ class VideoBody(Request):
     video_reference: Any = Field(
         default=None, description="The same for a video alone: `{video_url}`.", json_schema_extra=_ANY
     )
+    audio: Any = Field(
+        default=None,
+        description="The sound of `s2v-14B`: a file in a form, base64 text, a URL, or `{audio_url}`.",
+        json_schema_extra=_ANY,
+    )
+    audio_url: str | None = Field(default=None, description="The same by URL.")
+    audio_base64: str | None = Field(default=None, description="The same as base64 text.")
     negative_prompt: Prompt | None = Field(default=None, description="What the video must not show.")
     seed: Seed = Field(default=-1, description="-1 picks a random seed; the answer has the one that is used.")
     fps: Fps | None = Field(default=None, description="Frames per second; the task's own if left out.")
@@ -113,10 +121,7 @@ async def read_order(fields: Mapping[str, Any], models: VideoModels) -> VideoOrd
     """Return what *fields* ask for. Raises InvalidRequest, and ModelNotFound for an unknown model."""
     body, warnings = parse(VideoBody, fields)
     inputs = sources_in(fields)
-    has_film = "driving_video" in inputs
-    chosen = await in_thread(
-        lambda: models.chosen(body.model, has_picture="reference_image" in inputs, has_film=has_film)
-    )
+    chosen = await in_thread(lambda: models.chosen(body.model, inputs))
     _check_files(TASKS[chosen.task], inputs)
     given = {name: getattr(body, name) for name in VideoBody.model_fields if name not in _OTHERWISE}
     more = {"task": chosen.task, "diffusion_model": chosen.diffusion_model, "loras": _loras(body.lora)}
@@ -135,9 +140,9 @@ def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_files(task: Task, inputs: Mapping[str, Source]) -> None:
-    if task.needs_audio:
-        hint = "Send a job with the action generate, which has audio_url and audio_base64."
-        raise InvalidRequest(f"Model {task.name} needs a sound, and /v1/videos has no field for one.", hint=hint)
+    if task.needs_audio and "audio" not in inputs:
+        hint = "Send a file in a form, or audio_url or audio_base64."
+        raise InvalidRequest(f"Model {task.name} needs a sound in audio.", hint=hint, field="audio")
     if task.needs_image and "reference_image" not in inputs:
         place = "image_reference" if "driving_video" in inputs else "input_reference"
         raise InvalidRequest(f"Model {task.name} needs a picture in {place}.", hint="Send one.", field=place)
@@ -145,6 +150,10 @@ def _check_files(task: Task, inputs: Mapping[str, Source]) -> None:
         raise InvalidRequest(
             f"Model {task.name} needs a video in video_reference.", hint="Send one.", field="video_reference"
         )
+    if "audio" in inputs and not task.needs_audio:
+        field = inputs["audio"].field
+        hint = "Leave it out, or send the model s2v-14B, which follows a sound."
+        raise InvalidRequest(f"{field} is a sound, and {task.name} takes none.", hint=hint, field=field)
     if "driving_video" in inputs and not task.needs_driving_video:
         field = inputs["driving_video"].field
         hint = "Send a picture, or the model animate-14B, which follows a video."

@@ -120,7 +120,7 @@ def test_the_list_has_pages_in_both_orders(client: openai.OpenAI) -> None:
     ("fields", "param", "words"),
     [
         ({"model": "sora-2"}, "model", "known: wan2.2, t2v-A14B, i2v-A14B, ti2v-5B, s2v-14B, animate-14B"),
-        ({"model": "s2v-14B"}, None, "needs a sound"),
+        ({"model": "s2v-14B"}, "audio", "needs a sound"),
         ({"model": "i2v-A14B"}, "input_reference", "needs a picture in input_reference"),
         ({"seconds": "many"}, "seconds", "must be a number"),
         ({"size": "big"}, "size", "size must look like"),

@@ -4,13 +4,16 @@ import asyncio
 import base64
 import dataclasses
 import io
+import shutil
 
 import aiohttp
 import pytest
 from PIL import Image
 
+from fakes.clips import with_sound
 from fakes.engine import CAN_DO_ALL
 from fakes.headers import transformer, write_header
+from fakes.recordings import sound
 from wanworker.app import Worker
 from wanworker.engines.base import Readiness
 from wanworker.errors import EngineFailed
@@ -148,6 +151,56 @@ async def test_a_video_drives_animate_and_is_kept_no_longer_than_its_job(
 
     assert "animate-14B" == spec.task
     assert (".mp4", ".png") == (spec.driving_video.suffix, spec.image.suffix)
+
+
+async def test_a_picture_and_a_sound_make_a_speaking_video(rest, clip, picture, tmp_path):
+    voice = sound(tmp_path / "voice.wav").read_bytes()
+    spoken = with_sound(clip, tmp_path / "spoken.mp4")
+    rest.engine.act = lambda _spec, path, _report: shutil.copyfile(spoken, path)
+    form = aiohttp.FormData({"prompt": "a singer", "model": "s2v-14B"})
+    form.add_field("input_reference", base64.b64decode(picture), filename="a.png", content_type="image/png")
+    form.add_field("audio", voice, filename="voice.wav", content_type="audio/wav")
+    status, video = await rest.ask("POST", "/v1/videos", data=form)
+    assert status == 200, video
+    done = await ended(rest, video)
+    other = await create(rest, input_reference=picture, audio_base64=base64.b64encode(voice).decode())
+    await ended(rest, other)
+    await rest.until_nothing_is_kept()
+    first, second = rest.engine.seen
+
+    assert ("completed", "s2v-14B", "s2v-14B") == (done["status"], video["model"], other["model"])
+    assert ("s2v-14B", ".png", ".wav", "s2v-14B", ".wav") == (
+        first.task, first.image.suffix, first.audio.suffix, second.task, second.audio.suffix,
+    )  # fmt: skip
+    assert [] == [path.name for path in (rest.worker.settings.jobs_dir / "kept").iterdir() if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "said"),
+    [
+        ({"model": "s2v-14B"}, "audio", "Model s2v-14B needs a sound in audio."),
+        ({"model": "s2v-14B", "audio_url": "https://a.example/b.wav"}, "input_reference", "needs a picture"),
+        ({"model": "t2v-A14B", "audio_base64": "AA=="}, "audio_base64", "is a sound, and t2v-A14B takes none"),
+        (
+            {"audio": "AA==", "audio_url": "https://a.example/b.wav"},
+            "audio_url",
+            "audio and audio_url are both a sound",
+        ),
+        ({"audio": {"file_id": "x"}}, "audio", "must have image_url, video_url or audio_url"),
+    ],
+)
+async def test_a_sound_is_for_s2v_alone_and_sent_once(rest, fields, param, said):
+    status, refused = await rest.ask("POST", "/v1/videos", json={"prompt": "a cat", **fields})
+
+    assert (400, param) == (status, refused["error"]["param"])
+    assert said in refused["error"]["message"]
+
+
+async def test_a_sound_by_a_private_url_is_refused_at_once(rest, picture):
+    fields = {"prompt": "a cat", "input_reference": picture, "audio_url": "ftp://10.0.0.1/a.wav"}
+    status, refused = await rest.ask("POST", "/v1/videos", json=fields)
+
+    assert (400, "audio_url") == (status, refused["error"]["param"])
 
 
 async def test_a_video_is_for_animate_alone(rest, clip):

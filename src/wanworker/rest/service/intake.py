@@ -34,10 +34,10 @@ class Order:
     """
     Hold what a route asks for.
 
-    `fields` are those of the `generate` action. `inputs` are the `reference_image` and the `driving_video` that came
-    with the request; they are saved on the volume. `left_out` names the documented defaults that the caller did not
-    send (see with_engine_defaults), None for a route that has none and means what `generate` means. `sent` names the
-    caller's own fields, for the log.
+    `fields` are those of the `generate` action. `inputs` are the `reference_image`, the `driving_video` and the
+    `audio` that came with the request; they are saved on the volume. `left_out` names the documented defaults that the
+    caller did not send (see with_engine_defaults), None for a route that has none and means what `generate` means.
+    `sent` names the caller's own fields, for the log.
     """
 
     fields: Mapping[str, Any]
@@ -94,6 +94,9 @@ class Intake:
             if name == "driving_video":
                 film = await self._worker.inputs.video(source, self._kept.folder, stem)
                 path = film.replace(self._kept.film_path(request_id))
+            elif name == "audio":
+                sound = await self._worker.inputs.audio(source, self._kept.folder, stem)
+                path = sound.replace(self._kept.sound_path(request_id))
             else:
                 path = await self._worker.inputs.image(source, self._kept.folder, stem)
             saved[f"{name}_path"] = str(path.absolute())
