@@ -21,6 +21,7 @@ from wanworker.actions.request.fields import (
     Steps,
     Strength,
     Timeout,
+    Upscale,
 )
 from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.video import VIDEO_ALIASES, VideoRequest
@@ -120,7 +121,7 @@ class GenerateRequest(VideoRequest):
     )
     loop: bool = Field(default=False, description="End with the first frame; i2v-A14B only.")
     target_fps: Fps | None = Field(default=None, description="The frame rate of the file; frames are added between.")
-    upscale: int | str | None = Field(default=None, description="2, 4, or the name of an upscale model.")
+    upscale: Upscale | None = Field(default=None, description="2, 4, or the name of an upscale model.")
     soundtrack_url: str | None = Field(default=None, description="A sound to join to the clip, by URL.")
     soundtrack_base64: str | None = Field(default=None, description="A sound to join to the clip, as base64.")
     soundtrack_path: str | None = Field(default=None, description="A sound to join to the clip, by path.")
