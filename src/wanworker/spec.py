@@ -42,7 +42,7 @@ class Size:
     @classmethod
     def parse(cls, text: str) -> Size:
         """Read `1280*720`, `1280x720` or the same with a multiplication sign. Raises InvalidRequest."""
-        match = re.fullmatch(r"\s*(\d{1,5})\s*[*xX\u00d7]\s*(\d{1,5})\s*", text)
+        match = re.fullmatch(r"\s*([0-9]{1,5})\s*[*xX\u00d7]\s*([0-9]{1,5})\s*", text)
         if match is None:
             raise InvalidRequest(f"size must look like '1280*720'; got {text[:40]!r}.", field="size")
         return cls(int(match[1]), int(match[2])).checked()

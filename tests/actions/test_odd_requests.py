@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import math
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -84,6 +86,24 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "half a character": ({**VIDEO, "prompt": "a\ud800"},
                          "prompt has half a character (the lone surrogate U+D800) at position 2."),
     "other digits": ({**VIDEO, "seed": "\u0663"}, "seed must be a whole number; got '\u0663'."),
+    "other digits in a size": ({**VIDEO, "size": "\uff16\uff14*64"},
+                               "size must look like '1280*720'; got '\uff16\uff14*64'."),
+    "other digits in a shape": (
+        {**VIDEO, "aspect_ratio": "\u0661:\u0661"},
+        "aspect_ratio must look like '16:9', or be 'auto', and be at most 32:1; got '\u0661:\u0661'.",
+    ),
+    "a number as Python writes it": ({**VIDEO, "steps": "1_0"}, "steps must be a number; got '1_0'."),
+    "a fraction as Python writes it": ({**VIDEO, "loras": [{"high": "a", "scale": "0_1"}]},
+                                       "loras[0].scale must be a number; got '0_1'."),
+    "a number of many digits": ({**VIDEO, "seed": 10**400},
+                                "seed must be between -1 and 2^64-1; got a number of 401 digits."),
+    "true as a factor": ({**VIDEO, "upscale": True}, "upscale must be 2, 4 or the name of an upscale model; got true."),
+    "a list as a factor": ({**VIDEO, "upscale": [2]},
+                           "upscale must be 2, 4 or the name of an upscale model; got a list."),
+    "a host of too many letters": ({**VIDEO, "output_upload_urls": [f"https://{'a' * 64}.com/x?sig=S"]},
+                                   "output_upload_urls[0] is not an http(s) URL that can be used."),
+    "a host with a hole": ({**STILL, "reference_image_base64": None, "image_url": "https://a..b/x"},
+                           "reference image: the URL names no valid host."),
     "three sides": ({**VIDEO, "size": "64*64*3"}, "size must look like '1280*720'; got '64*64*3'."),
     "not a number": ({**VIDEO, "fps": "nan"}, "fps must be a finite number; got 'nan'."),
     "a line break in an id": ({**VIDEO, "request_id": "a\nb"},
@@ -132,6 +152,16 @@ GRAPHS: dict[str, tuple[dict[str, Any], str]] = {
     "a line break in a file's name": ({"workflow": changed("9", filename_prefix="a\nb")},
                                       "filename_prefix 'a\\nb' has a line break or another control character."),
     "null for a node of the page": ({"workflow": {"nodes": [None], "links": []}}, "lacks 'id' or 'type': null."),
+    "NaN": ({"workflow": changed("1", width=math.nan)},
+            "The workflow's 1.inputs.width is NaN or infinite; it must be a finite number."),
+    "infinity deep inside, as text": (
+        {"workflow": json.dumps(changed("1", color={"__value__": [1, -math.inf]}))},
+        "The workflow's 1.inputs.color.__value__[1] is NaN or infinite; it must be a finite number.",
+    ),
+    "NaN in the page's format": (
+        {"workflow": {"nodes": [{"id": 1, "type": "SaveImage", "widgets_values": [math.nan]}], "links": []}},
+        "The workflow's nodes[0].widgets_values[0] is NaN or infinite; it must be a finite number.",
+    ),
     "a file under another name": (sending(reading("LoadImage", "image", "a.png"), {"name": "b.png", "data": PNG}),
                                   "b.png was sent, but no node reads it."),
 }  # fmt: skip
@@ -145,6 +175,41 @@ async def test_a_graph_that_cannot_run_is_refused_before_it_runs(
     answer, _ = await ask(comfyui_worker(), {"input": {"action": "comfyui_workflow", **fields}})
     assert answer["code"] == "GRAPH_REFUSED", answer
     assert text in answer["error"]
+
+
+async def test_what_comfyui_notes_in_its_pictures_for_itself_is_left_out(
+    comfyui_worker: Callable[..., Worker],
+) -> None:
+    graph = saving("SaveImage")
+    graph["1"]["is_changed"] = [math.nan]  # as the server saves it for a node that is always run again
+    worker = comfyui_worker()
+    for number, workflow in enumerate((graph, json.dumps(graph))):
+        job = {"action": "comfyui_workflow", "workflow": workflow}
+        answer, _ = await ask(worker, {"input": job}, job_id=f"sync-{number}")
+        assert answer.get("status") == "completed", answer
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"slots": {"1.width": math.nan}}, "slots.1.width is NaN or infinite; it must be a finite number."),
+        (
+            {"slots": {"1.width": {"a": [math.inf]}}},
+            "slots.1.width.a[0] is NaN or infinite; it must be a finite number.",
+        ),
+        (
+            {"workflow": '{"1": ' + "9" * 5000 + "}"},
+            "workflow is text, but cannot be read as JSON: a number has more than 4,300 digits.",
+        ),
+        ({"workflow": " [1]"}, "workflow must be an object: a graph in API or browser format; got a list."),
+    ],
+)
+async def test_a_workflow_is_refused_with_the_place_of_what_is_wrong(
+    comfyui_worker: Callable[..., Worker], fields: dict[str, Any], text: str
+) -> None:
+    job = {"action": "comfyui_workflow", "workflow": saving("SaveImage"), **fields}
+    answer, _ = await ask(comfyui_worker(), {"input": job})
+    assert (answer["code"], answer["error"]) == ("INVALID_REQUEST", text)
 
 
 NAMES = [

@@ -12,7 +12,8 @@ def test_the_keys_of_a_form_spell_out_objects():
     assert {"lora": {"name": "a", "scale": "1"}, "prompt": "x", "b[": "y"} == nested(
         {"lora[name]": "a", "lora[scale]": "1", "prompt": "x", "b[": "y"}
     )
-    assert {"lora": "a", "lora[scale]": "1"} == nested({"lora": "a", "lora[scale]": "1"})
+    for both in ({"lora": "a", "lora[scale]": "1"}, {"lora[scale]": "1", "lora": "a"}):
+        assert {"lora": "a", "lora[scale]": "1"} == nested(both)
 
 
 def test_a_film_is_told_from_its_first_bytes():

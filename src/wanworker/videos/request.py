@@ -129,11 +129,15 @@ async def read_order(fields: Mapping[str, Any], models: VideoModels) -> VideoOrd
 
 
 def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a form's fields with the objects that its keys spell out: `lora[name]`, `lora[scale]`. Pure."""
+    """
+    Return a form's fields with the objects that its keys spell out: `lora[name]`, `lora[scale]`. Pure.
+
+    A key of an object that is given as a whole, too, stays as it is, an unknown field.
+    """
     read: dict[str, Any] = {}
     for name, value in fields.items():
-        if (match := _ENTRY.fullmatch(name)) and isinstance(read.setdefault(match[1], {}), dict):
-            read[match[1]][match[2]] = value
+        if (match := _ENTRY.fullmatch(name)) and match[1] not in fields:
+            read.setdefault(match[1], {})[match[2]] = value
         else:
             read[name] = value
     return read

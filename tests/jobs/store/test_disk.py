@@ -346,6 +346,18 @@ def test_a_folder_with_the_right_permissions_is_left_alone(tmp_path: Path, monke
     assert changed == []
 
 
+def test_permissions_are_corrected_once_in_a_process(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "jobs")
+    disk.make_folder()
+    (tmp_path / "jobs").chmod(0o711)
+
+    disk.make_folder()
+    kept = (tmp_path / "jobs").stat().st_mode & 0o777
+    Disk(tmp_path / "jobs").make_folder()
+
+    assert (kept, (tmp_path / "jobs").stat().st_mode & 0o777) == (0o711, tmp_path.stat().st_mode & 0o777)
+
+
 def test_a_volume_without_permissions_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
 

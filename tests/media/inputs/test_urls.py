@@ -4,7 +4,7 @@ import pytest
 
 from fakes.network import Names
 from wanworker.errors import InputRefused, InputUnavailable
-from wanworker.media.inputs.urls import checked_addresses, parse_url, resolve_by_system, shown
+from wanworker.media.inputs.urls import checked_addresses, is_host, parse_url, resolve_by_system, shown
 
 PUBLIC = "93.184.215.14"
 
@@ -133,11 +133,39 @@ async def test_a_listed_address_does_not_open_the_others_of_its_name() -> None:
         await checked_addresses(parse_url("http://minio.internal/"), ("10.0.0.5", "other.internal"), names)
 
 
-async def test_an_unknown_or_impossible_name_is_unavailable() -> None:
+async def test_an_unknown_name_is_unavailable() -> None:
     names = Names({"empty.example": [[]]})
 
     for host, said in (("nowhere.example", "cannot be resolved"), ("empty.example", "has no address")):
         with pytest.raises(InputUnavailable, match=f"http://{host}/: the host name {said}"):
             await checked_addresses(parse_url(f"http://{host}/?secret"), (), names)
     with pytest.raises(InputUnavailable, match="cannot be resolved"):
-        await checked_addresses(parse_url(f"http://{'a' * 70}.example/"), (), resolve_by_system)
+        await checked_addresses(parse_url("http://xn--/"), (), resolve_by_system)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_one"),
+    [
+        (f"{'a' * 63}.example", True),
+        (f"{'a' * 64}.example", False),
+        ("a." * 126 + "a", True),
+        ("a." * 126 + "aa", False),
+        ("example.", True),
+        ("example..", False),
+        ("a..b", False),
+        (".example", False),
+        ("", False),
+        ("a b", False),
+        ("my_host-1", True),
+        ("127.0.0.1", True),
+        ("::ffff:127.0.0.1", True),
+    ],
+)
+def test_a_host_is_a_name_that_a_resolver_takes_or_an_address(host: str, is_one: bool) -> None:
+    assert is_one == is_host(host)
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "a..b", ".b"])
+def test_a_name_that_no_resolver_takes_is_refused(host: str) -> None:
+    with pytest.raises(InputRefused, match="names no valid host"):
+        parse_url(f"http://{host}/")

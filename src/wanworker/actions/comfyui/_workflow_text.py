@@ -8,7 +8,7 @@ from typing import Any
 from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.data_uri import decode, is_data_url
-from wanworker.text.json_words import kind_of
+from wanworker.text.json_words import kind_of, why_unreadable
 
 #: The largest file that may come as a data URI.
 _FILE_BYTES = 64 << 20
@@ -36,19 +36,21 @@ def parsed(text: str | bytes, what: str) -> dict[str, Any]:
         message = f"{what} is nested too deeply; at most {MAX_DEPTH} levels are read."
         raise InvalidRequest(message, field="workflow") from error
     except ValueError as error:
-        raise InvalidRequest(f"{what} is text, but cannot be read as JSON: {error}.", field="workflow") from error
+        message = f"{what} is text, but cannot be read as JSON: {why_unreadable(error)}."
+        raise InvalidRequest(message, field="workflow") from error
     check_json({"workflow": document})
     return checked(document, what)
 
 
 def checked(document: object, what: str = "workflow") -> dict[str, Any]:
     """Return the workflow inside *document*, without its usual wrappers. Raises InvalidRequest and GraphRefused."""
-    from wanworker.comfyui.graph.api_format import is_ui_format, read_graph, unwrapped  # a slow import
+    from wanworker.comfyui.graph.api_format import check_finite, is_ui_format, read_graph, unwrapped  # a slow import
 
     inner = unwrapped(document)
     if not isinstance(inner, dict):
         message = f"{what} must be an object: a graph in API or browser format; got {kind_of(inner)}."
         raise InvalidRequest(message, field="workflow")
-    if not is_ui_format(inner):
-        read_graph(inner)  # a malformed graph is refused without asking the server
-    return inner
+    if is_ui_format(inner):
+        check_finite(inner)
+        return inner
+    return read_graph(inner)  # a malformed graph is refused without asking the server

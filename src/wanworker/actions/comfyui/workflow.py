@@ -26,6 +26,7 @@ from wanworker.media.scratch import scratch_folder
 from wanworker.planning.fitting import PreparedSpec
 from wanworker.render import RenderRequest
 from wanworker.spec import GraphSpec
+from wanworker.text.json_words import place_of_non_finite
 
 
 class WorkflowRequest(Request):
@@ -47,7 +48,7 @@ class WorkflowRequest(Request):
 
     def reference(self) -> str | None:
         """Return the URL or name of the graph, or None if the graph itself was sent."""
-        if not isinstance(self.workflow, str) or self.workflow.lstrip().startswith("{") or is_data_url(self.workflow):
+        if not isinstance(self.workflow, str) or self.workflow.lstrip()[:1] in {"{", "["} or is_data_url(self.workflow):
             return None
         return self.workflow.strip() or None
 
@@ -73,6 +74,7 @@ async def _fetched_document(reference: str, context: Context, folder: Path) -> d
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Run the graph and return the documented answer. Raises WorkerError, for example GraphRefused."""
     request, warnings = parse(WorkflowRequest, fields)
+    _check_slots(request.slots)
     reference = request.reference()
     sent_document = request.document() if reference is None else None
     sources = checked_inputs(images=request.images, audio=request.audio, videos=request.videos)
@@ -116,6 +118,11 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     }
     await delivered_outputs(job, answer, context, want_data=request.return_base64)
     return answer
+
+
+def _check_slots(slots: Mapping[str, Any] | None) -> None:
+    if (place := place_of_non_finite({"slots": slots})) is not None:
+        raise InvalidRequest(f"{place[:100]} is NaN or infinite; it must be a finite number.", field="slots")
 
 
 def _valid(prepared: PreparedSpec, request_id: str) -> dict[str, Any]:

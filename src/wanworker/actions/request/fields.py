@@ -13,6 +13,7 @@ from wanworker.actions.request._names import Request, named, written
 from wanworker.actions.request.complaints import complaints
 from wanworker.errors import InvalidRequest
 from wanworker.ranges import RANGES
+from wanworker.text.json_words import shown
 
 __all__ = [
     "Crf",
@@ -32,10 +33,14 @@ __all__ = [
     "Strength",
     "Timeout",
     "UploadUrls",
+    "Upscale",
     "parse",
 ]
 
 Model = TypeVar("Model", bound=Request)
+
+#: A longer number is told by its length.
+_SHOWN_DIGITS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,8 @@ class _Within:
         limits = RANGES[self.name]
         if limits.low <= value <= limits.high:
             return value
-        given = f"{value:.15g}" if isinstance(value, float) else value
+        given = f"{value:.15g}" if isinstance(value, float) else str(value)
+        given = given if len(given) <= _SHOWN_DIGITS else f"a number of {len(given):,} digits"
         text = f"must be between {limits.low:.15g} and {_upper(self.name)}; got {given}"
         raise PydanticCustomError("out_of_range", "{text}", {"text": text})
 
@@ -63,7 +69,16 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("no_number", "{text}", {"text": f"must be a number; got {str(value).lower()}"})
     if isinstance(value, str):
+        if "_" in value:  # Python takes 1_000 for a number; no other program does
+            raise PydanticCustomError("no_number", "{text}", {"text": f"must be a number; got {shown(value)}"})
         return value.strip()
+    return value
+
+
+def _upscale(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        text = f"must be 2, 4 or the name of an upscale model; got {shown(value)}"
+        raise PydanticCustomError("out_of_range", "{text}", {"text": text})
     return value
 
 
@@ -85,6 +100,7 @@ NumOutputs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("nu
 Crf = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("crf")), _schema("crf")]
 Denoise = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("denoise")), _schema("denoise")]
 Price = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("price_per_hour")), _schema("price_per_hour")]
+Upscale = Annotated[int | str, BeforeValidator(_upscale)]
 Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
 

@@ -39,7 +39,7 @@ def _resolution(value: Any) -> Any:
 def _aspect_ratio(value: str) -> str:
     text = value.strip().lower()
     if text != AUTO:
-        match = re.fullmatch(r"(\d{1,4})\s*:\s*(\d{1,4})", text)
+        match = re.fullmatch(r"([0-9]{1,4})\s*:\s*([0-9]{1,4})", text)
         wide, high = (int(match[1]), int(match[2])) if match else (0, 0)
         if not wide or not high or max(wide / high, high / wide) > longest_aspect():
             words = f"must look like '16:9', or be 'auto', and be at most {longest_aspect():g}:1; got {shown(value)}"

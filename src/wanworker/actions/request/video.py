@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from wanworker.actions.request.fields import Crf, Fps, NumOutputs, Seconds, UploadUrls
+from wanworker.actions.request.fields import Crf, Fps, NumOutputs, Seconds, UploadUrls, Upscale
 from wanworker.actions.request.lora import LoraRequest
 from wanworker.actions.request.picture import PictureRequest
 from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
@@ -55,7 +55,7 @@ class VideoRequest(PictureRequest, LoraRequest):
     crf: Crf | None = Field(default=None, description="Quality of the mp4: 0 is lossless, 51 the smallest file.")
     loop: bool = Field(default=False, description="End with the first frame; i2v-A14B only.")
     target_fps: Fps | None = Field(default=None, description="The frame rate of the file; frames are added between.")
-    upscale: int | str | None = Field(default=None, description="2, 4, or the name of an upscale model.")
+    upscale: Upscale | None = Field(default=None, description="2, 4, or the name of an upscale model.")
     soundtrack_url: str | None = Field(default=None, description="A sound to join to the clip, by URL.")
     soundtrack_base64: str | None = Field(default=None, description="A sound to join to the clip, as base64.")
     soundtrack_path: str | None = Field(default=None, description="A sound to join to the clip, by path.")

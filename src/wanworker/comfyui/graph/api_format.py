@@ -16,7 +16,7 @@ from typing import Any
 
 from wanworker.comfyui.graph.object_info import ObjectInfo
 from wanworker.errors import GraphRefused
-from wanworker.text.json_words import shown
+from wanworker.text.json_words import place_of_non_finite, shown
 
 #: The keys of objects that people send a graph in, the best first, and how deep they may be nested.
 _WRAPPERS = ("output", "prompt", "workflow")
@@ -105,7 +105,27 @@ def read_graph(document: object) -> Graph:
         raise GraphRefused(f"A workflow is an object of nodes by id; got {shown(inner)}.", field="workflow")
     for node, body in inner.items():
         _check_node(node, body)
-    return copy.deepcopy(inner)
+    graph = {node: _without_server_note(body) for node, body in inner.items()}
+    check_finite(graph)
+    return copy.deepcopy(graph)
+
+
+def _without_server_note(node: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return *node* without `is_changed` if that is not JSON.
+
+    The server notes there what tells it whether to run the node again, often NaN, and saves it into its pictures.
+    """
+    if place_of_non_finite(node.get("is_changed")) is None:
+        return node
+    return {key: value for key, value in node.items() if key != "is_changed"}
+
+
+def check_finite(workflow: Mapping[str, Any]) -> None:
+    """Raise GraphRefused if a number of *workflow*, in API or browser format, is NaN or infinite."""
+    if (place := place_of_non_finite(workflow)) is not None:
+        message = f"The workflow's {place[:100]} is NaN or infinite; it must be a finite number."
+        raise GraphRefused(message, field="workflow")
 
 
 def _check_node(node: object, body: object) -> None:

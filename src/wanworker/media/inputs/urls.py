@@ -18,6 +18,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _URL_CHARS = 8192
 _HOST = re.compile(r"[\w.:-]+", re.ASCII)
+_MOST_LABEL_CHARS, _MOST_NAME_CHARS = 63, 253
 _SEND_OTHERWISE = "Send a public http(s) URL, or the file itself as base64 text."
 
 
@@ -46,9 +47,18 @@ def parse_url(text: str, base: URL | None = None) -> URL:
         raise InputRefused(
             f"the URL of {host[:80]!r} holds a user name; such URLs are not fetched.", hint=_SEND_OTHERWISE
         )
-    if _HOST.fullmatch(host) is None:
+    if not is_host(host):
         raise InputRefused("the URL names no valid host.", hint=_SEND_OTHERWISE)
     return url
+
+
+def is_host(host: str) -> bool:
+    """Say whether *host* is an address, or a name that a resolver takes: no part of it is empty or too long."""
+    if _HOST.fullmatch(host) is None:
+        return False
+    labels = host.removesuffix(".").split(".")
+    fits = all(1 <= len(label) <= _MOST_LABEL_CHARS for label in labels) and len(host) <= _MOST_NAME_CHARS
+    return fits or ":" in host
 
 
 def shown(url: URL) -> str:

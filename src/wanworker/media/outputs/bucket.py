@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from wanworker.errors import InvalidRequest
+from wanworker.media.inputs.urls import is_host
 
 #: The characters of a key, which goes into a header.
 _KEY = re.compile(r"[!-~]{1,512}")
@@ -149,7 +150,8 @@ def _endpoint(text: str) -> SplitResult:
     """Return the parts of an endpoint's URL. Raises InvalidRequest without the URL, because people put keys into it."""
     try:
         url = urlsplit(text)
-        is_good = url.scheme in {"http", "https"} and bool(_HOST.fullmatch(url.hostname or "")) and url.port != 0
+        host = url.hostname or ""
+        is_good = url.scheme in {"http", "https"} and bool(_HOST.fullmatch(host)) and is_host(host) and url.port != 0
     except ValueError:  # a broken [address], or a port that is no number
         is_good = False
     if not is_good or url.username or url.password or url.query or url.fragment or not text.isprintable():

@@ -19,7 +19,7 @@ from wanworker.errors import InvalidRequest
 from wanworker.media.disk import in_thread
 from wanworker.media.outputs.upload_url import FIELD
 from wanworker.rest.http.errors import BrokenRequest, WrongMediaType
-from wanworker.text.json_words import kind_of
+from wanworker.text.json_words import kind_of, why_unreadable
 
 #: How many text parts a form may have, beside the picture.
 _MAX_FIELDS = 64
@@ -67,18 +67,12 @@ def _parsed(body: bytearray) -> dict[str, Any]:
     except RecursionError as error:
         raise InvalidRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are read.") from error
     except ValueError as error:
-        raise InvalidRequest(f"The body cannot be read as JSON: {_place_in(error)}.") from error
+        raise InvalidRequest(f"The body cannot be read as JSON: {why_unreadable(error)}.") from error
     if not isinstance(value, dict):
         raise InvalidRequest(f"The body must be a JSON object; got {kind_of(value)}.")
     check_json(value)
     # Null means left out, as in all requests.
     return {key: item for key, item in value.items() if item is not None}
-
-
-def _place_in(error: ValueError) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start + 1:,} is not UTF-8"
-    return str(error)[:200]
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -20,6 +20,7 @@ from wanworker.actions.request.fields import (
     Side,
     Steps,
     UploadUrls,
+    Upscale,
 )
 from wanworker.actions.request.lora import LoraRequest
 from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
@@ -91,7 +92,7 @@ class GenerateBody(LoraRequest):
         default=(), repr=False, description="Presigned PUT URLs, one an output, that get the videos."
     )
     target_fps: Fps | None = Field(default=None, description="The frame rate of the file; frames are added between.")
-    upscale: int | str | None = Field(default=None, description="2, 4, or the name of an upscale model.")
+    upscale: Upscale | None = Field(default=None, description="2, 4, or the name of an upscale model.")
     soundtrack_url: str | None = Field(default=None, description="A sound to join to the clip, by URL.")
     engine: EngineName | None = Field(default=None, description="What renders; auto where it is left out.")
     profile: Profile | None = Field(default=None, description="`exact` or `fast`; WAN_PROFILE where it is left out.")

@@ -52,9 +52,11 @@ def video_routes(
     async def create(request: Request) -> Response:
         """Queue a video."""
         fields = nested(await read_fields(request, files=FILES))
-        job = await service.queue(_queued(await read_order(fields, models), fields))
+        order = await read_order(fields, models)
+        job = await service.queue(_queued(order, fields))
         metrics.submitted()
-        return _answer(shown(job), job.request_id)
+        # The record gets them with the others when the job's turn has come.
+        return _answer(shown(job).model_copy(update={"warnings": order.warnings}), job.request_id)
 
     @router.get("", responses={200: {"model": VideoList}, **_failures(400, 401, 404)})
     async def videos(
