@@ -44,10 +44,12 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.no_grad():
-        rows = [row(device, *shape) for shape in (SMALL if args.small else SHAPES)]
-    text = json.dumps({"device": str(device), "torch": torch.__version__, "rows": rows})
-    if args.out:
-        args.out.write_text(text + "\n")
+        rows: list[dict[str, Any]] = []
+        for shape in SMALL if args.small else SHAPES:
+            rows.append(row(device, *shape))
+            text = json.dumps({"device": str(device), "torch": torch.__version__, "rows": rows})
+            if args.out:  # whoever is cut off has said what it knew
+                args.out.write_text(text + "\n")
     print(text)
 
 

@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ async def render_all(
     from wanworker.settings import Settings
 
     sizes = [args.size] if isinstance(args.size, str) else args.size
-    rows = itertools.product(sizes, args.profiles.split(","), range(args.runs))
+    rows = orders(sizes, args.profiles.split(","), args.runs)
     with tempfile.TemporaryDirectory(prefix="render-out-") as out:
         places = {"ckpt_dir": folder, "out_dir": Path(out), "wan_home": Path(out), "HF_HOME": Path(out)}
         worker = Worker(Settings(**places))
@@ -123,6 +123,13 @@ async def render_all(
                 tell_of_it()
         finally:
             await worker.close()
+
+
+def orders(sizes: Sequence[str], profiles: Sequence[str], runs: int) -> Iterator[tuple[str, str, int]]:
+    """Give size, profile and number of each job; the last profile goes on with the next size, so it is never cold."""
+    for number, size in enumerate(sizes):
+        for profile, run in itertools.product(profiles if number % 2 == 0 else reversed(profiles), range(runs)):
+            yield size, profile, run
 
 
 async def job(worker: Any, args: argparse.Namespace, size: str, profile: str, run: int) -> dict[str, Any]:

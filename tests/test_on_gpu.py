@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,43 @@ def test_a_part_that_fails_or_hangs_costs_no_other_part_its_figures(tmp_path: Pa
     assert all(is_gone(pid) for pid in found["hangs"]["figures"])
 
 
+@pytest.mark.slow
+def test_whoever_ends_the_script_has_what_was_known_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    parts, out = tmp_path / "parts.json", tmp_path / "new" / "figures.json"
+    parts.write_text(json.dumps([["hangs", 100, [program(tmp_path / "hangs.py", HANGS)]], ["never", 100, ["none.py"]]]))
+    argv = [str(SCRIPT), "--out", str(out), "--parts", str(parts)]
+    with subprocess.Popen(argv, env={**os.environ, "PYTHON": sys.executable}, stdout=subprocess.DEVNULL) as script:
+        hangs: dict[str, Any] = {}
+        while not hangs.get("figures"):
+            assert script.poll() is None
+            time.sleep(0.05)
+            hangs = json.loads(out.read_text())["parts"].get("hangs", {}) if out.exists() else {}
+        script.terminate()
+
+    assert 128 + signal.SIGTERM == script.returncode
+    assert {"hangs"} == set(json.loads(out.read_text())["parts"])
+    assert "runs, or was ended from outside" == hangs["became"]
+    assert all(is_gone(pid) for pid in hangs["figures"])
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "there", "kept"),
+    [(10, {"5b"}, set()), (30, {"5b"}, {"5b"}), (10, {"5b", "a14b"}, {"5b", "a14b"})],
+    ids=["short", "room", "written"],
+)
+def test_a_disk_that_is_short_loses_the_other_models_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_gb: int, there: set[str], kept: set[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    on_gpu = importlib.import_module("on_gpu")
+    for name in there:
+        (tmp_path / name).mkdir()
+
+    on_gpu.make_room(tmp_path, "a14b", free_gb * 10**9)
+
+    assert kept == {path.name for path in tmp_path.iterdir()}
+
+
 def test_what_does_not_fit_into_the_time_is_left_out_and_said(tmp_path: Path) -> None:
     parts = tmp_path / "parts.json"
     parts.write_text(json.dumps([["fine", 30, [program(tmp_path / "fine.py", WRITES.format(argv="1"))]]]))
@@ -76,7 +116,9 @@ def test_every_part_runs_with_small_models_on_any_machine(tmp_path: Path) -> Non
     code, found = figures(tmp_path, "--small", "--limit-s", "1500")
 
     assert 0 == code, found
-    assert {"gemm", "fastwan_720p121_3_steps", "a14b_4_steps", "placements_a14b", "placements_5b"} == set(found)
+    assert ["small_model", "gemm", "fastwan_720p121_3_steps", "a14b_4_steps", "placements_a14b", "placements_5b"] == [
+        *found
+    ]
     for name in ("placements_a14b", "placements_5b"):
         assert 1 == found[name]["figures"]["exact_files"]
     for name in ("fastwan_720p121_3_steps", "a14b_4_steps"):
