@@ -2,11 +2,12 @@
 Measure a door in front of a fleet.
 
     PYTHONPATH=src:tests python bench/scale.py --workers 4 --jobs 100 [--kill-s 3] [--restart]
+    PYTHONPATH=src:tests python bench/scale.py --engine mini --workers 2 --jobs 6 --clients 3
 
 The control plane is that of the tests, on loopback. The door is a real server, and each worker is handler.py with an
-engine that sleeps. With --kill-s, a worker is killed (SIGKILL) every so many seconds and another one started; its job
-is redelivered, as RunPod does, or fails as lost, in turn. With --restart, the door is killed and started again in the
-middle. Prints one line of JSON.
+engine that sleeps, or with the miniature in one thread. With --kill-s, a worker is killed (SIGKILL) every so many
+seconds and another one started; its job is redelivered, as RunPod does, or fails as lost, in turn. With --restart, the
+door is killed and started again in the middle. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -34,11 +35,17 @@ from typing import Any
 from fakes.engine import write_clip
 from fakes.rest_process import RestProcess
 from fakes.runpod import RunPod
-from fakes.worker_process import WorkerProcess
+from fakes.worker_process import HANDLER, WorkerProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 _WORKER = ROOT / "bench" / "scale_worker.py"
 _PATHS = os.pathsep.join(map(str, (ROOT, ROOT / "src", ROOT / "tests")))
+
+#: What the jobs of each engine ask for; the miniature's take it some seconds.
+_SHAPES = {
+    "sleep": {"width": 64, "height": 64, "length": 5},
+    "mini": {"width": 256, "height": 256, "length": 17},
+}
 
 #: Asks for one job over one connection after the other, and writes how long each answer took, in seconds.
 _PROBE = """
@@ -57,20 +64,24 @@ while True:
 class Fleet:
     """Hold *size* workers of one endpoint, some of which may be killed."""
 
-    def __init__(self, plane: RunPod, folder: Path, size: int, seconds: float) -> None:
+    def __init__(self, plane: RunPod, folder: Path, options: argparse.Namespace) -> None:
         self._plane, self._folder = plane, folder
-        self._argv = (str(_WORKER), str(seconds), str(write_clip(folder / "clip.mp4")))
+        self._argv = (str(_WORKER), str(options.sleep_s), str(write_clip(folder / "clip.mp4")))
+        self._environment = {"PYTHONPATH": _PATHS}
+        if options.engine == "mini":
+            self._argv = (str(HANDLER),)
+            self._environment |= {"WAN_ENGINE": "mini", "WAN_MINI": "on"}
         self._started = 0
         self.kills = 0
-        with ThreadPoolExecutor(size) as pool:
-            self.workers = list(pool.map(lambda _number: self._start(), range(size)))
+        with ThreadPoolExecutor(options.workers) as pool:
+            self.workers = list(pool.map(lambda _number: self._start(), range(options.workers)))
 
     def _start(self) -> WorkerProcess:
         self._started += 1
         name = f"worker-{self._started}"
         folder = self._folder / name
         folder.mkdir()
-        worker = WorkerProcess(self._plane, folder, worker_id=name, argv=self._argv, environment={"PYTHONPATH": _PATHS})
+        worker = WorkerProcess(self._plane, folder, worker_id=name, argv=self._argv, environment=self._environment)
         worker.__enter__()
         if worker.returncode is not None:
             raise RuntimeError(worker.log)
@@ -135,10 +146,10 @@ class Door:
                 found += map(float, waits.read().split())
 
 
-def client(door: Door, numbers: range, states: dict[str, str]) -> None:
+def client(door: Door, numbers: range, states: dict[str, str], shape: dict[str, int]) -> None:
     """Send the jobs, and ask for each until it has ended."""
     for number in numbers:
-        body = {"prompt": f"star {number}", "seed": number, "width": 64, "height": 64, "length": 5}
+        body = {"prompt": f"star {number}", "seed": number, **shape}
         states[door.call("/generate", body)["job_id"]] = "queued"
     pending = set(states)
     while pending:
@@ -151,11 +162,21 @@ def client(door: Door, numbers: range, states: dict[str, str]) -> None:
         time.sleep(1.0)
 
 
+def warm_up(door: Door, options: argparse.Namespace) -> str:
+    """Let about every worker render once, so that its weights are loaded, and return the id of a job that has ended."""
+    bodies = [{"prompt": "first", "seed": 10**6 + each, **_SHAPES[options.engine]} for each in range(options.workers)]
+    names = [str(door.call("/generate", body)["job_id"]) for body in bodies]
+    for name in names:
+        while door.call(f"/status/{name}")["status"] in {"queued", "processing"}:
+            time.sleep(0.1)
+    return names[0]
+
+
 def drive(options: argparse.Namespace, plane: RunPod, fleet: Fleet, door: Door) -> list[str]:
     """Let the clients send all jobs and wait for them, kill what is to be killed, and return how the jobs ended."""
     shares: list[dict[str, str]] = [{} for _ in range(options.clients)]
     numbers = [range(at, options.jobs, options.clients) for at in range(options.clients)]
-    given = [(door, own, states) for own, states in zip(numbers, shares, strict=True)]
+    given = [(door, own, states, _SHAPES[options.engine]) for own, states in zip(numbers, shares, strict=True)]
     clients = [threading.Thread(target=client, args=each) for each in given]
     for each in clients:
         each.start()
@@ -177,7 +198,7 @@ def drive(options: argparse.Namespace, plane: RunPod, fleet: Fleet, door: Door) 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Run the whole thing once."""
     with RunPod() as plane, contextlib.ExitStack() as stack:
-        fleet = Fleet(plane, folder, options.workers, options.sleep_s)
+        fleet = Fleet(plane, folder, options)
         stack.callback(fleet.stop)
         settings = {
             "WAN_RUNPOD_ENDPOINTS": plane.url,
@@ -194,17 +215,16 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         stack.enter_context(server)
         start_s, memory_bytes = time.monotonic() - began, server.memory_bytes
         door = Door(server)
-        first = door.call("/generate", {"prompt": "first", "seed": 10**6, "width": 64, "height": 64, "length": 5})
-        while door.call(f"/status/{first['job_id']}")["status"] in {"queued", "processing"}:
-            time.sleep(0.1)
-        with door.probed(first["job_id"]) as idle:
+        first = warm_up(door, options)
+        with door.probed(first) as idle:
             time.sleep(8)
         began = time.monotonic()
-        with door.probed(first["job_id"]) as busy:
+        with door.probed(first) as busy:
             states = drive(options, plane, fleet, door)
         took_s = time.monotonic() - began
         completed = Counter(job.input["seed"] for job in plane.jobs.values() if job.status == "COMPLETED")
         return {
+            "engine": options.engine,
             "workers": options.workers,
             "jobs": options.jobs,
             "states": dict(Counter(states)),
@@ -232,6 +252,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=40)
     parser.add_argument("--clients", type=int, default=10)
+    parser.add_argument("--engine", choices=["sleep", "mini"], default="sleep")
     parser.add_argument("--sleep-s", type=float, default=1.0)
     parser.add_argument("--kill-s", type=float, default=0.0)
     parser.add_argument("--restart", action="store_true")
