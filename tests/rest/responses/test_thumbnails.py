@@ -37,7 +37,7 @@ async def test_a_deleted_jobs_picture_goes_too(rest) -> None:
 
 
 async def test_without_a_video_there_is_no_picture(rest, tmp_path: Path) -> None:
-    write_clip(rest.engine.clip, width=640, height=360)
+    rest.engine.clip = write_clip(tmp_path / "wide.mp4", width=640, height=360)
     job_id = await rest.generate()
     status = await rest.until(job_id)
     (rest.worker.settings.out_dir / f"{job_id}.mp4").unlink()
@@ -47,8 +47,8 @@ async def test_without_a_video_there_is_no_picture(rest, tmp_path: Path) -> None
     assert status["video"]["width"] == 640
 
 
-async def test_the_longer_side_is_320_at_most(rest) -> None:
-    write_clip(rest.engine.clip, width=360, height=640)
+async def test_the_longer_side_is_320_at_most(rest, tmp_path: Path) -> None:
+    rest.engine.clip = write_clip(tmp_path / "tall.mp4", width=360, height=640)
     job_id = await rest.generate()
     await rest.until(job_id)
     _, picture = await rest.bytes_of(f"/thumbnail/{job_id}")
