@@ -212,10 +212,9 @@ class RenderSpec:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Hold a file that a graph reads: the name that its nodes use, its kind, and where it is on disk."""
+    """Hold a file that a graph reads: the name that its nodes use, and where it is on disk."""
 
     name: str
-    kind: Literal["image", "audio", "video"]
     path: Path
 
 

@@ -140,7 +140,7 @@ async def test_every_saver_of_the_core_is_found(client: ComfyClient, color: int)
 
     outputs = (await start(client, graph)).outcome.outputs
 
-    assert [".mp4", ".webm", ".webp", ".png"] == list(dict.fromkeys(file.suffix for file in outputs))
+    assert [".mp4", ".webm", ".webp", ".png"] == list(dict.fromkeys(Path(file.filename).suffix for file in outputs))
     assert {"images"} == {file.key for file in outputs}
     assert {"output"} == {file.type for file in outputs}
 

@@ -17,13 +17,13 @@ import pytest_asyncio
 from PIL import Image
 
 from fakes import headers
+from fakes.clips import read_frames
 from wanworker.engines.base import Rendered
 from wanworker.engines.diffusers import CAPABILITIES, DiffusersEngine, request_for
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.resident.protocol import Model, Render
 from wanworker.errors import InvalidRequest, ModelNotFound
-from wanworker.media.video._frames import read_frames
 from wanworker.models.machine.hardware import Gpu
 from wanworker.models.sources.discover import Sources
 from wanworker.progress import Progress

@@ -16,14 +16,13 @@ import pytest
 import pytest_asyncio
 from PIL import Image, ImageDraw
 
-from fakes.clips import clip
+from fakes.clips import clip, read_frames
 from fakes.gate import Gate
 from wanworker.engines._capabilities import MINI
 from wanworker.engines.mini import MiniEngine, is_photograph, request_for, warnings_of
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.errors import OutOfMemory
-from wanworker.media.video._frames import read_frames
 from wanworker.media.video.writer import decode_check
 from wanworker.progress import Progress
 from wanworker.settings import Settings, child_environment

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from fakes.clips import read_frames
 from train_mini.checkers import read_clip
 from wanworker.engines.diffusers import DiffusersEngine, request_for
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.resident.protocol import Model, Part, Render
 from wanworker.errors import ModelNotFound
-from wanworker.media.video._frames import read_frames
 from wanworker.models.miniature.weights import miniature
 from wanworker.models.sources.checkpoint import Stamp
 from wanworker.models.sources.discover import Sources

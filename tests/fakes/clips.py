@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wanworker.media.video import ffmpeg
+from wanworker.media.video._frames import iter_frames
 from wanworker.media.video.writer import VideoWriter
+
+if TYPE_CHECKING:
+    import numpy
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -55,3 +60,12 @@ def long_clip(path: Path) -> Path:
     argv = [ffmpeg.program(), "-y", "-loglevel", "error", *picture, "-c:v", "mpeg4", "-q:v", "3", str(path)]
     subprocess.run(argv, check=True, stdin=subprocess.DEVNULL)
     return path
+
+
+def read_frames(path: Path) -> numpy.ndarray[tuple[int, int, int, int], numpy.dtype[numpy.uint8]]:
+    """Return all frames, shape (frames, height, width, 3). Raises NoOutput if it does not decode."""
+    import numpy
+
+    return numpy.stack(
+        [numpy.frombuffer(frame.rgb, numpy.uint8).reshape(frame.height, frame.width, 3) for frame in iter_frames(path)]
+    )

@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
+from fakes.clips import read_frames
 from train_mini.evaluation_cases import Case, Judged, judged
 from wanworker.engines.mini import MiniEngine
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
-from wanworker.media.video._frames import read_frames
 from wanworker.models.miniature.weights import miniature
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import RenderSpec

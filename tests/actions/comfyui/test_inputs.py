@@ -69,9 +69,9 @@ async def test_each_file_is_read_into_the_jobs_folder_under_our_name(tmp_path):
     folder.mkdir()
     uploads = await read_inputs(checked(**entries), InputReader(), folder)
 
-    assert [(each.name, each.kind, each.path.name) for each in uploads] == [
-        ("my v.wav", "audio", "input-0.wav"),
-        ("my d.mp4", "video", "input-1.mp4"),
+    assert [(each.name, each.path.name) for each in uploads] == [
+        ("my v.wav", "input-0.wav"),
+        ("my d.mp4", "input-1.mp4"),
     ]
     assert [each.path.read_bytes() for each in uploads] == [path.read_bytes() for path in made.values()]
 

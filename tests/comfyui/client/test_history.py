@@ -20,7 +20,6 @@ def test_a_video_is_found_with_its_folder_node_and_key() -> None:
     assert ("success", "video", "output", "108", "images") == (
         outcome.ending, file.subfolder, file.type, file.node, file.key,
     )  # fmt: skip
-    assert ".mp4" == file.suffix
 
 
 @pytest.mark.parametrize(
@@ -108,11 +107,10 @@ def test_what_only_sounds_like_it_is_another_fault(said: str) -> None:
     assert not says_out_of_memory(said)
 
 
-def test_a_failure_carries_message_and_last_line_but_no_traceback() -> None:
+def test_a_failure_carries_its_message_but_no_traceback() -> None:
     outcome = read_entry(history("error_runtime"))
 
     assert outcome.failure is not None
-    assert outcome.failure.last_line.endswith("line 34, in run")
     with pytest.raises(EngineFailed, match=r"^Node 1 \(TestRaise\) failed: RuntimeError: boom second line$"):
         outcome.checked()
 

@@ -53,7 +53,7 @@ async def test_attempts_go_on_ever_more_slowly_until_the_server_is_there(tmp_pat
     await server.die()
 
     assert [1, 2, 4, 4] == waits.asked
-    assert [QueueStatus(0, "me")] == heard
+    assert [QueueStatus(0)] == heard
     assert opened.is_set()
 
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from fakes.clips import clip
+from fakes.clips import clip, read_frames
 from wanworker.errors import NoOutput
-from wanworker.media.video._frames import iter_frames, read_frames, read_some
+from wanworker.media.video._frames import iter_frames, read_some
 
 
 @pytest.fixture(scope="module")

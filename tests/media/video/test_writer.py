@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fakes.clips import BLUE, GREEN, RED, clip, converted, long_clip, noisy_clip, solid, with_sound
+from fakes.clips import BLUE, GREEN, RED, clip, converted, long_clip, noisy_clip, read_frames, solid, with_sound
 from wanworker.errors import DiskFull, EngineFailed, NoOutput
 from wanworker.media.video import ffmpeg, mp4
-from wanworker.media.video._frames import read_frames
 from wanworker.media.video.writer import VideoWriter, decode_check, probe
 
 

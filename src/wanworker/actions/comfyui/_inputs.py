@@ -68,7 +68,7 @@ async def read_inputs(sources: Sequence[NamedSource], inputs: InputReader, folde
     uploads = []
     for number, each in enumerate(sources):
         path = await readers[each.kind](each.source, folder, f"input-{number}", label=each.name[:80])
-        uploads.append(Upload(each.name, each.kind, path))
+        uploads.append(Upload(each.name, path))
     return tuple(uploads)
 
 

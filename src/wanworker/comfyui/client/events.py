@@ -21,10 +21,9 @@ _PREVIEW_MIME = {1: "image/jpeg", 2: "image/png"}
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """Say how many prompts of any client wait or run. The first event on a socket has its session id."""
+    """Say how many prompts of any client wait or run."""
 
     remaining: int
-    session_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ def _number(value: object) -> float:
 
 def _status(data: Mapping[str, Any]) -> QueueStatus:
     remaining = data["status"]["exec_info"]["queue_remaining"]
-    return QueueStatus(int(_number(remaining)), _name(data, "sid"))
+    return QueueStatus(int(_number(remaining)))
 
 
 def _executing(data: Mapping[str, Any]) -> Executing:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from wanworker.errors import EngineFailed, NoOutput, OutOfMemory
@@ -51,21 +50,15 @@ class OutputFile:
     node: str
     key: str
 
-    @property
-    def suffix(self) -> str:
-        """Return the file name's ending in lower case, with its dot."""
-        return PurePosixPath(self.filename).suffix.lower()
-
 
 @dataclass(frozen=True, slots=True)
 class NodeFailure:
-    """Say which node raised what, and where: the last line of the traceback that lies in the node's own code."""
+    """Say which node raised what."""
 
     node: str
     class_type: str
     exception_type: str
     message: str
-    last_line: str
 
     @property
     def is_out_of_memory(self) -> bool:
@@ -161,12 +154,10 @@ def _ending(status: Mapping[str, Any], messages: Sequence[tuple[str, Mapping[str
 
 
 def _failure(data: Mapping[str, Any]) -> NodeFailure:
-    traceback = [line for line in _list(data.get("traceback")) if isinstance(line, str)]
     node, class_type, kind, message = (
         str(data.get(key, "")) for key in ("node_id", "node_type", "exception_type", "exception_message")
     )
-    last_line = traceback[-1].strip().splitlines()[-1] if traceback and traceback[-1].strip() else ""
-    return NodeFailure(node, class_type, kind, message.strip(), last_line)
+    return NodeFailure(node, class_type, kind, message.strip())
 
 
 def _duration_s(messages: Sequence[tuple[str, Mapping[str, Any]]]) -> float | None:

@@ -42,7 +42,6 @@ class Submitted:
     """
 
     prompt_id: str
-    number: float
     problems: tuple[Problem, ...] = ()
 
 
@@ -124,7 +123,7 @@ class ComfyClient:
             raise refused(error.body, known, models_place=self._models_place) from error
         told = as_object(answer, "/prompt")
         problems = problems_in(told, self._classes) if told.get("node_errors") else ()
-        return Submitted(str(told.get("prompt_id", prompt_id)), float(told.get("number", 0)), problems)
+        return Submitted(str(told.get("prompt_id", prompt_id)), problems)
 
     async def cancel(self, prompt_id: str) -> None:
         """Ask the server once to end this prompt, queued or running, and no other one. _jobs.py has the routes."""

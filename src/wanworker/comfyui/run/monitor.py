@@ -165,7 +165,7 @@ class _Watch:
         except EngineUnavailable:
             queue = await self._client.queue()
             if self._prompt_id in {*queue.running, *queue.pending} or await self._client.history(self._prompt_id):
-                return Submitted(self._prompt_id, 0)
+                return Submitted(self._prompt_id)
             raise
 
     async def until_ended(self, feed: asyncio.Task[Any]) -> Outcome:

@@ -56,15 +56,6 @@ class Network:
     tls: ssl.SSLContext | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """Hold a downloaded file. `content_type` is what its server called it, which proves nothing."""
-
-    path: Path
-    size_bytes: int
-    content_type: str
-
-
 async def fetch(
     url: str,
     target: Path,
@@ -72,7 +63,7 @@ async def fetch(
     limits: FetchLimits,
     allow_hosts: Sequence[str] = (),
     network: Network = Network(),
-) -> Fetched:
+) -> None:
     """
     Download *url* into *target*. If not all of it arrives, *target* is removed.
 
@@ -85,7 +76,7 @@ async def fetch(
     start = parse_url(url.strip())
     try:
         async with asyncio.timeout(limits.timeout_s):
-            return await _follow(start, target, limits, allow_hosts, network)
+            await _follow(start, target, limits, allow_hosts, network)
     except TimeoutError as error:
         raise InputUnavailable(
             f"{shown(start)} did not arrive within {limits.timeout_s:g} s.",
@@ -93,7 +84,7 @@ async def fetch(
         ) from error
 
 
-async def _follow(url: URL, target: Path, limits: FetchLimits, allow_hosts: Sequence[str], network: Network) -> Fetched:
+async def _follow(url: URL, target: Path, limits: FetchLimits, allow_hosts: Sequence[str], network: Network) -> None:
     """Follow redirects by hand, so that every hop passes the same checks as the first."""
     hop = url
     for _ in range(limits.max_redirects + 1):
@@ -101,7 +92,8 @@ async def _follow(url: URL, target: Path, limits: FetchLimits, allow_hosts: Sequ
         async with _answer(hop, addresses, limits, network) as answer:
             location = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or location is None:
-                return await _save(answer, hop, target, limits.max_bytes)
+                await _save(answer, hop, target, limits.max_bytes)
+                return
         hop = parse_url(location, base=hop)
     raise InputUnavailable(f"{shown(url)} redirected more than {limits.max_redirects} times.")
 
@@ -161,7 +153,7 @@ async def _answer(
         raise InputUnavailable(f"{shown(url)}: {_reason(error)}.") from error
 
 
-async def _save(answer: aiohttp.ClientResponse, url: URL, target: Path, max_bytes: int) -> Fetched:
+async def _save(answer: aiohttp.ClientResponse, url: URL, target: Path, max_bytes: int) -> None:
     """Stream the body into *target*."""
     _check_head(answer, url, max_bytes)
     received = 0
@@ -171,7 +163,6 @@ async def _save(answer: aiohttp.ClientResponse, url: URL, target: Path, max_byte
             if received > max_bytes:
                 raise _too_large(url, max_bytes)
             await in_thread(file.write, chunk)
-    return Fetched(target, received, answer.content_type)
 
 
 def _check_head(answer: aiohttp.ClientResponse, url: URL, max_bytes: int) -> None:

@@ -14,11 +14,6 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9+/]")
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
-def data_url_prefix(mime: str) -> str:
-    """Return the beginning of a data URI, before its base64 text: `data:video/mp4;base64,`."""
-    return f"data:{mime};base64,"
-
-
 def is_data_url(text: str) -> bool:
     """Say whether *text* begins like a data URI."""
     return text[:64].lstrip()[:5].lower() == "data:"

@@ -13,7 +13,7 @@ from wanworker.errors import NoOutput
 from wanworker.media.video import ffmpeg
 
 if TYPE_CHECKING:
-    import numpy
+    pass
 
 AS_PPM = ("-fps_mode", "passthrough", "-c:v", "ppm", "-f", "image2pipe", "pipe:1")
 
@@ -51,18 +51,6 @@ def iter_frames(path: Path) -> Iterator[Frame]:
         finally:
             process.kill()
             process.communicate()
-
-
-def read_frames(path: Path) -> numpy.ndarray[tuple[int, int, int, int], numpy.dtype[numpy.uint8]]:
-    """Return all frames, shape (frames, height, width, 3). Raises NoOutput if it does not decode or has no frames."""
-    import numpy
-
-    pictures = [
-        numpy.frombuffer(frame.rgb, numpy.uint8).reshape(frame.height, frame.width, 3) for frame in iter_frames(path)
-    ]
-    if not pictures:
-        raise NoOutput(f"{path.name} has no frames.")
-    return numpy.stack(pictures)
 
 
 async def read_some(path: Path, indices: Sequence[int], *, long_side_px: int) -> list[Frame]:
