@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))  # a fresh clone runs without being installed
-# The SDK reads these on import: at DEBUG it logs prompts and answers; its checks load torch (ours: serverless/fitness).
-os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
-os.environ.setdefault("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "true")
-os.environ.setdefault("RUNPOD_SKIP_GPU_CHECK", "true")
+from wanworker.serverless.deferred import SDK_SWITCHES, light_sdk
 
-import runpod
+for name, value in SDK_SWITCHES.items():
+    os.environ.setdefault(name, value)
+with light_sdk():
+    import runpod
 
 from wanworker import logs
 from wanworker.actions.base import Call

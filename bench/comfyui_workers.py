@@ -23,8 +23,11 @@ Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def ours() -> None:
-    """Run handler.py as it is; only what it hands to the SDK is timed."""
-    import runpod
+    """Run handler.py as it is; only what it hands to the SDK is timed. The SDK is imported as handler.py does it."""
+    from wanworker.serverless.deferred import light_sdk
+
+    with light_sdk():
+        import runpod
 
     start = runpod.serverless.start
     runpod.serverless.start = lambda config: start({**config, "handler": _timed(config["handler"])})

@@ -153,6 +153,14 @@ def _check_prefix(node: object, prefix: object) -> None:
         )
 
 
+def copied(graph: Mapping[str, Mapping[str, Any]]) -> Graph:
+    """Return a copy of *graph* whose inputs can be set. The values themselves are those of *graph*."""
+    return {
+        node: {**body, "inputs": dict(inputs_of(body))} if "inputs" in body else dict(body)
+        for node, body in graph.items()
+    }
+
+
 def inputs_of(node: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a node's inputs. A node without inputs may lack the key."""
     inputs = node.get("inputs")
@@ -235,7 +243,7 @@ def with_prefix(graph: Graph, info: ObjectInfo, request_id: str) -> Graph:
     The caller's folders and name stay: `video/clip` becomes `video/clip_<request id>`. So two runs never share a file.
     A run that the server has in its cache saves again too; otherwise it would only name the old file.
     """
-    changed = copy.deepcopy(graph)
+    changed = copied(graph)
     for node in output_nodes(graph, info):
         classes = info[graph[node]["class_type"]].get("input") or {}
         takes_prefix = any("filename_prefix" in (classes.get(group) or {}) for group in ("required", "optional"))
@@ -252,7 +260,7 @@ def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, froz
 
     Keys are the caller's names of his files, values their names on the server.
     """
-    changed = copy.deepcopy(graph)
+    changed = copied(graph)
     used: set[str] = set()
     for node, body in graph.items():
         for name, value in inputs_of(body).items():

@@ -8,7 +8,6 @@ an input of a graph that is not an object. Like the server, this checks only the
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -17,6 +16,7 @@ from typing import Any
 from wanworker.comfyui.graph.api_format import (
     Graph,
     as_link,
+    copied,
     inputs_of,
     links,
     needed,
@@ -117,7 +117,7 @@ def _no_output(info: ObjectInfo) -> Problem:
 
 def _with_the_servers_names(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
     """Write weight files as the server does. A graph saved on Windows has backslashes in their paths."""
-    changed, remarks = copy.deepcopy(graph), []
+    changed, remarks = copied(graph), []
     listed: dict[tuple[str, str], WeightPaths] = {}
     for node, its_class in classes.items():
         for name, value in inputs_of(graph[node]).items():
