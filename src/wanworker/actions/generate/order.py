@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from wanworker.actions.base import Context
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
+from wanworker.actions.request.lora import idle_strength
 from wanworker.actions.request.picture import sized_by_picture
 from wanworker.jobs.model import Job, check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
@@ -110,6 +111,7 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
         by_picture=task.takes_image and request.source("reference_image") is not None,
     )
     warnings += request.overruled()
+    warnings += idle_strength(request.lora_name, request.lora_strength, request.spelled("lora_strength"))
     if request.prepared_path and not task.needs_driving_video:
         warnings.append(f"prepared_path was ignored: {task.name} does not use it here.")
     loras = request.checked_loras()
