@@ -117,6 +117,7 @@ def _calls() -> Iterator[tuple[str, dict[str, Any]]]:
     bodies = {
         "half a JSON": b"{", "a list": b"[1]", "NaN": b'{"seed": NaN}', "no UTF-8": b'{"a": "\xff"}', "empty": b"",
         "deep JSON": b"[" * 100_000, "deep object": b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "no fields": b"{}",
+        "a long number": b'{"seed": ' + b"9" * 5000 + b"}",
     }  # fmt: skip
     for name, body in bodies.items():
         yield f"/generate with {name}", post(body)

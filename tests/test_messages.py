@@ -53,6 +53,7 @@ def test_every_message_is_short_and_printable_and_says_what_to_do(messages: list
         ("REST /generate with no fields", "prompt is missing."),
         ("REST a broken form", "The form cannot be read"),
         ("REST /generate with deep JSON", "The body is nested too deeply"),
+        ("REST /generate with a long number", "cannot be read as JSON: a number has more than 4,300 digits."),
         ("comfyui_workflow: workflow = NUL", "workflow has a NUL character (U+0000) at position 2"),
         ("REST /generate: prompt = half a character", "prompt has half a character (the lone surrogate U+D83D)"),
     ],

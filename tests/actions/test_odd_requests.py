@@ -54,6 +54,11 @@ OVERRULED = {
         {**VIDEO, "loras": [{"high": "a", "wieght": 0}]},
         ["unknown field 'loras[0].wieght' was ignored; did you mean 'weight'?"],
     ),
+    "a strength of nothing": (
+        {**VIDEO, "lora_scale": 0.5},
+        ["lora_scale was ignored: it is the strength of lora_name, which is missing."],
+    ),
+    "the strength that clients always send": ({**VIDEO, "lora_strength": 1.0}, []),
     "null inside": ({**VIDEO, "loras": [{"high": "a", "low": None, "strength": None, "bogus": None}]}, []),
     "deep unknown keys": ({**VIDEO, "loras": [{"high": "a", "x": {"y": {"z": None}}}]},
                           ["unknown field 'loras[0].x' was ignored."]),
@@ -123,6 +128,23 @@ async def test_a_wrong_value_is_refused_with_its_place(worker: Worker, name: str
     assert text == answer["error"]
 
 
+MISPLACED: dict[str, tuple[dict[str, Any], str]] = {
+    "input in input": (
+        {"input": VIDEO}, "`input` has another `input` in it; send the fields directly in the outer one.",
+    ),
+    "params as a list": ({"params": [VIDEO]}, "params must be an object with the job's fields; got a list."),
+    "inputs as text": ({"inputs": "{}"}, "inputs must be an object with the job's fields; got a string."),
+    "nothing": ({"bogus": 1}, "Set `action` to one of the names in the message."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+async def test_fields_in_a_wrong_place_are_found_by_the_hint(worker: Worker, name: str) -> None:
+    fields, hint = MISPLACED[name]
+    answer, _ = await ask(worker, {"input": fields})
+    assert (answer["code"], answer["hint"]) == ("UNKNOWN_ACTION", hint)
+
+
 def changed(node: str, **inputs: Any) -> dict[str, Any]:
     graph = saving("SaveImage")
     graph[node]["inputs"].update(inputs)
@@ -147,8 +169,14 @@ GRAPHS: dict[str, tuple[dict[str, Any], str]] = {
     "no link": ({"workflow": changed("9", images=["1"])}, "input 'images': [\"1\"] is no link; "),
     "out of the folder": ({"workflow": changed("9", filename_prefix="../../x")},
                           "Node '9': filename_prefix '../../x' leads out of the output folder."),
+    "out by the root": ({"workflow": changed("9", filename_prefix="/etc/x")}, " leads out of the output folder."),
+    "out by a drive": ({"workflow": changed("9", filename_prefix="C:\\x")}, " leads out of the output folder."),
+    "too long a name": ({"workflow": changed("9", filename_prefix="a/" + "\u00e9" * 101)},
+                        " is too long: a name has at most 200 bytes."),
     "out by backslashes": ({"workflow": changed("9", filename_prefix="a\\..\\..\\x")},
                            " leads out of the output folder."),
+    "out by a slot": ({"workflow": saving("SaveImage"), "slots": {"9.filename_prefix": "../../x"}},
+                      "Node '9': filename_prefix '../../x' leads out of the output folder."),
     "a line break in a file's name": ({"workflow": changed("9", filename_prefix="a\nb")},
                                       "filename_prefix 'a\\nb' has a line break or another control character."),
     "null for a node of the page": ({"workflow": {"nodes": [None], "links": []}}, "lacks 'id' or 'type': null."),
@@ -192,6 +220,12 @@ async def test_what_comfyui_notes_in_its_pictures_for_itself_is_left_out(
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
+        (
+            {"slots": {f"slot{number}": 1 for number in range(3000)}},
+            "The workflow's slots cannot be set: "
+            + "; ".join(f"slot 'slot{number}' has no dot: write TITLE.INPUT or ID.INPUT" for number in range(5))
+            + "; 2,995 more.",
+        ),
         ({"slots": {"1.width": math.nan}}, "slots.1.width is NaN or infinite; it must be a finite number."),
         (
             {"slots": {"1.width": {"a": [math.inf]}}},

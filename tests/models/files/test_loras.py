@@ -38,6 +38,19 @@ def test_a_name_without_extension_or_a_part_that_leads_to_one_file_or_pair_resol
     assert expected == resolve(name, KNOWN)
 
 
+def test_halves_the_wrong_way_round_are_used_as_asked_and_told() -> None:
+    swapped = Lora(T2V_LOW, T2V_HIGH)
+
+    chosen, warnings = loras_for(spec(loras=(swapped, Lora(None, T2V_HIGH, is_exact=True))), KNOWN, experts=2)
+
+    assert [(T2V_LOW, "high"), (T2V_HIGH, "low"), (T2V_HIGH, "low")] == [found[:2] for found in chosen]
+    assert [
+        f"LoRA {T2V_LOW} was used for the high-noise expert, as asked; its name says low noise.",
+        *[f"LoRA {T2V_HIGH} was used for the low-noise expert, as asked; its name says high noise."] * 2,
+    ] == warnings
+    assert [] == loras_for(spec(loras=(Lora(T2V_HIGH, T2V_LOW),)), KNOWN, experts=2)[1]
+
+
 def test_a_part_of_several_files_names_them() -> None:
     with pytest.raises(ModelNotFound, match=r"'high' could be any of: Arcane-HIGH\.safetensors, wan2\.2_t2v"):
         resolve("high", KNOWN)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S
 from wanworker.actions.request.fields import Fps, Frames, Guidance, Prompt, Seed, Shift, Side, Steps, Strength, Timeout
-from wanworker.actions.request.lora import check_lora_name
+from wanworker.actions.request.lora import check_lora_name, idle_strength
 from wanworker.actions.request.video import VIDEO_ALIASES, VideoRequest
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
@@ -114,6 +114,7 @@ class I2vRequest(VideoRequest):
         """
         size, is_given = self.shape(default=DEFAULT_SIZE, multiple=_TASK.size_multiple, by_picture=True)
         warnings += self.overruled()
+        warnings += idle_strength(self.lora_name, self.lora_strength, self.spelled("lora_strength"))
         frames = self.snapped_frames(self.fps, warnings) or self.length
         self.check_loop(_TASK, "end_image")
         factor, upscaler = self.checked_upscale()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from wanworker.actions.base import Context
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
+from wanworker.actions.request.lora import idle_strength
 from wanworker.actions.request.picture import sized_by_picture
 from wanworker.jobs.model import Job, check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
@@ -107,6 +108,7 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     """Return the spec without its files: everything that can be refused before one is read is refused here."""
     size, is_given = request.shape(default=task.size, multiple=task.size_multiple, by_picture=_has_shape(request, task))
     warnings += request.overruled()
+    warnings += idle_strength(request.lora_name, request.lora_strength, request.spelled("lora_strength"))
     if request.prepared_path and not task.needs_driving_video:
         warnings.append(f"prepared_path was ignored: {task.name} does not use it here.")
     loras = request.checked_loras()

@@ -46,7 +46,18 @@ def resolve(payload: object, actions: Sequence[Action]) -> tuple[Action, dict[st
     for action in actions:
         if action.implied_by(fields):
             return action, fields
-    raise UnknownAction(f"The job names no action and has neither a prompt nor an image; known: {_known(actions)}.")
+    message = f"The job names no action and has neither a prompt nor an image; known: {_known(actions)}."
+    raise UnknownAction(message, hint=_misplaced(fields))
+
+
+def _misplaced(fields: Mapping[str, Any]) -> str | None:
+    """Return where the fields may be instead, if a wrapper that does not count tells it."""
+    if isinstance(fields.get("input"), Mapping):
+        return "`input` has another `input` in it; send the fields directly in the outer one."
+    for name in _WRAPPERS:
+        if name in fields:  # an object would have been taken out
+            return f"{name} must be an object with the job's fields; got {kind_of(fields[name])}."
+    return None
 
 
 def _named(asked: object, actions: Sequence[Action]) -> Action:

@@ -114,6 +114,13 @@ def _one_file(entry: LoraField, field: str) -> str:
     return entry.high
 
 
+def idle_strength(name: str | None, strength: float, field: str) -> list[str]:
+    """Return a line if *field*, the strength of lora_name, was set although there is no such *name*."""
+    if name or strength == 1:
+        return []
+    return [f"{field} was ignored: it is the strength of lora_name, which is missing."]
+
+
 def check_lora_name(name: str, field: str) -> None:
     """Raise InvalidRequest, with *field*, if *name* is a URL: LoRAs must be files of the worker."""
     if _URL.match(name):

@@ -27,6 +27,12 @@ _HISTORY_AT = 2
 #: The ending by which a node may say that its file is in the input folder (ComfyUI folder_paths.py).
 _ANNOTATION = re.compile(r"\s*\[input\]\s*$")
 
+#: A path from the root of the server's disk, also of a Windows disk.
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
+
+#: A file system's limit is 255. The server adds a number and the ending.
+_MOST_NAME_BYTES = 200
+
 Node = dict[str, Any]
 Graph = dict[str, Node]
 
@@ -143,9 +149,15 @@ def _check_prefix(node: object, prefix: object) -> None:
     """Refuse a name that the server would refuse only after the render, or could not send back."""
     if not isinstance(prefix, str):
         return
-    leads_out = ".." in prefix.replace("\\", "/").split("/")
-    if leads_out or any(ord(character) < 32 or ord(character) == 127 for character in prefix):
-        wrong = "leads out of the output folder" if leads_out else "has a line break or another control character"
+    parts = prefix.replace("\\", "/").split("/")
+    wrong = None
+    if ".." in parts or _ABSOLUTE.match(prefix):
+        wrong = "leads out of the output folder"
+    elif any(ord(character) < 32 or ord(character) == 127 for character in prefix):
+        wrong = "has a line break or another control character"
+    elif max(len(part.encode(errors="replace")) for part in parts) > _MOST_NAME_BYTES:
+        wrong = f"is too long: a name has at most {_MOST_NAME_BYTES} bytes"
+    if wrong:
         raise GraphRefused(
             f"Node {str(node)[:40]!r}: filename_prefix {shown(prefix)} {wrong}.",
             hint="Use a plain name, with folders if you like: video/clip.",

@@ -16,6 +16,9 @@ from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo
 from wanworker.errors import InvalidRequest
 from wanworker.text.json_words import kind_of, shown
 
+#: More slots than this are counted, not named.
+_MOST_REFUSED = 5
+
 _HINT = "`comfyui_models` lists the slots of the workflows that are called by name."
 
 #: How types of JSON are called where no server says the type of an input.
@@ -80,7 +83,9 @@ def with_slots(graph: Graph, slots: Mapping[str, Any], info: ObjectInfo) -> Fill
         places[node, name] = key
         changed[node] = {**changed[node], "inputs": {**inputs_of(changed[node]), name: value}}
     if refused:
-        raise InvalidRequest(f"The workflow's slots cannot be set: {'; '.join(refused)}.", hint=_HINT, field="slots")
+        more = f"; {len(refused) - _MOST_REFUSED:,} more" if len(refused) > _MOST_REFUSED else ""
+        told = "; ".join(refused[:_MOST_REFUSED])
+        raise InvalidRequest(f"The workflow's slots cannot be set: {told}{more}.", hint=_HINT, field="slots")
     return Filled(changed, frozenset(places), tuple(remarks))
 
 

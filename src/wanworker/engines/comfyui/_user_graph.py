@@ -63,7 +63,8 @@ async def checked_graph(
     if slots:
         classes = await client.node_classes({str(body["class_type"]) for body in graph.values()})
         filled = with_slots(graph, slots, classes)
-        graph, places, remarks = filled.graph, filled.places, (*remarks, *filled.remarks)
+        # Read again: a file name that a slot sets is held to the same rules.
+        graph, places, remarks = read_graph(filled.graph), filled.places, (*remarks, *filled.remarks)
     with unused_told(unread(with_uploads(graph, dict.fromkeys(sent, ""))[1], sent)):
         found = await validate(client, graph, sent)
         # A value that the request itself set is never dropped in favour of other outputs.

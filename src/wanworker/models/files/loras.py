@@ -131,6 +131,12 @@ def loras_for(
             chosen += _for_one_expert(lora, known, warnings)
         else:
             chosen += _for_two_experts(lora, known, warnings)
+    if experts == 2:
+        warnings += [
+            f"LoRA {file} was used for the {expert}-noise expert, as asked; its name says {half_of(file)} noise."
+            for file, expert, _ in chosen
+            if half_of(file) not in {None, expert}
+        ]
     return chosen, warnings
 
 
