@@ -365,6 +365,32 @@ def test_the_tokenizer_of_upstreams_folder_may_be_a_sentencepiece_model_alone(tm
     assert [3, 4, 2, 1] == made("ab?")["input_ids"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", "{}"),
+        ("tokenizer_config.json", "{"),
+        ("tokenizer_config.json", "[]"),
+    ],
+)
+def test_a_folder_with_a_damaged_tokenizer_is_named(tmp_path: Path, name: str, text: str) -> None:
+    tiny_wan.tokenizer().save_pretrained(tmp_path / "mine")
+    (tmp_path / "mine" / name).write_text(text)
+
+    with pytest.raises(CannotLoad, match="mine: the tokenizer in it cannot be used: "):
+        load_parts({"tokenizer": str(tmp_path / "mine")}, FLOAT32, Kept(), lambda _done, _size: None)
+
+
+def test_a_file_or_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "umt5.safetensors")
+    (tmp_path / "empty").mkdir()
+
+    for name, message in (("umt5.safetensors", "umt5.safetensors: no tokenizer is in this file"), ("empty", "empty: ")):
+        with pytest.raises(CannotLoad, match=f"^{message}"):
+            load_parts({"tokenizer": str(tmp_path / name)}, FLOAT32, Kept(), lambda _done, _size: None)
+
+
 def test_what_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     path = tmp_path / "umt5.safetensors"
     save_file({"spiece_model": torch.tensor([255, 255, 7], dtype=torch.uint8)}, path)
