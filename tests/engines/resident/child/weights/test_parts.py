@@ -234,7 +234,7 @@ def test_a_tensor_too_many_or_too_few_is_named_before_anything_is_read(
     assert [] == told
 
 
-@pytest.mark.parametrize("form", ["safetensors", "pth", "folder"])
+@pytest.mark.parametrize("form", ["safetensors", "prefixed.safetensors", "pth", "folder"])
 @pytest.mark.parametrize("channels", [16, 48])
 def test_each_vae_of_each_form_decodes_and_encodes_as_it_did(tmp_path: Path, form: str, channels: int) -> None:
     source = tiny_wan.vae(channels)
@@ -244,7 +244,8 @@ def test_each_vae_of_each_form_decodes_and_encodes_as_it_did(tmp_path: Path, for
     if form == "folder":
         source.save_pretrained(path)
     else:
-        save_file(names, path) if form == "safetensors" else torch.save(names, path)
+        names = {f"model.{name}" if form.startswith("prefixed") else name: tensor for name, tensor in names.items()}
+        torch.save(names, path) if form == "pth" else save_file(names, path)
         source.save_config(tmp_path / "config")
         (tmp_path / "config" / "config.json").rename(path.with_suffix(".json"))
 
@@ -353,6 +354,41 @@ def test_the_tokenizer_inside_a_text_encoder_reads_as_the_models_own(tmp_path: P
         options = {"padding": "max_length", "max_length": 64, "truncation": True}
         assert known(text, **options)["input_ids"] == made(text, **options)["input_ids"], text
     assert (0, 1) == (made.pad_token_id, made.eos_token_id)
+
+
+def test_the_tokenizer_of_upstreams_folder_may_be_a_sentencepiece_model_alone(tmp_path: Path) -> None:
+    pieces = [("<pad>", 0.0, 3), ("</s>", 0.0, 3), ("<unk>", 0.0, 2), ("\u2581a", -1.0, 1), ("b", -2.0, 1)]
+    (tmp_path / "spiece.model").write_bytes(sentencepiece_model(pieces))
+
+    made = load_parts({"tokenizer": str(tmp_path)}, FLOAT32, Kept(), lambda _done, _size: None)["tokenizer"]
+
+    assert [3, 4, 2, 1] == made("ab?")["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", "{}"),
+        ("tokenizer_config.json", "{"),
+        ("tokenizer_config.json", "[]"),
+    ],
+)
+def test_a_folder_with_a_damaged_tokenizer_is_named(tmp_path: Path, name: str, text: str) -> None:
+    tiny_wan.tokenizer().save_pretrained(tmp_path / "mine")
+    (tmp_path / "mine" / name).write_text(text)
+
+    with pytest.raises(CannotLoad, match="mine: the tokenizer in it cannot be used: "):
+        load_parts({"tokenizer": str(tmp_path / "mine")}, FLOAT32, Kept(), lambda _done, _size: None)
+
+
+def test_a_file_or_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(1)}, tmp_path / "umt5.safetensors")
+    (tmp_path / "empty").mkdir()
+
+    for name, message in (("umt5.safetensors", "umt5.safetensors: no tokenizer is in this file"), ("empty", "empty: ")):
+        with pytest.raises(CannotLoad, match=f"^{message}"):
+            load_parts({"tokenizer": str(tmp_path / name)}, FLOAT32, Kept(), lambda _done, _size: None)
 
 
 def test_what_is_no_tokenizer_is_named(tmp_path: Path) -> None:

@@ -172,14 +172,21 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _tokenizer(path: Path) -> Any:
-    if (path / "tokenizer.json").is_file() or (path / "tokenizer_config.json").is_file():
-        return AutoTokenizer.from_pretrained(path, local_files_only=True)
     try:
-        if path.is_dir():
-            return tokenizer_of((path / "spiece.model").read_bytes())
-        stored = read_checkpoint(path).tokenizer
-        if stored is None:
-            raise CannotLoad(f"{path.name}: no tokenizer is in this file")
-        return tokenizer_of(stored.read())
-    except ValueError as error:
+        if (path / "tokenizer.json").is_file() or (path / "tokenizer_config.json").is_file():
+            return AutoTokenizer.from_pretrained(path, local_files_only=True)
+        return tokenizer_of(_sentencepiece_model(path))
+    except (CannotLoad, MemoryError):
+        raise
+    except Exception as error:  # transformers lets through whatever a damaged file leads to
         raise CannotLoad(f"{path.name}: the tokenizer in it cannot be used: {error}") from error
+
+
+def _sentencepiece_model(path: Path) -> bytes:
+    """Return the model that lies in the folder *path*, or inside the text encoder's file."""
+    if path.is_dir():
+        return (path / "spiece.model").read_bytes()
+    stored = read_checkpoint(path).tokenizer
+    if stored is None:
+        raise CannotLoad(f"{path.name}: no tokenizer is in this file")
+    return stored.read()
