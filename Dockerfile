@@ -22,12 +22,14 @@ ARG DEBIAN_FRONTEND=noninteractive
 ARG PIP_DISABLE_PIP_VERSION_CHECK=1
 ARG PIP_NO_CACHE_DIR=1
 
-# Not pinned one by one (DL3008), as below. ffmpeg comes as a wheel, imageio-ffmpeg.
+# Not pinned one by one (DL3008), as below. ffmpeg comes as a wheel, imageio-ffmpeg. A new volume takes its owner from
+# the folder of the image: without `outputs` it would be root's, and the server could write nothing.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv tini \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --create-home --shell /bin/bash worker
+    && useradd --uid 10001 --create-home --shell /bin/bash worker \
+    && install -d -o 10001 /home/worker/outputs
 
 COPY requirements-door.lock /opt/build/
 RUN python3 -m venv /app/.venv \
@@ -45,7 +47,7 @@ ENV PATH=/app/.venv/bin:${PATH} \
 COPY src /app/src
 RUN python -m compileall -q /app/src
 
-# Videos and job records go to WAN_OUT_DIR, by default below this folder: mount a volume there.
+# Videos and job records go to WAN_OUT_DIR, by default `outputs` below this folder: mount a volume there.
 USER 10001
 WORKDIR /home/worker
 EXPOSE 8189

@@ -3,62 +3,35 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from dockerfile import ALL_STEPS, DOCKERFILE, ROOT, Step, read, stage
 from locks import locked_requirements
 from wanworker.engines.wan_cli import _machine
 from wanworker.settings import load_settings
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCKERFILE = ROOT / "Dockerfile"
+
+def copies(steps: list[Step]) -> list[tuple[str, str]]:
+    """Return what is copied, and where to."""
+    return [(source, step.words[-1]) for step in steps if step.name == "COPY" for source in step.words[:-1]]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One instruction with its words, lines joined and comments gone."""
-
-    name: str
-    text: str
-
-    @property
-    def words(self) -> list[str]:
-        return [word for word in shlex.split(self.text) if not word.startswith("--")]
-
-
-def read(text: str) -> list[Step]:
-    """Return the instructions of a Dockerfile in their order."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [Step(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in joined.splitlines())]
-
-
-def stage(name: str, steps: list[Step]) -> list[Step]:
-    """Return the steps of the stage `AS name`; of the last one for an empty name, with what comes before any stage."""
-    starts = [index for index, step in enumerate(steps) if step.name == "FROM"] + [len(steps)]
-    parts = {steps[at].text.partition(" AS ")[2]: steps[at:end] for at, end in itertools.pairwise(starts)}
-    return parts[name] if name else [*steps[: starts[0]], *parts[name]]
-
-
-ALL_STEPS = read(DOCKERFILE.read_text())
 STEPS = stage("", ALL_STEPS)
 DOOR_PINS = locked_requirements("requirements-door.lock")
 DOOR = stage("door", ALL_STEPS)
 RUNS = [step.text for step in STEPS if step.name == "RUN"]
 ARGS = dict(step.text.partition("=")[::2] for step in STEPS if step.name == "ARG")
-COPIES = [(source, step.words[-1]) for step in STEPS if step.name == "COPY" for source in step.words[:-1]]
+COPIES = copies(STEPS)
 ENV = dict(word.split("=", 1) for step in STEPS if step.name == "ENV" for word in step.words)
 
 
@@ -101,8 +74,8 @@ def test_the_reader_joins_lines_and_drops_comments() -> None:
     assert ["a", "b", "/c/"] == steps[1].words
 
 
-@pytest.mark.parametrize(("source", "_"), COPIES, ids=[source for source, _ in COPIES])
-def test_what_is_copied_exists_and_reaches_the_builder(source: str, _: str) -> None:
+@pytest.mark.parametrize("source", sorted({source for source, _ in [*COPIES, *copies(DOOR)]}))
+def test_what_is_copied_exists_and_reaches_the_builder(source: str) -> None:
     assert (ROOT / source).exists()
     assert is_sent(source)
 
@@ -260,6 +233,26 @@ def test_the_door_installs_its_own_lock_takes_its_settings_and_has_no_torch() ->
     assert not {"torch", "diffusers", "transformers", "runpod"} & {pin.name for pin in DOOR_PINS}
     assert ["requirements-door.lock", "src"] == [step.words[0] for step in DOOR if step.name == "COPY"]
     assert ["python", "-m", "wanworker.rest"] == json.loads(DOOR[-1].text)
+
+
+def test_the_door_runs_as_a_user_that_may_write_where_its_volume_is_mounted() -> None:
+    runs = " ".join(step.text for step in DOOR if step.name == "RUN")
+    (uid,) = [step.text for step in DOOR if step.name == "USER"]
+    (home,) = [step.text for step in DOOR if step.name == "WORKDIR"]
+    before, after = [position_in(DOOR, name) for name in ("USER", "WORKDIR")]
+
+    assert f"useradd --uid {uid} --create-home" in runs
+    assert f"install -d -o {uid} {home}/outputs" in runs  # a new volume takes its owner from the image
+    assert before < after < position_in(DOOR, "CMD")
+    assert ["tini", "--"] == json.loads(DOOR[position_in(DOOR, "ENTRYPOINT")].text)
+    assert all(step.name not in {"RUN", "COPY"} for step in DOOR[before:])
+    assert {"ca-certificates", "python3", "python3-venv", "tini"} <= set(runs.split())
+
+
+def position_in(steps: list[Step], name: str) -> int:
+    """Return where the only step of this name stands."""
+    (found,) = [index for index, step in enumerate(steps) if step.name == name]
+    return found
 
 
 def test_hadolint_finds_nothing_and_is_told_to_ignore_nothing_in_vain() -> None:
