@@ -110,7 +110,7 @@ async def test_a_job_whose_engine_uses_one_card_waits_for_it_though_another_is_f
 async def test_the_deadline_of_a_job_does_not_run_while_it_waits_for_its_engine(
     worker_of: Callable[..., Worker], serve_worker: Callable[..., Any], here: Gated, there: Gated
 ) -> None:
-    async with serve_worker(worker_of(job_timeout_s=1.5)) as rest:
+    async with serve_worker(worker_of(job_timeout_s=3)) as rest:
         fields = {"task": "ti2v-5B", "prompt": "a cat", "seed": 5, "frame_num": 5, "engine": HERE}
         body = {"input": {**fields, "timeout": 60}}
         _, at_work = await rest.ask("POST", "/v2/local/run", json=body)

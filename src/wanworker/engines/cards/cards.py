@@ -170,22 +170,23 @@ class Cards:
 
     def _assign(self) -> None:
         """Give the free cards to those who wait, in their order; one that may only use busy cards holds up nobody."""
+        now = self._clock()
         for waiting in list(self._waiting):
             states = [entry.state() for entry in self._entries.values()]
-            number = chosen(states, waiting.wanted, waiting.eligible, self._clock())
+            number = chosen(states, waiting.wanted, waiting.eligible, now)
             if number is None:
                 continue
             self._waiting.remove(waiting)
             if not waiting.got.done():
                 self._entries[number].job = waiting.job
                 waiting.got.set_result(number)
-        self._set_alarm()
+        self._set_alarm(now)
 
-    def _set_alarm(self) -> None:
-        """Look again when the next rest ends, if somebody waits."""
+    def _set_alarm(self, now: float) -> None:
+        """Look again when the next rest ends, if somebody waits. A rest that lasted at *now*, the last look, counts."""
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        rests = [entry.rests_until - self._clock() for entry in self._entries.values() if entry.job is None]
+        rests = [entry.rests_until - now for entry in self._entries.values() if entry.job is None]
         if self._waiting and (ahead := [rest_s for rest_s in rests if rest_s > 0]):
             self._alarm = asyncio.get_running_loop().call_later(min(ahead), self._assign)
