@@ -222,7 +222,6 @@ def test_files_are_told_by_their_folders(tmp_path: Path) -> None:
         (Lora(None, "slow_motion", low_strength=0.5, is_exact=True), ("slow_motion.safetensors", "low", 0.5)),
         (Lora("arcane", None, is_exact=True), ("Arcane-HIGH.safetensors", "high", 1.0)),
         (Lora(None, "arcane", is_exact=True), ("Arcane-LOW.safetensors", "low", 1.0)),
-        (Lora(None, "arcane-high", is_exact=True), ("Arcane-HIGH.safetensors", "low", 1.0)),
     ],
 )
 def test_a_lora_of_one_expert_leaves_the_other_alone(lora: Lora, expected: tuple[str, str, float]) -> None:
