@@ -17,8 +17,9 @@ plane of tests/fakes/runpod.py, and the rows take turns; medians over the jobs a
 
 `ok` and `MISSED` compare with the goals of issue 3, with `--beside` those of issue 17. Its rows are the handlers of
 worker-comfyui and ours, with the short video as base64; both get the server's time from its history. Below: the start
-of the process until it asks for a job (the median of five), and its peak of memory after the jobs. What worker-comfyui
-needs (its requirements.txt) has to be installed here.
+of the process until it asks for a job (the median of five), the processor time of that and of a job, which other work
+on the machine changes least, and the peak of memory after the jobs. What worker-comfyui needs (its requirements.txt)
+has to be installed here.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import base64
 import io
 import itertools
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -114,21 +116,30 @@ def beside(url: str, folder: str, jobs: int) -> None:
     with ExitStack() as stack:
         workers = {name: stack.enter_context(_worker(row)) for name, row in rows.items()}
         found: dict[str, list[Times]] = {name: [] for name in rows}
-        for _, (name, (plane, notes, _process)) in itertools.product(range(jobs + 1), workers.items()):
+        worked: dict[str, list[float]] = {name: [] for name in rows}
+        for _, (name, (plane, notes, process)) in itertools.product(range(jobs + 1), workers.items()):
+            before_ms = _cpu_ms(process.pid)
             job_id = _finished(plane, rows[name].payload())
+            worked[name].append(_cpu_ms(process.pid) - before_ms)
             found[name].append(_times(plane, notes, job_id, server_ms=_newest_ms(url)))
         theirs, ours = (_row(name, times[1:]) for name, times in found.items())
         peaks = [_peak_mb(process.pid) for _plane, _notes, process in workers.values()]
     starts: dict[str, list[float]] = {name: [] for name in rows}
+    started: dict[str, list[float]] = {name: [] for name in rows}
     for _, (name, row) in itertools.product(range(5), rows.items()):
         began = time.monotonic()
-        with _worker(row):
+        with _worker(row) as (_plane, _notes, process):
             starts[name].append(time.monotonic() - began)
+            started[name].append(_cpu_ms(process.pid))
     seconds = [statistics.median(found) for found in starts.values()]
+    start_ms = [statistics.median(found) for found in started.values()]
+    job_ms = [statistics.mean(found[1:]) for found in worked.values()]
     print()
     _ratio("added to a run, ms", theirs.added, ours.added, 0.5)
     _ratio("the handler's own part, ms", theirs.ours, ours.ours, 0.5)
+    _ratio("processor time of a job, ms", *job_ms)
     _ratio("start, s", *seconds, 1.2)
+    _ratio("processor time of a start, ms", *start_ms)
     _ratio("peak of memory, MB", *peaks, 1.2)
 
 
@@ -140,13 +151,19 @@ def _newest_ms(url: str) -> float:
     return float(max(times) - min(times))
 
 
+def _cpu_ms(pid: int) -> float:
+    """Return the processor time of a process, with that of the programs that it ran and waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return 1000 * sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 def _peak_mb(pid: int) -> float:
     return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024 / MB
 
 
-def _ratio(what: str, theirs: float, ours: float, goal: float) -> None:
-    verdict = "ok" if ours <= goal * theirs else "MISSED"
-    print(f"{what:<34}{theirs:>9.2f}{ours:>9.2f}{ours / theirs:>8.2f}x  goal {goal:g}x  {verdict}", flush=True)
+def _ratio(what: str, theirs: float, ours: float, goal: float | None = None) -> None:
+    verdict = "" if goal is None else f"  goal {goal:g}x  {'ok' if ours <= goal * theirs else 'MISSED'}"
+    print(f"{what:<34}{theirs:>9.2f}{ours:>9.2f}{ours / theirs:>8.2f}x{verdict}", flush=True)
 
 
 def _verdicts(none: Times, full: Times, short: Times, short_path: Times, large: Times, large_path: Times) -> None:

@@ -139,7 +139,9 @@ class Scene:
     def request(self, seed: int) -> RenderRequest:
         """Return a job that is small for the engine at hand."""
         if self.comfyui is not None:
-            return RenderRequest(workflow=saving("SaveImage", color=seed), timeout_s=_HANGS_S if seed == 1 else 60)
+            # A job behind one that hangs is told so after a minute: its own time must not be over before.
+            timeout_s = _HANGS_S if seed == 1 else 2 * PATIENCE_S
+            return RenderRequest(workflow=saving("SaveImage", color=seed), timeout_s=timeout_s)
         if self.fault.engine == "mini":
             return RenderRequest(seed, width=64, height=64, frames=5, steps=2)
         return RenderRequest(seed)
