@@ -125,13 +125,6 @@ def test_two_names_are_taken_as_they_are() -> None:
     assert [] == warnings
 
 
-def test_two_halves_in_turned_places_are_taken_as_they_are_and_it_is_said() -> None:
-    chosen, warnings = loras_for(spec(loras=(Lora(T2V_LOW, T2V_HIGH),)), KNOWN, experts=2)
-
-    assert [(T2V_LOW, "high", 1.0), (T2V_HIGH, "low", 1.0)] == chosen
-    assert [f"LoRAs {T2V_LOW} and {T2V_HIGH} are named for the other expert each; they were used as asked."] == warnings
-
-
 def test_one_expert_takes_one_file() -> None:
     pair = Lora("Arcane-HIGH", "Arcane-LOW", 0.5, 0.7)
 

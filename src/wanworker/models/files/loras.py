@@ -163,8 +163,6 @@ def _for_two_experts(lora: Lora, known: Iterable[str], warnings: list[str]) -> l
         return [_for_named_expert(lora, only, known)]
     if high is None or low is None or high == low:
         high, low = _both_halves(only, known, warnings)
-    if (half_of(high), half_of(low)) == ("low", "high"):
-        warnings.append(f"LoRAs {high} and {low} are named for the other expert each; they were used as asked.")
     return [(high, "high", lora.high_strength), (low, "low", lora.low_strength)]
 
 
