@@ -92,6 +92,7 @@ def test_a_movie_cut_anywhere_is_refused_or_read_and_nothing_else() -> None:
             continue
 
 
+BEYOND = struct.pack(">I4sQ", 1, b"mdat", 2**63)
 LONG = struct.pack(">I4sQ", 1, b"mdat", 16 + 5000) + bytes(5000)
 
 
@@ -111,7 +112,7 @@ def test_what_has_a_workflow_keeps_it_without_its_frames(data: bytes) -> None:
     assert (read_workflow_file(read) == read_workflow_file(data)) if len(data) > 2 else read == data
 
 
-@pytest.mark.parametrize("tail", [struct.pack(">I4s", 0, b"free"), struct.pack(">I4s", 3, b"free"), b"\0\0"])
+@pytest.mark.parametrize("tail", [struct.pack(">I4s", 0, b"free"), struct.pack(">I4s", 3, b"free"), b"\0\0", BEYOND])
 def test_reading_ends_with_a_size_that_cannot_be(tail: bytes) -> None:
     start = movie({"workflow": TEXT})
 

@@ -51,6 +51,14 @@ def test_halves_the_wrong_way_round_are_used_as_asked_and_told() -> None:
     assert [] == loras_for(spec(loras=(Lora(T2V_HIGH, T2V_LOW),)), KNOWN, experts=2)[1]
 
 
+@pytest.mark.parametrize("file", ["KneeHigh_v1.safetensors", "FlyHigh.safetensors", "ComeHigh/knees.safetensors"])
+def test_a_word_inside_a_name_is_no_half_where_there_is_no_other_half(file: str) -> None:
+    chosen, warnings = loras_for(spec(loras=(Lora(file, None),)), [*KNOWN, file], experts=2)
+
+    assert [(file, "high", 1.0), (file, "low", 1.0)] == chosen
+    assert warnings[0].endswith("so it is used for both experts.")
+
+
 def test_a_part_of_several_files_names_them() -> None:
     with pytest.raises(ModelNotFound, match=r"'high' could be any of: Arcane-HIGH\.safetensors, wan2\.2_t2v"):
         resolve("high", KNOWN)
@@ -108,9 +116,9 @@ def test_a_lora_that_is_neither_goes_to_both_experts() -> None:
     chosen, warnings = loras_for(spec(loras=(Lora("slow_motion", None),)), KNOWN, experts=2)
 
     assert [("slow_motion.safetensors", "high", 1.0), ("slow_motion.safetensors", "low", 1.0)] == chosen
-    assert ["LoRA slow_motion.safetensors has neither high nor low in its name, so it is used for both experts."] == (
-        warnings
-    )
+    assert [
+        "LoRA slow_motion.safetensors has neither high nor low as a word in its name, so it is used for both experts."
+    ] == (warnings)
 
 
 def test_half_a_pair_alone_is_refused() -> None:

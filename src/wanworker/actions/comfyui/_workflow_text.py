@@ -50,6 +50,8 @@ def checked(document: object, what: str = "workflow") -> dict[str, Any]:
     if not isinstance(inner, dict):
         message = f"{what} must be an object: a graph in API or browser format; got {kind_of(inner)}."
         raise InvalidRequest(message, field="workflow")
+    if inner is not document:  # a wrapper may hold the workflow as text
+        check_json({"workflow": inner})
     if is_ui_format(inner):
         check_finite(inner)
         return inner

@@ -27,11 +27,9 @@ _HISTORY_AT = 2
 #: The ending by which a node may say that its file is in the input folder (ComfyUI folder_paths.py).
 _ANNOTATION = re.compile(r"\s*\[input\]\s*$")
 
-#: A path from the root of the server's disk, also of a Windows disk.
-_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
-
-#: A file system's limit is 255. The server adds a number and the ending.
-_MOST_NAME_BYTES = 200
+#: A file system's limit is 255. The run adds up to 67 bytes to the name (see with_prefix), the server a number and the
+#: ending.
+_MOST_NAME_BYTES = 170
 
 Node = dict[str, Any]
 Graph = dict[str, Node]
@@ -146,12 +144,16 @@ def _check_node(node: object, body: object) -> None:
 
 
 def _check_prefix(node: object, prefix: object) -> None:
-    """Refuse a name that the server would refuse only after the render, or could not send back."""
+    """
+    Refuse a name that any server would refuse only after the render, or could not send back.
+
+    A path from the root is left to the server: it takes one that leads into its own output folder.
+    """
     if not isinstance(prefix, str):
         return
     parts = prefix.replace("\\", "/").split("/")
     wrong = None
-    if ".." in parts or _ABSOLUTE.match(prefix):
+    if ".." in parts:
         wrong = "leads out of the output folder"
     elif any(ord(character) < 32 or ord(character) == 127 for character in prefix):
         wrong = "has a line break or another control character"

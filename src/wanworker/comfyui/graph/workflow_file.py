@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
@@ -59,8 +60,10 @@ def without_frames(file: BinaryIO, limit: int) -> bytes:
     if start[4:8] != b"ftyp":
         return start + file.read(limit - len(start))
     kept, at, size = bytearray(), 0, _LONG_HEAD
+    end = file.seek(0, os.SEEK_END)
     while size >= _BOX_HEAD and len(kept) < limit and len(start) >= _BOX_HEAD:
         kind, _, size = _head(start)
+        size = min(size, end - at)  # a damaged file may claim any size
         if kind != _FRAMES:
             file.seek(at)
             kept += file.read(min(size or limit, limit - len(kept)))

@@ -18,6 +18,8 @@ Expert = Literal["high", "low"]
 
 #: "high" or "low" as a word of the name, "highnoise", "i2vHigh" and "highV2" among them; not in "slow" or "highlight".
 _HALF = re.compile(r"(?:(?<![A-Za-z])|(?<=[a-z])(?=[HL]))((?i:high|low))(?=(?i:[-_. ]?noise|v\d)|[-_. ]|$)")
+#: The same as a word that stands alone. Inside a name such as "KneeHigh" it may mean something else.
+_HALF_ALONE = re.compile(r"(?<![a-z])(high|low)(?=[-_. ]?noise|[-_. ]|$)", re.IGNORECASE)
 _SLASH = re.compile(r"[/\\]")
 _FOLDER = "loras"
 _SUFFIX = ".safetensors"
@@ -177,10 +179,10 @@ def _for_named_expert(lora: Lora, file: str, known: Iterable[str]) -> tuple[str,
 
 def _both_halves(name: str, known: Iterable[str], warnings: list[str]) -> tuple[str, str]:
     half = half_of(name)
-    if half is None:
-        warnings.append(f"LoRA {name} has neither high nor low in its name, so it is used for both experts.")
+    sibling = other_half(name, known) if half else None
+    if half is None or (sibling is None and not _HALF_ALONE.search(name)):
+        warnings.append(f"LoRA {name} has neither high nor low as a word in its name, so it is used for both experts.")
         return name, name
-    sibling = other_half(name, known)
     if sibling is None:
         raise ModelNotFound(
             f"LoRA {name} is the {half}-noise half of a pair; the other half, {sibling_of(name)}, was not found.",

@@ -105,11 +105,29 @@ def test_an_upscale_model_is_taken_before_seedvr2() -> None:
 
 @pytest.mark.parametrize(
     ("gone", "said"),
-    [("diffusion_models", "Model 'seedvr2' not found"), ("vae", "Model 'seedvr2_ema_vae_fp16.safetensors' not found")],
+    [
+        ("diffusion_models", "Model 'seedvr2_3b_int8_convrot.safetensors' not found"),
+        ("vae", "Model 'seedvr2_ema_vae_fp16.safetensors' not found"),
+    ],
 )
 def test_seedvr2_without_one_of_its_files_is_refused(gone: str, said: str) -> None:
     with pytest.raises(ModelNotFound, match=said):
         filled({**SEEDVR2, gone: FILES[gone]}, upscale_model="seedvr2")
+
+
+@pytest.mark.parametrize("vae", [FILES["vae"], [*FILES["vae"], "ema_vae_fp16.safetensors"]])
+def test_a_factor_is_left_to_ffmpeg_where_seedvr2_lacks_a_file(vae: list[str]) -> None:
+    graph, warnings = filled({**NO_UPSCALERS, "vae": vae}, upscale_factor=2)
+
+    assert graph == filled(NO_UPSCALERS)[0]
+    assert () == warnings
+
+
+def test_the_word_alone_means_the_best_of_several_models() -> None:
+    both = [*FILES["diffusion_models"], "seedvr2_7b_fp16.safetensors", "seedvr2_3b_int8_convrot.safetensors"]
+    graph, _ = filled({**SEEDVR2, "diffusion_models": both}, upscale_model="SeedVR2")
+
+    assert "seedvr2_3b_int8_convrot.safetensors" == node(graph, "SeedVR2 model")["unet_name"]
 
 
 def test_frames_are_added_after_the_frames_are_larger_and_the_last_is_held() -> None:

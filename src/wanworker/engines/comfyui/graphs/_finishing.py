@@ -76,7 +76,7 @@ def _enlarged(
         model = finder.named(UPSCALERS, name)
     elif name is None and (files := finder.files(UPSCALERS)):
         model = _of_factor(files, spec.upscale_factor)
-    elif name is not None or finder.family(SEEDVR2.weights["model"]):
+    elif name is not None or SEEDVR2.is_there(finder):
         return _rendered_larger(graph, spec, finder, graphs, warnings)
     else:
         return graph

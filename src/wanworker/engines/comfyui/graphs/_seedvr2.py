@@ -37,10 +37,15 @@ class Enlarger:
         """Say whether the name of an upscale model in a request means this model."""
         return self.word in name.lower()
 
+    def is_there(self, finder: Finder) -> bool:
+        """Say whether the server has every file that this model needs."""
+        return all(finder.family(weights) for weights in self.weights.values())
+
     def files(self, finder: Finder, name: str | None) -> dict[str, str]:
-        """Return slot -> file; *name* chooses the model. Raises ModelNotFound."""
+        """Return slot -> file; *name* chooses the model, unless it is only the word. Raises ModelNotFound."""
         model = self.weights["model"]
-        found = finder.best(model) if name is None else finder.named(model.folder, name)
+        is_chosen = name is not None and name.strip().lower() != self.word
+        found = finder.named(model.folder, name) if name and is_chosen else finder.best(model)
         return {"model": found, "vae": finder.best(self.weights["vae"])}
 
 
