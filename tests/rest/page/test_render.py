@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from fakes.visitor import PROMPT, RENDER_MS, fill, plays, recent, rendered, send, unfold
 
@@ -144,13 +144,27 @@ def test_who_leaves_the_page_has_not_undone_what_was_deleted(address: str, open_
     expect(recent(page, job_id)).to_have_count(0)
 
 
+#: What the page asks for over and over.
+LISTING = re.compile(r"/jobs\?")
+
+
 def test_without_the_stream_of_events_progress_comes_by_asking(address: str, open_page: Callable[..., Page]) -> None:
     page = open_page(address)
     page.route(re.compile("/events/"), lambda route: route.abort())
-    fill(page, "a grey cube rolls", steps="200")
+    fill(page, "a grey cube rolls")
     job_id = send(page)
+    halfway = {"status": "processing", "stage": "denoising", "step": 3, "steps": 8, "progress": 42}
 
-    expect(page.locator("#run-text")).to_contain_text("step", timeout=RENDER_MS)
+    def answer_halfway(route: Route) -> None:
+        found = route.fetch().json()
+        found["jobs"] = [{**job, **halfway} if job["job_id"] == job_id else job for job in found["jobs"]]
+        route.fulfill(json=found)
+
+    page.route(LISTING, answer_halfway)
+    page.reload()
+    expect(page.locator("#run-text")).to_contain_text("step 3 of 8")
+    page.unroute(LISTING)
+
     expect(recent(page, job_id)).to_have_attribute("data-state", "ready", timeout=RENDER_MS)
 
 
