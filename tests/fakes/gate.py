@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -104,17 +106,34 @@ def leak_with_each_job(size_mib: int) -> None:
 
 
 def _stand_in(module: str, name: str, instead: Callable[..., Any], *, once: bool = False) -> None:
-    """Have the function *name* of *module* be called through *instead*, the real one imported when it is called."""
+    """
+    Have the function *name* of *module* be called through *instead*, with *once* at its first call only.
+
+    The real module is imported when that function is called, or when something else of it is wanted.
+    """
     stand_in: Any = types.ModuleType(module)
+    package, _, leaf = module.rpartition(".")
+    calls = itertools.count()
+
+    @functools.cache
+    def real() -> Any:
+        sys.modules.pop(module, None)
+        found = importlib.import_module(module)
+        sys.modules[module] = stand_in
+        setattr(sys.modules[package], leaf, stand_in)
+        return found
 
     def called(*given: Any) -> Any:
-        sys.modules.pop(module, None)
-        real = importlib.import_module(module)
-        if not once:
-            sys.modules[module] = stand_in
-        return instead(getattr(real, name), *given)
+        function = getattr(real(), name)
+        return function(*given) if once and next(calls) else instead(function, *given)
+
+    def other(wanted: str) -> Any:
+        if wanted.startswith("__"):
+            raise AttributeError(wanted)
+        return getattr(real(), wanted)
 
     setattr(stand_in, name, called)
+    stand_in.__getattr__ = other
     sys.modules[module] = stand_in
 
 
