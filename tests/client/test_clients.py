@@ -179,10 +179,10 @@ async def test_a_server_plans_what_it_would_render(tmp_path: Path) -> None:
 
     as_planned(plan)
     assert {
-        "prompt": "a star", "task": "ti2v-5B", "width": 64, "height": 64, "length": 5, "price_per_hour": 2,
-        "reference_image_base64": "cGljdHVyZQ==", "action": "plan",
+        "prompt": "a star", "width": 64, "height": 64, "length": 5, "price_per_hour": 2, "image": "cGljdHVyZQ==",
     } == sent  # fmt: skip
-    assert "data:image/png;base64,AA==" == fake.body["reference_image_url"]
+    assert {"prompt": "a star", "image": "data:image/png;base64,AA=="} == fake.body
+    assert {"POST /plan?for=generate"} == {*fake.asked}
     assert ("INVALID_REQUEST", "Else.") == (caught.value.code, caught.value.hint)
 
 
@@ -215,18 +215,33 @@ def test_a_plan_that_an_endpoint_refuses_has_the_workers_words(plane: RunPod) ->
     assert "INVALID_REQUEST" == caught.value.code
 
 
-async def test_a_plan_whose_worker_has_to_start_is_waited_for() -> None:
-    looks = [{"status": "IN_PROGRESS"}, {"status": "COMPLETED", "output": PLAN}]
+async def test_a_plan_whose_worker_has_to_start_is_waited_for_or_cancelled() -> None:
+    looks = [{"status": "IN_PROGRESS"}, {"status": "COMPLETED", "output": PLAN}, {"status": "IN_QUEUE"}]
+    asked: list[str] = []
+    cold = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
-        return web.json_response(
-            {"id": "sync-1", **(looks.pop(0) if request.method == "GET" else {"status": "IN_QUEUE"})}
-        )
+        asked.append(f"{request.method} {request.path_qs}")
+        if request.method == "POST":
+            return web.json_response({"id": "sync-1", "status": "IN_QUEUE"})
+        if len(looks) == 1:
+            cold.set()
+        return web.json_response({"id": "sync-1", **(looks.pop(0) if len(looks) > 1 else looks[0])})
 
     app = web.Application()
-    app.add_routes([web.post("/v2/a/runsync", answer), web.get("/v2/a/status/sync-1", answer)])
+    app.add_routes([
+        web.post("/v2/a/{call:runsync|cancel/sync-1}", answer), web.get("/v2/a/status/sync-1", answer),
+    ])  # fmt: skip
     async with TestServer(app) as server, AsyncClient(endpoint=str(server.make_url("/v2/a")), poll_s=0) as client:
         as_planned(await client.plan("a star"))
+        planning = asyncio.create_task(client.plan("a star"))
+        await cold.wait()
+        planning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await planning
+
+    assert "POST /v2/a/runsync?wait=2000" == asked[0]
+    assert "POST /v2/a/cancel/sync-1" == asked[-1]
 
 
 def test_a_failure_of_the_job_has_the_workers_words(plane: RunPod) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from wanworker.client._answers import JobPage, JobStatus, OnProgress, Plan, Result, State
-from wanworker.client._following import OnCancelled, Patience, follow, wait
+from wanworker.client._following import OnCancelled, Patience, follow, follow_plan, wait
 from wanworker.client._results import result_of
 from wanworker.client.errors import ClientError, Refused
 from wanworker.client.request import VideoFields
@@ -135,12 +135,15 @@ class AsyncClient:
         """
         Say what `submit` with the same arguments would make, how long it takes and, with a price, what it costs.
 
-        *price_per_hour* is the worker's, in any currency. Nothing is rendered. Raises ClientError, as the job would.
+        *price_per_hour* is the worker's, in any currency. Nothing is rendered. If the caller is cancelled, so is the job
+        that makes the plan on an endpoint. Raises ClientError, as the job would, and Refused for a job of an endpoint
+        that is not `generate`.
         """
         target = self._target()
-        status = await target.plan(prompt, job, fields, price_per_hour)
-        if not status.is_over:
-            status = await wait(target, status.job_id, None, Patience(poll_s=self._poll_s))
+        planning = target.plan(prompt, job, fields, price_per_hour)
+        if self._is_runpod:
+            planning = follow_plan(target, planning, _log_cancelled, Patience(poll_s=self._poll_s))
+        status = await planning
         if status.error is not None:
             raise status.error
         return Plan.of(status.answer)

@@ -132,6 +132,12 @@ REST_FIELDS = {
     "output_upload_urls": "output_upload_urls",
 }
 
+#: How a whole job names its one LoRA. `loras` of the caller replace it.
+_ONE_LORA = frozenset({"lora_name", "lora", "lora_strength", "lora_scale", "lora_weight"})
+
+#: The names of `generate`, and of the plan of one.
+_PLANNABLE = frozenset({"generate", "request", "create", "plan"})
+
 #: Seconds that RunPod's limit exceeds the worker's own deadline by, for the start of the engine and for delivery.
 _GRACE_S = 120.0
 
@@ -144,10 +150,9 @@ def generate_fields(prompt: str | None, fields: VideoFields) -> dict[str, Any]:
     named = {field: given[name] for name, field in FIELDS.items() if given.get(name) is not None}
     if prompt is not None:
         named["prompt"] = prompt
-    lora = given.get("lora")
-    if lora is not None and lora is not False:
+    if lora := given.get("lora"):
         named["use_lora"] = True
-    if isinstance(lora, str):
+    if lora and isinstance(lora, str):
         named["lora_name"] = lora
     return {**named, **given.get("extra", {})}
 
@@ -176,7 +181,8 @@ def runpod_body(prompt: str | None, job: Mapping[str, Any] | None, fields: Video
     if not isinstance(body["input"], Mapping):
         raise Refused("`input` must be an object.", hint='A job is {"input": {...}}, or what is inside `input`.')
     task = {} if job is not None and not fields.get("task") else {"task": task_of(fields)}
-    named = {**body["input"], **task, **generate_fields(prompt, fields)}
+    given = {name: value for name, value in body["input"].items() if not (fields.get("loras") and name in _ONE_LORA)}
+    named = {**given, **task, **generate_fields(prompt, fields)}
     for name, field in FILES.items():
         if (file := fields.get(name)) is not None:
             url, data = _url_or_base64(name, file)
@@ -198,8 +204,8 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
     body |= {field: given[name] for name, field in REST_FIELDS.items() if given.get(name) is not None}
     if prompt is not None:
         body["prompt"] = prompt
-    if isinstance(lora := given.get("lora"), str):
-        body["loras"] = [lora, *given.get("loras", ())]
+    if (lora := given.get("lora")) and isinstance(lora, str):
+        body["loras"] = [lora, *(given.get("loras") or ())]
     if size := fields.get("size"):
         sides = _SIZE.fullmatch(size)
         if sides is None:
@@ -215,28 +221,27 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
 
 
 def plan_input(
-    prompt: str | None,
-    job: Mapping[str, Any] | None,
-    fields: VideoFields,
-    *,
-    price_per_hour: float | None,
-    is_rest: bool,
+    prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, *, price_per_hour: float | None
 ) -> dict[str, Any]:
-    """
-    Return the fields of `plan` for what `runpod_body`, or with *is_rest* `rest_body`, would send. Raises Refused.
-
-    A REST server makes the task ti2v-5B, with that task's own size and length.
-    """
-    if is_rest:
-        named = rest_body(prompt, job, fields)
-        image = named.pop("image", None)
-        if image is not None:
-            named["reference_image_url" if str(image).startswith("data:") else "reference_image_base64"] = image
-        named["task"] = "ti2v-5B"
-    else:
-        named = dict(runpod_body(prompt, job, fields)["input"])
+    """Return the fields of `plan` for what `runpod_body` would send. Raises Refused if that is no `generate`."""
+    named = dict(runpod_body(prompt, job, fields)["input"])
+    wrapped = [inner for name in ("inputs", "params") if isinstance(inner := named.get(name), Mapping)]
+    for place in (named, *wrapped):
+        if (other := _other_than_generate(place)) is not None:
+            text = f"Only a job of the action `generate` can be planned; this is {other}."
+            raise Refused(text, hint="Send it with submit, without a plan.")
     price = {} if price_per_hour is None else {"price_per_hour": price_per_hour}
     return {**named, **price, "action": "plan"}
+
+
+def _other_than_generate(place: Mapping[str, Any]) -> str | None:
+    """Return what the fields in *place* ask for besides a video of `generate`, None if they ask for that. Pure."""
+    action = place.get("action")
+    if action is not None and (not isinstance(action, str) or action.strip().lower() not in _PLANNABLE):
+        return f"{str(action)[:40]!r}"
+    if action is None and place.get("workflow"):
+        return "a workflow"
+    return "a question about the worker's health" if action is None and place.get("health") is True else None
 
 
 def strange_to_rest(fields: VideoFields) -> list[str]:

@@ -34,6 +34,10 @@ RUNPOD = URL("https://api.runpod.ai/v2")
 #: RunPod's limit on the body of /run (reference: "Operations").
 MAX_BODY_BYTES = 10 * 1000**2
 
+#: How long /runsync waits for a plan. A worker that runs needs less; for one that has to start, the job's id is wanted
+#: soon, so that the job can be cancelled.
+_PLAN_WAIT_MS = 2000
+
 _ASK_AGAIN = (
     "If the worker has a volume, the result is recorded there. This job returns it (wanworker submit --input FILE): "
     '{{"action": "status", "request_id": "{job_id}"}}'
@@ -73,10 +77,10 @@ class Endpoint:
     async def plan(
         self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None
     ) -> JobStatus:
-        """Send the action `plan` to /runsync; see Target. A worker that has to start first takes longer."""
-        body = {"input": plan_input(prompt, job, fields, price_per_hour=price_per_hour, is_rest=False)}
+        """Send the action `plan` to /runsync; see Target. A worker that has to start first is not waited for here."""
+        body = {"input": plan_input(prompt, job, fields, price_per_hour=price_per_hour)}
         _check_size(body)
-        answer = (await self._remote.post("runsync", body)).body
+        answer = (await self._remote.post(f"runsync?wait={_PLAN_WAIT_MS}", body)).body
         if not isinstance(answer, Mapping) or not isinstance(answer.get("id"), str):
             raise TargetFailed(f"The answer of {self._remote.base} has no id: {str(answer)[:200]}")
         return _status(answer["id"], answer)
