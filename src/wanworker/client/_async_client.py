@@ -135,9 +135,9 @@ class AsyncClient:
         """
         Say what `submit` with the same arguments would make, how long it takes and, with a price, what it costs.
 
-        *price_per_hour* is the worker's, in any currency. Nothing is rendered. If the caller is cancelled, so is the job
-        that makes the plan on an endpoint. Raises ClientError, as the job would, and Refused for a job of an endpoint
-        that is not `generate`.
+        *price_per_hour* is the worker's, in any currency. Nothing is rendered. If the caller is cancelled, so is the
+        job that makes the plan on an endpoint. Raises ClientError, as the job would, and Refused for a job of an
+        endpoint that is not `generate`.
         """
         target = self._target()
         planning = target.plan(prompt, job, fields, price_per_hour)
