@@ -148,6 +148,51 @@ def test_the_first_frames_of_an_endpoint_are_in_its_answer(plane: RunPod, tmp_pa
     assert (tmp_path / "x.jpg", tmp_path / "x.2.jpg") == result.thumbnail_paths
 
 
+async def test_a_picture_that_does_not_come_costs_no_video_and_a_forced_one_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "my.mp4").write_text("old")
+    (tmp_path / "my.jpg").write_text("never named")
+    fake = FastWan([COMPLETED])
+    async with serving(fake) as server, AsyncClient(server.url, patience_s=0) as client:
+        with_one = await client.download(JOB_ID, tmp_path / "my.mp4", thumbnails=True, force=True)
+        fake.thumbnails = [web.Response(status=500)]
+        without = await client.download(JOB_ID, tmp_path / "other.mp4", thumbnails=True)
+
+    assert ("never named", b"a jpeg") == ((tmp_path / "my.jpg").read_text(), (tmp_path / "my-2.jpg").read_bytes())
+    assert (tmp_path / "my-2.jpg",) == with_one.thumbnail_paths
+    assert ((tmp_path / "other.mp4",), (), ()) == (without.paths, without.thumbnail_paths, without.thumbnails)
+    (line,) = without.warnings
+    assert f"{JOB_ID}.jpg was left out: The file could not be downloaded" in line
+
+
+def test_a_picture_belongs_to_its_own_video(plane: RunPod, tmp_path: Path) -> None:
+    entries = [
+        {"filename": "x.2.mp4", "data": "dHdv", "thumbnail": "Mg=="},
+        {"filename": "x.3.mp4", "path": "/volume/x.3.mp4", "thumbnail": "Mw=="},
+    ]
+    answer = {**ANSWER, "results": [{"filename": "x.mp4"}, *entries]}
+    with StandInWorker(plane, lambda worker, job: worker.done(job, {"output": answer})), endpoint(plane) as client:
+        in_memory = client.render("a star", thumbnail=True)
+        client.render(job={"input": {"prompt": "a star", "thumbnail": True}}, output=tmp_path / "my.mp4")
+
+    assert {"my.mp4": b"an mp4", "my-2.mp4": b"two", "my-2.jpg": b"2", "my-3.jpg": b"3"} == {
+        path.name: path.read_bytes() for path in tmp_path.iterdir()
+    }
+    assert ((b"an mp4", b"two"), (b"", b"2", b"3")) == (in_memory.contents, in_memory.thumbnails)
+
+
+def test_a_video_at_the_callers_own_url_is_no_lost_one(plane: RunPod, tmp_path: Path) -> None:
+    put = {"how": "upload_url", "reason": "https://host took the file.", "size_bytes": 6}
+    answer = {"result": {"filename": "x.mp4", "path": "/volume/x.mp4"}, "delivery": put}
+    answer |= {"results": [{"filename": "x.mp4"}, {"filename": "x.2.mp4", "path": "/volume/x.2.mp4", "delivery": put}]}
+    with StandInWorker(plane, lambda worker, job: worker.done(job, {"output": answer})), endpoint(plane) as client:
+        result = client.render(
+            "a star", output=tmp_path / "my.mp4", output_upload_urls=["https://host/a", "https://h/b"]
+        )
+
+    assert ((), (), ("x.mp4", "x.2.mp4")) == (result.paths, result.left_there, result.uploaded)
+    assert [] == [*tmp_path.iterdir()]
+
+
 PLAN = {
     "engine": "mini", "model": "mini-wan", "size": "64*64", "video": {"width": 64, "frames": 5}, "seed": None,
     "num_outputs": 2, "recipe": None, "placement": None, "warnings": ["a"], "unknown": [], "seconds": 3.5,

@@ -12,7 +12,7 @@ from wanworker.client._answers import JobPage, JobStatus, OnProgress, Plan, Resu
 from wanworker.client._following import OnCancelled, Patience, follow, follow_plan, wait
 from wanworker.client._results import result_of
 from wanworker.client.errors import ClientError, Refused
-from wanworker.client.request import VideoFields
+from wanworker.client.request import VideoFields, wants_thumbnail
 
 if TYPE_CHECKING:
     import aiohttp
@@ -83,10 +83,11 @@ class AsyncClient:
         """
         Render a video, wait for it and return it: see `run` and `download`. Raises ClientError.
 
-        Without *output*, the bytes are in the result's `content`. With `thumbnail` the first frame is fetched too.
+        Without *output*, the bytes are in the result's `content`. With `thumbnail` the first frame is fetched too. A
+        video that an endpoint put at one of `output_upload_urls` is not fetched: `uploaded` of the result names it.
         """
         status = await self.run(prompt, job=job, on_progress=on_progress, wait_timeout_s=wait_timeout_s, **fields)
-        return await self.save(status, output, force=force, thumbnails=bool(fields.get("thumbnail")))
+        return await self.save(status, output, force=force, thumbnails=wants_thumbnail(job, fields))
 
     async def run(
         self,

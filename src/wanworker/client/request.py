@@ -244,6 +244,13 @@ def _other_than_generate(place: Mapping[str, Any]) -> str | None:
     return "a question about the worker's health" if action is None and place.get("health") is True else None
 
 
+def wants_thumbnail(job: Mapping[str, Any] | None, fields: VideoFields) -> bool:
+    """Say whether *fields*, or else the whole *job*, ask for the first frame. Pure."""
+    inner = (job or {}).get("input", job)
+    own = inner.get("thumbnail") if isinstance(inner, Mapping) else None
+    return bool(own if (asked := fields.get("thumbnail")) is None else asked)
+
+
 def strange_to_rest(fields: VideoFields) -> list[str]:
     """Return the names in *fields* that the FastWAN contract has no field for. Pure."""
     known = {*REST_FIELDS, "size", "image", "soundtrack", "extra"}

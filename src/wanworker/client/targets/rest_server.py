@@ -100,7 +100,11 @@ def _completed(job_id: str, answer: Mapping[str, Any]) -> JobStatus:
         error = ResultLost(text, code="EXPIRED", job_id=job_id)
         return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, error=error)
     pictures = tuple(
-        OutputFile(str(Path(file.name).with_suffix(".jpg")), url=f"thumbnail/{file.url.removeprefix('download/')}")
+        OutputFile(
+            str(Path(file.name).with_suffix(".jpg")),
+            url=f"thumbnail/{file.url.removeprefix('download/')}",
+            of=file.name,
+        )
         for file in files
     )
     return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, files=files, thumbnails=pictures)

@@ -176,7 +176,8 @@ def _files(output: object) -> tuple[OutputFile, ...]:
     if not isinstance(output, Mapping):
         return ()
     result, outputs = output.get("result"), output.get("outputs")
-    found = [result] if isinstance(result, Mapping) else []
+    # How the first file was delivered is in the answer itself.
+    found = [{**result, "delivery": output.get("delivery")}] if isinstance(result, Mapping) else []
     found += _others(output)
     found += [entry for entry in outputs if isinstance(entry, Mapping)] if isinstance(outputs, list) else []
     return tuple(filter(None, map(_file, found)))
@@ -189,7 +190,11 @@ def _thumbnails(output: object) -> tuple[OutputFile, ...]:
     result = output.get("result")
     first = {**(result if isinstance(result, Mapping) else {}), "thumbnail": output.get("thumbnail")}
     return tuple(
-        OutputFile(str(Path(str(entry.get("filename") or "thumbnail")).with_suffix(".jpg")), data=picture)
+        OutputFile(
+            str(Path(str(entry.get("filename") or "thumbnail")).with_suffix(".jpg")),
+            data=picture,
+            of=str(entry.get("filename") or ""),
+        )
         for entry in (first, *_others(output))
         if isinstance(picture := entry.get("thumbnail"), str) and picture
     )
@@ -206,7 +211,9 @@ def _others(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _file(entry: Mapping[str, Any]) -> OutputFile | None:
     values = {name: entry.get(name) for name in ("data", "url", "path")}
     texts: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, str) and value}
-    return OutputFile(str(entry.get("filename") or ""), **texts) if texts else None
+    delivery = entry.get("delivery")
+    is_uploaded = isinstance(delivery, Mapping) and delivery.get("how") == "upload_url"
+    return OutputFile(str(entry.get("filename") or ""), **texts, is_uploaded=is_uploaded) if texts else None
 
 
 def _decode(file: OutputFile, part: Path) -> None:
