@@ -246,9 +246,19 @@ def _other_than_generate(place: Mapping[str, Any]) -> str | None:
 
 def wants_thumbnail(job: Mapping[str, Any] | None, fields: VideoFields) -> bool:
     """Say whether *fields*, or else the whole *job*, ask for the first frame. Pure."""
+    return bool(_effective("thumbnail", job, fields))
+
+
+def upload_urls(job: Mapping[str, Any] | None, fields: VideoFields) -> object:
+    """Return the URLs that get the videos, by *fields*, or else by the whole *job*. Pure."""
+    return _effective("output_upload_urls", job, fields)
+
+
+def _effective(name: str, job: Mapping[str, Any] | None, fields: VideoFields) -> object:
+    given: Mapping[str, Any] = fields
     inner = (job or {}).get("input", job)
-    own = inner.get("thumbnail") if isinstance(inner, Mapping) else None
-    return bool(own if (asked := fields.get("thumbnail")) is None else asked)
+    own = inner.get(name) if isinstance(inner, Mapping) else None
+    return own if given.get(name) is None else given[name]
 
 
 def strange_to_rest(fields: VideoFields) -> list[str]:
