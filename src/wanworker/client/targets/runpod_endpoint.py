@@ -177,7 +177,8 @@ def _files(output: object) -> tuple[OutputFile, ...]:
         return ()
     result, outputs = output.get("result"), output.get("outputs")
     # How the first file was delivered is in the answer itself.
-    found = [{**result, "delivery": output.get("delivery")}] if isinstance(result, Mapping) else []
+    found: list[Mapping[str, Any]] = []
+    found += [{**result, "delivery": output.get("delivery")}] if isinstance(result, Mapping) else []
     found += _others(output)
     found += [entry for entry in outputs if isinstance(entry, Mapping)] if isinstance(outputs, list) else []
     return tuple(filter(None, map(_file, found)))
