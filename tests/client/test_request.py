@@ -77,6 +77,24 @@ def test_an_empty_lora_is_none_and_no_others_are_no_others() -> None:
     assert ["a"] == rest_body("x", None, cast("VideoFields", {"lora": "a", "loras": None}))["loras"]
 
 
+def test_a_file_replaces_the_one_of_a_whole_job_however_that_names_it() -> None:
+    job = {"image_url": "https://host/old", "video_path": "old.mp4", "audio_url": "https://host/kept", "seed": 1}
+    fields: VideoFields = {"image": b"new", "video": "https://host/new"}
+
+    assert {
+        "audio_url": "https://host/kept", "seed": 1, "reference_image_base64": "bmV3",
+        "driving_video_url": "https://host/new",
+    } == runpod_body(None, job, fields)["input"]  # fmt: skip
+    assert {"image_url": "https://host/new"} == rest_body(None, {"image": "b2xk"}, {"image": "https://host/new"})
+    assert {"image": "bmV3"} == rest_body(None, {"image_url": "https://host/old"}, {"image": b"new"})
+
+
+def test_no_extra_fields_are_none() -> None:
+    fields = cast("VideoFields", {"extra": None})
+
+    assert ({"prompt": "x"}, {"prompt": "x"}) == (rest_body("x", None, fields), runpod_body("x", {}, fields)["input"])
+
+
 def test_loras_replace_the_one_lora_of_a_whole_job() -> None:
     job = {"use_lora": True, "lora_name": "old", "lora_scale": 0.5, "seed": 1}
 

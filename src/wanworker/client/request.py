@@ -14,7 +14,6 @@ from wanworker.client.errors import Refused
 #: A picture, a sound or a video: a path on this machine, its bytes, or text that is a path, a URL or a data URI.
 File = str | os.PathLike[str] | bytes
 
-
 #: LoRAs: file names, or objects such as `{"path": ..., "scale": 0.8}` or `{"high": ..., "low": ...}`.
 Loras = Sequence[str | Mapping[str, Any]]
 
@@ -106,6 +105,9 @@ FILES = {
     "soundtrack": "soundtrack",
 }
 
+#: Other words of `generate` for the same files.
+_FILES_TOO = {"image": ("image",), "video": ("video", "control_video")}
+
 #: What sets one field of the FastWAN contract each. Size and image are handled separately.
 REST_FIELDS = {
     "negative_prompt": "negative_prompt",
@@ -154,7 +156,7 @@ def generate_fields(prompt: str | None, fields: VideoFields) -> dict[str, Any]:
         named["use_lora"] = True
     if lora and isinstance(lora, str):
         named["lora_name"] = lora
-    return {**named, **given.get("extra", {})}
+    return {**named, **(given.get("extra") or {})}
 
 
 def task_of(fields: VideoFields) -> str:
@@ -181,8 +183,8 @@ def runpod_body(prompt: str | None, job: Mapping[str, Any] | None, fields: Video
     if not isinstance(body["input"], Mapping):
         raise Refused("`input` must be an object.", hint='A job is {"input": {...}}, or what is inside `input`.')
     task = {} if job is not None and not fields.get("task") else {"task": task_of(fields)}
-    given = {name: value for name, value in body["input"].items() if not (fields.get("loras") and name in _ONE_LORA)}
-    named = {**given, **task, **generate_fields(prompt, fields)}
+    kept = {name: body["input"][name] for name in body["input"].keys() - _replaced(fields)}
+    named = {**kept, **task, **generate_fields(prompt, fields)}
     for name, field in FILES.items():
         if (file := fields.get(name)) is not None:
             url, data = _url_or_base64(name, file)
@@ -192,6 +194,17 @@ def runpod_body(prompt: str | None, job: Mapping[str, Any] | None, fields: Video
     if timeout_s is not None and "policy" not in body:
         body["policy"] = {"executionTimeout": round((timeout_s + _GRACE_S) * 1000)}
     return body
+
+
+def _replaced(fields: VideoFields) -> set[str]:
+    """Return the fields of a whole job that mean the same as one of *fields*, under other names. Pure."""
+    given: Mapping[str, Any] = fields
+    names = set(_ONE_LORA) if given.get("loras") else set()
+    for name in FILES:
+        if given.get(name) is not None:
+            stems = (FILES[name], *_FILES_TOO.get(name, ()))
+            names |= {f"{stem}_{kind}" for stem in stems for kind in ("url", "base64", "path")}
+    return names
 
 
 def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields) -> dict[str, Any]:
@@ -213,11 +226,12 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
         body |= {"width": int(sides[1]), "height": int(sides[2])}
     if (image := fields.get("image")) is not None:
         url, data = _url_or_base64("image", image)
+        body = {name: value for name, value in body.items() if name not in {"image", "image_url"}}
         body |= {"image_url": url} if url.startswith("http") else {"image": url or data}
     if (sound := fields.get("soundtrack")) is not None:
         url, data = _url_or_base64("soundtrack", sound)
         body["soundtrack_url"] = url or f"data:application/octet-stream;base64,{data}"
-    return {**body, **given.get("extra", {})}
+    return {**body, **(given.get("extra") or {})}
 
 
 def plan_input(
