@@ -129,9 +129,9 @@ async def test_the_first_frames_are_saved_beside_the_videos_of_a_server(tmp_path
         [*result.thumbnail_paths], result.thumbnails,
     )  # fmt: skip
     assert [b"a jpeg"] * 2 == [path.read_bytes() for path in result.thumbnail_paths]
-    assert [f"/thumbnail/{JOB_ID}?output={number}" for number in (1, 3)] == [
+    assert [f"/thumbnail/{JOB_ID}?output={number}" for number in (1, 3)] == sorted(
         word.removeprefix("GET ") for word in fake.asked if "/thumbnail/" in word
-    ]
+    )
     assert () == plain.thumbnail_paths
 
 
@@ -146,6 +146,51 @@ def test_the_first_frames_of_an_endpoint_are_in_its_answer(plane: RunPod, tmp_pa
         path.name: path.read_bytes() for path in tmp_path.iterdir()
     }
     assert (tmp_path / "x.jpg", tmp_path / "x.2.jpg") == result.thumbnail_paths
+
+
+async def test_a_picture_that_does_not_come_costs_no_video_and_a_forced_one_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "my.mp4").write_text("old")
+    (tmp_path / "my.jpg").write_text("never named")
+    fake = FastWan([COMPLETED])
+    async with serving(fake) as server, AsyncClient(server.url, patience_s=0) as client:
+        with_one = await client.download(JOB_ID, tmp_path / "my.mp4", thumbnails=True, force=True)
+        fake.thumbnails = [web.Response(status=500)]
+        without = await client.download(JOB_ID, tmp_path / "other.mp4", thumbnails=True)
+
+    assert ("never named", b"a jpeg") == ((tmp_path / "my.jpg").read_text(), (tmp_path / "my-2.jpg").read_bytes())
+    assert (tmp_path / "my-2.jpg",) == with_one.thumbnail_paths
+    assert ((tmp_path / "other.mp4",), (), ()) == (without.paths, without.thumbnail_paths, without.thumbnails)
+    (line,) = without.warnings
+    assert f"{JOB_ID}.jpg was left out: The file could not be downloaded" in line
+
+
+def test_a_picture_belongs_to_its_own_video(plane: RunPod, tmp_path: Path) -> None:
+    entries = [
+        {"filename": "x.2.mp4", "data": "dHdv", "thumbnail": "Mg=="},
+        {"filename": "x.3.mp4", "path": "/volume/x.3.mp4", "thumbnail": "Mw=="},
+    ]
+    answer = {**ANSWER, "results": [{"filename": "x.mp4"}, *entries]}
+    with StandInWorker(plane, lambda worker, job: worker.done(job, {"output": answer})), endpoint(plane) as client:
+        in_memory = client.render("a star", thumbnail=True)
+        client.render(job={"input": {"prompt": "a star", "thumbnail": True}}, output=tmp_path / "my.mp4")
+
+    assert {"my.mp4": b"an mp4", "my-2.mp4": b"two", "my-2.jpg": b"2", "my-3.jpg": b"3"} == {
+        path.name: path.read_bytes() for path in tmp_path.iterdir()
+    }
+    assert ((b"an mp4", b"two"), (b"", b"2", b"3")) == (in_memory.contents, in_memory.thumbnails)
+
+
+def test_a_video_at_the_callers_own_url_is_no_lost_one(plane: RunPod, tmp_path: Path) -> None:
+    put = {"how": "upload_url", "reason": "https://host took the file.", "size_bytes": 6}
+    answer = {"result": {"filename": "x.mp4", "path": "/volume/x.mp4"}, "delivery": put}
+    answer |= {"results": [{"filename": "x.mp4"}, {"filename": "x.2.mp4", "path": "/volume/x.2.mp4", "delivery": put}]}
+    with StandInWorker(plane, lambda worker, job: worker.done(job, {"output": answer})), endpoint(plane) as client:
+        result = client.render(
+            "a star", output=tmp_path / "my.mp4", output_upload_urls=["https://host/a", "https://h/b"]
+        )
+
+    assert ((), (), ("x.mp4", "x.2.mp4")) == (result.paths, result.left_there, result.uploaded)
+    assert [] == [*tmp_path.iterdir()]
 
 
 PLAN = {
@@ -179,10 +224,10 @@ async def test_a_server_plans_what_it_would_render(tmp_path: Path) -> None:
 
     as_planned(plan)
     assert {
-        "prompt": "a star", "task": "ti2v-5B", "width": 64, "height": 64, "length": 5, "price_per_hour": 2,
-        "reference_image_base64": "cGljdHVyZQ==", "action": "plan",
+        "prompt": "a star", "width": 64, "height": 64, "length": 5, "price_per_hour": 2, "image": "cGljdHVyZQ==",
     } == sent  # fmt: skip
-    assert "data:image/png;base64,AA==" == fake.body["reference_image_url"]
+    assert {"prompt": "a star", "image": "data:image/png;base64,AA=="} == fake.body
+    assert {"POST /plan?for=generate"} == {*fake.asked}
     assert ("INVALID_REQUEST", "Else.") == (caught.value.code, caught.value.hint)
 
 
@@ -215,18 +260,33 @@ def test_a_plan_that_an_endpoint_refuses_has_the_workers_words(plane: RunPod) ->
     assert "INVALID_REQUEST" == caught.value.code
 
 
-async def test_a_plan_whose_worker_has_to_start_is_waited_for() -> None:
-    looks = [{"status": "IN_PROGRESS"}, {"status": "COMPLETED", "output": PLAN}]
+async def test_a_plan_whose_worker_has_to_start_is_waited_for_or_cancelled() -> None:
+    looks = [{"status": "IN_PROGRESS"}, {"status": "COMPLETED", "output": PLAN}, {"status": "IN_QUEUE"}]
+    asked: list[str] = []
+    cold = asyncio.Event()
 
     async def answer(request: web.Request) -> web.Response:
-        return web.json_response(
-            {"id": "sync-1", **(looks.pop(0) if request.method == "GET" else {"status": "IN_QUEUE"})}
-        )
+        asked.append(f"{request.method} {request.path_qs}")
+        if request.method == "POST":
+            return web.json_response({"id": "sync-1", "status": "IN_QUEUE"})
+        if len(looks) == 1:
+            cold.set()
+        return web.json_response({"id": "sync-1", **(looks.pop(0) if len(looks) > 1 else looks[0])})
 
     app = web.Application()
-    app.add_routes([web.post("/v2/a/runsync", answer), web.get("/v2/a/status/sync-1", answer)])
+    app.add_routes([
+        web.post("/v2/a/{call:runsync|cancel/sync-1}", answer), web.get("/v2/a/status/sync-1", answer),
+    ])  # fmt: skip
     async with TestServer(app) as server, AsyncClient(endpoint=str(server.make_url("/v2/a")), poll_s=0) as client:
         as_planned(await client.plan("a star"))
+        planning = asyncio.create_task(client.plan("a star"))
+        await cold.wait()
+        planning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await planning
+
+    assert "POST /v2/a/runsync?wait=2000" == asked[0]
+    assert "POST /v2/a/cancel/sync-1" == asked[-1]
 
 
 def test_a_failure_of_the_job_has_the_workers_words(plane: RunPod) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,21 @@ QUEUED = JobStatus("job-1", "queued", "in queue")
 RUNNING = JobStatus("job-1", "running", "sampling", 40.0)
 DONE = JobStatus("job-1", "completed")
 PATIENCE = Patience(sleep=at_once)
+
+
+async def test_a_picture_that_hangs_does_not_hold_the_video() -> None:
+    class Hanging(InMemory):
+        async def save(self, file: OutputFile, part: Path) -> None:
+            if file.of:
+                await asyncio.Event().wait()
+            await super().save(file, part)
+
+    status = replace(DONE, files=(OutputFile("a.mp4", "x"),), thumbnails=(OutputFile("a.jpg", "y", of="a.mp4"),))
+    result = await result_of(Hanging([]), status, None, force=False, thumbnails=True, pictures_s=0.0)
+
+    assert ((b"x",), (), ("a.jpg was left out: it did not come within 0 s.",)) == (
+        result.contents, result.thumbnails, result.notes,
+    )  # fmt: skip
 
 
 async def test_a_job_is_looked_at_until_it_is_over() -> None:

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from wanworker.client import Refused
-from wanworker.client.request import VideoFields, rest_body, runpod_body
+from wanworker.client.request import VideoFields, plan_input, rest_body, runpod_body
 
 
 def test_a_prompt_is_a_job_of_the_task_that_needs_no_picture() -> None:
@@ -69,6 +69,53 @@ def test_a_lora_is_a_name_or_the_models_own_pair() -> None:
     assert {"use_lora": True, "lora_name": "x"} == {**runpod_body(None, {}, {"lora": "x"})["input"]}
     assert {"use_lora": True} == runpod_body(None, {}, {"lora": True})["input"]
     assert {} == runpod_body(None, {}, {"lora": False})["input"]
+
+
+def test_an_empty_lora_is_none_and_no_others_are_no_others() -> None:
+    assert {} == runpod_body(None, {}, {"lora": ""})["input"]
+    assert {"prompt": "x"} == rest_body("x", None, {"lora": ""})
+    assert ["a"] == rest_body("x", None, cast("VideoFields", {"lora": "a", "loras": None}))["loras"]
+
+
+def test_a_file_replaces_the_one_of_a_whole_job_however_that_names_it() -> None:
+    job = {"image_url": "https://host/old", "video_path": "old.mp4", "audio_url": "https://host/kept", "seed": 1}
+    fields: VideoFields = {"image": b"new", "video": "https://host/new"}
+
+    assert {
+        "audio_url": "https://host/kept", "seed": 1, "reference_image_base64": "bmV3",
+        "driving_video_url": "https://host/new",
+    } == runpod_body(None, job, fields)["input"]  # fmt: skip
+    assert {"image_url": "https://host/new"} == rest_body(None, {"image": "b2xk"}, {"image": "https://host/new"})
+    assert {"image": "bmV3"} == rest_body(None, {"image_url": "https://host/old"}, {"image": b"new"})
+
+
+def test_no_extra_fields_are_none() -> None:
+    fields = cast("VideoFields", {"extra": None})
+
+    assert ({"prompt": "x"}, {"prompt": "x"}) == (rest_body("x", None, fields), runpod_body("x", {}, fields)["input"])
+
+
+def test_loras_replace_the_one_lora_of_a_whole_job() -> None:
+    job = {"use_lora": True, "lora_name": "old", "lora_scale": 0.5, "seed": 1}
+
+    assert {"use_lora": True, "seed": 1, "loras": ["new"]} == runpod_body(None, job, {"loras": ["new"]})["input"]
+    assert "new" == runpod_body(None, job, {"loras": ["a"], "lora": "new"})["input"]["lora_name"]
+    assert job == runpod_body(None, job, {})["input"]
+
+
+@pytest.mark.parametrize(
+    ("job", "other"),
+    [
+        ({"action": "comfyui_i2v", "prompt": "x"}, "'comfyui_i2v'"),
+        ({"input": {"params": {"action": "Health"}}}, "'Health'"),
+        ({"workflow": {"1": {}}}, "a workflow"),
+        ({"health": True}, "health"),
+    ],
+)
+def test_only_a_job_of_generate_has_a_plan(job: dict[str, Any], other: str) -> None:
+    with pytest.raises(Refused, match=f"can be planned; this is .*{other}"):
+        plan_input(None, job, {}, price_per_hour=None)
+    assert {"prompt": "x", "action": "plan"} == plan_input("x", {"action": "create"}, {}, price_per_hour=None)
 
 
 def test_a_rest_server_gets_the_documented_fields() -> None:

@@ -20,6 +20,7 @@ class FastWan:
     video: bytes = b"an mp4"
     generate: list[web.Response] = field(default_factory=list)
     plans: list[web.Response] = field(default_factory=list)
+    thumbnails: list[web.Response] = field(default_factory=list)
     listed: list[dict[str, Any]] = field(default_factory=list)
     cut_downloads: int = 0  # so many transfers break off in the middle
     asked: list[str] = field(default_factory=list)
@@ -57,7 +58,7 @@ class FastWan:
 
     async def answer_thumbnail(self, request: web.Request) -> web.Response:
         self._note(request)
-        return web.Response(body=b"a jpeg")
+        return self.thumbnails.pop(0) if self.thumbnails else web.Response(body=b"a jpeg")
 
     async def answer_jobs(self, request: web.Request) -> web.Response:
         self._note(request)

@@ -140,9 +140,8 @@ async def test_a_body_of_another_type_is_415(rest):
 
 
 async def test_what_is_changed_or_unknown_is_a_warning(rest):
-    _, started = await rest.ask(
-        "POST", "/generate", json={"prompt": "a cat", "length": 16, "negative_promt": "x", "negative_prompt": "dull"}
-    )
+    sent = {"prompt": "a cat", "length": 16, "negative_promt": "x", "negative_prompt": "dull", "cfg": 1}
+    _, started = await rest.ask("POST", "/generate", json=sent)
     done = await rest.until(started["job_id"])
 
     text = " ".join(started["warnings"])

@@ -72,7 +72,28 @@ def test_a_lora_by_url_is_refused_before_the_job_is_queued() -> None:
 
 def test_fastwans_own_lora_stays_beside_those_of_the_request() -> None:
     fields, _ = with_engine_defaults(asked(loras=["style"]), [], is_fastwan=True)
-    first, second = parse(GenerateRequest, fields)[0].checked_loras()
+    style, own = parse(GenerateRequest, fields)[0].checked_loras()
 
-    assert (STEP_LORAS["ti2v-5B"], "style") == (first, second.high)
+    assert (STEP_LORAS["ti2v-5B"], "style") == (own, style.high)
     assert "loras" not in with_engine_defaults(asked(), [], is_fastwan=True)[0]
+
+
+def test_fastwan_takes_as_many_loras_as_any_model() -> None:
+    fields, _ = with_engine_defaults(asked(loras=[f"style-{n}" for n in range(8)]), [], is_fastwan=True)
+
+    assert 8 + 1 == len(parse(GenerateRequest, fields)[0].checked_loras())
+
+
+@pytest.mark.parametrize("is_fastwan", [True, False])
+def test_a_negative_prompt_is_called_vain_only_where_nothing_computes_it(is_fastwan: bool) -> None:
+    sent = {"prompt": "x", "negative_prompt": "y"}
+    resolved_remarks: list[str] = []
+    body = parse(GenerateBody, sent)[0]
+    fields = generate_fields(body, body.resolved(resolved_remarks))
+    _, remarks = with_engine_defaults(fields, body.left_out(), is_fastwan=is_fastwan)
+
+    assert is_fastwan == any("negative_prompt" in line for line in [*resolved_remarks, *remarks])
+    body = parse(GenerateBody, {**sent, "cfg": 1})[0]
+    body.resolved(resolved_remarks)
+    assert 1 == sum("negative_prompt" in line for line in resolved_remarks)
+    assert not any("negative" in line for line in with_engine_defaults(fields, [], is_fastwan=is_fastwan)[1])

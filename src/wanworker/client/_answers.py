@@ -19,7 +19,8 @@ class OutputFile:
     Hold one file of an answer, under the name that the target gave it.
 
     It is in the answer (`data`, base64 or a data URI), behind a link (`url`), or on the target's own disk (`path`).
-    `size_bytes` is what it must have once it is here, 0 if that is unknown.
+    `size_bytes` is what it must have once it is here, 0 if that is unknown. `is_uploaded` says that the worker put it
+    at a URL of the caller's, and `of` names the file whose first frame a picture is.
     """
 
     name: str
@@ -27,6 +28,8 @@ class OutputFile:
     url: str = ""
     path: str = ""
     size_bytes: int = 0
+    is_uploaded: bool = False
+    of: str = ""
 
     @property
     def is_here(self) -> bool:
@@ -124,8 +127,10 @@ class Result:
     Hold what a job made.
 
     `paths` are the files that were saved here. Without a place to save them, `contents` has their bytes. `left_there`
-    are paths on the worker, of files that its answer does not contain. `thumbnails` has the JPEGs of the first frames,
-    and `thumbnail_paths` says where they were saved, if they were asked for. `answer` is the target's JSON.
+    are paths on the worker, of files that its answer does not contain. `uploaded` names the files that the worker put
+    at the caller's own URLs. `thumbnails` has the JPEG of the first frame of each file, empty for one without, then
+    those of files that are not here; `thumbnail_paths` says where they were saved, if they were asked for. `notes` say
+    what is missing of them. `answer` is the target's JSON.
     """
 
     job_id: str
@@ -134,6 +139,8 @@ class Result:
     thumbnail_paths: tuple[Path, ...] = ()
     thumbnails: tuple[bytes, ...] = field(default=(), repr=False)
     left_there: tuple[str, ...] = ()
+    uploaded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     answer: Any = field(default=None, repr=False)
 
     @property
@@ -156,9 +163,9 @@ class Result:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the worker changed about the request, or ignored."""
+        """What the worker changed about the request, or ignored, and `notes`."""
         warnings = self._named("warnings")
-        return tuple(map(str, warnings)) if isinstance(warnings, list) else ()
+        return (*(map(str, warnings) if isinstance(warnings, list) else ()), *self.notes)
 
     @property
     def video(self) -> Mapping[str, Any]:

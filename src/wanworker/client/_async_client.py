@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from wanworker.client._answers import JobPage, JobStatus, OnProgress, Plan, Result, State
-from wanworker.client._following import OnCancelled, Patience, follow, wait
+from wanworker.client._following import OnCancelled, Patience, follow, follow_plan, wait
 from wanworker.client._results import result_of
 from wanworker.client.errors import ClientError, Refused
-from wanworker.client.request import VideoFields
+from wanworker.client.request import VideoFields, wants_thumbnail
 
 if TYPE_CHECKING:
     import aiohttp
@@ -83,10 +83,11 @@ class AsyncClient:
         """
         Render a video, wait for it and return it: see `run` and `download`. Raises ClientError.
 
-        Without *output*, the bytes are in the result's `content`. With `thumbnail` the first frame is fetched too.
+        Without *output*, the bytes are in the result's `content`. With `thumbnail` the first frame is fetched too. A
+        video that an endpoint put at one of `output_upload_urls` is not fetched: `uploaded` of the result names it.
         """
         status = await self.run(prompt, job=job, on_progress=on_progress, wait_timeout_s=wait_timeout_s, **fields)
-        return await self.save(status, output, force=force, thumbnails=bool(fields.get("thumbnail")))
+        return await self.save(status, output, force=force, thumbnails=wants_thumbnail(job, fields))
 
     async def run(
         self,
@@ -135,12 +136,15 @@ class AsyncClient:
         """
         Say what `submit` with the same arguments would make, how long it takes and, with a price, what it costs.
 
-        *price_per_hour* is the worker's, in any currency. Nothing is rendered. Raises ClientError, as the job would.
+        *price_per_hour* is the worker's, in any currency. Nothing is rendered. If the caller is cancelled, so is the
+        job that makes the plan on an endpoint. Raises ClientError, as the job would, and Refused for a job of an
+        endpoint that is not `generate`.
         """
         target = self._target()
-        status = await target.plan(prompt, job, fields, price_per_hour)
-        if not status.is_over:
-            status = await wait(target, status.job_id, None, Patience(poll_s=self._poll_s))
+        planning = target.plan(prompt, job, fields, price_per_hour)
+        if self._is_runpod:
+            planning = follow_plan(target, planning, _log_cancelled, Patience(poll_s=self._poll_s))
+        status = await planning
         if status.error is not None:
             raise status.error
         return Plan.of(status.answer)

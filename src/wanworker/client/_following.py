@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,25 @@ async def follow(
         raise
 
 
-async def _cancel(target: Target, starting: asyncio.Future[str], on_cancelled: OnCancelled) -> None:
+async def follow_plan(
+    target: Target, planning: Coroutine[Any, Any, JobStatus], on_cancelled: OnCancelled, patience: Patience
+) -> JobStatus:
+    """Await *planning*, which is a job of the target, to its end, and return its last status; see `follow`."""
+    asking = asyncio.ensure_future(planning)
+    try:
+        status = await asyncio.shield(asking)
+        return status if status.is_over else await wait(target, status.job_id, None, patience)
+    except BaseException as error:
+        if not isinstance(error, ClientError):
+            await _cancel(target, _id_of(asking), on_cancelled)
+        raise
+
+
+async def _id_of(asking: asyncio.Future[JobStatus]) -> str:
+    return (await asking).job_id
+
+
+async def _cancel(target: Target, starting: Awaitable[str], on_cancelled: OnCancelled) -> None:
     job_id, failure = "", None
     try:
         async with asyncio.timeout(_CANCEL_S):

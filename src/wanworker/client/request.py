@@ -14,7 +14,6 @@ from wanworker.client.errors import Refused
 #: A picture, a sound or a video: a path on this machine, its bytes, or text that is a path, a URL or a data URI.
 File = str | os.PathLike[str] | bytes
 
-
 #: LoRAs: file names, or objects such as `{"path": ..., "scale": 0.8}` or `{"high": ..., "low": ...}`.
 Loras = Sequence[str | Mapping[str, Any]]
 
@@ -106,6 +105,9 @@ FILES = {
     "soundtrack": "soundtrack",
 }
 
+#: Other words of `generate` for the same files.
+_FILES_TOO = {"image": ("image",), "video": ("video", "control_video")}
+
 #: What sets one field of the FastWAN contract each. Size and image are handled separately.
 REST_FIELDS = {
     "negative_prompt": "negative_prompt",
@@ -132,6 +134,12 @@ REST_FIELDS = {
     "output_upload_urls": "output_upload_urls",
 }
 
+#: How a whole job names its one LoRA. `loras` of the caller replace it.
+_ONE_LORA = frozenset({"lora_name", "lora", "lora_strength", "lora_scale", "lora_weight"})
+
+#: The names of `generate`, and of the plan of one.
+_PLANNABLE = frozenset({"generate", "request", "create", "plan"})
+
 #: Seconds that RunPod's limit exceeds the worker's own deadline by, for the start of the engine and for delivery.
 _GRACE_S = 120.0
 
@@ -144,12 +152,11 @@ def generate_fields(prompt: str | None, fields: VideoFields) -> dict[str, Any]:
     named = {field: given[name] for name, field in FIELDS.items() if given.get(name) is not None}
     if prompt is not None:
         named["prompt"] = prompt
-    lora = given.get("lora")
-    if lora is not None and lora is not False:
+    if lora := given.get("lora"):
         named["use_lora"] = True
-    if isinstance(lora, str):
+    if lora and isinstance(lora, str):
         named["lora_name"] = lora
-    return {**named, **given.get("extra", {})}
+    return {**named, **(given.get("extra") or {})}
 
 
 def task_of(fields: VideoFields) -> str:
@@ -176,7 +183,8 @@ def runpod_body(prompt: str | None, job: Mapping[str, Any] | None, fields: Video
     if not isinstance(body["input"], Mapping):
         raise Refused("`input` must be an object.", hint='A job is {"input": {...}}, or what is inside `input`.')
     task = {} if job is not None and not fields.get("task") else {"task": task_of(fields)}
-    named = {**body["input"], **task, **generate_fields(prompt, fields)}
+    kept = {name: body["input"][name] for name in body["input"].keys() - _replaced(fields)}
+    named = {**kept, **task, **generate_fields(prompt, fields)}
     for name, field in FILES.items():
         if (file := fields.get(name)) is not None:
             url, data = _url_or_base64(name, file)
@@ -186,6 +194,17 @@ def runpod_body(prompt: str | None, job: Mapping[str, Any] | None, fields: Video
     if timeout_s is not None and "policy" not in body:
         body["policy"] = {"executionTimeout": round((timeout_s + _GRACE_S) * 1000)}
     return body
+
+
+def _replaced(fields: VideoFields) -> set[str]:
+    """Return the fields of a whole job that mean the same as one of *fields*, under other names. Pure."""
+    given: Mapping[str, Any] = fields
+    names = set(_ONE_LORA) if given.get("loras") else set()
+    for name in FILES:
+        if given.get(name) is not None:
+            stems = (FILES[name], *_FILES_TOO.get(name, ()))
+            names |= {f"{stem}_{kind}" for stem in stems for kind in ("url", "base64", "path")}
+    return names
 
 
 def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields) -> dict[str, Any]:
@@ -198,8 +217,8 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
     body |= {field: given[name] for name, field in REST_FIELDS.items() if given.get(name) is not None}
     if prompt is not None:
         body["prompt"] = prompt
-    if isinstance(lora := given.get("lora"), str):
-        body["loras"] = [lora, *given.get("loras", ())]
+    if (lora := given.get("lora")) and isinstance(lora, str):
+        body["loras"] = [lora, *(given.get("loras") or ())]
     if size := fields.get("size"):
         sides = _SIZE.fullmatch(size)
         if sides is None:
@@ -207,36 +226,53 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
         body |= {"width": int(sides[1]), "height": int(sides[2])}
     if (image := fields.get("image")) is not None:
         url, data = _url_or_base64("image", image)
+        body = {name: value for name, value in body.items() if name not in {"image", "image_url"}}
         body |= {"image_url": url} if url.startswith("http") else {"image": url or data}
     if (sound := fields.get("soundtrack")) is not None:
         url, data = _url_or_base64("soundtrack", sound)
         body["soundtrack_url"] = url or f"data:application/octet-stream;base64,{data}"
-    return {**body, **given.get("extra", {})}
+    return {**body, **(given.get("extra") or {})}
 
 
 def plan_input(
-    prompt: str | None,
-    job: Mapping[str, Any] | None,
-    fields: VideoFields,
-    *,
-    price_per_hour: float | None,
-    is_rest: bool,
+    prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, *, price_per_hour: float | None
 ) -> dict[str, Any]:
-    """
-    Return the fields of `plan` for what `runpod_body`, or with *is_rest* `rest_body`, would send. Raises Refused.
-
-    A REST server makes the task ti2v-5B, with that task's own size and length.
-    """
-    if is_rest:
-        named = rest_body(prompt, job, fields)
-        image = named.pop("image", None)
-        if image is not None:
-            named["reference_image_url" if str(image).startswith("data:") else "reference_image_base64"] = image
-        named["task"] = "ti2v-5B"
-    else:
-        named = dict(runpod_body(prompt, job, fields)["input"])
+    """Return the fields of `plan` for what `runpod_body` would send. Raises Refused if that is no `generate`."""
+    named = dict(runpod_body(prompt, job, fields)["input"])
+    wrapped = [inner for name in ("inputs", "params") if isinstance(inner := named.get(name), Mapping)]
+    for place in (named, *wrapped):
+        if (other := _other_than_generate(place)) is not None:
+            text = f"Only a job of the action `generate` can be planned; this is {other}."
+            raise Refused(text, hint="Send it with submit, without a plan.")
     price = {} if price_per_hour is None else {"price_per_hour": price_per_hour}
     return {**named, **price, "action": "plan"}
+
+
+def _other_than_generate(place: Mapping[str, Any]) -> str | None:
+    """Return what the fields in *place* ask for besides a video of `generate`, None if they ask for that. Pure."""
+    action = place.get("action")
+    if action is not None and (not isinstance(action, str) or action.strip().lower() not in _PLANNABLE):
+        return f"{str(action)[:40]!r}"
+    if action is None and place.get("workflow"):
+        return "a workflow"
+    return "a question about the worker's health" if action is None and place.get("health") is True else None
+
+
+def wants_thumbnail(job: Mapping[str, Any] | None, fields: VideoFields) -> bool:
+    """Say whether *fields*, or else the whole *job*, ask for the first frame. Pure."""
+    return bool(_effective("thumbnail", job, fields))
+
+
+def upload_urls(job: Mapping[str, Any] | None, fields: VideoFields) -> object:
+    """Return the URLs that get the videos, by *fields*, or else by the whole *job*. Pure."""
+    return _effective("output_upload_urls", job, fields)
+
+
+def _effective(name: str, job: Mapping[str, Any] | None, fields: VideoFields) -> object:
+    given: Mapping[str, Any] = fields
+    inner = (job or {}).get("input", job)
+    own = inner.get(name) if isinstance(inner, Mapping) else None
+    return own if given.get(name) is None else given[name]
 
 
 def strange_to_rest(fields: VideoFields) -> list[str]:

@@ -47,6 +47,12 @@ def test_first_frames_are_saved_beside_the_videos(tmp_path: Path) -> None:
     assert "thumbnail" not in {*answer, *answer["results"][1]}
 
 
+def test_a_picture_that_cannot_be_written_fails_no_render(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert render._picture({"thumbnail": "data:image/jpeg;base64,YQ=="}, tmp_path / "gone" / "my.mp4") is None
+
+    assert "my.jpg could not be written" in capsys.readouterr().err
+
+
 def test_a_person_reads_notes_the_video_its_sheet_and_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"width": 64, "height": 48, "frames": 5, "fps": 8.0}
     answer = {"warnings": ["frame_num 4 was changed to 5."], "video": facts, "model": "mini-wan", "seed": 7}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,49 @@ def test_the_servers_own_refusal_stands_beside_its_field(address: str, open_page
     press_render(page)
 
     expect(page.locator(".seed .error")).to_contain_text("seed")
+
+
+def test_an_engine_that_is_not_there_is_told_beside_the_choice(address: str, open_any: Callable[..., Page]) -> None:
+    page = open_any(address)
+    fill(page)
+    page.get_by_label("Engine").select_option("runpod")
+    page.locator("#advanced > summary").click()
+    press_render(page)
+
+    expect(page.locator("#advanced .error:not(:empty)")).to_contain_text("runpod")
+    expect(page.get_by_label("Engine")).to_be_focused()
+
+
+def test_a_refusal_of_a_field_without_a_place_for_it_is_told_below(address: str, open_any: Callable[..., Page]) -> None:
+    names = ["seconds", "loras", "profile"]
+    refusals = [{"error": f"{name} is refused.", "hint": "Else.", "field": name} for name in names]
+    page = open_any(address)
+    page.route("**/generate", lambda route: route.fulfill(status=422, json=refusals.pop(0)))
+    fill(page)
+    for name in names:
+        press_render(page)
+        expect(page.locator("#form-error")).to_have_text(f"{name} is refused. Else.")
+
+
+def test_a_frame_rate_that_is_not_on_the_screen_is_not_sent(
+    address: str, open_any: Callable[..., Page], picture: Path, tmp_path: Path
+) -> None:
+    with wave.open(str(tmp_path / "a.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(1600))
+    page = open_any(address)
+    fill(page, fps="9999")
+    begin_with(page, "Sound")
+    page.get_by_label("First picture").set_input_files(picture)
+    page.locator('.tile[data-name="audio"] input').set_input_files(tmp_path / "a.wav")
+    expect(page.locator(".tile.filled")).to_have_count(2)
+    refusal = {"error": "fps is refused.", "field": "fps"}
+    page.route("**/v2/page/run", lambda route: route.fulfill(status=422, json=refusal))
+    with page.expect_request("**/v2/page/run") as request:
+        press_render(page)
+
+    assert "fps" not in request.value.post_data_json["input"]
+    expect(page.locator("#form-error")).to_have_text("fps is refused.")
 
 
 def test_a_seed_beyond_javascripts_numbers_arrives_exactly(address: str, open_page: Callable[..., Page]) -> None:

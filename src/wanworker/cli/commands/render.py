@@ -17,7 +17,7 @@ import typer
 from wanworker.cli._base import EXIT_FAILED, EXIT_USAGE, Command, CommandFailed
 from wanworker.cli._render_options import PROMPT, VideoOptions
 from wanworker.cli.commands._local import job_of
-from wanworker.cli.terminal.console import say, say_json, video_facts, without_data
+from wanworker.cli.terminal.console import complain, say, say_json, video_facts, without_data
 from wanworker.cli.terminal.files import check_output, new_request_id
 from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.signals import run_stoppable
@@ -82,14 +82,15 @@ async def _render(payload: dict[str, Any], args: RenderOptions, settings: Settin
     if args.json:
         saved = {"thumbnails": [str(picture) for picture in thumbnails]} if thumbnails else {}
         files = {"files": [str(video) for video in videos], "contact_sheet": str(sheet), **saved}
-        say_json({**without_data(answer), **files})
+        is_unsaved = any(made_one.get("thumbnail") for made_one, place in zip(made, pictures, strict=True) if not place)
+        say_json({**without_data(answer, keep_thumbnails=is_unsaved), **files})
     else:
         show(answer, videos, sheet, log, thumbnails=thumbnails, out=sys.stderr if is_piped else sys.stdout)
     return 0
 
 
 def _picture(made: Mapping[str, Any], video: Path) -> Path | None:
-    """Save the first frame, where the answer has it, beside *video*, and return its place."""
+    """Save the first frame, where the answer has it, beside *video*, and return its place. It fails no render."""
     text = made.get("thumbnail")
     if text is None:
         return None
@@ -98,8 +99,9 @@ def _picture(made: Mapping[str, Any], video: Path) -> Path | None:
         with unfinished_beside(path) as part:
             part.write_bytes(base64.b64decode(text.partition("base64,")[2]))
             return put_in_place(part, path, force=False)
-    except OSError as error:
-        raise CommandFailed(f"{path} could not be written ({error.strerror}); the video is {video}.") from error
+    except (ClientError, OSError) as error:
+        complain("warning", f"{path} could not be written, and the video is {video}: {error}")
+        return None
 
 
 def _videos(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:

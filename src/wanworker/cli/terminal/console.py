@@ -48,11 +48,15 @@ def say_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def without_data(value: Any) -> Any:
-    """Return *value* without the files in it, which are already saved. Pure."""
+def without_data(value: Any, *, keep_thumbnails: bool = False) -> Any:
+    """Return *value* without the files in it, which are saved elsewhere. Pure."""
     if isinstance(value, Mapping):
-        return {key: without_data(item) for key, item in value.items() if key not in {"data", "thumbnail"}}
-    return [without_data(item) for item in value] if isinstance(value, list) else value
+        left_out = {"data"} if keep_thumbnails else {"data", "thumbnail"}
+        kept = {key: item for key, item in value.items() if key not in left_out}
+        return {key: without_data(item, keep_thumbnails=keep_thumbnails) for key, item in kept.items()}
+    if isinstance(value, list):
+        return [without_data(item, keep_thumbnails=keep_thumbnails) for item in value]
+    return value
 
 
 def video_facts(width: int | None, height: int | None, frames: int | None, fps: float | None) -> str:

@@ -144,7 +144,7 @@ class Remote:
             if transfer.received > before:
                 give_up, pause_s = self._edges.clock() + self._edges.patience_s, 1.0
             if self._edges.clock() + pause_s > give_up:
-                text = f"The video could not be downloaded from {self.base}: {trouble}."
+                text = f"The file could not be downloaded from {self.base}: {trouble}."
                 raise ResultLost(text, code="DOWNLOAD_FAILED", hint="The server still has it. Download it again later.")
             await self._edges.sleep(pause_s)
             pause_s = min(15.0, pause_s * 2)

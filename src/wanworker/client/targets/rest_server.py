@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from wanworker.client._answers import JobPage, JobStatus, OutputFile, State
 from wanworker.client.errors import JobCancelled, ResultLost, TargetFailed, UnknownJob
-from wanworker.client.request import VideoFields, plan_input, rest_body
+from wanworker.client.request import VideoFields, rest_body
 from wanworker.client.targets.base import complaint, failure_of, progress_of
 from wanworker.client.targets.http import Remote
 
@@ -31,9 +31,10 @@ class Server:
     async def plan(
         self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None
     ) -> JobStatus:
-        """POST the fields to /plan; see Target."""
-        body = plan_input(prompt, job, fields, price_per_hour=price_per_hour, is_rest=True)
-        return JobStatus("", "completed", answer=(await self._remote.post("plan", body)).body)
+        """POST the fields of /generate to /plan, as those of that route; see Target."""
+        price = {} if price_per_hour is None else {"price_per_hour": price_per_hour}
+        body = {**rest_body(prompt, job, fields), **price}
+        return JobStatus("", "completed", answer=(await self._remote.post("plan?for=generate", body)).body)
 
     async def look(self, job_id: str) -> JobStatus:
         """Ask for the status; see Target."""
@@ -99,7 +100,11 @@ def _completed(job_id: str, answer: Mapping[str, Any]) -> JobStatus:
         error = ResultLost(text, code="EXPIRED", job_id=job_id)
         return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, error=error)
     pictures = tuple(
-        OutputFile(str(Path(file.name).with_suffix(".jpg")), url=f"thumbnail/{file.url.removeprefix('download/')}")
+        OutputFile(
+            str(Path(file.name).with_suffix(".jpg")),
+            url=f"thumbnail/{file.url.removeprefix('download/')}",
+            of=file.name,
+        )
         for file in files
     )
     return JobStatus(job_id, "completed", "completed", 100.0, answer=answer, files=files, thumbnails=pictures)

@@ -34,6 +34,10 @@ RUNPOD = URL("https://api.runpod.ai/v2")
 #: RunPod's limit on the body of /run (reference: "Operations").
 MAX_BODY_BYTES = 10 * 1000**2
 
+#: How long /runsync waits for a plan. A worker that runs needs less; for one that has to start, the job's id is wanted
+#: soon, so that the job can be cancelled.
+_PLAN_WAIT_MS = 2000
+
 _ASK_AGAIN = (
     "If the worker has a volume, the result is recorded there. This job returns it (wanworker submit --input FILE): "
     '{{"action": "status", "request_id": "{job_id}"}}'
@@ -73,10 +77,10 @@ class Endpoint:
     async def plan(
         self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None
     ) -> JobStatus:
-        """Send the action `plan` to /runsync; see Target. A worker that has to start first takes longer."""
-        body = {"input": plan_input(prompt, job, fields, price_per_hour=price_per_hour, is_rest=False)}
+        """Send the action `plan` to /runsync; see Target. A worker that has to start first is not waited for here."""
+        body = {"input": plan_input(prompt, job, fields, price_per_hour=price_per_hour)}
         _check_size(body)
-        answer = (await self._remote.post("runsync", body)).body
+        answer = (await self._remote.post(f"runsync?wait={_PLAN_WAIT_MS}", body)).body
         if not isinstance(answer, Mapping) or not isinstance(answer.get("id"), str):
             raise TargetFailed(f"The answer of {self._remote.base} has no id: {str(answer)[:200]}")
         return _status(answer["id"], answer)
@@ -172,7 +176,9 @@ def _files(output: object) -> tuple[OutputFile, ...]:
     if not isinstance(output, Mapping):
         return ()
     result, outputs = output.get("result"), output.get("outputs")
-    found = [result] if isinstance(result, Mapping) else []
+    # How the first file was delivered is in the answer itself.
+    found: list[Mapping[str, Any]] = []
+    found += [{**result, "delivery": output.get("delivery")}] if isinstance(result, Mapping) else []
     found += _others(output)
     found += [entry for entry in outputs if isinstance(entry, Mapping)] if isinstance(outputs, list) else []
     return tuple(filter(None, map(_file, found)))
@@ -185,7 +191,11 @@ def _thumbnails(output: object) -> tuple[OutputFile, ...]:
     result = output.get("result")
     first = {**(result if isinstance(result, Mapping) else {}), "thumbnail": output.get("thumbnail")}
     return tuple(
-        OutputFile(str(Path(str(entry.get("filename") or "thumbnail")).with_suffix(".jpg")), data=picture)
+        OutputFile(
+            str(Path(str(entry.get("filename") or "thumbnail")).with_suffix(".jpg")),
+            data=picture,
+            of=str(entry.get("filename") or ""),
+        )
         for entry in (first, *_others(output))
         if isinstance(picture := entry.get("thumbnail"), str) and picture
     )
@@ -202,7 +212,9 @@ def _others(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _file(entry: Mapping[str, Any]) -> OutputFile | None:
     values = {name: entry.get(name) for name in ("data", "url", "path")}
     texts: dict[str, Any] = {name: value for name, value in values.items() if isinstance(value, str) and value}
-    return OutputFile(str(entry.get("filename") or ""), **texts) if texts else None
+    delivery = entry.get("delivery")
+    is_uploaded = isinstance(delivery, Mapping) and delivery.get("how") == "upload_url"
+    return OutputFile(str(entry.get("filename") or ""), **texts, is_uploaded=is_uploaded) if texts else None
 
 
 def _decode(file: OutputFile, part: Path) -> None:

@@ -36,7 +36,10 @@ TASK = "ti2v-5B"
 _LORA_FIELDS = frozenset(LoraRequest.model_fields)
 
 #: What `use_lora` means for the task where no LoRA is named. Where one is, it has to be named too.
-_FASTWAN_LORA = {"high": STEP_LORAS[TASK].high, "strength": STEP_LORAS[TASK].high_strength}
+#: It has a field of its own, so that it does not count among the `loras` of the request.
+_FASTWAN_LORA = {"lora_name": STEP_LORAS[TASK].high, "lora_strength": STEP_LORAS[TASK].high_strength}
+
+_IN_VAIN = "negative_prompt has no effect at cfg <= 1, where no guidance is computed."
 
 RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_chars"].high))]
 
@@ -116,8 +119,9 @@ class GenerateBody(LoraRequest):
         names = {"seconds": self.spelled("seconds"), "frames": "length"}
         asked = self.length if "length" in self.model_fields_set else None
         frames = frames_for(self.seconds, asked, fps=self.fps, names=names, warnings=remarks)
-        if self.negative_prompt and self.cfg <= 1:
-            remarks.append("negative_prompt has no effect at cfg <= 1, where no guidance is computed.")
+        # A cfg that was left out is 1 for FastWAN alone: see with_engine_defaults.
+        if self.negative_prompt and self.cfg <= 1 and "cfg" in self.model_fields_set:
+            remarks.append(_IN_VAIN)
         if self.image and self.image_url:
             remarks.append("image_url was ignored: image was also given.")
         return {
@@ -191,8 +195,9 @@ def with_engine_defaults(
     a warning says so. LoRAs of the request are added to FastWAN's own.
     """
     if is_fastwan:
-        listed = {"loras": [_FASTWAN_LORA, *fields.get("loras", ())]} if _LORA_FIELDS & fields.keys() else {}
-        return {**fields, **listed, "engine": "comfyui", "use_lora": True}, []
+        own = _FASTWAN_LORA if _LORA_FIELDS & fields.keys() else {}
+        remarks = [_IN_VAIN] if "cfg" in left_out and fields.get("negative_prompt") else []
+        return {**fields, **own, "engine": "comfyui", "use_lora": True}, remarks
     names = {"steps": "sample_steps", "cfg": "sample_guide_scale"}
     dropped = {names[name] for name in left_out if name in names}
     kept = {name: value for name, value in fields.items() if name not in dropped}

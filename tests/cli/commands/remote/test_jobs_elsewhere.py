@@ -104,6 +104,16 @@ async def test_a_video_is_downloaded_later(tmp_path: Path) -> None:
     assert f"The job {JOB_ID} has not ended: it is running." in early[2]
 
 
+async def test_a_first_frame_is_downloaded_with_its_video(tmp_path: Path) -> None:
+    argv = ("download", JOB_ID, "--thumbnail", "-o")
+    code, said, complained = await on(FastWan([COMPLETED]), tmp_path, *argv, "my.mp4")
+    piped_one = await on(FastWan([COMPLETED]), tmp_path, *argv, "-")
+
+    assert (0, b"a jpeg") == (code, (tmp_path / "my.jpg").read_bytes()), complained
+    assert "thumbnail      my.jpg" in said
+    assert (2, "") == piped_one[:2]
+
+
 async def test_a_detached_job_is_sent_and_not_waited_for(tmp_path: Path) -> None:
     server = FastWan([])
     code, said, complained = await on(server, tmp_path, "submit", "a star", "--detach")

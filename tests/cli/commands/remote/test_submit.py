@@ -86,6 +86,46 @@ def test_the_first_frame_is_saved_and_named(plane: RunPod, tmp_path: Path) -> No
     assert (2, "") == submit(plane, tmp_path, "a star", "--thumbnail", "--detach")[:2]
 
 
+def test_a_picture_that_the_job_file_asks_for_is_saved_not_dropped(plane: RunPod, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text('{"prompt": "a star", "thumbnail": true}')
+    picture = base64.b64encode(b"a jpeg").decode()
+    argv = ("--input", "job.json", "--json")
+    with StandInWorker(plane, answers({"output": {**ANSWER, "thumbnail": picture}})):
+        _, saved, _ = submit(plane, tmp_path, *argv)
+    with StandInWorker(plane, answers({"output": {**ANSWER, "thumbnail": "%%%"}})):
+        code, broken, _ = submit(plane, tmp_path, *argv)
+
+    told, left_out = json.loads(saved), json.loads(broken)
+    assert (["x.jpg"], b"a jpeg") == (told["thumbnails"], (tmp_path / "x.jpg").read_bytes())
+    assert "thumbnail" not in told["answer"]
+    assert (0, "%%%", ["x-2.mp4"]) == (code, left_out["answer"]["thumbnail"], left_out["files"])
+    assert "x.jpg was left out" in left_out["notes"][0]
+
+
+def test_a_video_at_ones_own_url_is_told_as_such(plane: RunPod, tmp_path: Path) -> None:
+    put = {"how": "upload_url", "reason": "https://host took the file."}
+    output = {"result": {"filename": "x.mp4", "path": "/volume/x.mp4"}, "delivery": put}
+    with StandInWorker(plane, answers({"output": output})):
+        code, said, complained = submit(plane, tmp_path, "a star", "--output-upload-url", "https://host/a")
+    job = [*plane.jobs][-1]
+    (tmp_path / "job.json").write_text('{"input": {"output_upload_urls": ["https://host/a"]}}')
+    refused = [
+        submit(plane, tmp_path, "a star", *argv, "-o", "my.mp4")
+        for argv in (["--output-upload-url", "https://host/a"], ["--input", "job.json"])
+    ]
+    later = command_line.run(
+        tmp_path, "download", job, "--endpoint", plane.url, "-o", "my.mp4", env={"RUNPOD_API_KEY": plane.api_key}
+    )
+
+    assert 0 == code, complained
+    assert ["at your URL    x.mp4  (the worker put it there)", f"job            {job}"] == said.splitlines()
+    assert [2, 2] == [each[0] for each in refused]
+    assert all("there is nothing for -o" in each[2] for each in refused)
+    assert job == [*plane.jobs][-1]
+    assert 1 == later[0]
+    assert "hint    The worker put it at the URL that the job named." in later[2]
+
+
 def test_json_names_the_files_and_leaves_the_data_out(plane: RunPod, tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_text("mine")
     with StandInWorker(plane, answers({"output": ANSWER})):

@@ -39,6 +39,7 @@ OUTPUT = typer.Option(
     metavar="FILE",
     help="Save the video as FILE, or write it to stdout with -. By default it gets the name that the server gives it.",
 )
+THUMBNAIL = typer.Option("--thumbnail", help="Save the first frame too, as a JPEG beside the video.")
 FORCE = typer.Option("--force", help="Replace FILE if it exists.")
 JSON = typer.Option("--json", help="Print the answer as JSON on stdout, and nothing else there.")
 
@@ -92,23 +93,40 @@ def check_place(output: Path | None, *, force: bool, as_json: bool) -> None:
         check_output(output, force=force)
 
 
+def check_thumbnail(output: Path | None, *, is_detached: bool = False) -> None:
+    """Raise CommandFailed if no video is saved that a picture could lie beside."""
+    if output == STANDARD or is_detached:
+        hint = "Save the video to a file, or leave --thumbnail out."
+        raise misused("--thumbnail saves a picture beside the video, so it needs a video that is saved.", hint=hint)
+
+
 async def save(
     client: AsyncClient, status: JobStatus, output: Path | None, *, force: bool, thumbnails: bool = False
 ) -> Result:
     """
     Save the files of a finished job: as *output*, here under their own names (None), or to stdout. Raises ClientError.
 
-    Of several files, stdout gets the first.
+    Of several files, stdout gets the first. First frames that are in the answer are saved even without *thumbnails*.
+    Raises CommandFailed if there is no file for *output*.
     """
-    if output != STANDARD:
-        return await client.save(status, output or Path(), force=force, thumbnails=thumbnails)
-    result = await client.save(status)
-    if not result.contents:
-        text = "Nothing was written to stdout, because the answer contains no file."
-        hint = f"The file is on the worker: {result.left_there[0]}" if result.left_there else ""
-        raise CommandFailed(text, hint=hint, code="NO_FILE", request_id=status.job_id)
-    await asyncio.to_thread(copy_to_stdout, result.contents[0])
+    if output == STANDARD:
+        result = await client.save(status)
+    else:
+        thumbnails = thumbnails or any(picture.data for picture in status.thumbnails)
+        result = await client.save(status, output or Path(), force=force, thumbnails=thumbnails)
+    if output is not None and not result.paths and not result.contents:
+        raise _missing(result, "Nothing was written to stdout" if output == STANDARD else f"{output} was not written")
+    if output == STANDARD:
+        await asyncio.to_thread(copy_to_stdout, result.contents[0])
     return result
+
+
+def _missing(result: Result, what: str) -> CommandFailed:
+    hint = f"The file is on the worker: {result.left_there[0]}" if result.left_there else ""
+    if result.uploaded:
+        hint = "The worker put it at the URL that the job named."
+    text = f"{what}, because the answer contains no file."
+    return CommandFailed(text, hint=hint, code="NO_FILE", request_id=result.job_id)
 
 
 def _text(secret: SecretStr | None) -> str:

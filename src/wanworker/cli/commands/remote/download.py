@@ -15,8 +15,10 @@ from wanworker.cli.commands.remote._target import (
     JSON,
     OUTPUT,
     SERVER,
+    THUMBNAIL,
     check_place,
     check_target,
+    check_thumbnail,
     client_of,
     save,
 )
@@ -33,6 +35,7 @@ class DownloadOptions:
     endpoint: Annotated[str | None, ENDPOINT] = None
     url: Annotated[str | None, SERVER] = None
     output: Annotated[Path | None, OUTPUT] = None
+    thumbnail: Annotated[bool, THUMBNAIL] = False
     force: Annotated[bool, FORCE] = False
     json: Annotated[bool, JSON] = False
 
@@ -40,13 +43,15 @@ class DownloadOptions:
 def run(args: DownloadOptions) -> int:
     """Save the files of the job, and return the exit code. Raises CommandFailed, ClientError."""
     check_target(args.endpoint, args.url)
+    if args.thumbnail:
+        check_thumbnail(args.output)
     check_place(args.output, force=args.force, as_json=args.json)
     settings = read_settings()
 
     async def downloaded() -> int:
         async with client_of(args.endpoint, args.url, settings) as client:
             status = await client.status(args.job_id)
-            result = await save(client, status, args.output, force=args.force)
+            result = await save(client, status, args.output, force=args.force, thumbnails=args.thumbnail)
         show_result(status, result, as_json=args.json, out=sys.stderr if args.output == STANDARD else sys.stdout)
         return 0
 

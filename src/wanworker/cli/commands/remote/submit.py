@@ -19,6 +19,7 @@ from wanworker.cli.commands.remote._target import (
     OUTPUT,
     check_place,
     check_target,
+    check_thumbnail,
     client_of,
     save,
     shown,
@@ -83,21 +84,24 @@ def run(args: SubmitOptions) -> int:
         raise misused("The prompt and the job cannot both come from stdin.", hint="Name a file with --input.")
     if args.detach and args.output:
         raise misused("--detach does not wait for the video, so it takes no -o.", hint="wanworker download saves it.")
-    if args.thumbnail and (args.output == STANDARD or args.detach):
-        hint = "Save the video to a file, or leave --thumbnail out."
-        raise misused("--thumbnail saves a picture beside the video, so it needs a video that is saved.", hint=hint)
+    if args.thumbnail:
+        check_thumbnail(args.output, is_detached=args.detach)
     check_place(args.output, force=args.force, as_json=args.json)
     settings = read_settings()
     fields = client_fields(args)
     if args.url is not None:
         _check_for_rest(fields)
     job, prompt = _whole(args.input), prompt_of(args.prompt)
+    if args.endpoint is not None and args.output is not None:
+        _check_for_file(job, fields)
     return run_stoppable(lambda: _submit(args, prompt, job, fields, settings))
 
 
 async def _submit(
     args: SubmitOptions, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, settings: Settings
 ) -> int:
+    from wanworker.client.request import wants_thumbnail
+
     async with client_of(args.endpoint, args.url, settings) as client:
         if args.detach:
             _show_id(await client.submit(prompt, job=job, **fields), as_json=args.json)
@@ -116,9 +120,20 @@ async def _submit(
                 **fields,
             )
             live.show({"stage": "saving", "progress": 100})
-            result = await save(client, status, args.output, force=args.force, thumbnails=bool(args.thumbnail))
+            thumbnails = wants_thumbnail(job, fields)
+            result = await save(client, status, args.output, force=args.force, thumbnails=thumbnails)
     show_result(status, result, as_json=args.json, out=sys.stderr if args.output == STANDARD else sys.stdout)
     return 0
+
+
+def _check_for_file(job: Mapping[str, Any] | None, fields: VideoFields) -> None:
+    """Raise CommandFailed if an endpoint's video would go to URLs instead of to a file here."""
+    from wanworker.client.request import upload_urls
+
+    if upload_urls(job, fields):
+        hint = "Leave -o out, or the URL. A video that its URL does not take is saved here under its own name."
+        text = "The video goes to --output-upload-url and not into the endpoint's answer, so there is nothing for -o."
+        raise misused(text, hint=hint)
 
 
 def _check_for_rest(fields: VideoFields) -> None:
@@ -166,11 +181,16 @@ def _show_id(job_id: str, *, as_json: bool) -> None:
 
 def show_result(status: JobStatus, result: Result, *, as_json: bool, out: TextIO) -> None:
     """Print what a job made: for a person, or as JSON."""
-    answer = without_data(status.answer)
+    # A picture that was not saved here is nowhere else than in the answer.
+    answer = without_data(status.answer, keep_thumbnails=len(result.thumbnail_paths) < len(status.thumbnails))
     if as_json:
-        told = {"job_id": status.job_id, "files": [str(path) for path in result.paths]}
-        pictures = {"thumbnails": [str(path) for path in result.thumbnail_paths]} if result.thumbnail_paths else {}
-        say_json({**told, **pictures, "answer": answer})
+        told: dict[str, Any] = {"job_id": status.job_id, "files": [str(path) for path in result.paths]}
+        more = {
+            "thumbnails": [str(path) for path in result.thumbnail_paths],
+            "uploaded": [*result.uploaded],
+            "notes": [*result.notes],
+        }
+        say_json({**told, **{name: lines for name, lines in more.items() if lines}, "answer": answer})
         return
     if not status.files:
         say_json(answer)
@@ -181,8 +201,10 @@ def show_result(status: JobStatus, result: Result, *, as_json: bool, out: TextIO
         say("saved", f"{path}  ({path.stat().st_size:,} bytes)", out=out)
     for path in result.thumbnail_paths:
         say("thumbnail", str(path), out=out)
+    for name in result.uploaded:
+        say("at your URL", f"{name}  (the worker put it there)", out=out)
     for place in result.left_there:
-        text = f"{place}  (the job asked for no video in the answer, it was put elsewhere, or it did not fit)"
+        text = f"{place}  (the job asked for no video in the answer, or it did not fit)"
         say("on the worker", text, out=out)
     say("job", status.job_id, out=out)
 

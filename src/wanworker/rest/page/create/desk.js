@@ -7,8 +7,8 @@ import { go, route } from "../core/route.js";
 import { announce, follower, jobs, withKey } from "../core/world.js";
 import { followRun } from "../core/runs.js";
 import { isActive } from "../core/words.js";
-import { FILES, MODES } from "./presets.js";
-import { EMPTY, actionFields, complaints, completed, draftOf, isPlain, plainFields, usedFiles } from "./request.js";
+import { FILES } from "./presets.js";
+import { EMPTY, actionFields, complaints, completed, draftOf, isPlain, plainFields, shownFields, usedFiles } from "./request.js";
 
 export const draft = new Cell(completed(notes.get("draft", EMPTY)));
 
@@ -63,17 +63,18 @@ export async function vary(job) {
 export async function send(wanted = draft.value, chosen = files.value) {
   if (isSending.value || trouble.value.waitS) return null;
   const used = usedFiles(wanted, chosen);
-  const fields = complaints(wanted, used);
-  trouble.value = { fields, text: "", waitS: 0 };
-  if (Object.keys(fields).length) return null;
+  const isOnScreen = wanted === draft.value;
+  const wrong = complaints(wanted, used);
+  trouble.value = troubleOf(wrong, isOnScreen);
+  if (Object.keys(wrong).length) return null;
   isSending.value = true;
   try {
-    const job = await withKey(() => (isPlain(wanted) ? sendPlain(wanted, used) : sendAction(wanted, used)));
+    const job = await withKey(() => (isPlain(wanted) ? sendPlain(wanted, used) : sendAction(wanted, used, isOnScreen)));
     remember("jobs", job.job_id, { draft: wanted, files: used, sentAt: Date.now() });
     accepted(job);
     return job.job_id;
   } catch (error) {
-    show(error, wanted);
+    show(error, isOnScreen);
     return null;
   } finally {
     isSending.value = false;
@@ -95,13 +96,13 @@ async function sendPlain(wanted, used) {
   return { ...answer, prompt: wanted.prompt.trim() };
 }
 
-async function sendAction(wanted, used) {
+async function sendAction(wanted, used, isOnScreen) {
   const id = newId();
   const input = { ...actionFields(wanted), request_id: id };
   for (const [name, file] of Object.entries(used)) input[`${FILES[name].field}_base64`] = await asBase64(file);
   const { id: runId } = await api.run(input);
   const [width, height] = (input.size ?? "").split("*").map(Number);
-  followRun(runId, id, (error) => show(error, wanted));
+  followRun(runId, id, (error) => show(error, isOnScreen));
   return { job_id: id, runId, status: "queued", prompt: input.prompt, width, height, isUnrecorded: true };
 }
 
@@ -135,13 +136,21 @@ const FIELDS = {
   size: "width",
 };
 
-function show(error, wanted) {
-  const field = FIELDS[error.field] ?? error.field;
-  const isHere = field in EMPTY || MODES[wanted.mode].files.includes(field);
-  trouble.value = isHere
-    ? { fields: { [field]: error.message }, text: "", waitS: 0 }
-    : { fields: {}, text: error.message, waitS: error.retryAfterS ?? 0 };
-  if (error.retryAfterS) setTimeout(countDown, 1000);
+/** What is wrong, each beside its field if that is on the screen with the request, and all else with the whole. */
+function troubleOf(wrong, isOnScreen) {
+  const shown = isOnScreen ? shownFields(draft.value) : [];
+  const isBeside = ([name]) => shown.includes(name);
+  const entries = Object.entries(wrong);
+  const others = entries.filter((entry) => !isBeside(entry)).map(([, text]) => text);
+  return { fields: Object.fromEntries(entries.filter(isBeside)), text: others.join(" "), waitS: 0 };
+}
+
+function show(error, isOnScreen) {
+  const said = troubleOf({ [FIELDS[error.field] ?? error.field ?? ""]: error.message }, isOnScreen);
+  // Beside a field there is no room for the hint, so that the message of such an error is without it.
+  const text = error.field ? `${said.text} ${error.hint}`.trim() : said.text;
+  trouble.value = said.text ? { ...said, text, waitS: error.retryAfterS ?? 0 } : said;
+  if (trouble.value.waitS) setTimeout(countDown, 1000);
 }
 
 /** Count down to when the server wants to be asked again. */

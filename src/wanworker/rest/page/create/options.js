@@ -4,13 +4,13 @@ import { useCell } from "../core/cells.js";
 import { tables } from "../core/tables.js";
 import { sentence } from "../core/words.js";
 import { Field, GrowingText, Segments } from "../parts/controls.js";
-import { html } from "../parts/hooks.js";
+import { html, useEffect, useRef } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
 import { clear, draft, fill, trouble } from "./desk.js";
 import { Loras } from "./loras.js";
 import { planned } from "./plan.js";
 import { SHAPES, framesOf, hasLength, hasPicture, rateOf, resolutionsOf, sizeOf } from "./presets.js";
-import { BY_HAND } from "./request.js";
+import { shownNumbers } from "./request.js";
 
 const NAMES = { width: "Width", height: "Height", length: "Frames", fps: "Frame rate", steps: "Steps", cfg: "Guidance", shift: "Shift" };
 const PROFILES = [["", "Server's choice"], ...tables.profiles.map((name) => [name, sentence(name)])];
@@ -80,9 +80,12 @@ function Advanced({ filled }) {
   const own = { steps: engines.steps, cfg: engines.guidance, shift: engines.shift };
   const guidance = Number(filled.cfg || own.cfg) || null;
   const isVain = filled.negative_prompt.trim() && guidance !== null && guidance <= 1;
-  const names = BY_HAND.filter((name) => hasLength(filled) || name !== "fps");
+  const names = shownNumbers(filled);
+  const place = useRef();
+  const isWrong = ["negative_prompt", "engine", ...names].some((name) => fields[name]);
+  useEffect(() => void (isWrong && (place.current.open = true)), [isWrong]);
   const swap = () => fill({ width: String(Number(filled.height) || height), height: String(Number(filled.width) || width) });
-  return html`<details class="option advanced" id="advanced">
+  return html`<details class="option advanced" id="advanced" ref=${place}>
     <summary><h2>Advanced</h2></summary>
     <${Field} label="Negative prompt" error=${fields.negative_prompt} control=${(ids) => html`<${GrowingText}
       name="negative_prompt" rows="2" ...${ids} value=${filled.negative_prompt} onInput=${(text) => fill({ negative_prompt: text })} />`} />
@@ -92,7 +95,7 @@ function Advanced({ filled }) {
         placeholder=${presets[name] ?? own[name] ?? "engine's"} />`)}
     </div>
     <button type="button" class="text-button" onClick=${swap}>Swap width and height</button>
-    <${Field} label="Engine" control=${(ids) => html`<select name="engine" ...${ids} value=${filled.engine}
+    <${Field} label="Engine" error=${fields.engine} control=${(ids) => html`<select name="engine" ...${ids} value=${filled.engine}
       onChange=${(event) => fill({ engine: event.target.value })}>
       <option value="">Server's choice</option>
       ${tables.engines.map((engine) => html`<option key=${engine} value=${engine}>${engine}</option>`)}

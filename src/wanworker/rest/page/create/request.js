@@ -37,6 +37,12 @@ export function completed(found) {
   return SHAPES[draft.shape] ? draft : { ...draft, shape: EMPTY.shape };
 }
 
+/** The numbers that are on the screen: what a sound or a film decides is neither asked for nor sent. */
+export const shownNumbers = (draft) => BY_HAND.filter((name) => hasLength(draft) || name !== "fps");
+
+/** The fields that are on the screen with a place for what is wrong with them. */
+export const shownFields = (draft) => ["prompt", "negative_prompt", "seed", "engine", ...shownNumbers(draft), ...MODES[draft.mode].files];
+
 /** Return what is wrong with a draft, by field: {} where it can be sent. */
 export function complaints(draft, files) {
   const wrong = {};
@@ -45,7 +51,7 @@ export function complaints(draft, files) {
     const length = draft[name].trim().length;
     if (length > tables.prompt_chars) wrong[name] = `At most ${tables.prompt_chars} characters; these are ${length}.`;
   }
-  for (const name of BY_HAND) {
+  for (const name of shownNumbers(draft)) {
     const text = complaint(name, draft[name]);
     if (text) wrong[name] = text;
   }
@@ -110,7 +116,7 @@ export function actionFields(draft) {
     sample_shift: number(draft.shift),
     size: size && `${size[0]}*${size[1]}`,
     frame_num: hasLength(draft) || draft.length ? (number(draft.length) ?? framesOf(draft)) : undefined,
-    fps: hasLength(draft) ? (number(draft.fps) ?? rateOf(draft)) : number(draft.fps),
+    fps: hasLength(draft) ? (number(draft.fps) ?? rateOf(draft)) : undefined,
     loras: draft.loras.length ? draft.loras.map(({ name, strength }) => ({ high: name, strength })) : undefined,
     engine: draft.engine,
     profile: draft.profile,
