@@ -1,6 +1,7 @@
 """The queue: order, room, calling off, heartbeats, and ends that a render did not record itself."""
 
 import asyncio
+import contextlib
 import dataclasses
 import threading
 
@@ -325,3 +326,82 @@ async def test_every_render_is_stopped_and_recorded_when_a_queue_of_several_slot
 
     assert {"STOPPED"} == {store.find(name).error.code for name in ("a", "b", "c")}
     assert ["a", "b"] == renders.seen
+
+
+class Lookups:
+    """Say where a job will be by its name, each time once its gate is open."""
+
+    def __init__(self):
+        self.gates = {}
+        self.asked = []
+
+    async def __call__(self, job):
+        name = job.request_id
+        self.asked.append(name)
+        if name in self.gates:
+            await self.gates[name].wait()
+        return name.partition("-")[0]
+
+    def hold(self, name):
+        self.gates[name] = asyncio.Event()
+        return self.gates[name]
+
+
+@contextlib.asynccontextmanager
+async def at_work(runner):
+    task = asyncio.create_task(runner.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_slot_that_gets_free_during_a_lookup_goes_to_the_job_that_came_first(store, renders):
+    place_of = Lookups()
+    gate = place_of.hold("here-3")
+    renders.go_on.clear()
+    runner = Runner(store, renders, limit=9, slots={"here": 1, "there": 1}, place_of=place_of)
+    async with at_work(runner):
+        for name in ("here-1", "here-2", "here-3"):
+            await runner.submit(request(name))
+        await until(lambda: "here-3" in place_of.asked)
+        await runner.cancel("here-1")
+        gate.set()
+        await until(lambda: len(renders.seen) == 2)
+
+    assert ["here-1", "here-2"] == renders.seen
+
+
+async def test_a_job_whose_place_is_free_does_not_wait_for_the_lookup_of_another(store, renders):
+    place_of = Lookups()
+    place_of.hold("there-1")
+    renders.go_on.clear()
+    runner = Runner(store, renders, limit=9, slots={"here": 1, "there": 1}, place_of=place_of)
+    async with at_work(runner):
+        for name in ("here-1", "here-2", "there-1"):
+            await runner.submit(request(name))
+        await until(lambda: "there-1" in place_of.asked)
+        await runner.cancel("here-1")
+        await until(lambda: len(renders.seen) == 2)
+
+    assert ["here-1", "here-2"] == renders.seen
+
+
+async def test_a_job_that_is_called_off_while_its_place_is_looked_up_takes_no_slot(store, renders, ended):
+    place_of = Lookups()
+    gate = place_of.hold("here-1")
+    slots = {"here": 1, "there": 1}
+    runner = Runner(store, renders, limit=9, slots=slots, place_of=place_of, on_end=lambda *what: ended.append(what))
+    async with at_work(runner):
+        await runner.submit(request("here-1"))
+        await until(lambda: place_of.asked)
+        assert await runner.cancel("here-1")
+        gate.set()
+        await runner.submit(request("here-2"))
+        await until(lambda: len(ended) == 2)
+
+    assert [("here-1", JobStatus.CANCELLED), ("here-2", JobStatus.COMPLETED)] == [
+        (name, job.status) for name, job in ended
+    ]
+    assert ["here-2"] == renders.seen
