@@ -13,7 +13,7 @@ from wanworker.errors import EngineFailed, EngineTimeout, RequestIdReused, Unkno
 from wanworker.jobs.model import JobError, JobStatus
 from wanworker.jobs.runner import QueueFull, Runner
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.progress import AwaitsTurn, Progress
+from wanworker.progress import AtPlace, AwaitsTurn, Progress
 
 INTERRUPTED = JobError("INTERRUPTED", "interrupted", "")
 
@@ -405,3 +405,59 @@ async def test_a_job_that_is_called_off_while_its_place_is_looked_up_takes_no_sl
         (name, job.status) for name, job in ended
     ]
     assert ["here-2"] == renders.seen
+
+
+async def test_a_job_that_turns_out_to_be_elsewhere_has_a_slot_there_and_gives_up_its_own(store, renders):
+    moves, late = asyncio.Event(), []
+
+    async def render(job, report):
+        late.append(report)
+        if job.request_id == "here-1":
+            await moves.wait()
+            report(AtPlace("preparing", 0.0, place="there"))
+        return await renders(job, report)
+
+    renders.go_on.clear()
+    runner = Runner(store, render, limit=9, slots={"here": 1, "there": 1}, place_of=Lookups())
+    async with at_work(runner):
+        for name in ("here-1", "here-2", "there-1"):
+            await runner.submit(request(name))
+        await until(lambda: len(late) == 2)
+        assert ["there-1"] == renders.seen
+        assert await runner.cancel("there-1")
+        moves.set()
+        await until(lambda: len(renders.seen) == 3)
+        await runner.submit(request("there-2"))
+        await until(lambda: runner.find("there-2").place is not None)
+        waits = runner.find("there-2").task
+        assert await runner.cancel("here-1")
+        late[0](AtPlace("preparing", 0.0, place="here"))  # a report that comes too late takes no slot
+        await until(lambda: len(renders.seen) == 4)
+
+    assert waits is None
+    assert ["there-1", "here-1", "here-2", "there-2"] == renders.seen
+
+
+async def test_a_job_is_queued_until_the_first_word_of_its_render(store, renders):
+    asked, began = asyncio.Event(), asyncio.Event()
+
+    async def render(job, report):
+        asked.set()
+        await began.wait()
+        return await renders(job, report)
+
+    renders.go_on.clear()
+    runner = Runner(store, render, limit=1)
+    async with at_work(runner):
+        await runner.submit(request("a"))
+        await asked.wait()
+        before = (runner.waiting, runner.position("a"), runner.running)
+        await runner.submit(request("b"))  # the slot of the first is no place in the queue
+        with pytest.raises(QueueFull, match="1 jobs are waiting, and the limit is 1"):
+            runner.check_room()
+        began.set()
+        await renders.began.wait()
+        after = (runner.waiting, runner.position("b"), len(runner.running))
+
+    assert (1, 1, ()) == before
+    assert (1, 1, 1) == after

@@ -66,6 +66,19 @@ class Slots:
                 return live
         return None
 
+    def move(self, live: ActiveJob, place: str) -> bool:
+        """
+        Give a job that has begun a slot of *place* in exchange for its own. Return False if nothing changes.
+
+        It is there whatever we say, so *place* may have more jobs than slots for a while. Then none begins there.
+        """
+        if place == live.place or place not in self._counts or live not in self._begun.get(live.place or "", ()):
+            return False
+        self.leave(live)
+        live.place = place
+        self._begun[place].add(live)
+        return True
+
     def leave(self, live: ActiveJob) -> None:
         """Forget a job, whether it waits or has a slot."""
         self._unplaced.discard(live)

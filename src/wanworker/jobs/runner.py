@@ -15,7 +15,7 @@ from wanworker.jobs._slots import PlaceOf, Slots
 from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.progress import Progress
+from wanworker.progress import AtPlace, Progress
 
 __all__ = ["ActiveJob", "QueueFull", "Render", "Runner"]
 
@@ -95,8 +95,9 @@ class Runner:
 
     def check_room(self) -> None:
         """Raise QueueFull if the queue has no free place."""
-        if self.waiting >= self._limit:
-            message = f"The queue is full: {self.waiting} jobs are waiting, and the limit is {self._limit}."
+        waiting = sum(live.takes_room for live in self._live.values()) + self._coming
+        if waiting >= self._limit:
+            message = f"The queue is full: {waiting} jobs are waiting, and the limit is {self._limit}."
             raise QueueFull(message, retry_after_s=self._retry_after_s())
 
     async def submit(self, request: JobRequest) -> Job:
@@ -167,9 +168,7 @@ class Runner:
 
     def _begun(self, live: ActiveJob) -> asyncio.Task[Job]:
         """Begin the render at once, because a job that is called off before its turn has a task must not get one."""
-        live.is_rendering = True
         live.task = asyncio.create_task(self._render(live.job, functools.partial(self._heard, live)))
-        self._touch_all()
         return live.task
 
     async def _turn(self, live: ActiveJob, task: asyncio.Task[Job]) -> None:
@@ -231,6 +230,8 @@ class Runner:
         self._news.set()  # a slot may be free now
 
     def _heard(self, live: ActiveJob, progress: Progress) -> None:
+        if isinstance(progress, AtPlace) and progress.place is not None and self._slots.move(live, progress.place):
+            self._news.set()  # the slot that it had is free
         was_rendering = live.is_rendering
         live.take(progress)
         if live.is_rendering is not was_rendering:
