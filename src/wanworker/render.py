@@ -42,8 +42,8 @@ class RenderRequest:
     `prepare` reads the job's inputs into the folder that it is given; the folder is removed afterwards. `suffix`
     follows the request id in the name of a render's one file. `queued` is the QUEUED attempt of this job that the door
     already holds: that attempt is started, and the store is not searched for another. `num_outputs` videos are made of
-    one spec, with its seed and those that follow; a graph's outputs are its own. `draft` is the spec without its files,
-    None for a graph: it tells whose turn the job waits for before anything is read for it.
+    one spec, with its seed and those that follow; a graph's outputs are its own. `draft` is the spec with names for its
+    files, None for a graph: it tells whose turn the job waits for before anything is read for it.
     """
 
     request: JobRequest
