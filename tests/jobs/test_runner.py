@@ -461,3 +461,54 @@ async def test_a_job_is_queued_until_the_first_word_of_its_render(store, renders
 
     assert (1, 1, ()) == before
     assert (1, 1, 1) == after
+
+
+@contextlib.asynccontextmanager
+async def in_every_state(store):
+    """Yield a runner with jobs that hang: with a turn, moved, waiting for it, for a slot, and for a place."""
+    place_of, spoken = Lookups(), []
+    words = {
+        "here-1": Progress("sampling", 0.5),
+        "there-1": AtPlace("preparing", 0.0, place="here"),
+        "there-2": AwaitsTurn("queued", 0.0, place="there"),
+    }
+
+    async def render(job, report):
+        if word := words.get(job.request_id):
+            report(word)
+        spoken.append(job.request_id)
+        await asyncio.Event().wait()
+
+    runner = Runner(store, render, limit=9, slots={"here": 2, "there": 1}, place_of=place_of)
+    async with at_work(runner) as task:
+        gate = place_of.hold("here-3")
+        for name in ("here-1", "there-1", "there-2", "here-2", "here-3"):
+            await runner.submit(request(name))
+        await until(lambda: len(spoken) == 3 and "here-3" in place_of.asked)
+        yield runner, task, spoken, gate
+
+
+async def test_a_job_can_be_called_off_in_every_state_and_leaves_its_slot_free(store):
+    async with in_every_state(store) as (runner, _, spoken, gate):
+        for name in ("here-3", "here-2", "there-2", "there-1", "here-1"):
+            assert await runner.cancel(name)
+            assert JobStatus.CANCELLED is store.find(name).status
+        gate.set()
+        news = ("here-4", "here-5", "there-3")
+        for name in news:
+            await runner.submit(request(name))
+        await until(lambda: set(news) <= set(spoken))
+
+    assert {"STOPPED"} == {store.find(name).error.code for name in news}
+
+
+async def test_a_stop_records_a_job_in_every_state_and_ends_a_cancellation_that_waits(store):
+    names = ("here-1", "there-1", "there-2", "here-2", "here-3")
+    async with in_every_state(store) as (runner, task, _, _):
+        deleting = asyncio.create_task(runner.cancel("here-1"))
+        await asyncio.sleep(0)  # the request waits for the end of the render, and the server stops
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await asyncio.wait_for(deleting, 10)
+
+    assert [JobStatus.CANCELLED] * 5 == [store.find(name).status for name in names]

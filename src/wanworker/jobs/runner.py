@@ -186,6 +186,7 @@ class Runner:
         await asyncio.gather(*rendering, return_exceptions=True)
         for live in list(self._live.values()):
             await self._ended(live.job, JobStatus.CANCELLED, _STOPPED)
+            live.ended.set()  # a cancellation may wait for it
 
     async def _outcome(self, job: Job, task: asyncio.Task[Job]) -> Job | None:
         """
