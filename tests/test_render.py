@@ -26,6 +26,7 @@ from wanworker.jobs.model import JobStatus
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.output_files import OutputPaths
 from wanworker.planning.fitting import PreparedSpec
+from wanworker.progress import Progress
 from wanworker.render import Limits, Renderer, RenderRequest
 from wanworker.spec import RenderSpec, Size
 
@@ -254,13 +255,19 @@ async def test_a_full_disk_is_found_before_the_engine_is_used(make_renderer, eng
 
 async def test_a_live_attempt_elsewhere_is_waited_for(renderer, store, engine, clip):
     elsewhere = store.claim(REQUEST).job
-    waiting = asyncio.create_task(render(renderer, order()))
-    await asyncio.sleep(0.05)
-    assert not waiting.done()
+    told, waits = [], asyncio.Event()
+
+    def hear(progress):
+        told.append(progress)
+        waits.set()
+
+    waiting = asyncio.create_task(renderer.render(order(), hear))
+    await asyncio.wait_for(waits.wait(), 10)  # the first word comes at once, not with the end over there
     store.update(elsewhere, status=JobStatus.COMPLETED)
-    job, _ = await waiting
+    job = await waiting
 
     assert engine.seen == []
+    assert told == [Progress("preparing", 0.0)]
     assert (job.status, job.attempt) == (JobStatus.COMPLETED, 1)
 
 

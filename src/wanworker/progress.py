@@ -38,7 +38,14 @@ class Progress:
         return shown if self.detail is None else shown | {"detail": self.detail}
 
 
-class AwaitsTurn(Progress):
+@dataclass(frozen=True, slots=True)
+class AtPlace(Progress):
+    """Say also at which `place` of the engines' registry a render is, or waits; None if it says nothing of that."""
+
+    place: str | None = None
+
+
+class AwaitsTurn(AtPlace):
     """Say that a render waits for its engine's turn: nothing is done for it until the next report."""
 
 

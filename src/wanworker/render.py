@@ -25,6 +25,7 @@ from wanworker.planning.fitting import Fitted, Fitting, PreparedSpec
 from wanworker.planning.like_jobs import Expected, expected, kind_of
 from wanworker.planning.room import check_room, make_room, work_folder
 from wanworker.planning.turns import Slot, Turns
+from wanworker.progress import Progress
 from wanworker.spec import RenderSpec
 
 #: No render starts with less free space. A 1280x720 clip with its scratch files needs much less.
@@ -41,8 +42,8 @@ class RenderRequest:
     `prepare` reads the job's inputs into the folder that it is given; the folder is removed afterwards. `suffix`
     follows the request id in the name of a render's one file. `queued` is the QUEUED attempt of this job that the door
     already holds: that attempt is started, and the store is not searched for another. `num_outputs` videos are made of
-    one spec, with its seed and those that follow; a graph's outputs are its own. `draft` is the spec without its files,
-    None for a graph: it tells whose turn the job waits for before anything is read for it.
+    one spec, with its seed and those that follow; a graph's outputs are its own. `draft` is the spec with names for its
+    files, None for a graph: it tells whose turn the job waits for before anything is read for it.
     """
 
     request: JobRequest
@@ -110,7 +111,7 @@ class Renderer:
         deadline = Deadline(order.timeout_s)
         while True:
             async with deadline.scope():
-                if order.queued is None and (earlier := await self._earlier(order.request)):
+                if order.queued is None and (earlier := await self._earlier(order.request, report)):
                     return earlier
                 place = await self.place_of(order)
             async with self._turns.slot(place, deadline, report) as slot:
@@ -147,8 +148,9 @@ class Renderer:
             _check_same(self._store.find(order.request.request_id), order.request)
         self._check_name(order)
 
-    async def _earlier(self, request: JobRequest) -> Job | None:
-        """Return the job if it is already COMPLETED, after waiting for an attempt that another worker is rendering."""
+    async def _earlier(self, request: JobRequest, report: Report) -> Job | None:
+        """Return the job if it is COMPLETED. Wait for another worker's attempt, after the first word of progress."""
+        waits = False
         while True:
             try:
                 job = await in_thread(self._store.find, request.request_id)
@@ -157,6 +159,9 @@ class Renderer:
             _check_same(job, request)
             if job.status.is_terminal:
                 return job if job.status is JobStatus.COMPLETED else None
+            if not waits:
+                waits = True
+                report(Progress("preparing", 0.0))
             await asyncio.sleep(self._limits.wait_step_s)
 
     async def _render_now(self, order: RenderRequest, slot: Slot, deadline: Deadline, report: Report) -> Job | None:
@@ -167,12 +172,10 @@ class Renderer:
                 prepared = await order.prepare(work_dir)
                 fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
             async with slot.turn(fitted, order.request.request_id) as turn:
-                await in_thread(self._check_disk)
-                if isinstance(fitted.spec, RenderSpec):
-                    await in_thread(self._check_name, order)
+                async with deadline.scope():
+                    await in_thread(self._check_files, order, fitted)
                 await self._registry.announce(fitted.engine, order.request.request_id)
-                job = await self._started(order)
-                if job is None:
+                if (job := await self._started(order)) is None:
                     return None
                 attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
                 return await self._attempt(attempt, order, fitted, turn, work_dir, deadline, time.monotonic() - started)
@@ -191,9 +194,11 @@ class Renderer:
             raise
         return claimed[0].job if claimed[0].is_ours else None
 
-    def _check_disk(self) -> None:
+    def _check_files(self, order: RenderRequest, fitted: Fitted) -> None:
         self._store.check_volume()
         make_room(self._out_dir, self._limits.min_free_bytes)
+        if isinstance(fitted.spec, RenderSpec):
+            self._check_name(order)
 
     def _check_name(self, order: RenderRequest) -> None:
         """
@@ -265,8 +270,7 @@ class Renderer:
                 outputs = tuple(dataclasses.replace(output, seed=seed) for output in outputs)
             return rendered, outputs
 
-        first = spec.seed if isinstance(spec, RenderSpec) else 0
-        seeds = seeds_from(first, count)
+        seeds = seeds_from(spec.seed if isinstance(spec, RenderSpec) else 0, count)
         return await render_each(seeds, render_one, report=attempt.on_progress, keep=attempt.keep)
 
     async def _on_volume(

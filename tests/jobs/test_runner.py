@@ -1,6 +1,7 @@
 """The queue: order, room, calling off, heartbeats, and ends that a render did not record itself."""
 
 import asyncio
+import contextlib
 import dataclasses
 import threading
 
@@ -12,7 +13,7 @@ from wanworker.errors import EngineFailed, EngineTimeout, RequestIdReused, Unkno
 from wanworker.jobs.model import JobError, JobStatus
 from wanworker.jobs.runner import QueueFull, Runner
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.progress import AwaitsTurn, Progress
+from wanworker.progress import AtPlace, AwaitsTurn, Progress
 
 INTERRUPTED = JobError("INTERRUPTED", "interrupted", "")
 
@@ -325,3 +326,189 @@ async def test_every_render_is_stopped_and_recorded_when_a_queue_of_several_slot
 
     assert {"STOPPED"} == {store.find(name).error.code for name in ("a", "b", "c")}
     assert ["a", "b"] == renders.seen
+
+
+class Lookups:
+    """Say where a job will be by its name, each time once its gate is open."""
+
+    def __init__(self):
+        self.gates = {}
+        self.asked = []
+
+    async def __call__(self, job):
+        name = job.request_id
+        self.asked.append(name)
+        if name in self.gates:
+            await self.gates[name].wait()
+        return name.partition("-")[0]
+
+    def hold(self, name):
+        self.gates[name] = asyncio.Event()
+        return self.gates[name]
+
+
+@contextlib.asynccontextmanager
+async def at_work(runner):
+    task = asyncio.create_task(runner.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_slot_that_gets_free_during_a_lookup_goes_to_the_job_that_came_first(store, renders):
+    place_of = Lookups()
+    gate = place_of.hold("here-3")
+    renders.go_on.clear()
+    runner = Runner(store, renders, limit=9, slots={"here": 1, "there": 1}, place_of=place_of)
+    async with at_work(runner):
+        for name in ("here-1", "here-2", "here-3"):
+            await runner.submit(request(name))
+        await until(lambda: "here-3" in place_of.asked)
+        await runner.cancel("here-1")
+        gate.set()
+        await until(lambda: len(renders.seen) == 2)
+
+    assert ["here-1", "here-2"] == renders.seen
+
+
+async def test_a_job_whose_place_is_free_does_not_wait_for_the_lookup_of_another(store, renders):
+    place_of = Lookups()
+    place_of.hold("there-1")
+    renders.go_on.clear()
+    runner = Runner(store, renders, limit=9, slots={"here": 1, "there": 1}, place_of=place_of)
+    async with at_work(runner):
+        for name in ("here-1", "here-2", "there-1"):
+            await runner.submit(request(name))
+        await until(lambda: "there-1" in place_of.asked)
+        await runner.cancel("here-1")
+        await until(lambda: len(renders.seen) == 2)
+
+    assert ["here-1", "here-2"] == renders.seen
+
+
+async def test_a_job_that_is_called_off_while_its_place_is_looked_up_takes_no_slot(store, renders, ended):
+    place_of = Lookups()
+    gate = place_of.hold("here-1")
+    slots = {"here": 1, "there": 1}
+    runner = Runner(store, renders, limit=9, slots=slots, place_of=place_of, on_end=lambda *what: ended.append(what))
+    async with at_work(runner):
+        await runner.submit(request("here-1"))
+        await until(lambda: place_of.asked)
+        assert await runner.cancel("here-1")
+        gate.set()
+        await runner.submit(request("here-2"))
+        await until(lambda: len(ended) == 2)
+
+    assert [("here-1", JobStatus.CANCELLED), ("here-2", JobStatus.COMPLETED)] == [
+        (name, job.status) for name, job in ended
+    ]
+    assert ["here-2"] == renders.seen
+
+
+async def test_a_job_that_turns_out_to_be_elsewhere_has_a_slot_there_and_gives_up_its_own(store, renders):
+    moves, late = asyncio.Event(), []
+
+    async def render(job, report):
+        late.append(report)
+        if job.request_id == "here-1":
+            await moves.wait()
+            report(AtPlace("preparing", 0.0, place="there"))
+        return await renders(job, report)
+
+    renders.go_on.clear()
+    runner = Runner(store, render, limit=9, slots={"here": 1, "there": 1}, place_of=Lookups())
+    async with at_work(runner):
+        for name in ("here-1", "here-2", "there-1"):
+            await runner.submit(request(name))
+        await until(lambda: len(late) == 2)
+        assert ["there-1"] == renders.seen
+        assert await runner.cancel("there-1")
+        moves.set()
+        await until(lambda: len(renders.seen) == 3)
+        await runner.submit(request("there-2"))
+        await until(lambda: runner.find("there-2").place is not None)
+        waits = runner.find("there-2").task
+        assert await runner.cancel("here-1")
+        late[0](AtPlace("preparing", 0.0, place="here"))  # a report that comes too late takes no slot
+        await until(lambda: len(renders.seen) == 4)
+
+    assert waits is None
+    assert ["there-1", "here-1", "here-2", "there-2"] == renders.seen
+
+
+async def test_a_job_is_queued_until_the_first_word_of_its_render(store, renders):
+    asked, began = asyncio.Event(), asyncio.Event()
+
+    async def render(job, report):
+        asked.set()
+        await began.wait()
+        return await renders(job, report)
+
+    renders.go_on.clear()
+    runner = Runner(store, render, limit=1)
+    async with at_work(runner):
+        await runner.submit(request("a"))
+        await asked.wait()
+        before = (runner.waiting, runner.position("a"), runner.running)
+        await runner.submit(request("b"))  # the slot of the first is no place in the queue
+        with pytest.raises(QueueFull, match="1 jobs are waiting, and the limit is 1"):
+            runner.check_room()
+        began.set()
+        await renders.began.wait()
+        after = (runner.waiting, runner.position("b"), len(runner.running))
+
+    assert (1, 1, ()) == before
+    assert (1, 1, 1) == after
+
+
+@contextlib.asynccontextmanager
+async def in_every_state(store):
+    """Yield a runner with jobs that hang: with a turn, moved, waiting for it, for a slot, and for a place."""
+    place_of, spoken = Lookups(), []
+    words = {
+        "here-1": Progress("sampling", 0.5),
+        "there-1": AtPlace("preparing", 0.0, place="here"),
+        "there-2": AwaitsTurn("queued", 0.0, place="there"),
+    }
+
+    async def render(job, report):
+        if word := words.get(job.request_id):
+            report(word)
+        spoken.append(job.request_id)
+        await asyncio.Event().wait()
+
+    runner = Runner(store, render, limit=9, slots={"here": 2, "there": 1}, place_of=place_of)
+    async with at_work(runner) as task:
+        gate = place_of.hold("here-3")
+        for name in ("here-1", "there-1", "there-2", "here-2", "here-3"):
+            await runner.submit(request(name))
+        await until(lambda: len(spoken) == 3 and "here-3" in place_of.asked)
+        yield runner, task, spoken, gate
+
+
+async def test_a_job_can_be_called_off_in_every_state_and_leaves_its_slot_free(store):
+    async with in_every_state(store) as (runner, _, spoken, gate):
+        for name in ("here-3", "here-2", "there-2", "there-1", "here-1"):
+            assert await runner.cancel(name)
+            assert JobStatus.CANCELLED is store.find(name).status
+        gate.set()
+        news = ("here-4", "here-5", "there-3")
+        for name in news:
+            await runner.submit(request(name))
+        await until(lambda: set(news) <= set(spoken))
+
+    assert {"STOPPED"} == {store.find(name).error.code for name in news}
+
+
+async def test_a_stop_records_a_job_in_every_state_and_ends_a_cancellation_that_waits(store):
+    names = ("here-1", "there-1", "there-2", "here-2", "here-3")
+    async with in_every_state(store) as (runner, task, _, _):
+        deleting = asyncio.create_task(runner.cancel("here-1"))
+        await asyncio.sleep(0)  # the request waits for the end of the render, and the server stops
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await asyncio.wait_for(deleting, 10)
+
+    assert [JobStatus.CANCELLED] * 5 == [store.find(name).status for name in names]

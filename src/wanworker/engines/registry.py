@@ -50,13 +50,20 @@ class EngineRegistry:
 
     @property
     def slots(self) -> Mapping[str, int]:
-        """Return how many jobs render at once at each place: one on each card here, and what a remote engine takes."""
+        """
+        Return how many jobs render at once at each place: one on each card here, and what a remote engine takes.
+
+        Where there are several cards, an engine that renders on the first one only takes one job beside them. Its jobs
+        would hold the slots of cards that others could use.
+        """
         remote = {row.name: row.remote_slots(self.settings) for row in self.rows if row.remote_slots is not None}
-        return {HERE: len(self.cards.numbers), **remote}
+        alone = {row.name: 1 for row in self.rows if self._is_alone(row)}
+        return {HERE: len(self.cards.numbers), **alone, **remote}
 
     def place_of(self, name: str) -> str:
-        """Return the place where engine *name* renders: HERE, or its own name for a remote one."""
-        return HERE if self.row(name).remote_slots is None else name
+        """Return the place where engine *name* renders: HERE, or its own name if it has slots of its own."""
+        row = self.row(name)
+        return HERE if row.remote_slots is None and not self._is_alone(row) else name
 
     def row(self, name: str) -> EngineRow:
         """Return the row of this name. Raises InvalidRequest, naming the known engines."""
@@ -97,25 +104,36 @@ class EngineRegistry:
 
     @contextlib.asynccontextmanager
     async def turn(
-        self, name: str, spec: RenderSpec | GraphSpec, job: str, *, on_wait: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        spec: RenderSpec | GraphSpec,
+        job: str,
+        *,
+        on_wait: Callable[[], None] = lambda: None,
+        within: Callable[[], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext,
+        waiting: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     ) -> AsyncIterator[Turn]:
         """
         Wait until engine *name* may render *spec* for *job*, and keep a card for it. A remote engine needs none.
 
-        *on_wait* is called if no card is free at once.
+        *on_wait* is called if no card is free at once. The wait for one is *waiting*; what comes before it, the
+        question on which cards the job fits, is bounded by *within*.
         """
         if self.row(name).remote_slots is not None:
             turn = Turn(Cards((Card(),)), name, job, (0,), engine_on=lambda _: self.engine(name), make_room=_no_room)
         else:
+            async with within():
+                eligible = await asyncio.to_thread(self._fit_for, name, spec)
             turn = Turn(
                 self.cards,
                 loaded_for(name, spec),
                 job,
-                await asyncio.to_thread(self._fit_for, name, spec),
+                eligible,
                 engine_on=lambda number: self.engine(name, number),
                 make_room=lambda number: self.free_gpu_for(name, number),
             )
-        await turn.begin(on_wait)
+        with waiting():
+            await turn.begin(on_wait)
         try:
             yield turn
         except BaseException as error:
@@ -190,6 +208,10 @@ class EngineRegistry:
             if self.cards.held_by(number) == loaded:
                 self.cards.loads(number, None)
             raise
+
+    def _is_alone(self, row: EngineRow) -> bool:
+        """Say whether an engine of this machine uses one of several cards, so that it has a slot of its own."""
+        return row.remote_slots is None and len(self.cards.numbers) > 1 and row.has_one_place(self.settings)
 
     def _places_of(self, name: str) -> tuple[int, ...]:
         numbers = self.cards.numbers

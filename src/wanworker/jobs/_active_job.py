@@ -16,7 +16,7 @@ class ActiveJob:
     Hold a job that waits or renders here. It is newer than its record, and reading it needs no disk.
 
     `place` is where it will be rendered, None until somebody asked. A job whose `task` has begun may still wait for its
-    engine's turn; `is_rendering` says whether it does not.
+    engine's turn; `is_rendering` says whether it does not. It is false until the render says the first word.
 
     `percent` never falls. `preview` is the latest picture of the render. `changed` is set at every change here, and
     then replaced by a fresh event; `ended` is set once the job is no longer here.
@@ -31,6 +31,11 @@ class ActiveJob:
     task: asyncio.Task[Job] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def takes_room(self) -> bool:
+        """Say whether the job has one of the queue's places: it has not begun, or waits for its engine's turn."""
+        return self.task is None or isinstance(self.progress, AwaitsTurn)
 
     def touch(self) -> None:
         """Wake everyone who waits for a change."""

@@ -15,7 +15,7 @@ from wanworker.jobs._slots import PlaceOf, Slots
 from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.disk import in_thread
-from wanworker.progress import Progress
+from wanworker.progress import AtPlace, Progress
 
 __all__ = ["ActiveJob", "QueueFull", "Render", "Runner"]
 
@@ -95,8 +95,9 @@ class Runner:
 
     def check_room(self) -> None:
         """Raise QueueFull if the queue has no free place."""
-        if self.waiting >= self._limit:
-            message = f"The queue is full: {self.waiting} jobs are waiting, and the limit is {self._limit}."
+        waiting = sum(live.takes_room for live in self._live.values()) + self._coming
+        if waiting >= self._limit:
+            message = f"The queue is full: {waiting} jobs are waiting, and the limit is {self._limit}."
             raise QueueFull(message, retry_after_s=self._retry_after_s())
 
     async def submit(self, request: JobRequest) -> Job:
@@ -123,7 +124,8 @@ class Runner:
                     await self._ended(claim.job, JobStatus.CANCELLED, called_off)
             raise
         if claimed[0].is_ours:
-            self._live[request.request_id] = ActiveJob(claimed[0].job)
+            live = self._live[request.request_id] = ActiveJob(claimed[0].job)
+            self._slots.put(live)
             self._news.set()
         return claimed[0]
 
@@ -136,7 +138,7 @@ class Runner:
             live.task.cancel()
             await live.ended.wait()
         else:
-            del self._live[request_id]  # now, because its turn could come while the record is written
+            self._forget(live)  # now, because its turn could come while the record is written
             self._leave(live, await self._ended(live.job, JobStatus.CANCELLED, CANCELLED))
         return True
 
@@ -150,6 +152,7 @@ class Runner:
         looking = asyncio.create_task(self._look_around())
         try:
             async with asyncio.TaskGroup() as turns:
+                turns.create_task(self._slots.find_places(self._news.set))
                 await self._give_turns(turns)
         finally:
             looking.cancel()
@@ -158,31 +161,14 @@ class Runner:
 
     async def _give_turns(self, turns: asyncio.TaskGroup) -> None:
         while True:
-            self._news.clear()  # now, because news may come while the next job is looked for
-            live = await self._next()
-            if live is None:
-                await self._news.wait()
-            else:
+            await self._news.wait()
+            self._news.clear()
+            while (live := self._slots.take()) is not None:
                 turns.create_task(self._turn(live, self._begun(live)))
-
-    async def _next(self) -> ActiveJob | None:
-        """Return the job whose turn it is, or None if none waits for a slot that is free."""
-        free = self._slots.free(self._live.values())
-        for live in [live for live in self._live.values() if live.task is None]:
-            if not free:
-                return None
-            if live.place is None:
-                await self._slots.find_place(live)
-                free = self._slots.free(self._live.values())
-            if live.place in free and self._live.get(live.job.request_id) is live:  # it was not called off meanwhile
-                return live
-        return None
 
     def _begun(self, live: ActiveJob) -> asyncio.Task[Job]:
         """Begin the render at once, because a job that is called off before its turn has a task must not get one."""
-        live.is_rendering = True
         live.task = asyncio.create_task(self._render(live.job, functools.partial(self._heard, live)))
-        self._touch_all()
         return live.task
 
     async def _turn(self, live: ActiveJob, task: asyncio.Task[Job]) -> None:
@@ -200,6 +186,7 @@ class Runner:
         await asyncio.gather(*rendering, return_exceptions=True)
         for live in list(self._live.values()):
             await self._ended(live.job, JobStatus.CANCELLED, _STOPPED)
+            live.ended.set()  # a cancellation may wait for it
 
     async def _outcome(self, job: Job, task: asyncio.Task[Job]) -> Job | None:
         """
@@ -231,14 +218,21 @@ class Runner:
             return job.changed(job.heartbeat_at, status=status, error=error)
 
     def _leave(self, live: ActiveJob, job: Job | None) -> None:
-        self._live.pop(live.job.request_id, None)
+        self._forget(live)
         live.ended.set()
         live.touch()
         self._touch_all()
-        self._news.set()  # a slot may be free now
         self._on_end(live.job.request_id, job)
 
+    def _forget(self, live: ActiveJob) -> None:
+        if self._live.get(live.job.request_id) is live:
+            del self._live[live.job.request_id]
+        self._slots.leave(live)
+        self._news.set()  # a slot may be free now
+
     def _heard(self, live: ActiveJob, progress: Progress) -> None:
+        if isinstance(progress, AtPlace) and progress.place is not None and self._slots.move(live, progress.place):
+            self._news.set()  # the slot that it had is free
         was_rendering = live.is_rendering
         live.take(progress)
         if live.is_rendering is not was_rendering:
@@ -273,7 +267,7 @@ class Runner:
         if is_deleted:
             self._leave(live, None)
         else:
-            del self._live[request_id]
+            self._forget(live)
             live.ended.set()
             live.touch()
 

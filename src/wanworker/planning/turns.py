@@ -12,7 +12,7 @@ from wanworker.engines.base import Report
 from wanworker.engines.cards.turn import Turn
 from wanworker.engines.registry import EngineRegistry
 from wanworker.planning.fitting import Fitted
-from wanworker.progress import AwaitsTurn, Progress
+from wanworker.progress import AtPlace, AwaitsTurn
 
 
 class Turns:
@@ -31,8 +31,8 @@ class Slot:
     """
     Hold a slot for a job while it is entered.
 
-    A job that has to wait reports AwaitsTurn, and `preparing` when it goes on. Its *deadline* does not run meanwhile:
-    how long others render says nothing about this job.
+    A job that has to wait reports AwaitsTurn, and `preparing` when it goes on or has a slot at another place: each with
+    its place. Its *deadline* does not run while it waits: how long others render says nothing about this job.
     """
 
     def __init__(
@@ -70,10 +70,13 @@ class Slot:
         if place != self._place:  # only the files of the job have told which engine renders it
             self._release()
             await self._take(place)
+            self._go_on()
         async with contextlib.AsyncExitStack() as stack:
-            turning = self._registry.turn(fitted.engine, fitted.spec, job, on_wait=self._tell)
-            with self._deadline.paused():
-                turn = await stack.enter_async_context(turning)
+            within, waiting = self._deadline.scope, self._deadline.paused
+            turning = self._registry.turn(
+                fitted.engine, fitted.spec, job, on_wait=self._tell, within=within, waiting=waiting
+            )
+            turn = await stack.enter_async_context(turning)
             if self._waits:
                 self._go_on()
             yield turn
@@ -94,8 +97,8 @@ class Slot:
 
     def _go_on(self) -> None:
         self._waits = False
-        self._report(Progress("preparing", 0.0))
+        self._report(AtPlace("preparing", 0.0, place=self._place))
 
     def _tell(self) -> None:
         self._waits = True
-        self._report(AwaitsTurn("queued", 0.0))
+        self._report(AwaitsTurn("queued", 0.0, place=self._place))

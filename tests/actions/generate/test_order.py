@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,28 @@ async def prepared(root: Path, **fields: Any) -> tuple[RenderSpec, tuple[str, ..
         inputs.close()
     assert isinstance(made.spec, RenderSpec)
     return made.spec, made.warnings
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"task": "animate-14B", "image_path": "a.png", "video_path": "a.mp4"}, {"image", "driving_video"}),
+        ({"task": "animate-14B", "prepared_path": "made", "video_path": "a.mp4"}, {"prepared_dir"}),
+        ({"task": "i2v-A14B", "image_path": "a.png", "loop": True}, {"image", "last_image"}),
+        ({"task": "t2v-A14B", "last_image_path": "a.png", "audio_path": "a.wav"}, {"last_image"}),
+        ({"task": "s2v-14B", "image_path": "a.png", "audio_path": "a.wav"}, {"image", "audio"}),
+        ({"task": "t2v-A14B", "soundtrack_path": "a.wav"}, {"soundtrack"}),
+    ],
+)
+def test_a_draft_shows_which_files_the_job_will_have(tmp_path: Path, fields: dict[str, Any], named: set[str]) -> None:
+    request, warnings = parse(GenerateRequest, {"prompt": "a cat", **fields})
+    named_job = job_request(request, request_id="job-1", action="generate")
+    with contextlib.closing(InputReader(roots=(tmp_path,))) as inputs:
+        order = generate_order(request, named_job, inputs=inputs, warnings=warnings, engine="auto", timeout_s=60)
+
+    assert order.draft is not None
+    files = ("image", "last_image", "audio", "driving_video", "soundtrack", "prepared_dir")
+    assert named == {name for name in files if getattr(order.draft, name) is not None}
 
 
 async def test_a_loop_ends_with_its_first_picture(tmp_path: Path) -> None:

@@ -44,12 +44,18 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         prepare=functools.partial(_prepare, request, spec, image, context, tuple(warnings)),
         suffix=SUFFIXES[ACTION.name],
         num_outputs=request.num_outputs,
-        draft=spec,
+        draft=_draft(request, spec),
     )
     with documented_timeout():
         job = await context.renderer.render(order, call.report)
     answer = await finished_answer(job, context, wanted=wanted, extra=warnings)
     return answer | {"status": "completed"}
+
+
+def _draft(request: I2vRequest, spec: RenderSpec) -> RenderSpec:
+    """Return *spec* with names in place of the pictures that will be read: which are there decides the engine, too."""
+    has_end = request.loop or request.source("end_image") is not None
+    return dataclasses.replace(spec, image=Path("reference_image"), last_image=Path("end_image") if has_end else None)
 
 
 async def _prepare(

@@ -23,6 +23,9 @@ from wanworker.spec import RenderSpec, Task, longest_aspect, size_at_aspect
 
 Request = TypeVar("Request", bound=GenerateRequest)
 
+#: What a spec calls the file of a field, where it has another name.
+_NAMES = {"reference_image": "image"}
+
 
 def job_request(request: GenerateRequest, *, request_id: str, action: str, runpod_id: str | None = None) -> JobRequest:
     """Return the names under which *request* is recorded."""
@@ -100,7 +103,7 @@ def generate_order(
         prepare=functools.partial(_prepare, request, spec, task, inputs, tuple(warnings)),
         queued=queued,
         num_outputs=request.num_outputs,
-        draft=spec,
+        draft=_draft(request, spec, task),
     )
 
 
@@ -157,6 +160,28 @@ def _reads_film(request: GenerateRequest, task: Task) -> bool:
     return task.needs_driving_video and not (task.takes_prepared and request.prepared_path)
 
 
+def _taken(request: GenerateRequest, task: Task) -> dict[str, bool]:
+    """Return the fields that may name a file, and whether *task* uses what they name."""
+    return {
+        "reference_image": task.takes_image,
+        "last_image": True,
+        "audio": task.needs_audio,
+        "driving_video": _reads_film(request, task),
+        "soundtrack": True,
+    }
+
+
+def _draft(request: GenerateRequest, spec: RenderSpec, task: Task) -> RenderSpec:
+    """Return *spec* with names in place of the files that will be read: which are there decides the engine, too."""
+    taken = (field for field, is_taken in _taken(request, task).items() if is_taken and request.source(field))
+    files = {_NAMES.get(field, field): Path(field) for field in taken}
+    if task.takes_prepared and request.prepared_path:
+        files["prepared_dir"] = Path(request.prepared_path)
+    if request.loop and "image" in files:
+        files["last_image"] = files["image"]
+    return dataclasses.replace(spec, **files)  # type: ignore[arg-type]
+
+
 async def _prepare(
     request: GenerateRequest,
     spec: RenderSpec,
@@ -169,17 +194,13 @@ async def _prepare(
     notes = list(warnings)
     files: dict[str, Any] = {}
     prepared = request.prepared_path if task.takes_prepared else None
-    for field, name, read, is_taken in (
-        ("reference_image", "image", inputs.image, task.takes_image),
-        ("last_image", "last_image", inputs.image, True),
-        ("audio", "audio", inputs.audio, task.needs_audio),
-        ("driving_video", "driving_video", inputs.video, _reads_film(request, task)),
-        ("soundtrack", "soundtrack", inputs.audio, True),
-    ):
+    readers = {"audio": inputs.audio, "driving_video": inputs.video, "soundtrack": inputs.audio}
+    for field, is_taken in _taken(request, task).items():
         source = request.source(field)
         if source and is_taken:
             label = task.film if field == "driving_video" else field.replace("_", " ")
-            files[name] = await read(source, folder, field, label=label)
+            read = readers.get(field, inputs.image)
+            files[_NAMES.get(field, field)] = await read(source, folder, field, label=label)
         elif source:
             notes.append(f"{field} was ignored: {task.name} does not use it here.")
     if prepared:
