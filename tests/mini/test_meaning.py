@@ -55,6 +55,7 @@ async def test_one_thing_is_what_the_words_say(judge: Judge) -> None:
     assert counts["single shape"] >= 2
 
 
+@pytest.mark.slow
 async def test_two_things_are_what_the_words_say(judge: Judge) -> None:
     counts = right([await judge(case_of(PLAN, "pair", index)) for index in range(4)])
 
@@ -72,6 +73,7 @@ async def test_a_picture_goes_on_as_the_words_say(judge: Judge, task: str, least
     assert counts["picture motion"] >= 1
 
 
+@pytest.mark.slow
 async def test_the_pages_prompts_are_obeyed(render: Render) -> None:
     wrong = {}
     for prompt, scene in PROMPTS.items():

@@ -56,6 +56,7 @@ def test_only_the_decoder_learns_and_a_run_that_was_ended_goes_on(folder: Path) 
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
+@pytest.mark.slow
 def test_it_learns_from_windows_and_at_last_from_whole_frames(folder: Path) -> None:
     run = _Run(folder, dataclasses.replace(PLAN, clips=2), Ranks(), CPU)
     seen = []

@@ -36,6 +36,7 @@ def test_a_prompt_and_a_picture_become_a_video_where_the_user_wants_it(tmp_path:
     assert "generate with fields" in stored.with_suffix(".log").read_text()
 
 
+@pytest.mark.slow
 def test_first_frames_are_saved_beside_the_videos(tmp_path: Path) -> None:
     argv = ("a red star", *SHORT, "--num-outputs", "2", "--thumbnail", "-o", "my.mp4", "--json")
 

@@ -65,11 +65,13 @@ def _decoded(path: Path, max_pixels: int) -> Image:
         raise InputUnavailable(f"it looks like {found}, {fault}.", hint=_SEND_ANOTHER)
     check_parts(path, file_type)
     # Pillow's own guard warns about some pictures that we accept, and does not know our limit, which is checked below.
-    Image.MAX_IMAGE_PIXELS = None
+    guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         picture = Image.open(path, formats=[file_type.reader])
     except _DAMAGE as error:
         raise InputUnavailable(f"it begins like {file_type.name} but cannot be read.", hint=_SEND_ANOTHER) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = guard
     try:
         _check_pixels(picture.size, max_pixels)
         picture.load()
