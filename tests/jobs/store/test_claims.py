@@ -162,6 +162,26 @@ def test_a_worker_that_died_between_mark_and_record_holds_nobody_up_for_ever(tmp
     assert running(tmp_path) == ["job-1.2"]
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_slow_worker_that_was_taken_for_dead_gives_way_to_the_next_attempt(tmp_path: Path, is_new: bool) -> None:
+    """The other one has made its mark, and its record is not there yet: both would find the old record unchanged."""
+    if not is_new:
+        old = worker(tmp_path)
+        old.update(old.claim(request()).job, status=JobStatus.ERROR)
+    attempt = 1 if is_new else 2
+    pauses: list[float] = []
+
+    def slowly() -> Owner:
+        (tmp_path / "running").mkdir(exist_ok=True)
+        (tmp_path / f"running/job-1.{attempt + 1}").touch()
+        return elsewhere()
+
+    claim = worker(tmp_path, owner=slowly, pause=pauses.append).claim(request())
+
+    assert (claim.is_ours, claim.job.attempt) == (True, attempt + 2), "that one died too, after its mark"
+    assert len(pauses) >= 250
+
+
 def test_a_record_that_shows_up_after_its_mark_is_waited_for(tmp_path: Path) -> None:
     """The mark of a slow worker is there and its record is not; the loser sees the record on its next look."""
     claims: list[Job] = []

@@ -140,10 +140,10 @@ class Claims:
 
     def _write(self, before: Job | None, job: Job) -> bool:
         if before is not None:
-            return self._records.swap(before, job)
+            return self._records.swap(before, job, is_claim=True)
         # The entry comes first: an entry without a record is skipped, but a record without an entry is never listed.
         self._index.add(job)
-        taken = self._records.swap(None, job)
+        taken = self._records.swap(None, job, is_claim=True)
         if not taken:
             self._index.forget(job, now=self._clock())
         return taken

@@ -152,16 +152,20 @@ class Records:
         self.unmark(end.request_id, end.attempt)
         return True
 
-    def swap(self, before: Job | None, after: Job) -> bool:
+    def swap(self, before: Job | None, after: Job, *, is_claim: bool = False) -> bool:
         """
         Write *after* if the record is still *before* (None: no record). Return False if another writer came first.
+
+        If it *is_claim*, a mark of the next attempt says so too: we were slow, and another worker took us for dead.
         """
         name = _path(after.request_id, "json")
         expected = before and before.to_json()
+        next_mark = _mark(after.request_id, after.attempt + 1)
 
         def is_still_before() -> bool:
             stored = self.read(after.request_id)
-            return expected == (stored and stored.to_json())
+            is_overtaken = is_claim and self._disk.version(next_mark) is not None
+            return not is_overtaken and expected == (stored and stored.to_json())
 
         try:
             return self._disk.replace(name, after.to_json(), still_right=is_still_before)
@@ -192,12 +196,12 @@ class Records:
 
     def mark(self, request_id: str, attempt: int) -> bool:
         """Claim an attempt. Of all that try at once, on any host, exactly one gets True."""
-        return self._disk.make(f"running/{request_id}.{attempt}")
+        return self._disk.make(_mark(request_id, attempt))
 
     def unmark(self, request_id: str, attempt: int) -> None:
         """Remove a mark after the record says that its attempt ended. If that fails, the next start removes it."""
         try:
-            self._disk.remove(f"running/{request_id}.{attempt}")
+            self._disk.remove(_mark(request_id, attempt))
         except (DiskFull, EngineUnavailable) as error:
             _log.warning("the mark of job %s could not be removed: %s", request_id, error)
 
@@ -224,6 +228,10 @@ def _is_open_in(stored: Job, end: Job) -> bool:
     """Say whether *stored* is the attempt of *end* and has not ended yet."""
     same = (stored.attempt, stored.owner.token) == (end.attempt, end.owner.token)
     return same and not stored.status.is_terminal
+
+
+def _mark(request_id: str, attempt: int) -> str:
+    return f"running/{request_id}.{attempt}"
 
 
 def _path(any_id: str, ending: str) -> str:
