@@ -93,7 +93,7 @@ async def test_the_sdk_posts_an_answer_again_and_holds_it_once() -> None:
     expected = json.dumps({"data": text}).encode()
     assert [(len(expected), hashlib.sha256(expected).hexdigest())] * 2 == bodies
     # An eighth is on its way or with the server, by the sizes of this system's sockets. A second text is a whole one.
-    assert peak_bytes < 0.5 * len(text)
+    assert peak_bytes < 0.2 * len(text)  # what is on its way, and the server's own pieces
 
 
 def test_the_sdk_writes_json_where_it_posts_an_answer_and_nowhere_else() -> None:

@@ -6,6 +6,7 @@ import base64
 import itertools
 import os
 import signal
+import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,8 +101,8 @@ def test_the_next_job_is_taken_when_the_last_one_has_ended(plane: RunPod, worker
     jobs = [plane.wait_for_job(job_id) for job_id in [plane.submit({"health": True}) for _ in range(6)]]
     taken = [event.at_s for job in jobs for event in plane.events_of("take", job_id=job.job_id)]
 
-    # The SDK by itself rests a second after each take; on a busy machine most jobs may take as long.
-    assert min(after - before for before, after in itertools.pairwise(taken)) < 1
+    # The SDK by itself rests a second after each take; a machine that is busy may do so after a few of them.
+    assert statistics.median(after - before for before, after in itertools.pairwise(taken)) < 1
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ async def test_an_answer_without_end(
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 
-    assert peak < 6 * LARGEST_ANSWER_BYTES  # one and a half are usual; the endless ones know no bound, the bomb is 15
+    assert peak < 3 * LARGEST_ANSWER_BYTES  # one and a half are usual; the endless ones know no bound, the bomb is 15
 
 
 async def test_an_output_without_end(tmp_path: Path) -> None:
