@@ -26,9 +26,9 @@ class Volume(FileCalls):
         self._before("rename")
         super().rename(source, target)
 
-    def make(self, path: Path, mode: int = PRIVATE_FILE) -> None:
+    def make(self, path: Path, data: bytes = b"", mode: int = PRIVATE_FILE) -> None:
         self._before("make")
-        super().make(path, mode)
+        super().make(path, data, mode)
 
     def append(self, path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
         self._before("append")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -31,6 +32,24 @@ def test_every_attempt_has_its_own_token() -> None:
     assert one.token != other.token
     assert dataclasses.replace(one, token=other.token) == other
     assert one.process == other.process != elsewhere().process
+
+
+def test_a_mark_names_its_owner_whatever_else_it_tells() -> None:
+    owner = elsewhere()
+
+    assert Owner.named_in(owner.to_json()) == owner
+    assert Owner.named_in(json.dumps({**dataclasses.asdict(owner), "beat": "x"}).encode()) == owner
+
+
+@pytest.mark.parametrize("mark", [None, b"", elsewhere().to_json()[:-9], b"[]", b"7", b"{}", b"\xff", b'"pid"'])
+def test_a_mark_that_was_not_written_to_its_end_names_nobody(mark: bytes | None) -> None:
+    assert Owner.named_in(mark) is None
+
+
+def test_a_mark_whose_process_id_is_no_number_names_nobody() -> None:
+    told = {**dataclasses.asdict(elsewhere()), "pid": "7"}
+
+    assert Owner.named_in(json.dumps(told).encode()) is None
 
 
 def test_a_process_that_ended_has_died() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -38,6 +39,20 @@ class Owner:
         """
         pid = os.getpid()
         return cls(secrets.token_hex(8), _host(proc), _pid_namespace(proc), pid, _process_start(pid, proc))
+
+    @classmethod
+    def named_in(cls, mark: bytes | None) -> Owner | None:
+        """Read what `to_json` wrote, other keys beside it or not. Return None if *mark* names nobody, or half."""
+        try:
+            told = json.loads(mark or b"")
+            owner = cls(**{name: told[name] for name in cls.__dataclass_fields__})
+        except (ValueError, KeyError, TypeError):
+            return None
+        return owner if isinstance(owner.pid, int) else None
+
+    def to_json(self) -> bytes:
+        """Name this owner in a mark."""
+        return json.dumps(asdict(self)).encode()
 
     @property
     def process(self) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,19 @@ def test_a_worker_that_died_between_mark_and_record_holds_nobody_up_for_ever(tmp
     assert running(tmp_path) == ["job-1.2"]
 
 
+@pytest.mark.parametrize(("owner", "waited_s"), [(killed, 0.0), (elsewhere, 60.0), (Owner.of_this_process, 60.0)])
+def test_a_worker_named_by_its_mark_is_passed_over_once_it_has_died_or_after_a_minute(
+    tmp_path: Path, owner: Callable[[], Owner], waited_s: float
+) -> None:
+    pauses: list[float] = []
+    (tmp_path / "running").mkdir()
+    (tmp_path / "running/job-1.1").write_bytes(owner().to_json())
+    claim = worker(tmp_path, pause=pauses.append).claim(request())
+
+    assert (claim.is_ours, claim.job.attempt) == (True, 2)
+    assert sum(pauses) == pytest.approx(waited_s)
+
+
 @pytest.mark.parametrize("is_new", [True, False])
 def test_a_slow_worker_that_was_taken_for_dead_gives_way_to_the_next_attempt(tmp_path: Path, is_new: bool) -> None:
     """The other one has made its mark, and its record is not there yet: both would find the old record unchanged."""
@@ -182,16 +196,23 @@ def test_a_slow_worker_that_was_taken_for_dead_gives_way_to_the_next_attempt(tmp
     assert len(pauses) >= 250
 
 
-def test_a_record_that_shows_up_after_its_mark_is_waited_for(tmp_path: Path) -> None:
-    """The mark of a slow worker is there and its record is not; the loser sees the record on its next look."""
+@pytest.mark.parametrize(
+    ("mark", "slow_s"),
+    [(b"", 0.0), (b"", 4.0), (elsewhere().to_json(), 50.0), (Owner.of_this_process().to_json(), 50.0)],
+)
+def test_a_record_that_shows_up_after_its_mark_is_waited_for(tmp_path: Path, mark: bytes, slow_s: float) -> None:
+    """The mark of a worker on a slow disk is there and its record is not; the loser sees the record on a later look."""
     claims: list[Job] = []
-    mark = tmp_path / "running/job-1.1"
-    mark.parent.mkdir()
-    mark.touch()
+    path = tmp_path / "running/job-1.1"
+    path.parent.mkdir()
+    path.write_bytes(mark)
+    pauses: list[float] = []
 
-    def pause(_: float) -> None:
-        mark.unlink()
-        claims.append(worker(tmp_path).claim(request()).job)
+    def pause(pause_s: float) -> None:
+        pauses.append(pause_s)
+        if sum(pauses) > slow_s and not claims:
+            path.unlink()
+            claims.append(worker(tmp_path).claim(request()).job)
 
     claim = worker(tmp_path, pause=pause).claim(request())
 

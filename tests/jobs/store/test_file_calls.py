@@ -40,6 +40,20 @@ def test_a_volume_that_takes_half_of_a_line_is_full(tmp_path: Path, monkeypatch:
     assert full.value.errno == errno.ENOSPC
 
 
+def test_a_mark_that_cannot_name_its_owner_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk the name can still be made. Left there, it would hold the job up."""
+
+    def full(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+
+    with pytest.raises(OSError, match="No space left on device"):
+        FileCalls().make(tmp_path / "mark", b"owner")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_a_new_file_has_its_permissions_from_the_start(
     tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch

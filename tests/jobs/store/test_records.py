@@ -115,8 +115,12 @@ def test_an_id_with_dots_reads_no_alias_outside(tmp_path: Path) -> None:
 
 
 def test_marks_tell_what_runs_and_strange_files_do_not(tmp_path: Path) -> None:
-    assert records(tmp_path).mark("job-1", 2)
-    assert not records(tmp_path).mark("job-1", 2)
+    second = dataclasses.replace(job(), attempt=2)
+
+    assert records(tmp_path).marked_by("job-1", 2) is None
+    assert records(tmp_path).mark(second)
+    assert not records(tmp_path).mark(dataclasses.replace(second, owner=elsewhere()))
+    assert records(tmp_path).marked_by("job-1", 2) == second.owner
     for name in ("x", "x.y", ".DS_Store", "a b.1", "job-2.\u0661"):
         (tmp_path / "running" / name).touch()
 
@@ -179,7 +183,7 @@ def test_what_was_left_half_done_goes_when_it_is_old_and_a_claim_on_its_way_stay
     kept = records(tmp_path)
     kept.swap(None, job("with-record"))
     for request_id in ("with-record", "left", "on-its-way"):
-        kept.mark(request_id, 1)
+        kept.mark(job(request_id))
     unfinished = tmp_path / "unfinished"
     for name in ("old.tmp", "young.tmp"):
         (unfinished / name).touch()
@@ -202,7 +206,7 @@ def ended(request_id: str = "job-1") -> tuple[Job, Job]:
 def test_an_end_that_was_written_is_kept_no_longer(tmp_path: Path) -> None:
     kept, (running, end) = records(tmp_path), ended()
     kept.swap(None, running)
-    kept.mark("job-1", 1)
+    kept.mark(job())
     kept.keep_end(end)
 
     assert kept.write_ends() == [end]

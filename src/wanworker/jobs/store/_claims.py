@@ -12,9 +12,11 @@ from wanworker.jobs.store._index import Index
 from wanworker.jobs.store._pulse import OwnPulse
 from wanworker.jobs.store._records import Records
 
-# A worker writes the record right after its mark. If that takes longer than 5 s, the worker has died in between.
-_RECORD_STEP_S = 0.02
-_RECORD_STEPS = 250
+# A worker writes the record right after its mark, which takes milliseconds, and longer on a slow disk. A worker whose
+# mark names it is waited for up to 60 s, unless it has died. A mark that names nobody is of a worker that died in the
+# moment between making and naming, or of a release whose marks were empty: 5 s.
+_STEP_S = 0.02
+_STEPS_NAMED, _STEPS_UNNAMED = 3000, 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Claims:
     Start attempts.
 
     The mark of an attempt is made with O_EXCL, which also works on network volumes. If a worker died between its mark
-    and its record, its attempt number is skipped and never used again.
+    and its record, its attempt number is skipped and never used again. If it was only slower than we wait, it finds the
+    mark of the next attempt and gives way.
     """
 
     def __init__(
@@ -82,11 +85,18 @@ class Claims:
             if self._take(before, job):
                 return Claim(job, is_ours=True)
             # Another worker made its mark a moment ago. Either its record appears now, or that worker is dead.
-            if waits < _RECORD_STEPS:
+            if waits < self._longest_wait(request.request_id, attempt):
                 waits += 1
-                self._pause(_RECORD_STEP_S)
+                self._pause(_STEP_S)
             else:
                 passed_over, waits = attempt, 0
+
+    def _longest_wait(self, request_id: str, attempt: int) -> int:
+        """Return for how many steps the record of a marked attempt is waited for."""
+        owner = self._records.marked_by(request_id, attempt)
+        if owner is None:
+            return _STEPS_UNNAMED
+        return 0 if owner.lives() is False else _STEPS_NAMED
 
     def _accept(self, request: JobRequest, before: Job | None) -> None:
         """Refuse a different request under a used id. Otherwise make the job findable by its RunPod id."""
@@ -122,7 +132,7 @@ class Claims:
 
         The second check (in `swap`) is needed because the mark may be free again after its attempt has already ended.
         """
-        if not self._records.mark(job.request_id, job.attempt):
+        if not self._records.mark(job):
             return False
         taken = False
         try:

@@ -184,7 +184,7 @@ class Observer:
     def bury_the_dead(self) -> None:
         """Remove the marks of this host's dead processes. A process that was killed leaves its mark behind."""
         for process in self._disk.names(_FOLDER):
-            owner = _named(self._disk.read(f"{_FOLDER}/{process}"))
+            owner = Owner.named_in(self._disk.read(f"{_FOLDER}/{process}"))
             if owner is not None and owner.lives() is False:
                 self.bury(owner)
 
@@ -218,14 +218,6 @@ def _took_s(mark: bytes | None) -> float:
         return float(json.loads(mark or b"{}").get("took_s", 0.0))
     except (ValueError, AttributeError, TypeError):  # read in the middle of a write
         return 0.0
-
-
-def _named(mark: bytes | None) -> Owner | None:
-    try:
-        told = json.loads(mark or b"")
-        return Owner(**{name: told[name] for name in Owner.__dataclass_fields__})
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _remove(disk: Disk, process: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from wanworker.errors import DiskFull, EngineUnavailable
+from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import Job, is_request_id
 from wanworker.jobs.store._pulse import Observer
 from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, UNFINISHED, Disk, Version
@@ -194,9 +195,13 @@ class Records:
         request_id = data.decode("ascii", "replace") if data else ""
         return request_id if is_request_id(request_id) else None
 
-    def mark(self, request_id: str, attempt: int) -> bool:
-        """Claim an attempt. Of all that try at once, on any host, exactly one gets True."""
-        return self._disk.make(_mark(request_id, attempt))
+    def mark(self, job: Job) -> bool:
+        """Claim an attempt. Of all that try at once, on any host, exactly one gets True. The mark names its owner."""
+        return self._disk.make(_mark(job.request_id, job.attempt), job.owner.to_json())
+
+    def marked_by(self, request_id: str, attempt: int) -> Owner | None:
+        """Return whom a mark names, or None if there is no mark or it names nobody (yet)."""
+        return Owner.named_in(self._disk.read(_mark(request_id, attempt)))
 
     def unmark(self, request_id: str, attempt: int) -> None:
         """Remove a mark after the record says that its attempt ended. If that fails, the next start removes it."""

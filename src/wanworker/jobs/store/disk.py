@@ -93,13 +93,17 @@ class Disk:
                     self._files.rename(temporary, path)
             return replacing
 
-    def make(self, name: str) -> bool:
-        """Make an empty file. Return False if it already exists. Of all that try at once, exactly one gets True."""
+    def make(self, name: str, data: bytes = b"") -> bool:
+        """
+        Make a file with *data*. Return False if it already exists. Of all that try at once, exactly one gets True.
+
+        The data follows the name: for a moment another process may find the file empty. Not synced: for marks.
+        """
         path = self._root / name
         with self._in_our_words():
             self._make(path.parent)
             try:
-                self._files.make(path, self._folder_mode & 0o666)
+                self._files.make(path, data, self._folder_mode & 0o666)
             except FileExistsError:
                 return False
             return True

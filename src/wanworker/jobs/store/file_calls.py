@@ -30,9 +30,16 @@ class FileCalls:
         """Move *source* to *target*, replacing it."""
         source.replace(target)
 
-    def make(self, path: Path, mode: int = PRIVATE_FILE) -> None:
-        """Make an empty file. Raises FileExistsError."""
-        os.close(_opened(path, os.O_EXCL, mode))
+    def make(self, path: Path, data: bytes = b"", mode: int = PRIVATE_FILE) -> None:
+        """Make a file that must not exist yet, and write *data* with one write. Raises FileExistsError."""
+        descriptor = _opened(path, os.O_EXCL, mode)
+        try:
+            os.write(descriptor, data)
+        except OSError:
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
 
     def append(self, path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
         """Add *data* at the end with one write."""
