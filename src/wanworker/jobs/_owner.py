@@ -1,4 +1,4 @@
-"""Identify the owner of an attempt, a process on a host, and tell whether it still runs."""
+"""Identify the owner of an attempt, a process on a host, and tell whether it still runs or is waited for."""
 
 from __future__ import annotations
 
@@ -73,6 +73,19 @@ class Owner:
             return False
         start = _process_start(self.pid, proc)
         return start == self.process_start if self.process_start and start else None
+
+
+def longest_wait_s(mark: bytes | None) -> float:
+    """
+    Return for how many seconds the next step of who made *mark* is waited for: 0 if it died, else 60.
+
+    Such a step takes milliseconds, and longer on a slow disk. A mark that names nobody gets 5 s: it is of a process
+    that died between making and naming it, or of a release whose marks were empty.
+    """
+    owner = Owner.named_in(mark)
+    if owner is None:
+        return 5.0
+    return 0.0 if owner.lives() is False else 60.0
 
 
 def _host(proc: Path) -> str:

@@ -159,7 +159,7 @@ def test_a_worker_that_died_between_mark_and_record_holds_nobody_up_for_ever(tmp
     claim = worker(tmp_path, pause=pauses.append).claim(request())
 
     assert (claim.is_ours, claim.job.attempt) == (True, 2)
-    assert sum(pauses) == pytest.approx(5.0)
+    assert sum(pauses) == pytest.approx(5.0, abs=0.03)
     assert running(tmp_path) == ["job-1.2"]
 
 
@@ -173,7 +173,7 @@ def test_a_worker_named_by_its_mark_is_passed_over_once_it_has_died_or_after_a_m
     claim = worker(tmp_path, pause=pauses.append).claim(request())
 
     assert (claim.is_ours, claim.job.attempt) == (True, 2)
-    assert sum(pauses) == pytest.approx(waited_s)
+    assert sum(pauses) == pytest.approx(waited_s, abs=0.03)
 
 
 @pytest.mark.parametrize("is_new", [True, False])

@@ -11,6 +11,7 @@ import pytest
 
 from fakes.other_workers import Clock, elsewhere
 from fakes.volumes import CALLS, Refusals, Volume
+from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.store._pulse import Observer
 from wanworker.jobs.store._records import Records
@@ -117,10 +118,10 @@ def test_an_id_with_dots_reads_no_alias_outside(tmp_path: Path) -> None:
 def test_marks_tell_what_runs_and_strange_files_do_not(tmp_path: Path) -> None:
     second = dataclasses.replace(job(), attempt=2)
 
-    assert records(tmp_path).marked_by("job-1", 2) is None
+    assert records(tmp_path).marked("job-1", 2) is None
     assert records(tmp_path).mark(second)
     assert not records(tmp_path).mark(dataclasses.replace(second, owner=elsewhere()))
-    assert records(tmp_path).marked_by("job-1", 2) == second.owner
+    assert Owner.named_in(records(tmp_path).marked("job-1", 2)) == second.owner
     for name in ("x", "x.y", ".DS_Store", "a b.1", "job-2.\u0661"):
         (tmp_path / "running" / name).touch()
 

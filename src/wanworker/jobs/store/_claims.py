@@ -6,17 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from wanworker.errors import RequestIdReused
-from wanworker.jobs._owner import Owner
+from wanworker.jobs._owner import Owner, longest_wait_s
 from wanworker.jobs.model import PROMPT_CHARS, Job, JobStatus, check_request_id, heartbeat
 from wanworker.jobs.store._index import Index
 from wanworker.jobs.store._pulse import OwnPulse
 from wanworker.jobs.store._records import Records
 
-# A worker writes the record right after its mark, which takes milliseconds, and longer on a slow disk. A worker whose
-# mark names it is waited for up to 60 s, unless it has died. A mark that names nobody is of a worker that died in the
-# moment between making and naming, or of a release whose marks were empty: 5 s.
-_STEP_S = 0.02
-_STEPS_NAMED, _STEPS_UNNAMED = 3000, 250
+# How often one looks for the record of another worker's mark.
+_LOOK_AGAIN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,7 @@ class Claims:
     def claim(self, request: JobRequest, *, queued: bool) -> Claim:
         """Claim a job as JobStore.claim describes."""
         check_request_id(request.request_id)
-        passed_over = waits = 0
+        passed_over, waited_s = 0, 0.0
         while True:
             before = self._records.current(request.request_id)
             self._accept(request, before)
@@ -85,18 +82,11 @@ class Claims:
             if self._take(before, job):
                 return Claim(job, is_ours=True)
             # Another worker made its mark a moment ago. Either its record appears now, or that worker is dead.
-            if waits < self._longest_wait(request.request_id, attempt):
-                waits += 1
-                self._pause(_STEP_S)
+            if waited_s < longest_wait_s(self._records.marked(request.request_id, attempt)):
+                waited_s += _LOOK_AGAIN_S
+                self._pause(_LOOK_AGAIN_S)
             else:
-                passed_over, waits = attempt, 0
-
-    def _longest_wait(self, request_id: str, attempt: int) -> int:
-        """Return for how many steps the record of a marked attempt is waited for."""
-        owner = self._records.marked_by(request_id, attempt)
-        if owner is None:
-            return _STEPS_UNNAMED
-        return 0 if owner.lives() is False else _STEPS_NAMED
+                passed_over, waited_s = attempt, 0.0
 
     def _accept(self, request: JobRequest, before: Job | None) -> None:
         """Refuse a different request under a used id. Otherwise make the job findable by its RunPod id."""

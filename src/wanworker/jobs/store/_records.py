@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from wanworker.errors import DiskFull, EngineUnavailable
-from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import Job, is_request_id
 from wanworker.jobs.store._pulse import Observer
 from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, UNFINISHED, Disk, Version
@@ -175,7 +174,7 @@ class Records:
 
     def remove(self, job: Job) -> bool:
         """Remove a job's record, alias and mark. Return False if the record was already gone."""
-        removed = self._disk.remove(_path(job.request_id, "json"))
+        removed = self._disk.remove(_path(job.request_id, "json"), is_locked=True)
         self._ended.pop(job.request_id, None)
         self._ends.pop(job.request_id, None)
         if job.runpod_id is not None and self.aliased(job.runpod_id) == job.request_id:
@@ -199,9 +198,9 @@ class Records:
         """Claim an attempt. Of all that try at once, on any host, exactly one gets True. The mark names its owner."""
         return self._disk.make(_mark(job.request_id, job.attempt), job.owner.to_json())
 
-    def marked_by(self, request_id: str, attempt: int) -> Owner | None:
-        """Return whom a mark names, or None if there is no mark or it names nobody (yet)."""
-        return Owner.named_in(self._disk.read(_mark(request_id, attempt)))
+    def marked(self, request_id: str, attempt: int) -> bytes | None:
+        """Return what the mark of an attempt says, or None if there is none."""
+        return self._disk.read(_mark(request_id, attempt))
 
     def unmark(self, request_id: str, attempt: int) -> None:
         """Remove a mark after the record says that its attempt ended. If that fails, the next start removes it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from wanworker.errors import DiskFull, EngineUnavailable
+from wanworker.jobs.store._lock import Lock
 from wanworker.jobs.store.file_calls import PRIVATE_FOLDER, FileCalls
 from wanworker.media.new_file import disk_full
 
@@ -19,7 +20,6 @@ UNFINISHED = "unfinished"
 
 #: A claim takes seconds, even on a slow disk. One that is this old and not complete was left by a process that died.
 LEFTOVER_AFTER_S = 600.0
-
 
 #: What tells whether a file was replaced: device, inode, time in nanoseconds, size in bytes.
 Version = tuple[int, int, int, int]
@@ -36,20 +36,26 @@ class Disk:
     A folder that was there and is missing now, together with *volume*, was unmounted or moved away. Nothing is made in
     its place then, because it would land on another disk: every method raises DiskFull until it is back.
 
-    It uses no locks, because network volumes support them badly or not at all. It relies on three things: rename
-    replaces, O_EXCL makes a file once, and O_APPEND writes at the end. (Over NFS, two hosts may still overwrite each
-    other's appended lines; only the index of the listing could suffer.) Every method raises DiskFull or
+    It uses no locks of the system, because network volumes support them badly or not at all. It relies on three
+    things: rename replaces, O_EXCL makes a file once, and O_APPEND writes at the end. (Over NFS, two hosts may still
+    overwrite each other's appended lines; only the index of the listing could suffer.) Every method raises DiskFull or
     EngineUnavailable.
     """
 
     def __init__(
-        self, root: Path, *, volume: Path | None = None, is_private: bool = False, files: FileCalls | None = None
+        self,
+        root: Path,
+        *,
+        volume: Path | None = None,
+        is_private: bool = False,
+        files: FileCalls | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._root = root
         self._volume = volume or root.parent
         self._is_private = is_private
         self._files = files or FileCalls()
-        self._replacing = threading.Lock()
+        self._pause = pause
         self._shaped: set[Path] = set()
         self._folder_mode = PRIVATE_FOLDER
         self._seen: tuple[int, int] | None = None
@@ -76,22 +82,30 @@ class Disk:
             now = _stat(self._root / name)
             return now and (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size)
 
-    def replace(self, name: str, data: bytes, *, still_right: Callable[[], bool] = lambda: True) -> bool:
+    def replace(self, name: str, data: bytes, *, still_right: Callable[[], bool] | None = None) -> bool:
         """
         Replace a file's content by *data*, whole or not at all. Return False if *still_right* says no at the last
         moment.
 
-        *still_right* is called after the slow part. Between threads of this Disk nothing can happen between it and the
-        rename; between processes some microseconds remain.
+        *still_right* is called after the slow part. Between it and the rename no other writer, of any process or host,
+        can replace or remove the file with a check of its own.
         """
         path = self._root / name
         with self._in_our_words(), self._beside(path) as temporary:
             self._files.write(temporary, data, self._folder_mode & 0o666)
-            with self._replacing:
+            if still_right is None:
+                self._files.rename(temporary, path)
+                return True
+            with self._lock(path).held():
                 replacing = still_right()
                 if replacing:
                     self._files.rename(temporary, path)
             return replacing
+
+    def _lock(self, path: Path) -> Lock:
+        self._make(self._root / UNFINISHED)
+        lock = self._root / UNFINISHED / f"{path.name}.lock"
+        return Lock(lock, self._files, self._folder_mode & 0o666, self._pause)
 
     def make(self, name: str, data: bytes = b"") -> bool:
         """
@@ -124,11 +138,15 @@ class Disk:
             self._make(path.parent)
             self._files.overwrite(path, data, self._folder_mode & 0o666)
 
-    def remove(self, name: str) -> bool:
-        """Remove a file. Return False if it is already gone."""
-        with self._in_our_words():
+    def remove(self, name: str, *, is_locked: bool = False) -> bool:
+        """Remove a file; with *is_locked* never between another's check and rename. False if it is already gone."""
+        path = self._root / name
+        with self._in_our_words(), contextlib.ExitStack() as stack:
+            if is_locked and path.exists():
+                with contextlib.suppress(OSError):  # a full disk takes no lock, nor what others would write
+                    stack.enter_context(self._lock(path).held())
             try:
-                self._files.unlink(self._root / name)
+                self._files.unlink(path)
             except FileNotFoundError:
                 self._check()
                 return False

@@ -67,7 +67,7 @@ class JobStore:
         in_background: InBackground = in_thread,
         files: FileCalls | None = None,
     ) -> None:
-        self._disk = disk = Disk(root, files=files)
+        self._disk = disk = Disk(root, files=files, pause=pause)
         self._observer = Observer(disk, dead_after_s=dead_after_s, elapsed=elapsed)
         self._pulse = OwnPulse(
             disk, every_s=beat_s, elapsed=elapsed, in_background=in_background, also=self._write_ends
