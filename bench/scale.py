@@ -7,7 +7,8 @@ Measure a door in front of a fleet.
 The control plane is that of the tests, on loopback. The door is a real server, and each worker is handler.py with an
 engine that sleeps, or with the miniature in one thread. With --kill-s, a worker is killed (SIGKILL) every so many
 seconds and another one started; its job is redelivered, as RunPod does, or fails as lost, in turn. With --restart, the
-door is killed and started again in the middle. Prints one line of JSON.
+door is killed and started again in the middle. An empty FastAPI application runs beside the door and is asked as often
+as its /status. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from fakes.engine import write_clip
 from fakes.rest_process import RestProcess
 from fakes.runpod import RunPod
 from fakes.worker_process import HANDLER, WorkerProcess
+from rest import EMPTY, free_port, program
 
 ROOT = Path(__file__).resolve().parent.parent
 _WORKER = ROOT / "bench" / "scale_worker.py"
@@ -47,17 +49,18 @@ _SHAPES = {
     "mini": {"width": 256, "height": 256, "length": 17},
 }
 
-#: Asks for one job over one connection after the other, and writes how long each answer took, in seconds.
+#: Asks for each address in turn, always over a new connection, and writes its number and how long its answer took, in
+#: seconds.
 _PROBE = """
-import sys, time, urllib.request
-while True:
+import itertools, sys, time, urllib.request
+for number, url in itertools.cycle(enumerate(sys.argv[1:])):
     began = time.monotonic()
     try:
-        urllib.request.urlopen(sys.argv[1], timeout=60).read()
-        print(time.monotonic() - began, flush=True)
+        urllib.request.urlopen(url, timeout=60).read()
+        print(number, time.monotonic() - began, flush=True)
     except OSError:
         pass
-    time.sleep(0.02)
+    time.sleep(0.01)
 """
 
 
@@ -111,8 +114,9 @@ class Fleet:
 class Door:
     """Call the REST server; where it is away, ask again."""
 
-    def __init__(self, server: RestProcess) -> None:
+    def __init__(self, server: RestProcess, empty_port: int) -> None:
         self.server = server
+        self._empty_port = empty_port
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Return the answer's JSON."""
@@ -131,19 +135,24 @@ class Door:
             time.sleep(0.5)
 
     @contextlib.contextmanager
-    def probed(self, job_id: str) -> Iterator[list[float]]:
-        """Ask for /status from a process of its own while the block runs; then the list has the seconds of each."""
-        url = f"http://127.0.0.1:{self.server.port}/status/{job_id}"
-        found: list[float] = []
+    def probed(self, job_id: str) -> Iterator[tuple[list[float], list[float]]]:
+        """
+        Ask for /status, and for an empty FastAPI application, from a process of its own while the block runs. Then the
+        lists have the seconds of each answer.
+        """
+        urls = [f"http://127.0.0.1:{self.server.port}/status/{job_id}", f"http://127.0.0.1:{self._empty_port}/"]
+        found: tuple[list[float], list[float]] = ([], [])
         with tempfile.TemporaryFile("w+") as waits:
-            probe = subprocess.Popen([sys.executable, "-c", _PROBE, url], stdout=waits)
+            probe = subprocess.Popen([sys.executable, "-c", _PROBE, *urls], stdout=waits)
             try:
                 yield found
             finally:
                 probe.kill()
                 probe.wait()
                 waits.seek(0)
-                found += map(float, waits.read().split())
+                for line in waits.read().splitlines():
+                    number, wait_s = line.split()
+                    found[int(number)].append(float(wait_s))
 
 
 def client(door: Door, numbers: range, states: dict[str, str], shape: dict[str, int]) -> None:
@@ -214,7 +223,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         began = time.monotonic()
         stack.enter_context(server)
         start_s, memory_bytes = time.monotonic() - began, server.memory_bytes
-        door = Door(server)
+        empty_port = free_port()
+        stack.enter_context(program("-c", EMPTY, str(empty_port)))
+        door = Door(server, empty_port)
         first = warm_up(door, options)
         with door.probed(first) as idle:
             time.sleep(8)
@@ -233,17 +244,18 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "kills": fleet.kills,
             "door_restarted": options.restart,
             "completed_twice": sum(count > 1 for count in completed.values()),
-            "idle_status_ms": _centiles(idle),
-            "busy_status_ms": _centiles(busy),
+            "idle_ms": _centiles(*idle),
+            "busy_ms": _centiles(*busy),
             "door_start_s": round(start_s, 2),
             "door_mib": round(memory_bytes / 1024**2),
             "door_mib_after": round(server.memory_bytes / 1024**2),
         }
 
 
-def _centiles(waits_s: list[float]) -> dict[str, float]:
-    found = statistics.quantiles(waits_s, n=100)
-    return {"p50": round(found[49] * 1000, 1), "p99": round(found[98] * 1000, 1)}
+def _centiles(status: list[float], empty: list[float]) -> dict[str, float]:
+    of_status, of_empty = statistics.quantiles(status, n=100), statistics.quantiles(empty, n=100)
+    found = {"p50": of_status[49], "p99": of_status[98], "empty_p50": of_empty[49], "empty_p99": of_empty[98]}
+    return {name: round(wait_s * 1000, 1) for name, wait_s in found.items()}
 
 
 def main() -> None:
