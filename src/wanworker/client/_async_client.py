@@ -50,7 +50,7 @@ class AsyncClient:
         self._is_runpod = bool(endpoint)
         self._base = endpoint_url(endpoint) if endpoint else base_url(url)
         if self._base.host == RUNPOD.host and not key:
-            raise Refused("RunPod wants a key.", hint="Make a key in RunPod's console, and give it as `key`.")
+            raise Refused("RunPod needs a key.", hint="Make a key in RunPod's console, and give it as `key`.")
         self._key = key
         self._allow_hosts = tuple(allow_hosts)
         self._patience_s = patience_s

@@ -1,4 +1,4 @@
-"""The runpod engine: renders on endpoints of RunPod whose workers are of this program."""
+"""The runpod engine: renders on RunPod endpoints whose workers run wanworker."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class UploadUrl:
             try:
                 url = parse_url(location, base=url)
             except InputRefused:
-                return "it redirected to something that is no http(s) URL", False
+                return "it redirected to something that is not an http(s) URL", False
         return f"it redirected more than {_MOST_REDIRECTS} times", False
 
 

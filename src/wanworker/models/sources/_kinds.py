@@ -83,7 +83,7 @@ def _channels(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
     head = tensors.get("head.head.weight") or tensors.get("proj_out.weight")
     embedding = tensors.get("patch_embedding.weight")
     if head is None or embedding is None or len(embedding.shape) != 5:
-        raise CannotLoad(f"{name}: a Wan transformer has patch_embedding.weight and head.head.weight, this one has not")
+        raise CannotLoad(f"{name}: it lacks patch_embedding.weight or head.head.weight of a Wan transformer")
     patch = embedding.shape[2] * embedding.shape[3] * embedding.shape[4]
     return embedding.shape[1], head.shape[0] // max(1, patch)
 

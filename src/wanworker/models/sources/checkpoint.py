@@ -255,7 +255,7 @@ def _json(path: Path, text: str | bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CannotLoad(f"{path.name}: its words on quantisation are no JSON") from error
+        raise CannotLoad(f"{path.name}: its quantisation metadata is not JSON") from error
     return value if isinstance(value, dict) else {}
 
 

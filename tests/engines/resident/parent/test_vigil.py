@@ -47,7 +47,7 @@ def test_a_child_that_says_nothing_is_given_up(vigil: Vigil, seconds: int, words
 @pytest.mark.parametrize(
     ("vigil", "seconds", "words"),
     [
-        (after((0, Stage(1, "text"))), 600, "It did not go on for 600 s, in stage text."),
+        (after((0, Stage(1, "text"))), 600, "It made no progress for 600 s, in stage text."),
         (after(SAMPLING), 900, "for 900 s, in stage sampling."),
         (after(SAMPLING, (8, Step(1, "sampling", 1, 20))), 300, "after step 1 of 20; its longest step took 8 s."),
         (

@@ -48,7 +48,7 @@ def _error_of(outcome: protocol.Event | Died | Hung, when: str) -> WorkerError:
     if isinstance(outcome, Hung):
         message = f"The render process hung {when} and was ended; the next job gets a new one. {outcome.how}"
         return EngineFailed(message, hint=_HUNG_HINT)
-    return EngineFailed(f"The render process stopped the job unasked {when}.")
+    return EngineFailed(f"The render process stopped the job by itself {when}.")
 
 
 def _error_of_death(died: Died, when: str) -> WorkerError:

@@ -77,7 +77,7 @@ class Vigil:
             return Hung(f"It gave no sign of life for {self._quiet_s:.0f} s, {self._where}.")
         if self._still_s >= self._still_limit_s:
             longest = f"; its longest step took {self._longest_s:.0f} s" if self._longest_s else ""
-            return Hung(f"It did not go on for {self._still_s:.0f} s, {self._where}{longest}.")
+            return Hung(f"It made no progress for {self._still_s:.0f} s, {self._where}{longest}.")
         return None
 
     def stop(self) -> None:

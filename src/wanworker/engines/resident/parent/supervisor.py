@@ -163,10 +163,10 @@ class Supervisor:
         outcome = await self._loaded(model, on_event)
         if isinstance(outcome, Hung) and before is not None:
             # Somebody else's load hung, a preload's for one: this job has lost nothing yet but time.
-            log.warning("the model is loaded once more, for the load before hung. %s", outcome.how)
+            log.warning("the model is loaded once more, because the load before it hung. %s", outcome.how)
             outcome = await self._loaded(model, on_event)
         elif changes and not isinstance(outcome, Ready) and not _is_the_files_fault(outcome):
-            log.warning("the model is loaded in a new process, for the change to it failed: %s", outcome)
+            log.warning("the model is loaded in a new process, because the change to it failed: %s", outcome)
             outcome = await self._loaded(model, on_event)
         if not isinstance(outcome, Ready):
             raise error_of(outcome, "while loading the model")
