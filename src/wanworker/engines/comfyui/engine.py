@@ -19,13 +19,13 @@ from wanworker.comfyui.run.monitor import Limits as RunLimits
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
-from wanworker.engines.comfyui._followed import followed, video_of
+from wanworker.engines.comfyui._graph_run import tracked_run, video_of
 from wanworker.engines.comfyui._inputs import named_inputs, sent_inputs
-from wanworker.engines.comfyui._left_runs import LeftLimits, LeftRuns
 from wanworker.engines.comfyui._restart import with_one_restart
 from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
 from wanworker.engines.comfyui._slots import Listed, workflow_slots
 from wanworker.engines.comfyui._startup_timings import Waits
+from wanworker.engines.comfyui._unstopped_runs import StopLimits, UnstoppedRuns
 from wanworker.engines.comfyui._user_graph import (
     Admitted,
     checked_graph,
@@ -65,7 +65,7 @@ class ComfyUI:
         *,
         gpus: Callable[[], Sequence[Gpu]] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        left_limits: LeftLimits | None = None,
+        stop_limits: StopLimits | None = None,
     ) -> None:
         self._models_dir = f"{str(settings.ckpt_dir).rstrip('/')}/"
         self._gpus = gpus or functools.partial(hardware.gpus, settings.card.visible)
@@ -84,8 +84,8 @@ class ComfyUI:
         self._generation = -1
         self._answered_at = 0.0
         self._waits = Waits(clock)
-        self._left_limits = left_limits or LeftLimits()
-        self._left = LeftRuns(self._server, self._own_client, url, limits=self._left_limits, clock=clock)
+        self._stop_limits = stop_limits or StopLimits()
+        self._unstopped = UnstoppedRuns(self._server, self._own_client, url, limits=self._stop_limits, clock=clock)
         self._launch = where if isinstance(where, Launch) else None
         # The server's own folders come first, as in its own search.
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
@@ -143,7 +143,7 @@ class ComfyUI:
             client = await self.connected(report)
             filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id, work_dir), run_id)
             admitted = await validate(client, filled.graph)
-            finished = await self._followed(client, admitted.graph, report)
+            finished = await self._run(client, admitted.graph, report)
             await client.view(video_of(finished.outcome.outputs, filled.saver), out_path)
             warnings = (*filled.warnings, *admitted.remarks)
             return Rendered(filled.model, warnings, self._timings(finished), sampling=filled.sampling)
@@ -177,7 +177,7 @@ class ComfyUI:
                 graph = with_prefix(admitted.graph, classes, run_id)
                 left_out = [as_warning(problem) for problem in admitted.left_out]
                 with without_outputs([*spec.left_out, *left_out]):
-                    finished = await self._followed(client, graph, report)
+                    finished = await self._run(client, graph, report)
             left_out += [as_warning(problem) for problem in finished.problems]
             with without_outputs([*spec.left_out, *left_out]):
                 got = await fetched(client, finished.outcome.outputs, out_dir, run_id, may_restart=is_ours)
@@ -213,12 +213,12 @@ class ComfyUI:
 
         Raises EngineUnavailable, also if the server has not stopped an earlier run and we cannot restart it.
         """
-        await self._left.check()
+        await self._unstopped.check()
         return await self._answering(report)
 
     async def _answering(self, report: Report) -> ComfyClient:
         """Return a client of a server that answers, after starting it if needed. Raises EngineUnavailable."""
-        await self._left.settled()
+        await self._unstopped.settled()
         if self._client is not None and self.status == "online" and self._clock() - self._answered_at < _TRUST_S:
             return self._client
         with self._waits.measured(report) as hear:
@@ -245,20 +245,20 @@ class ComfyUI:
 
         A running start goes on, because it loads no weights.
         """
-        await self._left.settled()  # a server that hangs has been ended by now, and its memory is free
+        await self._unstopped.settled()  # a server that hangs has been ended by now, and its memory is free
         if self.renders_on_gpu() and await self._server.probe() == "online":
             await free_memory(self._own_client(), within_s=_UNLOAD_S)
 
     async def close(self) -> None:
         """End our own server and all connections."""
-        await self._left.close()
+        await self._unstopped.close()
         if self._client is not None:
             await self._client.close()
         await self._server.close()
 
-    async def _followed(self, client: ComfyClient, graph: Graph, report: Report) -> Finished:
-        limits = RunLimits(stop_s=self._left_limits.stop_s)
-        return await followed(client, graph, report, limits=limits, on_left=self._left.add, clock=self._clock)
+    async def _run(self, client: ComfyClient, graph: Graph, report: Report) -> Finished:
+        limits = RunLimits(stop_s=self._stop_limits.stop_s)
+        return await tracked_run(client, graph, report, limits=limits, on_left=self._unstopped.add, clock=self._clock)
 
     def _own_client(self) -> ComfyClient:
         if self._client is None:

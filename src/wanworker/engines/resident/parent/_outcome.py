@@ -7,7 +7,7 @@ import signal
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._process import Died
-from wanworker.engines.resident.parent._vigil import Hung
+from wanworker.engines.resident.parent._watchdog import Hung
 from wanworker.engines.resident.protocol import Done, Failed, Stopped
 from wanworker.errors import RENDER_ERRORS, EngineFailed, OutOfMemory, RequestError, WorkerError
 

@@ -1,4 +1,4 @@
-"""A job's stay on a card: its engine there, and the change to another card if that one fails."""
+"""Lease a card to a job: its engine there, and the change to another card if that one fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EngineOn = Callable[[int], Engine]
 MakeRoom = Callable[[int], Awaitable[None]]
 
 
-class Turn:
+class Lease:
     """
     Hold card *number* of the *eligible* ones for *job*, which needs *wanted* loaded there.
 
@@ -71,7 +71,7 @@ class Turn:
         within: Callable[[], contextlib.AbstractAsyncContextManager[object]],
     ) -> _Made:
         """
-        Return what *render* makes with this card's engine. If the card fails, let another card try, once in a turn.
+        Return what *render* makes with this card's engine. If the card fails, let another card try, once in a lease.
 
         The wait for another card is bounded by *within*, the scope of the job's deadline.
         """

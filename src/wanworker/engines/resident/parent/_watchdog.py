@@ -46,7 +46,7 @@ class Hung:
     how: str
 
 
-class Vigil:
+class Watchdog:
     """Keep watch over one load or one job of a child."""
 
     def __init__(self, patience: Patience, *, stage: str = "") -> None:
