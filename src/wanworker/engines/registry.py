@@ -126,7 +126,7 @@ class EngineRegistry:
                 eligible = await asyncio.to_thread(self._fit_for, name, spec)
             lease = Lease(
                 self.cards,
-                loaded_for(name, spec),
+                _loaded_for(name, spec),
                 job,
                 eligible,
                 engine_on=lambda number: self.engine(name, number),
@@ -235,7 +235,7 @@ class EngineRegistry:
         return answer
 
 
-def loaded_for(name: str, spec: RenderSpec | GraphSpec) -> str:
+def _loaded_for(name: str, spec: RenderSpec | GraphSpec) -> str:
     """Return what a card holds after engine *name* has rendered *spec* there, such as `diffusers t2v-A14B`. Pure."""
     if isinstance(spec, GraphSpec):
         return f"{name} workflow"

@@ -53,7 +53,7 @@ class Lease:
             return
         if error is None:
             self._cards.succeeded(number)
-        elif is_cards_fault(error):
+        elif _is_cards_fault(error):
             self._cards.failed(number, str(error))
         self._cards.give_back(number)
 
@@ -86,7 +86,7 @@ class Lease:
         return await render(self._engine_on(self._held()))
 
     def _may_move(self, error: EngineError) -> bool:
-        return not self._has_moved and len(self._eligible) > 1 and is_cards_fault(error)
+        return not self._has_moved and len(self._eligible) > 1 and _is_cards_fault(error)
 
     async def _move(self, error: EngineError) -> None:
         number = self._held()
@@ -101,6 +101,6 @@ class Lease:
         return self._number
 
 
-def is_cards_fault(error: BaseException) -> bool:
+def _is_cards_fault(error: BaseException) -> bool:
     """Say whether *error* speaks against the card and its processes, and not against what was asked."""
     return isinstance(error, EngineUnavailable) or (isinstance(error, WorkerError) and error.lost_engine)

@@ -24,7 +24,7 @@ from wanworker.spec import Upload
 _NAME_BYTES = 150
 
 
-class Admitted(NamedTuple):
+class CheckedGraph(NamedTuple):
     """
     Hold a caller's graph that the server accepts.
 
@@ -44,7 +44,7 @@ async def checked_graph(
     slots: Mapping[str, Any] = MappingProxyType({}),
     *,
     now: Callable[[], datetime] = datetime.now,
-) -> Admitted:
+) -> CheckedGraph:
     """
     Return *document*, with *slots* set in it (see graph/slots.py), as a graph that the server accepts.
 
@@ -70,7 +70,7 @@ async def checked_graph(
         # A value that the request itself set is never dropped in favour of other outputs.
         if refused := [problem for problem in found.left_out if (problem.node, problem.input) in places]:
             raise as_error(refused, models_place=client.models_place)
-    return Admitted(found.graph, (*remarks, *found.remarks), tuple(map(as_warning, found.left_out)))
+    return CheckedGraph(found.graph, (*remarks, *found.remarks), tuple(map(as_warning, found.left_out)))
 
 
 def unread(used: Collection[str], sent: Iterable[str]) -> list[str]:

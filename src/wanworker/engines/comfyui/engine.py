@@ -27,7 +27,7 @@ from wanworker.engines.comfyui._slots import Listed, workflow_slots
 from wanworker.engines.comfyui._startup_timings import Waits
 from wanworker.engines.comfyui._unstopped_runs import StopLimits, UnstoppedRuns
 from wanworker.engines.comfyui._user_graph import (
-    Admitted,
+    CheckedGraph,
     checked_graph,
     fetched,
     unread,
@@ -133,8 +133,8 @@ class ComfyUI:
             filled = await asyncio.to_thread(self._filled_by, lists, spec, uploads, "plan")
             return filled.forecast(spec.size, unknown=(_NOT_ASKED,))
         filled = await self._filled(client, spec, uploads, "plan")
-        admitted = await validate(client, filled.graph, set(uploads.given().values()))
-        return filled.forecast(spec.size, admitted.remarks)
+        checked = await validate(client, filled.graph, set(uploads.given().values()))
+        return filled.forecast(spec.size, checked.remarks)
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """Render *spec* by one of our graphs; see Engine. Raises ModelNotFound and GraphRefused too."""
@@ -142,10 +142,10 @@ class ComfyUI:
         async def run(run_id: str) -> Rendered:
             client = await self.connected(report)
             filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id, work_dir), run_id)
-            admitted = await validate(client, filled.graph)
-            finished = await self._run(client, admitted.graph, report)
+            checked = await validate(client, filled.graph)
+            finished = await self._run(client, checked.graph, report)
             await client.view(video_of(finished.outcome.outputs, filled.saver), out_path)
-            warnings = (*filled.warnings, *admitted.remarks)
+            warnings = (*filled.warnings, *checked.remarks)
             return Rendered(filled.model, warnings, self._timings(finished), sampling=filled.sampling)
 
         try:
@@ -172,10 +172,10 @@ class ComfyUI:
             unused = unread(used, [each.name for each in spec.uploads])
             # The graph was checked when it arrived, but the server may be another one now.
             with unused_told(unused):
-                admitted = await validate(client, graph)
+                checked = await validate(client, graph)
                 classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
-                graph = with_prefix(admitted.graph, classes, run_id)
-                left_out = [as_warning(problem) for problem in admitted.left_out]
+                graph = with_prefix(checked.graph, classes, run_id)
+                left_out = [as_warning(problem) for problem in checked.left_out]
                 with without_outputs([*spec.left_out, *left_out]):
                     finished = await self._run(client, graph, report)
             left_out += [as_warning(problem) for problem in finished.problems]
@@ -193,7 +193,7 @@ class ComfyUI:
         *,
         sent: Collection[str] = (),
         slots: Mapping[str, Any] | None = None,
-    ) -> Admitted:
+    ) -> CheckedGraph:
         """Return a caller's *document* as a graph that the server accepts; see _user_graph.py."""
         return await checked_graph(await self.connected(report), document, sent, slots or {})
 

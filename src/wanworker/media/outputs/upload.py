@@ -31,7 +31,7 @@ from wanworker.media.outputs.bucket import Bucket
 from wanworker.text.printable import one_line
 from wanworker.text.secrets import BLOT, without_secrets
 
-__all__ = ["LINK_LIFETIME_S", "Sleep", "UploadFailed", "presigned_url", "upload"]
+__all__ = ["LINK_LIFETIME_S", "Sleep", "UploadFailed", "upload"]
 
 #: The longest lifetime of a presigned link, in seconds (S3's own limit).
 LINK_LIFETIME_S = 7 * 24 * 3600
@@ -51,11 +51,11 @@ async def upload(bucket: Bucket, path: Path, key: str, *, mime: str, sleep: Slee
             sleep=sleep,
         )
     if not reason:
-        return presigned_url(bucket, key)
+        return _presigned_url(bucket, key)
     raise UploadFailed(_without_keys(f"The bucket {bucket.name!r} did not take the file: {reason}", bucket))
 
 
-def presigned_url(bucket: Bucket, key: str, *, lifetime_s: int = LINK_LIFETIME_S) -> str:
+def _presigned_url(bucket: Bucket, key: str, *, lifetime_s: int = LINK_LIFETIME_S) -> str:
     """Return a link to *key* that needs no key of its own for *lifetime_s* seconds (at most seven days)."""
     from botocore.auth import S3SigV4QueryAuth
 

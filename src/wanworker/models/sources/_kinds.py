@@ -43,7 +43,7 @@ def component_of(checkpoint: Checkpoint) -> Component | None:
     return next((component for mark, component in _MARKS.items() if mark in names), None)
 
 
-def other_model(checkpoint: Checkpoint) -> str | None:
+def _other_model(checkpoint: Checkpoint) -> str | None:
     """Return in words which other model of the family the checkpoint is, None where no name says so."""
     for name in checkpoint.tensors:
         for start, words in _OTHERS.items():
@@ -60,7 +60,7 @@ def task_and_expert(checkpoint: Checkpoint, name: str) -> tuple[str, Expert | No
     *name*, the file's with its folders, tells the experts apart, whose shapes are the same. Raises CannotLoad for
     another model.
     """
-    if other := other_model(checkpoint):
+    if other := _other_model(checkpoint):
         raise CannotLoad(f"{name}: this is {other}, which this engine does not render")
     channels_in, channels_out = _channels(checkpoint, name)
     half = half_of(name)

@@ -53,12 +53,12 @@ class WatchedFile(FileResponse):
                 self._on_complete()
 
         try:
-            await super().__call__(scope, has_left_only(has_left), count)
+            await super().__call__(scope, _has_left_only(has_left), count)
         finally:
             watching.cancel()
 
 
-def has_left_only(has_left: asyncio.Event) -> Receive:
+def _has_left_only(has_left: asyncio.Event) -> Receive:
     """Return a `receive` that waits for the client to leave. The body of a GET is ignored."""
 
     async def receive() -> Message:
