@@ -1,4 +1,4 @@
-"""The client for asyncio programs. The other one is made of it."""
+"""The client for asyncio programs, which the other client wraps."""
 
 from __future__ import annotations
 

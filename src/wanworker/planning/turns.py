@@ -1,4 +1,4 @@
-"""Give jobs their turns: no more of them at once than the engine takes that renders them."""
+"""Limit how many jobs render at once: each waits for a slot of the place where its engine renders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say in the worker's own errors what the client says of a remote job. Pure."""
+"""Translate the client's errors about a remote job into the worker's own. Pure."""
 
 from __future__ import annotations
 

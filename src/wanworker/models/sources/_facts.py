@@ -1,4 +1,4 @@
-"""What the parent knows of one checkpoint before anything is loaded, looked at again only when its files change."""
+"""Read what can be known of a checkpoint before anything is loaded, and read it again only when its files change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serve the files of a page from memory, compressed, and with a tag by which a browser asks for news only."""
+"""Serve the files of a page from memory, compressed, and with an ETag, so that a browser fetches only what changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wait for a child's work while its watchdog is kept."""
+"""Wait for a child's work until it is done, or until the watchdog says that the child hangs."""
 
 from __future__ import annotations
 

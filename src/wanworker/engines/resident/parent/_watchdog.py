@@ -1,4 +1,4 @@
-"""Judge whether a child still lives and moves, by what it says and the time that passes. Pure."""
+"""Decide whether a child hangs, from its events and the time that passes. Pure."""
 
 from __future__ import annotations
 

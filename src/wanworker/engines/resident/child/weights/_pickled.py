@@ -1,4 +1,4 @@
-"""Know where the tensors of a .pth file lie, without loading one."""
+"""Find where the tensors of a .pth file lie, without loading one."""
 
 from __future__ import annotations
 
