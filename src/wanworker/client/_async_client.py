@@ -151,7 +151,7 @@ class AsyncClient:
 
     async def status(self, job_id: str) -> JobStatus:
         """Say where a job is. A job that failed has a status with an `error`. Raises ClientError, UnknownJob."""
-        return await self._target().look(job_id)
+        return await self._target().status(job_id)
 
     async def wait(
         self,

@@ -30,10 +30,10 @@ from wanworker.engines.comfyui._user_graph import (
     CheckedGraph,
     checked_graph,
     fetched,
+    naming_left_out,
+    naming_unused,
     unread,
-    unused_told,
     uploaded,
-    without_outputs,
 )
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui.weights import FolderLists, Lists
@@ -171,15 +171,15 @@ class ComfyUI:
             graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
             unused = unread(used, [each.name for each in spec.uploads])
             # The graph was checked when it arrived, but the server may be another one now.
-            with unused_told(unused):
+            with naming_unused(unused):
                 checked = await validate(client, graph)
                 classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
                 graph = with_prefix(checked.graph, classes, run_id)
                 left_out = [as_warning(problem) for problem in checked.left_out]
-                with without_outputs([*spec.left_out, *left_out]):
+                with naming_left_out([*spec.left_out, *left_out]):
                     finished = await self._run(client, graph, report)
             left_out += [as_warning(problem) for problem in finished.problems]
-            with without_outputs([*spec.left_out, *left_out]):
+            with naming_left_out([*spec.left_out, *left_out]):
                 got = await fetched(client, finished.outcome.outputs, out_dir, run_id, may_restart=is_ours)
             warnings = (*unused, *left_out, *got.warnings)
             return Rendered("comfyui", warnings, self._timings(finished), got.files)
