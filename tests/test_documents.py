@@ -115,13 +115,13 @@ def _changed(node: str, **inputs: object) -> dict[str, Any]:
 
 #: What docs/comfyui.md says is wrong -> a graph that is wrong in this way.
 REFUSED = {
-    "Nothing saves": {name: node for name, node in video_graph().items() if name != "3"},
-    "A class that is not there": {**video_graph(), "3": {"class_type": "SaveVideos", "inputs": {"video": ["2", 0]}}},
+    "No node saves a file": {name: node for name, node in video_graph().items() if name != "3"},
+    "An unknown node class": {**video_graph(), "3": {"class_type": "SaveVideos", "inputs": {"video": ["2", 0]}}},
     "A number out of range": _changed("1", width=0),
-    "A choice that there is not": _changed("3", codec="avi"),
+    "An unknown choice": _changed("3", codec="avi"),
     "A link of another type": _changed("3", video=["1", 0]),
     "A link to nowhere": _changed("2", images=["9", 0]),
-    "Weights that are not there": {
+    "Missing weights": {
         "1": {"class_type": "VAELoader", "inputs": {"vae_name": "wan_2.2_vae.safetensors"}},
         "2": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
         "3": {"class_type": "VAEDecode", "inputs": {"samples": ["2", 0], "vae": ["1", 0]}},

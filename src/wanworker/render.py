@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wanworker.deadline import Deadline
 from wanworker.engines.base import Engine, Forecast, Rendered, Report
-from wanworker.engines.cards.turn import Turn
+from wanworker.engines.cards.lease import Lease
 from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import RequestIdReused, UnknownJob, WorkerError
 from wanworker.jobs.attempt import Attempt
@@ -166,19 +166,19 @@ class Renderer:
 
     async def _render_now(self, order: RenderRequest, slot: Slot, deadline: Deadline, report: Report) -> Job | None:
         """Prepare, claim and render. Return None if another worker claimed the job in between."""
-        started = time.monotonic()
+        began = time.monotonic()
         async with work_folder("the files of this job") as work_dir:
             async with deadline.scope():
                 prepared = await order.prepare(work_dir)
                 fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
-            async with slot.turn(fitted, order.request.request_id) as turn:
+            async with slot.lease(fitted, order.request.request_id) as lease:
                 async with deadline.scope():
                     await in_thread(self._check_files, order, fitted)
                 await self._registry.announce(fitted.engine, order.request.request_id)
                 if (job := await self._started(order)) is None:
                     return None
                 attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
-                return await self._attempt(attempt, order, fitted, turn, work_dir, deadline, time.monotonic() - started)
+                return await self._attempt(attempt, order, fitted, lease, work_dir, deadline, time.monotonic() - began)
 
     async def _started(self, order: RenderRequest) -> Job | None:
         """Return the RUNNING attempt, or None if another worker has the job. A cancelled claim is given up."""
@@ -220,7 +220,7 @@ class Renderer:
         attempt: Attempt,
         order: RenderRequest,
         fitted: Fitted,
-        turn: Turn,
+        lease: Lease,
         work_dir: Path,
         deadline: Deadline,
         prepare_s: float,
@@ -229,12 +229,12 @@ class Renderer:
         seed, task = (fitted.spec.seed, fitted.spec.task) if isinstance(fitted.spec, RenderSpec) else (None, None)
         async with attempt.recorded():
             async with deadline.scope():
-                await turn.make_room()
-            made = await self._made(attempt, order, fitted, turn, work_dir, deadline)
+                await lease.make_room()
+            made = await self._made(attempt, order, fitted, lease, work_dir, deadline)
             rendered = made.merged()
             timings = self._timings(rendered, prepare_s, time.monotonic() - started)
             return await attempt.complete(
-                warnings=(*fitted.warnings, *rendered.warnings, *turn.remarks, *made.warnings(seed or 0)),
+                warnings=(*fitted.warnings, *rendered.warnings, *lease.remarks, *made.warnings(seed or 0)),
                 outputs=tuple(made.outputs),
                 failed_outputs=tuple(made.failed),
                 engine=fitted.engine,
@@ -247,9 +247,9 @@ class Renderer:
             )
 
     async def _made(
-        self, attempt: Attempt, order: RenderRequest, fitted: Fitted, turn: Turn, work_dir: Path, deadline: Deadline
+        self, attempt: Attempt, order: RenderRequest, fitted: Fitted, lease: Lease, work_dir: Path, deadline: Deadline
     ) -> Made:
-        """Let the engine of *fitted*, on the card of this *turn*, make every output that *order* asks for."""
+        """Let the engine of *fitted*, on the card of *lease*, make every output that *order* asks for."""
         job, spec = attempt.job, fitted.spec
         place = OutputPaths(self._out_dir, job.request_id, job.attempt, order.suffix)
         encodes = self._registry.row(fitted.engine).capabilities.crf
@@ -265,7 +265,7 @@ class Renderer:
                 made = render_to_files(engine, own, to, folder, report, deadline, encodes=encodes)
                 return await self._on_volume(made)
 
-            rendered, outputs = await turn.tried(render, deadline.scope)
+            rendered, outputs = await lease.tried(render, deadline.scope)
             if count > 1:
                 outputs = tuple(dataclasses.replace(output, seed=seed) for output in outputs)
             return rendered, outputs

@@ -166,7 +166,7 @@ GRAPHS: dict[str, tuple[dict[str, Any], str]] = {
     "a blank class": ({"workflow": of_class(" ")}, "Node '9' of the workflow has no class_type; "),
     "null for a number": ({"workflow": changed("1", width=None)}, "input 'width': takes a whole number; got null."),
     "an object for a number": ({"workflow": changed("1", width={})}, "input 'width': takes a whole number; got {}."),
-    "no link": ({"workflow": changed("9", images=["1"])}, "input 'images': [\"1\"] is no link; "),
+    "no link": ({"workflow": changed("9", images=["1"])}, "input 'images': [\"1\"] is not a link; "),
     "out of the folder": ({"workflow": changed("9", filename_prefix="../../x")},
                           "Node '9': filename_prefix '../../x' leads out of the output folder."),
     "too long a name": ({"workflow": changed("9", filename_prefix="a/" + "\u00e9" * 86)},

@@ -73,7 +73,7 @@ def test_loras_have_a_scale_and_an_expert_and_may_be_several() -> None:
 
 @pytest.mark.parametrize("argv", [("--lora", ":2"), ("--lora", "a", "--lora"), ("--high-noise-lora", "a:nan")])
 def test_what_is_no_lora_is_refused_by_its_option(argv: tuple[str, ...]) -> None:
-    with pytest.raises(CommandFailed, match=rf"^{argv[0]} .* is no LoRA"):
+    with pytest.raises(CommandFailed, match=rf"^{argv[0]} .* is not a LoRA"):
         fields("a star", *argv)
 
 

@@ -215,7 +215,7 @@ async def test_a_server_plans_what_it_would_render(tmp_path: Path) -> None:
     async with serving(fake) as server, AsyncClient(server.url) as client:
         plan = await client.plan("a star", size="64x64", frames=5, image=b"picture", price_per_hour=2)
         sent = fake.body
-        with pytest.raises(TargetFailed, match="The answer is no plan: hello"):
+        with pytest.raises(TargetFailed, match="The answer is not a plan: hello"):
             await client.plan("a star")
         with pytest.raises(Refused, match=r"answers 422: No\.") as caught:
             await client.plan(job={"prompt": "a star", "image": "data:image/png;base64,AA=="})
@@ -237,7 +237,7 @@ def test_an_endpoint_plans_what_it_would_render(plane: RunPod) -> None:
     with StandInWorker(plane, planning), endpoint(plane) as client:
         plan = client.plan("a star", frames=5, price_per_hour=2)
         sent = [*plane.jobs.values()][-1].input
-        with pytest.raises(TargetFailed, match="The answer is no plan"):
+        with pytest.raises(TargetFailed, match="The answer is not a plan"):
             client.plan(job={"input": {"prompt": "a star", "action": "generate"}})
 
     as_planned(plan)

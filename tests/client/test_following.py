@@ -43,7 +43,7 @@ class InMemory:
             await self.starting()
         return "job-1"
 
-    async def look(self, job_id: str) -> JobStatus:
+    async def status(self, job_id: str) -> JobStatus:
         self.looked.set()
         look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         if isinstance(look, ClientError):

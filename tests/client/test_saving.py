@@ -28,7 +28,7 @@ def test_a_file_that_has_come_meanwhile_is_kept(tmp_path: Path) -> None:
     assert ["older", "new", "old"] == [path.read_text() for path in sorted(tmp_path.iterdir())]
 
 
-def test_force_replaces(tmp_path: Path) -> None:
+def test_force_replaces_a_file_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("old")
 
     assert tmp_path / "a.mp4" == place(tmp_path / "a.mp4", "new", force=True)

@@ -143,7 +143,7 @@ async def test_a_voice_decides_the_length_and_is_heard(engine: MiniEngine, tmp_p
 
     facts = await decode_check(tmp_path / "out.mp4")
     assert (25, True) == (facts.frames, facts.has_audio)
-    assert "The miniature does not listen to the sound; it was joined with the video as it is." in done.warnings
+    assert "The miniature does not follow the sound; the sound was joined to the video as it is." in done.warnings
 
 
 async def test_a_driving_video_decides_the_length_and_frames_cap_it(engine: MiniEngine, tmp_path: Path) -> None:

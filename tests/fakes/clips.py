@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wanworker.errors import NoOutput
 from wanworker.media.video import ffmpeg
-from wanworker.media.video._frames import iter_frames
+from wanworker.media.video._frames import AS_PPM, pictures_in
 from wanworker.media.video.writer import VideoWriter
 
 if TYPE_CHECKING:
@@ -66,6 +68,9 @@ def read_frames(path: Path) -> numpy.ndarray[tuple[int, int, int, int], numpy.dt
     """Return all frames, shape (frames, height, width, 3). Raises NoOutput if it does not decode."""
     import numpy
 
-    return numpy.stack(
-        [numpy.frombuffer(frame.rgb, numpy.uint8).reshape(frame.height, frame.width, 3) for frame in iter_frames(path)]
-    )
+    argv = [ffmpeg.program(), "-loglevel", "error", "-xerror", *ffmpeg.reading(path), "-map", "0:v:0", *AS_PPM]
+    decoded = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if decoded.returncode != 0:
+        raise NoOutput(f"{path.name} does not decode. {ffmpeg.last_words(decoded.stderr.decode(errors='replace'))}")
+    frames = pictures_in(io.BytesIO(decoded.stdout))
+    return numpy.stack([numpy.frombuffer(each.rgb, numpy.uint8).reshape(each.height, each.width, 3) for each in frames])

@@ -88,8 +88,3 @@ class RestProcess:
         """The resident memory of the process."""
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(text.partition("VmRSS:")[2].split()[0]) * 1024
-
-    @property
-    def descriptors(self) -> int:
-        """How many files it has open."""
-        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())

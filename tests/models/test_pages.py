@@ -15,7 +15,7 @@ TEXT = (pages.ROOT / "docs" / "models.md").read_text()
 
 def size(preset: Preset) -> str:
     if preset.size_bytes is None:
-        return "asked of the hub"
+        return "`fetch` shows it"
     return f"{'about ' if preset.tree else ''}{in_words(preset.size_bytes)}"
 
 

@@ -71,7 +71,7 @@ class Job:
             await self._turn(slot, Fitted(engine, SPEC, ()))
 
     async def _turn(self, slot: Slot, fitted: Fitted) -> None:
-        async with slot.turn(fitted, "job"):
+        async with slot.lease(fitted, "job"):
             self.has_turn.set()
             await self.go_on.wait()
 

@@ -30,7 +30,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class _Place:
     """Hold one output, its number among several, and its places in the answer: for the file, and for what is said."""
 
     number: int
@@ -81,20 +81,20 @@ async def finished_answer(job: Job, context: Context, *, wanted: Wanted, extra: 
     entries = _results(job)
     if entries:
         answer["results"] = list(entries.values())
-    await _deliver_all(answer, _slots(job, output, answer, entries), context, wanted)
+    await _deliver_all(answer, _places(job, output, answer, entries), context, wanted)
     if entries:
         entries[_number(job, output)]["delivery"] = answer["delivery"]
     return answer
 
 
-def _slots(job: Job, first: Output, answer: dict[str, Any], entries: dict[int, dict[str, Any]]) -> list[_Slot]:
+def _places(job: Job, first: Output, answer: dict[str, Any], entries: dict[int, dict[str, Any]]) -> list[_Place]:
     """Return where each output goes: *first* into `result` and the answer itself, others into their entries."""
-    slots = [_Slot(1 if not entries else _number(job, first), first, answer["result"], answer)]
+    places = [_Place(1 if not entries else _number(job, first), first, answer["result"], answer)]
     for output in job.outputs if entries else ():
         if output is not first and output.seed is not None:
             entry = entries[_number(job, output)]
-            slots.append(_Slot(_number(job, output), output, entry, entry))
-    return slots
+            places.append(_Place(_number(job, output), output, entry, entry))
+    return places
 
 
 def _number(job: Job, output: Output) -> int:
@@ -130,41 +130,41 @@ def _results(job: Job) -> dict[int, dict[str, Any]]:
     return dict(sorted((made | failed).items()))
 
 
-async def _deliver_all(answer: dict[str, Any], slots: list[_Slot], context: Context, wanted: Wanted) -> None:
+async def _deliver_all(answer: dict[str, Any], places: list[_Place], context: Context, wanted: Wanted) -> None:
     """
     Deliver the outputs in their order while the answer has room.
 
     Thumbnails come first: they are small, and of no use if the videos have filled the answer.
     """
     used_bytes = len(json.dumps(answer))
-    for slot in slots if wanted.thumbnail else ():
-        used_bytes += await _add_thumbnail(slot, answer, used_bytes, context)
-    for slot in slots:
+    for place in places if wanted.thumbnail else ():
+        used_bytes += await _add_thumbnail(place, answer, used_bytes, context)
+    for place in places:
         grown, trouble = await deliver_into(
-            slot.file,
-            slot.output,
+            place.file,
+            place.output,
             context,
             request_id=answer["request_id"],
             answer_bytes=used_bytes,
             want_data=wanted.video,
-            upload_to=wanted.upload_urls[slot.number - 1] if wanted.upload_urls else None,
+            upload_to=wanted.upload_urls[place.number - 1] if wanted.upload_urls else None,
         )
-        slot.about["delivery"] = slot.file.pop("delivery")
+        place.about["delivery"] = place.file.pop("delivery")
         used_bytes += grown
         if trouble:
-            used_bytes += _warn(answer, f"{trouble} It was delivered otherwise: {slot.about['delivery']['how']}.")
+            used_bytes += _warn(answer, f"{trouble} It was delivered otherwise: {place.about['delivery']['how']}.")
 
 
-async def _add_thumbnail(slot: _Slot, answer: dict[str, Any], used_bytes: int, context: Context) -> int:
+async def _add_thumbnail(place: _Place, answer: dict[str, Any], used_bytes: int, context: Context) -> int:
     """Add the picture of an output if it fits. Return by how many bytes the answer grew."""
     try:
-        jpeg = await thumbnail.thumbnail(Path(slot.output.path))
+        jpeg = await thumbnail.thumbnail(Path(place.output.path))
     except (WorkerError, OSError) as error:
         return _warn(answer, f"A thumbnail was left out: {error}")
     chars = encoded_chars(len(jpeg), prefix=_THUMBNAIL_PREFIX)
     if used_bytes + chars + ENVELOPE_BYTES > context.call.answer_limit_bytes:
         return _warn(answer, f"A thumbnail was left out: the answer has no room for its {chars} characters.")
-    slot.about["thumbnail"] = text_of(jpeg, prefix=_THUMBNAIL_PREFIX)
+    place.about["thumbnail"] = text_of(jpeg, prefix=_THUMBNAIL_PREFIX)
     return chars + 32
 
 

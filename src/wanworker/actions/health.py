@@ -19,7 +19,7 @@ class HealthRequest(Request):
     """The fields of `health`."""
 
     health: bool = Field(default=True, description='The documented short form: `{"health": true}`.')
-    refresh: bool = Field(default=False, description="Probe the machine again; do not answer from kept facts.")
+    refresh: bool = Field(default=False, description="Check the machine again instead of answering from stored facts.")
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -239,7 +239,7 @@ def _lora(name: str, text: str) -> dict[str, Any]:
     except ValueError:
         file, scale = text, None
     if not file.strip() or (scale is not None and not math.isfinite(scale)):
-        raise misused(f"{option_of(name)} {text!r} is no LoRA.", hint="Give the name of a file, or NAME:SCALE.")
+        raise misused(f"{option_of(name)} {text!r} is not a LoRA.", hint="Give the name of a file, or NAME:SCALE.")
     return {"path": file} if scale is None else {"path": file, "scale": scale}
 
 

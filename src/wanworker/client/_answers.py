@@ -114,7 +114,9 @@ class Plan:
     def of(cls, answer: object) -> Plan:
         """Read the JSON of a plan. Raises TargetFailed if it is none."""
         if not isinstance(answer, Mapping) or not isinstance(answer.get("engine"), str):
-            raise TargetFailed(f"The answer is no plan: {str(answer)[:200]}", hint="A worker of ours makes plans.")
+            raise TargetFailed(
+                f"The answer is not a plan: {str(answer)[:200]}", hint="Only workers that run wanworker make plans."
+            )
         names = [each.name for each in fields(cls) if each.name != "answer"]
         values = {name: answer[name] for name in names if name in answer}
         lists = {name: tuple(map(str, answer.get(name) or ())) for name in ("warnings", "unknown")}

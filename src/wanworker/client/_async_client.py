@@ -1,4 +1,4 @@
-"""The client for asyncio programs. The other one is made of it."""
+"""The client for asyncio programs, which the other client wraps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class AsyncClient:
         self._is_runpod = bool(endpoint)
         self._base = endpoint_url(endpoint) if endpoint else base_url(url)
         if self._base.host == RUNPOD.host and not key:
-            raise Refused("RunPod wants a key.", hint="Make a key in RunPod's console, and give it as `key`.")
+            raise Refused("RunPod needs a key.", hint="Make a key in RunPod's console, and give it as `key`.")
         self._key = key
         self._allow_hosts = tuple(allow_hosts)
         self._patience_s = patience_s
@@ -151,7 +151,7 @@ class AsyncClient:
 
     async def status(self, job_id: str) -> JobStatus:
         """Say where a job is. A job that failed has a status with an `error`. Raises ClientError, UnknownJob."""
-        return await self._target().look(job_id)
+        return await self._target().status(job_id)
 
     async def wait(
         self,

@@ -42,7 +42,7 @@ async def wait(target: Target, job_id: str, on_progress: OnProgress | None, pati
     clock = asyncio.get_running_loop().time
     began = clock()
     while True:
-        status = await target.look(job_id)
+        status = await target.status(job_id)
         if status.is_over:
             return status
         if on_progress is not None:

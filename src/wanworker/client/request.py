@@ -209,7 +209,7 @@ def _replaced(fields: VideoFields) -> set[str]:
 
 def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields) -> dict[str, Any]:
     """Return the fields of /generate, those of *job* replaced by the others. Raises Refused."""
-    if strange := strange_to_rest(fields):
+    if strange := unsupported_by_rest(fields):
         hint = "It renders with its own model. A RunPod endpoint takes every field."
         raise Refused(f"A REST server does not take {', '.join(strange)}.", hint=hint)
     given: Mapping[str, Any] = fields
@@ -275,7 +275,7 @@ def _effective(name: str, job: Mapping[str, Any] | None, fields: VideoFields) ->
     return own if given.get(name) is None else given[name]
 
 
-def strange_to_rest(fields: VideoFields) -> list[str]:
+def unsupported_by_rest(fields: VideoFields) -> list[str]:
     """Return the names in *fields* that the FastWAN contract has no field for. Pure."""
     known = {*REST_FIELDS, "size", "image", "soundtrack", "extra"}
     strange = {name for name, value in fields.items() if value is not None and name not in known}

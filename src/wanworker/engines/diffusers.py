@@ -35,7 +35,7 @@ DEFAULT_NEGATIVE_PROMPT = (
     "deformed hands, extra limbs, frozen motion"
 )
 
-_LORA_UNKNOWN = "What a LoRA's file has that this model does not take is only said when it is loaded."
+_LORA_UNKNOWN = "Parts of a LoRA file that this model does not take are named only when the file is loaded."
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

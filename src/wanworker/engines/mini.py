@@ -197,7 +197,7 @@ def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
     if request.guidance <= 1 < request.guidance_low:
         lines.append("guidance_scale_2 had no effect: a guidance scale of 1 or less turns guidance off for both.")
     if spec.audio:
-        lines.append("The miniature does not listen to the sound; it was joined with the video as it is.")
+        lines.append("The miniature does not follow the sound; the sound was joined to the video as it is.")
     if spec.driving_video or spec.prepared_dir:
         lines.append("The miniature does not follow the driving video; the picture moves as the prompt says.")
     return tuple(lines)

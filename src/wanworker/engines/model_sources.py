@@ -1,4 +1,4 @@
-"""Know the models below the models folders, once for all cards and requests of this process."""
+"""Keep what is known of the models below the models folders, once for all cards and requests of this process."""
 
 from __future__ import annotations
 

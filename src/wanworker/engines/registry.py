@@ -18,8 +18,8 @@ from wanworker.engines.base import (
     RemoteEngine,
 )
 from wanworker.engines.cards.cards import Cards
+from wanworker.engines.cards.lease import Lease
 from wanworker.engines.cards.named import cards_named
-from wanworker.engines.cards.turn import Turn
 from wanworker.errors import InvalidRequest, WorkerError
 from wanworker.models.machine.hardware import gpus
 from wanworker.settings import Card, Settings, child_environment
@@ -103,7 +103,7 @@ class EngineRegistry:
         return self._on_some_card(name, lambda engine: _readiness_for(engine, spec))
 
     @contextlib.asynccontextmanager
-    async def turn(
+    async def lease(
         self,
         name: str,
         spec: RenderSpec | GraphSpec,
@@ -112,7 +112,7 @@ class EngineRegistry:
         on_wait: Callable[[], None] = lambda: None,
         within: Callable[[], contextlib.AbstractAsyncContextManager[object]] = contextlib.nullcontext,
         waiting: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
-    ) -> AsyncIterator[Turn]:
+    ) -> AsyncIterator[Lease]:
         """
         Wait until engine *name* may render *spec* for *job*, and keep a card for it. A remote engine needs none.
 
@@ -120,26 +120,26 @@ class EngineRegistry:
         question on which cards the job fits, is bounded by *within*.
         """
         if self.row(name).remote_slots is not None:
-            turn = Turn(Cards((Card(),)), name, job, (0,), engine_on=lambda _: self.engine(name), make_room=_no_room)
+            lease = Lease(Cards((Card(),)), name, job, (0,), engine_on=lambda _: self.engine(name), make_room=_no_room)
         else:
             async with within():
                 eligible = await asyncio.to_thread(self._fit_for, name, spec)
-            turn = Turn(
+            lease = Lease(
                 self.cards,
-                loaded_for(name, spec),
+                _loaded_for(name, spec),
                 job,
                 eligible,
                 engine_on=lambda number: self.engine(name, number),
                 make_room=lambda number: self.free_gpu_for(name, number),
             )
         with waiting():
-            await turn.begin(on_wait)
+            await lease.begin(on_wait)
         try:
-            yield turn
+            yield lease
         except BaseException as error:
-            turn.end(error)
+            lease.end(error)
             raise
-        turn.end(None)
+        lease.end(None)
 
     async def preload(self, name: str, task: str | None, *, nth: int, count: int) -> None:
         """
@@ -159,7 +159,7 @@ class EngineRegistry:
         """
         Make every other engine free its memory of card *number*, if engine *name* renders on the GPU there.
 
-        Call it in this engine's turn. If an engine fails to free it, that is only logged, because there may be room.
+        Call it while this engine holds its card. An engine that does not free it is only logged: there may be room.
         """
         engine = await asyncio.to_thread(self.engine, name, number)
         if isinstance(engine, GpuEngine) and await asyncio.to_thread(engine.renders_on_gpu):
@@ -235,7 +235,7 @@ class EngineRegistry:
         return answer
 
 
-def loaded_for(name: str, spec: RenderSpec | GraphSpec) -> str:
+def _loaded_for(name: str, spec: RenderSpec | GraphSpec) -> str:
     """Return what a card holds after engine *name* has rendered *spec* there, such as `diffusers t2v-A14B`. Pure."""
     if isinstance(spec, GraphSpec):
         return f"{name} workflow"

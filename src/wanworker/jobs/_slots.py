@@ -1,4 +1,4 @@
-"""The jobs of a queue by place: who waits for each, and who has a slot of it."""
+"""The jobs of a queue by place: which of them wait for a slot there, and which have one."""
 
 from __future__ import annotations
 

@@ -47,11 +47,11 @@ _FLAC = FileType("a FLAC sound", "sound", ".flac", "flac")
 _OGG = FileType("an Ogg sound", "sound", ".ogg", "ogg")
 _AAC = FileType("an AAC sound", "sound", ".aac", "aac")
 _M4A = FileType("an M4A sound", "sound", ".m4a", "mov")
-_MP4 = FileType("an MP4 film", "film", ".mp4", "mov")
-_MOV = FileType("a QuickTime film", "film", ".mov", "mov")
-_WEBM = FileType("a WebM film", "film", ".webm", "matroska")
-_MKV = FileType("a Matroska film", "film", ".mkv", "matroska")
-_AVI = FileType("an AVI film", "film", ".avi", "avi")
+_MP4 = FileType("an MP4 video", "film", ".mp4", "mov")
+_MOV = FileType("a QuickTime video", "film", ".mov", "mov")
+_WEBM = FileType("a WebM video", "film", ".webm", "matroska")
+_MKV = FileType("a Matroska video", "film", ".mkv", "matroska")
+_AVI = FileType("an AVI video", "film", ".avi", "avi")
 
 _BY_START: tuple[tuple[bytes, FileType], ...] = (
     (b"\x89PNG\r\n\x1a\n", _PNG),

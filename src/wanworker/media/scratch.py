@@ -61,7 +61,7 @@ def _removed(folder: Path) -> bool:
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(held)
-    log.info("removed %s, which a worker left that was killed", folder)
+    log.info("removed %s, left by a worker that was killed", folder)
     return True
 
 

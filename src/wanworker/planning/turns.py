@@ -1,4 +1,4 @@
-"""Give jobs their turns: no more of them at once than the engine takes that renders them."""
+"""Limit how many jobs render at once: each waits for a slot of the place where its engine renders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import TracebackType
 
 from wanworker.deadline import Deadline
 from wanworker.engines.base import Report
-from wanworker.engines.cards.turn import Turn
+from wanworker.engines.cards.lease import Lease
 from wanworker.engines.registry import EngineRegistry
 from wanworker.planning.fitting import Fitted
 from wanworker.progress import AtPlace, AwaitsTurn
@@ -64,7 +64,7 @@ class Slot:
         self._release()
 
     @contextlib.asynccontextmanager
-    async def turn(self, fitted: Fitted, job: str) -> AsyncIterator[Turn]:
+    async def lease(self, fitted: Fitted, job: str) -> AsyncIterator[Lease]:
         """Wait until the engine of *fitted* may render for *job*, and keep the card for it."""
         place = self._registry.place_of(fitted.engine)
         if place != self._place:  # only the files of the job have told which engine renders it
@@ -73,13 +73,13 @@ class Slot:
             self._go_on()
         async with contextlib.AsyncExitStack() as stack:
             within, waiting = self._deadline.scope, self._deadline.paused
-            turning = self._registry.turn(
+            leasing = self._registry.lease(
                 fitted.engine, fitted.spec, job, on_wait=self._tell, within=within, waiting=waiting
             )
-            turn = await stack.enter_async_context(turning)
+            lease = await stack.enter_async_context(leasing)
             if self._waits:
                 self._go_on()
-            yield turn
+            yield lease
 
     async def _take(self, place: str) -> None:
         self._place = place

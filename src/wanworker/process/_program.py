@@ -68,7 +68,7 @@ OnLine = Callable[[str, str], None]
 TAIL_LINES = 80
 #: How long, in seconds, a child of the program may hold the pipes open after the program's end.
 _DRAIN_S = 1.0
-#: A dead program is collected at once, save when the kernel will not let go of it (see tree.py).
+#: A dead program is collected at once, save when the kernel will not let go of it (see _tree.py).
 _REAP_S = 5.0
 
 _BAR = re.compile(r"\d+%\|")

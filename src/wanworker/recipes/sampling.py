@@ -48,7 +48,7 @@ class Sampling:
         return (before + after) / 2
 
 
-def own_recipe(spec: RenderSpec) -> Recipe:
+def _own_recipe(spec: RenderSpec) -> Recipe:
     """Return upstream's own numbers for the task and size of *spec*; its solver is unipc (wan.md 1.1)."""
     task = TASKS[spec.task]
     return Recipe(task.steps, task.guidance, task.shift_at(spec.size), "unipc", name=OWN_NAME)
@@ -60,7 +60,7 @@ def sampling_for(spec: RenderSpec, recipe: Recipe | None, warnings: list[str]) -
 
     What the request says wins. What the recipe sets, and what fights it, is a line in *warnings*.
     """
-    base = recipe or own_recipe(spec)
+    base = recipe or _own_recipe(spec)
     if recipe is not None:
         _say(spec, recipe, warnings)
     steps = base.steps if spec.steps is None else spec.steps

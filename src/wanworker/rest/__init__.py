@@ -1,1 +1,1 @@
-"""The REST door: the FastWAN API on port 8189, its page, and a RunPod-shaped face over the same core."""
+"""The REST door: the FastWAN API on port 8189, its page, `/v1/videos`, and RunPod's own routes, over the same core."""

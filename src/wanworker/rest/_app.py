@@ -35,7 +35,7 @@ from wanworker.rest.responses.page_files import Body, PageFiles
 from wanworker.rest.responses.thumbnails import Thumbnails
 from wanworker.rest.routes.jobs import job_routes, server_routes
 from wanworker.rest.routes.plan import plan_routes
-from wanworker.rest.routes.runpod import RunPodBody, face_routes
+from wanworker.rest.routes.runpod import RunPodBody, runpod_routes
 from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.rest.schemas.page_tables import page_tables
 from wanworker.rest.service.executor import QueueExecutor
@@ -155,7 +155,7 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
     app.include_router(plan_routes(worker, parts.executor.meant, limit=settings.max_queue))
     models = worker.video_models
     app.include_router(video_routes(parts.service, models, parts.downloads, parts.thumbnails, parts.metrics))
-    app.include_router(face_routes(parts.runpod_jobs))
+    app.include_router(runpod_routes(parts.runpod_jobs))
     pages = {
         "/ui": PageFiles(_HERE / "page", {"tables.json": lambda: json.dumps(page_tables()).encode()}),
         "/docs": PageFiles(_HERE / "docs_page"),

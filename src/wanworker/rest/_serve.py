@@ -54,7 +54,7 @@ def check_free(host: str, port: int) -> None:
         places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise BadSettings(
-            f"{host} is no address of this machine ({error.strerror}). Set --host or REST_HOST."
+            f"{host} is not an address of this machine ({error.strerror}). Set --host or REST_HOST."
         ) from error
     for family, kind, protocol, _, place in places:
         with socket.socket(family, kind, protocol) as probe:

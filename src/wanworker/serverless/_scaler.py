@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from wanworker.serverless._sound_jobs import Fetch, sound_jobs
+from wanworker.serverless._valid_jobs import Fetch, valid_jobs
 
 #: How often an idle loop checks whether the worker should stop.
 _LOOK_S = 0.2
@@ -27,7 +27,7 @@ def without_waits(scaler: Any) -> Any:
 
         def __init__(self, config: dict[str, Any]) -> None:
             super().__init__(config)
-            self.jobs_fetcher = sound_jobs(self.jobs_fetcher)
+            self.jobs_fetcher = valid_jobs(self.jobs_fetcher)
             self._takes_jobs = True
             self._has_ended = asyncio.Event()
 

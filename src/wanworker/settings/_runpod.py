@@ -59,8 +59,8 @@ class RunPodSettings(BaseModel):
     runpod_volume: SharedVolume | None = Field(
         default=None,
         validation_alias="WAN_RUNPOD_VOLUME",
-        description="The endpoints' network volume, where this machine has it: `/workspace`. If their workers do not "
-        "have it at /runpod-volume, their place follows after a colon.",
+        description="Where this machine has the endpoints' network volume, such as `/workspace`. If their workers "
+        "have it elsewhere than at /runpod-volume, add that folder after a colon.",
     )
 
     @field_validator("runpod_endpoints", mode="before")

@@ -23,7 +23,7 @@ Preloaded = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B",
                     "vace-A14B", "v2v-A14B", "animate2-14B", "comfyui"]  # fmt: skip
 
 
-def comma_separated(value: Any) -> list[str]:
+def _comma_separated(value: Any) -> list[str]:
     """Return the parts of a text or of a list, without blanks and empty parts."""
     parts = value.split(",") if isinstance(value, str) else [str(part) for part in value]
     return [part.strip() for part in parts if part.strip()]
@@ -43,7 +43,7 @@ class StartSettings(BaseModel):
     @field_validator("preload", mode="before")
     @classmethod
     def _split_preload(cls, value: Any) -> Any:
-        return tuple(dict.fromkeys(comma_separated(value)))
+        return tuple(dict.fromkeys(_comma_separated(value)))
 
 
 EngineName = Literal["auto", "diffusers", "comfyui", "wan_cli", "mini", "runpod"]
@@ -57,7 +57,7 @@ _CHILD_VARIABLES = frozenset((
 _CHILD_PREFIXES = ("CUDA_", "NVIDIA_", "NCCL_", "PYTORCH_", "OMP_", "MKL_", "OPENBLAS_", "DIFFUSERS_", "TOKENIZERS_")
 
 
-def volume_dir() -> Path:
+def _volume_dir() -> Path:
     """Return the network volume: /runpod-volume on serverless, else /workspace on a pod, else the current folder."""
     for place in (Path("/runpod-volume"), Path("/workspace")):
         if place.is_dir():
@@ -74,12 +74,12 @@ class Settings(StartSettings, EngineSettings, RestSettings, BucketSettings, RunP
         description="Upstream's checkout, for the wan_cli engine.",
     )
     ckpt_dir: Path = Field(
-        default_factory=lambda: volume_dir() / "models",
+        default_factory=lambda: _volume_dir() / "models",
         validation_alias="WAN_CKPT_DIR",
         description="The models folder. Also searched: /workspace/models, /runpod-volume, the hub's cache.",
     )
     out_dir: Path = Field(
-        default_factory=lambda: volume_dir() / "outputs",
+        default_factory=lambda: _volume_dir() / "outputs",
         validation_alias="WAN_OUT_DIR",
         description="Where videos and job records are kept; made if missing.",
     )
@@ -186,12 +186,12 @@ class Settings(StartSettings, EngineSettings, RestSettings, BucketSettings, RunP
     @field_validator("allow_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: Any) -> Any:
-        return tuple(part.lower() for part in comma_separated(value))
+        return tuple(part.lower() for part in _comma_separated(value))
 
     @field_validator("input_dirs", mode="before")
     @classmethod
     def _split_dirs(cls, value: Any) -> Any:
-        return tuple(Path(part) for part in comma_separated(value))
+        return tuple(Path(part) for part in _comma_separated(value))
 
     @field_validator("comfyui_args", mode="before")
     @classmethod
@@ -228,7 +228,7 @@ class Settings(StartSettings, EngineSettings, RestSettings, BucketSettings, RunP
     @property
     def input_roots(self) -> tuple[Path, ...]:
         """Return the folders that path inputs may lie in."""
-        return self.input_dirs or (volume_dir() / "inputs",)
+        return self.input_dirs or (_volume_dir() / "inputs",)
 
     @property
     def workflows_dir(self) -> Path:

@@ -60,9 +60,9 @@ class VideoBody(Request):
     prompt: Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_chars"].high))] = Field(
         description="What the video shows."
     )
-    model: str | None = Field(default=None, description="A name below [model](#model); left out: `wan2.2`.")
+    model: str | None = Field(default=None, description="A name that [model](#model) lists. Default: `wan2.2`.")
     seconds: Seconds | None = Field(default=None, description="Length in seconds, as a number or as text.")
-    size: str | None = Field(default=None, description="`1280x720`; left out: the task's own, or the picture's shape.")
+    size: str | None = Field(default=None, description="`1280x720`. Default: the task's own, or the picture's shape.")
     input_reference: Any = Field(
         default=None,
         description="The first frame or the driving video: a file in a form, base64 text, or `{image_url}`.",

@@ -53,7 +53,7 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     answer = {**ANSWER, "video": unsaid, "recipe": None, "placement": None, "seconds": None, "cost": None}
     lines = dict(plan.lines_of({**answer, "num_outputs": 1, "unknown": ["size: the picture decides."]}))
 
-    assert "size as it comes out, frames as they come out" == lines["video"]
+    assert "size not known yet, number of frames not known yet" == lines["video"]
     assert "not known: no job like it has been rendered here" == lines["time"]
     assert "size: the picture decides." == lines["not known yet"]
 

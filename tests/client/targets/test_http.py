@@ -165,7 +165,7 @@ async def test_a_refusal_is_told_in_the_servers_words(
     assert "secret" not in f"{caught.value}{caught.value.hint}"
 
 
-async def test_nobody_listens(server: Scripted) -> None:
+async def test_a_server_where_nobody_listens_is_unreachable(server: Scripted) -> None:
     server.url = "http://127.0.0.1:1"
 
     with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:1 cannot be reached: no connection"):

@@ -53,18 +53,18 @@ def finish(plane: RunPod, job: Any, posted: dict[str, Any]) -> None:
 
 async def test_a_job_waits_runs_and_ends(plane: RunPod, endpoint: Endpoint) -> None:
     job_id = await endpoint.start({"input": {"prompt": "a star"}})
-    waiting = await endpoint.look(job_id)
+    waiting = await endpoint.status(job_id)
     job = take(plane)
-    started = await endpoint.look(job_id)
+    started = await endpoint.status(job_id)
     plane.take_progress(job, "w", {"progress": 40.0, "stage": "sampling", "step": 6, "steps": 15, "eta_s": None})
-    running = await endpoint.look(job_id)
+    running = await endpoint.status(job_id)
     finish(plane, job, {"output": {"result": {"filename": "a.mp4", "data": "data:video/mp4;base64,bXA0"}}})
-    over = await endpoint.look(job_id)
+    over = await endpoint.status(job_id)
 
     assert {"prompt": "a star"} == job.input
-    assert [("queued", "in queue"), ("running", "running")] == [(look.state, look.stage) for look in (waiting, started)]
+    assert [("queued", "in queue"), ("running", "running")] == [(now.state, now.stage) for now in (waiting, started)]
     assert ("sampling", 40.0, 6, 15) == (running.stage, running.progress, running.step, running.steps)
-    assert [False, False, False, True] == [look.is_over for look in (waiting, started, running, over)]
+    assert [False, False, False, True] == [now.is_over for now in (waiting, started, running, over)]
     assert (OutputFile("a.mp4", data="data:video/mp4;base64,bXA0"),) == over.files
 
 
@@ -92,9 +92,9 @@ async def test_the_files_of_any_answer_are_found(
     job_id = await endpoint.start({"input": {}})
     finish(plane, take(plane), {"output": output})
 
-    look = await endpoint.look(job_id)
+    now = await endpoint.status(job_id)
 
-    assert (True, output, expected) == (look.is_over, look.answer, look.files)
+    assert (True, output, expected) == (now.is_over, now.answer, now.files)
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ async def test_a_failure_is_told_from_what_runpod_left_of_it(
     job_id = await endpoint.start({"input": {}})
     finish(plane, take(plane), posted)
 
-    look = await endpoint.look(job_id)
+    now = await endpoint.status(job_id)
 
-    assert isinstance(look.error, JobFailed)
-    assert (*expected, job_id) == (str(look.error), look.error.hint, look.error.code, look.error.job_id)
-    assert "failed" == look.state
+    assert isinstance(now.error, JobFailed)
+    assert (*expected, job_id) == (str(now.error), now.error.hint, now.error.code, now.error.job_id)
+    assert "failed" == now.state
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ async def test_a_job_that_runpod_ended_says_how(
     job_id = await endpoint.start({"input": {}})
     plane.cancel(job_id, status=status)
 
-    look = await endpoint.look(job_id)
+    now = await endpoint.status(job_id)
 
-    assert isinstance(look.error, kind)
-    assert (state, status, expected) == (look.state, look.error.code, str(look.error))
+    assert isinstance(now.error, kind)
+    assert (state, status, expected) == (now.state, now.error.code, str(now.error))
 
 
 @pytest.mark.parametrize(
@@ -152,27 +152,27 @@ async def test_a_worker_that_was_lost_is_no_failure_of_the_job(
     finish(plane, job, posted)
     job.status = "FAILED"
 
-    look = await endpoint.look(job_id)
+    now = await endpoint.status(job_id)
 
-    assert isinstance(look.error, PlatformFailed)
-    assert ("failed", code) == (look.state, look.error.code)
+    assert isinstance(now.error, PlatformFailed)
+    assert ("failed", code) == (now.state, now.error.code)
 
 
 async def test_an_answer_that_runpod_lost_is_called_lost(plane: RunPod, endpoint: Endpoint) -> None:
     job_id = await endpoint.start({"input": {}})
     plane.lose_result(take(plane), "w", 30_000_000)
 
-    look = await endpoint.look(job_id)
+    now = await endpoint.status(job_id)
 
-    assert isinstance(look.error, ResultLost)
-    assert ("completed", "LOST") == (look.state, look.error.code)
-    assert "RunPod lost the answer" in str(look.error)
-    assert f'{{"action": "status", "request_id": "{job_id}"}}' in look.error.hint
+    assert isinstance(now.error, ResultLost)
+    assert ("completed", "LOST") == (now.state, now.error.code)
+    assert "RunPod lost the answer" in str(now.error)
+    assert f'{{"action": "status", "request_id": "{job_id}"}}' in now.error.hint
 
 
 async def test_a_job_that_runpod_has_forgotten_is_called_expired(endpoint: Endpoint) -> None:
     with pytest.raises(UnknownJob, match="no longer knows the job gone-1: results are kept for 30 minutes") as caught:
-        await endpoint.look("gone-1")
+        await endpoint.status("gone-1")
 
     assert "EXPIRED" == caught.value.code
 

@@ -101,7 +101,7 @@ async def test_an_answer_of_another_shape_is_no_comfyui(answering: Callable[[Ans
     url = await answering(plain(200, "[1, 2]"))
 
     async with ComfyClient(url) as client:
-        with pytest.raises(EngineFailed, match="gave list, no object"):
+        with pytest.raises(EngineFailed, match="gave a list, not an object"):
             await client.queue()
 
 

@@ -139,14 +139,14 @@ def test_only_file_names_may_come_in_other_letters() -> None:
         ({"noise_seed": 2**64}, "must be at most 18446744073709551615"),
         ({"steps": "many"}, "takes a whole number; got 'many'"),
         ({"cfg": {}}, "takes a number; got {}"),
-        ({"model": None}, "the required input is missing; it takes a link to a MODEL output"),
-        ({"model": ["84", 0]}, r"takes MODEL; linked to output 0 of node 84 (CLIPLoader), a CLIP"),
+        ({"model": None}, "the required input is missing; it takes a link to an output of type MODEL"),
+        ({"model": ["84", 0]}, r"takes MODEL; linked to output 0 of node 84 (CLIPLoader), which is CLIP"),
         ({"model": ["84", 7]}, "linked to output 7 of node 84 (CLIPLoader), which has 1"),
         ({"model": ["999", 0]}, "linked to node '999', which is not in the graph"),
         ({"model": ["84", 1]}, "linked to output 1 of node 84 (CLIPLoader), which has 1"),
         ({"model": ["84", -1]}, "linked to output -1 of node 84 (CLIPLoader), which has 1"),
-        ({"model": [84, 0]}, "[84, 0] is no link"),
-        ({"model": ["84", 0, 1]}, "is no link"),
+        ({"model": [84, 0]}, "[84, 0] is not a link"),
+        ({"model": ["84", 0, 1]}, "is not a link"),
     ],
 )
 def test_a_bad_input_says_what_was_given_and_what_is_taken(inputs: dict[str, Any], said: str) -> None:

@@ -36,7 +36,7 @@ def test_every_recorded_refusal_becomes_an_error_with_a_reason(name: str) -> Non
         ("link to missing node", "linked to node '999', which is not in the graph"),
         ("link slot out of range", "the linked node 87 is linked to an output that does not exist"),
         ("inputs key missing", "the linked node 87 has no inputs"),
-        ("link of length 3", '["85", 0, 1] is no link'),
+        ("link of length 3", '["85", 0, 1] is not a link'),
         ("wrong link type", "received_type(VAE) mismatch input_type(LATENT)"),
         ("cycle", "a circle of links"),
         ("V3 combo bad value (SaveVideo.format=avi)", "'avi' is none of 'auto', 'mp4'"),

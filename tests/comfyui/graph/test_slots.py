@@ -80,7 +80,7 @@ def test_a_value_takes_the_place_of_a_link_and_that_is_told() -> None:
         ({"Canvas.widht": 1}, "slot 'Canvas.widht' names no input of node 1 (Canvas); nearest: 'width'"),
         ({"Canvas.qqq": 1}, "names no input of node 1 (Canvas); it has: 'width', 'height'"),
         ({"Canvas": 1}, "slot 'Canvas' has no dot: write TITLE.INPUT or ID.INPUT"),
-        ({"3.images": 1}, "slot '3.images' takes a link to a IMAGE output, no value"),
+        ({"3.images": 1}, "slot '3.images' takes a link to an output of type IMAGE, not a value"),
         ({"Canvas.width": None}, "takes a value; got null"),
         ({"Canvas.width": ["7", 0]}, 'got a list; a list value is written {"__value__": [...]}'),
         ({"Switch.value": "false"}, "takes true or false; got 'false'"),
@@ -112,7 +112,7 @@ def test_a_class_that_the_server_lacks_has_the_inputs_of_the_graph() -> None:
     graph = {"1": node("Lost", "Lost", a=1, b=["2", 0])}
 
     assert 5 == with_slots(graph, {"Lost.a": 5}, INFO).graph["1"]["inputs"]["a"]
-    with pytest.raises(InvalidRequest, match="takes a link to a matching output"):
+    with pytest.raises(InvalidRequest, match="takes a link to an output, not a value"):
         with_slots(graph, {"Lost.b": 5}, INFO)
 
 

@@ -143,9 +143,9 @@ async def test_a_turn_goes_where_its_model_was_loaded(make: Make) -> None:
     registry = make()
     seen: list[int] = []
     for spec in (SPEC, OTHER, OTHER, SPEC):
-        async with registry.turn("diffusers", spec, "job") as turn:
-            await turn.make_room()
-            seen.append(await turn.tried(number_of, contextlib.nullcontext))
+        async with registry.lease("diffusers", spec, "job") as lease:
+            await lease.make_room()
+            seen.append(await lease.tried(number_of, contextlib.nullcontext))
 
     assert [0, 1, 1, 0] == seen
     assert ["diffusers t2v-A14B", "diffusers ti2v-5B"] == [view.holds for view in registry.cards.views()]
@@ -155,7 +155,7 @@ async def test_another_engine_leaves_the_card_of_a_turn_and_no_other(
     make: Make, did: list[tuple[str, int, str]]
 ) -> None:
     registry = make()
-    async with registry.turn("diffusers", SPEC, "a") as first, registry.turn("comfyui", SPEC, "b") as second:
+    async with registry.lease("diffusers", SPEC, "a") as first, registry.lease("comfyui", SPEC, "b") as second:
         await first.make_room()
         await second.make_room()
         assert ["a", "b"] == [view.job for view in registry.cards.views()]
@@ -173,13 +173,13 @@ async def test_a_job_whose_card_fails_is_tried_once_on_another(make: Make) -> No
             raise lost()
         return "made"
 
-    async with registry.turn("diffusers", SPEC, "job") as turn:
-        await turn.make_room()
-        assert "made" == await turn.tried(fails_on_the_first, contextlib.nullcontext)
+    async with registry.lease("diffusers", SPEC, "job") as lease:
+        await lease.make_room()
+        assert "made" == await lease.tried(fails_on_the_first, contextlib.nullcontext)
         assert [None, "job"] == [view.job for view in registry.cards.views()]
 
     assert [0, 1] == tries
-    assert ("Card 0 failed and the video was rendered on card 1: the process died",) == turn.remarks
+    assert ("Card 0 failed and the video was rendered on card 1: the process died",) == lease.remarks
     assert ["resting", "free"] == [view.state for view in registry.cards.views()]
 
 
@@ -192,8 +192,8 @@ async def test_a_job_that_fails_on_two_cards_fails(make: Make) -> None:
         raise lost()
 
     with pytest.raises(EngineFailed, match="the process died"):
-        async with registry.turn("diffusers", SPEC, "job") as turn:
-            await turn.tried(fails, contextlib.nullcontext)
+        async with registry.lease("diffusers", SPEC, "job") as lease:
+            await lease.tried(fails, contextlib.nullcontext)
 
     assert [0, 1] == tries
     assert ["resting", "resting", "free"] == [view.state for view in registry.cards.views()]
@@ -211,8 +211,8 @@ async def test_a_failure_of_the_job_or_of_the_only_card_is_told_at_once(
 
     registry = make(gpus)
     with pytest.raises(type(error)):
-        async with registry.turn("diffusers", SPEC, "job") as turn:
-            await turn.tried(fails, contextlib.nullcontext)
+        async with registry.lease("diffusers", SPEC, "job") as lease:
+            await lease.tried(fails, contextlib.nullcontext)
 
     assert [0] == tries
     assert "free" == registry.cards.views()[0].state
@@ -227,12 +227,12 @@ async def test_a_job_goes_only_where_it_fits_and_a_named_engine_without_any_anyw
     assert isinstance(large, OnCard)
 
     assert registry.readiness("diffusers", "t2v-A14B").is_ready
-    async with registry.turn("diffusers", SPEC, "job") as turn:
-        assert 1 == await turn.tried(number_of, contextlib.nullcontext)
+    async with registry.lease("diffusers", SPEC, "job") as lease:
+        assert 1 == await lease.tried(number_of, contextlib.nullcontext)
     large.fails = {1}
     assert not registry.readiness("diffusers", "t2v-A14B").is_ready
-    async with registry.turn("diffusers", SPEC, "job") as turn:
-        assert 0 == await turn.tried(number_of, contextlib.nullcontext)
+    async with registry.lease("diffusers", SPEC, "job") as lease:
+        assert 0 == await lease.tried(number_of, contextlib.nullcontext)
 
 
 async def test_a_server_that_we_do_not_start_renders_on_the_first_card_only(
@@ -245,8 +245,8 @@ async def test_a_server_that_we_do_not_start_renders_on_the_first_card_only(
         ),
     ]
     registry = EngineRegistry(rows, make_settings(gpus="0,1"))
-    async with registry.turn("comfyui", GraphSpec({}), "a"), registry.turn("diffusers", SPEC, "b") as turn:
-        await turn.make_room()
+    async with registry.lease("comfyui", GraphSpec({}), "a"), registry.lease("diffusers", SPEC, "b") as lease:
+        await lease.make_room()
         waits = asyncio.create_task(enter(registry, "comfyui"))
         await asyncio.sleep(0)
         assert [("comfyui workflow", "a"), ("diffusers t2v-A14B", "b")] == [
@@ -288,7 +288,7 @@ async def number_of(engine: Engine) -> int:
 
 
 async def enter(registry: EngineRegistry, name: str) -> None:
-    async with registry.turn(name, GraphSpec({}), "waits"):
+    async with registry.lease(name, GraphSpec({}), "waits"):
         pass
 
 

@@ -32,7 +32,7 @@ def make_spec(task: str, **changes: Any) -> RenderSpec:
     return RenderSpec(task, **{"prompt": "a cat", **fields, **changes})
 
 
-def test_t2v() -> None:
+def test_the_command_line_of_t2v_has_its_flags_in_upstreams_words() -> None:
     spec = make_spec("t2v-A14B", size=Size(832, 480), frames=81, steps=20, shift=3.5, guidance=4.0, solver="dpm++")
 
     assert argv_for(spec, PLACES, cards(81559)) == [
@@ -54,7 +54,7 @@ def test_t2v() -> None:
     ]
 
 
-def test_i2v() -> None:
+def test_the_command_line_of_i2v_has_its_flags_in_upstreams_words() -> None:
     spec = make_spec("i2v-A14B", image=IMAGE, offload_model=False)
 
     assert argv_for(spec, PLACES, cards(49140)) == [
@@ -79,7 +79,7 @@ def test_a_picture_at_480p_has_the_shift_of_upstreams_readme(given: float | None
     assert flags == [flag for flag in argv if flag.startswith("--sample_shift")]
 
 
-def test_ti2v() -> None:
+def test_the_command_line_of_ti2v_has_its_flags_in_upstreams_words() -> None:
     spec = make_spec("ti2v-5B", frames=121)
 
     assert argv_for(spec, PLACES, cards(32607)) == [
@@ -98,7 +98,7 @@ def test_ti2v() -> None:
     ]
 
 
-def test_s2v() -> None:
+def test_the_command_line_of_s2v_has_its_flags_in_upstreams_words() -> None:
     spec = make_spec("s2v-14B", image=IMAGE, audio=AUDIO, driving_video=POSE, frames=121)
 
     assert argv_for(spec, PLACES, cards(81559)) == [
@@ -120,7 +120,7 @@ def test_s2v() -> None:
     ]
 
 
-def test_animate() -> None:
+def test_the_command_line_of_animate_has_its_flags_in_upstreams_words() -> None:
     places = Places("python3", Path("/models/ckpt"), Path("/job/video.mp4"), Path("/job/prepared"))
 
     assert argv_for(make_spec("animate-14B"), places, cards(46068)) == [

@@ -169,7 +169,7 @@ def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
         (b"Dear worker, please see the picture attached.", "looks like plain text"),
         (b"<!DOCTYPE html><title>Sign in</title>", "looks like an HTML page"),
         (b"\x00\x00\x00\x20ftypheic\x00\x00\x00\x00mif1heic", "looks like a HEIC picture"),
-        (b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00", "looks like an MP4 film"),
+        (b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00", "looks like an MP4 video"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "looks like plain text"),
         (b"\x89PNG\r\n\x1a\n", "begins like a PNG picture but cannot be read"),
         (b"\xff\xd8\xff\xe0 no", "begins like a JPEG picture but cannot be read"),

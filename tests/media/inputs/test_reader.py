@@ -183,9 +183,9 @@ async def test_a_bad_picture_is_named_by_its_label_and_field_and_leaves_nothing(
         ("text", "audio", "it looks like plain text, not a sound"),
         ("silent film", "audio", "it holds no sound that can be decoded"),
         ("broken sound", "audio", "it holds no sound that can be decoded"),
-        ("picture", "video", "it looks like a PNG picture, not a film"),
-        ("sound", "video", "it looks like a WAV sound, not a film"),
-        ("playlist", "video", "it looks like a playlist, not a film"),
+        ("picture", "video", "it looks like a PNG picture, not a video"),
+        ("sound", "video", "it looks like a WAV sound, not a video"),
+        ("playlist", "video", "it looks like a playlist, not a video"),
         ("broken film", "video", "it holds no moving picture that can be decoded"),
     ],
 )

@@ -141,7 +141,7 @@ async def test_what_cannot_be_made_small_enough_has_its_path(video: Path, tmp_pa
 
     assert (None, None, video) == (result.data, result.url, result.path)
     assert "path" == result.report["how"]
-    assert "quality worth looking at" in result.report["reason"]
+    assert "acceptable quality" in result.report["reason"]
 
 
 async def test_a_limit_below_the_answer_itself_still_loses_nothing(video: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_sound_gets_its_share_of_the_bits() -> None:
 
 
 async def test_what_cannot_fit_leaves_nothing(noisy: Path, tmp_path: Path) -> None:
-    with pytest.raises(EngineFailed, match="quality worth looking at"):
+    with pytest.raises(EngineFailed, match="acceptable quality"):
         await reencode(noisy, tmp_path / "small.mp4", max_bytes=6000, facts=mp4.facts(noisy))
 
     assert [] == list(tmp_path.iterdir())

@@ -121,7 +121,7 @@ async def test_redirects_in_a_circle_and_to_another_scheme_end(video: Path) -> N
         strange, _ = await failure_of(at(server.url), video)
 
     assert "redirected more than 3 times" in round_about
-    assert "redirected to something that is no http(s) URL" in strange
+    assert "redirected to something that is not an http(s) URL" in strange
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.7", "2130706433", "0x7f.1"])

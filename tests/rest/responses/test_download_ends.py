@@ -171,10 +171,10 @@ class Shelf:
         assert number is None
         return self.path.with_name(f"{request_id}.mp4")
 
-    def take(self, request_id: str) -> None:
+    def mark_downloaded(self, request_id: str) -> None:
         self.said.append(f"take {request_id}")
 
-    def untake(self, request_id: str) -> None:
+    def unmark_downloaded(self, request_id: str) -> None:
         self.said.append(f"untake {request_id}")
 
 

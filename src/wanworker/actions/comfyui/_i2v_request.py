@@ -83,8 +83,8 @@ class I2vRequest(VideoRequest):
     lora_name: str | None = Field(default=None, description="A LoRA by file name; its sibling is inferred.")
     lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")
     size: str | None = Field(default=None, description="`832*480`; the picture's shape at that area if omitted.")
-    width: Side | None = Field(default=None, description="Width in pixels, together with height, beside size.")
-    height: Side | None = Field(default=None, description="Height in pixels, together with width, beside size.")
+    width: Side | None = Field(default=None, description="Width in pixels, together with height, instead of size.")
+    height: Side | None = Field(default=None, description="Height in pixels, together with width, instead of size.")
     length: Frames = Field(default=81, description="Frames; the nearest 4n+1 is rendered.")
     fps: Fps = Field(default=16, description="Frames per second.")
     engine: str = Field(default=_ENGINE, description="What renders; `diffusers` reads the same files.")
@@ -124,10 +124,7 @@ class I2vRequest(VideoRequest):
             warnings.append("negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed.")
         given = self.model_fields_set
         models = self._models()
-        is_asked = bool(self.use_lora or self.loras or self.high_noise_loras or self.low_noise_loras)
-        loras = self._loras() if is_asked else ()
-        if self.lora_name and not is_asked:
-            warnings.append("lora_name was ignored: set use_lora to true.")
+        loras = self._wanted_loras(warnings)
         uses_lora = self.use_lora or bool(loras)
         named = [name for lora in loras for name in (lora.high, lora.low) if name]
         is_distilled = uses_lora and (not named or recipe_for(models=models, loras=named) is not None)
@@ -157,6 +154,14 @@ class I2vRequest(VideoRequest):
             upscale_factor=factor,
             upscale_model=upscaler,
         )
+
+    def _wanted_loras(self, warnings: list[str]) -> tuple[Lora, ...]:
+        """Return the LoRAs of the request. A name without use_lora becomes a line in *warnings*."""
+        if self.use_lora or self.loras or self.high_noise_loras or self.low_noise_loras:
+            return self._loras()
+        if self.lora_name:
+            warnings.append("lora_name was ignored: set use_lora to true.")
+        return ()
 
     def _models(self) -> tuple[str, ...]:
         names = (self.diffusion_model if self._uses("diffusion_model") else None, self.diffusion_model_2)

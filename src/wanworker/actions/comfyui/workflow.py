@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from wanworker.actions.comfyui._workflow_text import checked, parsed
 from wanworker.actions.request.fields import Request, Timeout, parse
 from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
-from wanworker.jobs.model import check_request_id, spec_hash
+from wanworker.jobs.model import Job, check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.disk import entered, in_thread
 from wanworker.media.inputs.data_uri import is_data_url
@@ -108,7 +108,14 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     )
     with documented_timeout():
         job = await context.renderer.render(order, call.report)
-    answer: dict[str, Any] = {
+    answer = _completed(job, warnings)
+    await delivered_outputs(job, answer, context, want_data=request.return_base64)
+    return answer
+
+
+def _completed(job: Job, warnings: Sequence[str]) -> dict[str, Any]:
+    """Return the answer of a COMPLETED job, still without its outputs."""
+    return {
         "request_id": job.request_id,
         "status": "completed",
         "outputs": [],
@@ -116,8 +123,6 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         "engine": job.engine,
         "timings": dict(job.timings),
     }
-    await delivered_outputs(job, answer, context, want_data=request.return_base64)
-    return answer
 
 
 def _check_slots(slots: Mapping[str, Any] | None) -> None:

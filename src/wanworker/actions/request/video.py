@@ -61,7 +61,7 @@ class VideoRequest(PictureRequest, LoraRequest):
     soundtrack_path: str | None = Field(default=None, description="A sound to join to the clip, by path.")
     thumbnail: bool = Field(default=False, description="Return the first frame as a JPEG, a data URI in `thumbnail`.")
     output_upload_urls: UploadUrls = Field(
-        default=(), repr=False, description="Presigned PUT URLs, one an output, that get the videos."
+        default=(), repr=False, description="Presigned PUT URLs for the videos, one for each output."
     )
 
     def shape(self, *, default: Size, multiple: int, by_picture: bool) -> tuple[Size, bool]:

@@ -54,7 +54,7 @@ class Machine:
 class DoctorOptions:
     """Hold the arguments of `doctor`."""
 
-    all: Annotated[bool, typer.Option("--all", help="Show each engine of each task, and all that it misses.")] = False
+    all: Annotated[bool, typer.Option("--all", help="Show each engine of each task, and what it lacks.")] = False
     json: Annotated[
         bool, typer.Option("--json", help="Print the findings as JSON on stdout, and nothing else there.")
     ] = False

@@ -88,8 +88,8 @@ def lines_of(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _video(answer: Mapping[str, Any]) -> str:
     video = answer["video"]
-    size = "size as it comes out" if video["width"] is None else f"{video['width']}x{video['height']}"
-    frames = "frames as they come out" if video["frames"] is None else f"{video['frames']} frames"
+    size = "size not known yet" if video["width"] is None else f"{video['width']}x{video['height']}"
+    frames = "number of frames not known yet" if video["frames"] is None else f"{video['frames']} frames"
     fps = "" if video["fps"] is None else f", {video['fps']:g} fps"
     many = f"{answer['num_outputs']} videos of " if answer["num_outputs"] > 1 else ""
     return f"{many}{size}, {frames}{fps}"

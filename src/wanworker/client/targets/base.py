@@ -25,7 +25,7 @@ class Target(Protocol):
     ) -> JobStatus:
         """Ask what the job would become. The answer is in the status, unless that is not over yet."""
 
-    async def look(self, job_id: str) -> JobStatus:
+    async def status(self, job_id: str) -> JobStatus:
         """Say where the job is. Raises UnknownJob; a job that failed is a status with an `error`."""
 
     async def cancel(self, job_id: str) -> State:

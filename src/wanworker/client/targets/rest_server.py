@@ -36,7 +36,7 @@ class Server:
         body = {**rest_body(prompt, job, fields), **price}
         return JobStatus("", "completed", answer=(await self._remote.post("plan?for=generate", body)).body)
 
-    async def look(self, job_id: str) -> JobStatus:
+    async def status(self, job_id: str) -> JobStatus:
         """Ask for the status; see Target."""
         reply = await self._remote.ask("GET", f"status/{_quoted(job_id)}", may_miss=True)
         if reply.status == 404 or not isinstance(reply.body, Mapping):
@@ -45,7 +45,7 @@ class Server:
 
     async def cancel(self, job_id: str) -> State:
         """Delete the job if it has not ended, which stops it; see Target. A finished job keeps its video."""
-        status = await self.look(job_id)
+        status = await self.status(job_id)
         if status.is_over:
             return status.state
         await self._remote.ask("DELETE", f"jobs/{_quoted(job_id)}", may_miss=True)

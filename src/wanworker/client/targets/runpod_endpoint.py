@@ -85,7 +85,7 @@ class Endpoint:
             raise TargetFailed(f"The answer of {self._remote.base} has no id: {str(answer)[:200]}")
         return _status(answer["id"], answer)
 
-    async def look(self, job_id: str) -> JobStatus:
+    async def status(self, job_id: str) -> JobStatus:
         """Ask /status; see Target."""
         reply = await self._remote.ask("GET", f"status/{quote(job_id, safe='')}", may_miss=True)
         if reply.status == 404 or not isinstance(reply.body, Mapping):

@@ -12,6 +12,7 @@ import aiohttp
 from yarl import URL
 
 from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, InputRefused, RequestError
+from wanworker.text.json_words import kind_of
 
 #: The documented text (worker-api.md, "ComfyUI Offline").
 NOT_RESPONDING = "ComfyUI server is not responding"
@@ -132,16 +133,24 @@ class Connection:
 
     def unavailable(self, error: BaseException) -> EngineUnavailable:
         """Return the documented error for a server that does not answer. Its hint names the server and the cause."""
-        cause = f"{type(error).__name__}: {error}".rstrip(": ")
         never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
         kind = Unreachable if never_sent else EngineUnavailable
-        return kind(NOT_RESPONDING, hint=f"Is ComfyUI running at {self.place}? {cause}")
+        return kind(NOT_RESPONDING, hint=f"Is ComfyUI running at {self.place}? The cause: {_cause(error)}.")
+
+
+def _cause(error: BaseException) -> str:
+    """Say why there is no answer. The address is left out: aiohttp's own texts repeat it, and more."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection ({error.os_error.strerror or error.os_error})"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return f"the connection broke off ({type(error).__name__})"
 
 
 def as_object(answer: object, path: str) -> dict[str, Any]:
     """Return the *answer* of *path* if it is a JSON object. Raises EngineFailed for anything else."""
     if not isinstance(answer, dict):
-        message = f"The server does not answer like ComfyUI: {path} gave {type(answer).__name__}, no object."
+        message = f"The server does not answer like ComfyUI: {path} gave {kind_of(answer)}, not an object."
         raise EngineFailed(message, hint="Check the ComfyUI address.")
     return answer
 

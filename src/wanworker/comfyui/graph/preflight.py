@@ -189,7 +189,7 @@ def _brings_choices(its_class: NodeClass, given: Mapping[str, Any]) -> bool:
 
 
 def _missing(node: str, its_class: NodeClass, item: NodeInput) -> Problem:
-    what = f"a link to a {item.type} output" if not item.is_widget else "a value"
+    what = f"a link to an output of type {item.type}" if not item.is_widget else "a value"
     if is_made_by_the_page(item):
         what = f"a {item.type} value that only an open page of the browser can make"
     some = (item.choices or ())[:3]
@@ -199,8 +199,8 @@ def _missing(node: str, its_class: NodeClass, item: NodeInput) -> Problem:
 def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mapping[str, NodeClass]) -> Problem | None:
     link = as_link(value)
     if link is None:
-        text = f'{shown(value)} is no link; a link is ["node id", output number], a list value {{"__value__": [...]}}'
-        return Problem(text)
+        how = 'a link is ["node id", output number], a list value {"__value__": [...]}'
+        return Problem(f"{shown(value)} is not a link; {how}")
     source, slot = link
     if source not in graph:
         return Problem(f"linked to node {source!r}, which is not in the graph")
@@ -209,10 +209,8 @@ def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mappin
         text = f"linked to output {slot} of node {source} ({classes[source].name}), which has {len(outputs)}"
         return Problem(text)
     if not types_fit(outputs[slot], item.type):
-        text = (
-            f"takes {item.type}; linked to output {slot} of node {source} ({classes[source].name}), a {outputs[slot]}"
-        )
-        return Problem(text)
+        where = f"output {slot} of node {source} ({classes[source].name})"
+        return Problem(f"takes {item.type}; linked to {where}, which is {outputs[slot]}")
     return None
 
 

@@ -59,7 +59,7 @@ def _of_error(node: str, class_type: str, error: Mapping[str, Any], info: Object
         "value_smaller_than_min": f"{error.get('message')}",
         "value_bigger_than_max": f"{error.get('message')}",
         "invalid_input_type": f"{error.get('message')}; got {shown(value)}",
-        "bad_linked_input": f'{shown(value)} is no link; a link is ["node id", output number]',
+        "bad_linked_input": f'{shown(value)} is not a link; a link is ["node id", output number]',
         "return_type_mismatch": f"linked to an output of the wrong type: {error.get('details')}",
         "custom_validation_failed": str(error.get("details")).removeprefix(f"{name} - "),
         "exception_during_inner_validation": _inner_text(error, extra),

@@ -191,7 +191,8 @@ def _remarks(nodes: _Nodes, node: str, name: str, value: Any) -> Iterator[str]:
         raise _Refused(f"takes a value; got {kind_of(value)}{how}")
     takes_values = item is not None and (item.is_widget or item.is_dynamic)
     if not takes_values and (old is None or isinstance(old, list)):
-        raise _Refused(f"takes a link to a {item.type if item else 'matching'} output, no value")
+        kind = f" of type {item.type}" if item else ""
+        raise _Refused(f"takes a link to an output{kind}, not a value")
     if item is not None and item.type == "BOOLEAN" and not isinstance(value, bool):
         raise _Refused(f"takes true or false; got {shown(value)}")
     if isinstance(old, list):

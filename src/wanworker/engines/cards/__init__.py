@@ -1,1 +1,1 @@
-"""The cards of this machine: which there are, which one a job gets, and how each of them is."""
+"""The cards of this machine: which there are, which one a job gets, and the state of each."""

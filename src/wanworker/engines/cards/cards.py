@@ -1,4 +1,4 @@
-"""Give each job a card, in the order of the jobs, and keep how each card is."""
+"""Give each job a card, in the order of the jobs, and keep the state of each card."""
 
 from __future__ import annotations
 

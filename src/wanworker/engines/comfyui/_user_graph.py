@@ -24,7 +24,7 @@ from wanworker.spec import Upload
 _NAME_BYTES = 150
 
 
-class Admitted(NamedTuple):
+class CheckedGraph(NamedTuple):
     """
     Hold a caller's graph that the server accepts.
 
@@ -44,7 +44,7 @@ async def checked_graph(
     slots: Mapping[str, Any] = MappingProxyType({}),
     *,
     now: Callable[[], datetime] = datetime.now,
-) -> Admitted:
+) -> CheckedGraph:
     """
     Return *document*, with *slots* set in it (see graph/slots.py), as a graph that the server accepts.
 
@@ -65,12 +65,12 @@ async def checked_graph(
         filled = with_slots(graph, slots, classes)
         # Read again: a file name that a slot sets is held to the same rules.
         graph, places, remarks = read_graph(filled.graph), filled.places, (*remarks, *filled.remarks)
-    with unused_told(unread(with_uploads(graph, dict.fromkeys(sent, ""))[1], sent)):
+    with naming_unused(unread(with_uploads(graph, dict.fromkeys(sent, ""))[1], sent)):
         found = await validate(client, graph, sent)
         # A value that the request itself set is never dropped in favour of other outputs.
         if refused := [problem for problem in found.left_out if (problem.node, problem.input) in places]:
             raise as_error(refused, models_place=client.models_place)
-    return Admitted(found.graph, (*remarks, *found.remarks), tuple(map(as_warning, found.left_out)))
+    return CheckedGraph(found.graph, (*remarks, *found.remarks), tuple(map(as_warning, found.left_out)))
 
 
 def unread(used: Collection[str], sent: Iterable[str]) -> list[str]:
@@ -79,7 +79,7 @@ def unread(used: Collection[str], sent: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def unused_told(lines: Sequence[str]) -> Iterator[None]:
+def naming_unused(lines: Sequence[str]) -> Iterator[None]:
     """Add *lines* to the refusal of a graph: a file under another name is often its reason."""
     try:
         yield
@@ -99,7 +99,7 @@ async def uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) 
 
 
 @contextmanager
-def without_outputs(left_out: Sequence[str]) -> Iterator[None]:
+def naming_left_out(left_out: Sequence[str]) -> Iterator[None]:
     """Add to a NoOutput which output nodes were left out, because one of them may be the reason."""
     try:
         yield

@@ -19,21 +19,21 @@ from wanworker.comfyui.run.monitor import Limits as RunLimits
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
-from wanworker.engines.comfyui._followed import followed, video_of
+from wanworker.engines.comfyui._graph_run import tracked_run, video_of
 from wanworker.engines.comfyui._inputs import named_inputs, sent_inputs
-from wanworker.engines.comfyui._left_runs import LeftLimits, LeftRuns
 from wanworker.engines.comfyui._restart import with_one_restart
 from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
 from wanworker.engines.comfyui._slots import Listed, workflow_slots
 from wanworker.engines.comfyui._startup_timings import Waits
+from wanworker.engines.comfyui._unstopped_runs import StopLimits, UnstoppedRuns
 from wanworker.engines.comfyui._user_graph import (
-    Admitted,
+    CheckedGraph,
     checked_graph,
     fetched,
+    naming_left_out,
+    naming_unused,
     unread,
-    unused_told,
     uploaded,
-    without_outputs,
 )
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
 from wanworker.engines.comfyui.weights import FolderLists, Lists
@@ -65,7 +65,7 @@ class ComfyUI:
         *,
         gpus: Callable[[], Sequence[Gpu]] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        left_limits: LeftLimits | None = None,
+        stop_limits: StopLimits | None = None,
     ) -> None:
         self._models_dir = f"{str(settings.ckpt_dir).rstrip('/')}/"
         self._gpus = gpus or functools.partial(hardware.gpus, settings.card.visible)
@@ -84,8 +84,8 @@ class ComfyUI:
         self._generation = -1
         self._answered_at = 0.0
         self._waits = Waits(clock)
-        self._left_limits = left_limits or LeftLimits()
-        self._left = LeftRuns(self._server, self._own_client, url, limits=self._left_limits, clock=clock)
+        self._stop_limits = stop_limits or StopLimits()
+        self._unstopped = UnstoppedRuns(self._server, self._own_client, url, limits=self._stop_limits, clock=clock)
         self._launch = where if isinstance(where, Launch) else None
         # The server's own folders come first, as in its own search.
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
@@ -133,8 +133,8 @@ class ComfyUI:
             filled = await asyncio.to_thread(self._filled_by, lists, spec, uploads, "plan")
             return filled.forecast(spec.size, unknown=(_NOT_ASKED,))
         filled = await self._filled(client, spec, uploads, "plan")
-        admitted = await validate(client, filled.graph, set(uploads.given().values()))
-        return filled.forecast(spec.size, admitted.remarks)
+        checked = await validate(client, filled.graph, set(uploads.given().values()))
+        return filled.forecast(spec.size, checked.remarks)
 
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """Render *spec* by one of our graphs; see Engine. Raises ModelNotFound and GraphRefused too."""
@@ -142,10 +142,10 @@ class ComfyUI:
         async def run(run_id: str) -> Rendered:
             client = await self.connected(report)
             filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id, work_dir), run_id)
-            admitted = await validate(client, filled.graph)
-            finished = await self._followed(client, admitted.graph, report)
+            checked = await validate(client, filled.graph)
+            finished = await self._run(client, checked.graph, report)
             await client.view(video_of(finished.outcome.outputs, filled.saver), out_path)
-            warnings = (*filled.warnings, *admitted.remarks)
+            warnings = (*filled.warnings, *checked.remarks)
             return Rendered(filled.model, warnings, self._timings(finished), sampling=filled.sampling)
 
         try:
@@ -171,15 +171,15 @@ class ComfyUI:
             graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
             unused = unread(used, [each.name for each in spec.uploads])
             # The graph was checked when it arrived, but the server may be another one now.
-            with unused_told(unused):
-                admitted = await validate(client, graph)
+            with naming_unused(unused):
+                checked = await validate(client, graph)
                 classes = await client.node_classes({str(node["class_type"]) for node in graph.values()})
-                graph = with_prefix(admitted.graph, classes, run_id)
-                left_out = [as_warning(problem) for problem in admitted.left_out]
-                with without_outputs([*spec.left_out, *left_out]):
-                    finished = await self._followed(client, graph, report)
+                graph = with_prefix(checked.graph, classes, run_id)
+                left_out = [as_warning(problem) for problem in checked.left_out]
+                with naming_left_out([*spec.left_out, *left_out]):
+                    finished = await self._run(client, graph, report)
             left_out += [as_warning(problem) for problem in finished.problems]
-            with without_outputs([*spec.left_out, *left_out]):
+            with naming_left_out([*spec.left_out, *left_out]):
                 got = await fetched(client, finished.outcome.outputs, out_dir, run_id, may_restart=is_ours)
             warnings = (*unused, *left_out, *got.warnings)
             return Rendered("comfyui", warnings, self._timings(finished), got.files)
@@ -193,7 +193,7 @@ class ComfyUI:
         *,
         sent: Collection[str] = (),
         slots: Mapping[str, Any] | None = None,
-    ) -> Admitted:
+    ) -> CheckedGraph:
         """Return a caller's *document* as a graph that the server accepts; see _user_graph.py."""
         return await checked_graph(await self.connected(report), document, sent, slots or {})
 
@@ -213,12 +213,12 @@ class ComfyUI:
 
         Raises EngineUnavailable, also if the server has not stopped an earlier run and we cannot restart it.
         """
-        await self._left.check()
+        await self._unstopped.check()
         return await self._answering(report)
 
     async def _answering(self, report: Report) -> ComfyClient:
         """Return a client of a server that answers, after starting it if needed. Raises EngineUnavailable."""
-        await self._left.settled()
+        await self._unstopped.settled()
         if self._client is not None and self.status == "online" and self._clock() - self._answered_at < _TRUST_S:
             return self._client
         with self._waits.measured(report) as hear:
@@ -245,20 +245,20 @@ class ComfyUI:
 
         A running start goes on, because it loads no weights.
         """
-        await self._left.settled()  # a server that hangs has been ended by now, and its memory is free
+        await self._unstopped.settled()  # a server that hangs has been ended by now, and its memory is free
         if self.renders_on_gpu() and await self._server.probe() == "online":
             await free_memory(self._own_client(), within_s=_UNLOAD_S)
 
     async def close(self) -> None:
         """End our own server and all connections."""
-        await self._left.close()
+        await self._unstopped.close()
         if self._client is not None:
             await self._client.close()
         await self._server.close()
 
-    async def _followed(self, client: ComfyClient, graph: Graph, report: Report) -> Finished:
-        limits = RunLimits(stop_s=self._left_limits.stop_s)
-        return await followed(client, graph, report, limits=limits, on_left=self._left.add, clock=self._clock)
+    async def _run(self, client: ComfyClient, graph: Graph, report: Report) -> Finished:
+        limits = RunLimits(stop_s=self._stop_limits.stop_s)
+        return await tracked_run(client, graph, report, limits=limits, on_left=self._unstopped.add, clock=self._clock)
 
     def _own_client(self) -> ComfyClient:
         if self._client is None:

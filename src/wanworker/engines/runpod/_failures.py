@@ -1,20 +1,20 @@
-"""Say in the worker's own errors what the client says of a remote job. Pure."""
+"""Translate the client's errors about a remote job into the worker's own. Pure."""
 
 from __future__ import annotations
 
 from wanworker.client import ClientError, JobFailed, TargetFailed, Unauthorised, UnknownJob, WaitedTooLong
 from wanworker.errors import RENDER_ERRORS, EngineFailed, EngineUnavailable, WorkerError
 
-#: Failures of what carries a job. The same request may succeed later, or on another endpoint.
-CARRIERS = (TargetFailed, WaitedTooLong, UnknownJob)
+#: Failures of RunPod and of the network. The same request may succeed later, or on another endpoint.
+PLATFORM_FAILURES = (TargetFailed, WaitedTooLong, UnknownJob)
 
 #: An endpoint that was deleted, or never was.
 _GONE = "HTTP_404"
 
 
-def is_the_carriers(error: ClientError) -> bool:
-    """Say whether the job is not to blame, so that it may be sent again."""
-    return isinstance(error, CARRIERS) or error.code == _GONE
+def is_platform_failure(error: ClientError) -> bool:
+    """Say whether the platform failed and not the job, so that the job may be sent again."""
+    return isinstance(error, PLATFORM_FAILURES) or error.code == _GONE
 
 
 def as_ours(error: ClientError) -> WorkerError:

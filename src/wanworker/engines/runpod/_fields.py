@@ -1,4 +1,4 @@
-"""Say in fields of `generate` what a spec says, so that a worker elsewhere makes the same spec of them. Pure."""
+"""Translate a spec into fields of `generate`, so that a worker elsewhere makes the same spec of them. Pure."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Fleet:
         return any(name not in tried for name in self.names)
 
     @contextlib.contextmanager
-    def carrying(self, name: str) -> Iterator[None]:
+    def counted(self, name: str) -> Iterator[None]:
         """Count a job of the endpoint *name* while the block runs."""
         self._jobs[name] += 1
         try:

@@ -25,7 +25,7 @@ async def fetch(
 ) -> None:
     """Write the video of a completed job to *out_path*. Raises EngineError."""
     if not status.files:
-        raise NoOutput("The endpoint's answer has no file. Its workers must be of this program.")
+        raise NoOutput("The endpoint's answer has no file. Its workers must run wanworker.")
     first = status.files[0]
     if first.is_here:
         arrived = work_dir / "from-runpod.mp4"

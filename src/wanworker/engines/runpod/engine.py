@@ -1,4 +1,4 @@
-"""The runpod engine: renders on endpoints of RunPod whose workers are of this program."""
+"""The runpod engine: renders on RunPod endpoints whose workers run wanworker."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 
 from wanworker.client import AsyncClient
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
-from wanworker.engines.runpod._errand import Errand, Parcel, Policy
 from wanworker.engines.runpod._fields import FILES, fields_of
 from wanworker.engines.runpod._fleet import Fleet
 from wanworker.engines.runpod._inputs import Brought, bring
+from wanworker.engines.runpod._remote_render import Policy, RemoteRender, RemoteRequest
 from wanworker.engines.runpod._result import fetch, rendered
 from wanworker.engines.runpod._volume import Volume, remove
 from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs, notes_folder
@@ -88,8 +88,8 @@ class RunPodEngine:
         try:
             await bring(spec, name, brought, volume=self._volume, bucket=self._bucket(), links=known.links)
             body = self._body(name, fingerprint, {**fields, **brought.fields}, timeout_s)
-            parcel = Parcel(name, body, fingerprint, brought.links)
-            return await self._done(parcel, known, out_path, work_dir, report)
+            request = RemoteRequest(name, body, fingerprint, brought.links)
+            return await self._done(request, known, out_path, work_dir, report)
         except BaseException as error:
             if not self._leaves or isinstance(error, WorkerError):
                 await in_thread(self._notes.remove, name)
@@ -112,9 +112,11 @@ class RunPodEngine:
         self._notes.put(name, coming)
         return coming
 
-    async def _done(self, parcel: Parcel, known: RemoteJob, out_path: Path, work_dir: Path, report: Report) -> Rendered:
-        errand = Errand(
-            parcel,
+    async def _done(
+        self, request: RemoteRequest, known: RemoteJob, out_path: Path, work_dir: Path, report: Report
+    ) -> Rendered:
+        remote = RemoteRender(
+            request,
             self._fleet,
             self._notes,
             client_of=self._client,
@@ -123,11 +125,11 @@ class RunPodEngine:
             report=report,
             is_left=lambda: self._leaves,
         )
-        remote, status = await errand.completed(known if known.job_id else None)
+        job, status = await remote.completed(known if known.job_id else None)
         report(Progress("fetching", 0.99))
         # The note stays: if this process dies before it has recorded the video, the next one fetches it again.
-        await fetch(self._client(remote.endpoint), status, out_path, work_dir=work_dir, volume=self._volume)
-        return rendered(status, remote.endpoint)
+        await fetch(self._client(job.endpoint), status, out_path, work_dir=work_dir, volume=self._volume)
+        return rendered(status, job.endpoint)
 
     def leave_jobs(self) -> None:
         """See RemoteEngine."""

@@ -1,4 +1,4 @@
-"""Keep which remote job carries which render, so that a restarted server asks for it and sends no other."""
+"""Remember which remote job renders which request, so that a restarted server asks for it and sends no other."""
 
 from __future__ import annotations
 

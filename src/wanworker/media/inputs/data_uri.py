@@ -66,4 +66,4 @@ def _fault(digits: str) -> str:
     foreign = _FOREIGN.search(digits)
     if foreign is None:
         return f"the base64 text is cut off: {len(digits):,} characters are no whole number of bytes."
-    return f"the base64 text is broken: {foreign[0]!r} at character {foreign.start() + 1:,} is no base64."
+    return f"the base64 text is broken: {foreign[0]!r} at character {foreign.start() + 1:,} is not base64."

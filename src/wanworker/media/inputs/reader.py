@@ -212,7 +212,7 @@ def _type_of(path: Path, kind: Literal["sound", "film"]) -> FileType:
     file_type = sniff(head)
     if file_type is None or not serves_as(file_type, kind):
         wanted = (
-            "a sound (WAV, MP3, FLAC, Ogg, M4A, AAC)" if kind == "sound" else "a film (MP4, WebM, MOV, MKV, AVI, GIF)"
+            "a sound (WAV, MP3, FLAC, Ogg, M4A, AAC)" if kind == "sound" else "a video (MP4, WebM, MOV, MKV, AVI, GIF)"
         )
         raise InputUnavailable(f"it looks like {describe(head)}, not {wanted}.")
     return file_type

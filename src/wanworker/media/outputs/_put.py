@@ -86,17 +86,17 @@ async def put_file(
             return response.status, response.headers.get("Location"), await response.content.read(4000)
 
 
-def is_done(status: int) -> bool:
+def is_taken(status: int) -> bool:
     """Say whether the file was taken."""
     return status in {200, 201, 202, 204}
 
 
-def may_pass(status: int) -> bool:
+def is_transient(status: int) -> bool:
     """Say whether another attempt may succeed where this one got *status*."""
     return status >= 500 or status in {408, 429}
 
 
-async def tried(
+async def retried(
     attempt: Callable[[], Awaitable[tuple[str, bool]]], *, told: Callable[[Exception], str], sleep: Sleep
 ) -> str:
     """

@@ -83,7 +83,7 @@ def plan_for(facts: VideoFacts, *, max_bytes: int) -> Plan:
     if scale < 1 and min(width, height) < _SMALLEST_SIDE_PX:
         raise EngineFailed(
             f"{facts.frames} frames of {facts.width}x{facts.height} cannot be made to fit {max_bytes} bytes "
-            f"in a quality worth looking at."
+            f"with acceptable quality."
         )
     return Plan(width, height, video_bps, audio_bps)
 

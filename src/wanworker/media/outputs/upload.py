@@ -21,17 +21,17 @@ from wanworker.media.outputs._put import (
     Sleep,
     UploadFailed,
     guarded_session,
-    is_done,
-    may_pass,
+    is_taken,
+    is_transient,
     open_session,
     put_file,
-    tried,
+    retried,
 )
 from wanworker.media.outputs.bucket import Bucket
 from wanworker.text.printable import one_line
 from wanworker.text.secrets import BLOT, without_secrets
 
-__all__ = ["LINK_LIFETIME_S", "Sleep", "UploadFailed", "presigned_url", "upload"]
+__all__ = ["LINK_LIFETIME_S", "Sleep", "UploadFailed", "upload"]
 
 #: The longest lifetime of a presigned link, in seconds (S3's own limit).
 LINK_LIFETIME_S = 7 * 24 * 3600
@@ -45,17 +45,17 @@ async def upload(bucket: Bucket, path: Path, key: str, *, mime: str, sleep: Slee
     broken connections, it is tried again three times. Raises UploadFailed, and OSError if *path* cannot be read.
     """
     async with _session(bucket, path.stat().st_size) as session:
-        reason = await tried(
+        reason = await retried(
             lambda: _put(session, bucket, path, key, mime),
             told=lambda error: f"{type(error).__name__}: {error}".rstrip(": "),
             sleep=sleep,
         )
     if not reason:
-        return presigned_url(bucket, key)
+        return _presigned_url(bucket, key)
     raise UploadFailed(_without_keys(f"The bucket {bucket.name!r} did not take the file: {reason}", bucket))
 
 
-def presigned_url(bucket: Bucket, key: str, *, lifetime_s: int = LINK_LIFETIME_S) -> str:
+def _presigned_url(bucket: Bucket, key: str, *, lifetime_s: int = LINK_LIFETIME_S) -> str:
     """Return a link to *key* that needs no key of its own for *lifetime_s* seconds (at most seven days)."""
     from botocore.auth import S3SigV4QueryAuth
 
@@ -83,7 +83,7 @@ async def _put(session: aiohttp.ClientSession, bucket: Bucket, path: Path, key: 
     signed = _signed_headers(bucket, url, headers)
     # A redirect would send the file to a host for which the signature is not valid.
     status, _, said = await put_file(session, URL(url, encoded=True), path, signed)
-    return ("", False) if is_done(status) else (_reason(status, said), may_pass(status))
+    return ("", False) if is_taken(status) else (_reason(status, said), is_transient(status))
 
 
 def _signed_headers(bucket: Bucket, url: str, headers: Mapping[str, str]) -> dict[str, str]:

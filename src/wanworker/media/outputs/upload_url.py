@@ -21,12 +21,12 @@ from wanworker.media.outputs._put import (
     Sleep,
     UploadFailed,
     guarded_session,
-    is_done,
-    may_pass,
+    is_taken,
+    is_transient,
     may_reach,
     put_file,
+    retried,
     seconds_for,
-    tried,
 )
 
 FIELD = "output_upload_urls"
@@ -83,7 +83,7 @@ class UploadUrl:
         size_bytes = path.stat().st_size
         try:
             async with asyncio.timeout(seconds_for(size_bytes, patience_s)):
-                reason = await tried(lambda: self._put(path, size_bytes, mime), told=_words, sleep=sleep)
+                reason = await retried(lambda: self._put(path, size_bytes, mime), told=_words, sleep=sleep)
         except TimeoutError:
             reason = "it did not take the file in time"
         if reason:
@@ -98,14 +98,14 @@ class UploadUrl:
             host = url.raw_host or ""
             async with guarded_session(host, size_bytes, allow_hosts=self.allow_hosts, named=self.place) as session:
                 status, location, _ = await put_file(session, url, path, headers)
-            if is_done(status):
+            if is_taken(status):
                 return "", False
             if status not in _REDIRECTS or location is None:
-                return f"HTTP {status}", may_pass(status)
+                return f"HTTP {status}", is_transient(status)
             try:
                 url = parse_url(location, base=url)
             except InputRefused:
-                return "it redirected to something that is no http(s) URL", False
+                return "it redirected to something that is not an http(s) URL", False
         return f"it redirected more than {_MOST_REDIRECTS} times", False
 
 

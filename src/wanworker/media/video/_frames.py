@@ -1,19 +1,14 @@
-"""Read the frames of a video as pixels, through ffmpeg's PPM output, which carries the size."""
+"""Read chosen frames of a video as pixels, through ffmpeg's PPM output, which carries the size."""
 
 from __future__ import annotations
 
 import io
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, NamedTuple
 
 from wanworker.errors import NoOutput
 from wanworker.media.video import ffmpeg
-
-if TYPE_CHECKING:
-    pass
 
 AS_PPM = ("-fps_mode", "passthrough", "-c:v", "ppm", "-f", "image2pipe", "pipe:1")
 
@@ -24,33 +19,6 @@ class Frame(NamedTuple):
     width: int
     height: int
     rgb: bytes
-
-
-def iter_frames(path: Path) -> Iterator[Frame]:
-    """
-    Decode *path* frame by frame, with one frame in memory at a time. Close the iterator to stop early.
-
-    This blocks, so it belongs in a child process, a thread or a test. Raises NoOutput if *path* does not decode.
-    """
-    argv = [ffmpeg.program(), "-hide_banner", "-nostdin", "-loglevel", "error", "-xerror", *ffmpeg.reading(path)]
-    with tempfile.TemporaryFile() as stderr:
-        process = subprocess.Popen(
-            [*argv, "-map", "0:v:0", *AS_PPM],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=ffmpeg.ENVIRONMENT,
-        )
-        try:
-            assert process.stdout is not None
-            yield from pictures_in(process.stdout)
-            if process.wait() != 0:
-                stderr.seek(0)
-                said = ffmpeg.last_words(stderr.read().decode("utf-8", "replace"))
-                raise NoOutput(f"{path.name} does not decode. {said}")
-        finally:
-            process.kill()
-            process.communicate()
 
 
 async def read_some(path: Path, indices: Sequence[int], *, long_side_px: int) -> list[Frame]:

@@ -149,7 +149,7 @@ def _listed(listing: Mapping[str, HubFile], path: str) -> HubFile:
     moved = [other for other in listing if other.endswith(f"/{name}")]
     repository = next(iter(listing.values())).repository if listing else "The repository"
     where = f"; {moved[0]} is" if moved else ""
-    raise FetchFailed(f"{repository} has no {path}{where}. Update wanworker: its list is older.")
+    raise FetchFailed(f"{repository} has no {path}{where}. Update wanworker: its list of files is out of date.")
 
 
 def _step(file: HubFile, target: Path, others: Iterable[Path], verify: bool) -> Step:

@@ -1,1 +1,1 @@
-"""Know the weight files that people have from their headers alone: their layout, their model, what fits together."""
+"""Recognise weight files by their headers alone: their layout, their model, and what fits together."""

@@ -1,4 +1,4 @@
-"""What the parent knows of one checkpoint before anything is loaded, looked at again only when its files change."""
+"""Read what can be known of a checkpoint before anything is loaded, and read it again only when its files change."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _text_encoder(bare: Facts, checkpoint: Checkpoint) -> Facts:
 def _vae(bare: Facts, checkpoint: Checkpoint) -> Facts:
     latent = checkpoint.tensors.get("conv2.weight") or checkpoint.tensors.get("post_quant_conv.weight")
     if latent is None:
-        raise CannotLoad(f"{bare.name}: this is no Wan VAE")
+        raise CannotLoad(f"{bare.name}: this is not a Wan VAE")
     return replace(_sized(bare, checkpoint, _LOADED_VAE_BYTES), channels=latent.shape[0])
 
 

@@ -43,7 +43,7 @@ def component_of(checkpoint: Checkpoint) -> Component | None:
     return next((component for mark, component in _MARKS.items() if mark in names), None)
 
 
-def other_model(checkpoint: Checkpoint) -> str | None:
+def _other_model(checkpoint: Checkpoint) -> str | None:
     """Return in words which other model of the family the checkpoint is, None where no name says so."""
     for name in checkpoint.tensors:
         for start, words in _OTHERS.items():
@@ -60,7 +60,7 @@ def task_and_expert(checkpoint: Checkpoint, name: str) -> tuple[str, Expert | No
     *name*, the file's with its folders, tells the experts apart, whose shapes are the same. Raises CannotLoad for
     another model.
     """
-    if other := other_model(checkpoint):
+    if other := _other_model(checkpoint):
         raise CannotLoad(f"{name}: this is {other}, which this engine does not render")
     channels_in, channels_out = _channels(checkpoint, name)
     half = half_of(name)
@@ -83,7 +83,7 @@ def _channels(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
     head = tensors.get("head.head.weight") or tensors.get("proj_out.weight")
     embedding = tensors.get("patch_embedding.weight")
     if head is None or embedding is None or len(embedding.shape) != 5:
-        raise CannotLoad(f"{name}: a Wan transformer has patch_embedding.weight and head.head.weight, this one has not")
+        raise CannotLoad(f"{name}: it lacks patch_embedding.weight or head.head.weight of a Wan transformer")
     patch = embedding.shape[2] * embedding.shape[3] * embedding.shape[4]
     return embedding.shape[1], head.shape[0] // max(1, patch)
 

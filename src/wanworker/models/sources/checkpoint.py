@@ -132,12 +132,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     stored: dict[str, StoredTensor] = {}
     metadata: dict[str, Any] = {}
-    for file in checkpoint_files(path):
+    for file in _checkpoint_files(path):
         metadata |= _add(file, stored)
     return describe(path, stored, metadata)
 
 
-def checkpoint_files(path: Path) -> tuple[Path, ...]:
+def _checkpoint_files(path: Path) -> tuple[Path, ...]:
     """Return the files that the checkpoint at *path* consists of; of a folder, what its index says or its one file."""
     if not path.is_dir():
         return (path,)
@@ -185,7 +185,7 @@ def stamp_of(path: Path) -> Stamp:
     stamps = []
     beside = sorted(path.glob("*.json")) if path.is_dir() else [path.with_suffix(".json")]
     try:
-        files = checkpoint_files(path)
+        files = _checkpoint_files(path)
     except (CannotLoad, OSError):  # its index is damaged
         files = ()
     for file in (*files, *beside):
@@ -255,7 +255,7 @@ def _json(path: Path, text: str | bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CannotLoad(f"{path.name}: its words on quantisation are no JSON") from error
+        raise CannotLoad(f"{path.name}: its quantisation metadata is not JSON") from error
     return value if isinstance(value, dict) else {}
 
 

@@ -154,7 +154,7 @@ class Sources:
         elif not hints:
             near = nearest_names(name.lower(), [known.lower() for known in names], cutoff=0.3)
             nearest = [known for known in names if known.lower() in near]
-            hints = [f"Nearest: {', '.join(nearest)}." if nearest else f"There is: {', '.join(names[:8]) or 'none'}."]
+            hints = [f"Nearest: {', '.join(nearest)}." if nearest else f"Available: {', '.join(names[:8]) or 'none'}."]
         searched = ", ".join(str(place) for place in self.places)
         message = f"Model '{name[:120]}' not found in {self.places[0]}/"
         return ModelNotFound(message, hint=f"{' '.join(hints)} Searched: {searched}.", field="diffusion_model")
@@ -168,7 +168,7 @@ class Sources:
         if len(found) != 1:
             there = ", ".join(found or known) or "none"
             raise ModelNotFound(
-                f"Model '{name[:120]}' not found in {self.places[0]}/", hint=f"There is: {there}.", field="vae_model"
+                f"Model '{name[:120]}' not found in {self.places[0]}/", hint=f"Available: {there}.", field="vae_model"
             )
         return known[found[0]]
 

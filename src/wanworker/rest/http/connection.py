@@ -49,17 +49,17 @@ class WatchedProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """Check, while the socket is still open, whether the client's side has acknowledged everything."""
-        self._left_unread |= unacknowledged_bytes(self.transport) > 0
+        self._left_unread |= _unacknowledged_bytes(self.transport) > 0
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report how the connection ended. We may have ended it ourselves, after a silence."""
-        self._left_unread |= unacknowledged_bytes(self.transport) > 0
+        self._left_unread |= _unacknowledged_bytes(self.transport) > 0
         super().connection_lost(exc)
         self._connection.ended(in_order=exc is None and not self._left_unread)
 
 
-def unacknowledged_bytes(transport: asyncio.Transport) -> int:
+def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
     """Return how many written bytes the client's side has not acknowledged yet; 0 where the system does not say."""
     buffered = transport.get_write_buffer_size()
     peer: socket.socket | None = transport.get_extra_info("socket")

@@ -53,12 +53,12 @@ class WatchedFile(FileResponse):
                 self._on_complete()
 
         try:
-            await super().__call__(scope, has_left_only(has_left), count)
+            await super().__call__(scope, _has_left_only(has_left), count)
         finally:
             watching.cancel()
 
 
-def has_left_only(has_left: asyncio.Event) -> Receive:
+def _has_left_only(has_left: asyncio.Event) -> Receive:
     """Return a `receive` that waits for the client to leave. The body of a GET is ignored."""
 
     async def receive() -> Message:
@@ -114,7 +114,7 @@ class Downloads:
     def _let_go(self, name: str, path: Path, connection: Connection | None) -> None:
         if name in self._leaving:
             return  # a second client took it at the same time
-        self._service.take(name)
+        self._service.mark_downloaded(name)
         ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if connection is None:
             ended.set_result(True)
@@ -139,4 +139,4 @@ class Downloads:
             await in_thread(path.unlink, missing_ok=True)
         else:
             log.info("the transfer of job %s broke off: its video stays", name)
-            self._service.untake(name)
+            self._service.unmark_downloaded(name)

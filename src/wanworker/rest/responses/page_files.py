@@ -1,4 +1,4 @@
-"""Serve the files of a page from memory, compressed, and with a tag by which a browser asks for news only."""
+"""Serve the files of a page from memory, compressed, and with an ETag, so that a browser fetches only what changed."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Body:
         common = {"ETag": self.tag, "Cache-Control": cache, "Vary": "Accept-Encoding"}
         if self.tag in [tag.strip() for tag in headers.get("if-none-match", "").split(",")]:
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=common)
-        if self.packed is self.plain or not takes_gzip(headers):
+        if self.packed is self.plain or not _takes_gzip(headers):
             return Response(self.plain, media_type=media_type, headers=common)
         return Response(self.packed, media_type=media_type, headers=common | {"Content-Encoding": "gzip"})
 
 
-def takes_gzip(headers: Headers) -> bool:
+def _takes_gzip(headers: Headers) -> bool:
     """Say whether the client reads gzip. A weight of 0 refuses it."""
     for choice in headers.get("accept-encoding", "").lower().split(","):
         name, _, weight = choice.partition(";")

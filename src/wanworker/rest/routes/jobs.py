@@ -46,7 +46,7 @@ class Started(BaseModel):
     job_id: str
     status: Literal["queued"]
     message: Literal["Video generation started"]
-    queue_position: int | None = Field(description="1: next.")
+    queue_position: int | None = Field(description="The place in the queue; 1 is next.")
     warnings: list[str]
     negative_prompt: str | None
     engine: str
@@ -57,8 +57,8 @@ class Started(BaseModel):
     height: int | None
     length: int
     fps: float
-    num_outputs: int | None = Field(default=None, description="Where several were asked for.")
-    thumbnail_url: str | None = Field(default=None, description="Where `thumbnail` was asked for.")
+    num_outputs: int | None = Field(default=None, description="Only if several were asked for.")
+    thumbnail_url: str | None = Field(default=None, description="Only if `thumbnail` was asked for.")
 
 
 class Jobs(BaseModel):

@@ -58,7 +58,7 @@ class Plan(BaseModel):
 
     engine: str
     model: str
-    size: str | None = Field(description="null: only the render will show it, see `unknown`.")
+    size: str | None = Field(description="null if only the render can tell; see `unknown`.")
     video: PlannedVideo
     seed: int | None = Field(description="null: a random one would be drawn.")
     num_outputs: int
@@ -67,8 +67,8 @@ class Plan(BaseModel):
     warnings: list[str] = Field(description="Every warning that the job would have.")
     unknown: list[str] = Field(description="What cannot be known before, in sentences.")
     seconds: float | None = Field(description="The median of like jobs on this volume; null without one.")
-    seconds_warm: float | None = Field(description="Of those that found everything loaded.")
-    seconds_cold: float | None = Field(description="Of those that had to load or to start something.")
+    seconds_warm: float | None = Field(description="The median of those that found everything loaded.")
+    seconds_cold: float | None = Field(description="The median of those that had to load or to start something.")
     like_jobs: int = Field(description="How many like jobs there are, at most 20.")
     cost: float | None = Field(description="`seconds` at `price_per_hour`; null if one of the two is not known.")
 

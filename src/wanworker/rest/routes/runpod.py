@@ -43,7 +43,7 @@ _BODY = {
 _ANSWER: dict[int | str, dict[str, Any]] = {200: {"model": RunPodJob}}
 
 
-def face_routes(runpod_jobs: RunPodJobs) -> APIRouter:
+def runpod_routes(runpod_jobs: RunPodJobs) -> APIRouter:
     """Return the routes over *runpod_jobs*."""
     router = APIRouter(prefix="/v2/{endpoint}", tags=["runpod"])
 

@@ -74,9 +74,9 @@ class GenerateBody(LoraRequest):
 
     prompt: RestPrompt = Field(description="Text description of the video to generate.")
     negative_prompt: Prompt | None = Field(default=None, description="What to avoid; needs cfg above 1.")
-    seed: Seed = Field(default=-1, description="Random seed for reproducible results; left out or -1: random.")
+    seed: Seed = Field(default=-1, description="Random seed for reproducible results; -1 picks one.")
     steps: Steps = Field(default=8, description="Denoising steps. Default for other models than FastWAN: their own.")
-    cfg: Guidance = Field(default=1.0, description="Classifier-free guidance scale; left out: as steps.")
+    cfg: Guidance = Field(default=1.0, description="Classifier-free guidance scale. Default: as for steps.")
     width: Side = Field(default=1280, description="Video width in pixels.")
     height: Side = Field(default=704, description="Video height in pixels.")
     length: Frames = Field(default=121, description="Video length in frames; the nearest 4n+1 is rendered.")
@@ -92,13 +92,13 @@ class GenerateBody(LoraRequest):
     crf: Crf | None = Field(default=None, description="Quality of the mp4: 0 is lossless, 51 the smallest file.")
     thumbnail: bool = Field(default=False, description="Return where the first frame will be, `thumbnail_url`.")
     output_upload_urls: UploadUrls = Field(
-        default=(), repr=False, description="Presigned PUT URLs, one an output, that get the videos."
+        default=(), repr=False, description="Presigned PUT URLs for the videos, one for each output."
     )
     target_fps: Fps | None = Field(default=None, description="The frame rate of the file; frames are added between.")
     upscale: Upscale | None = Field(default=None, description="2, 4, or the name of an upscale model.")
     soundtrack_url: str | None = Field(default=None, description="A sound to join to the clip, by URL.")
-    engine: EngineName | None = Field(default=None, description="What renders; auto where it is left out.")
-    profile: Profile | None = Field(default=None, description="`exact` or `fast`; WAN_PROFILE where it is left out.")
+    engine: EngineName | None = Field(default=None, description="What renders. Default: auto.")
+    profile: Profile | None = Field(default=None, description="`exact` or `fast`. Default: WAN_PROFILE.")
     diffusion_model: str | None = Field(default=None, description="The model by file or folder name.")
     vae_model: str | None = Field(default=None, description="The VAE by its file name.")
     webhook_url: str | None = Field(default=None, description="Called by POST when the job has ended.")

@@ -1,4 +1,4 @@
-"""Write down what a request takes for the page, from the tables that check requests. Pure."""
+"""Tell the page what a request may contain, from the tables that check requests. Pure."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Status(BaseModel):
     steps: int | None = None
     detail: str | None = Field(default=None, description="How far a stage without steps is: `12.3 of 35.6 GB`.")
     eta_s: float | None = Field(default=None, description="Seconds left, once there is something to go by.")
-    queue_position: int | None = Field(default=None, description="1: next; only while the job waits.")
+    queue_position: int | None = Field(default=None, description="The place in the queue while it waits; 1 is next.")
     prompt: str
     created_at: float = Field(description="Unix seconds.")
     started_at: float | None = None
@@ -88,7 +88,7 @@ class Status(BaseModel):
     engine: str | None = None
     model: str | None = None
     video: Video | None = None
-    results: list[Result] | None = Field(default=None, description="All outputs, where several were asked for.")
+    results: list[Result] | None = Field(default=None, description="All outputs, if several were asked for.")
     delivery: dict[str, Any] | None = Field(default=None, description="How `output_upload_urls` got the video.")
     thumbnail_url: str | None = Field(default=None, description="The first frame, only while the video is there.")
     timings: dict[str, float] = Field(description="Seconds by stage.")

@@ -180,7 +180,7 @@ class JobService:
             self._looks.pop(name, None)
         self._changes += 1
 
-    def take(self, name: str) -> None:
+    def mark_downloaded(self, name: str) -> None:
         """
         Count the video of this name (its file's, without ending) as downloaded. It is gone from now on, though its file
         may stay for some seconds.
@@ -191,7 +191,7 @@ class JobService:
         while len(self._taken) > _REMEMBERED:
             self._taken.popitem(last=False)  # the file is gone by now, so memory need not say so
 
-    def untake(self, name: str) -> None:
+    def unmark_downloaded(self, name: str) -> None:
         """Give the video back after a transfer that broke off."""
         self._changes += 1
         self._taken.pop(name, None)

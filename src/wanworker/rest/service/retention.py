@@ -97,7 +97,7 @@ class Sweeper:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 log.warning("%s cannot be removed: %s", path, error.strerror)
-        log.info("the video of job %s was swept", request_id)
+        log.info("the video of job %s was removed, to make room or because its time was over", request_id)
 
     def _look(self) -> None:
         cursor = None

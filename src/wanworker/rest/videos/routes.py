@@ -25,7 +25,7 @@ from wanworker.videos.models import VideoModels
 from wanworker.videos.request import FILES, VideoBody, VideoOrder, nested, read_order
 from wanworker.videos.video import VideoDeleted, VideoList, VideoObject, page_of, video_of
 
-VideoId = Annotated[str, Path(description="The id that POST answered, or any job's.")]
+VideoId = Annotated[str, Path(description="The id that POST returned, or the id of any job.")]
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _CONTENT = {"content": {"video/mp4": _BINARY, MIME: _BINARY}}
@@ -62,7 +62,7 @@ def video_routes(
     async def videos(
         after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
         limit: Limit = 20,
-        order: Annotated[Direction, Query(description="By their time: `desc` has the newest first.")] = "desc",
+        order: Annotated[Direction, Query(description="The order by time: `desc` has the newest first.")] = "desc",
     ) -> Response:
         """List videos."""
         jobs, has_more = await service.after(limit, after, oldest_first=order == "asc")

@@ -355,7 +355,7 @@ def test_pefts_own_folder_has_the_alpha_beside_the_file(bare: Any, model: Any, t
 
     assert far(made(model), made(twin_of(bare, (deltas, 8 / 4**0.5)))) < 2e-6
     config.write_text("{")
-    with pytest.raises(InvalidRequest, match="its peft configuration is no JSON"):
+    with pytest.raises(InvalidRequest, match="its peft configuration is not JSON"):
         use(copy.deepcopy(bare), Adapter(path, "high", 1.0))
 
 

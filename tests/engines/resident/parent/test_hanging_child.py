@@ -35,7 +35,7 @@ ONLY_QUIET = Patience(stages_s=dict.fromkeys(("text", "sampling", "decoding", "e
 
 
 class Time:
-    """Seconds of the vigil: none pass until the test says so, then five with each look."""
+    """Seconds of the watchdog: none pass until the test says so, then five with each look."""
 
     def __init__(self) -> None:
         self.passes = False

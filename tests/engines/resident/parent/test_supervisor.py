@@ -99,7 +99,7 @@ async def test_a_change_that_runs_out_of_memory_is_done_again_in_a_new_process(
 
         assert pid != supervisor.pid
         assert not is_running(pid)
-    assert "loaded in a new process, for the change to it failed" in caplog.text
+    assert "loaded in a new process, because the change to it failed" in caplog.text
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -58,7 +58,7 @@ async def client_of(endpoint: str | None, url: str | None, settings: Settings) -
     if endpoint is not None and "://" not in endpoint and endpoint.isalnum() and not key:
         hint = "Make a key in RunPod's console, and set RUNPOD_API_KEY to it."
         raise misused("RUNPOD_API_KEY is not set.", hint=hint)
-    place = "" if endpoint is not None else url or local_server(settings)
+    place = "" if endpoint is not None else url or _local_server(settings)
     async with AsyncClient(place, endpoint=endpoint or "", key=key, allow_hosts=settings.allow_hosts) as client:
         try:
             yield client
@@ -73,7 +73,7 @@ def _key_name(endpoint: str, settings: Settings) -> str:
     return "RUNPOD_API_KEY" if host == _RUNPOD or host.endswith(f".{_RUNPOD}") or is_here else "WAN_API_KEY"
 
 
-def local_server(settings: Settings) -> str:
+def _local_server(settings: Settings) -> str:
     """Return the address of the REST server on this machine. Pure."""
     return f"http://127.0.0.1:{settings.port or settings.rest_port}"
 

@@ -74,12 +74,12 @@ def _table(page: JobPage) -> Table:
 
     table = Table.grid(padding=(0, 2, 0, 0))
     for job in page.jobs:
-        state = Text(state_in_words(job), _STYLES[job.state])
+        state = Text(_state_in_words(job), _STYLES[job.state])
         table.add_row(Text(job.job_id, no_wrap=True), state, _begun(job.answer), Text(_prompt(job.answer)))
     return table
 
 
-def state_in_words(job: JobStatus) -> str:
+def _state_in_words(job: JobStatus) -> str:
     """Return `running 40 %`, or the state alone. Pure."""
     return f"running {job.progress:.0f} %" if job.state == "running" else job.state
 

@@ -137,9 +137,9 @@ def _check_for_file(job: Mapping[str, Any] | None, fields: VideoFields) -> None:
 
 
 def _check_for_rest(fields: VideoFields) -> None:
-    from wanworker.client.request import strange_to_rest
+    from wanworker.client.request import unsupported_by_rest
 
-    if strange := [option_of(name) for name in strange_to_rest(fields)]:
+    if strange := [option_of(name) for name in unsupported_by_rest(fields)]:
         raise misused(
             f"A REST server does not take {', '.join(sorted(strange))}.",
             hint="It renders with its own model. A RunPod endpoint takes every option.",

@@ -108,13 +108,13 @@ def with_clips(graph: Graph, segment: Segment, lengths: Sequence[int], seed: int
     graph = with_slot(graph, segment.first_length, "length", lengths[0])
     samplers = [segment.first_sampler]
     for number, length in enumerate(lengths[1:], 2):
-        samplers.append(clip_title(segment.sampler, number))
-        graph = with_slot(graph, clip_title(segment.length, number), "length", length)
+        samplers.append(_clip_title(segment.sampler, number))
+        graph = with_slot(graph, _clip_title(segment.length, number), "length", length)
         graph = with_slot(graph, samplers[-1], "seed", (seed + number - 1) % _SEEDS)
     return graph, tuple(samplers)
 
 
-def clip_title(title: str, clip: int) -> str:
+def _clip_title(title: str, clip: int) -> str:
     """Return the title of a segment's node in clip number *clip*, counted from 1. The segment itself is clip 2."""
     return title if clip <= 2 else f"{title} ({clip})"
 
@@ -135,7 +135,7 @@ def _with_copy(
     moves = {(old, slot): (new, slot) for old, new in {**copied, **before}.items() for slot in _SLOTS}
     clones: Graph = {}
     for title, node in inside.items():
-        clones[copied[node]] = copy.deepcopy(graph[node]) | {"_meta": {"title": clip_title(title, number)}}
+        clones[copied[node]] = copy.deepcopy(graph[node]) | {"_meta": {"title": _clip_title(title, number)}}
     return {**graph, **_relinked(clones, moves, clones)}, copied
 
 

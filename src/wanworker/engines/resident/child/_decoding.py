@@ -1,4 +1,4 @@
-"""Decode a clip as a stream: one latent frame after the other, with a place to stop and to hand over between two."""
+"""Decode a clip one latent frame after the other, so that it can stop or hand frames over between two."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from wanworker.engines.resident.child._decoding import decoded, denormalised
 from wanworker.engines.resident.child._failures import StoppedByParent, is_out_of_memory
-from wanworker.engines.resident.child._film import Film
+from wanworker.engines.resident.child._frame_writer import FrameWriter
 from wanworker.engines.resident.child._loading import Loaded
 from wanworker.engines.resident.child._schedulers import scheduler_for
 from wanworker.engines.resident.protocol import Done, Render
@@ -208,7 +208,7 @@ def _develop(loaded: Loaded, latents: torch.Tensor, request: Render, outside: Jo
     writer = VideoWriter(Path(request.out_path), request.out_width, request.out_height, request.fps, crf=crf)
     is_small = (request.width, request.height) != (request.out_width, request.out_height)
     beyond = _picture(request.image, request) if request.image and is_small else None
-    with writer, Film(writer, request, beyond) as film:
+    with writer, FrameWriter(writer, request, beyond) as film:
         with contextlib.closing(pieces):
             for number, piece in enumerate(pieces, 1):
                 film.add(piece)

@@ -7,7 +7,7 @@ import signal
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._process import Died
-from wanworker.engines.resident.parent._vigil import Hung
+from wanworker.engines.resident.parent._watchdog import Hung
 from wanworker.engines.resident.protocol import Done, Failed, Stopped
 from wanworker.errors import RENDER_ERRORS, EngineFailed, OutOfMemory, RequestError, WorkerError
 
@@ -48,7 +48,7 @@ def _error_of(outcome: protocol.Event | Died | Hung, when: str) -> WorkerError:
     if isinstance(outcome, Hung):
         message = f"The render process hung {when} and was ended; the next job gets a new one. {outcome.how}"
         return EngineFailed(message, hint=_HUNG_HINT)
-    return EngineFailed(f"The render process stopped the job unasked {when}.")
+    return EngineFailed(f"The render process stopped the job by itself {when}.")
 
 
 def _error_of_death(died: Died, when: str) -> WorkerError:

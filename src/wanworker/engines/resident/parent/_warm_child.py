@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._process import ChildProcess, Died
-from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
 from wanworker.engines.resident.parent._watch import Beat, watched
+from wanworker.engines.resident.parent._watchdog import Hung, Patience, Watchdog
 from wanworker.engines.resident.protocol import Failed, Loading, Model, Ready
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ async def _load(
     event: protocol.Event | Died | Hung
     try:
         async with asyncio.timeout(care.limit_s):
-            event = await watched(link, Vigil(care.patience, stage="loading"), care.beat, _loaded(link, model, take))
+            event = await watched(link, Watchdog(care.patience, stage="loading"), care.beat, _loaded(link, model, take))
     except TimeoutError:
         event = Hung(f"The model was not loaded within {care.limit_s:g} s.")
     return Loaded(event, time.monotonic() - started)

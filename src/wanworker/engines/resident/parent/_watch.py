@@ -1,4 +1,4 @@
-"""Wait for a child's work while its vigil is kept."""
+"""Wait for a child's work until it is done, or until the watchdog says that the child hangs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from wanworker.engines.resident.parent._process import ChildProcess
-from wanworker.engines.resident.parent._vigil import Hung, Vigil
+from wanworker.engines.resident.parent._watchdog import Hung, Watchdog
 
 T = TypeVar("T")
 
@@ -32,10 +32,10 @@ async def beat(
     return min(clock() - before, 2 * _PING_S)
 
 
-async def watched(link: ChildProcess, vigil: Vigil, beat: Beat, work: Coroutine[Any, Any, T]) -> T | Hung:
-    """Return what *work* returns, or Hung once *vigil* has seen enough of the child; on any end nothing goes on."""
+async def watched(link: ChildProcess, watchdog: Watchdog, beat: Beat, work: Coroutine[Any, Any, T]) -> T | Hung:
+    """Return what *work* returns, or Hung once *watchdog* has seen enough of the child; on any end nothing goes on."""
     working = asyncio.create_task(work)
-    watching = asyncio.create_task(_until_hung(link, vigil, beat))
+    watching = asyncio.create_task(_until_hung(link, watchdog, beat))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else watching.result()
@@ -45,10 +45,10 @@ async def watched(link: ChildProcess, vigil: Vigil, beat: Beat, work: Coroutine[
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-async def _until_hung(link: ChildProcess, vigil: Vigil, beat: Beat) -> Hung:
+async def _until_hung(link: ChildProcess, watchdog: Watchdog, beat: Beat) -> Hung:
     while True:
         heard = link.heard
         link.ping()
         seconds = await beat()
-        if hung := vigil.passed(seconds, heard=link.heard != heard):
+        if hung := watchdog.passed(seconds, heard=link.heard != heard):
             return hung

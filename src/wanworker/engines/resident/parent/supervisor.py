@@ -14,9 +14,9 @@ from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._leak import LeakWatch
 from wanworker.engines.resident.parent._outcome import error_of, leaves_usable
 from wanworker.engines.resident.parent._process import ChildProcess, Died
-from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
 from wanworker.engines.resident.parent._warm_child import Care, WarmChild
 from wanworker.engines.resident.parent._watch import Beat, beat, watched
+from wanworker.engines.resident.parent._watchdog import Hung, Patience, Watchdog
 from wanworker.engines.resident.protocol import Done, Failed, Model, Ready, Render, Stage, Stopped
 from wanworker.errors import EngineUnavailable, ModelNotFound
 
@@ -163,10 +163,10 @@ class Supervisor:
         outcome = await self._loaded(model, on_event)
         if isinstance(outcome, Hung) and before is not None:
             # Somebody else's load hung, a preload's for one: this job has lost nothing yet but time.
-            log.warning("the model is loaded once more, for the load before hung. %s", outcome.how)
+            log.warning("the model is loaded once more, because the load before it hung. %s", outcome.how)
             outcome = await self._loaded(model, on_event)
         elif changes and not isinstance(outcome, Ready) and not _is_the_files_fault(outcome):
-            log.warning("the model is loaded in a new process, for the change to it failed: %s", outcome)
+            log.warning("the model is loaded in a new process, because the change to it failed: %s", outcome)
             outcome = await self._loaded(model, on_event)
         if not isinstance(outcome, Ready):
             raise error_of(outcome, "while loading the model")
@@ -218,15 +218,15 @@ class Supervisor:
         child = self._child
         if child is None:  # closed in the meantime
             raise EngineUnavailable("The render process was closed.")
-        vigil = Vigil(self._limits.patience)
-        listener = _Listener(vigil, on_event)
+        watchdog = Watchdog(self._limits.patience)
+        listener = _Listener(watchdog, on_event)
         work = _through(child.link, request, listener)
-        ending = asyncio.create_task(watched(child.link, vigil, self._beat, work))
+        ending = asyncio.create_task(watched(child.link, watchdog, self._beat, work))
         try:
             outcome = await asyncio.shield(ending)
         except BaseException:  # cancelled, above all; and what the caller's listener raises, which ends the job too
             listener.is_deaf = True
-            self._draining = asyncio.create_task(self._drain(child, request, vigil, ending))
+            self._draining = asyncio.create_task(self._drain(child, request, watchdog, ending))
             await asyncio.wait({self._draining}, timeout=self._limits.stop_grace_s)
             raise
         if isinstance(outcome, Done):
@@ -238,9 +238,9 @@ class Supervisor:
             _remove_output(request)
         raise error_of(outcome, "while rendering")
 
-    async def _drain(self, child: WarmChild, request: Render, vigil: Vigil, ending: asyncio.Task[_Outcome]) -> None:
+    async def _drain(self, child: WarmChild, request: Render, dog: Watchdog, ending: asyncio.Task[_Outcome]) -> None:
         """Bring a cancelled job to its end, keep the weights if that succeeds, and leave no file of it."""
-        vigil.stop()
+        dog.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.drain_limit_s):
                 await child.link.send(protocol.Stop(request.job))
@@ -262,14 +262,14 @@ class Supervisor:
 
 
 class _Listener:
-    """Hand a job's events on, until its caller is gone, and have the vigil know of each."""
+    """Hand a job's events on, until its caller is gone, and have the watchdog know of each."""
 
-    def __init__(self, vigil: Vigil, on_event: OnEvent) -> None:
-        self._vigil, self._on_event = vigil, on_event
+    def __init__(self, watchdog: Watchdog, on_event: OnEvent) -> None:
+        self._watchdog, self._on_event = watchdog, on_event
         self.is_deaf = False
 
     def take(self, event: protocol.Event) -> None:
-        self._vigil.take(event)
+        self._watchdog.take(event)
         if not self.is_deaf:
             self._on_event(event)
 

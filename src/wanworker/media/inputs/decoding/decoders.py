@@ -100,7 +100,7 @@ class PictureDecoders:
             await self._end(child)
             if child.died_of == signal.SIGPROF:
                 raise _too_slow(self._limit_s) from error
-            raise InputRefused("the picture broke its decoder, which ended.", hint=_SAVE_AGAIN) from error
+            raise InputRefused("the picture made its decoder crash.", hint=_SAVE_AGAIN) from error
 
     def _child(self) -> _Child:
         """Return an idle child, or a new one if there is none."""
@@ -113,7 +113,7 @@ class PictureDecoders:
         try:
             child = _Child(self._argv, self._environment())
         except OSError as error:
-            raise EngineUnavailable(f"No process for pictures can be started: {error.strerror}.") from error
+            raise EngineUnavailable(f"The decoder of pictures cannot be started: {error.strerror}.") from error
         self._children.add(child)
         return child
 
@@ -167,7 +167,7 @@ class _Child:
             data = await loop.sock_recv(self._ours, 4096)
             line += data
             if not data or len(line) > _MOST_ANSWER_BYTES:
-                raise ConnectionError("the decoder ended, or does not stop talking")
+                raise ConnectionError("the decoder ended, or its answer is too long")
         answer: dict[str, str] = json.loads(line)
         return answer
 

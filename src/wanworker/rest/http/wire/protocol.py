@@ -13,7 +13,7 @@ from wanworker.rest.http.connection import WatchedProtocol
 from wanworker.rest.http.errors import BrokenRequest, Busy, HeadTooLarge, Slow
 from wanworker.rest.http.limits import Limits
 from wanworker.rest.http.wire._answers import as_bytes, closing
-from wanworker.rest.http.wire._crowd import Crowd
+from wanworker.rest.http.wire._connections import OpenConnections
 from wanworker.rest.http.wire._timers import Timers
 from wanworker.rest.http.wire._transport import OwnedTransport
 
@@ -32,9 +32,9 @@ class _NoMore(Exception):
 
 
 def protocol_of(limits: Limits) -> type[LimitedProtocol]:
-    """Return the protocol class of one server, whose connections share one crowd."""
+    """Return the protocol class of one server, whose connections are counted together."""
     return cast("type[LimitedProtocol]", type("ServersProtocol", (LimitedProtocol,), {
-        "limits": limits, "crowd": Crowd(limits),
+        "limits": limits, "open_connections": OpenConnections(limits),
     }))  # fmt: skip
 
 
@@ -48,7 +48,7 @@ class LimitedProtocol(WatchedProtocol):
     """
 
     limits: Limits
-    crowd: Crowd
+    open_connections: OpenConnections
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,17 +72,17 @@ class LimitedProtocol(WatchedProtocol):
         """Accept a connection, unless there is no place for it."""
         self._owned = OwnedTransport(cast("asyncio.Transport", transport), self)
         super().connection_made(cast("asyncio.Transport", self._owned))
-        if not self.crowd.join(self):
+        if not self.open_connections.join(self):
             self._owned.real.abort()
             return
-        self._is_extra = self.crowd.is_full
+        self._is_extra = self.open_connections.is_full
         self._timers.start("head", self.limits.head_s, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._is_deaf = True
         self._received.clear()
-        self.crowd.leave(self)
+        self.open_connections.leave(self)
         self._timers.stop()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
@@ -141,12 +141,12 @@ class LimitedProtocol(WatchedProtocol):
         """Pass the request on, unless there are too many."""
         self._timers.stop("head")
         is_probe = self.url.partition(b"?")[0] in _PROBES
-        if self._is_extra and self.crowd.is_full and not is_probe:
+        if self._is_extra and self.open_connections.is_full and not is_probe:
             self._fail(Busy("The server has too many connections."))
         if len(self.pipeline) >= self.limits.pipelined:
             self._fail(Busy("Too many requests wait on this connection."))
         super().on_headers_complete()
-        self.crowd.works(self)
+        self.open_connections.works(self)
         self._in_head, self._has_begun = False, False
         self._head_bytes = self._unread_bytes = 0
 
@@ -170,11 +170,11 @@ class LimitedProtocol(WatchedProtocol):
         """Parse what has arrived meanwhile."""
         super().on_response_complete()
         if self.cycle.response_complete and not self._owned.is_closing():
-            self.crowd.waits(self)
+            self.open_connections.waits(self)
             self._time_head()
         self.loop.call_soon(self._parse)
 
-    # Called by the transport and the crowd
+    # Called by the transport and OpenConnections
 
     def reading_resumed(self) -> None:
         """Parse what was held, after the caller has returned."""
@@ -192,7 +192,7 @@ class LimitedProtocol(WatchedProtocol):
         self._is_deaf = True
         is_whole = self._in_head and not (self._refusal or self._received or self._has_begun)
         self._received.clear()
-        self.crowd.waits(self)
+        self.open_connections.waits(self)
         if is_whole or self._is_stopping or not transport.real.can_write_eof():
             transport.real.close()
             self._timers.start("send", self.limits.send_s, self._cut_off)

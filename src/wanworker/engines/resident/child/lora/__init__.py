@@ -1,1 +1,1 @@
-"""Read LoRA files of every layout, and hang what they change beside the layers of a model."""
+"""Read LoRA files of every layout, and compute what they change beside the layers of a model."""

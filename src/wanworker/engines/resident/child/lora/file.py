@@ -247,9 +247,9 @@ def _peft_config(path: Path, metadata: Mapping[str, str]) -> Mapping[str, Any]:
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _refused(path, "its peft configuration is no JSON") from error
+        raise _refused(path, "its peft configuration is not JSON") from error
     if not isinstance(config, dict):
-        raise _refused(path, "its peft configuration is no JSON object")
+        raise _refused(path, "its peft configuration is not a JSON object")
     return {key.removeprefix("transformer."): value for key, value in config.items()}
 
 
@@ -262,7 +262,7 @@ def _alphas(path: Path, config: Mapping[str, Any]) -> Callable[[str, int], float
         }
         common = None if config.get("lora_alpha") is None else float(config["lora_alpha"])
     except (TypeError, ValueError, re.error) as error:
-        raise _refused(path, f"an alpha in its peft configuration is none: {error}") from error
+        raise _refused(path, f"an alpha in its peft configuration is not a number: {error}") from error
 
     def alpha_of(layer: str, rank: int) -> float:
         alpha = next((value for name, value in patterns.items() if name.search(layer)), common)

@@ -56,7 +56,7 @@ class Filling:
             self._slab.give(self.model.get_submodule(module), leaf, number)
         self.model.slab = self._slab
         if left := [name for name, tensor in _tensors(self.model) if tensor.is_meta]:
-            raise CannotLoad(f"{self._checkpoint.path.name}: nothing gives {left[0]} its numbers")
+            raise CannotLoad(f"{self._checkpoint.path.name}: {left[0]} got no numbers from the file")
         return self.model.eval().requires_grad_(False)
 
     def _plan(self, stored: str, name: str, dtype_of: Callable[[str], torch.dtype]) -> None:

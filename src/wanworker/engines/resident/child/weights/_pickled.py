@@ -1,4 +1,4 @@
-"""Know where the tensors of a .pth file lie, without loading one."""
+"""Find where the tensors of a .pth file lie, without loading one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_pickled(path: Path) -> Checkpoint:
         words = " ".join(str(error).split())[:200]
         raise CannotLoad(f"{path.name} is damaged, or more than weights are in it: {words}") from error
     if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
-        raise CannotLoad(f"{path.name} is not a table of tensors alone")
+        raise CannotLoad(f"{path.name} does not consist of named tensors alone")
     return describe(path, {key: _stored(path, key, tensor) for key, tensor in found.items()}, {})
 
 

@@ -30,11 +30,11 @@ def tokenizer_of(model: bytes) -> Any:
             elif number == _NORMALIZER:
                 normal = dict(_fields(value))
     except (IndexError, TypeError, struct.error, UnicodeDecodeError) as error:
-        raise ValueError("it is no SentencePiece model") from error
+        raise ValueError("it is not a SentencePiece model") from error
     kinds = [kind for _, _, kind in pieces]
     texts = [text for text, _, _ in pieces]
     if _UNKNOWN not in kinds or "</s>" not in texts:
-        raise ValueError("it is no SentencePiece model of a text encoder")
+        raise ValueError("it is not a SentencePiece model of a text encoder")
     unknown = kinds.index(_UNKNOWN)
     made = Tokenizer(
         models.Unigram([(text, score) for text, score, _ in pieces], unk_id=unknown, byte_fallback=_BYTE in kinds)
@@ -78,7 +78,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
         elif wire in {1, 5}:
             size = 8 if wire == 1 else 4
         else:
-            raise ValueError("it is no SentencePiece model")
+            raise ValueError("it is not a SentencePiece model")
         yield number, message[at : at + size]
         at += size
 

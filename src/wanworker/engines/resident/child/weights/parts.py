@@ -1,4 +1,4 @@
-"""Load the parts of a pipeline: know all of them from their headers first, then read all of them."""
+"""Load the parts of a pipeline: read all headers first, then all weights."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class LeftLimits:
+class StopLimits:
     """
     Say how long a cancelled run may go on, and how often it is checked, in seconds.
 
@@ -35,7 +35,7 @@ class LeftLimits:
     step_s: float = 0.5
 
 
-class LeftRuns:
+class UnstoppedRuns:
     """
     Wait in the background for such runs to end. If they do not, end our own server; the next job starts a new one.
 
@@ -48,7 +48,7 @@ class LeftRuns:
         client: Callable[[], ComfyClient],
         url: str,
         *,
-        limits: LeftLimits,
+        limits: StopLimits,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

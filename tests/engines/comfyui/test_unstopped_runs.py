@@ -16,14 +16,14 @@ from door import refused_port
 from fakes.comfyui import FakeComfyUI
 from fakes.graphs import saving
 from fakes.stopped import stop
-from wanworker.engines.comfyui._left_runs import LeftLimits
+from wanworker.engines.comfyui._unstopped_runs import StopLimits
 from wanworker.engines.comfyui.engine import ComfyUI
 from wanworker.errors import EngineUnavailable
 from wanworker.settings import Settings
 from wanworker.spec import GraphSpec
 
 FAKE_MAIN = Path(__file__).resolve().parents[2] / "fakes" / "comfyui_main.py"
-QUICK = LeftLimits(stop_s=0.2, step_s=0.02)
+QUICK = StopLimits(stop_s=0.2, step_s=0.02)
 
 
 class Clock:
@@ -101,7 +101,7 @@ async def own(tmp_path: Path, make_settings: Callable[..., Settings]) -> AsyncIt
     settings = make_settings(
         comfyui_root=root, comfyui_python=Path(sys.executable), comfyui_port=refused_port(), comfyui_wait_s=60
     )
-    yield (made := Own(ComfyUI(settings, gpus=tuple, clock=clock, left_limits=QUICK), root, clock))
+    yield (made := Own(ComfyUI(settings, gpus=tuple, clock=clock, stop_limits=QUICK), root, clock))
     await made.engine.close()
 
 
@@ -163,7 +163,7 @@ async def theirs(tmp_path: Path) -> AsyncIterator[FakeComfyUI]:
 @pytest.fixture
 async def remote(theirs: FakeComfyUI, make_settings: Callable[..., Settings]) -> AsyncIterator[tuple[ComfyUI, Clock]]:
     clock = Clock()
-    engine = ComfyUI(make_settings(comfyui_url=theirs.url), clock=clock, left_limits=QUICK)
+    engine = ComfyUI(make_settings(comfyui_url=theirs.url), clock=clock, stop_limits=QUICK)
     yield engine, clock
     await engine.close()
 

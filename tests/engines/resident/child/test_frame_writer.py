@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from wanworker.engines.resident.child._failures import StoppedByParent
-from wanworker.engines.resident.child._film import Film
+from wanworker.engines.resident.child._frame_writer import FrameWriter
 from wanworker.errors import DiskFull
 
 
@@ -39,12 +39,12 @@ class Recorder:
         self.levels.append(frame[0])
 
 
-def film(writer: Recorder, *, frames: int, out_frames: int | None = None) -> Film:
+def film(writer: Recorder, *, frames: int, out_frames: int | None = None) -> FrameWriter:
     wanted = types.SimpleNamespace(
         width=4, height=2, frames=frames, out_width=4, out_height=2, out_frames=out_frames or frames,
         background_only=False,
     )  # fmt: skip
-    return Film(writer, wanted)  # type: ignore[arg-type]
+    return FrameWriter(writer, wanted)  # type: ignore[arg-type]
 
 
 def piece(*shades: float) -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_the_next_piece_is_made_while_the_last_is_written() -> None:
     assert 0 == before
 
 
-def add_all(made: Film, pieces: int) -> None:
+def add_all(made: FrameWriter, pieces: int) -> None:
     with made:
         for _ in range(pieces):
             made.add(piece(0.0))
@@ -98,7 +98,7 @@ def test_what_the_writer_fails_with_is_the_jobs_failure_however_much_more_comes(
         add_all(made, 90)
 
 
-def leave_early(made: Film, pieces: int, gate: threading.Event) -> None:
+def leave_early(made: FrameWriter, pieces: int, gate: threading.Event) -> None:
     with made:
         for _ in range(pieces):
             made.add(piece(0.0))

@@ -1,4 +1,4 @@
-"""Judge whether a child still lives and moves, by what it says and the time that passes. Pure."""
+"""Decide whether a child hangs, from its events and the time that passes. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Hung:
     how: str
 
 
-class Vigil:
+class Watchdog:
     """Keep watch over one load or one job of a child."""
 
     def __init__(self, patience: Patience, *, stage: str = "") -> None:
@@ -77,7 +77,7 @@ class Vigil:
             return Hung(f"It gave no sign of life for {self._quiet_s:.0f} s, {self._where}.")
         if self._still_s >= self._still_limit_s:
             longest = f"; its longest step took {self._longest_s:.0f} s" if self._longest_s else ""
-            return Hung(f"It did not go on for {self._still_s:.0f} s, {self._where}{longest}.")
+            return Hung(f"It made no progress for {self._still_s:.0f} s, {self._where}{longest}.")
         return None
 
     def stop(self) -> None:

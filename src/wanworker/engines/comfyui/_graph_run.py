@@ -25,7 +25,7 @@ def video_of(outputs: Sequence[OutputFile], saver: str) -> OutputFile:
     raise NoOutput("The graph ran, but its saving node left no file.")
 
 
-async def followed(
+async def tracked_run(
     client: ComfyClient,
     graph: Graph,
     report: Report,

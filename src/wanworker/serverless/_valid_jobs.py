@@ -25,7 +25,7 @@ SHORT_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 _ID = re.compile(r"(?!\.+$)[A-Za-z0-9._~:@+-]{1,256}")
 
 
-def sound_jobs(
+def valid_jobs(
     fetch: Fetch,
     *,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -40,7 +40,7 @@ def sound_jobs(
     """
     failures = 0
 
-    async def fetch_sound(*args: Any) -> list[Any]:
+    async def fetch_valid(*args: Any) -> list[Any]:
         nonlocal failures
         asked_at = clock()
         try:
@@ -50,15 +50,15 @@ def sound_jobs(
             failures = min(failures + 1, 10)
             raise
         failures = 0
-        jobs = [job for job in map(_sound, answer or []) if job is not None]
+        jobs = [job for job in map(_valid, answer or []) if job is not None]
         if not jobs and clock() - asked_at < SHORT_PAUSE_S:
             await pause(SHORT_PAUSE_S)
         return jobs
 
-    return fetch_sound
+    return fetch_valid
 
 
-def _sound(job: object) -> dict[str, Any] | None:
+def _valid(job: object) -> dict[str, Any] | None:
     """Return *job* in a form that the SDK can keep, or None if it has no id under which it could be answered."""
     if not isinstance(job, dict):
         logger.warning("A job was dropped: it must be an object, but is %s.", type(job).__name__)

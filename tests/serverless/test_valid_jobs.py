@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wanworker.serverless._sound_jobs import LONGEST_PAUSE_S, SHORT_PAUSE_S, sound_jobs
+from wanworker.serverless._valid_jobs import LONGEST_PAUSE_S, SHORT_PAUSE_S, valid_jobs
 
 JOB = {"id": "a", "input": {}}
 
@@ -36,7 +36,7 @@ def asking(answers: list[Any], time: Time, held_s: float = 0.0) -> Any:
             raise answer
         return answer
 
-    return sound_jobs(fetch, pause=time.pause, clock=time.clock)
+    return valid_jobs(fetch, pause=time.pause, clock=time.clock)
 
 
 async def test_each_failure_in_a_row_doubles_the_wait_up_to_a_limit_and_a_job_ends_it() -> None:

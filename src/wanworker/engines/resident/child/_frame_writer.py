@@ -33,7 +33,7 @@ def pixels(piece: torch.Tensor) -> Frames:
     return made
 
 
-class Film:
+class FrameWriter:
     """
     Write a job's frames in a thread of its own. Use it as a context manager, inside of the writer's.
 
@@ -48,9 +48,9 @@ class Film:
         self._written: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._failure: Exception | None = None
         self._is_over = self._may_end = False
-        self._thread = threading.Thread(target=self._write, name="film", daemon=True)
+        self._thread = threading.Thread(target=self._write, name="frame writer", daemon=True)
 
-    def __enter__(self) -> Film:
+    def __enter__(self) -> FrameWriter:
         self._thread.start()
         return self
 

@@ -1,4 +1,4 @@
-"""Have one render done by a fleet: find or send its job, follow it, and send it again where RunPod failed it."""
+"""Render one video on a fleet of endpoints: find or send its job, follow it, and send it again if RunPod failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from wanworker.client import AsyncClient, ClientError, JobCancelled, JobStatus, UnknownJob
 from wanworker.engines.base import Report
-from wanworker.engines.runpod._failures import after_all, as_ours, is_the_carriers
+from wanworker.engines.runpod._failures import after_all, as_ours, is_platform_failure
 from wanworker.engines.runpod._fleet import Fleet
 from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs
 from wanworker.media.disk import in_thread
@@ -40,7 +40,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class RemoteRequest:
     """Hold what is sent: the render's name, the body of /run, its fingerprint, and the links in it."""
 
     name: str
@@ -49,12 +49,12 @@ class Parcel:
     links: Mapping[str, str]
 
 
-class Errand:
+class RemoteRender:
     """Hold one render while it is carried out. `is_left` says whether its job goes on when this is cancelled."""
 
     def __init__(
         self,
-        parcel: Parcel,
+        request: RemoteRequest,
         fleet: Fleet,
         notes: RemoteJobs,
         *,
@@ -64,7 +64,7 @@ class Errand:
         report: Report,
         is_left: Callable[[], bool],
     ) -> None:
-        self._parcel = parcel
+        self._request = request
         self._fleet = fleet
         self._notes = notes
         self._client_of = client_of
@@ -88,15 +88,15 @@ class Errand:
                 await self._policy.sleep(self._pause_s(len(failures)))
             endpoint = self._fleet.choose(self._tried)
             try:
-                with self._fleet.carrying(endpoint):
-                    return await self._carried(endpoint)
+                with self._fleet.counted(endpoint):
+                    return await self._rendered_at(endpoint)
             except ClientError as error:
-                if not is_the_carriers(error):
+                if not is_platform_failure(error):
                     raise as_ours(error) from error
                 failures.append(str(error))
                 self._tried.append(endpoint)
                 self._fleet.note_failure(endpoint)
-                log.warning("endpoint %s failed %s, try %d: %s", endpoint, self._parcel.name, len(failures), error)
+                log.warning("endpoint %s failed %s, try %d: %s", endpoint, self._request.name, len(failures), error)
         raise after_all(failures)
 
     def _pause_s(self, failures: int) -> float:
@@ -107,15 +107,15 @@ class Errand:
         if known.endpoint not in self._fleet.names:
             return None
         try:
-            with self._fleet.carrying(known.endpoint):
+            with self._fleet.counted(known.endpoint):
                 return known, await self._followed(known)
         except ClientError as error:
-            if not is_the_carriers(error) and not isinstance(error, JobCancelled):
+            if not is_platform_failure(error) and not isinstance(error, JobCancelled):
                 raise as_ours(error) from error
             log.info("the job %s of an earlier process is sent again: %s", known.job_id, error)
             return None
 
-    async def _carried(self, endpoint: str) -> tuple[RemoteJob, JobStatus]:
+    async def _rendered_at(self, endpoint: str) -> tuple[RemoteJob, JobStatus]:
         sending = asyncio.ensure_future(self._sent(endpoint))
         try:
             remote = await asyncio.shield(sending)
@@ -128,10 +128,10 @@ class Errand:
 
     async def _sent(self, endpoint: str) -> RemoteJob:
         """Send the job, and note its id at once."""
-        job_id = await self._sender_of(endpoint).submit(job=self._parcel.body)
-        remote = RemoteJob(endpoint, job_id, self._parcel.fingerprint, self._parcel.links)
-        await in_thread(self._notes.put, self._parcel.name, remote)
-        log.info("%s is the job %s of endpoint %s", self._parcel.name, job_id, endpoint)
+        job_id = await self._sender_of(endpoint).submit(job=self._request.body)
+        remote = RemoteJob(endpoint, job_id, self._request.fingerprint, self._request.links)
+        await in_thread(self._notes.put, self._request.name, remote)
+        log.info("%s is the job %s of endpoint %s", self._request.name, job_id, endpoint)
         return remote
 
     async def _followed(self, remote: RemoteJob) -> JobStatus:
@@ -150,7 +150,7 @@ class Errand:
             await self._called_off(remote)
             raise
         if status.error is not None:
-            await in_thread(self._notes.remove, self._parcel.name)
+            await in_thread(self._notes.remove, self._request.name)
             raise status.error
         return status
 
@@ -175,4 +175,4 @@ class Errand:
             log.info("the remote job %s was called off: %s", remote.job_id, error or "its end was not seen")
         except ClientError as error:
             log.warning("the remote job %s may still be running: %s", remote.job_id, error)
-        await in_thread(self._notes.remove, self._parcel.name)
+        await in_thread(self._notes.remove, self._request.name)

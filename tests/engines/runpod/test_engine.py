@@ -20,8 +20,8 @@ from fakes.engine import write_clip
 from fakes.runpod import Job, RunPod
 from fakes.runpod_worker import StandInWorker
 from loop_watch import blocking_calls
-from wanworker.engines.runpod._errand import Policy
 from wanworker.engines.runpod._fleet import Fleet
+from wanworker.engines.runpod._remote_render import Policy
 from wanworker.engines.runpod.engine import RunPodEngine
 from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs, notes_folder
 from wanworker.errors import EngineFailed, EngineUnavailable, InputRefused, OutOfMemory
@@ -319,7 +319,7 @@ def test_endpoints_get_jobs_by_weight_and_one_that_failed_comes_last():
     with contextlib.ExitStack() as jobs:
         for _ in range(8):
             given.append(fleet.choose(()))
-            jobs.enter_context(fleet.carrying(given[-1]))
+            jobs.enter_context(fleet.counted(given[-1]))
     assert (2, 6) == (given.count("a"), given.count("b"))
     fleet.note_failure("b")
     assert "a" == fleet.choose(())

@@ -1,4 +1,4 @@
-"""A job's stay on a card: its engine there, and the change to another card if that one fails."""
+"""Lease a card to a job: its engine there, and the change to another card if that one fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EngineOn = Callable[[int], Engine]
 MakeRoom = Callable[[int], Awaitable[None]]
 
 
-class Turn:
+class Lease:
     """
     Hold card *number* of the *eligible* ones for *job*, which needs *wanted* loaded there.
 
@@ -53,7 +53,7 @@ class Turn:
             return
         if error is None:
             self._cards.succeeded(number)
-        elif is_cards_fault(error):
+        elif _is_cards_fault(error):
             self._cards.failed(number, str(error))
         self._cards.give_back(number)
 
@@ -71,7 +71,7 @@ class Turn:
         within: Callable[[], contextlib.AbstractAsyncContextManager[object]],
     ) -> _Made:
         """
-        Return what *render* makes with this card's engine. If the card fails, let another card try, once in a turn.
+        Return what *render* makes with this card's engine. If the card fails, let another card try, once in a lease.
 
         The wait for another card is bounded by *within*, the scope of the job's deadline.
         """
@@ -86,7 +86,7 @@ class Turn:
         return await render(self._engine_on(self._held()))
 
     def _may_move(self, error: EngineError) -> bool:
-        return not self._has_moved and len(self._eligible) > 1 and is_cards_fault(error)
+        return not self._has_moved and len(self._eligible) > 1 and _is_cards_fault(error)
 
     async def _move(self, error: EngineError) -> None:
         number = self._held()
@@ -101,6 +101,6 @@ class Turn:
         return self._number
 
 
-def is_cards_fault(error: BaseException) -> bool:
+def _is_cards_fault(error: BaseException) -> bool:
     """Say whether *error* speaks against the card and its processes, and not against what was asked."""
     return isinstance(error, EngineUnavailable) or (isinstance(error, WorkerError) and error.lost_engine)

@@ -4,50 +4,50 @@ from __future__ import annotations
 
 import pytest
 
-from wanworker.engines.resident.parent._vigil import Hung, Patience, Vigil
+from wanworker.engines.resident.parent._watchdog import Hung, Patience, Watchdog
 from wanworker.engines.resident.protocol import Event, Stage, Step
 
 
-def first_trouble(vigil: Vigil, *, heard: bool) -> tuple[int, str]:
-    """Let seconds pass until the vigil complains; return how many, and its words."""
+def first_trouble(watchdog: Watchdog, *, heard: bool) -> tuple[int, str]:
+    """Let seconds pass until the watchdog complains; return how many, and its words."""
     for seconds in range(1, 100_000):
-        if isinstance(hung := vigil.passed(1, heard=heard), Hung):
+        if isinstance(hung := watchdog.passed(1, heard=heard), Hung):
             return seconds, hung.how
     return 0, ""
 
 
-def after(*past: tuple[int, Event]) -> Vigil:
-    """Return a vigil that has seen events, each after some seconds in which the child was heard."""
-    vigil = Vigil(Patience())
+def after(*past: tuple[int, Event]) -> Watchdog:
+    """Return a watchdog that has seen events, each after some seconds in which the child was heard."""
+    watchdog = Watchdog(Patience())
     for seconds, event in past:
         for _ in range(seconds):
-            assert vigil.passed(1, heard=True) is None
-        vigil.take(event)
-    return vigil
+            assert watchdog.passed(1, heard=True) is None
+        watchdog.take(event)
+    return watchdog
 
 
 SAMPLING = (0, Stage(1, "sampling"))
 
 
 @pytest.mark.parametrize(
-    ("vigil", "seconds", "words"),
+    ("watchdog", "seconds", "words"),
     [
-        (Vigil(Patience()), 60, "It gave no sign of life for 60 s, before its first stage."),
+        (Watchdog(Patience()), 60, "It gave no sign of life for 60 s, before its first stage."),
         (after(SAMPLING, (9, Step(1, "sampling", 3, 20))), 60, "for 60 s, in stage sampling after step 3 of 20."),
-        (Vigil(Patience(), stage="loading"), 300, "It gave no sign of life for 300 s, in stage loading."),
+        (Watchdog(Patience(), stage="loading"), 300, "It gave no sign of life for 300 s, in stage loading."),
     ],
 )
-def test_a_child_that_says_nothing_is_given_up(vigil: Vigil, seconds: int, words: str) -> None:
-    took, how = first_trouble(vigil, heard=False)
+def test_a_child_that_says_nothing_is_given_up(watchdog: Watchdog, seconds: int, words: str) -> None:
+    took, how = first_trouble(watchdog, heard=False)
 
     assert seconds == took
     assert how.endswith(words)
 
 
 @pytest.mark.parametrize(
-    ("vigil", "seconds", "words"),
+    ("watchdog", "seconds", "words"),
     [
-        (after((0, Stage(1, "text"))), 600, "It did not go on for 600 s, in stage text."),
+        (after((0, Stage(1, "text"))), 600, "It made no progress for 600 s, in stage text."),
         (after(SAMPLING), 900, "for 900 s, in stage sampling."),
         (after(SAMPLING, (8, Step(1, "sampling", 1, 20))), 300, "after step 1 of 20; its longest step took 8 s."),
         (
@@ -66,18 +66,20 @@ def test_a_child_that_says_nothing_is_given_up(vigil: Vigil, seconds: int, words
             300,
             "in stage encoding after step 7 of 81.",
         ),
-        (Vigil(Patience(), stage="loading"), 0, ""),
+        (Watchdog(Patience(), stage="loading"), 0, ""),
     ],
 )
-def test_a_child_that_answers_and_stands_still_is_given_up_by_its_stage(vigil: Vigil, seconds: int, words: str) -> None:
-    took, how = first_trouble(vigil, heard=True)
+def test_a_child_that_answers_and_stands_still_is_given_up_by_its_stage(
+    watchdog: Watchdog, seconds: int, words: str
+) -> None:
+    took, how = first_trouble(watchdog, heard=True)
 
     assert seconds == took
     assert how.endswith(words)
 
 
 @pytest.mark.parametrize(
-    ("vigil", "seconds"),
+    ("watchdog", "seconds"),
     [
         (after(SAMPLING, (30, Step(1, "sampling", 1, 20))), 60),  # twice its longest step
         (after(SAMPLING, (90, Step(1, "sampling", 1, 20))), 120),  # but never longer than this
@@ -86,36 +88,36 @@ def test_a_child_that_answers_and_stands_still_is_given_up_by_its_stage(vigil: V
         (after((0, Stage(1, "decoding"))), 120),
     ],
 )
-def test_a_job_that_was_told_to_stop_gets_the_rest_of_its_step(vigil: Vigil, seconds: int) -> None:
-    vigil.stop()
+def test_a_job_that_was_told_to_stop_gets_the_rest_of_its_step(watchdog: Watchdog, seconds: int) -> None:
+    watchdog.stop()
 
-    assert seconds == first_trouble(vigil, heard=True)[0]
+    assert seconds == first_trouble(watchdog, heard=True)[0]
 
 
 def test_what_stood_still_before_it_was_told_to_stop_gets_little_more() -> None:
-    vigil = after(SAMPLING, (30, Step(1, "sampling", 1, 20)))
+    watchdog = after(SAMPLING, (30, Step(1, "sampling", 1, 20)))
     for _ in range(200):
-        vigil.passed(1, heard=True)
+        watchdog.passed(1, heard=True)
 
-    vigil.stop()
+    watchdog.stop()
 
-    assert 10 == first_trouble(vigil, heard=True)[0]
+    assert 10 == first_trouble(watchdog, heard=True)[0]
 
 
 def test_a_job_that_was_told_to_stop_and_says_nothing_gets_little_more() -> None:
-    vigil = after((0, Stage(1, "decoding")))
+    watchdog = after((0, Stage(1, "decoding")))
 
-    vigil.stop()
+    watchdog.stop()
 
-    assert 15 == first_trouble(vigil, heard=False)[0]
+    assert 15 == first_trouble(watchdog, heard=False)[0]
 
 
 def test_steps_that_come_after_the_order_to_stop_win_no_time() -> None:
-    vigil = after(SAMPLING, (1, Step(1, "sampling", 1, 20)))
+    watchdog = after(SAMPLING, (1, Step(1, "sampling", 1, 20)))
 
-    vigil.stop()
+    watchdog.stop()
     for second in range(9):
-        vigil.take(Step(1, "sampling", 2 + second, 20))
-        assert vigil.passed(1, heard=True) is None
+        watchdog.take(Step(1, "sampling", 2 + second, 20))
+        assert watchdog.passed(1, heard=True) is None
 
-    assert vigil.passed(1, heard=True) is not None
+    assert watchdog.passed(1, heard=True) is not None
