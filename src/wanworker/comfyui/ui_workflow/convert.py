@@ -37,6 +37,7 @@ from wanworker.comfyui.ui_workflow._own_values import WidgetReader
 from wanworker.comfyui.ui_workflow._replacements import Replacements
 from wanworker.comfyui.ui_workflow._slots import with_class_slots
 from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath, Unfolded, unfold
+from wanworker.comfyui.ui_workflow.former.group_nodes import without_group_nodes
 
 #: The input that names files. Only in it does the browser replace `%date:...%` and `%Node.widget%`.
 _PREFIX = "filename_prefix"
@@ -71,7 +72,7 @@ def api_graph(ui: Mapping[str, Any], object_info: ObjectInfo, *, now: datetime) 
     output has everything that it needs.
     """
     reader = WidgetReader(object_info)
-    document = with_class_slots(read_document(ui), reader)
+    document = with_class_slots(read_document(without_group_nodes(ui, reader.class_of)), reader)
     unfolded = unfold(document)
     live = list(_live(unfolded))
     warnings = refuse_missing(live, object_info)
