@@ -181,8 +181,8 @@ def _values(instance: _Raw, group: _Group) -> list[Any]:
         found.append(dict(named_values(own, its_class).values))
     inputs = {f"{at}/{item.name}": _renamed(at, item) for at, item in group.widgets}
     held = instance.get("widgets_values")
-    node = UiNode("", "", "", 0, values=tuple(held) if isinstance(held, list) else ())
-    for name, value in named_values(node, NodeClass("", inputs, (), is_output=False)).values.items():
+    shown = UiNode("", "", "", 0, values=tuple(held) if isinstance(held, list) else ())
+    for name, value in named_values(shown, NodeClass("", inputs, (), is_output=False)).values.items():
         at, _, widget = name.partition("/")
         found[int(at)][widget] = value
     return [
