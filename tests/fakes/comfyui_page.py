@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, TimeoutError
 
 #: After so many workflows a new page is opened: an old one keeps what it drew.
 PER_PAGE = 40
 
-#: The longest wait for the page, and for one workflow in it.
-OPEN_MS, LOAD_MS = 180_000, 60_000
+#: The longest wait for the page, for its first visit, and for one workflow in it.
+OPEN_MS, FIRST_MS, LOAD_MS = 180_000, 90_000, 60_000
 
 #: Loads a workflow as a dropped file is loaded, and makes the graph that the Run button would send.
 SENT = """async ([text, limit]) => {
@@ -62,7 +62,12 @@ class Frontend:
         self._page.add_init_script("addEventListener('beforeunload', event => event.stopImmediatePropagation(), true)")
         self._page.on("dialog", lambda dialog: dialog.accept())
         self._page.goto(self._address, wait_until="domcontentloaded")
-        self._page.wait_for_function(READY, timeout=OPEN_MS)
+        try:
+            self._page.wait_for_function(READY, timeout=FIRST_MS)
+        except TimeoutError:
+            # To somebody who has never been there, the page offers its templates and loads no workflow of its own.
+            self._page.reload(wait_until="domcontentloaded")
+            self._page.wait_for_function(READY, timeout=OPEN_MS)
         self._page.wait_for_load_state("networkidle", timeout=OPEN_MS)
         self._loaded = 0
 

@@ -19,6 +19,37 @@ async def test_a_good_graph_asks_for_its_own_classes_only(client: ComfyClient, s
     assert 1 == server.seen["GET /object_info/SaveVideo"]
 
 
+async def test_a_graph_that_was_found_good_is_not_checked_again(client: ComfyClient) -> None:
+    graph = i2v_graph()
+    del graph["95"]["inputs"]["weight_dtype"]
+    admitted = await validate(client, graph)
+    assert admitted.remarks, "a default was filled in"
+
+    again = await validate(client, {node: {**body} for node, body in admitted.graph.items()})
+
+    assert (admitted.graph, (), (), ()) == (again.graph, again.problems, again.remarks, again.left_out)
+    assert again.graph is (await validate(client, again.graph)).graph, "a check makes a graph of its own"
+
+
+async def test_another_graph_or_another_server_is_checked_again(client: ComfyClient, server: FakeComfyUI) -> None:
+    graph = (await validate(client, i2v_graph())).graph
+    sampler = next(body for body in graph.values() if body["class_type"] == "KSamplerAdvanced")
+    sampler["inputs"]["steps"] = float(sampler["inputs"]["steps"])
+    assert graph is not (await validate(client, graph)).graph, "1.0 is not 1"
+    other = {**graph, "90": {**graph["90"], "inputs": {"vae_name": "wan2.2_vae.safetensors"}}}
+    assert other is not (await validate(client, other)).graph
+    graph = (await validate(client, graph)).graph
+    graph["90"]["inputs"]["vae_name"] = "gone.safetensors"
+    with pytest.raises(ModelNotFound, match="gone"):
+        await validate(client, graph)
+
+    graph = (await validate(client, i2v_graph())).graph
+    server.info["VAELoader"]["input"]["required"]["vae_name"][0].clear()
+    client.drop_object_info()
+    with pytest.raises(ModelNotFound, match="vae"):
+        await validate(client, graph)
+
+
 async def test_a_model_that_came_since_is_found(client: ComfyClient, server: FakeComfyUI) -> None:
     graph = i2v_graph()
     await validate(client, graph)

@@ -174,13 +174,13 @@ def test_a_list_that_is_a_value_is_wrapped_so_that_it_is_no_link() -> None:
     assert {"__value__": ["a", 1]} == api_graph(document, INFO, now=NOW).graph["15"]["inputs"]["filename_prefix"]
 
 
-def test_a_text_with_choices_in_braces_is_sent_as_written_and_told() -> None:
+def test_a_text_with_choices_in_braces_is_sent_with_the_first_and_told() -> None:
     document, info = workflow("ui_i2v"), copy.deepcopy(INFO)
     node_of(document, 6)["widgets_values"] = ["a {red|blue} boat"]
 
     converted = api_graph(document, info, now=NOW)
 
-    assert "a {red|blue} boat" == converted.graph["6"]["inputs"]["text"]
+    assert "a red boat" == converted.graph["6"]["inputs"]["text"]
     assert any("text has '{red|blue}', of which the browser would pick" in warning for warning in converted.warnings)
 
 

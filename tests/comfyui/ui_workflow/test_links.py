@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, Document, Sheet, Slot, UiLink, UiNode
-from wanworker.comfyui.ui_workflow._links import UNLINKED, LinkSource, NoLink, OwnValue, Source, Value, source_of
+from wanworker.comfyui.ui_workflow._links import (
+    UNLINKED,
+    LinkSource,
+    NoLink,
+    OwnValue,
+    SetValue,
+    Source,
+    Value,
+    source_of,
+)
 from wanworker.comfyui.ui_workflow._subgraphs import unfold
 from wanworker.errors import GraphRefused
 
@@ -64,7 +73,7 @@ def test_a_primitive_even_a_muted_one_gives_its_value_to_a_widget_that_it_is_lin
     sampler, links = node("3", "KSampler", ("INT", ("1", 0)))
     widget = replace(sampler, inputs=(replace(sampler.inputs[0], widget="steps"),))
 
-    assert Value(49) == source(sheet(primitive, (widget, links)), "3")
+    assert SetValue(49) == source(sheet(primitive, (widget, links)), "3")
 
 
 def test_a_primitive_reaches_nothing_through_a_reroute_and_no_socket() -> None:

@@ -31,10 +31,12 @@ class Runs:
     def __init__(self, server, *deeds):
         self.server, self.deeds, self.names, self.left = server, list(deeds), [], 0
 
-    async def __call__(self, run_id):
-        self.names.append(run_id)
+    async def __call__(self, attempt):
+        self.names.append(attempt.run_id)
         try:
-            return await self.deeds.pop(0)(self.server)
+            deed = self.deeds.pop(0)
+            attempt.is_queued = deed not in BEFORE_THE_PROMPT
+            return await deed(self.server)
         finally:
             self.left += 1
 
@@ -51,6 +53,15 @@ async def sees_it_die(server):
 async def sees_it_die_of_memory(server):
     server.die(out_of_memory=True)
     await asyncio.Event().wait()
+
+
+async def finds_it_dead_of_memory(server):
+    server.die(out_of_memory=True)
+    raise EngineUnavailable("ComfyUI server is not responding")
+
+
+#: What happens before the prompt is queued.
+BEFORE_THE_PROMPT = {finds_it_dead_of_memory}
 
 
 async def loses_its_connection_first(server):
@@ -73,7 +84,7 @@ async def test_a_run_whose_server_lives_is_run_once():
     assert (rendered.warnings, runs.names) == (("a warning",), ["a-1"])
 
 
-@pytest.mark.parametrize("first", [sees_it_die, loses_its_connection_first])
+@pytest.mark.parametrize("first", [sees_it_die, loses_its_connection_first, finds_it_dead_of_memory])
 async def test_a_run_whose_server_dies_is_begun_again_under_another_name(first):
     runs = Runs(Mortal(), first, ends_well)
     rendered = await with_one_restart(runs.server, "a-1", runs)

@@ -83,6 +83,8 @@ class ComfyClient:
         self._jobs = Jobs(self._http)
         self._models_place = models_place
         self._classes: dict[str, Mapping[str, Any]] = {}
+        #: The last graph that was found good, and the classes that it was checked with (run/validate.py).
+        self.found_good: tuple[Graph, Mapping[str, Mapping[str, Any]]] | None = None
 
     @property
     def models_place(self) -> str:

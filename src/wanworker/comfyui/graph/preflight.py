@@ -160,7 +160,7 @@ def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> It
         value = given[item.name]
         if isinstance(value, list):
             problem = _check_link(item, value, graph, classes)
-        elif (item.choices == () and _brings_choices(its_class, given)) or _is_former(item):
+        elif (item.choices == () and _brings_choices(its_class, given)) or _is_ignored(item, given):
             problem = None
         else:
             problem = _check_value(item, value["__value__"] if _is_wrapped(value) else value)
@@ -168,9 +168,14 @@ def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> It
             yield _placed(problem, node, its_class.name, item.name)
 
 
-def _is_former(item: NodeInput) -> bool:
-    """Say whether a class keeps the choice for old graphs only. The server does not check it."""
-    return item.type == DYNAMIC_COMBO and item.options.get("hidden") is True
+def _is_ignored(item: NodeInput, given: Mapping[str, Any]) -> bool:
+    """
+    Say whether a class keeps the choice for old graphs, and this graph has the new one: `format.codec` beside `codec`.
+
+    The server checks neither. Without the new one the node takes the former, and fails late if there is no such choice.
+    """
+    is_former = item.type == DYNAMIC_COMBO and item.options.get("hidden") is True
+    return is_former and any(name.endswith(f".{item.name}") for name in given)
 
 
 def _must_be_given(item: NodeInput) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.comfyui.graph.api_format import Graph
+from wanworker.comfyui.graph.api_format import Graph, copied
 from wanworker.comfyui.graph.preflight import Preflight, check
 from wanworker.comfyui.graph.problems import as_error
 
@@ -15,15 +15,40 @@ async def validate(client: ComfyClient, graph: Graph, sent: Collection[str] = ()
     Return the preflight of *graph*, without problems. Queue its `graph`, and pass its `remarks` and what it has
     `left_out` on to the caller. *sent* are the names of files that are uploaded before the graph runs.
 
-    If the cached classes show problems, the server is asked again, because a model may have been added. Raises
-    EngineUnavailable, and ModelNotFound or GraphRefused with every problem.
+    If the cached classes show problems, the server is asked again, because a model may have been added. A graph that
+    was found good with the same classes is not checked again: a job is checked when it arrives and when it runs.
+    Raises EngineUnavailable, and ModelNotFound or GraphRefused with every problem.
     """
-    names = {str(body["class_type"]) for body in graph.values()}
-    found = check(graph, await client.node_classes(names), sent)
+    classes = await client.node_classes({str(body["class_type"]) for body in graph.values()})
+    if client.found_good and client.found_good[1] == classes and _is_same(client.found_good[0], graph):
+        return Preflight(graph, (), ())
+    found = check(graph, classes, sent)
     if found.problems or found.left_out:
         client.drop_object_info()
         # All classes are needed: for names like an unknown one, and to name nodes that save.
         found = check(graph, await client.object_info(), sent)
     if found.problems:
         raise as_error(found.problems, models_place=client.models_place)
+    if not found.left_out and not sent:
+        client.found_good = copied(found.graph), classes
     return found
+
+
+def _is_same(left: object, right: object) -> bool:
+    """Say whether two JSON values are the same to the server. For `==`, true is 1 and 1 is 1.0."""
+    pairs = [(left, right)]
+    while pairs:
+        one, other = pairs.pop()
+        if type(one) is not type(other):
+            return False
+        if isinstance(one, dict) and isinstance(other, dict):
+            if one.keys() != other.keys():
+                return False
+            pairs += [(one[key], other[key]) for key in one]
+        elif isinstance(one, list) and isinstance(other, list):
+            if len(one) != len(other):
+                return False
+            pairs += zip(one, other, strict=True)
+        elif one != other:
+            return False
+    return True

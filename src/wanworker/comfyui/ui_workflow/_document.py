@@ -20,6 +20,9 @@ from wanworker.text.json_words import kind_of
 #: The modes of nodes that do not run (LGraphEventMode of the frontend).
 MUTED, BYPASSED = 2, 4
 
+#: A node that exists in the browser only, and sets its value into the widgets that it is linked to.
+PRIMITIVE = "PrimitiveNode"
+
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 
 #: Ids of a subgraph's own input and output panels, for files that do not have them.

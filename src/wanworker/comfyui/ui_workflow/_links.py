@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wanworker.comfyui.graph.object_info import types_fit
-from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, UiLink, UiNode
+from wanworker.comfyui.ui_workflow._document import BYPASSED, MUTED, PRIMITIVE, Sheet, Slot, UiLink, UiNode
 from wanworker.comfyui.ui_workflow._subgraphs import OWN, SubgraphPath, Unfolded
 from wanworker.errors import GraphRefused
 
-PRIMITIVE = "PrimitiveNode"
 _GETTER, _SETTER = "GetNode", "SetNode"
 _PASS_THROUGH = frozenset({"Reroute", "Reroute (rgthree)", _SETTER})
 
@@ -50,7 +49,14 @@ class LinkSource:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The input has its own value: a primitive's, or one that a subgraph's instance holds."""
+    """The input has a value that a subgraph's instance holds."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SetValue:
+    """The input's own widget has this value, because a primitive set it."""
 
     value: Any
 
@@ -71,7 +77,7 @@ class OwnValue:
     widget: str
 
 
-Source = LinkSource | Value | OwnValue | NoLink
+Source = LinkSource | Value | SetValue | OwnValue | NoLink
 UNLINKED = NoLink("nothing is linked to it")
 
 
@@ -116,7 +122,7 @@ def source_of(unfolded: Unfolded, place: SubgraphPath, node: UiNode, at: int) ->
     return step
 
 
-def _primitive_of(place: SubgraphPath, node: UiNode, at: int) -> Value | None:
+def _primitive_of(place: SubgraphPath, node: UiNode, at: int) -> SetValue | None:
     """
     Return the value of the primitive that is linked to this widget itself.
 
@@ -124,14 +130,20 @@ def _primitive_of(place: SubgraphPath, node: UiNode, at: int) -> Value | None:
     It reaches nothing through a reroute or into a subgraph.
     """
     slot = node.inputs[at]
-    link = place.sheet.links.get(slot.link) if slot.link is not None else None
-    origin = place.sheet.nodes.get(link.origin) if link else None
-    if origin is None or origin.type != PRIMITIVE or slot.widget is None:
+    origin = primitive_linked_to(place.sheet, slot)
+    if origin is None:
         return None
     held = [value for (key, _), value in place.overrides.items() if key == origin.id and value is not OWN]
     saved = origin.values if isinstance(origin.values, tuple) else ()
     values = [*held, *saved]
-    return Value(values[0]) if values else None
+    return SetValue(values[0]) if values else None
+
+
+def primitive_linked_to(sheet: Sheet, slot: Slot) -> UiNode | None:
+    """Return the primitive that is linked to the widget of *slot* without anything between, or None."""
+    link = sheet.links.get(slot.link) if slot.link is not None else None
+    origin = sheet.nodes.get(link.origin) if link else None
+    return origin if origin is not None and origin.type == PRIMITIVE and slot.widget is not None else None
 
 
 def _before_input(unfolded: Unfolded, step: _Input) -> _Step:
@@ -168,6 +180,15 @@ def _through_panel(unfolded: Unfolded, place: SubgraphPath, at: int) -> _Step:
     if name not in place.given:
         return _first_widget(unfolded, place, at) or UNLINKED
     return UNLINKED if place.given[name] is OWN else Value(place.given[name])
+
+
+def shown_by_instance(unfolded: Unfolded, place: SubgraphPath, widget: str) -> Value | OwnValue | None:
+    """Return what the instance of *place* shows as *widget*: the value that it holds, or that of the widget inside."""
+    held = [value for (_, name), value in place.overrides.items() if name == widget]
+    held += [place.given[widget]] if widget in place.given else []
+    if held:
+        return None if held[0] is OWN else Value(held[0])
+    return _first_widget(unfolded, place, place.sheet.inputs.index(widget)) if widget in place.sheet.inputs else None
 
 
 def _first_widget(unfolded: Unfolded, place: SubgraphPath, at: int) -> Value | OwnValue | None:

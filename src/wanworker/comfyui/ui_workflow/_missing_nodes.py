@@ -14,7 +14,7 @@ from wanworker.text.nearest import likeness
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _CORE = "comfy-core"
 
-#: Group nodes are older than subgraphs. They are kept in `extra.groupNodes`, and only the frontend converts them.
+#: Group nodes are older than subgraphs. Those that are still here could not be replaced (former/group_nodes.py).
 _GROUP_NODE = ("workflow>", "workflow/")
 
 #: The least likeness of a class that is suggested. Class names share many words (Load, Image, Video).
@@ -59,7 +59,8 @@ def _line(name: str, nodes: list[tuple[SubgraphPath, UiNode]], info: ObjectInfo)
     places = ", ".join(_named(place, node, with_class=False) for place, node in nodes[:_MOST_NODES])
     more = f" and {len(nodes) - _MOST_NODES} more" if len(nodes) > _MOST_NODES else ""
     if name.startswith(_GROUP_NODE):
-        return f"{places}{more} is a group node ({name!r}), an old kind that only the browser can unfold"
+        why = "its definition is not in the file or needs node classes that the server lacks"
+        return f"{places}{more} is a group node ({name!r}), an old kind, and {why}"
     if _UUID.fullmatch(name):
         return f"{places}{more} is a subgraph whose definition is not in the file"
     near = [other for other in nearest(name, list(info)) if likeness(name, other) >= _ALIKE]

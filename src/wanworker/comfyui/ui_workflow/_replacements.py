@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from wanworker.comfyui.ui_workflow._document import Document, Sheet, UiNode
+from wanworker.comfyui.ui_workflow._document import PRIMITIVE, Document, Sheet, UiNode
+from wanworker.comfyui.ui_workflow._links import OwnValue, primitive_linked_to, shown_by_instance
 from wanworker.comfyui.ui_workflow._own_values import WidgetReader
+from wanworker.comfyui.ui_workflow._subgraphs import CONTROL_WORDS, SubgraphPath, Unfolded
 
 _PATTERN = re.compile(r"%([^%]+)%")
 _DATE = "date:"
@@ -33,15 +36,19 @@ _UNSAFE = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 #: The property by which a node can be named.
 _NAME = "Node name for S&R"
 
+#: The names of the browser's own widgets: what to do with a seed after a run, and the value of a primitive.
+_CONTROL, _PRIMITIVE_WIDGET = "control_after_generate", "value"
+
 
 class Replacements:
     """Replace the patterns in texts of *document*. *now* is the local time of the run."""
 
-    def __init__(self, document: Document, reader: WidgetReader, now: datetime) -> None:
+    def __init__(self, document: Document, unfolded: Unfolded, reader: WidgetReader, now: datetime) -> None:
         self._document = document
+        self._unfolded = unfolded
         self._reader = reader
         self._now = now
-        self._nodes: Sequence[UiNode] | None = None
+        self._nodes: Sequence[tuple[Sheet, UiNode]] | None = None
 
     def __call__(self, text: str) -> str:
         """Return *text* with every pattern replaced that names a date or a widget. Other patterns stay."""
@@ -51,17 +58,41 @@ class Replacements:
         name, dot, widget = found[1].partition(".")
         if not dot or "." in widget:
             return _dated(name[len(_DATE) :], self._now) if name.startswith(_DATE) else found[0]
-        node = self._named(name)
-        values = self._reader.values_of(node).values if node else {}
-        return _UNSAFE.sub("_", _as_text(values[widget])) if widget in values else found[0]
+        values = [value for pair in self._named(name) for value in self._shown(*pair, widget)]
+        return _UNSAFE.sub("_", _as_text(values[0])) if values else found[0]
 
-    def _named(self, name: str) -> UiNode | None:
+    def _named(self, name: str) -> Sequence[tuple[Sheet, UiNode]]:
         """Return the first node of that name, or else of that title. A node without a name has that of its class."""
         if self._nodes is None:
             self._nodes = tuple(_all_nodes(self._document.top, self._document))
-        named = (node for node in self._nodes if node.properties.get(_NAME, self._default_name(node)) == name)
-        titled = (node for node in self._nodes if self._reader.title_of(node) == name)
-        return next(named, None) or next(titled, None)
+        named = [pair for pair in self._nodes if pair[1].properties.get(_NAME, self._default_name(pair[1])) == name]
+        titled = [pair for pair in self._nodes if self._reader.title_of(pair[1]) == name]
+        return (named or titled)[:1]
+
+    def _shown(self, sheet: Sheet, node: UiNode, widget: str) -> Iterator[Any]:
+        """Yield the values that a widget of *node* shows, the first one first."""
+        saved = node.values if isinstance(node.values, tuple) else ()
+        if widget == _CONTROL:
+            yield from (value for value in saved if isinstance(value, str) and value in CONTROL_WORDS)
+        if node.type == PRIMITIVE and widget == _PRIMITIVE_WIDGET:
+            yield from saved
+        for place in self._unfolded.places.values():
+            if place.instance is node:
+                yield from self._held(place, widget)
+        for slot in node.inputs:
+            origin = primitive_linked_to(sheet, slot) if slot.widget == widget else None
+            yield from self._shown(sheet, origin, _PRIMITIVE_WIDGET) if origin else ()
+        own = self._reader.values_of(node).values
+        yield from [own[widget]] if widget in own else []
+
+    def _held(self, place: SubgraphPath, widget: str) -> Iterator[Any]:
+        """Yield what the instance of *place* shows as *widget*."""
+        held = shown_by_instance(self._unfolded, place, widget)
+        if isinstance(held, OwnValue):
+            values = self._reader.values_of(held.node).values
+            yield from [values[held.widget]] if held.widget in values else []
+        elif held is not None:
+            yield held.value
 
     def _default_name(self, node: UiNode) -> str | None:
         its_class = self._reader.class_of(node)
@@ -69,13 +100,13 @@ class Replacements:
         return None if saves else node.type
 
 
-def _all_nodes(sheet: Sheet, document: Document) -> Iterator[UiNode]:
+def _all_nodes(sheet: Sheet, document: Document) -> Iterator[tuple[Sheet, UiNode]]:
     """Yield every node, the inside of a subgraph before its instance. No subgraph contains itself (_document.py)."""
     for node in sheet.nodes.values():
         inner = document.subgraphs.get(node.type)
         if inner is not None:
             yield from _all_nodes(inner, document)
-        yield node
+        yield sheet, node
 
 
 def _dated(pattern: str, now: datetime) -> str:
@@ -88,12 +119,24 @@ def _dated(pattern: str, now: datetime) -> str:
     return _PART.sub(part, pattern)
 
 
+def _number(value: float) -> str:
+    """Write a number as JavaScript does: without an exponent from 0.000001 up to 21 digits."""
+    if value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    digits, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return digits
+    return (
+        format(Decimal(digits).scaleb(int(exponent)), "f") if -7 < int(exponent) < 0 else f"{digits}e{int(exponent):+}"
+    )
+
+
 def _as_text(value: Any) -> str:
     """Write a value as JavaScript does."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
+    if isinstance(value, float):
+        return _number(value)
     return ",".join(map(_as_text, value)) if isinstance(value, list | tuple) else str(value)

@@ -14,7 +14,7 @@ from typing import Any
 
 from wanworker.comfyui.graph.browser_widgets import has_socket, is_widget
 from wanworker.comfyui.graph.dynamic_combo import inner_inputs
-from wanworker.comfyui.graph.object_info import NodeClass, NodeInput
+from wanworker.comfyui.graph.object_info import DYNAMIC_COMBO, NodeClass, NodeInput
 from wanworker.comfyui.ui_workflow._document import Document, Sheet, Slot, UiNode
 from wanworker.comfyui.ui_workflow._own_values import WidgetReader
 
@@ -53,9 +53,15 @@ def _as_class(node: UiNode, its_class: NodeClass, values: Mapping[str, Any]) -> 
     taken = {slot.name for slot in drawn}
     return replace(
         node,
-        inputs=(*drawn, *(slot for slot in node.inputs if slot.name not in taken)),
+        inputs=(*drawn, *(slot for slot in node.inputs if slot.name not in taken and not _is_inside(its_class, slot))),
         outputs=tuple(_outputs(node, its_class)),
     )
+
+
+def _is_inside(its_class: NodeClass, slot: Slot) -> bool:
+    """Say whether the slot is one of a dynamic combo's. What the chosen choice does not draw belongs to another."""
+    combo, dot, _ = slot.name.partition(".")
+    return bool(dot) and combo in its_class.inputs and its_class.inputs[combo].type == DYNAMIC_COMBO
 
 
 def _sockets(its_class: NodeClass, own: Mapping[str, Slot]) -> Iterator[Slot]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wanworker.comfyui.ui_workflow._document import Document, Sheet, UiNode
+from wanworker.comfyui.ui_workflow._document import PRIMITIVE, Document, Sheet, UiNode
 from wanworker.errors import GraphRefused
 
 #: The values that say what the browser does with a seed after each run. They are saved after the seed, and never sent.
@@ -101,9 +101,13 @@ def _unfold_into(
 def _place_inside(place: SubgraphPath, instance: UiNode, sheet: Sheet, document: Document) -> SubgraphPath:
     given, overrides = _held_values(instance, sheet, document)
     for (node, widget), value in place.overrides.items():
-        name = _input_ending_on(sheet, widget)
-        if node == instance.id and name is not None and value is not OWN:
+        if node != instance.id or value is OWN:
+            continue
+        name = _input_ending_on(sheet, _FORMER_PREFIX.sub("", widget))
+        if name is not None:
             given[name] = value
+        else:
+            overrides |= dict.fromkeys(_shown_as(instance, sheet, widget), value)
     return SubgraphPath(f"{place.id_of(instance)}:", sheet, instance, place, given, overrides)
 
 
@@ -119,7 +123,9 @@ def _held_values(instance: UiNode, sheet: Sheet, document: Document) -> tuple[di
     """
     proxies = _proxies(instance.properties.get("proxyWidgets"))
     promoted = [name for at, name in enumerate(sheet.inputs) if _ends_on_widget(sheet, at, document)]
-    values = instance.values if isinstance(instance.values, tuple) else ()
+    if isinstance(instance.values, Mapping):
+        return {name: instance.values[name] for name in promoted if instance.values.get(name) is not None}, {}
+    values = instance.values
     if proxies and document.frontend is not None and document.frontend < _VALUES_IN_THE_INSTANCE:
         return _held_by_entries(promoted, values, proxies), {}
     if not proxies and len(values) > len(promoted):
@@ -128,14 +134,31 @@ def _held_values(instance: UiNode, sheet: Sheet, document: Document) -> tuple[di
         return {name: instance.named_values[name] for name in promoted if name in instance.named_values}, {}
     given = {name: value for name, value in zip(promoted, values, strict=False) if value is not None}
     overrides: dict[Widget, Any] = {}
-    for at, (node, widget) in enumerate((node, _FORMER_PREFIX.sub("", name)) for node, name in proxies):
+    for at, (node, listed) in enumerate(proxies):
+        widget = _FORMER_PREFIX.sub("", listed)
         value = values[at] if at < len(values) and values[at] is not None else OWN
         name = widget if node == _OWN_WIDGET else _input_of(sheet, node, widget, document)
         if name is None:
-            overrides[node, widget] = value
+            is_deeper = node in sheet.nodes and sheet.nodes[node].type in document.subgraphs
+            overrides[node, listed if is_deeper else widget] = value
         elif value is not OWN:
             given[name] = value
     return given, overrides
+
+
+def _shown_as(instance: UiNode, sheet: Sheet, widget: str) -> list[Widget]:
+    """
+    Return the widget inside *instance* that the instance shows as *widget*, or nothing.
+
+    If the name begins with the id of a node, it is a widget of that node. Otherwise the first of that name is meant. A
+    primitive takes no value from further out than its own instance.
+    """
+    primitives = {key for key, node in sheet.nodes.items() if node.type == PRIMITIVE}
+    prefix, plain = _FORMER_PREFIX.match(widget), _FORMER_PREFIX.sub("", widget)
+    owner = prefix[0].split(":")[0].strip() if prefix else None
+    shown = _proxies(instance.properties.get("proxyWidgets"))
+    found = [pair for pair in shown if _FORMER_PREFIX.sub("", pair[1]) == plain and owner in (None, pair[0])]
+    return [pair for pair in found[:1] if pair[0] not in primitives]
 
 
 def _held_by_entries(promoted: list[str], values: tuple[Any, ...], proxies: list[Widget]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ unknown class without links is left out too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Any
 
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.graph.browser_widgets import is_widget
+from wanworker.comfyui.graph.dynamic_prompt import sent_prompt
 from wanworker.comfyui.graph.object_info import NodeClass, ObjectInfo
 from wanworker.comfyui.graph.problems import shown
 from wanworker.comfyui.ui_workflow._document import UiNode, read_document
@@ -27,6 +27,7 @@ from wanworker.comfyui.ui_workflow._links import (
     LinkSource,
     NoLink,
     OwnValue,
+    SetValue,
     Source,
     Value,
     source_of,
@@ -36,9 +37,7 @@ from wanworker.comfyui.ui_workflow._own_values import WidgetReader
 from wanworker.comfyui.ui_workflow._replacements import Replacements
 from wanworker.comfyui.ui_workflow._slots import with_class_slots
 from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath, Unfolded, unfold
-
-#: A choice such as `{red|blue}`: the browser picks one at random before it sends a text.
-_WILDCARD = re.compile(r"\{[^{}]*\|[^{}]*\}")
+from wanworker.comfyui.ui_workflow.former.group_nodes import without_group_nodes
 
 #: The input that names files. Only in it does the browser replace `%date:...%` and `%Node.widget%`.
 _PREFIX = "filename_prefix"
@@ -73,11 +72,11 @@ def api_graph(ui: Mapping[str, Any], object_info: ObjectInfo, *, now: datetime) 
     output has everything that it needs.
     """
     reader = WidgetReader(object_info)
-    document = with_class_slots(read_document(ui), reader)
+    document = with_class_slots(read_document(without_group_nodes(ui, reader.class_of)), reader)
     unfolded = unfold(document)
     live = list(_live(unfolded))
     warnings = refuse_missing(live, object_info)
-    draft = _Draft(unfolded, reader, Replacements(document, reader, now), list(warnings))
+    draft = _Draft(unfolded, reader, Replacements(document, unfolded, reader, now), list(warnings))
     for place, node in live:
         its_class = reader.class_of(node)
         if its_class is not None:
@@ -110,12 +109,14 @@ class _Draft:
             slot.widget or slot.name: source_of(self.unfolded, place, node, at) for at, slot in enumerate(node.inputs)
         }
         linked = {name: value for name, source in sources.items() if (value := self._sent(source)) is not None}
-        values = {name: self._replaced_in(name, value) for name, value in own.values.items() if name not in linked}
+        set_values = {name: source.value for name, source in sources.items() if isinstance(source, SetValue)}
+        written = {name: value for name, value in {**own.values, **set_values}.items() if name not in linked}
+        values = {name: self._read(name, value, its_class) for name, value in written.items()}
         inputs = {name: _wrapped(value) for name, value in values.items()} | linked
         self.graph[key] = {"class_type": node.type, "inputs": inputs, "_meta": {"title": self.reader.title_of(node)}}
         remarks = [
-            *own.remarks(frozenset(linked)),
-            *(text for name, value in values.items() for text in _wildcards(name, value, its_class)),
+            *own.remarks(frozenset(linked | set_values)),
+            *(text for name, value in written.items() for text in _dynamic(name, value, its_class)),
             *_cut_off(its_class, sources),
             *_unknown_inputs(its_class, linked),
         ]
@@ -132,8 +133,13 @@ class _Draft:
             return _wrapped(self.reader.values_of(source.node).values.get(source.widget))
         return _wrapped(source.value) if isinstance(source, Value) else None
 
-    def _replaced_in(self, name: str, value: Any) -> Any:
-        return self.replaced(value) if name == _PREFIX and isinstance(value, str) else value
+    def _read(self, name: str, value: Any, its_class: NodeClass) -> Any:
+        """Return what the browser sends for a value of a node's own widget."""
+        if not isinstance(value, str):
+            return value
+        if _is_dynamic(name, its_class):
+            return sent_prompt(value).text
+        return self.replaced(value) if name == _PREFIX else value
 
 
 def _cut_off(its_class: NodeClass, sources: Mapping[str, Source]) -> Iterator[str]:
@@ -157,11 +163,19 @@ def _unknown_inputs(its_class: NodeClass, linked: Mapping[str, object]) -> Itera
         yield f"the server's version of this class does not list the linked input {', '.join(map(repr, names))}"
 
 
-def _wildcards(name: str, value: object, its_class: NodeClass) -> Iterator[str]:
-    item = its_class.inputs.get(name)
-    found = _WILDCARD.search(value) if isinstance(value, str) and item and item.options.get("dynamicPrompts") else None
-    if found:
-        yield f"{name} has {shown(found[0])}, of which the browser would pick one at random; it is sent as written"
+def _is_dynamic(name: str, its_class: NodeClass) -> bool:
+    return name in its_class.inputs and bool(its_class.inputs[name].options.get("dynamicPrompts"))
+
+
+def _dynamic(name: str, value: object, its_class: NodeClass) -> Iterator[str]:
+    """Report what the browser leaves out of a text."""
+    if not isinstance(value, str) or not _is_dynamic(name, its_class):
+        return
+    sent = sent_prompt(value)
+    if sent.choices is not None:
+        yield f"{name} has {shown(sent.choices)}, of which the browser would pick one at random; the first is sent"
+    elif sent.text != value:
+        yield f"{name} is sent without its comments and braces, as the browser sends it: {shown(sent.text)}"
 
 
 def _wrapped(value: Any) -> Any:

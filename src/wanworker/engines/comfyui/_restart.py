@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from wanworker.comfyui.client.connection import NOT_RESPONDING
@@ -22,7 +23,16 @@ _LOOK_S = 0.2
 #: A connection breaks some milliseconds before the system reports the end of the process.
 _LAST_LOOKS = 5
 
-Run = Callable[[str], Coroutine[Any, Any, Rendered]]
+
+@dataclass(slots=True)
+class Attempt:
+    """Hold the name of a run's files on the server, and whether its prompt may have reached the server."""
+
+    run_id: str
+    is_queued: bool = False
+
+
+Run = Callable[[Attempt], Coroutine[Any, Any, Rendered]]
 
 
 class ServerDied(EngineUnavailable):
@@ -41,23 +51,24 @@ async def with_one_restart(server: Server, run_id: str, run: Run) -> Rendered:
 
     If our own server dies meanwhile, *run* is started once more, with another name, and a warning says so; *run* itself
     makes sure that a server is there. The caller's deadline covers both tries. Raises ServerDied for a second death.
-    Raises OutOfMemory at once, because a second try would run out of memory again.
+    Raises OutOfMemory at once, because a second try would run out of memory again. A server that was killed before the
+    prompt was queued did not run out of memory because of it.
     """
     try:
-        return await _while_it_lives(server, run(run_id))
+        return await _while_it_lives(server, run, Attempt(run_id))
     except ServerDied as death:
         log.warning("the run %s is repeated, because the ComfyUI server died in the middle of it", run_id)
         warning = (
             f"The ComfyUI server died in the middle of the run and was started again for a second one. {death.end}"
         )
-    rendered = await _while_it_lives(server, run(f"{run_id}b"))
+    rendered = await _while_it_lives(server, run, Attempt(f"{run_id}b"))
     return dataclasses.replace(rendered, warnings=(*rendered.warnings, warning))
 
 
-async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) -> Rendered:
+async def _while_it_lives(server: Server, run: Run, attempt: Attempt) -> Rendered:
     """Return what *run* returns. Raises ServerDied or OutOfMemory as soon as our own server ends."""
     before = server.last_end
-    running = asyncio.create_task(run)
+    running = asyncio.create_task(run(attempt))
     try:
         while not running.done() and server.last_end is before:
             await asyncio.wait({running}, timeout=_LOOK_S)
@@ -71,7 +82,7 @@ async def _while_it_lives(server: Server, run: Coroutine[Any, Any, Rendered]) ->
         await asyncio.gather(running, return_exceptions=True)
     end = server.last_end
     assert end is not None, "it changed"
-    if end.out_of_memory:
+    if end.out_of_memory and attempt.is_queued:
         certain = "ran out of memory in the middle of the run and ended"
         how = "ended in the middle of the run" if end.is_guess else certain
         raise OutOfMemory(f"The ComfyUI server {how}. {end}")

@@ -21,7 +21,7 @@ from wanworker.comfyui.server.supervisor import Launch, Limits, Server, Status
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
 from wanworker.engines.comfyui._graph_run import tracked_run, video_of
 from wanworker.engines.comfyui._inputs import named_inputs, sent_inputs
-from wanworker.engines.comfyui._restart import with_one_restart
+from wanworker.engines.comfyui._restart import Attempt, with_one_restart
 from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
 from wanworker.engines.comfyui._slots import Listed, workflow_slots
 from wanworker.engines.comfyui._startup_timings import Waits
@@ -139,11 +139,11 @@ class ComfyUI:
     async def render(self, spec: RenderSpec, out_path: Path, *, work_dir: Path, report: Report) -> Rendered:
         """Render *spec* by one of our graphs; see Engine. Raises ModelNotFound and GraphRefused too."""
 
-        async def run(run_id: str) -> Rendered:
-            client = await self.connected(report)
+        async def run(attempt: Attempt) -> Rendered:
+            client, run_id = await self.connected(report), attempt.run_id
             filled = await self._filled(client, spec, await sent_inputs(client, spec, run_id, work_dir), run_id)
             checked = await validate(client, filled.graph)
-            finished = await self._run(client, checked.graph, report)
+            finished = await self._run(client, checked.graph, report, attempt)
             await client.view(video_of(finished.outcome.outputs, filled.saver), out_path)
             warnings = (*filled.warnings, *checked.remarks)
             return Rendered(filled.model, warnings, self._timings(finished), sampling=filled.sampling)
@@ -165,8 +165,8 @@ class ComfyUI:
     async def run_graph(self, spec: GraphSpec, out_dir: Path, *, work_dir: Path, report: Report) -> Rendered:  # noqa: ARG002 - the contract's; nothing is scratch here
         """Run a caller's checked graph and fetch every file that it saved; see GraphEngine."""
 
-        async def run(run_id: str) -> Rendered:
-            client = await self.connected(report)
+        async def run(attempt: Attempt) -> Rendered:
+            client, run_id = await self.connected(report), attempt.run_id
             is_ours = self._server.is_ours
             graph, used = with_uploads(dict(spec.graph), await uploaded(client, spec.uploads, run_id))
             unused = unread(used, [each.name for each in spec.uploads])
@@ -177,7 +177,7 @@ class ComfyUI:
                 graph = with_prefix(checked.graph, classes, run_id)
                 left_out = [as_warning(problem) for problem in checked.left_out]
                 with naming_left_out([*spec.left_out, *left_out]):
-                    finished = await self._run(client, graph, report)
+                    finished = await self._run(client, graph, report, attempt)
             left_out += [as_warning(problem) for problem in finished.problems]
             with naming_left_out([*spec.left_out, *left_out]):
                 got = await fetched(client, finished.outcome.outputs, out_dir, run_id, may_restart=is_ours)
@@ -256,13 +256,13 @@ class ComfyUI:
             await self._client.close()
         await self._server.close()
 
-    async def _run(self, client: ComfyClient, graph: Graph, report: Report) -> Finished:
+    async def _run(self, client: ComfyClient, graph: Graph, report: Report, attempt: Attempt) -> Finished:
+        attempt.is_queued = True
         limits = RunLimits(stop_s=self._stop_limits.stop_s)
         return await tracked_run(client, graph, report, limits=limits, on_left=self._unstopped.add, clock=self._clock)
 
     def _own_client(self) -> ComfyClient:
-        if self._client is None:
-            self._client = self._make_client()
+        self._client = self._client or self._make_client()
         return self._client
 
     def _timings(self, finished: Finished) -> Mapping[str, float]:

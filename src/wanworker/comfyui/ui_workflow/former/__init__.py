@@ -1,0 +1,1 @@
+"""Read what only former frontends saved."""
