@@ -10,6 +10,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
 from fakes.peak_memory import fake_peak
 from wanworker.engines.resident.child._decoding import decoded
+from wanworker.engines.resident.child.weights._fp8 import Fp8Linear
 from wanworker.engines.resident.placement.peaks import Shape, decode_bytes, encode_bytes, step_bytes
 from wanworker.engines.resident.protocol import Placement
 
@@ -52,11 +53,25 @@ def vae_of(shape: Shape) -> dict[str, Any]:
     return VAE_2_2 if shape.task == "ti2v-5B" else VAE_2_1
 
 
+def in_float8(model: Any, *, multiplied: bool) -> Any:
+    """Keep the matrices of the blocks in float8, as a file that ComfyUI quantised has them."""
+    for name, linear in list(model.blocks.named_modules()):
+        if type(linear) is torch.nn.Linear:
+            fp8 = torch.empty(linear.weight.shape, dtype=torch.float8_e4m3fn)
+            kept = Fp8Linear(linear, fp8, torch.empty(()), torch.bfloat16)
+            assert multiplied == kept.multiply_in_float8(wanted=multiplied)
+            model.blocks.set_submodule(name, kept)
+    return model
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "float8", "float8 multiplied as such"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_step_takes_what_the_table_says(shape: Shape) -> None:
+def test_a_step_takes_what_the_table_says(shape: Shape, form: str) -> None:
     is_small = shape.task == "ti2v-5B"
     with fake_peak() as peak:
         model = transformer(SMALL if is_small else A14B)
+        if form != "bfloat16":
+            model = in_float8(model, multiplied=form != "float8")
         side = 16 if is_small else 8
         latents = (shape.latent_frames, shape.height // side, shape.width // side)
         clip = torch.zeros(1, model.config.in_channels, *latents, dtype=torch.bfloat16)
