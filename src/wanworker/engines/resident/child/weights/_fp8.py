@@ -90,7 +90,7 @@ class Fp8Linear(torch.nn.Linear):  # type: ignore[misc]  # torch's types are not
 
 def rounded(rows: torch.Tensor, scale: torch.Tensor, *, piece_numbers: int = _PIECE_NUMBERS) -> torch.Tensor:
     """Return *rows*, a matrix, by *scale* in float8; what is too large for it becomes its largest number."""
-    made = torch.empty_like(rows, dtype=torch.float8_e4m3fn)
+    made = torch.empty(rows.shape, dtype=torch.float8_e4m3fn, device=rows.device)  # in rows, as the kernel wants it
     step = max(1, piece_numbers // rows.shape[1])
     for piece, target in zip(rows.split(step), made.split(step), strict=True):
         target.copy_(piece.to(torch.float32, copy=True).div_(scale).clamp_(-_LARGEST, _LARGEST))
