@@ -140,8 +140,8 @@ def available_memory_mib(root: Path = Path("/")) -> int | None:
     return min((room for room in (of_machine, *groups) if room is not None), default=None)
 
 
-#: Where a container's limit, its use, and in memory.stat its page cache stand: version 2 of control groups, and 1. Files
-#: that were read twice are active: the system gives them up too, and counts them as available where there is no limit.
+#: Where a container's limit, its use, and in memory.stat its page cache stand: version 2 of control groups, and 1.
+#: Files that were read twice are active: the system gives them up too, and MemAvailable counts them.
 _CONTROL_GROUPS: Mapping[str, tuple[str, str, str]] = {
     "sys/fs/cgroup": ("memory.max", "memory.current", "(?:in)?active_file"),
     "sys/fs/cgroup/memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_(?:in)?active_file"),
