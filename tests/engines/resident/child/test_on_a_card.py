@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +12,19 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from fakes import tiny_wan
 from fakes.card import CARD, Card, ToCard
+from fakes.weight_files import folder_tensors, stored, upstream_transformer
 from wanworker.engines.resident.child._job import render
 from wanworker.engines.resident.child._loading import Loaded, _paths_of_folder, _pipeline, _wiring_of_folder
+from wanworker.engines.resident.child.weights._fp8 import Fp8Linear
 from wanworker.engines.resident.child.weights.parts import Kept, Place, load_parts
 from wanworker.engines.resident.protocol import Adapter, Model, Placement, Render
 from wanworker.settings import child_environment
 
 CASES = ("t2v", "i2v", "ti2v", "distilled")
-CPU = torch.device("cpu")
 RESIDENT = Placement("cuda")
 SLOT = Placement("cuda", experts="slot", text_encoder="evicted")
 EVICTED = Placement("cuda", experts="evicted", text_encoder="evicted", vae="evicted")
@@ -63,13 +66,29 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def loaded(folder: Path, placement: Placement, *, on_card: bool = True, compute: torch.dtype = torch.float32) -> Loaded:
-    """Load as on a machine with a card, but for the locked pages: every part waits in a block of main memory."""
-    paths = _paths_of_folder(folder)
-    files = {name: path for name, path in paths.items() if name != "scheduler"}
-    parts: dict[str, Any] = load_parts(files, Place(CPU, compute), Kept(), lambda _done, _size: None)
-    model = Model(str(folder), str(CARD) if on_card else "cpu", placement=placement)
+def loaded(
+    folder: Path, placement: Placement, *, on_card: bool = True, compute: torch.dtype = torch.float32, **files: Path
+) -> Loaded:
+    """Load as on a machine with a card, but for the locked pages; *files* take the place of the folder's parts."""
+    paths = _paths_of_folder(folder) | {name: str(path) for name, path in files.items()}
+    waiting = frozenset(name for name in paths if placement.rule_of(name) != "resident")
+    place = Place(CARD if on_card else torch.device("cpu"), compute, waiting)
+    wanted_paths = {name: path for name, path in paths.items() if name != "scheduler"}
+    parts: dict[str, Any] = load_parts(wanted_paths, place, Kept(), lambda _done, _size: None)
+    model = Model(str(folder), str(CARD) if on_card else "cpu", placement=placement)  # type: ignore[arg-type]
     return OnCardLoaded(_pipeline(parts, paths, _wiring_of_folder(folder)), model, copier=ToCard())
+
+
+def in_float8(models: Path) -> dict[str, Path]:
+    """Write both experts as ComfyUI's fp8_scaled files, and return them by diffusers' names."""
+    found = {}
+    for name in ("transformer", "transformer_2"):
+        own = models / "t2v" / name
+        tensors, metadata = stored(upstream_transformer(folder_tensors(own)), "old")
+        found[name] = models / f"{name}.safetensors"
+        save_file(tensors, found[name], metadata=metadata)
+        shutil.copy(own / "config.json", found[name].with_suffix(".json"))
+    return found
 
 
 def wanted(models: Path, case: str) -> Render:
@@ -109,7 +128,8 @@ def test_the_card_does_not_take_what_is_in_main_memory() -> None:
     assert 16 == card.live_bytes < card.peak_bytes <= 100
 
 
-@pytest.mark.parametrize("case", ["t2v", *(pytest.param(case, marks=pytest.mark.slow) for case in CASES[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_a_job_gives_the_same_wherever_its_parts_wait(models: Path, case: str) -> None:
     job = wanted(models, case)
     on_cpu = clip(loaded(models / case, Placement(), on_card=False), job, Placement())[0]
@@ -131,6 +151,18 @@ def test_a_job_in_half_precision_gives_the_same_in_slot_and_evicted_and_fast_run
 
     assert resident == slot == evicted
     assert fast != slot
+
+
+def test_float8_experts_take_turns_with_their_loras_and_leave_as_they_came(models: Path) -> None:
+    job, files = wanted(models, "t2v"), in_float8(models)
+    on_cpu = clip(loaded(models / "t2v", Placement(), on_card=False, **files), job, Placement())[0]
+    with Card():
+        model = loaded(models / "t2v", SLOT, **files)
+        clips = [clip(model, job, placement)[0] for placement in (SLOT, EVICTED, RESIDENT, SLOT)]
+        resident = clip(loaded(models / "t2v", RESIDENT, **files), job, RESIDENT)[0]
+
+    assert isinstance(model.pipeline(with_image=False).transformer.blocks[0].ffn.net[2], Fp8Linear)
+    assert {on_cpu} == {*clips, resident}
 
 
 @pytest.mark.slow
