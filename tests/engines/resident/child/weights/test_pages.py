@@ -88,11 +88,14 @@ def test_two_small_blocks_share_no_page() -> None:
     assert all(memory.data_ptr() % mmap.PAGESIZE == 0 for memory in kept)
 
 
-def test_memory_that_cannot_be_locked_is_memory_all_the_same_and_leaves_no_error_for_the_next_kernel() -> None:
+def test_memory_that_cannot_be_locked_is_memory_all_the_same_and_leaves_no_error_for_the_next_kernel(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     runtime, owner = Runtime(most_bytes=100), Owner()
     memory = pages(10_000, owner, Card(runtime)).fill_(1)
 
     assert 0 == runtime.last_error
+    assert "the driver locks no 10000 bytes of main memory" in caplog.text
     del owner
     gc.collect()
     assert (10_000, 0) == (memory.sum(), runtime.last_error)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import mmap
 import weakref
 from typing import Any, Protocol
 
 import torch
+
+
+log = logging.getLogger(__name__)
 
 
 class Driver(Protocol):
@@ -69,6 +73,10 @@ def pages(size_bytes: int, owner: object, driver: Driver | None = None) -> torch
     except OSError as error:
         raise MemoryError(f"the system gives no {size_bytes} bytes of memory: {error.strerror}") from error
     memory: torch.Tensor = torch.frombuffer(block, dtype=torch.uint8)
-    if driver is not None and driver.lock(memory.data_ptr(), size_bytes):
+    if driver is None:
+        return memory
+    if driver.lock(memory.data_ptr(), size_bytes):
         weakref.finalize(owner, driver.unlock, memory.data_ptr())
+    else:
+        log.warning("the driver locks no %d bytes of main memory; weights come to the card more slowly", size_bytes)
     return memory
