@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import torch
 
-
 log = logging.getLogger(__name__)
 
 
