@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,24 @@ def test_float8_experts_take_turns_with_their_loras_and_leave_as_they_came(model
 
     assert isinstance(model.pipeline(with_image=False).transformer.blocks[0].ffn.net[2], Fp8Linear)
     assert {on_cpu} == {*clips, resident}
+
+
+@pytest.mark.slow
+def test_a_model_that_is_let_go_leaves_its_room_before_the_next_is_read(models: Path) -> None:
+    job = wanted(models, "t2v")
+    with Card() as card:
+        model = loaded(models / "t2v", SLOT)
+        clip(model, job, SLOT)
+        expert = model.pipeline(with_image=False).transformer
+        block, vae = weakref.ref(expert.slab), model.vae
+        del expert
+        model.let_go()
+        del model
+        gc.collect()
+        shared_bytes = sum(tensor.numel() * 4 for tensor in (*vae.parameters(), *vae.buffers()))
+
+    assert block() is None
+    assert 0 < shared_bytes <= card.live_bytes < 1.1 * shared_bytes
 
 
 @pytest.mark.slow
