@@ -6,7 +6,8 @@ Each placement of a model's parts: the same bytes, how long a job takes in it, a
 
 FOLDER is a models folder, such as random_weights.py writes. The child's own code runs here in this process, without its
 parent, so that torch can be asked for the peaks. `planned_gib` is what the plan says of each stage, `peak_gib` what
-was taken. All placements of the profile exact have to give the same file. Prints one line of JSON.
+was taken; a placement that the card is too small for has `failed`. All placements of the profile exact have to give the
+same file. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 
+from wanworker.engines.resident.child._failures import is_out_of_memory  # noqa: E402
 from wanworker.engines.resident.child._job import render  # noqa: E402
 from wanworker.engines.resident.child._loading import load  # noqa: E402
 from wanworker.engines.resident.placement.choice import Weights, figures_of  # noqa: E402
@@ -49,7 +51,8 @@ def main() -> None:
     loaded = load(model_of(source, device, first), lambda _done, _size: None)
     with tempfile.TemporaryDirectory(prefix="placements-") as out, torch.inference_mode(False):
         for placement in placements(source, device):
-            rows.append(row(loaded, source, placement, args, Path(out) / "out.mp4"))
+            path = Path(out) / "out.mp4"
+            rows.append(row_or_failure(loaded, placement, lambda: row(loaded, source, placement, args, path)))  # noqa: B023
             told = {"device": device, "model": source.name, "rows": rows, "exact_files": exact_files(rows)}
             if args.out:  # whoever is cut off has said what it knew
                 args.out.write_text(json.dumps(told) + "\n")
@@ -84,7 +87,7 @@ def placements(source: Source, device: Any) -> Iterator[Placement]:
 def model_of(source: Source, device: Any, placement: Placement) -> Model:
     """Return the model as the engine would ask for it."""
     parts = tuple(Part(name, str(path)) for name, path in source.parts.items())
-    return Model(str(source.path), device, source.task, parts, placement)
+    return Model(str(source.path), device, source.task, parts, placement=placement)
 
 
 class Hooks:
@@ -115,6 +118,18 @@ class Hooks:
             torch.cuda.reset_peak_memory_stats()
 
 
+def row_or_failure(loaded: Any, placement: Placement, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the row that is made; where the card is too small, one that says so, with the card as it was before."""
+    try:
+        return made()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        words = str(error)[:300]
+    loaded.free()  # only here, where the exception and its frames with their tensors are gone
+    return {"placement": placement.to_json(), "failed": f"out of memory: {words}"}
+
+
 def row(loaded: Any, source: Source, placement: Placement, args: argparse.Namespace, path: Path) -> dict[str, Any]:
     """Return the figures of one placement, of its second job: the first moves what is to stay."""
     width, height = map(int, args.size.split("*"))
@@ -142,7 +157,7 @@ def row(loaded: Any, source: Source, placement: Placement, args: argparse.Namesp
 
 def exact_files(rows: list[dict[str, Any]]) -> int:
     """Return how many different files the placements of the profile exact gave: one, or something is wrong."""
-    return len({row["sha256"] for row in rows if row["placement"]["profile"] == "exact"})
+    return len({row["sha256"] for row in rows if "sha256" in row and row["placement"]["profile"] == "exact"})
 
 
 if __name__ == "__main__":

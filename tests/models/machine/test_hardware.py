@@ -136,9 +136,9 @@ def test_a_containers_own_limit_counts(tmp_path: Path) -> None:
 
     (group / "memory.max").write_text(f"{4 * 1024**3}\n")
     (group / "memory.current").write_text(f"{3 * 1024**3}\n")
-    (group / "memory.stat").write_text(f"anon 5\ninactive_file {1024**3}\n")
+    (group / "memory.stat").write_text(f"anon 5\ninactive_file {1024**3}\nactive_file {512 * 1024**2}\nshmem 9\n")
 
-    assert 2048 == available_memory_mib(tmp_path)
+    assert 2560 == available_memory_mib(tmp_path)
 
     (group / "memory.max").write_text("max\n")
 
@@ -147,9 +147,11 @@ def test_a_containers_own_limit_counts(tmp_path: Path) -> None:
     (group / "memory").mkdir()
     (group / "memory/memory.limit_in_bytes").write_text(f"{6 * 1024**3}\n")
     (group / "memory/memory.usage_in_bytes").write_text(f"{3 * 1024**3}\n")
-    (group / "memory/memory.stat").write_text(f"inactive_file 7\ntotal_inactive_file {2 * 1024**3}\n")
+    (group / "memory/memory.stat").write_text(
+        f"inactive_file 7\ntotal_inactive_file {2 * 1024**3}\ntotal_active_file {512 * 1024**2}\n"
+    )
 
-    assert 5120 == available_memory_mib(tmp_path)
+    assert 5632 == available_memory_mib(tmp_path)
 
 
 def test_what_a_process_keeps_is_its_own_memory_and_not_its_files(tmp_path: Path) -> None:

@@ -141,9 +141,10 @@ def available_memory_mib(root: Path = Path("/")) -> int | None:
 
 
 #: Where a container's limit, its use, and in memory.stat its page cache stand: version 2 of control groups, and 1.
+#: Files that were read twice are active: the system gives them up too, and MemAvailable counts them.
 _CONTROL_GROUPS: Mapping[str, tuple[str, str, str]] = {
-    "sys/fs/cgroup": ("memory.max", "memory.current", "inactive_file"),
-    "sys/fs/cgroup/memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    "sys/fs/cgroup": ("memory.max", "memory.current", "(?:in)?active_file"),
+    "sys/fs/cgroup/memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_(?:in)?active_file"),
 }
 
 
@@ -153,12 +154,12 @@ def _room_in_container_mib(group: Path, files: tuple[str, str, str]) -> int | No
     try:
         limit = (group / limit_name).read_text().strip()
         used = int((group / used_name).read_text())
-        cached = re.search(rf"^{cached_name} (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
+        cached = re.findall(rf"^{cached_name} (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)
     except (OSError, ValueError):
         return None
     if not limit.isdigit():
         return None
-    return max(0, int(limit) - used + (int(cached[1]) if cached else 0)) // 1024**2
+    return max(0, int(limit) - used + sum(map(int, cached))) // 1024**2
 
 
 def own_memory_mib(pid: int, root: Path = Path("/")) -> int:

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from transformers import UMT5Config, UMT5EncoderModel
 
 from fakes.peak_memory import fake_peak
 from wanworker.engines.resident.child._decoding import decoded
-from wanworker.engines.resident.placement.peaks import Shape, decode_bytes, encode_bytes, step_bytes
+from wanworker.engines.resident.child.lora._changes import LowRank, beside
+from wanworker.engines.resident.child.weights._fp8 import Fp8Linear
+from wanworker.engines.resident.placement.peaks import TEXT_BYTES, Shape, decode_bytes, encode_bytes, step_bytes
 from wanworker.engines.resident.protocol import Placement
+from wanworker.models.sources.configs import UMT5_XXL
 
 pytestmark = pytest.mark.slow
 
@@ -52,11 +56,34 @@ def vae_of(shape: Shape) -> dict[str, Any]:
     return VAE_2_2 if shape.task == "ti2v-5B" else VAE_2_1
 
 
+def keep_float8(blocks: Any, *, multiplied: bool) -> None:
+    """Keep the matrices of *blocks* in float8, as a file that ComfyUI quantised has them."""
+    for name, linear in list(blocks.named_modules()):
+        if type(linear) is torch.nn.Linear:
+            fp8 = torch.empty(linear.weight.shape, dtype=torch.float8_e4m3fn)
+            kept = Fp8Linear(linear, fp8, torch.empty(()), torch.bfloat16)
+            assert multiplied == kept.multiply_in_float8(wanted=multiplied)
+            blocks.set_submodule(name, kept)
+
+
+def add_lora(blocks: Any) -> None:
+    """Hang a LoRA of rank 64 beside every matrix of *blocks*, as lightx2v's have it."""
+    for linear in list(blocks.modules()):
+        if isinstance(linear, torch.nn.Linear):
+            down, up = torch.empty(64, linear.in_features), torch.empty(linear.out_features, 64)
+            beside(linear).changes.append(LowRank(down.bfloat16(), up.bfloat16(), 1.0))
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "float8 with a LoRA", "float8 multiplied as such"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_step_takes_what_the_table_says(shape: Shape) -> None:
+def test_a_step_takes_what_the_table_says(shape: Shape, form: str) -> None:
     is_small = shape.task == "ti2v-5B"
     with fake_peak() as peak:
         model = transformer(SMALL if is_small else A14B)
+        if form != "bfloat16":
+            keep_float8(model.blocks, multiplied=form.endswith("as such"))
+        if form.endswith("LoRA"):
+            add_lora(model.blocks)
         side = 16 if is_small else 8
         latents = (shape.latent_frames, shape.height // side, shape.width // side)
         clip = torch.zeros(1, model.config.in_channels, *latents, dtype=torch.bfloat16)
@@ -101,3 +128,19 @@ def test_the_encoder_takes_what_the_table_says(shape: Shape) -> None:
         counted = peak.peak_bytes - weights_bytes
 
     assert 0.9 * encode_bytes(shape, EXACT) < counted <= 1.03 * encode_bytes(shape, EXACT)
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "float8"])
+def test_a_text_takes_what_the_table_says(form: str) -> None:
+    with fake_peak() as peak:
+        config = UMT5Config.from_dict(dict(UMT5_XXL))
+        model = made(UMT5EncoderModel, torch.bfloat16, {"config": config})
+        if form == "float8":
+            keep_float8(model.encoder.block, multiplied=False)
+        weights_bytes = peak.live_bytes
+        tokens = torch.zeros(1, 512, dtype=torch.long)
+        peak.restart()
+        model(tokens, torch.ones_like(tokens))
+        counted = peak.peak_bytes - weights_bytes
+
+    assert 0.1 * TEXT_BYTES < counted <= TEXT_BYTES

@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from wanworker.engines.resident.child._loras import Adapters
-from wanworker.engines.resident.child._residence import Residence
+from wanworker.engines.resident.child._residence import Copier, Residence
 from wanworker.engines.resident.child.weights.parts import Kept, Place, Report, load_parts, multiply
 from wanworker.engines.resident.protocol import Model, Placement
 from wanworker.errors import EngineUnavailable, InvalidRequest, ModelNotFound
@@ -37,7 +37,7 @@ class Loaded:
     may share.
     """
 
-    def __init__(self, pipe: Any, model: Model, *, kept: Kept | None = None) -> None:
+    def __init__(self, pipe: Any, model: Model, *, kept: Kept | None = None, copier: Copier | None = None) -> None:
         self.device = torch.device(model.device)
         self.adapters = Adapters()
         self.scheduler_config = dict(pipe.scheduler.config)
@@ -45,7 +45,7 @@ class Loaded:
         self._pipes = {type(pipe): pipe}
         self._vaes = {"float32": pipe.vae}
         parts = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
-        self.residence = Residence(parts, self.device)
+        self.residence = Residence(parts, self.device, copier)
         self.follow(model.placement or Placement(model.device))
 
     @property
@@ -110,7 +110,8 @@ class Loaded:
         if dtype not in self._vaes:
             whole = self._vaes["float32"]
             slab, whole.slab = getattr(whole, "slab", None), None  # the copy has no block of its own to come from
-            self._vaes[dtype] = copy.deepcopy(whole).to(getattr(torch, dtype))
+            # torch's own `to`: that of diffusers warns of parts that are kept in float32, though the VAE has none.
+            self._vaes[dtype] = torch.nn.Module.to(copy.deepcopy(whole), getattr(torch, dtype))
             whole.slab = slab
         return self._vaes[dtype]
 

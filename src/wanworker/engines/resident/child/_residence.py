@@ -14,7 +14,7 @@ _HOST = torch.device("cpu")
 
 
 class Copier:
-    """Copy a tensor to another place and know whether it is there; a test stands in for a card that is not there."""
+    """Move a tensor to another place and know whether it is there; a test stands in for a card that is not there."""
 
     def is_on(self, tensor: torch.Tensor, device: torch.device) -> bool:
         """Say whether *tensor* is on a device of this type."""
@@ -23,6 +23,10 @@ class Copier:
     def copied(self, tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Return *tensor* on *device*."""
         return tensor.to(device)
+
+    def put(self, tensor: torch.Tensor, numbers: torch.Tensor) -> None:
+        """Have *tensor*, which the model knows, be *numbers*, wherever they are."""
+        tensor.data = numbers
 
     def enter(self, slab: Any, device: torch.device) -> None:
         """Have what lies in *slab* on *device*, by one copy."""
@@ -136,7 +140,7 @@ class _Part:
             if keep:
                 # The tensor itself is kept with its copy, so that no other one can get its id meanwhile.
                 self._copies[id(tensor)] = (tensor, tensor.data)
-            tensor.data = self._copier.copied(tensor.data, device)
+            self._copier.put(tensor, self._copier.copied(tensor.data, device))
         if not keep:
             self._copies.clear()
 
@@ -148,5 +152,5 @@ class _Part:
         for tensor in self.tensors():
             if not self._copier.is_on(tensor, _HOST):
                 _, copy = self._copies.get(id(tensor), (None, None))
-                tensor.data = self._copier.copied(tensor.data, _HOST) if copy is None else copy
+                self._copier.put(tensor, self._copier.copied(tensor.data, _HOST) if copy is None else copy)
         self._copies.clear()

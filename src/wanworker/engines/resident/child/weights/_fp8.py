@@ -13,6 +13,9 @@ from wanworker.models.sources.checkpoint import FLOAT8_SIDE
 #: The largest number of float8_e4m3fn, and what keeps a scale of nothing but zeros above zero.
 _LARGEST, _SMALLEST_SCALE = 448.0, 1e-12
 
+#: Activations are rounded in pieces of so many numbers: in float32 all of them would take 4 GB, and twice.
+_PIECE_NUMBERS = 2**25
+
 
 class Fp8Linear(torch.nn.Linear):  # type: ignore[misc]  # torch's types are not read here
     """
@@ -45,7 +48,7 @@ class Fp8Linear(torch.nn.Linear):  # type: ignore[misc]  # torch's types are not
 
     def dequantised(self) -> torch.Tensor:
         """Return the weight in the dtype of computing, shape (rows, columns), rounded once."""
-        return (self.fp8.float() * self.scale).to(self.compute)
+        return self.fp8.float().mul_(self.scale).to(self.compute)
 
     def multiply_in_float8(self, *, wanted: bool) -> bool:
         """
@@ -68,10 +71,11 @@ class Fp8Linear(torch.nn.Linear):  # type: ignore[misc]  # torch's types are not
 
     def _multiplied(self, given: torch.Tensor) -> torch.Tensor:
         rows = given.reshape(-1, self.in_features)
-        scale = (rows.abs().amax().float() / _LARGEST).clamp(min=_SMALLEST_SCALE)
-        rounded = (rows.float() / scale).clamp(-_LARGEST, _LARGEST).to(torch.float8_e4m3fn)
-        made = torch._scaled_mm(rounded, self.fp8.t(), scale_a=scale, scale_b=self.scale, out_dtype=self.compute)
-        made = made if self.bias is None else made + self.bias
+        lowest, highest = rows.aminmax()
+        scale = (torch.maximum(-lowest, highest).float() / _LARGEST).clamp(min=_SMALLEST_SCALE)
+        given8 = rounded(rows, scale)
+        made = torch._scaled_mm(given8, self.fp8.t(), scale_a=scale, scale_b=self.scale, out_dtype=self.compute)
+        made = made if self.bias is None else made.add_(self.bias)
         return made.reshape(*given.shape[:-1], self.out_features)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
@@ -82,6 +86,15 @@ class Fp8Linear(torch.nn.Linear):  # type: ignore[misc]  # torch's types are not
             return tensor.to(fn(tensor).device) if is_ours else fn(tensor)
 
         return super()._apply(kept, recurse)
+
+
+def rounded(rows: torch.Tensor, scale: torch.Tensor, *, piece_numbers: int = _PIECE_NUMBERS) -> torch.Tensor:
+    """Return *rows*, a matrix, by *scale* in float8; what is too large for it becomes its largest number."""
+    made = torch.empty(rows.shape, dtype=torch.float8_e4m3fn, device=rows.device)  # in rows, as the kernel wants it
+    step = max(1, piece_numbers // rows.shape[1])
+    for piece, target in zip(rows.split(step), made.split(step), strict=True):
+        target.copy_(piece.to(torch.float32, copy=True).div_(scale).clamp_(-_LARGEST, _LARGEST))
+    return made
 
 
 def multiply_in_float8(model: torch.nn.Module, *, wanted: bool) -> int:

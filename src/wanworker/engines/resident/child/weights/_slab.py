@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import weakref
 
 import torch
+
+from wanworker.engines.resident.child.weights._pages import Cuda, pages
 
 #: Where a tensor may begin; float8 matrix products want 16, and vectors load best from whole cache lines.
 _ALIGN_BYTES = 256
@@ -35,10 +36,8 @@ class Slab:
         return len(self._places) - 1
 
     def allocate(self) -> None:
-        """Take the memory. Raises MemoryError or RuntimeError where there is not enough."""
-        self._bytes = torch.empty(max(1, self._size_bytes), dtype=torch.uint8)
-        if self._is_pinned:
-            _pin(self, self._bytes)
+        """Take the memory. Raises MemoryError where there is not enough."""
+        self._bytes = pages(max(1, self._size_bytes), self, Cuda() if self._is_pinned else None)
 
     def view(self, number: int) -> torch.Tensor:
         """Return the tensor at the place with this number: memory of the device while it is there, else the host's."""
@@ -78,11 +77,3 @@ class Slab:
             module._buffers[leaf] = self.view(number)
         else:
             module._parameters[leaf] = torch.nn.Parameter(self.view(number), requires_grad=False)
-
-
-def _pin(slab: Slab, memory: torch.Tensor) -> None:
-    """Page-lock *memory* until *slab* goes; where the driver refuses, copies are slower and nothing else."""
-    runtime = torch.cuda.cudart()
-    address = memory.data_ptr()
-    if int(runtime.cudaHostRegister(address, memory.numel(), 0)) == 0:
-        weakref.finalize(slab, runtime.cudaHostUnregister, address)
