@@ -144,6 +144,12 @@ def test_who_leaves_the_page_has_not_undone_what_was_deleted(address: str, open_
     expect(recent(page, job_id)).to_have_count(0)
 
 
+#: Whether nothing is painted over an element.
+IS_ABOVE_ALL = """place => {
+    const { left, top, height } = place.getBoundingClientRect();
+    return place.contains(document.elementFromPoint(left + 4, top + height / 2));
+}"""
+
 #: What the page asks for over and over.
 LISTING = re.compile(r"/jobs\?")
 
@@ -153,7 +159,7 @@ def test_without_the_stream_of_events_progress_comes_by_asking(address: str, ope
     page.route(re.compile("/events/"), lambda route: route.abort())
     fill(page, "a grey cube rolls")
     job_id = send(page)
-    halfway = {"status": "processing", "stage": "denoising", "step": 3, "steps": 8, "progress": 42}
+    halfway = {"status": "processing", "stage": "sampling", "step": 3, "steps": 8, "progress": 42}
 
     def answer_halfway(route: Route) -> None:
         found = route.fetch().json()
@@ -163,6 +169,9 @@ def test_without_the_stream_of_events_progress_comes_by_asking(address: str, ope
     page.route(LISTING, answer_halfway)
     page.reload()
     expect(page.locator("#run-text")).to_contain_text("step 3 of 8")
+    assert page.locator("#run-text").evaluate(IS_ABOVE_ALL)
+    halfway |= {"stage": "encoding", "step": 13, "steps": 121, "progress": 92}
+    expect(page.locator("#run-text")).to_contain_text("Writing the video, frame 13 of 121")
     page.unroute(LISTING)
 
     expect(recent(page, job_id)).to_have_attribute("data-state", "ready", timeout=RENDER_MS)

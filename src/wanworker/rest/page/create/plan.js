@@ -6,6 +6,7 @@ import { tables } from "../core/tables.js";
 import { clip, duration } from "../core/words.js";
 import { server } from "../core/world.js";
 import { html, useEffect } from "../parts/hooks.js";
+import { Remarks } from "../parts/remarks.js";
 import { asBase64, draft, files } from "./desk.js";
 import { FILES, framesOf, hasLength, rateOf } from "./presets.js";
 import { actionFields, complaints, isPlain, plainFields, usedFiles, wantedSize } from "./request.js";
@@ -32,11 +33,16 @@ export function PlanLine() {
     const timer = setTimeout(() => look(filled, chosen, abort.signal), PAUSE_MS);
     return () => (clearTimeout(timer), abort.abort());
   }, [filled, chosen, state, facts?.engine]);
-  return html`<p class="plan" id="plan">
-    <span>${inWords(filled)}</span>
-    ${plan && html`<span class="plan-more">${planWords(plan)}</span>`}
-    ${(plan?.warnings ?? []).map((text) => html`<span class="plan-more" key=${text}>${text}</span>`)}
-  </p>`;
+  const known = state === "ready" ? plan : null;
+  return html`<div class="plan" id="plan">
+    <p><span>${inWords(filled)}</span>${known && html` <span class="plan-more" data-refused=${Boolean(known.refusal) || undefined}>${isOf(known, filled) ? planWords(known) : "…"}</span>`}</p>
+    <${Remarks} texts=${known?.warnings ?? []} />
+  </div>`;
+}
+
+/** Say whether *plan* is of these choices: in what is described it may be one pause behind. */
+function isOf({ of }, filled) {
+  return Object.keys(filled).every((name) => name === "prompt" || of[name] === filled[name]);
 }
 
 async function look(filled, chosen, signal) {
@@ -46,12 +52,15 @@ async function look(filled, chosen, signal) {
   if (isLarge || Object.keys(others).length || filled.prompt.length > tables.prompt_chars) return void (planned.value = null);
   try {
     const plan = await asked(isUnsaid ? { ...filled, prompt: STAND_IN } : filled, used, signal);
-    planned.value = isUnsaid ? { ...plan, warnings: [] } : plan;
+    planned.value = { ...plan, ...(isUnsaid && { warnings: [] }), of: filled };
   } catch (error) {
     if (signal.aborted) return;
-    planned.value = error instanceof api.Refused && error.status !== 429 ? { refusal: error.message, warnings: [] } : null;
+    planned.value = error instanceof api.Refused && error.status !== 429 ? refusalOf(error, filled) : null;
   }
 }
+
+/** A refusal in a line, and how to go on as its remarks: those may be as long as a list of folders. */
+const refusalOf = ({ text, hint }, filled) => ({ refusal: text, warnings: hint ? hint.split("\n").reverse() : [], of: filled });
 
 /** Ask for the plan of what would be sent, by the route that would take it. */
 async function asked(filled, used, signal) {
