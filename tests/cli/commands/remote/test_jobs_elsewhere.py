@@ -124,7 +124,7 @@ async def test_a_server_that_is_not_there_is_said_soon(tmp_path: Path, argv: lis
     code, _, complained = await command_line.run_beside(tmp_path, *argv, "--url", url)
 
     assert 1 == code
-    assert "no connection" in complained
+    assert "no connection (Connection refused)" in complained
     assert "`wanworker serve`" in complained
     assert time.monotonic() - began < 60, "a job that is followed has 300 s"
 
