@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from fakes.visitor import PROMPT, RENDER_MS, fill, plays, recent, rendered, send, unfold
+from fakes.visitor import PROMPT, RENDER_MS, fill, plays, recent, rendered, send, unfold, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -138,11 +138,16 @@ def test_who_leaves_the_page_has_not_undone_what_was_deleted(address: str, open_
     job_id = rendered(page)
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    page.locator(".toasts").evaluate(WITHOUT_MOTION)
+    assert violations(page) == []
     page.reload()
 
     until_gone(page, address, job_id)
     expect(recent(page, job_id)).to_have_count(0)
 
+
+#: Pass over how the news comes in: half transparent they have less contrast.
+WITHOUT_MOTION = "place => place.getAnimations({ subtree: true }).forEach(each => each.finish())"
 
 #: Whether nothing is painted over an element.
 IS_ABOVE_ALL = """place => {

@@ -9,7 +9,7 @@ import { html, useEffect } from "../parts/hooks.js";
 import { Remarks } from "../parts/remarks.js";
 import { asBase64, draft, files } from "./desk.js";
 import { FILES, framesOf, hasLength, rateOf } from "./presets.js";
-import { actionFields, complaints, isPlain, plainFields, usedFiles, wantedSize } from "./request.js";
+import { actionFields, complaints, isPlain, number, plainFields, usedFiles, wantedSize } from "./request.js";
 
 /** What the server plans for the draft, or its `refusal`; null where it is not known. */
 export const planned = new Cell(null);
@@ -64,11 +64,12 @@ const refusalOf = ({ text, hint }, filled) => ({ refusal: text, warnings: hint ?
 
 /** Ask for the plan of what would be sent, by the route that would take it. */
 async function asked(filled, used, signal) {
+  const price = { price_per_hour: number(filled.price) };
   if (isPlain(filled)) {
     const image = used.image && (await fileOf("image", used.image));
-    return api.plan({ ...plainFields(filled), ...(image && { image }) }, { isPlain: true, signal });
+    return api.plan({ ...plainFields(filled), ...price, ...(image && { image }) }, { isPlain: true, signal });
   }
-  const input = actionFields(filled);
+  const input = { ...actionFields(filled), ...price };
   for (const [name, file] of Object.entries(used)) input[`${FILES[name].field}_base64`] = await fileOf(name, file);
   return api.plan(input, { signal });
 }
@@ -98,8 +99,9 @@ export function inWords(filled) {
 
 const lengthFrom = ({ mode }) => (mode === "sound" ? "as long as the sound" : "as long as the film");
 
-function planWords({ engine, model, recipe, seconds, refusal }) {
+function planWords({ engine, model, recipe, seconds, cost, refusal }) {
   if (refusal) return refusal;
   const time = seconds === null || seconds === undefined ? null : `about ${duration(Math.round(seconds))}`;
-  return [[engine, model].filter(Boolean).join(", "), recipe?.name, time].filter(Boolean).join(" · ");
+  const price = (cost ?? null) === null ? null : `costs about ${Number(cost.toPrecision(2))}`;
+  return [[engine, model].filter(Boolean).join(", "), recipe?.name, time, price].filter(Boolean).join(" · ");
 }
