@@ -3,7 +3,8 @@ Draw the pictures of the page in docs/images: page.png, page.webp and gallery.pn
 
     python bench/pictures.py --folder /tmp/pictures
 
-It needs Chromium, and a quiet moment, because a picture says what a job took. Videos that are in the folder from an earlier run are not rendered again.
+It needs Chromium, and a quiet moment, because a picture says what a job took. Videos that are in the folder from an
+earlier run are not rendered again.
 """
 
 from __future__ import annotations

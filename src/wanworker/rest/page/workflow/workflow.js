@@ -28,7 +28,7 @@ export function View() {
     <header class="page-head">
       <h2>Workflow</h2>
       <p>Run a graph of your own on this server's ComfyUI. Nothing runs before it is checked.</p>
-      ${facts?.comfyui_status === "offline" && html`<p id="comfyui-offline">ComfyUI is offline at the moment. The <a href="#machine">machine tab</a> says where this server looks for it.</p>`}
+      ${facts?.comfyui_status === "offline" && html`<p id="graph-server">ComfyUI is offline at the moment. The <a href="#machine">machine tab</a> says where this server looks for it.</p>`}
     </header>
     ${state === "empty"
       ? html`<${DropZone} accept=".json,.png,application/json,image/png" label="Drop a ComfyUI workflow here" icon="graph"
