@@ -36,7 +36,7 @@ export function PlanLine() {
   const known = state === "ready" ? plan : null;
   return html`<div class="plan" id="plan">
     <p><span>${inWords(filled)}</span>${known && html` <span class="plan-more" data-refused=${Boolean(known.refusal) || undefined}>${isOf(known, filled) ? planWords(known) : "…"}</span>`}</p>
-    <${Remarks} texts=${known?.warnings ?? []} />
+    <${Remarks} texts=${known?.warnings ?? []} isBrief />
   </div>`;
 }
 
