@@ -182,6 +182,8 @@ def test_a_plan_with_much_to_say_leaves_the_form_its_room(
     address: str, open_page: Callable[..., Page], engine: str, said: str
 ) -> None:
     page = open_page(address)
+    if page.viewport_size and page.viewport_size["width"] > 1000:
+        page.set_viewport_size({"width": 1040, "height": 760})  # the least with the settings beside the stage
     unfold(page)
     page.locator('#advanced [name="engine"]').select_option(engine)
     page.get_by_label("Prompt", exact=True).fill("a photograph of an old man, cinematic")
@@ -194,6 +196,7 @@ def test_a_plan_with_much_to_say_leaves_the_form_its_room(
 
     assert button["width"] > 2 * button["height"], "its word stands in one line"
     assert foot["height"] < screen["height"] / 4
+    assert page.locator(".centre").evaluate("place => place.scrollWidth <= place.clientWidth")
     assert violations(page) == []
 
 
