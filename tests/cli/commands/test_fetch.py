@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +42,18 @@ def hub(tmp_path: Path) -> Iterator[FakeHub]:
 
 def process(hub: FakeHub, folder: Path, *argv: str) -> tuple[int, str, str]:
     return command_line.run(folder, "fetch", *argv, env={"HF_ENDPOINT": hub.url})
+
+
+def test_a_python_without_the_hubs_library_says_what_to_install(hub: FakeHub, tmp_path: Path) -> None:
+    missing = tmp_path / "without"
+    missing.mkdir()
+    (missing / "huggingface_hub.py").write_text("raise ModuleNotFoundError('No module named huggingface_hub')")
+    path = os.pathsep.join([str(missing), *sys.path])
+    env = {"HF_ENDPOINT": hub.url, "PYTHONPATH": path}
+    code, said, complained = command_line.run(tmp_path, "fetch", FASTWAN.name, "--dry-run", env=env)
+
+    assert (1, "") == (code, said)
+    assert complained.startswith("failed  huggingface_hub is not installed in this Python. requirements.lock has it")
 
 
 class Terminal(io.StringIO):

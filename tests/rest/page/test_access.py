@@ -48,6 +48,7 @@ def test_a_server_that_does_not_answer_is_said_and_found_again(address: str, ope
     expect(page.locator("#server-text")).to_have_text("Offline")
     press_render(page)
     expect(page.locator("#form-error")).to_have_text("The server does not answer.")
+    assert violations(page) == []
     page.context.set_offline(False)
 
     expect(page.locator("#banner")).to_have_count(0)

@@ -274,7 +274,12 @@ def test_what_the_server_plans_is_shown_where_it_tells(address: str, open_page: 
         "cost": None,
     }
     page = open_page(address)
-    page.route(re.compile(r"/plan\b"), lambda route: route.fulfill(json=plan))
+
+    def answer(route: Route) -> None:
+        price = route.request.post_data_json.get("price_per_hour")
+        route.fulfill(json={**plan, "cost": price and 42 * price / 3600})
+
+    page.route(re.compile(r"/plan\b"), answer)
     page.get_by_label("Prompt", exact=True).fill("a star")
 
     expect(page.locator("#plan")).to_contain_text(
@@ -283,6 +288,12 @@ def test_what_the_server_plans_is_shown_where_it_tells(address: str, open_page: 
     expect(page.locator("#plan")).to_contain_text("steps were set.")
     unfold(page)
     expect(page.locator('#advanced [name="steps"]')).to_have_attribute("placeholder", "50")
+    page.get_by_label("Price per hour").fill("1.5")
+    expect(page.locator("#plan")).to_contain_text("costs about 0.018")
+    page.route("**/generate", lambda route: route.fulfill(status=503, json={"error": "Not now.", "hint": ""}))
+    with page.expect_request("**/generate") as request:
+        press_render(page)
+    assert not {"price", "price_per_hour"} & set(request.value.post_data_json)
 
 
 def test_remarks_are_open_until_they_were_read(serve: Callable[..., str], open_page: Callable[..., Page]) -> None:

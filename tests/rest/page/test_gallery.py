@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from fakes.engine import write_clip
 from fakes.rest_server import serving
+from fakes.visitor import violations
 from wanworker.jobs.model import JobError, JobStatus, Output
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 
@@ -135,6 +138,28 @@ def test_pointing_at_a_video_plays_it_and_leaves_it_on_the_server(crowded: str, 
     assert httpx.get(f"{crowded}/status/job1998", trust_env=False).json()["video_ready"] is True
 
 
+def test_a_video_of_another_shape_is_shown_whole(crowded: str, open_page: Callable[..., Page]) -> None:
+    page = open_page("about:blank/ui")
+    with io.BytesIO() as file:
+        Image.new("RGB", (184, 320), "red").save(file, "JPEG")
+        picture = file.getvalue()
+    tall = {"job_id": "tall", "status": "completed", "progress": 100, "video_ready": True, "created_at": 1e9,
+            "completed_at": 1e9, "prompt": "a tall one", "warnings": [], "timings": {},
+            "video": {"width": 480, "height": 832}}  # fmt: skip
+    listing = {"jobs": [tall], "total": 1, "next_cursor": None}
+    page.route("**/jobs?*", lambda route: route.fulfill(json=listing))
+    page.route("**/thumbnail/tall*", lambda route: route.fulfill(body=picture, content_type="image/jpeg"))
+    page.goto(f"{crowded}/ui/#gallery")
+    image = page.locator("#jobs img")
+    expect(image).to_be_visible()
+    inner, outer = image.bounding_box(), page.locator(".card-picture").bounding_box()
+    assert inner
+    assert outer
+
+    assert inner["height"] <= outer["height"] + 1
+    expect(image).to_have_css("object-fit", "contain")
+
+
 def test_two_are_compared_in_step(crowded: str, open_page: Callable[..., Page]) -> None:
     page = open_gallery(open_page, crowded)
     for number in (1997, 1996):
@@ -144,6 +169,7 @@ def test_two_are_compared_in_step(crowded: str, open_page: Callable[..., Page]) 
     expect(dialog.locator("video")).to_have_count(2)
     slider = dialog.get_by_label("Time")
     expect(slider).to_be_enabled()
+    assert violations(page) == []
     slider.fill("0.4")
     times = "() => [...document.querySelectorAll('dialog video')].map(video => video.currentTime)"
     assert page.evaluate(times) == [0.4, 0.4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import wave
@@ -12,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, Route, expect
 
 from fakes.comfyui_wan import WanServer
 from fakes.engine import write_clip
 from fakes.in_thread import in_thread
-from fakes.visitor import press_render, unfold
+from fakes.visitor import press_render, unfold, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -167,8 +168,56 @@ def test_a_plan_that_is_refused_says_why_before_it_is_sent(address: str, open_an
     unfold(page)
     page.locator('#advanced [name="engine"]').select_option("wan_cli")
 
-    expect(page.locator("#plan")).to_contain_text("wan_cli")
+    expect(page.locator("#plan [data-refused]")).to_contain_text("not found")
+    expect(page.locator("#plan .remarks")).to_contain_text("wan_cli")
     expect(page.locator('#advanced [name="steps"]')).to_have_attribute("placeholder", "engine's")
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [("", "The prompt names nothing that the miniature can draw"), ("wan_cli", "wan_cli")],
+    ids=["remarks", "refusal"],
+)
+def test_a_plan_with_much_to_say_leaves_the_form_its_room(
+    address: str, open_page: Callable[..., Page], engine: str, said: str
+) -> None:
+    page = open_page(address)
+    if page.viewport_size and page.viewport_size["width"] > 1000:
+        page.set_viewport_size({"width": 1040, "height": 760})  # the least with the settings beside the stage
+    unfold(page)
+    page.locator('#advanced [name="engine"]').select_option(engine)
+    page.get_by_label("Prompt", exact=True).fill("a photograph of an old man, cinematic")
+    expect(page.locator("#plan summary")).to_contain_text(said)
+    button, foot = (page.locator(place).bounding_box() for place in ("#render", ".composer-foot"))
+    screen = page.viewport_size
+    assert button
+    assert foot
+    assert screen
+
+    assert button["width"] > 2 * button["height"], "its word stands in one line"
+    assert foot["height"] < screen["height"] / 4
+    assert page.locator(".centre").evaluate("place => place.scrollWidth <= place.clientWidth")
+    assert violations(page) == []
+
+
+def test_a_plan_of_other_choices_is_not_shown_and_a_late_one_changes_nothing(
+    address: str, open_any: Callable[..., Page]
+) -> None:
+    page = open_any(address)
+    more = page.locator("#plan .plan-more")
+    expect(more).to_contain_text("mini")
+    held: list[Route] = []
+    page.route(re.compile("/plan"), lambda route: held.append(route))
+    with page.expect_request(re.compile("/plan")):
+        page.get_by_role("radio", name="720p").check(force=True)
+    expect(more).to_have_text("\u2026")
+    with page.expect_request(re.compile("/plan")):
+        page.get_by_role("radio", name="Tall").check(force=True)
+    expect(more).to_have_text("\u2026")
+    for engine, route in zip(("newer", "older"), reversed(held), strict=True):
+        with contextlib.suppress(Error):  # the page has given up the older one
+            route.fulfill(json={"engine": engine, "warnings": []})
+        expect(more).to_have_text("newer")
 
 
 def test_the_numbers_are_there_before_a_word_is_written(address: str, open_any: Callable[..., Page]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from fakes.visitor import PROMPT, RENDER_MS, fill, plays, recent, rendered, send, unfold
+from fakes.visitor import PROMPT, RENDER_MS, fill, plays, recent, rendered, send, unfold, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -138,11 +138,22 @@ def test_who_leaves_the_page_has_not_undone_what_was_deleted(address: str, open_
     job_id = rendered(page)
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    page.locator(".toasts").evaluate(WITHOUT_MOTION)
+    assert violations(page) == []
     page.reload()
 
     until_gone(page, address, job_id)
     expect(recent(page, job_id)).to_have_count(0)
 
+
+#: Pass over how the news comes in: half transparent they have less contrast.
+WITHOUT_MOTION = "place => place.getAnimations({ subtree: true }).forEach(each => each.finish())"
+
+#: Whether nothing is painted over an element.
+IS_ABOVE_ALL = """place => {
+    const { left, top, height } = place.getBoundingClientRect();
+    return place.contains(document.elementFromPoint(left + 4, top + height / 2));
+}"""
 
 #: What the page asks for over and over.
 LISTING = re.compile(r"/jobs\?")
@@ -153,7 +164,7 @@ def test_without_the_stream_of_events_progress_comes_by_asking(address: str, ope
     page.route(re.compile("/events/"), lambda route: route.abort())
     fill(page, "a grey cube rolls")
     job_id = send(page)
-    halfway = {"status": "processing", "stage": "denoising", "step": 3, "steps": 8, "progress": 42}
+    halfway = {"status": "processing", "stage": "sampling", "step": 3, "steps": 8, "progress": 42}
 
     def answer_halfway(route: Route) -> None:
         found = route.fetch().json()
@@ -163,6 +174,9 @@ def test_without_the_stream_of_events_progress_comes_by_asking(address: str, ope
     page.route(LISTING, answer_halfway)
     page.reload()
     expect(page.locator("#run-text")).to_contain_text("step 3 of 8")
+    assert page.locator("#run-text").evaluate(IS_ABOVE_ALL)
+    halfway |= {"stage": "encoding", "step": 13, "steps": 121, "progress": 92}
+    expect(page.locator("#run-text")).to_contain_text("Writing the video, frame 13 of 121")
     page.unroute(LISTING)
 
     expect(recent(page, job_id)).to_have_attribute("data-state", "ready", timeout=RENDER_MS)

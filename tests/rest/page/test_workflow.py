@@ -124,6 +124,7 @@ def test_what_is_no_workflow_is_said(address: str, open_page: Callable[..., Page
 
 def test_without_a_comfyui_server_the_page_says_so(serve: Callable[..., str], open_page: Callable[..., Page]) -> None:
     page = open_tab(open_page, serve(COMFYUI_URL="http://127.0.0.1:9"))
+    expect(page.locator("#graph-server")).to_contain_text("ComfyUI is offline")
     drop(page, "stars.json", json.dumps(saving("SaveWEBM")).encode())
 
     expect(page.locator("#graph-state")).to_have_text("Not checked")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -249,5 +250,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection ({error.os_error.strerror or 'unreachable'})"
+        # asyncio puts its own words and the address in place of the system's words.
+        number = error.os_error.errno
+        return f"no connection ({os.strerror(number) if number else 'unreachable'})"
     return f"the connection broke off ({type(error).__name__})"

@@ -54,7 +54,11 @@ class Hub:
 
     def files(self, repository: str) -> Mapping[str, HubFile]:
         """Return the files of *repository* at its newest commit, by path. Raises FetchFailed."""
-        from huggingface_hub import HfApi
+        try:
+            from huggingface_hub import HfApi
+        except ModuleNotFoundError as error:  # the door's image, and requirements-door.lock, go without it
+            text = "huggingface_hub is not installed in this Python. requirements.lock has it, the door's image not."
+            raise FetchFailed(text) from error
 
         api = HfApi(endpoint=self._endpoint, token=self._token, library_name="wanworker")
         with self._translated(f"The hub at {self._endpoint} did not list {repository}", repository):

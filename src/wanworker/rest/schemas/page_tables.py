@@ -26,7 +26,7 @@ MODES = {
 
 _SHAPES = {"wide": "16:9", "square": "1:1", "tall": "9:16"}
 
-#: The range of each number that a visitor may set, by its field in POST /generate.
+#: The range of each number that a visitor may set, by its field in POST /generate; the price goes to the plan alone.
 _RANGE_OF = {
     "width": "side_px",
     "height": "side_px",
@@ -36,6 +36,7 @@ _RANGE_OF = {
     "cfg": "guidance",
     "shift": "shift",
     "strength": "strength",
+    "price": "price_per_hour",
 }
 
 

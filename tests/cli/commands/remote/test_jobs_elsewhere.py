@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,20 @@ async def test_a_first_frame_is_downloaded_with_its_video(tmp_path: Path) -> Non
     assert (0, b"a jpeg") == (code, (tmp_path / "my.jpg").read_bytes()), complained
     assert "thumbnail      my.jpg" in said
     assert (2, "") == piped_one[:2]
+
+
+@pytest.mark.parametrize("argv", [["jobs"], ["download", JOB_ID]], ids=lambda argv: argv[0])
+async def test_a_server_that_is_not_there_is_said_soon(tmp_path: Path, argv: list[str]) -> None:
+    server = FastWan([])
+    async with serving(server):
+        url = server.url  # where nothing listens once it has ended
+    began = time.monotonic()
+    code, _, complained = await command_line.run_beside(tmp_path, *argv, "--url", url)
+
+    assert 1 == code
+    assert "no connection (Connection refused)" in complained
+    assert "`wanworker serve`" in complained
+    assert time.monotonic() - began < 60, "a job that is followed has 300 s"
 
 
 async def test_a_detached_job_is_sent_and_not_waited_for(tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 _RUNPOD = "api.runpod.ai"
 
+#: How long a server may be away: while a job is followed, and while a person waits for a word about one.
+_PATIENCE_S = 300.0
+_BRIEF_S = 5.0
+
 ENDPOINT = typer.Option(
     "--endpoint", metavar="ID|URL", help="The RunPod endpoint that has the job. Its key comes from RUNPOD_API_KEY."
 )
@@ -45,7 +49,9 @@ JSON = typer.Option("--json", help="Print the answer as JSON on stdout, and noth
 
 
 @asynccontextmanager
-async def client_of(endpoint: str | None, url: str | None, settings: Settings) -> AsyncIterator[AsyncClient]:
+async def client_of(
+    endpoint: str | None, url: str | None, settings: Settings, *, patience_s: float = _PATIENCE_S
+) -> AsyncIterator[AsyncClient]:
     """
     Yield the client of the target that was named, or of the server on this machine. Raises CommandFailed.
 
@@ -59,11 +65,26 @@ async def client_of(endpoint: str | None, url: str | None, settings: Settings) -
         hint = "Make a key in RunPod's console, and set RUNPOD_API_KEY to it."
         raise misused("RUNPOD_API_KEY is not set.", hint=hint)
     place = "" if endpoint is not None else url or _local_server(settings)
-    async with AsyncClient(place, endpoint=endpoint or "", key=key, allow_hosts=settings.allow_hosts) as client:
+    async with AsyncClient(
+        place, endpoint=endpoint or "", key=key, allow_hosts=settings.allow_hosts, patience_s=patience_s
+    ) as client:
         try:
             yield client
         except Unauthorised as error:
             raise misused(str(error), hint=f"Set {key_name} to the key of this server.") from error
+
+
+@asynccontextmanager
+async def brief_client_of(endpoint: str | None, url: str | None, settings: Settings) -> AsyncIterator[AsyncClient]:
+    """Yield such a client for one question, to which a person waits for the answer. Raises CommandFailed."""
+    from wanworker.client.errors import Unreachable
+
+    try:
+        async with client_of(endpoint, url, settings, patience_s=_BRIEF_S) as client:
+            yield client
+    except Unreachable as error:
+        hint = "" if endpoint is not None else "Name the server with --url, or start one here with `wanworker serve`."
+        raise CommandFailed(str(error), hint=hint, code=error.code) from error
 
 
 def _key_name(endpoint: str, settings: Settings) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from wanworker.cli._base import EXIT_FAILED, Command, read_settings
-from wanworker.cli.commands.remote._target import ENDPOINT, JOB_ID, JSON, SERVER, check_target, client_of
+from wanworker.cli.commands.remote._target import ENDPOINT, JOB_ID, JSON, SERVER, brief_client_of, check_target
 from wanworker.cli.terminal.console import complain, say_json
 from wanworker.cli.terminal.signals import run_stoppable
 
@@ -27,7 +27,7 @@ def run(args: CancelOptions) -> int:
     settings = read_settings()
 
     async def cancelled() -> int:
-        async with client_of(args.endpoint, args.url, settings) as client:
+        async with brief_client_of(args.endpoint, args.url, settings) as client:
             state = await client.cancel(args.job_id)
         is_cancelled = state == "cancelled"
         if args.json:

@@ -16,6 +16,7 @@ from wanworker.cli.commands.remote._target import (
     OUTPUT,
     SERVER,
     THUMBNAIL,
+    brief_client_of,
     check_place,
     check_target,
     check_thumbnail,
@@ -49,8 +50,9 @@ def run(args: DownloadOptions) -> int:
     settings = read_settings()
 
     async def downloaded() -> int:
-        async with client_of(args.endpoint, args.url, settings) as client:
+        async with brief_client_of(args.endpoint, args.url, settings) as client:
             status = await client.status(args.job_id)
+        async with client_of(args.endpoint, args.url, settings) as client:
             result = await save(client, status, args.output, force=args.force, thumbnails=args.thumbnail)
         show_result(status, result, as_json=args.json, out=sys.stderr if args.output == STANDARD else sys.stdout)
         return 0

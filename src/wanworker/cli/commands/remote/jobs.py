@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wanworker.cli._base import Command, read_settings
-from wanworker.cli.commands.remote._target import JSON, client_of
+from wanworker.cli.commands.remote._target import JSON, brief_client_of
 from wanworker.cli.terminal.console import say_json, show, without_data
 from wanworker.cli.terminal.signals import run_stoppable
 from wanworker.text.printable import on_its_lines
@@ -47,7 +47,7 @@ def run(args: JobsOptions) -> int:
     settings = read_settings()
 
     async def listed() -> int:
-        async with client_of(None, args.url, settings) as client:
+        async with brief_client_of(None, args.url, settings) as client:
             page = await client.jobs(limit=args.limit)
         if args.json:
             jobs = [{"job_id": job.job_id, "state": job.state, "answer": without_data(job.answer)} for job in page.jobs]

@@ -11,8 +11,8 @@ from wanworker.cli.commands.remote._target import (
     JOB_ID,
     JSON,
     SERVER,
+    brief_client_of,
     check_target,
-    client_of,
     shown,
 )
 from wanworker.cli.terminal.console import complain, say, say_json, without_data
@@ -38,7 +38,7 @@ def run(args: StatusOptions) -> int:
     settings = read_settings()
 
     async def asked() -> int:
-        async with client_of(args.endpoint, args.url, settings) as client:
+        async with brief_client_of(args.endpoint, args.url, settings) as client:
             status = await client.status(args.job_id)
         if args.json:
             say_json(_as_json(status))
@@ -66,7 +66,7 @@ def _show(status: JobStatus) -> None:
     if status.state == "queued" and status.queue_position:
         say("place", f"number {status.queue_position} in the queue")
     if status.error is not None:
-        complain("failed", str(status.error))
+        complain("gone" if status.state == "completed" else "failed", str(status.error))
         if status.error.hint:
             complain("hint", status.error.hint)
 

@@ -26,6 +26,7 @@ export class KeyWanted extends Error {
 export class Refused extends Error {
   constructor(text, { status, hint = "", field = null, retryAfterS = null, code = "" }) {
     super(field ? text : `${text} ${hint}`.trim());
+    this.text = text;
     this.status = status;
     this.code = code;
     this.hint = hint;

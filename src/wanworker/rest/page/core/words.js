@@ -7,7 +7,7 @@ const STAGES = {
   text: "Reading the prompt",
   sampling: "Denoising",
   decoding: "Decoding",
-  encoding: "Writing the video",
+  encoding: "Encoding",
 };
 
 /** A job's state, of the server's four words and what they leave open: a cancelled job has not failed. */
@@ -34,12 +34,15 @@ export const nameOf = (job) => job.prompt || job.title || "A ComfyUI workflow";
 
 export const percent = (job) => `${Math.floor(job.progress ?? 0)}%`;
 
-/** Say where an active job is: "Denoising, step 3 of 8 · 42% · about 20 s left". */
-export function activity(job) {
+/** Say where an active job is: "Denoising, step 3 of 8 · 42% · about 20 s left". *hasShare*: with the 42%. */
+export function activity(job, { hasShare = true } = {}) {
   if (job.status === "queued") return job.queue_position ? `Waiting, number ${job.queue_position} in the queue` : "Waiting";
-  const stage = STAGES[job.stage] ?? sentence(job.stage || "rendering");
-  const step = job.step && job.steps ? `${stage}, step ${job.step} of ${job.steps}` : stage;
-  return [step, job.detail, percent(job), timeLeft(job)].filter(Boolean).join(" · ");
+  // Some engines call by this name what they do before they sample.
+  const isWriting = job.stage === "encoding" && job.progress >= 50;
+  const stage = isWriting ? "Writing the video" : (STAGES[job.stage] ?? sentence(job.stage || "rendering"));
+  const unit = isWriting ? "frame" : "step";
+  const step = job.step && job.steps ? `${stage}, ${unit} ${job.step} of ${job.steps}` : stage;
+  return [step, job.detail, hasShare && percent(job), timeLeft(job)].filter(Boolean).join(" · ");
 }
 
 export const timeLeft = (job) => (job.eta_s > 0 ? `about ${duration(Math.max(1, Math.round(job.eta_s)))} left` : "");

@@ -37,7 +37,7 @@ export function choose(name, file) {
 }
 
 export function clear() {
-  draft.value = { ...EMPTY, mode: draft.value.mode, model: draft.value.model };
+  draft.value = { ...EMPTY, mode: draft.value.mode, model: draft.value.model, price: draft.value.price };
   files.value = {};
   forget("draft", "files");
   trouble.value = { fields: {}, text: "", waitS: 0 };
@@ -46,7 +46,8 @@ export function clear() {
 /** Take a job's settings, with its files where it was sent from this browser. */
 export async function reuse(job) {
   const kept = await recall("jobs", job.job_id);
-  draft.value = kept ? { ...completed(kept.draft), seed: String(job.seed ?? kept.draft.seed), isSeedLocked: true } : draftOf(job);
+  const again = kept ? { ...completed(kept.draft), seed: String(job.seed ?? kept.draft.seed), isSeedLocked: true } : draftOf(job);
+  draft.value = { ...again, price: draft.value.price };
   files.value = kept?.files ?? {};
   trouble.value = { fields: {}, text: "", waitS: 0 };
   announce("The settings are filled in.");

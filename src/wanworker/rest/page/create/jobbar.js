@@ -2,10 +2,10 @@
 
 import { linkTo } from "../core/route.js";
 import { films, withKey } from "../core/world.js";
-import { notes } from "../core/memory.js";
 import { facts, isActive, nameOf, stateOf } from "../core/words.js";
-import { html, useEffect, useState } from "../parts/hooks.js";
+import { html } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
+import { Remarks } from "../parts/remarks.js";
 import { removeWithUndo } from "../parts/removal.js";
 import { tell } from "../parts/toasts.js";
 import { reuse, vary } from "./desk.js";
@@ -28,7 +28,7 @@ export function JobBar({ job }) {
     <dl class="facts" id="facts">
       ${facts(job).map(([name, text]) => html`<div key=${name}><dt>${name}</dt><dd>${text}</dd></div>`)}
     </dl>
-    <${Remarks} key=${job.job_id} texts=${job.warnings ?? []} />
+    <${Remarks} key=${job.job_id} id="warnings" texts=${job.warnings ?? []} isRead />
   </section>`;
 }
 
@@ -36,23 +36,6 @@ function Act({ icon, text, title, className = "", onClick }) {
   return html`<button type="button" class=${`act ${className}`} title=${title} onClick=${onClick}>
     <${Icon} name=${icon} /><span>${text}</span>
   </button>`;
-}
-
-/** What the server changed or left out. What was read with an earlier job is folded away; what is new is open. */
-function Remarks({ texts }) {
-  const [isOpen, setOpen] = useState(() => !texts.every((text) => notes.get("read", []).includes(text)));
-  useEffect(() => {
-    const read = notes.get("read", []);
-    const fresh = texts.filter((text) => !read.includes(text));
-    if (!fresh.length) return;
-    setOpen(true);
-    notes.set("read", [...read, ...fresh].slice(-50));
-  }, [texts.join("\n")]);
-  if (!texts.length) return null;
-  return html`<details class="remarks" id="warnings" open=${isOpen} onToggle=${(event) => setOpen(event.target.open)}>
-    <summary>${texts.length === 1 ? "1 remark" : `${texts.length} remarks`}</summary>
-    <ul>${texts.map((text) => html`<li key=${text}>${text}</li>`)}</ul>
-  </details>`;
 }
 
 function showForm() {

@@ -12,7 +12,7 @@ import { planned } from "./plan.js";
 import { SHAPES, framesOf, hasLength, hasPicture, rateOf, resolutionsOf, sizeOf } from "./presets.js";
 import { shownNumbers } from "./request.js";
 
-const NAMES = { width: "Width", height: "Height", length: "Frames", fps: "Frame rate", steps: "Steps", cfg: "Guidance", shift: "Shift" };
+const NAMES = { width: "Width", height: "Height", length: "Frames", fps: "Frame rate", steps: "Steps", cfg: "Guidance", shift: "Shift", price: "Price per hour" };
 const PROFILES = [["", "Server's choice"], ...tables.profiles.map((name) => [name, sentence(name)])];
 const SIZE_FREE = { width: "", height: "" };
 
@@ -92,7 +92,7 @@ function Advanced({ filled }) {
     ${isVain && html`<p class="note" id="negative-note">At a guidance of 1 or less, a negative prompt has no effect.</p>`}
     <div class="numbers">
       ${names.map((name) => html`<${NumberField} key=${name} name=${name} value=${filled[name]} error=${fields[name]}
-        placeholder=${presets[name] ?? own[name] ?? "engine's"} />`)}
+        placeholder=${name === "price" ? "of the machine" : (presets[name] ?? own[name] ?? "engine's")} />`)}
     </div>
     <button type="button" class="text-button" onClick=${swap}>Swap width and height</button>
     <${Field} label="Engine" error=${fields.engine} control=${(ids) => html`<select name="engine" ...${ids} value=${filled.engine}

@@ -6,9 +6,10 @@ import { tables } from "../core/tables.js";
 import { clip, duration } from "../core/words.js";
 import { server } from "../core/world.js";
 import { html, useEffect } from "../parts/hooks.js";
+import { Remarks } from "../parts/remarks.js";
 import { asBase64, draft, files } from "./desk.js";
 import { FILES, framesOf, hasLength, rateOf } from "./presets.js";
-import { actionFields, complaints, isPlain, plainFields, usedFiles, wantedSize } from "./request.js";
+import { actionFields, complaints, isPlain, number, plainFields, usedFiles, wantedSize } from "./request.js";
 
 /** What the server plans for the draft, or its `refusal`; null where it is not known. */
 export const planned = new Cell(null);
@@ -32,11 +33,16 @@ export function PlanLine() {
     const timer = setTimeout(() => look(filled, chosen, abort.signal), PAUSE_MS);
     return () => (clearTimeout(timer), abort.abort());
   }, [filled, chosen, state, facts?.engine]);
-  return html`<p class="plan" id="plan">
-    <span>${inWords(filled)}</span>
-    ${plan && html`<span class="plan-more">${planWords(plan)}</span>`}
-    ${(plan?.warnings ?? []).map((text) => html`<span class="plan-more" key=${text}>${text}</span>`)}
-  </p>`;
+  const known = state === "ready" ? plan : null;
+  return html`<div class="plan" id="plan">
+    <p><span>${inWords(filled)}</span>${known && html` <span class="plan-more" data-refused=${Boolean(known.refusal) || undefined}>${isOf(known, filled) ? planWords(known) : "…"}</span>`}</p>
+    <${Remarks} texts=${known?.warnings ?? []} isBrief />
+  </div>`;
+}
+
+/** Say whether *plan* is of these choices: in what is described it may be one pause behind. */
+function isOf({ of }, filled) {
+  return Object.keys(filled).every((name) => name === "prompt" || of[name] === filled[name]);
 }
 
 async function look(filled, chosen, signal) {
@@ -46,20 +52,24 @@ async function look(filled, chosen, signal) {
   if (isLarge || Object.keys(others).length || filled.prompt.length > tables.prompt_chars) return void (planned.value = null);
   try {
     const plan = await asked(isUnsaid ? { ...filled, prompt: STAND_IN } : filled, used, signal);
-    planned.value = isUnsaid ? { ...plan, warnings: [] } : plan;
+    planned.value = { ...plan, ...(isUnsaid && { warnings: [] }), of: filled };
   } catch (error) {
     if (signal.aborted) return;
-    planned.value = error instanceof api.Refused && error.status !== 429 ? { refusal: error.message, warnings: [] } : null;
+    planned.value = error instanceof api.Refused && error.status !== 429 ? refusalOf(error, filled) : null;
   }
 }
 
+/** A refusal in a line, and how to go on as its remarks: those may be as long as a list of folders. */
+const refusalOf = ({ text, hint }, filled) => ({ refusal: text, warnings: hint ? hint.split("\n").reverse() : [], of: filled });
+
 /** Ask for the plan of what would be sent, by the route that would take it. */
 async function asked(filled, used, signal) {
+  const price = { price_per_hour: number(filled.price) };
   if (isPlain(filled)) {
     const image = used.image && (await fileOf("image", used.image));
-    return api.plan({ ...plainFields(filled), ...(image && { image }) }, { isPlain: true, signal });
+    return api.plan({ ...plainFields(filled), ...price, ...(image && { image }) }, { isPlain: true, signal });
   }
-  const input = actionFields(filled);
+  const input = { ...actionFields(filled), ...price };
   for (const [name, file] of Object.entries(used)) input[`${FILES[name].field}_base64`] = await fileOf(name, file);
   return api.plan(input, { signal });
 }
@@ -89,8 +99,9 @@ export function inWords(filled) {
 
 const lengthFrom = ({ mode }) => (mode === "sound" ? "as long as the sound" : "as long as the film");
 
-function planWords({ engine, model, recipe, seconds, refusal }) {
+function planWords({ engine, model, recipe, seconds, cost, refusal }) {
   if (refusal) return refusal;
   const time = seconds === null || seconds === undefined ? null : `about ${duration(Math.round(seconds))}`;
-  return [[engine, model].filter(Boolean).join(", "), recipe?.name, time].filter(Boolean).join(" · ");
+  const price = (cost ?? null) === null ? null : `costs about ${Number(cost.toPrecision(2))}`;
+  return [[engine, model].filter(Boolean).join(", "), recipe?.name, time, price].filter(Boolean).join(" · ");
 }

@@ -20,6 +20,7 @@ export const EMPTY = {
   loras: [],
   seed: "",
   isSeedLocked: false,
+  price: "",
   ...Object.fromEntries(BY_HAND.map((name) => [name, ""])),
 };
 
@@ -38,7 +39,7 @@ export function completed(found) {
 }
 
 /** The numbers that are on the screen: what a sound or a film decides is neither asked for nor sent. */
-export const shownNumbers = (draft) => BY_HAND.filter((name) => hasLength(draft) || name !== "fps");
+export const shownNumbers = (draft) => [...BY_HAND.filter((name) => hasLength(draft) || name !== "fps"), "price"];
 
 /** The fields that are on the screen with a place for what is wrong with them. */
 export const shownFields = (draft) => ["prompt", "negative_prompt", "seed", "engine", ...shownNumbers(draft), ...MODES[draft.mode].files];
@@ -153,7 +154,7 @@ function seedOf({ seed, isSeedLocked }) {
   return Number.isSafeInteger(Number(text)) ? Number(text) : text;
 }
 
-function number(text) {
+export function number(text) {
   return String(text).trim() === "" ? undefined : Number(text);
 }
 

@@ -55,7 +55,7 @@ function Rendering({ job }) {
     ${!preview && html`<div class="glow" aria-hidden="true"></div>`}
     <div class="run" id="run">
       <p class="run-share" aria-hidden="true">${isQueued ? "" : percent(job)}</p>
-      <p id="run-text">${activity(job)}</p>
+      <p id="run-text">${activity(job, { hasShare: false })}</p>
       <progress id="run-progress" max="100" value=${isQueued ? undefined : (job.progress ?? 0)} aria-labelledby="run-text"></progress>
       <p class="visually-hidden">${timeLeft(job)}</p>
     </div>`;

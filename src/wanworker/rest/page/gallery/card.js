@@ -25,7 +25,7 @@ export function Card({ job, index, count, isChosen, onChoose }) {
     <button type="button" class="card-open" onClick=${() => go(`#job/${job.job_id}`)} onKeyDown=${keys}
       onPointerEnter=${(event) => event.pointerType === "mouse" && point(true)} onPointerLeave=${() => point(false)}
       onFocus=${() => point(true)} onBlur=${() => point(false)}>
-      <span class="card-picture">
+      <span class=${isWide(job) ? "card-picture" : "card-picture whole"}>
         <${Thumbnail} job=${job} />
         ${isPointedAt && state === "ready" && html`<${Moving} id=${job.job_id} />`}
         ${job.status === "processing" && html`<progress max="100" value=${job.progress ?? 0} aria-label="Progress"></progress>`}
@@ -39,6 +39,11 @@ export function Card({ job, index, count, isChosen, onChoose }) {
     <button type="button" class="round small-round card-remove" aria-label=${`${isActive(job) ? "Cancel" : "Delete"}: ${short}`}
       title=${isActive(job) ? "Cancel" : "Delete"} onClick=${(event) => leave(event, job)}><${Icon} name=${isActive(job) ? "close" : "trash"} /></button>
   </li>`;
+}
+
+/** Say whether a video nearly has the shape of its card: of any other, cutting it to that would hide a part. */
+function isWide({ video }) {
+  return !video?.height || Math.abs(video.width / video.height - 16 / 9) < 0.1;
 }
 
 /** The film itself, in place of its picture. It is fetched by ranges, which leave the server its copy. */

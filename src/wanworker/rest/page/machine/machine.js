@@ -3,7 +3,7 @@
 import * as api from "../core/api.js";
 import { Cell, useCell, useChanges } from "../core/cells.js";
 import { jobs, server, withKey } from "../core/world.js";
-import { bytes, counted, duration } from "../core/words.js";
+import { bytes, counted, duration, sentence } from "../core/words.js";
 import { html, useEffect, useState } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
 import { Cards } from "./cards.js";
@@ -56,7 +56,7 @@ function Report({ facts }) {
     <div class="cards">
       <${Cards} facts=${facts} />
       ${distinct(facts.disk).map((place) => html`<${Disk} key=${place.path} place=${place} />`)}
-      <section class="panel"><h3>ComfyUI</h3><p class="figure">${facts.comfyui_status}</p><p class="note">${facts.comfyui_url}</p></section>
+      <section class="panel"><h3>ComfyUI</h3><p class="figure">${sentence(facts.comfyui_status)}</p><p class="note">${facts.comfyui_url}</p></section>
     </div>
     <${Tasks} facts=${facts} />
     <${Damaged} files=${facts.damaged} />

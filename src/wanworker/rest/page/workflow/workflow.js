@@ -4,7 +4,7 @@ import * as api from "../core/api.js";
 import { Cell, useCell } from "../core/cells.js";
 import { go } from "../core/route.js";
 import { followRun } from "../core/runs.js";
-import { announce, follower, jobs, withKey } from "../core/world.js";
+import { announce, follower, jobs, server, withKey } from "../core/world.js";
 import { counted } from "../core/words.js";
 import { asBase64, newId } from "../create/desk.js";
 import { DropZone } from "../parts/controls.js";
@@ -23,10 +23,12 @@ const desk = new Cell({ state: "empty", name: "", graph: null, problems: [], rem
 
 export function View() {
   const { state, trouble } = useCell(desk);
+  const { facts } = useCell(server);
   return html`<div class="page workflow">
     <header class="page-head">
       <h2>Workflow</h2>
       <p>Run a graph of your own on this server's ComfyUI. Nothing runs before it is checked.</p>
+      ${facts?.comfyui_status === "offline" && html`<p id="graph-server">ComfyUI is offline at the moment. The <a href="#machine">machine tab</a> says where this server looks for it.</p>`}
     </header>
     ${state === "empty"
       ? html`<${DropZone} accept=".json,.png,application/json,image/png" label="Drop a ComfyUI workflow here" icon="graph"
