@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from wanworker.actions.request._names import Request, named, written
+from wanworker.actions.request._names import Path, Request, named, written
 from wanworker.actions.request.complaints import complaints
 from wanworker.errors import InvalidRequest
 from wanworker.ranges import RANGES
@@ -18,6 +18,7 @@ from wanworker.text.json_words import shown
 __all__ = [
     "Crf",
     "Denoise",
+    "ExecutionMs",
     "Fps",
     "Frames",
     "Guidance",
@@ -32,6 +33,7 @@ __all__ = [
     "Steps",
     "Strength",
     "Timeout",
+    "TtlMs",
     "UploadUrls",
     "Upscale",
     "parse",
@@ -100,6 +102,8 @@ NumOutputs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("nu
 Crf = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("crf")), _schema("crf")]
 Denoise = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("denoise")), _schema("denoise")]
 Price = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("price_per_hour")), _schema("price_per_hour")]
+ExecutionMs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("execution_ms")), _schema("execution_ms")]
+TtlMs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("ttl_ms")), _schema("ttl_ms")]
 Upscale = Annotated[int | str, BeforeValidator(_upscale)]
 Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
@@ -115,14 +119,14 @@ def _urls(value: Any) -> Any:
 UploadUrls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
 
-def parse(model: type[Model], fields: Mapping[str, Any]) -> tuple[Model, list[str]]:
+def parse(model: type[Model], fields: Mapping[str, Any], *, within: Path = ()) -> tuple[Model, list[str]]:
     """
     Return the request, and warnings about fields that are unknown.
 
-    Raises InvalidRequest with every wrong field, as the caller spelled it, and what was expected; and for two spellings
-    of one field that disagree.
+    *within* is the place of *fields* where they are an object inside the request. Raises InvalidRequest with every
+    wrong field, as the caller spelled it, and what was expected; and for two spellings of one field that disagree.
     """
-    read = named(model, fields)
+    read = named(model, fields, within=within)
     try:
         request = model.model_validate(read.fields)
     except ValidationError as error:
