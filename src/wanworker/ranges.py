@@ -31,7 +31,4 @@ RANGES: Mapping[str, Range] = {
     "crf": Range(0, 51),
     "denoise": Range(0.01, 1),
     "price_per_hour": Range(0, 10_000),
-    # RunPod's own, of a job's policy
-    "execution_ms": Range(5_000, 604_800_000),
-    "ttl_ms": Range(10_000, 604_800_000),
 }

@@ -18,7 +18,6 @@ from wanworker.text.json_words import shown
 __all__ = [
     "Crf",
     "Denoise",
-    "ExecutionMs",
     "Fps",
     "Frames",
     "Guidance",
@@ -33,7 +32,6 @@ __all__ = [
     "Steps",
     "Strength",
     "Timeout",
-    "TtlMs",
     "UploadUrls",
     "Upscale",
     "parse",
@@ -102,8 +100,6 @@ NumOutputs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("nu
 Crf = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("crf")), _schema("crf")]
 Denoise = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("denoise")), _schema("denoise")]
 Price = Annotated[float, BeforeValidator(_number), AfterValidator(_Within("price_per_hour")), _schema("price_per_hour")]
-ExecutionMs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("execution_ms")), _schema("execution_ms")]
-TtlMs = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("ttl_ms")), _schema("ttl_ms")]
 Upscale = Annotated[int | str, BeforeValidator(_upscale)]
 Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wanworker.actions.request.fields import ExecutionMs, Request, TtlMs, parse
+from pydantic import Field
+
+from wanworker.actions.request.fields import Request, parse
 from wanworker.errors import InvalidRequest
 from wanworker.text.json_words import kind_of
 
 _POLICY = "policy"
+#: RunPod's bound on both times of a policy: seven days.
+_LONGEST_MS = 7 * 24 * 3_600_000
 
 
 class RunPodPolicy(Request):
     """Define the fields of `policy`, as RunPod names them. Times are in milliseconds."""
 
-    executionTimeout: ExecutionMs | None = None  # noqa: N815 - RunPod's names
-    ttl: TtlMs | None = None
+    executionTimeout: int | None = Field(default=None, ge=5_000, le=_LONGEST_MS)  # noqa: N815 - RunPod's names
+    ttl: int | None = Field(default=None, ge=10_000, le=_LONGEST_MS)
     lowPriority: bool | None = None  # noqa: N815
 
 
