@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from wanworker.actions.request._names import Request, named, written
+from wanworker.actions.request._names import Path, Request, named, written
 from wanworker.actions.request.complaints import complaints
 from wanworker.errors import InvalidRequest
 from wanworker.ranges import RANGES
@@ -115,14 +115,14 @@ def _urls(value: Any) -> Any:
 UploadUrls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
 
 
-def parse(model: type[Model], fields: Mapping[str, Any]) -> tuple[Model, list[str]]:
+def parse(model: type[Model], fields: Mapping[str, Any], *, within: Path = ()) -> tuple[Model, list[str]]:
     """
     Return the request, and warnings about fields that are unknown.
 
-    Raises InvalidRequest with every wrong field, as the caller spelled it, and what was expected; and for two spellings
-    of one field that disagree.
+    *within* is the place of *fields* where they are an object inside the request. Raises InvalidRequest with every
+    wrong field, as the caller spelled it, and what was expected; and for two spellings of one field that disagree.
     """
-    read = named(model, fields)
+    read = named(model, fields, within=within)
     try:
         request = model.model_validate(read.fields)
     except ValidationError as error:

@@ -6,6 +6,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from wanworker.rest.http._memory import FreedMemory, trim_of_libc
 from wanworker.rest.http.errors import Busy, Slow, TooLarge
 from wanworker.rest.http.limits import Limits
 
@@ -41,22 +42,32 @@ class Charge:
 
     def release(self) -> None:
         """Give the bytes back to the budget."""
-        self._budget.used_bytes -= self._size_bytes
+        self._budget.give_back(self._size_bytes)
         self._size_bytes = 0
 
 
 class BodyBudget:
-    """Limit the bytes of all bodies that a server holds to *max_bytes*. Received bytes count, not announced ones."""
+    """
+    Limit the bytes of all bodies that a server holds to *max_bytes*. Received bytes count, not announced ones.
 
-    def __init__(self, max_bytes: int) -> None:
+    *freed* hears of what is given back.
+    """
+
+    def __init__(self, max_bytes: int, freed: FreedMemory) -> None:
         self.max_bytes = max_bytes
         self.used_bytes = 0
+        self._freed = freed
 
     def take(self, size_bytes: int) -> None:
         """Count *size_bytes*. Raises Busy if that is too much."""
         if self.used_bytes + size_bytes > self.max_bytes:
             raise Busy(f"The bodies of all current requests together already have {self.max_bytes:,} bytes.")
         self.used_bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """Count *size_bytes* no longer."""
+        self.used_bytes -= size_bytes
+        self._freed.add(size_bytes)
 
 
 class BodyLimits:
@@ -65,7 +76,7 @@ class BodyLimits:
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
         self._limits = limits
-        self._budget = BodyBudget(limits.bodies_bytes)
+        self._budget = BodyBudget(limits.bodies_bytes, FreedMemory(trim_of_libc()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with a charge in its state."""

@@ -23,6 +23,9 @@ class RunPodBody(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"input": {"action": "health"}}})
 
     input: dict[str, Any] = Field(description="What docs/api.md describes.")
+    webhook: str | None = Field(default=None, description="Called by POST with the JSON of /status when the job ends.")
+    policy: dict[str, Any] | None = Field(default=None, description="`executionTimeout` and `ttl` in milliseconds.")
+    s3Config: dict[str, Any] | None = Field(default=None, description="The bucket for the video.")  # noqa: N815
 
 
 class RunPodJob(BaseModel):

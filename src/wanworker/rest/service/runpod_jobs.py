@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wanworker.actions.base import Call
@@ -17,8 +18,11 @@ from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
 from wanworker.errors import InvalidRequest, UnknownJob
 from wanworker.jobs.runner import QueueFull
+from wanworker.media.disk import in_thread
 from wanworker.progress import AwaitsTurn, Progress
-from wanworker.rest.schemas.runpod import remarks_on
+from wanworker.rest.schemas.runpod import Terms, terms_of
+from wanworker.rest.service.intake import check_url
+from wanworker.rest.service.webhooks import Webhooks
 from wanworker.serverless.handler import handle
 from wanworker.text.json_words import kind_of
 
@@ -30,11 +34,26 @@ _KEPT_S = 1800.0
 #: How many characters all kept answers may have. The newest one stays, however large.
 _KEPT_CHARACTERS = 128 * 1024**2
 _WAIT_S = 90.0
+#: RunPod's pauses before the second and the third attempt of a webhook, and what the attempts may take together with
+#: their wait for others. Until then the answer is held in memory.
+_WEBHOOK_WAITS_S = (10.0, 10.0)
+_WEBHOOK_S = 180.0
+
+#: Call something later, as a loop's `call_later` does.
+CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
+
+
+def _call_later(wait_s: float, action: Callable[[], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(wait_s, action)
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
     created: float
+    terms: Terms
+    began: float | None = None
+    timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
+    ran_out: str | None = None
     task: asyncio.Task[dict[str, Any]] | None = None
     progress: dict[str, Any] | None = None
     preview: Previewed | None = None
@@ -45,10 +64,24 @@ class _Job:
 
 
 class RunPodJobs:
-    """Hold the jobs that came by these routes. At most *limit* may be unfinished."""
+    """
+    Hold the jobs that came by these routes. At most *limit* may be unfinished. *webhooks* tell callers of their ends.
+    """
 
-    def __init__(self, worker: Worker, *, limit: int, kept_characters: int = _KEPT_CHARACTERS) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        webhooks: Webhooks,
+        *,
+        limit: int,
+        kept_characters: int = _KEPT_CHARACTERS,
+        call_later: CallLater = _call_later,
+    ) -> None:
         self._worker = worker
+        self._webhooks = webhooks
+        self._call_later = call_later
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._is_closing = False
         self._kept_characters = kept_characters
         self._limit = limit
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
@@ -57,15 +90,20 @@ class RunPodJobs:
         """Start a job and return its id. *on_end* is called when it ends. Raises InvalidRequest, QueueFull."""
         if not isinstance(body.get("input"), Mapping):
             raise InvalidRequest(f"`input` must be a JSON object; got {kind_of(body.get('input'))}.", field="input")
+        terms = terms_of(body)
+        if terms.webhook is not None:
+            check_url(terms.webhook, "webhook", hint="Send a public http(s) URL.")
         self._forget_old()
         if sum(job.ended is None for job in self._jobs.values()) >= self._limit:
             raise QueueFull(f"{self._limit} jobs are unfinished already.", retry_after_s=30)
         # RunPod's ids say by their ending which route was used. It decides the size limit of the answer.
         job_id = f"sync-{uuid.uuid4()}" if is_sync else f"{uuid.uuid4()}"
-        job = _Job(time.time())
+        job = _Job(time.time(), terms)
         self._jobs[job_id] = job
         job.task = asyncio.create_task(self._perform(job_id, job, body))
-        job.task.add_done_callback(lambda _task: on_end())
+        job.task.add_done_callback(lambda _task: self._ended(job_id, job, on_end))
+        self._limit_time(job, "ttl", terms.ttl_s)
+        self._limit_time(job, "executionTimeout", terms.execution_s)
         return job_id
 
     async def wait(self, job_id: str, wait_s: float = _WAIT_S) -> dict[str, Any]:
@@ -77,16 +115,7 @@ class RunPodJobs:
 
     def status(self, job_id: str) -> dict[str, Any]:
         """Return the job as /status shows it. Raises UnknownJob."""
-        job = self._known(job_id)
-        shown: dict[str, Any] = {"id": job_id, "status": _word(job)}
-        if job.ended is not None:
-            shown |= {"executionTime": round((job.ended - job.created) * 1000), "delayTime": 0}
-        if job.answer is not None:
-            shown |= _finished(job.answer)
-        elif job.progress is not None and job.ended is None:
-            seen = {"preview_url": f"/preview/{job_id}"} if job.preview is not None else {}
-            shown["output"] = job.progress | seen
-        return shown
+        return _shown(job_id, self._known(job_id))
 
     def preview(self, job_id: str) -> Previewed | None:
         """Return the latest picture of a job that renders, if its engine sends any."""
@@ -103,11 +132,56 @@ class RunPodJobs:
         return self.status(job_id)
 
     async def close(self) -> None:
-        """Stop every job."""
+        """Stop every job. Nobody is told of it, because a stop of the server is no end that a caller asked for."""
+        self._is_closing = True
         tasks = [job.task for job in self._jobs.values() if job.task is not None and not job.task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for delivery in self._deliveries:
+            delivery.cancel()
+        await asyncio.gather(*self._deliveries, return_exceptions=True)
+
+    def _ended(self, job_id: str, job: _Job, on_end: Callable[[], None]) -> None:
+        for timer in job.timers.values():
+            timer.cancel()
+        on_end()
+        if job.terms.webhook is not None and not self._is_closing:
+            delivery = asyncio.create_task(self._tell(job.terms.webhook, job_id, _shown(job_id, job)))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+
+    async def _tell(self, url: str, job_id: str, shown: Mapping[str, Any]) -> None:
+        """POST what /status shows. A webhook that fails is logged, and changes nothing."""
+        try:
+            async with asyncio.timeout(_WEBHOOK_S):
+                body = await in_thread(lambda: json.dumps(shown, separators=(",", ":")).encode())
+                await self._webhooks.post(url, job_id, body, _WEBHOOK_WAITS_S)
+        except TimeoutError:
+            log.warning("the webhook of job %s was given up: others took too long", job_id)
+
+    def _limit_time(self, job: _Job, name: str, limit_s: float | None) -> None:
+        """Stop *job* in *limit_s* seconds, on account of the field *name* of its policy."""
+
+        def stop() -> None:
+            if job.task is not None and not job.task.done():
+                job.ran_out = name
+                job.task.cancel()
+
+        if limit_s is not None:
+            job.timers[name] = self._call_later(limit_s, stop)
+
+    def _note_turn(self, job: _Job, *, waits: bool) -> None:
+        """Let the time of execution begin when the job has its turn. A job can wait again, for another card."""
+        name = "executionTimeout"
+        if waits:
+            job.began = None
+            if name in job.timers:
+                job.timers.pop(name).cancel()
+        elif job.began is None:
+            job.began = time.time()
+            if name not in job.timers:
+                self._limit_time(job, name, job.terms.execution_s)
 
     async def _perform(self, job_id: str, job: _Job, body: Mapping[str, Any]) -> dict[str, Any]:
         def show(_job: dict[str, Any], progress: dict[str, Any]) -> None:
@@ -117,6 +191,7 @@ class RunPodJobs:
             request_id: str, runpod_id: str | None, report: Report, answer_limit_bytes: int, s3_config: object
         ) -> Call:
             def told(progress: Progress) -> None:
+                self._note_turn(job, waits=isinstance(progress, AwaitsTurn))
                 if isinstance(progress, AwaitsTurn):
                     return  # it is IN_QUEUE until it has something to show
                 job.preview = progress if isinstance(progress, Previewed) else job.preview
@@ -134,8 +209,8 @@ class RunPodJobs:
                 in_worker=True,
                 max_answer_bytes=self._worker.settings.max_answer_bytes,
             )
-            if remarks := remarks_on(body):
-                job.answer["warnings"] = [*job.answer.get("warnings", ()), *remarks]
+            if job.terms.warnings:
+                job.answer["warnings"] = [*job.answer.get("warnings", ()), *job.terms.warnings]
         finally:
             job.ended = time.time()
             log.info("job %s ended: %s in %.1f s", job_id, _word(job), job.ended - job.created)
@@ -162,13 +237,30 @@ class RunPodJobs:
             del self._jobs[job_id]
 
 
+def _shown(job_id: str, job: _Job) -> dict[str, Any]:
+    """Return the job as /status shows it."""
+    shown: dict[str, Any] = {"id": job_id, "status": _word(job)}
+    if job.ended is not None:
+        began = job.began or job.created
+        shown["executionTime"] = round((job.ended - began) * 1000)
+        shown["delayTime"] = round((began - job.created) * 1000)
+    if job.answer is not None:
+        shown |= _finished(job.answer)
+    elif shown["status"] == "TIMED_OUT":
+        shown["error"] = f"The job did not end within policy.{job.ran_out}."
+    elif job.progress is not None and job.ended is None:
+        seen = {"preview_url": f"/preview/{job_id}"} if job.preview is not None else {}
+        shown["output"] = job.progress | seen
+    return shown
+
+
 def _word(job: _Job) -> str:
     if job.ended is None:
         return "IN_PROGRESS" if job.progress is not None else "IN_QUEUE"
     if job.is_cancelled:
         return "CANCELLED"
     if job.answer is None:
-        return "FAILED"
+        return "TIMED_OUT" if job.ran_out else "FAILED"
     return "FAILED" if "error" in job.answer else "COMPLETED"
 
 

@@ -72,16 +72,19 @@ class Webhooks:
         Returns False if it was given up. A 410, and an address that we may not connect to, end it at once. Redirects
         are not followed.
         """
-        message_id = f"msg_{status['job_id']}"
-        body = _body(status, self._network.clock())
-        for wait_s in (*self._back_off_s, None):
+        return await self.post(url, str(status["job_id"]), _body(status, self._network.clock()), self._back_off_s)
+
+    async def post(self, url: str, job_id: str, body: bytes, waits_s: Sequence[float]) -> bool:
+        """POST the JSON *body* as `deliver` does, with *waits_s* seconds before the second, third ... attempt."""
+        message_id = f"msg_{job_id}"
+        for wait_s in (*waits_s, None):
             async with self._turns:
                 verdict = await self._attempt(url, message_id, body)
             if verdict is not None:
                 return verdict
             if wait_s is not None:
                 await self._network.sleep(wait_s)
-        log.warning("the webhook of job %s was given up", status["job_id"])
+        log.warning("the webhook of job %s was given up", job_id)
         return False
 
     async def _attempt(self, url: str, message_id: str, body: bytes) -> bool | None:
