@@ -61,7 +61,7 @@ ORDER = {
     "comfyui": {"server": 2, "run": 2, "ui_workflow": 1, "client": 1, "graph": 0},
     "engines/resident": {"parent": 1, "child": 1, "placement": 1, "protocol": 0},
     "jobs": {"attempt": 3, "runner": 3, "store": 2, "model": 1, "_owner": 0},
-    "media": {"outputs": 3, "inputs": 2, "video": 1, "disk": 0, "new_file": 0, "scratch": 0},
+    "media": {"outputs": 3, "inputs": 2, "video": 1, "threads": 0, "new_file": 0, "scratch": 0},
     "models": {"machine": 2, "hub": 1, "miniature": 1, "sources": 1, "files": 0},
     "recipes": {"sampling": 1, "table": 0},
     "rest": {"_serve": 7, "_app": 6, "routes": 5, "videos": 5, "responses": 4, "service": 3, "http": 2, "schemas": 1},

@@ -133,12 +133,12 @@ def test_a_private_module_that_another_folder_uses_is_found(tmp_path: Path) -> N
         "media/video/_frames.py": "",
         "media/video/sheet.py": "from wanworker.media.video import _frames",
         "media/video/deep/sheet.py": "from wanworker.media.video._frames import read",
-        "media/disk.py": "from wanworker.media.video._frames import read",
+        "media/threads.py": "from wanworker.media.video._frames import read",
     }
 
     (line,) = boundaries.private_modules_used_from_outside(tree(tmp_path, files))
 
-    assert line.startswith("src/wanworker/media/disk.py:1:")
+    assert line.startswith("src/wanworker/media/threads.py:1:")
 
 
 def test_a_public_module_that_only_its_folder_uses_is_found(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_folder_that_is_too_full_is_found(tmp_path: Path) -> None:
     [
         ("comfyui/graph/api_format.py", "from wanworker.comfyui.client import http"),
         ("comfyui/client/http.py", "from wanworker.comfyui.ui_workflow.convert import convert"),
-        ("media/disk.py", "def f():\n    from wanworker.media.inputs import reader"),
+        ("media/threads.py", "def f():\n    from wanworker.media.inputs import reader"),
         ("comfyui/run/monitor.py", "from wanworker.comfyui.server.supervisor import Server"),
         ("engines/resident/parent/start.py", "from wanworker.engines.resident.child import _job"),
     ],

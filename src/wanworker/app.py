@@ -20,9 +20,9 @@ from wanworker.engines.preload import Preloader
 from wanworker.engines.registry import EngineRegistry
 from wanworker.jobs.model import is_request_id
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.scratch import remove_abandoned
+from wanworker.media.threads import in_thread
 from wanworker.process.age import age_s
 from wanworker.render import Renderer
 from wanworker.settings import Settings

@@ -15,9 +15,9 @@ from wanworker.deadline import Deadline
 from wanworker.engines.base import Engine, GraphEngine, RemoteEngine, Rendered, Report
 from wanworker.errors import EngineUnavailable, InvalidRequest, NoOutput
 from wanworker.jobs.model import Output
-from wanworker.media.disk import in_thread
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.file_facts import file_facts
+from wanworker.media.threads import in_thread
 from wanworker.media.video.finishing import Finish, finish_clip
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import DEFAULT_CRF, probe

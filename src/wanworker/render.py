@@ -19,7 +19,7 @@ from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
 from wanworker.jobs.several_outputs import Made, render_each, seeds_from
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
 from wanworker.planning.fitting import Fitted, Fitting, PreparedSpec
 from wanworker.planning.like_jobs import Expected, expected, kind_of

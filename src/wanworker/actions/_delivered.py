@@ -9,10 +9,10 @@ from typing import Any
 from wanworker.actions.base import Context
 from wanworker.errors import NoOutput
 from wanworker.jobs.model import Output
-from wanworker.media.disk import entered
 from wanworker.media.outputs.delivery import deliver
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.media.scratch import scratch_folder
+from wanworker.media.threads import entered
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import probe
 

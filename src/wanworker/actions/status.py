@@ -12,7 +12,7 @@ from wanworker.actions.base import Action, Context
 from wanworker.actions.request.fields import Request, parse
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import JobStatus, check_request_id
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 
 
 class StatusRequest(Request):

@@ -14,7 +14,7 @@ from wanworker.engines.resident.parent.progress import reporting
 from wanworker.engines.resident.parent.start import resident
 from wanworker.engines.resident.parent.supervisor import Supervisor
 from wanworker.engines.resident.protocol import Adapter, Model, Render
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.media.video.sound import add_sound, sound_duration_s
 from wanworker.media.video.writer import probe
 from wanworker.models.files.loras import LoraFile

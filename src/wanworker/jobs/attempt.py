@@ -13,7 +13,7 @@ from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, WorkerError
 from wanworker.jobs.model import CANCELLED, Job, JobChanges, JobError, JobStatus, Output
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from wanworker.jobs._active_job import ActiveJob
 from wanworker.jobs._slots import PlaceOf, Slots
 from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.progress import AtPlace, Progress
 
 __all__ = ["ActiveJob", "QueueFull", "Render", "Runner"]

@@ -10,8 +10,8 @@ from pathlib import Path
 from wanworker.engines.choice import Choice, choose
 from wanworker.engines.registry import HERE, EngineRegistry
 from wanworker.errors import WorkerError
-from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect
+from wanworker.media.threads import in_thread
 from wanworker.spec import GraphSpec, RenderSpec
 
 #: The only engine that runs graphs.

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from wanworker.errors import DiskFull
-from wanworker.media.disk import entered
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.scratch import scratch_folder
+from wanworker.media.threads import entered
 
 
 def make_room(folder: Path, needed_bytes: int) -> None:

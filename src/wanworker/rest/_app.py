@@ -22,7 +22,7 @@ from wanworker.engines.runpod.remote_jobs import RemoteJobs, notes_folder
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.rest.http import error_responses
 from wanworker.rest.http.auth import OPEN_PATHS, Guard
 from wanworker.rest.http.limits import LIMITS, Limits

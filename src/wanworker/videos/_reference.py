@@ -1,4 +1,4 @@
-"""Read what a video is to follow: a picture, a film or a sound, as a file, base64 text, a data URI or a URL."""
+"""Read what a video is to follow: a picture, a video or a sound, as a file, base64 text, a data URI or a URL."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _source(value: Any, field: str) -> tuple[Source, str | None]:
 
 
 def _by_content(source: Source) -> str:
-    """Tell a film from a picture. A URL that does not say what it is means a picture."""
+    """Tell a video from a picture. A URL that does not say what it is means a picture."""
     if source.kind == "url":
         return "reference_image"
     return "driving_video" if is_film(source.value) else "reference_image"

@@ -19,7 +19,7 @@ from wanworker.actions.request.json_value import check_json
 from wanworker.errors import InvalidRequest, NoOutput
 from wanworker.jobs.model import Job, JobStatus, check_request_id
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.media.video.thumbnail import MIME, thumbnail
 from wanworker.serverless.answer import size_bytes
 from wanworker.text.json_words import kind_of

@@ -25,8 +25,8 @@ from wanworker.actions.request.fields import (
 )
 from wanworker.actions.request.json_value import from_text
 from wanworker.errors import InvalidRequest
-from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
+from wanworker.media.threads import in_thread
 from wanworker.ranges import RANGES
 from wanworker.spec import TASKS, Task
 from wanworker.videos._reference import REFERENCES, sources_in

@@ -9,7 +9,7 @@ from wanworker.actions.base import Action, Context
 from wanworker.actions.comfyui._workflow_files import WorkflowFile, WorkflowFiles
 from wanworker.actions.request.fields import Request, parse
 from wanworker.errors import EngineError, EngineUnavailable, RequestError
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 
 if TYPE_CHECKING:
     from wanworker.engines.comfyui.engine import ComfyUI

@@ -19,10 +19,10 @@ from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import Job, check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
-from wanworker.media.disk import entered, in_thread
 from wanworker.media.inputs.data_uri import is_data_url
 from wanworker.media.inputs.reader import Source
 from wanworker.media.scratch import scratch_folder
+from wanworker.media.threads import entered, in_thread
 from wanworker.planning.fitting import PreparedSpec
 from wanworker.render import RenderRequest
 from wanworker.spec import GraphSpec

@@ -8,9 +8,9 @@ from typing import Literal
 
 from wanworker.actions.request.fields import Request
 from wanworker.errors import InputRefused, InvalidRequest
-from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import crop_to_aspect, picture_size
 from wanworker.media.inputs.reader import Source
+from wanworker.media.threads import in_thread
 from wanworker.spec import Size, longest_aspect, size_at_aspect
 
 #: If a size has less than this share of the area that was wanted, the range of sides has limited it.

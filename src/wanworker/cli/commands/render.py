@@ -61,7 +61,7 @@ def run(args: RenderOptions) -> int:
 
 
 async def _render(payload: dict[str, Any], args: RenderOptions, settings: Settings, log: Path) -> int:
-    from wanworker.media.disk import in_thread
+    from wanworker.media.threads import in_thread
     from wanworker.media.video.contact_sheet import contact_sheet
 
     answer = await _answer(payload, settings)

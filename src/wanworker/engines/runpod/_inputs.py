@@ -11,10 +11,10 @@ from wanworker.client.targets.runpod_endpoint import MAX_BODY_BYTES
 from wanworker.engines.runpod._fields import files_of
 from wanworker.engines.runpod._volume import Volume
 from wanworker.errors import EngineUnavailable, InputRefused
-from wanworker.media.disk import in_thread
 from wanworker.media.outputs.bucket import Bucket, NoBucket
 from wanworker.media.outputs.file_facts import mime_of
 from wanworker.media.outputs.upload import UploadFailed, upload
+from wanworker.media.threads import in_thread
 from wanworker.spec import RenderSpec
 
 #: Room for the rest of a request: prompts of 10,000 characters, each up to 12 bytes of JSON, and names of files.

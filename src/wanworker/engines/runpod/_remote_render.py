@@ -14,7 +14,7 @@ from wanworker.engines.base import Report
 from wanworker.engines.runpod._failures import after_all, as_ours, is_platform_failure
 from wanworker.engines.runpod._fleet import Fleet
 from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from wanworker.engines.base import Rendered
 from wanworker.engines.runpod._failures import as_ours
 from wanworker.engines.runpod._volume import Volume
 from wanworker.errors import EngineFailed, NoOutput
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 
 _NO_WAY = (
     "Set BUCKET_... on the endpoint, so that it can send large videos, or WAN_RUNPOD_VOLUME on this server if both "

@@ -20,9 +20,9 @@ from wanworker.engines.runpod._result import fetch, rendered
 from wanworker.engines.runpod._volume import Volume, remove
 from wanworker.engines.runpod.remote_jobs import RemoteJob, RemoteJobs, notes_folder
 from wanworker.errors import WorkerError
-from wanworker.media.disk import in_thread
 from wanworker.media.inputs.picture import picture_size
 from wanworker.media.outputs.bucket import Bucket, NoBucket, configured_bucket
+from wanworker.media.threads import in_thread
 from wanworker.progress import Progress
 from wanworker.settings import Settings
 from wanworker.spec import RenderSpec, Size

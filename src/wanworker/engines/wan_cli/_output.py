@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from wanworker.errors import EngineFailed, NoOutput
-from wanworker.media.disk import in_thread
 from wanworker.media.new_file import new_file
+from wanworker.media.threads import in_thread
 
 
 class Verified(Protocol):

@@ -27,10 +27,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from wanworker.errors import InputRefused, InputUnavailable
-from wanworker.media.disk import in_thread
 from wanworker.media.inputs.peer import checked_peer
 from wanworker.media.inputs.urls import Resolve, checked_addresses, parse_url, resolve_by_system, shown
 from wanworker.media.new_file import new_file
+from wanworker.media.threads import in_thread
 
 _CHUNK_BYTES = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

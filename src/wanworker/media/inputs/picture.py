@@ -1,4 +1,4 @@
-"""Measure our own clean pictures, and crop them to an aspect. This blocks, so call it in a thread (media/disk.py)."""
+"""Measure our own clean pictures, and crop them to an aspect. Both block: call them in threads (media/threads.py)."""
 
 from __future__ import annotations
 

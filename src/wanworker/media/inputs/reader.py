@@ -11,12 +11,12 @@ from typing import Literal
 
 from wanworker.errors import InputRefused, InputUnavailable, RequestError
 from wanworker.media._filetype import HEAD_BYTES, FileType, describe, serves_as, sniff
-from wanworker.media.disk import in_thread
 from wanworker.media.inputs import data_uri
 from wanworker.media.inputs._fetch import FetchLimits, Network, fetch
 from wanworker.media.inputs.allowed_dirs import copy_file, directory_below, file_below
 from wanworker.media.inputs.decoding.decoders import PictureDecoders
 from wanworker.media.new_file import new_file
+from wanworker.media.threads import in_thread
 from wanworker.media.video import ffmpeg
 from wanworker.text.mixups import mixed_up
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wanworker.media.disk import in_thread
 from wanworker.media.new_file import new_file
+from wanworker.media.threads import in_thread
 from wanworker.media.video._frames import Frame, read_some
 from wanworker.media.video.mp4 import VideoFacts
 from wanworker.media.video.writer import probe

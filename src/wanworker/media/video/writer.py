@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO, TypeAlias
 
 from wanworker.errors import EngineFailed, EngineUnavailable, NoOutput
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.media.video import ffmpeg, mp4
 from wanworker.media.video.mp4 import VideoFacts
 

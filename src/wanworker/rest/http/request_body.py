@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.errors import InvalidRequest
-from wanworker.media.disk import in_thread
 from wanworker.media.outputs.upload_url import FIELD
+from wanworker.media.threads import in_thread
 from wanworker.rest.http.errors import BrokenRequest, WrongMediaType
 from wanworker.text.json_words import kind_of, why_unreadable
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.rest.http.connection import STATE_KEY, Connection
 from wanworker.rest.service.jobs import JobService
 from wanworker.rest.service.outputs import gone

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.rest.http.error_responses import answer
 from wanworker.rest.responses.page_files import Body
 from wanworker.rest.service.jobs import JobService

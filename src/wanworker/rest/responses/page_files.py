@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 
 #: The types of a page's files. The system's own table may lack them, or name others.
 _TYPES = {

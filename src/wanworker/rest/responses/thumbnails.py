@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from wanworker.errors import WorkerError
 from wanworker.jobs.model import Output
-from wanworker.media.disk import in_thread
 from wanworker.media.new_file import new_file
+from wanworker.media.threads import in_thread
 from wanworker.media.video.thumbnail import MIME, thumbnail
 from wanworker.rest.service.jobs import JobService
 from wanworker.rest.service.outputs import gone, name_of, output_of

@@ -19,7 +19,7 @@ from wanworker.engines.registry import HERE
 from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import PendingRequests
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.render import RenderRequest
 from wanworker.rest.schemas.generate import GenerateBody, generate_fields, with_engine_defaults
 from wanworker.rest.service.uploads import Uploads

@@ -17,10 +17,10 @@ from wanworker.errors import InputRefused
 from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
-from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
 from wanworker.media.outputs.upload_url import UploadUrl
+from wanworker.media.threads import in_thread
 from wanworker.rest.service.executor import ACTION
 from wanworker.rest.service.uploads import Uploads
 from wanworker.text.mixups import mixed_up

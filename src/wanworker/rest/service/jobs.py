@@ -14,10 +14,10 @@ from wanworker.errors import UnknownJob
 from wanworker.jobs.model import Job, JobStatus, Output, check_request_id, is_request_id
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import ActiveJob, Runner
-from wanworker.media.disk import in_thread
 from wanworker.media.inputs.reader import Source
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.upload_url import UploadUrl
+from wanworker.media.threads import in_thread
 from wanworker.rest.http.errors import NotReady
 from wanworker.rest.schemas.generate import GenerateBody, generate_fields
 from wanworker.rest.schemas.status import status_of

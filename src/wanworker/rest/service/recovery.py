@@ -12,7 +12,7 @@ from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.rest.schemas.status import status_of
 from wanworker.rest.service.executor import ACTION
 from wanworker.rest.service.webhooks import Webhooks

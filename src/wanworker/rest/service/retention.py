@@ -12,7 +12,7 @@ from pathlib import Path
 from wanworker.errors import WorkerError
 from wanworker.jobs.model import Job
 from wanworker.jobs.store.job_store import PAGE_LIMIT, JobStore
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.rest.service.executor import ACTION
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
 from wanworker.errors import InvalidRequest, UnknownJob
 from wanworker.jobs.runner import QueueFull
-from wanworker.media.disk import in_thread
+from wanworker.media.threads import in_thread
 from wanworker.progress import AwaitsTurn, Progress
 from wanworker.rest.schemas.runpod import Terms, terms_of
 from wanworker.rest.service.intake import check_url

@@ -11,9 +11,9 @@ from wanworker.errors import WorkerError
 from wanworker.jobs.model import Job, Output
 from wanworker.jobs.several_outputs import number_of
 from wanworker.jobs.store.job_store import JobStore
-from wanworker.media.disk import in_thread
 from wanworker.media.outputs.delivery import deliver
 from wanworker.media.outputs.upload_url import FIELD, UploadUrl
+from wanworker.media.threads import in_thread
 
 log = logging.getLogger(__name__)
 

@@ -57,7 +57,7 @@ async function refusalOf(file, kind) {
   const most = tables.file_bytes;
   if (file.size > most) return `${file.name} has ${bytes(file.size)}; the server takes at most ${bytes(most)}.`;
   if (kind !== "image") {
-    return file.type && !file.type.startsWith(`${kind}/`) ? `${file.name} is no ${kind === "audio" ? "sound" : "film"}.` : "";
+    return file.type && !file.type.startsWith(`${kind}/`) ? `${file.name} is not a ${kind === "audio" ? "sound" : "video"}.` : "";
   }
   const image = new Image();
   image.src = URL.createObjectURL(file);

@@ -97,7 +97,7 @@ export function inWords(filled) {
   return `${size ? `${size[0]} × ${size[1]}` : "The picture's shape"} · ${length}`;
 }
 
-const lengthFrom = ({ mode }) => (mode === "sound" ? "as long as the sound" : "as long as the film");
+const lengthFrom = ({ mode }) => (mode === "sound" ? "as long as the sound" : "as long as the video");
 
 function planWords({ engine, model, recipe, seconds, cost, refusal }) {
   if (refusal) return refusal;

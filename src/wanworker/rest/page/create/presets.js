@@ -19,7 +19,7 @@ export const FILES = {
   image: { label: "First picture", wanted: "Choose the first picture.", accept: "image/*", kind: "image", field: "reference_image" },
   last_image: { label: "Last picture", wanted: "Choose the last picture.", accept: "image/*", kind: "image", field: "last_image" },
   audio: { label: "Sound", wanted: "Choose a sound.", accept: "audio/*", kind: "audio", field: "audio" },
-  driving_video: { label: "Film to follow", wanted: "Choose a film.", accept: "video/*", kind: "video", field: "driving_video" },
+  driving_video: { label: "Video to follow", wanted: "Choose a video.", accept: "video/*", kind: "video", field: "driving_video" },
 };
 
 export const SHAPES = { wide: "Wide", square: "Square", tall: "Tall" };

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from wanworker.errors import DiskFull
-from wanworker.media.disk import entered, in_thread
 from wanworker.media.new_file import new_file
+from wanworker.media.threads import entered, in_thread
 
 
 async def test_a_threads_answer_and_its_exception_come_back() -> None:
