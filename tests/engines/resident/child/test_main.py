@@ -52,7 +52,8 @@ def started(*argv: str, gate: Gate | None = None) -> Iterator[subprocess.Popen[b
 
 @pytest.fixture
 def thawed() -> Iterator[None]:
-    """Have this process look through everything for garbage again afterwards."""
+    """Have this process look through everything for garbage, before and again afterwards."""
+    gc.unfreeze()
     yield
     gc.unfreeze()
 
