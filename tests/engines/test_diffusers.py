@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from fakes import headers
+from fakes import headers, tiny_wan
 from fakes.clips import read_frames
 from wanworker.engines.base import Rendered
 from wanworker.engines.diffusers import CAPABILITIES, DiffusersEngine, request_for
@@ -34,7 +33,7 @@ from wanworker.spec import TASKS, Lora, RenderSpec, Size
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TINY_WAN = Path(__file__).parent.parent / "fakes" / "tiny_wan.py"
+FAKES = Path(__file__).parent.parent / "fakes"
 ENVIRONMENT = {**child_environment(), "OMP_NUM_THREADS": "1"}
 A_SPEC = RenderSpec(
     task="t2v-A14B", prompt="a cube", size=Size(64, 64), size_given=True, fps=16, fps_given=False, seed=1, frames=5,
@@ -51,8 +50,7 @@ def no_report(_progress: Progress) -> None:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    argv = [sys.executable, str(TINY_WAN), str(folder)]
-    subprocess.run(argv, check=True, capture_output=True, env={**ENVIRONMENT, "HF_HUB_OFFLINE": "1"})
+    tiny_wan.write(folder)
     return folder
 
 
@@ -164,7 +162,7 @@ async def test_a_lora_that_is_not_there_is_named_with_the_nearest(go: Go) -> Non
 
 
 async def test_a_preload_has_the_weights_that_a_job_of_the_task_would_load(models: Path) -> None:
-    supervisor = Supervisor((sys.executable, str(TINY_WAN.with_name("resident_child.py")), "well"), ENVIRONMENT)
+    supervisor = Supervisor((sys.executable, str(FAKES / "resident_child.py"), "well"), ENVIRONMENT)
     preloaded = DiffusersEngine(Settings(ckpt_dir=models), gpus=lambda: (), supervisor=supervisor)
     try:
         await preloaded.preload("t2v-A14B")
@@ -280,7 +278,7 @@ def with_large_experts(folder: Path, models: Path) -> Path:
 
 
 async def test_a_placement_that_ran_out_of_memory_is_told_and_not_tried_again(models: Path, tmp_path: Path) -> None:
-    supervisor = Supervisor((sys.executable, str(TINY_WAN.with_name("resident_child.py")), "well"), ENVIRONMENT)
+    supervisor = Supervisor((sys.executable, str(FAKES / "resident_child.py"), "well"), ENVIRONMENT)
     card = (Gpu("a card", 24 * 1024, "9.0", "580"),)
     engine = DiffusersEngine(
         Settings(ckpt_dir=with_large_experts(tmp_path / "models", models)), gpus=lambda: card,

@@ -6,19 +6,17 @@ import dataclasses
 import itertools
 import shutil
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from fakes import tiny_wan
 from wanworker.engines.diffusers import DiffusersEngine
 from wanworker.engines.resident.parent.start import resident
 from wanworker.models.machine.hardware import own_memory_mib
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import Lora, RenderSpec, Size
 
-TINY_WAN = Path(__file__).parent.parent / "fakes" / "tiny_wan.py"
 ENVIRONMENT = {**child_environment(), "OMP_NUM_THREADS": "1"}
 JOBS = 200
 A_SPEC = RenderSpec(
@@ -33,7 +31,7 @@ MOST_MIB = 24
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
-    subprocess.run([sys.executable, str(TINY_WAN), str(folder)], check=True, capture_output=True, env=ENVIRONMENT)
+    tiny_wan.write(folder)
     shutil.copy(folder / "loras" / "plain.safetensors", folder / "loras" / "other.safetensors")
     return folder
 

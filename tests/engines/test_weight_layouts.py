@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from fakes.clips import read_frames
+from fakes.weight_files import write_layouts
 from train_mini.checkers import read_clip
 from wanworker.engines.diffusers import DiffusersEngine, request_for
 from wanworker.engines.resident.parent.start import resident
@@ -30,7 +29,6 @@ from wanworker.spec import RenderSpec, Size
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-WRITER = Path(__file__).parent.parent / "fakes" / "weight_files.py"
 ENVIRONMENT = {**child_environment(), "OMP_NUM_THREADS": "1"}
 FOLDER, UPSTREAM = "Mini-Diffusers", "Wan2.2-T2V-A14B"
 FLOAT8 = ("t2v_old_high_noise", "t2v_new_low_noise", "t2v_metadata_high")
@@ -52,8 +50,7 @@ def stamp_in(models: Path) -> Stamp:
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     source = miniature().folder_of("t2v-A14B")
-    argv = [sys.executable, str(WRITER), str(source), str(folder)]
-    subprocess.run(argv, check=True, capture_output=True, env=ENVIRONMENT)
+    write_layouts(source, folder)
     shutil.copytree(source, folder / FOLDER)
     return folder
 

@@ -1,14 +1,13 @@
 """
 Write tiny Wan 2.2 folders with random weights, and LoRAs for them: the released models' classes and wiring, ~100 kB.
 
-`python tiny_wan.py FOLDER` writes FOLDER/{t2v,i2v,ti2v,...} and FOLDER/loras. Layer sizes follow diffusers' own tests.
-It is a program because torch does not belong into the process that runs the tests.
+`write` makes {t2v,i2v,ti2v,...} and loras in a folder. Layer sizes follow diffusers' own tests. It runs in the process
+of the tests, which has torch for other tests anyway: a process of its own would import all of it once more.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +96,8 @@ def lora(path: Path, seed: int, *, prefix: str = "diffusion_model.blocks") -> No
     save_file(tensors, path)
 
 
-def main() -> None:
-    """Write everything below the folder that is named."""
-    folder = Path(sys.argv[1])
+def write(folder: Path) -> None:
+    """Write everything below *folder*."""
     pipeline(WanPipeline, 16, 16, boundary_ratio=0.875).save_pretrained(folder / "t2v")
     pipeline(WanImageToVideoPipeline, 36, 16, boundary_ratio=0.9).save_pretrained(folder / "i2v")
     pipeline(WanPipeline, 48, 48, expand_timesteps=True).save_pretrained(folder / "ti2v")
@@ -111,7 +109,3 @@ def main() -> None:
     lora(folder / "loras" / "style_low_noise.safetensors", 2)
     lora(folder / "loras" / "plain.safetensors", 3)
     lora(folder / "loras" / "foreign.safetensors", 4, prefix="text_model.encoder.layers")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,8 @@
 """
 Write models in the layouts that people have: ComfyUI's single files, and upstream's folders.
 
-`python weight_files.py MODEL FOLDER` takes a folder in diffusers' layout with two experts, and writes its weights below
-FOLDER in every layout, with one name for each. It is a program because torch does not belong into the process that
-runs the tests.
+`write_layouts` takes a folder in diffusers' layout with two experts, and writes its weights below another one in every
+layout, with one name for each.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 import re
 import shutil
 import struct
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -246,7 +244,3 @@ def _varint(value: int) -> bytes:
         made += bytes([low | (128 if value else 0)])
         if not value:
             return made
-
-
-if __name__ == "__main__":
-    write_layouts(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,5 +1,6 @@
 """Lists of other files that begin like sounds and films: ffmpeg opens each as what it begins like, and nothing else."""
 
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -20,12 +21,19 @@ CONCAT = "ffconcat version 1.0\nfile secret{}\nduration 0.3\n"
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret{}\n#EXT-X-ENDLIST\n"
 
 
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a sound and a film, to be copied."""
+    made = tmp_path_factory.mktemp("secrets")
+    sound(made / "secret.wav")
+    film(made / "secret.mkv", with_sound=True)
+    return made
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, secrets: Path) -> Path:
     """Return a folder with a sound and a film that no caller may name."""
-    sound(tmp_path / "secret.wav")
-    film(tmp_path / "secret.mkv", with_sound=True)
-    return tmp_path
+    return shutil.copytree(secrets, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.mark.parametrize("text", [CONCAT, HLS], ids=["concat", "hls"])

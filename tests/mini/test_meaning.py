@@ -19,7 +19,8 @@ from train_mini.evaluation_cases import Judged, Plan, case_of
 from train_mini.scene import Scene, Thing
 from train_mini.words import PLACE_WORDS
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+#: Slow, because its own child must load torch; tests/engines/test_mini.py looks at the pixels in every run.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 Judge = Callable[..., Awaitable[Judged]]
 
@@ -55,7 +56,6 @@ async def test_one_thing_is_what_the_words_say(judge: Judge) -> None:
     assert counts["single shape"] >= 2
 
 
-@pytest.mark.slow
 async def test_two_things_are_what_the_words_say(judge: Judge) -> None:
     counts = right([await judge(case_of(PLAN, "pair", index)) for index in range(4)])
 
@@ -73,7 +73,6 @@ async def test_a_picture_goes_on_as_the_words_say(judge: Judge, task: str, least
     assert counts["picture motion"] >= 1
 
 
-@pytest.mark.slow
 async def test_the_pages_prompts_are_obeyed(render: Render) -> None:
     wrong = {}
     for prompt, scene in PROMPTS.items():
@@ -103,7 +102,6 @@ async def test_guidance_is_felt_above_one_only(render: Render) -> None:
     assert abs(four - one).mean() > 1
 
 
-@pytest.mark.slow
 async def test_four_steps_with_the_pair_come_nearer_to_twenty_than_without(render: Render) -> None:
     prompt = "a yellow heart above a purple square, both slide to the left in the snow"
     off_with, off_alone = 0.0, 0.0

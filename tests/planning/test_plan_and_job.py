@@ -6,7 +6,6 @@ import base64
 import io
 import os
 import random
-import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+from fakes import tiny_wan
 from fakes.clips import clip
 from fakes.comfyui_wan import WanServer
 from fakes.recordings import sound
@@ -34,7 +34,6 @@ from wanworker.jobs.model import Job
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS
 
-TINY_WAN = Path(__file__).parents[1] / "fakes" / "tiny_wan.py"
 ENVIRONMENT = {**child_environment(), "OMP_NUM_THREADS": "1"}
 
 Fields = dict[str, Any]
@@ -281,8 +280,7 @@ async def test_a_plan_for_the_miniature_is_what_it_makes(mini_alone: Worker, inp
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
-    argv = [sys.executable, str(TINY_WAN), str(folder)]
-    subprocess.run(argv, check=True, capture_output=True, env={**ENVIRONMENT, "HF_HUB_OFFLINE": "1"})
+    tiny_wan.write(folder)
     return folder
 
 

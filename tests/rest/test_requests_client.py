@@ -49,6 +49,7 @@ def ended(session: requests.Session, address: str, job_id: str) -> dict[str, Any
     raise AssertionError(f"no end within {RENDER_S} s")
 
 
+@pytest.mark.slow
 def test_a_video_is_queued_watched_and_fetched_in_pieces_and_its_job_removed(
     session: requests.Session, address: str, tmp_path: Path
 ) -> None:

@@ -71,7 +71,7 @@ def generate(address: str, media: dict[str, str], task: str, **fields: Any) -> d
 
 
 @pytest.mark.parametrize("task", INPUTS)
-@pytest.mark.parametrize("engine", ["mini", "wan_cli"])
+@pytest.mark.parametrize("engine", [pytest.param("mini", marks=pytest.mark.slow), "wan_cli"])
 def test_a_server_renders_each_task_with_what_it_takes(
     engine: str, task: str, media: dict[str, str], request: pytest.FixtureRequest
 ) -> None:

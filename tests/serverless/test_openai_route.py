@@ -49,6 +49,7 @@ def test_a_video_is_made_looked_up_listed_and_returned(plane: RunPod) -> None:
     assert ("image/jpeg", b"\xff\xd8\xff") == (frame["content_type"], base64.b64decode(frame["b64_json"])[:3])
 
 
+@pytest.mark.slow
 def test_the_job_on_api_md_makes_a_video(plane: RunPod) -> None:
     (block,) = (each for each in pages.blocks(pages.read("docs/api.md"), "json") if "openai_route" in each)
     made = plane.wait_for_job(plane.submit(json.loads(block)["input"]), timeout_s=60).output

@@ -18,6 +18,7 @@ from wanworker.engines.mini import request_for
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.child.__main__ import loader
 from wanworker.engines.resident.protocol import Event, Failed, Load, Model, Ready, Step
+from wanworker.errors import EngineUnavailable
 from wanworker.models.miniature.weights import miniature
 from wanworker.settings import child_environment
 from wanworker.spec import RenderSpec, Size
@@ -52,7 +53,8 @@ def started(*argv: str, gate: Gate | None = None) -> Iterator[subprocess.Popen[b
 
 @pytest.fixture
 def thawed() -> Iterator[None]:
-    """Have this process look through everything for garbage again afterwards."""
+    """Have this process look through everything for garbage, before and again afterwards."""
+    gc.unfreeze()
     yield
     gc.unfreeze()
 
@@ -129,6 +131,15 @@ def test_a_command_that_it_does_not_understand_ends_it() -> None:
         assert 0 == process.wait(timeout=20)
 
 
+def test_a_gpu_that_torch_cannot_use_is_refused(monkeypatch: pytest.MonkeyPatch, thawed: None) -> None:
+    load = loader.__wrapped__()
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    with pytest.raises(EngineUnavailable, match="GPU"):
+        load(Model(FOLDER, "cuda"), lambda _done, _size: None, None)
+
+
+@pytest.mark.slow
 def test_a_gpu_that_torch_cannot_use_is_said() -> None:
     with started(*CHILD) as process:
         send(process, Load(Model(FOLDER, "cuda")))
