@@ -49,7 +49,7 @@ function Format({ filled }) {
       ? html`<${Segments} label="Length" name="seconds" value=${filled.seconds}
           options=${tables.seconds.map((seconds) => [seconds, `${seconds} s`])}
           onChange=${(seconds) => fill({ seconds, length: "" })} />`
-      : html`<p class="note">The ${filled.mode === "sound" ? "sound" : "film"} decides the length.</p>`}
+      : html`<p class="note">The ${filled.mode === "sound" ? "sound" : "video"} decides the length.</p>`}
   </section>`;
 }
 
