@@ -94,7 +94,7 @@ async def test_pictures_are_decoded_by_the_workers_own_processes(worker, kept):
     Image.new("RGB", (64, 64)).save(kept.folder / "a.png")
     queued = worker.store.claim(request("a"), queued=True).job
 
-    with pytest.raises(EngineUnavailable, match="No process for pictures can be started"):
+    with pytest.raises(EngineUnavailable, match="The decoder of pictures cannot be started"):
         await QueueExecutor(worker, kept, Uploads(worker.store))(queued, lambda _progress: None)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import shutil
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ from wanworker.engines.resident.child._loading import Loaded, _paths_of_folder, 
 from wanworker.engines.resident.child.weights._fp8 import Fp8Linear
 from wanworker.engines.resident.child.weights.parts import Kept, Place, load_parts
 from wanworker.engines.resident.protocol import Adapter, Model, Placement, Render
-from wanworker.settings import child_environment
 
 CASES = ("t2v", "i2v", "ti2v", "distilled")
 RESIDENT = Placement("cuda")
@@ -62,8 +59,7 @@ class OnCardLoaded(Loaded):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("models")
-    argv = [sys.executable, tiny_wan.__file__, str(folder)]
-    subprocess.run(argv, check=True, capture_output=True, env=child_environment())
+    tiny_wan.write(folder)
     Image.new("RGB", (80, 60), (200, 30, 30)).save(folder / "red.png")
     return folder
 
