@@ -76,7 +76,7 @@ def order(request=REQUEST, *, spec=SPEC, timeout_s=20, engine="auto", warnings=(
     async def ready(_folder):
         return PreparedSpec(spec, warnings)
 
-    return RenderRequest(request=request, engine=engine, timeout_s=timeout_s, prepare=prepare or ready)
+    return RenderRequest(request=request, engine=engine, timeout_s=timeout_s, prepare=prepare or ready, draft=spec)
 
 
 def files_in(folder):
