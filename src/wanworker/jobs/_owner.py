@@ -75,17 +75,17 @@ class Owner:
         return start == self.process_start if self.process_start and start else None
 
 
-def longest_wait_s(mark: bytes | None) -> float:
+def longest_wait_s(mark: bytes | None, *, named_s: float) -> float:
     """
-    Return for how many seconds the next step of who made *mark* is waited for: 0 if it died, else 60.
+    Return for how many seconds the next step of who made *mark* is waited for: 0 if it died, else *named_s*.
 
-    Such a step takes milliseconds, and longer on a slow disk. A mark that names nobody gets 5 s: it is of a process
-    that died between making and naming it, or of a release whose marks were empty.
+    A mark that names nobody gets 5 s: it is of a process that died between making and naming it, or of a release whose
+    marks were empty.
     """
     owner = Owner.named_in(mark)
     if owner is None:
         return 5.0
-    return 0.0 if owner.lives() is False else 60.0
+    return 0.0 if owner.lives() is False else named_s
 
 
 def _host(proc: Path) -> str:

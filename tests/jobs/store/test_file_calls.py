@@ -40,6 +40,16 @@ def test_a_volume_that_takes_half_of_a_line_is_full(tmp_path: Path, monkeypatch:
     assert full.value.errno == errno.ENOSPC
 
 
+def test_a_mark_that_names_half_of_its_owner_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[: len(data) // 2]))
+
+    with pytest.raises(OSError, match="No space left on device"):
+        FileCalls().make(tmp_path / "mark", b"owner")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_mark_that_cannot_name_its_owner_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk the name can still be made. Left there, it would hold the job up."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -52,8 +53,8 @@ def test_a_second_writer_waits_until_the_first_is_done(tmp_path: Path) -> None:
     [
         (killed().to_json(), 0.0),
         (b"", 5.0),
-        (elsewhere().to_json(), 60.0),
-        (Owner.of_this_process().to_json(), 60.0),
+        (elsewhere().to_json(), 10.0),
+        (Owner.of_this_process().to_json(), 10.0),
     ],
 )
 def test_a_lock_is_broken_once_its_holder_died_or_holds_it_for_too_long(
@@ -70,21 +71,21 @@ def test_a_lock_is_broken_once_its_holder_died_or_holds_it_for_too_long(
 
 
 def test_each_holder_is_waited_for_anew(tmp_path: Path) -> None:
-    """A record that many write is never free for a minute, and no holder of its lock was slow."""
+    """A record that many write may not be free for long, though no holder of its lock was slow."""
     pauses: list[float] = []
 
     def pause(pause_s: float) -> None:
         pauses.append(pause_s)
-        if len(pauses) == 30_000:
+        if len(pauses) == 5_000:
             (tmp_path / "x.lock").unlink()
-        elif len(pauses) % 10_000 == 0:
+        elif len(pauses) % 1_900 == 0:
             (tmp_path / "x.lock").write_bytes(elsewhere().to_json())
 
     (tmp_path / "x.lock").write_bytes(elsewhere().to_json())
     with lock(tmp_path, pause=pause).held():
         pass
 
-    assert sum(pauses) == pytest.approx(150.0, abs=0.03)
+    assert sum(pauses) == pytest.approx(25.0, abs=0.03)
 
 
 def test_a_holder_whose_lock_was_broken_leaves_the_next_ones_alone(tmp_path: Path) -> None:
@@ -114,6 +115,29 @@ def test_a_lock_that_another_breaker_took_first_is_given_back(tmp_path: Path) ->
 
     assert seen == [new]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_lock_that_a_tidying_start_removed_is_broken_all_the_same(tmp_path: Path) -> None:
+    class Tidied(FileCalls):
+        def rename(self, source: Path, target: Path) -> None:
+            super().rename(source, target)
+            target.unlink()
+
+    (tmp_path / "x.lock").write_bytes(killed().to_json())
+    with lock(tmp_path, files=Tidied()).held():
+        assert (tmp_path / "x.lock").exists()
+
+
+def test_a_slow_volume_takes_its_part_of_the_wait(tmp_path: Path) -> None:
+    """Each look at a lock of another host may take long; the wait is not that many times longer."""
+    (tmp_path / "x.lock").write_bytes(elsewhere().to_json())
+    now = itertools.count(0.0, 1.0)
+    looks: list[float] = []
+
+    with Lock(tmp_path / "x.lock", FileCalls(), 0o600, looks.append, elapsed=lambda: next(now)).held():
+        pass
+
+    assert 8 <= len(looks) <= 10
 
 
 def test_a_lock_that_is_gone_at_the_rename_was_broken_by_another(tmp_path: Path) -> None:

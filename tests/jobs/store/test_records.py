@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.other_workers import Clock, elsewhere
+from fakes.other_workers import Clock, elsewhere, killed
 from fakes.volumes import CALLS, Refusals, Volume
 from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import Job, JobStatus
@@ -185,17 +185,24 @@ def test_what_was_left_half_done_goes_when_it_is_old_and_a_claim_on_its_way_stay
     kept.swap(None, job("with-record"))
     for request_id in ("with-record", "left", "on-its-way"):
         kept.mark(job(request_id))
-    unfinished = tmp_path / "unfinished"
-    for name in ("old.tmp", "young.tmp"):
+    unfinished, locks = tmp_path / "unfinished", tmp_path / "locks"
+    for name in ("old", "young"):
         (unfinished / name).touch()
-    for path in (tmp_path / "running" / "left.1", tmp_path / "running" / "with-record.1", unfinished / "old.tmp"):
+        (locks / name).write_bytes(killed().to_json())
+    for path in (
+        tmp_path / "running" / "left.1",
+        tmp_path / "running" / "with-record.1",
+        unfinished / "old",
+        locks / "old",
+    ):
         at = path.stat().st_mtime - LEFTOVER_AFTER_S - 1
         os.utime(path, (at, at))
 
     kept.remove_leftovers()
 
     assert {("with-record", 1), ("on-its-way", 1)} == set(kept.marks())
-    assert ["young.tmp"] == [path.name for path in unfinished.iterdir()]
+    assert ["young"] == [path.name for path in unfinished.iterdir()]
+    assert ["young"] == [path.name for path in locks.iterdir()]
 
 
 def ended(request_id: str = "job-1") -> tuple[Job, Job]:

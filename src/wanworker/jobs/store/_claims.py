@@ -12,8 +12,9 @@ from wanworker.jobs.store._index import Index
 from wanworker.jobs.store._pulse import OwnPulse
 from wanworker.jobs.store._records import Records
 
-# How often one looks for the record of another worker's mark.
-_LOOK_AGAIN_S = 0.02
+# How often, and for how long, one looks for the record of another worker's mark. It comes in milliseconds, and later
+# on a slow disk.
+_LOOK_AGAIN_S, _LOOKED_FOR_S = 0.02, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ class Claims:
             if self._take(before, job):
                 return Claim(job, is_ours=True)
             # Another worker made its mark a moment ago. Either its record appears now, or that worker is dead.
-            if waited_s < longest_wait_s(self._records.marked(request.request_id, attempt)):
+            mark = self._records.marked(request.request_id, attempt)
+            if waited_s < longest_wait_s(mark, named_s=_LOOKED_FOR_S):
                 waited_s += _LOOK_AGAIN_S
                 self._pause(_LOOK_AGAIN_S)
             else:

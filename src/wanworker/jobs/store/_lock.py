@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,23 +12,33 @@ from pathlib import Path
 from wanworker.jobs._owner import Owner, longest_wait_s
 from wanworker.jobs.store.file_calls import FileCalls
 
-# Who holds a lock looks once and renames once, which takes less than a millisecond.
-_LOOK_AGAIN_S = 0.005
+# Who holds a lock looks once and renames once, which takes less than a millisecond. It may stand still meanwhile, on a
+# busy machine; after so long, the others would wait for nothing.
+_LOOK_AGAIN_S, _HELD_AT_MOST_S = 0.005, 10.0
 
 
 class Lock:
     """
     Hold *path* as a lock: a file made with O_EXCL, because network volumes support other locks badly.
 
-    The file names its holder. If that has died, or holds the lock for longer than `longest_wait_s`, the lock is broken.
-    The calls of *files* get *mode* for the file; *pause* waits some seconds.
+    The file names its holder. If that has died, or holds the lock for longer than 10 s, the lock is broken. The calls
+    of *files* get *mode* for the file; *pause* waits some seconds.
     """
 
-    def __init__(self, path: Path, files: FileCalls, mode: int, pause: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        files: FileCalls,
+        mode: int,
+        pause: Callable[[float], None],
+        *,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
         self._files = files
         self._mode = mode
         self._pause = pause
+        self._elapsed = elapsed
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -40,19 +51,20 @@ class Lock:
         finally:
             # What cannot be removed is broken later. The caller's step is done or has failed already.
             with contextlib.suppress(OSError):
-                if self._read() == name:
+                if self._read(self._path) == name:
                     self._files.unlink(self._path)
 
     def _take(self, name: bytes) -> None:
         seen: bytes | None = None
-        waited_s = 0.0
+        since, paused_s = self._elapsed(), 0.0
         while not self._makes(name):
-            holder = self._read()
+            holder = self._read(self._path)
             if holder != seen:
-                seen, waited_s = holder, 0.0
-            if holder is None or waited_s < longest_wait_s(holder):
+                seen, since, paused_s = holder, self._elapsed(), 0.0
+            waited_s = max(paused_s, self._elapsed() - since)  # a slow volume takes its time for each look
+            if holder is None or waited_s < longest_wait_s(holder, named_s=_HELD_AT_MOST_S):
                 self._pause(_LOOK_AGAIN_S)
-                waited_s += _LOOK_AGAIN_S
+                paused_s += _LOOK_AGAIN_S
             else:
                 self._break(holder)
 
@@ -63,9 +75,9 @@ class Lock:
             return False
         return True
 
-    def _read(self) -> bytes | None:
+    def _read(self, path: Path) -> bytes | None:
         try:
-            return self._path.read_bytes()
+            return path.read_bytes()
         except FileNotFoundError:
             return None
 
@@ -76,8 +88,10 @@ class Lock:
             self._files.rename(self._path, taken)
         except FileNotFoundError:
             return
-        if taken.read_bytes() != holder:
-            # Another process broke the lock first, and this is the next holder's: it gets it back.
-            with contextlib.suppress(OSError):
-                self._path.hardlink_to(taken)
-        self._files.unlink(taken)
+        found = self._read(taken)
+        with contextlib.suppress(OSError):
+            if found is not None and found != holder:
+                # Another process broke the lock first, and this is the next holder's: it gets it back.
+                self._files.make(self._path, found, self._mode)
+        with contextlib.suppress(FileNotFoundError):  # a start that tidies up may have been quicker
+            self._files.unlink(taken)

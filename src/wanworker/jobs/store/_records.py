@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from wanworker.errors import DiskFull, EngineUnavailable
 from wanworker.jobs.model import Job, is_request_id
 from wanworker.jobs.store._pulse import Observer
-from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, UNFINISHED, Disk, Version
+from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, Disk, Version
 
 _log = logging.getLogger(__name__)
 
@@ -218,9 +218,7 @@ class Records:
 
     def remove_leftovers(self) -> None:
         """Remove what processes left that were killed between two steps: files half written, marks without a record."""
-        for name, age_s in self._disk.ages_s(UNFINISHED).items():
-            if age_s > LEFTOVER_AFTER_S:
-                self._disk.remove(f"{UNFINISHED}/{name}")
+        self._disk.remove_leftovers()
         ages_s = self._disk.ages_s("running")
         for request_id, attempt in self.marks():
             is_old = ages_s.get(f"{request_id}.{attempt}", 0.0) > LEFTOVER_AFTER_S

@@ -15,8 +15,8 @@ from wanworker.jobs.store._lock import Lock
 from wanworker.jobs.store.file_calls import PRIVATE_FOLDER, FileCalls
 from wanworker.media.new_file import disk_full
 
-#: The folder in which files are written before they are renamed. A start finds there what a killed process left.
-UNFINISHED = "unfinished"
+# The folders in which files are written before they are renamed, and of the locks of those that are looked at before.
+_UNFINISHED, _LOCKS = "unfinished", "locks"
 
 #: A claim takes seconds, even on a slow disk. One that is this old and not complete was left by a process that died.
 LEFTOVER_AFTER_S = 600.0
@@ -96,16 +96,24 @@ class Disk:
             if still_right is None:
                 self._files.rename(temporary, path)
                 return True
-            with self._lock(path).held():
-                replacing = still_right()
-                if replacing:
+            with self._lock(path.name).held():
+                if replacing := still_right():
                     self._files.rename(temporary, path)
             return replacing
 
-    def _lock(self, path: Path) -> Lock:
-        self._make(self._root / UNFINISHED)
-        lock = self._root / UNFINISHED / f"{path.name}.lock"
-        return Lock(lock, self._files, self._folder_mode & 0o666, self._pause)
+    def remove_leftovers(self) -> None:
+        """Remove what processes left that were killed between two steps: files half written, and locks."""
+        for name, age_s in self.ages_s(_UNFINISHED).items():
+            if age_s > LEFTOVER_AFTER_S:
+                self.remove(f"{_UNFINISHED}/{name}")
+        for name, age_s in self.ages_s(_LOCKS).items():
+            if age_s > LEFTOVER_AFTER_S:
+                with self._in_our_words(), self._lock(name).held():
+                    pass  # taken and released by the rules: another process may have just taken it anew
+
+    def _lock(self, name: str) -> Lock:
+        self._make(self._root / _LOCKS)
+        return Lock(self._root / _LOCKS / name, self._files, self._folder_mode & 0o666, self._pause)
 
     def make(self, name: str, data: bytes = b"") -> bool:
         """
@@ -144,7 +152,7 @@ class Disk:
         with self._in_our_words(), contextlib.ExitStack() as stack:
             if is_locked and path.exists():
                 with contextlib.suppress(OSError):  # a full disk takes no lock, nor what others would write
-                    stack.enter_context(self._lock(path).held())
+                    stack.enter_context(self._lock(path.name).held())
             try:
                 self._files.unlink(path)
             except FileNotFoundError:
@@ -157,7 +165,7 @@ class Disk:
         with self._in_our_words():
             try:
                 with os.scandir(self._root / folder) as entries:
-                    return {name: size for entry in entries for name, size in _size(entry)}
+                    return {entry.name: found.st_size for entry in entries for found in _looked_at(entry)}
             except FileNotFoundError:
                 self._check()
                 return {}
@@ -182,7 +190,7 @@ class Disk:
         with self._beside(self._root / "clock") as just_written:
             self._files.write(just_written, b"", self._folder_mode & 0o666)
             now = just_written.stat().st_mtime
-        return {entry.name: now - mtime for entry in entries for mtime in _mtime(entry)}
+        return {entry.name: now - found.st_mtime for entry in entries for found in _looked_at(entry)}
 
     def _make(self, folder: Path) -> None:
         """Make *folder* and the root. Once in a process, also correct the permissions of those that are there."""
@@ -219,8 +227,8 @@ class Disk:
     def _beside(self, path: Path) -> Iterator[Path]:
         """Give a temporary name in the same file system as *path*. Nothing stays under it in the end."""
         self._make(path.parent)
-        self._make(self._root / UNFINISHED)
-        temporary = self._root / UNFINISHED / f"{path.name}.{secrets.token_hex(8)}.tmp"
+        self._make(self._root / _UNFINISHED)
+        temporary = self._root / _UNFINISHED / f"{path.name}.{secrets.token_hex(8)}.tmp"
         try:
             yield temporary
         finally:
@@ -277,18 +285,10 @@ class Disk:
             ) from error
 
 
-def _mtime(entry: os.DirEntry[str]) -> Iterator[float]:
-    """Yield when the file was last written, or nothing if another process removed it after the listing."""
+def _looked_at(entry: os.DirEntry[str]) -> Iterator[os.stat_result]:
+    """Yield what is known of a file, or nothing if another process removed it after the listing."""
     try:
-        yield entry.stat().st_mtime
-    except FileNotFoundError:
-        return
-
-
-def _size(entry: os.DirEntry[str]) -> Iterator[tuple[str, int]]:
-    """Yield the size of a file, or nothing if another process removed it after the listing."""
-    try:
-        yield entry.name, entry.stat().st_size
+        yield entry.stat()
     except FileNotFoundError:
         return
 

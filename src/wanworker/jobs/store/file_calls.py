@@ -34,7 +34,7 @@ class FileCalls:
         """Make a file that must not exist yet, and write *data* with one write. Raises FileExistsError."""
         descriptor = _opened(path, os.O_EXCL, mode)
         try:
-            os.write(descriptor, data)
+            _write(descriptor, data)
         except OSError:
             path.unlink()
             raise
@@ -45,9 +45,7 @@ class FileCalls:
         """Add *data* at the end with one write."""
         descriptor = _opened(path, os.O_APPEND, mode)
         try:
-            if os.write(descriptor, data) < len(data):
-                # Only a completely full volume writes less of so few bytes.
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _write(descriptor, data)
         finally:
             os.close(descriptor)
 
@@ -67,6 +65,12 @@ class FileCalls:
     def mkdir(self, path: Path, mode: int = PRIVATE_FOLDER) -> None:
         """Make a folder and those above it where they are missing."""
         path.mkdir(mode=mode, parents=True, exist_ok=True)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    if os.write(descriptor, data) < len(data):
+        # Only a completely full volume writes less of so few bytes.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _opened(path: Path, flags: int, mode: int) -> int:
