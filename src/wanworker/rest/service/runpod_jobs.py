@@ -213,6 +213,7 @@ class RunPodJobs:
                 job.answer["warnings"] = [*job.answer.get("warnings", ()), *job.terms.warnings]
         finally:
             job.ended = time.time()
+            self._jobs.move_to_end(job_id)  # the order of their ends is that in which they are forgotten
             log.info("job %s ended: %s in %.1f s", job_id, _word(job), job.ended - job.created)
             job.preview = None
         job.size = _characters(job.answer)
