@@ -113,6 +113,43 @@ async def test_a_job_that_runs_out_of_time_is_timed_out_and_stopped(rest, jobs_o
     assert [] == clock.running()
 
 
+@pytest.mark.parametrize("second", ["ttl", "cancel", "close"])
+async def test_a_job_that_is_being_stopped_is_not_stopped_again(rest, jobs_of, second):
+    clock, began, stopping, gate = Clock(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    cuts = []
+
+    async def hang(_spec, _path, _report):
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                cuts.append(second)
+                raise
+
+    rest.engine.act = hang
+    jobs = jobs_of(call_later=clock)
+    policy = {"executionTimeout": 7_000, "ttl": 60_000}
+    job_id = jobs.start({"input": INPUT, "policy": policy}, is_sync=False)
+    await began.wait()
+    clock.run_out(7.0)
+    await stopping.wait()
+    if second == "ttl":
+        clock.run_out(60.0)
+    else:
+        again = asyncio.create_task(jobs.cancel(job_id) if second == "cancel" else jobs.close())
+        done, _ = await asyncio.wait({again}, timeout=0)  # it has its turn, and then waits
+        assert not done
+    gate.set()
+    ended = await jobs.wait(job_id, 20)
+
+    assert [] == cuts
+    assert "The job did not end within policy.executionTimeout." == ended["error"]
+
+
 async def test_the_wait_for_a_turn_counts_for_ttl_and_not_for_execution(rest, jobs_of):
     clock, began = Clock(), held(rest)
     jobs = jobs_of(call_later=clock)

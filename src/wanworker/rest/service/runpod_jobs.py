@@ -60,6 +60,7 @@ class _Job:
     ended: float | None = None
     answer: dict[str, Any] | None = None
     size: int = 0
+    is_stopping: bool = False
     is_cancelled: bool = False
 
 
@@ -126,17 +127,16 @@ class RunPodJobs:
         """Stop the job, and return it when nothing of it runs any more. Raises UnknownJob."""
         job = self._known(job_id)
         if job.task is not None and not job.task.done():
-            job.is_cancelled = True
-            job.task.cancel()
+            job.is_cancelled = _stop(job) or job.is_cancelled
             await asyncio.wait({job.task})
         return self.status(job_id)
 
     async def close(self) -> None:
         """Stop every job. Nobody is told of it, because a stop of the server is no end that a caller asked for."""
         self._is_closing = True
-        tasks = [job.task for job in self._jobs.values() if job.task is not None and not job.task.done()]
-        for task in tasks:
-            task.cancel()
+        for job in self._jobs.values():
+            _stop(job)
+        tasks = [job.task for job in self._jobs.values() if job.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
         for delivery in self._deliveries:
             delivery.cancel()
@@ -164,9 +164,8 @@ class RunPodJobs:
         """Stop *job* in *limit_s* seconds, on account of the field *name* of its policy."""
 
         def stop() -> None:
-            if job.task is not None and not job.task.done():
+            if _stop(job):
                 job.ran_out = name
-                job.task.cancel()
 
         if limit_s is not None:
             job.timers[name] = self._call_later(limit_s, stop)
@@ -236,6 +235,15 @@ class RunPodJobs:
             if sum(job.size for job in self._jobs.values()) <= self._kept_characters:
                 break
             del self._jobs[job_id]
+
+
+def _stop(job: _Job) -> bool:
+    """Stop *job* and return True, or False if it has ended or is stopped already. A second stop would cut the first."""
+    if job.task is None or job.task.done() or job.is_stopping:
+        return False
+    job.is_stopping = True
+    job.task.cancel()
+    return True
 
 
 def _shown(job_id: str, job: _Job) -> dict[str, Any]:
