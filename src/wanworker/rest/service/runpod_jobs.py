@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 import uuid
@@ -18,9 +17,9 @@ from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
 from wanworker.errors import InvalidRequest, UnknownJob
 from wanworker.jobs.runner import QueueFull
-from wanworker.media.threads import in_thread
 from wanworker.progress import AwaitsTurn, Progress
 from wanworker.rest.schemas.runpod import Terms, terms_of
+from wanworker.rest.service._end_webhooks import EndWebhooks
 from wanworker.rest.service.intake import check_url
 from wanworker.rest.service.webhooks import Webhooks
 from wanworker.serverless.handler import handle
@@ -34,10 +33,6 @@ _KEPT_S = 1800.0
 #: How many characters all kept answers may have. The newest one stays, however large.
 _KEPT_CHARACTERS = 128 * 1024**2
 _WAIT_S = 90.0
-#: RunPod's pauses before the second and the third attempt of a webhook, and what the attempts may take together with
-#: their wait for others. Until then the answer is held in memory.
-_WEBHOOK_WAITS_S = (10.0, 10.0)
-_WEBHOOK_S = 180.0
 
 #: Call something later, as a loop's `call_later` does.
 CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
@@ -79,9 +74,8 @@ class RunPodJobs:
         call_later: CallLater = _call_later,
     ) -> None:
         self._worker = worker
-        self._webhooks = webhooks
+        self._end_webhooks = EndWebhooks(webhooks)
         self._call_later = call_later
-        self._deliveries: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._kept_characters = kept_characters
         self._limit = limit
@@ -138,27 +132,14 @@ class RunPodJobs:
             _stop(job)
         tasks = [job.task for job in self._jobs.values() if job.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
-        for delivery in self._deliveries:
-            delivery.cancel()
-        await asyncio.gather(*self._deliveries, return_exceptions=True)
+        await self._end_webhooks.close()
 
     def _ended(self, job_id: str, job: _Job, on_end: Callable[[], None]) -> None:
         for timer in job.timers.values():
             timer.cancel()
         on_end()
         if job.terms.webhook is not None and not self._is_closing:
-            delivery = asyncio.create_task(self._tell(job.terms.webhook, job_id, _shown(job_id, job)))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
-
-    async def _tell(self, url: str, job_id: str, shown: Mapping[str, Any]) -> None:
-        """POST what /status shows. A webhook that fails is logged, and changes nothing."""
-        try:
-            async with asyncio.timeout(_WEBHOOK_S):
-                body = await in_thread(lambda: json.dumps(shown, separators=(",", ":")).encode())
-                await self._webhooks.post(url, job_id, body, _WEBHOOK_WAITS_S)
-        except TimeoutError:
-            log.warning("the webhook of job %s was given up: others took too long", job_id)
+            self._end_webhooks.tell(job.terms.webhook, job_id, _shown(job_id, job), job.size)
 
     def _limit_time(self, job: _Job, name: str, limit_s: float | None) -> None:
         """Stop *job* in *limit_s* seconds, on account of the field *name* of its policy."""
