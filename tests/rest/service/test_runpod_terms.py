@@ -89,6 +89,15 @@ async def test_a_wrong_term_is_refused_by_its_name(rest, extra, field):
     assert [] == rest.engine.seen
 
 
+@pytest.mark.parametrize(("given", "told"), [(True, "true"), ("1_0000_0", "'1_0000_0'")])
+@pytest.mark.parametrize("name", ["ttl", "executionTimeout"])
+async def test_a_number_of_the_policy_is_read_as_any_other_field_is(rest, name, given, told):
+    body = {"input": INPUT, "policy": {name: given}}
+    status, failure = await rest.ask("POST", "/v2/x/run", json=body)
+
+    assert (422, f"policy.{name} must be a number; got {told}.") == (status, failure["error"])
+
+
 async def test_what_has_no_effect_is_told(rest):
     policy = {"lowPriority": True, "ttl": 10_000, "executionTimeout": "5000", "exectionTimeout": 1}
     _, answer = await rest.ask("POST", "/v2/x/runsync", json={"input": HEALTH, "policy": policy})
