@@ -46,6 +46,20 @@ async def test_a_form_with_one_field_twice_is_refused_with_its_name(rest: Any) -
     assert answer["error"] == "The form has the field 'prompt' more than once."
 
 
+def with_file(name: str, disposition: str, content: bytes = b"", kind: str = "image/png") -> bytes:
+    head = f'--edge\r\nContent-Disposition: form-data; name="{name}"; {disposition}\r\nContent-Type: {kind}\r\n\r\n'
+    return head.encode() + content + b"\r\n" + FORM
+
+
+@pytest.mark.parametrize(("route", "name"), [("/generate", "image"), ("/v1/videos", "input_reference")])
+async def test_an_empty_file_with_a_name_is_refused_and_no_file_is_left_out(rest: Any, route: str, name: str) -> None:
+    _, refused = await rest.ask("POST", route, data=with_file(name, 'filename="a.png"'), headers=KIND)
+    status, _ = await rest.ask("POST", "/generate", data=with_file("image", 'filename=""'), headers=KIND)
+    told = refused if route == "/generate" else {"error": refused["error"]["message"]}
+    assert told["error"].startswith(f"{name}: it is an empty file.")
+    assert status == 200
+
+
 async def test_an_urlencoded_form_is_taken(rest: Any) -> None:
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
     status, answer = await rest.ask("POST", "/generate", data=b"prompt=a+cat&seed=7", headers=kind)

@@ -135,4 +135,7 @@ async def _part(name: str, value: UploadFile | str, files: Collection[str]) -> s
     if name not in files:
         words = " or ".join(f"`{each}`" for each in files)
         raise InvalidRequest(f"The form has a file in the field {name[:60]!r}; only {words} may be a file.", field=name)
-    return (await in_thread(base64.b64encode, await value.read())).decode("ascii")
+    content = await value.read()
+    if value.filename and not content:  # a browser sends no name where no file was chosen
+        raise InvalidRequest(f"{name}: it is an empty file.", hint="Send a file with content.", field=name)
+    return (await in_thread(base64.b64encode, content)).decode("ascii")
