@@ -46,6 +46,15 @@ async def test_a_form_with_one_field_twice_is_refused_with_its_name(rest: Any) -
     assert answer["error"] == "The form has the field 'prompt' more than once."
 
 
+@pytest.mark.parametrize("route", ["/generate", "/plan", "/v1/videos", "/v2/x/run"])
+async def test_a_json_body_with_one_key_twice_is_refused_with_its_name(rest: Any, route: str) -> None:
+    body = b'{"prompt": "a cat", "input": {"prompt": "a cat", "seed": 1, "seed": 2}}'
+    status, answer = await rest.ask("POST", route, data=body, headers={"Content-Type": "application/json"})
+    told = answer["error"] if route != "/v1/videos" else answer["error"]["message"]
+    assert status in {400, 422}
+    assert told.startswith("The body cannot be read as JSON: an object in it has the key 'seed' 2 times.")
+
+
 def with_file(name: str, disposition: str, content: bytes = b"", kind: str = "image/png") -> bytes:
     head = f'--edge\r\nContent-Disposition: form-data; name="{name}"; {disposition}\r\nContent-Type: {kind}\r\n\r\n'
     return head.encode() + content + b"\r\n" + FORM

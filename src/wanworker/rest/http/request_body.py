@@ -19,6 +19,7 @@ from wanworker.errors import InvalidRequest
 from wanworker.media.outputs.upload_url import FIELD
 from wanworker.media.threads import in_thread
 from wanworker.rest.http.errors import BrokenRequest, WrongMediaType
+from wanworker.text.json_text import read_json
 from wanworker.text.json_words import kind_of, why_unreadable
 
 #: How many text parts a form may have, beside the picture.
@@ -63,7 +64,7 @@ def _parsed(body: bytearray) -> dict[str, Any]:
     try:
         text = body.decode(json.detect_encoding(body), "surrogatepass")
         body.clear()  # its text is as large, so it is freed as soon as possible
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = read_json(text, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise InvalidRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are read.") from error
     except ValueError as error:
