@@ -16,7 +16,7 @@ class Receiver:
         self.came = asyncio.Event()
 
     async def answer(self, request):
-        self.received.append((dict(request.headers), await request.read()))
+        self.received.append((dict(request.headers), await request.content.read()))  # of any size
         self.came.set()
         status = self.statuses.pop(0) if self.statuses else 204
         return web.Response(status=status, headers={"Location": "/elsewhere"} if status == 302 else {})

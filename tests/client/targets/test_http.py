@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NoReturn
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractResolver
 
 from wanworker.client import Busy, ClientError, Refused, ResultLost, TargetFailed, Unauthorised, Unreachable
 from wanworker.client.targets.http import Edges, Remote, base_url
@@ -170,6 +175,44 @@ async def test_a_server_where_nobody_listens_is_unreachable(server: Scripted) ->
 
     with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:1 cannot be reached: no connection"):
         await server.remote().post_job("run", {}, id_field="id")
+
+
+class Names(AbstractResolver):
+    """Answers for no name, with the error that it was given."""
+
+    def __init__(self, error: OSError) -> None:
+        self._error = error
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> NoReturn:
+        raise self._error
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (socket.gaierror(8, "nodename nor servname provided"), "nodename nor servname provided"),
+        (OSError(errno.ENETDOWN, "Connect call failed ('10.0.0.1', 80)"), os.strerror(errno.ENETDOWN)),
+        (OSError(None, "no such name"), "no such name"),
+        (OSError("Multiple exceptions"), "unreachable"),
+    ],
+)
+async def test_a_name_that_leads_nowhere_is_told_in_the_systems_words(error: OSError, words: str) -> None:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Names(error))) as session:
+        with pytest.raises(Unreachable) as caught:
+            await Remote(session, base_url("http://host.test/v2"), key="").post("run", {})
+
+    assert str(caught.value) == f"http://host.test/v2 cannot be reached: no connection ({words})."
+
+
+async def test_a_server_without_tls_is_told_as_such(server: Scripted) -> None:
+    server.url = server.url.replace("http://", "https://")
+
+    with pytest.raises(Unreachable, match=r"no connection \(\[SSL"):
+        await server.remote().post("run", {})
 
 
 async def test_a_refused_download_writes_nothing(server: Scripted, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import base64
 import pytest
 
 from wanworker.errors import InputRefused, InputUnavailable
-from wanworker.media.inputs.data_uri import decode, is_data_url
+from wanworker.media.inputs.data_uri import decode, is_data_url, with_lost_plus
 
 CONTENT = bytes(range(256)) + b"\xfb\xff\xfe?"  # Uses both characters in which the two alphabets differ.
 TEXT = base64.b64encode(CONTENT).decode()
@@ -72,3 +72,24 @@ def test_what_is_no_base64_is_said_to_be_so(text: str, said: str) -> None:
 @pytest.mark.parametrize("text", ["", "dat", "iVBORw0KGgo=", "https://example.com/data:"])
 def test_other_text_is_no_data_uri(text: str) -> None:
     assert is_data_url(text) is False
+
+
+@pytest.mark.parametrize("head", ["", "data:image/png;base64,"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("ab+c/+++AB==", id="in the middle"),
+        pytest.param("+bcdefg+", id="at both ends"),
+        pytest.param("abcdef++", id="at the end"),
+        pytest.param("abcd\r\n  ef+h\n", id="folded lines stay"),
+    ],
+)
+def test_a_plus_that_became_a_space_in_a_form_is_put_back(head: str, text: str) -> None:
+    assert with_lost_plus(head + text.replace("+", " ")) == head + text
+
+
+@pytest.mark.parametrize(
+    "text", ["abcd  ", " abcd", "abcdef ", "a red cat, 5 m", "https://host/a b", "data:text/plain,a b", "data: a,b c"]
+)
+def test_other_spaces_are_no_plus(text: str) -> None:
+    assert "+" not in with_lost_plus(text)

@@ -169,3 +169,26 @@ async def test_kept_answers_have_a_size_together_and_the_newest_stays(rest, clip
     for forgotten in ids[:2]:
         with pytest.raises(UnknownJob):
             jobs.status(forgotten)
+
+
+async def test_a_long_job_is_kept_although_many_short_ones_began_after_it(rest, clip):
+    jobs = RunPodJobs(rest.worker, Webhooks(secret=None), limit=9, kept_characters=clip.stat().st_size)
+    gate, began = asyncio.Event(), asyncio.Event()
+
+    async def paint(spec, path, _report):
+        if spec.seed == INPUT["seed"]:
+            began.set()
+            await gate.wait()
+        path.write_bytes(clip.read_bytes())
+
+    rest.engine.act = paint
+    long = jobs.start({"input": INPUT}, is_sync=False)
+    await began.wait()
+    for _ in range(32):
+        short = jobs.start({"input": {"health": True}}, is_sync=True)
+        assert "COMPLETED" == (await jobs.wait(short, 20))["status"]
+    gate.set()
+
+    assert "COMPLETED" == (await jobs.wait(long, 20))["status"]
+    with pytest.raises(UnknownJob):
+        jobs.status(short)  # it is the older one of two that are too large together

@@ -89,6 +89,15 @@ async def test_a_wrong_term_is_refused_by_its_name(rest, extra, field):
     assert [] == rest.engine.seen
 
 
+@pytest.mark.parametrize(("given", "told"), [(True, "true"), ("1_0000_0", "'1_0000_0'")])
+@pytest.mark.parametrize("name", ["ttl", "executionTimeout"])
+async def test_a_number_of_the_policy_is_read_as_any_other_field_is(rest, name, given, told):
+    body = {"input": INPUT, "policy": {name: given}}
+    status, failure = await rest.ask("POST", "/v2/x/run", json=body)
+
+    assert (422, f"policy.{name} must be a number; got {told}.") == (status, failure["error"])
+
+
 async def test_what_has_no_effect_is_told(rest):
     policy = {"lowPriority": True, "ttl": 10_000, "executionTimeout": "5000", "exectionTimeout": 1}
     _, answer = await rest.ask("POST", "/v2/x/runsync", json={"input": HEALTH, "policy": policy})
@@ -111,6 +120,43 @@ async def test_a_job_that_runs_out_of_time_is_timed_out_and_stopped(rest, jobs_o
     assert f"policy.{name}" in ended["error"]
     assert rest.engine.stopped
     assert [] == clock.running()
+
+
+@pytest.mark.parametrize("second", ["ttl", "cancel", "close"])
+async def test_a_job_that_is_being_stopped_is_not_stopped_again(rest, jobs_of, second):
+    clock, began, stopping, gate = Clock(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    cuts = []
+
+    async def hang(_spec, _path, _report):
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                cuts.append(second)
+                raise
+
+    rest.engine.act = hang
+    jobs = jobs_of(call_later=clock)
+    policy = {"executionTimeout": 7_000, "ttl": 60_000}
+    job_id = jobs.start({"input": INPUT, "policy": policy}, is_sync=False)
+    await began.wait()
+    clock.run_out(7.0)
+    await stopping.wait()
+    if second == "ttl":
+        clock.run_out(60.0)
+    else:
+        again = asyncio.create_task(jobs.cancel(job_id) if second == "cancel" else jobs.close())
+        done, _ = await asyncio.wait({again}, timeout=0)  # it has its turn, and then waits
+        assert not done
+    gate.set()
+    ended = await jobs.wait(job_id, 20)
+
+    assert [] == cuts
+    assert "The job did not end within policy.executionTimeout." == ended["error"]
 
 
 async def test_the_wait_for_a_turn_counts_for_ttl_and_not_for_execution(rest, jobs_of):

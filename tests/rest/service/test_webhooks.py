@@ -117,3 +117,45 @@ async def test_a_finished_and_a_failed_job_call_and_nothing_is_kept_afterwards(s
     records = [path.read_text() for path in rest.worker.settings.jobs_dir.rglob("*.json")]
     assert 2 == len(records)
     assert not any("token=secret" in text for text in records)
+
+
+async def test_a_large_body_has_more_time_and_is_sent_in_pieces(recwarn):
+    body = b"7" * 5_000_000
+    async with Receiver() as receiver:
+        # A thousandth of a second would be too short for any of it, and 10 s are for its bytes.
+        taken = await hooks(secret="s", patience_s=0.001).post(receiver.url, "abc", lambda: body, ())
+
+    assert taken
+    assert body == receiver.received[0][1]
+    assert not [warning for warning in recwarn if "large body" in str(warning.message)]
+
+
+async def test_a_body_is_made_at_its_turn_and_is_not_held_before():
+    gate, all_came = asyncio.Event(), asyncio.Event()
+    open_now, made = 0, []
+
+    async def hold(reader, writer):
+        nonlocal open_now
+        open_now += 1
+        if open_now == 8:
+            all_came.set()
+        await gate.wait()
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    def body():
+        made.append(1)
+        return b"{}"
+
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as server, asyncio.timeout(20):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        webhooks = hooks()
+        posts = [asyncio.create_task(webhooks.post(url, str(number), body, ())) for number in range(9)]
+        await all_came.wait()
+        held = len(made)
+        gate.set()
+        taken = await asyncio.gather(*posts)
+
+    assert [True] * 9 == taken
+    assert (8, 9) == (held, len(made))

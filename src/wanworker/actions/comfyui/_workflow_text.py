@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from wanworker.actions.request.json_value import MAX_DEPTH, check_json
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.data_uri import decode, is_data_url
+from wanworker.text.json_text import read_json
 from wanworker.text.json_words import kind_of, why_unreadable
 
 #: The largest file that may come as a data URI.
@@ -31,7 +31,7 @@ def parsed(text: str | bytes, what: str) -> dict[str, Any]:
         check_json({"workflow": found})
         return checked(found, what)
     try:
-        document = json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"))
+        document = read_json(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except RecursionError as error:
         message = f"{what} is nested too deeply; at most {MAX_DEPTH} levels are read."
         raise InvalidRequest(message, field="workflow") from error

@@ -34,6 +34,7 @@ __all__ = [
     "Timeout",
     "UploadUrls",
     "Upscale",
+    "Whole",
     "parse",
 ]
 
@@ -86,6 +87,8 @@ def _schema(name: str) -> Any:
     return Field(json_schema_extra={"minimum": RANGES[name].low, "maximum": RANGES[name].high})
 
 
+#: A whole number whose range stands at its field.
+Whole = Annotated[int, BeforeValidator(_number)]
 Steps = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("steps")), _schema("steps")]
 Frames = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("frames")), _schema("frames")]
 Side = Annotated[int, BeforeValidator(_number), AfterValidator(_Within("side_px")), _schema("side_px")]

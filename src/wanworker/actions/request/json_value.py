@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wanworker.errors import InvalidRequest
+from wanworker.text.json_text import RepeatedKey, read_json
 
 #: A graph with nested subgraphs has about thirty levels.
 MAX_DEPTH = 100
@@ -62,7 +62,9 @@ def from_text(text: str, field: str) -> Any:
     if text.lstrip()[:1] not in {"{", "["}:
         return text
     try:
-        value = json.loads(text)
+        value = read_json(text)
+    except RepeatedKey as error:
+        raise InvalidRequest(f"{field} cannot be read as JSON: {error}.", field=field) from error
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{field} cannot be read as JSON.", field=field) from error
     check_json({field: value})

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import re
+import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -250,7 +252,14 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        # asyncio puts its own words and the address in place of the system's words.
-        number = error.os_error.errno
-        return f"no connection ({os.strerror(number) if number else 'unreachable'})"
+        return f"no connection ({_words(error.os_error)})"
     return f"the connection broke off ({type(error).__name__})"
+
+
+def _words(error: OSError) -> str:
+    """Return what the system says of *error*, in whose place asyncio puts its own words and the address."""
+    number = error.errno or 0
+    # The numbers of these two are not the system's.
+    if isinstance(error, ssl.SSLError | socket.gaierror) or number <= 0:
+        return error.strerror or "unreachable"
+    return os.strerror(number)

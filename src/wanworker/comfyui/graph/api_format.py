@@ -8,7 +8,6 @@ link. A list that is meant as a value is written `{"__value__": [...]}`.
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from wanworker.comfyui.graph.object_info import ObjectInfo
 from wanworker.errors import GraphRefused
+from wanworker.text.json_text import RepeatedKey, read_json
 from wanworker.text.json_words import place_of_non_finite, shown
 
 #: The keys of objects that people send a graph in, the best first, and how deep they may be nested.
@@ -87,7 +87,9 @@ def _object_in(value: object) -> dict[str, Any] | None:
     """Return *value* if it is an object, or the object in its JSON text or in a tuple of the server's history."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = read_json(value)
+        except RepeatedKey as error:
+            raise GraphRefused(f"The workflow cannot be read as JSON: {error}.", field="workflow") from error
         except (ValueError, RecursionError):
             return None
     if isinstance(value, list) and len(value) > _HISTORY_AT:

@@ -8,7 +8,6 @@ text chunks, a WebP or JPEG in its EXIF, and an mp4 as metadata of the whole mov
 from __future__ import annotations
 
 import io
-import json
 import os
 import struct
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO
 
 from wanworker.comfyui.graph.api_format import is_api_format, is_ui_format, unwrapped
 from wanworker.errors import GraphRefused
+from wanworker.text.json_text import RepeatedKey, read_json
 
 _NAMES = ("prompt", "workflow")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -75,7 +75,9 @@ def without_frames(file: BinaryIO, limit: int) -> bytes:
 
 def _json(data: bytes) -> object:
     try:
-        return json.loads(data.removeprefix(_BYTE_ORDER_MARK))
+        return read_json(data.removeprefix(_BYTE_ORDER_MARK))
+    except RepeatedKey as error:
+        raise GraphRefused(f"The file cannot be read as JSON: {error}.", hint=_HINT, field="workflow") from error
     except (ValueError, RecursionError) as error:
         message = "The file is neither JSON nor a picture or video with a workflow in it."
         raise GraphRefused(message, hint=_HINT, field="workflow") from error

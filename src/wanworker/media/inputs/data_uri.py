@@ -10,6 +10,9 @@ from wanworker.errors import InputRefused, InputUnavailable
 
 _HEADER = re.compile(r"\s*data:([^,]{0,256}),", re.IGNORECASE)
 _WHITESPACE = re.compile(r"\s+")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*")
+#: Spaces that fold no lines.
+_LOST = re.compile(r"(?<![\s]) +(?![\s])")
 _FOREIGN = re.compile(r"[^A-Za-z0-9+/]")
 _URL_SAFE = str.maketrans("-_", "+/")
 
@@ -43,12 +46,42 @@ def decode(text: str, *, max_bytes: int) -> bytes:
         raise InputUnavailable(_fault(digits)) from error
 
 
+def with_lost_plus(text: str) -> str:
+    """
+    Return *text* of a URL-encoded form with each `+` that its sender did not escape, and that so became a space.
+
+    Only base64 text and data URIs are changed. White space that folds lines stays. Spaces at the ends are a `+` where
+    the text has a whole number of bytes only with them.
+    """
+    header = _HEADER.match(text)
+    if header is not None and not _is_base64(header):
+        return text
+    at = header.end() if header else 0
+    payload = text[at:]
+    if " " not in payload or not _BASE64.fullmatch(payload):
+        return text
+    inner = payload.strip(" ")
+    digits, at_ends = len(_WHITESPACE.sub("", _LOST.sub(_as_plus, inner))), len(payload) - len(inner)
+    if digits % 4 and (digits + at_ends) % 4 == 0:
+        before = len(payload) - len(payload.lstrip(" "))
+        inner = "+" * before + inner + "+" * (at_ends - before)
+    return text[:at] + _LOST.sub(_as_plus, inner)
+
+
+def _as_plus(spaces: re.Match[str]) -> str:
+    return "+" * len(spaces[0])
+
+
+def _is_base64(header: re.Match[str]) -> bool:
+    return header[1].rstrip().lower().endswith(";base64")
+
+
 def _payload(text: str) -> str:
     """Remove a data URI's header."""
     if not is_data_url(text):
         return text
     header = _HEADER.match(text)
-    if header is None or not header[1].rstrip().lower().endswith(";base64"):
+    if header is None or not _is_base64(header):
         raise InputUnavailable("the data URI is not base64: it must begin like 'data:image/png;base64,'.")
     payload = text[header.end() :]
     return unquote(payload) if "%" in payload else payload

@@ -13,16 +13,12 @@ from yarl import URL
 
 from wanworker.media.inputs.addresses import is_listed, is_numeric, is_public
 from wanworker.media.inputs.peer import checked_peer
+from wanworker.media.outputs.line_speed import seconds_for
 
 Sleep = Callable[[float], Awaitable[None]]
 
 #: Pauses between the attempts, in seconds.
 _PAUSES_S = (1.0, 3.0, 9.0)
-
-_SLOWEST_BYTES_PER_S = 500_000
-
-#: How long an upload may take beside the time that its bytes need on a slow line, in seconds.
-PATIENCE_S = 60.0
 
 
 class UploadFailed(Exception):
@@ -45,11 +41,6 @@ class _PublicOnly(aiohttp.ThreadedResolver):
             if not is_listed(host, self._allow_hosts):
                 _check_address(address["host"], self._allow_hosts, self._named)
         return found
-
-
-def seconds_for(size_bytes: int, patience_s: float = PATIENCE_S) -> float:
-    """Return how long sending *size_bytes* may take."""
-    return patience_s + size_bytes / _SLOWEST_BYTES_PER_S
 
 
 def open_session(size_bytes: int) -> aiohttp.ClientSession:

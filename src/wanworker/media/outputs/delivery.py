@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.errors import EngineError
-from wanworker.media.outputs._put import PATIENCE_S, Sleep, UploadFailed
+from wanworker.media.outputs._put import Sleep, UploadFailed
 from wanworker.media.outputs._reencode import reencode
 from wanworker.media.outputs.base64_text import base64_text, encoded_chars, largest_file
 from wanworker.media.outputs.bucket import Bucket, NoBucket
 from wanworker.media.outputs.file_facts import FileFacts, file_facts, mime_of
+from wanworker.media.outputs.line_speed import PATIENCE_S
 from wanworker.media.outputs.upload import LINK_LIFETIME_S, upload
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.media.threads import in_thread

@@ -17,7 +17,6 @@ from yarl import URL
 from wanworker.errors import InputRefused, InvalidRequest
 from wanworker.media.inputs.urls import parse_url
 from wanworker.media.outputs._put import (
-    PATIENCE_S,
     Sleep,
     UploadFailed,
     guarded_session,
@@ -26,8 +25,8 @@ from wanworker.media.outputs._put import (
     may_reach,
     put_file,
     retried,
-    seconds_for,
 )
+from wanworker.media.outputs.line_speed import PATIENCE_S, seconds_for
 
 FIELD = "output_upload_urls"
 

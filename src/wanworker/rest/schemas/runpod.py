@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from wanworker.actions.request.fields import Request, parse
+from wanworker.actions.request.fields import Request, Whole, parse
 from wanworker.errors import InvalidRequest
 from wanworker.text.json_words import kind_of
 
@@ -20,8 +20,8 @@ _LONGEST_MS = 7 * 24 * 3_600_000
 class RunPodPolicy(Request):
     """Define the fields of `policy`, as RunPod names them. Times are in milliseconds."""
 
-    executionTimeout: int | None = Field(default=None, ge=5_000, le=_LONGEST_MS)  # noqa: N815 - RunPod's names
-    ttl: int | None = Field(default=None, ge=10_000, le=_LONGEST_MS)
+    executionTimeout: Whole | None = Field(default=None, ge=5_000, le=_LONGEST_MS)  # noqa: N815 - RunPod's names
+    ttl: Whole | None = Field(default=None, ge=10_000, le=_LONGEST_MS)
     lowPriority: bool | None = None  # noqa: N815
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 import uuid
@@ -18,9 +17,9 @@ from wanworker.engines.base import Report
 from wanworker.engines.preview import Previewed
 from wanworker.errors import InvalidRequest, UnknownJob
 from wanworker.jobs.runner import QueueFull
-from wanworker.media.threads import in_thread
 from wanworker.progress import AwaitsTurn, Progress
 from wanworker.rest.schemas.runpod import Terms, terms_of
+from wanworker.rest.service._end_webhooks import EndWebhooks
 from wanworker.rest.service.intake import check_url
 from wanworker.rest.service.webhooks import Webhooks
 from wanworker.serverless.handler import handle
@@ -34,10 +33,6 @@ _KEPT_S = 1800.0
 #: How many characters all kept answers may have. The newest one stays, however large.
 _KEPT_CHARACTERS = 128 * 1024**2
 _WAIT_S = 90.0
-#: RunPod's pauses before the second and the third attempt of a webhook, and what the attempts may take together with
-#: their wait for others. Until then the answer is held in memory.
-_WEBHOOK_WAITS_S = (10.0, 10.0)
-_WEBHOOK_S = 180.0
 
 #: Call something later, as a loop's `call_later` does.
 CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
@@ -60,6 +55,7 @@ class _Job:
     ended: float | None = None
     answer: dict[str, Any] | None = None
     size: int = 0
+    is_stopping: bool = False
     is_cancelled: bool = False
 
 
@@ -78,9 +74,8 @@ class RunPodJobs:
         call_later: CallLater = _call_later,
     ) -> None:
         self._worker = worker
-        self._webhooks = webhooks
+        self._end_webhooks = EndWebhooks(webhooks)
         self._call_later = call_later
-        self._deliveries: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._kept_characters = kept_characters
         self._limit = limit
@@ -126,47 +121,32 @@ class RunPodJobs:
         """Stop the job, and return it when nothing of it runs any more. Raises UnknownJob."""
         job = self._known(job_id)
         if job.task is not None and not job.task.done():
-            job.is_cancelled = True
-            job.task.cancel()
+            job.is_cancelled = _stop(job) or job.is_cancelled
             await asyncio.wait({job.task})
         return self.status(job_id)
 
     async def close(self) -> None:
         """Stop every job. Nobody is told of it, because a stop of the server is no end that a caller asked for."""
         self._is_closing = True
-        tasks = [job.task for job in self._jobs.values() if job.task is not None and not job.task.done()]
-        for task in tasks:
-            task.cancel()
+        for job in self._jobs.values():
+            _stop(job)
+        tasks = [job.task for job in self._jobs.values() if job.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
-        for delivery in self._deliveries:
-            delivery.cancel()
-        await asyncio.gather(*self._deliveries, return_exceptions=True)
+        await self._end_webhooks.close()
 
     def _ended(self, job_id: str, job: _Job, on_end: Callable[[], None]) -> None:
         for timer in job.timers.values():
             timer.cancel()
         on_end()
         if job.terms.webhook is not None and not self._is_closing:
-            delivery = asyncio.create_task(self._tell(job.terms.webhook, job_id, _shown(job_id, job)))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
-
-    async def _tell(self, url: str, job_id: str, shown: Mapping[str, Any]) -> None:
-        """POST what /status shows. A webhook that fails is logged, and changes nothing."""
-        try:
-            async with asyncio.timeout(_WEBHOOK_S):
-                body = await in_thread(lambda: json.dumps(shown, separators=(",", ":")).encode())
-                await self._webhooks.post(url, job_id, body, _WEBHOOK_WAITS_S)
-        except TimeoutError:
-            log.warning("the webhook of job %s was given up: others took too long", job_id)
+            self._end_webhooks.tell(job.terms.webhook, job_id, _shown(job_id, job), job.size)
 
     def _limit_time(self, job: _Job, name: str, limit_s: float | None) -> None:
         """Stop *job* in *limit_s* seconds, on account of the field *name* of its policy."""
 
         def stop() -> None:
-            if job.task is not None and not job.task.done():
+            if _stop(job):
                 job.ran_out = name
-                job.task.cancel()
 
         if limit_s is not None:
             job.timers[name] = self._call_later(limit_s, stop)
@@ -213,6 +193,7 @@ class RunPodJobs:
                 job.answer["warnings"] = [*job.answer.get("warnings", ()), *job.terms.warnings]
         finally:
             job.ended = time.time()
+            self._jobs.move_to_end(job_id)  # the order of their ends is that in which they are forgotten
             log.info("job %s ended: %s in %.1f s", job_id, _word(job), job.ended - job.created)
             job.preview = None
         job.size = _characters(job.answer)
@@ -235,6 +216,15 @@ class RunPodJobs:
             if sum(job.size for job in self._jobs.values()) <= self._kept_characters:
                 break
             del self._jobs[job_id]
+
+
+def _stop(job: _Job) -> bool:
+    """Stop *job* and return True, or False if it has ended or is stopped already. A second stop would cut the first."""
+    if job.task is None or job.task.done() or job.is_stopping:
+        return False
+    job.is_stopping = True
+    job.task.cancel()
+    return True
 
 
 def _shown(job_id: str, job: _Job) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import io
 import json
 import logging
 import time
@@ -26,13 +27,16 @@ from yarl import URL
 from wanworker.errors import RequestError
 from wanworker.media.inputs.peer import checked_peer
 from wanworker.media.inputs.urls import Resolve, checked_addresses, parse_url, resolve_by_system, shown
+from wanworker.media.outputs.line_speed import seconds_for
+from wanworker.media.threads import in_thread
 from wanworker.serverless.answer import strict
 
 log = logging.getLogger(__name__)
 
 #: Waits in seconds before the second, third ... attempt: about 35 minutes in all.
 BACK_OFF_S = (2.0, 10.0, 60.0, 300.0, 1800.0)
-_TIMEOUT_S = 15.0
+#: How long an attempt may take beside the time that its bytes need on a slow line.
+_PATIENCE_S = 15.0
 #: How many deliveries run at once, so that a slow receiver does not hold a socket for every job.
 _AT_ONCE = 8
 _PREFIX = "whsec_"
@@ -49,7 +53,11 @@ class Network:
 
 
 class Webhooks:
-    """Deliver messages. *secret* signs them; *allow_hosts* are private hosts that the operator allows."""
+    """
+    Deliver messages. *secret* signs them; *allow_hosts* are private hosts that the operator allows.
+
+    *patience_s* is how long an attempt may take beside the time that its bytes need on a slow line.
+    """
 
     def __init__(
         self,
@@ -57,11 +65,13 @@ class Webhooks:
         secret: str | None,
         allow_hosts: Sequence[str] = (),
         back_off_s: Sequence[float] = BACK_OFF_S,
+        patience_s: float = _PATIENCE_S,
         network: Network = Network(),
     ) -> None:
         self._key = None if secret is None else _key_of(secret)
         self._allow_hosts = tuple(allow_hosts)
         self._back_off_s = tuple(back_off_s)
+        self._patience_s = patience_s
         self._network = network
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -72,14 +82,19 @@ class Webhooks:
         Returns False if it was given up. A 410, and an address that we may not connect to, end it at once. Redirects
         are not followed.
         """
-        return await self.post(url, str(status["job_id"]), _body(status, self._network.clock()), self._back_off_s)
+        body = _body(status, self._network.clock())
+        return await self.post(url, str(status["job_id"]), lambda: body, self._back_off_s)
 
-    async def post(self, url: str, job_id: str, body: bytes, waits_s: Sequence[float]) -> bool:
-        """POST the JSON *body* as `deliver` does, with *waits_s* seconds before the second, third ... attempt."""
+    async def post(self, url: str, job_id: str, make_body: Callable[[], bytes], waits_s: Sequence[float]) -> bool:
+        """
+        POST a JSON body as `deliver` does, with *waits_s* seconds before the second, third ... attempt.
+
+        Each attempt calls *make_body* in a thread, at its turn, so that a large body is not held before or after it.
+        """
         message_id = f"msg_{job_id}"
         for wait_s in (*waits_s, None):
             async with self._turns:
-                verdict = await self._attempt(url, message_id, body)
+                verdict = await self._attempt(url, message_id, make_body)
             if verdict is not None:
                 return verdict
             if wait_s is not None:
@@ -87,7 +102,7 @@ class Webhooks:
         log.warning("the webhook of job %s was given up", job_id)
         return False
 
-    async def _attempt(self, url: str, message_id: str, body: bytes) -> bool | None:
+    async def _attempt(self, url: str, message_id: str, make_body: Callable[[], bytes]) -> bool | None:
         """Return True if it was accepted, False if it was refused for good, None to try again."""
         try:
             target = parse_url(url.strip())
@@ -95,8 +110,9 @@ class Webhooks:
         except RequestError as error:
             log.warning("the webhook %s was not sent: %s", message_id, error)
             return False if error.code == "INPUT_REFUSED" else None
+        headers, body = await in_thread(self._message, message_id, make_body)
         try:
-            answered = await self._post(target, addresses[0], self._headers(message_id, body), body)
+            answered = await self._post(target, addresses[0], headers, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning("the webhook %s did not reach %s: %s", message_id, shown(target), type(error).__name__)
             return None
@@ -109,14 +125,14 @@ class Webhooks:
         """Connect to the address that was checked. The name is used only in the Host header and the TLS handshake."""
         host = url.raw_host or ""
         named = host if url.is_default_port() else f"{host}:{url.port}"
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=seconds_for(len(body), self._patience_s))
         connector = aiohttp.TCPConnector(socket_factory=checked_peer({address}.__contains__))
         jar = aiohttp.DummyCookieJar()
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar, trust_env=False) as session,
             session.post(
                 url.with_host(address),
-                data=body,
+                data=io.BytesIO(body),  # sent in pieces: bytes would hold up the event loop
                 headers={**headers, "Host": named},
                 server_hostname=host if url.scheme == "https" else None,
                 allow_redirects=False,
@@ -124,7 +140,9 @@ class Webhooks:
         ):
             return answer.status
 
-    def _headers(self, message_id: str, body: bytes) -> dict[str, str]:
+    def _message(self, message_id: str, make_body: Callable[[], bytes]) -> tuple[dict[str, str], bytes]:
+        """Return the headers and the body. Blocks: a body may have 20 MB."""
+        body = make_body()
         timestamp = str(int(self._network.clock()))
         headers = {
             "Content-Type": "application/json",
@@ -134,13 +152,14 @@ class Webhooks:
         }
         if self._key is not None:
             headers["webhook-signature"] = signature(self._key, message_id, timestamp, body)
-        return headers
+        return headers, body
 
 
 def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
     """Return the value of webhook-signature."""
-    signed = hmac.new(key, f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(signed).decode()}"
+    signed = hmac.new(key, f"{message_id}.{timestamp}.".encode(), hashlib.sha256)
+    signed.update(body)
+    return f"v1,{base64.b64encode(signed.digest()).decode()}"
 
 
 def _key_of(secret: str) -> bytes:

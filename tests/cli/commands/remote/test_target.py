@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from wanworker.cli.commands.remote._target import _key_name
+from wanworker.cli.commands.remote._target import _key_name, brief_client_of
 from wanworker.settings import Settings
 
 
@@ -32,3 +32,19 @@ def test_the_key_of_runpod_leaves_for_runpod_alone(
     make_settings: Callable[..., Settings], endpoint: str, api_key: str | None, expected: str
 ) -> None:
     assert expected == _key_name(endpoint, make_settings(api_key=api_key))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url", "patience_s"),
+    [
+        ("abc123", None, 60.0),
+        ("https://api.runpod.ai/v2/abc123", None, 60.0),
+        ("http://127.0.0.1:8000/v2/abc", None, 5.0),
+        (None, "http://127.0.0.1:8189", 5.0),
+    ],
+)
+async def test_runpod_may_be_busy_for_longer_than_a_server_here_may_be_away(
+    make_settings: Callable[..., Settings], endpoint: str | None, url: str | None, patience_s: float
+) -> None:
+    async with brief_client_of(endpoint, url, make_settings(runpod_api_key="k")) as client:
+        assert client._patience_s == patience_s

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 _RUNPOD = "api.runpod.ai"
 
-#: How long a server may be away: while a job is followed, and while a person waits for a word about one.
+#: How long a server may be away: while a job is followed, and while a person waits for a word about one. RunPod is
+#: there, and may be busy for a while.
 _PATIENCE_S = 300.0
 _BRIEF_S = 5.0
+_BRIEF_RUNPOD_S = 60.0
+
+_HERE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 ENDPOINT = typer.Option(
     "--endpoint", metavar="ID|URL", help="The RunPod endpoint that has the job. Its key comes from RUNPOD_API_KEY."
@@ -80,17 +84,22 @@ async def brief_client_of(endpoint: str | None, url: str | None, settings: Setti
     from wanworker.client.errors import Unreachable
 
     try:
-        async with client_of(endpoint, url, settings, patience_s=_BRIEF_S) as client:
+        patience_s = _BRIEF_S if endpoint is None or _host(endpoint) in _HERE else _BRIEF_RUNPOD_S
+        async with client_of(endpoint, url, settings, patience_s=patience_s) as client:
             yield client
     except Unreachable as error:
         hint = "" if endpoint is not None else "Name the server with --url, or start one here with `wanworker serve`."
         raise CommandFailed(str(error), hint=hint, code=error.code) from error
 
 
+def _host(endpoint: str) -> str:
+    return (urlsplit(endpoint).hostname or "") if "://" in endpoint else _RUNPOD
+
+
 def _key_name(endpoint: str, settings: Settings) -> str:
     """Return whose key goes to *endpoint*. The key of a RunPod account leaves this machine for RunPod alone."""
-    host = (urlsplit(endpoint).hostname or "") if "://" in endpoint else _RUNPOD
-    is_here = host in {"127.0.0.1", "::1", "localhost"} and not settings.api_key
+    host = _host(endpoint)
+    is_here = host in _HERE and not settings.api_key
     return "RUNPOD_API_KEY" if host == _RUNPOD or host.endswith(f".{_RUNPOD}") or is_here else "WAN_API_KEY"
 
 

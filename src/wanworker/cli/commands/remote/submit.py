@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from wanworker.cli.terminal.console import complain, say, say_json, without_data
 from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.signals import run_stoppable
 from wanworker.cli.terminal.standard_streams import STANDARD, prompt_of, text_of_stdin
+from wanworker.text.json_text import read_json
 from wanworker.text.json_words import kind_of
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _whole(path: Path | None) -> dict[str, Any] | None:
     name = "the job from stdin" if path == STANDARD else str(path)
     try:
         text = text_of_stdin("The job") if path == STANDARD else path.read_text(encoding="utf-8")
-        value = json.loads(text)
+        value = read_json(text)
     except OSError as error:
         raise misused(f"{name} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
