@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from typing import Any
 
 import pytest
@@ -161,6 +162,14 @@ def test_an_annotated_name_is_the_upload_of_that_name(value: str) -> None:
     changed, used = with_uploads(graph, {"in.png": "run_0.png"})
 
     assert ("in.png", "run_0.png", {"in.png"}) == (upload_name(value).strip(), changed["1"]["inputs"]["image"], used)
+
+
+def test_a_long_text_is_read_for_its_ending_in_time_in_proportion_to_its_length() -> None:
+    started = time.process_time()
+    for text in (" " * 200_000 + "x", "[input] " * 30_000 + "x", " [input]x" * 30_000):
+        assert text == upload_name(text)
+
+    assert time.process_time() - started < 5  # It takes a millisecond; each space once took a scan.
 
 
 def test_a_file_of_another_folder_is_no_upload() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ _MOST_WRAPPERS = 4
 _HISTORY_AT = 2
 
 #: The ending by which a node may say that its file is in the input folder (ComfyUI folder_paths.py).
-_ANNOTATION = re.compile(r"\s*\[input\]\s*$")
+_ANNOTATION = "[input]"
 
 #: A file system's limit is 255. The run adds up to 67 bytes to the name (see with_prefix), the server a number and the
 #: ending.
@@ -287,4 +286,5 @@ def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, froz
 
 def upload_name(value: str) -> str:
     """Return the file of the input folder that a node's *value* names: `in.png` for `in.png [input]`."""
-    return _ANNOTATION.sub("", value)
+    bare = value.rstrip()
+    return bare.removesuffix(_ANNOTATION).rstrip() if bare.endswith(_ANNOTATION) else value
