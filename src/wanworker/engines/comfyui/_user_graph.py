@@ -18,6 +18,7 @@ from wanworker.comfyui.graph.slots import with_slots
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.ui_workflow.convert import api_graph
 from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, GraphRefused, NoOutput
+from wanworker.media.threads import in_thread
 from wanworker.spec import Upload
 
 #: Longer names are cut. With the request id in front, a file name may have 255 bytes.
@@ -55,7 +56,8 @@ async def checked_graph(
     """
     remarks: tuple[str, ...] = ()
     if is_ui_format(document):
-        converted = api_graph(document, await client.object_info(), now=now())
+        # A large workflow takes seconds, and the loop has other jobs.
+        converted = await in_thread(api_graph, document, await client.object_info(), now=now())
         graph, remarks = read_graph(converted.graph), tuple(converted.warnings)
     else:
         graph = read_graph(document)
