@@ -19,6 +19,12 @@ from wanworker.text.json_words import kind_of, shown
 #: More slots than this are counted, not named.
 _MOST_REFUSED = 5
 
+#: More inputs of one key than this are counted, not named.
+_MOST_WAYS = 8
+
+#: Each dot of a key may be the end of its title, so a long key of dots alone would take all memory.
+_MOST_KEY_CHARS = 300
+
 _HINT = "`comfyui_models` lists the slots of the workflows that are called by name."
 
 #: How types of JSON are called where no server says the type of an input.
@@ -114,14 +120,17 @@ class _Nodes:
 
     def place(self, key: str) -> tuple[str, str]:
         """Return the (node, input) that *key* names. Raises _Refused."""
+        if len(key) > _MOST_KEY_CHARS:
+            raise _Refused(f"is too long: a slot has at most {_MOST_KEY_CHARS} characters; use the node's id")
         readings = [(key[:at].strip(), key[at + 1 :]) for at, sign in enumerate(key) if sign == "."]
         found = [(node, name) for holder, name in readings for node in self._named(holder)]
         places = [(node, name) for node, name in found if self._has(node, name)]
         if len(places) == 1:
             return places[0]
         if places:
-            ways = ", ".join(repr(f"{node}.{name}") for node, name in places)
-            raise _Refused(f"names {len(places)} inputs; write one of {ways}")
+            ways = ", ".join(repr(f"{node}.{name}") for node, name in places[:_MOST_WAYS])
+            more = f" and {len(places) - _MOST_WAYS:,} more" if len(places) > _MOST_WAYS else ""
+            raise _Refused(f"names {len(places)} inputs; write one of {ways}{more}")
         if found:
             node, name = found[-1]
             own = self._inputs(node)
