@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wanworker.comfyui.graph._values import as_read, check_value
 from wanworker.comfyui.graph.api_format import Graph, inputs_of
 from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo, nearest, read_class
 from wanworker.errors import InvalidRequest
@@ -202,8 +203,9 @@ def _remarks(nodes: _Nodes, node: str, name: str, value: Any) -> Iterator[str]:
     if not takes_values and (old is None or isinstance(old, list)):
         kind = f" of type {item.type}" if item else ""
         raise _Refused(f"takes a link to an output{kind}, not a value")
-    if item is not None and item.type == "BOOLEAN" and not isinstance(value, bool):
-        raise _Refused(f"takes true or false; got {shown(value)}")
+    fault = check_value(item, as_read(item, value)) if item is not None and item.type == "BOOLEAN" else None
+    if fault is not None:
+        raise _Refused(fault.text)
     if isinstance(old, list):
         yield f"node {node} ({nodes.titles[node]}): the slot's value of {name} takes the place of its link"
 

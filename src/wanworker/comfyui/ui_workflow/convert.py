@@ -123,7 +123,6 @@ class _Draft:
             *own.remarks(frozenset(linked | set_values)),
             *(text for name, prompt in prompts.items() for text in _dynamic(name, written[name], prompt)),
             *_cut_off(its_class, sources),
-            *_unknown_inputs(its_class, linked),
         ]
         self.warnings += [f"node {key} ({node.type}): {text}" for text in remarks]
         reasons = list(lacking(its_class, inputs, sources))
@@ -155,15 +154,6 @@ def _cut_off(its_class: NodeClass, sources: Mapping[str, Source]) -> Iterator[st
             yield f"{name} keeps its own value: {source.why}"
         elif not item.required:
             yield f"{name} is left out: {source.why}"
-
-
-def _unknown_inputs(its_class: NodeClass, linked: Mapping[str, object]) -> Iterator[str]:
-    """
-    Report linked inputs that the class does not list. They are sent all the same, because some packs take any name.
-    """
-    names = [name for name in linked if name.partition(".")[0] not in its_class.inputs]
-    if names:
-        yield f"the server's version of this class does not list the linked input {', '.join(map(repr, names))}"
 
 
 def _is_dynamic(name: str, its_class: NodeClass) -> bool:
