@@ -56,6 +56,15 @@ async def test_the_callers_document_is_left_as_it_was(client):
     assert len(remarks) == 1
 
 
+async def test_a_linked_prefix_is_told_before_the_run(client):
+    graph = saving("SaveVideo")
+    graph["7"] = {"class_type": "PrimitiveString", "inputs": {"value": "clip"}}
+    graph["9"]["inputs"]["filename_prefix"] = ["7", 0]
+    found = await checked_graph(client, graph)
+
+    assert "node 9 (SaveVideo): filename_prefix is the request id, not what node 7 gives" in found.remarks[0]
+
+
 class Watched(dict):
     """Note which thread reads which key."""
 

@@ -6,9 +6,14 @@ from typing import Any
 
 from wanworker.comfyui.graph.object_info import NodeInput
 from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_choice, shown
+from wanworker.errors import GraphRefused
 
 _NUMBERS = {"INT": int, "FLOAT": float}
 _WORDS = {"true": True, "false": False}
+
+#: A file system's limit is 255. The run adds up to 67 bytes to the name (see with_prefix), the server a number and the
+#: ending.
+_MOST_NAME_BYTES = 170
 
 
 def as_read(item: NodeInput, value: Any) -> Any:
@@ -56,3 +61,27 @@ def _check_number(item: NodeInput, value: Any) -> Problem | None:
     if isinstance(high, int | float) and number > high:
         return Problem(f"must be at most {high}; got {number}")
     return None
+
+
+def check_prefix(node: object, prefix: object) -> None:
+    """
+    Refuse a name that any server would refuse only after the render, or could not send back.
+
+    A path from the root is left to the server: it takes one that leads into its own output folder.
+    """
+    if not isinstance(prefix, str):
+        return
+    parts = prefix.replace("\\", "/").split("/")
+    wrong = None
+    if ".." in parts:
+        wrong = "leads out of the output folder"
+    elif any(ord(character) < 32 or ord(character) == 127 for character in prefix):
+        wrong = "has a line break or another control character"
+    elif max(len(part.encode(errors="replace")) for part in parts) > _MOST_NAME_BYTES:
+        wrong = f"is too long: a name has at most {_MOST_NAME_BYTES} bytes"
+    if wrong:
+        raise GraphRefused(
+            f"Node {str(node)[:40]!r}: filename_prefix {shown(prefix)} {wrong}.",
+            hint="Use a plain name, with folders if you like: video/clip.",
+            field="workflow",
+        )
