@@ -47,8 +47,9 @@ _SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio"
 #: Of more nodes or inputs than this, the rest is counted.
 _MOST_TOLD = 8
 
-#: What the browser of today or of before draws in a node, and writes into the graph, for itself alone.
-_DRAWN = frozenset({"upload", "choose file to upload", "control_after_generate", "videopreview", "audioUI", "audio_ui"})
+#: What the browser of today or of before draws in a node, and writes into the graph for itself alone: buttons, players.
+_DRAWN = frozenset({"clear", "control_after_generate", "videopreview", "audioUI", "audio_ui"})
+_BUTTONS = ("_", "upload", "choose ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def _unknown_names(given: Mapping[str, Any], its_class: NodeClass, info: ObjectI
     is_open = groups.get("optional") == {}
     is_open |= any(item.is_dynamic or item.choices == () for item in its_class.inputs.values())
     known = {*its_class.inputs, *(groups.get("hidden") or {}), *_DRAWN}
-    names = [name for name in given if name.partition(".")[0] not in known and not name.startswith("_")]
+    names = [name for name in given if name.partition(".")[0] not in known and not name.startswith(_BUTTONS)]
     return [] if is_open else names
 
 
