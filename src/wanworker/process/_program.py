@@ -71,7 +71,7 @@ _DRAIN_S = 1.0
 #: A dead program is collected at once, save when the kernel will not let go of it (see _tree.py).
 _REAP_S = 5.0
 
-_BAR = re.compile(r"\d+%\|")
+_BAR = re.compile(r"\d%\|")
 
 #: Starts the program below a process of its own, which ends all of its descendants with it, and when this worker dies.
 #: A `preexec_fn` would have to run between fork and exec of this process, which forbids the fast vfork and can deadlock

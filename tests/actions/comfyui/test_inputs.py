@@ -29,6 +29,13 @@ def test_a_plain_file_name_is_taken(name):
     assert (named.name, named.kind, named.source.kind) == (name, "image", "base64")
 
 
+def test_a_name_that_no_file_system_takes_is_refused():
+    assert checked(images=[field("ü" * 127)])
+
+    with pytest.raises(InputRefused, match=r"^images\[\]\.name 'ü+'\.\.\. is too long: a name has at most 255 bytes"):
+        checked(images=[field("ü" * 128)])
+
+
 @pytest.mark.parametrize("name", ["", " ", ".", "..", " .. ", "../a", "a/b.png", "/a.png", "C:\\a.png", "~/a", "~root"])
 @pytest.mark.parametrize("kind", ["images", "audio", "videos"])
 def test_a_name_that_is_a_path_is_refused_with_the_list_that_it_is_in(name, kind):

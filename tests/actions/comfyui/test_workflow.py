@@ -18,6 +18,7 @@ from fakes.comfyui_nodes import OOM
 from fakes.comfyui_wan import savers
 from fakes.graphs import picture, reading, saving, several
 from wanworker.actions.comfyui.workflow import WorkflowRequest
+from wanworker.errors import InvalidRequest
 
 DATA = Path(__file__).parents[2] / "data" / "comfyui"
 
@@ -315,6 +316,28 @@ def test_a_file_that_comfyui_saved_is_taken_as_a_data_uri():
     document = WorkflowRequest(workflow=f"data:video/mp4;base64,{data}").document()
 
     assert "SaveVideo" == document["3"]["class_type"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "\ufeff{}", " \ufeff {}", "```json\n{}\n```", "```\n{}```\n", "\ufeff```json\r\n{}\r\n```", "``` {}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoded", [1, 2])
+def test_json_text_is_taken_as_people_paste_it(written, encoded):
+    graph = saving("SaveVideo")
+    text = json.dumps(graph) if encoded == 1 else json.dumps(json.dumps(graph))
+    request = WorkflowRequest(workflow=written.replace("{}", text))
+
+    assert request.reference() is None
+    assert graph == request.document()
+
+
+@pytest.mark.parametrize("text", ["```json", "```", '"', '"{"', "\ufeff{", '"portrait"'])
+def test_text_that_is_no_json_is_refused_as_such(text):
+    with pytest.raises(InvalidRequest, match=r"^workflow is text, but cannot be read as JSON: "):
+        WorkflowRequest(workflow=text).document()
 
 
 def test_the_documented_defaults_are_ours():

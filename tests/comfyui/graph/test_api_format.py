@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from fakes.comfyui_recordings import i2v_graph, video_graph
 from fakes.comfyui_rules import recorded_object_info
 from wanworker.comfyui.graph.api_format import (
     Link,
+    linked_prefixes,
     links,
     needed,
     orphans,
@@ -47,6 +49,9 @@ def titled_graph() -> dict[str, Any]:
         {"workflow": {"prompt": video_graph()}},
         {"client_id": "x", "prompt": video_graph(), "extra_data": {"extra_pnginfo": {"workflow": UI_FORMAT}}},
         {"prompt": [3, "id", video_graph(), {}, ["3"]], "outputs": {}, "status": {}},
+        {"5f3a": {"prompt": [3, "id", video_graph(), {}, ["3"]], "outputs": {}, "status": {}}},
+        {"input": {"action": "comfyui_workflow", "workflow": video_graph()}},
+        {"input": {"workflow": json.dumps(json.dumps({"prompt": video_graph()}))}},
     ],
 )
 def test_a_graph_is_read_with_or_without_its_wrapper(document: dict[str, Any]) -> None:
@@ -69,6 +74,16 @@ def test_a_document_without_a_graph_gives_the_browsers_workflow() -> None:
 def test_a_text_that_holds_no_workflow_is_refused_in_words(text: str) -> None:
     with pytest.raises(GraphRefused, match="A workflow is an object of nodes by id; got "):
         read_graph({"prompt": text})
+
+
+@pytest.mark.parametrize("key", ["workflow", "prompt", "input"])
+def test_a_damaged_text_in_a_wrapper_is_named(key: str) -> None:
+    with pytest.raises(
+        GraphRefused, match=f"got text in '{key}' that cannot be read as JSON: .*line 1 column 2"
+    ) as said:
+        read_graph({key: "{bad"})
+
+    assert "workflow" == said.value.field
 
 
 @pytest.mark.parametrize("document", [UI_FORMAT, {"prompt": UI_FORMAT}])
@@ -161,6 +176,25 @@ def test_an_annotated_name_is_the_upload_of_that_name(value: str) -> None:
     changed, used = with_uploads(graph, {"in.png": "run_0.png"})
 
     assert ("in.png", "run_0.png", {"in.png"}) == (upload_name(value).strip(), changed["1"]["inputs"]["image"], used)
+
+
+def test_a_linked_prefix_gives_way_to_the_request_id_and_that_is_told() -> None:
+    graph = video_graph()
+    graph["3"]["inputs"]["filename_prefix"] = ["1", 0]
+
+    assert "r1" == with_prefix(graph, INFO, "r1")["3"]["inputs"]["filename_prefix"]
+    assert [] == list(linked_prefixes(video_graph(), INFO))
+    assert list(linked_prefixes(graph, INFO)) == [
+        "node 3 (SaveVideo): filename_prefix is the request id, not what node 1 gives, so that no two runs share a file"
+    ]
+
+
+def test_a_long_text_is_read_for_its_ending_in_time_in_proportion_to_its_length() -> None:
+    started = time.process_time()
+    for text in (" " * 200_000 + "x", "[input] " * 30_000 + "x", " [input]x" * 30_000):
+        assert text == upload_name(text)
+
+    assert time.process_time() - started < 5  # It takes a millisecond; each space once took a scan.
 
 
 def test_a_file_of_another_folder_is_no_upload() -> None:

@@ -212,6 +212,80 @@ def test_a_wrapped_list_is_a_value() -> None:
     assert "takes a whole number; got [1, 2]" in only_problem(broken("86", steps={"__value__": [1, 2]}))
 
 
+def switched(value: Any, kind: str = "BOOLEAN", **more: Any) -> tuple[Any, list[str], list[str]]:
+    """Return what becomes of a value: the value that is sent, the remarks and the problems."""
+    inputs = {"required": {"on": [kind, {}]}, **more}
+    info = {"Switch": {"input": inputs, "output": [], "output_node": True}}
+    graph = {"1": {"class_type": "Switch", "inputs": value if isinstance(value, dict) else {"on": value}}}
+    found = check(graph, info)
+    return found.graph["1"]["inputs"].get("on"), list(found.remarks), [each.text for each in found.problems]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "sent", "told"),
+    [
+        ("false", "BOOLEAN", False, ["node 1 (Switch): on 'false' is read as false"]),
+        (" True ", "BOOLEAN", True, ["node 1 (Switch): on ' True ' is read as true"]),
+        (0, "BOOLEAN", 0, []),
+        (7.9, "INT", 7, ["node 1 (Switch): on 7.9 is read as 7"]),
+        (True, "INT", 1, ["node 1 (Switch): on true is read as 1"]),
+        (True, "FLOAT", 1.0, ["node 1 (Switch): on true is read as 1.0"]),
+        (7.0, "INT", 7.0, []),
+        ("7", "INT", "7", []),
+    ],
+)
+def test_a_value_of_another_type_is_read_with_a_remark(value: Any, kind: str, sent: Any, told: list[str]) -> None:
+    found = switched(value, kind)
+
+    assert (sent, told, []) == found
+    assert type(sent) is type(found[0])
+
+
+@pytest.mark.parametrize("value", ["no", "", 2, {"on": {"__value__": "false"}}], ids=str)
+def test_what_is_neither_true_nor_false_is_refused(value: Any) -> None:
+    (problem,) = switched(value)[2]
+
+    assert problem.startswith("takes true or false; got ")
+
+
+def test_inputs_that_the_class_does_not_have_are_remarked_with_the_nearest() -> None:
+    found = check(broken("86", step=30, cgf=["1", 0]), INFO)
+
+    assert () == found.problems
+    assert 30 != found.graph["86"]["inputs"]["steps"]
+    assert found.lasting == found.remarks == (
+        "node 86 (KSamplerAdvanced): the server's version of this class does not list the input 'step', 'cgf'; "
+        "nearest: 'steps', 'cfg'",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"optional": {}},
+        {"optional": {"values": ["COMFY_AUTOGROW_V3", {}]}},
+        {"optional": {"choice": ["COMBO", {"options": []}]}},
+        {"hidden": {"other": "PROMPT"}},
+    ],
+    ids=str,
+)
+def test_a_class_that_may_take_other_names_gets_no_remark_about_them(more: dict[str, Any]) -> None:
+    given = {"on": True, "other": 1}
+
+    assert (True, [], []) == switched(given, **more)
+    assert [] == switched({"on": True, "_note": 1, "upload": "image"})[1]
+    assert 1 == len(switched(given)[1])
+
+
+def test_unknown_inputs_of_many_nodes_are_counted() -> None:
+    info = {"Switch": {"input": {"required": {"on": ["BOOLEAN", {}]}}, "output_node": True}}
+    node = {"class_type": "Switch", "inputs": {"on": True, **{f"x{at}": 1 for at in range(500)}}}
+    remarks = check({str(at): node for at in range(500)}, info).remarks
+
+    assert "492 more nodes have inputs that their classes do not list" == remarks[-1]
+    assert "'x7' and 492 more" in remarks[0]
+
+
 def test_all_problems_are_found_at_once() -> None:
     graph = broken("86", noise_seed=-1)
     graph["90"]["inputs"]["vae_name"] = "nope.safetensors"

@@ -45,6 +45,7 @@ def filled(**slots: Any) -> Filled:
         ("CreateVideo.fps", ("3", "fps"), 24),
         ("2.color", ("2", "color"), 7),
         ("Switch.value", ("9", "value"), True),
+        ("Switch.value", ("9", "value"), "false"),
         ("4.format", ("4", "format"), "mp4"),
     ],
     ids=str,
@@ -83,10 +84,11 @@ def test_a_value_takes_the_place_of_a_link_and_that_is_told() -> None:
         ({"3.images": 1}, "slot '3.images' takes a link to an output of type IMAGE, not a value"),
         ({"Canvas.width": None}, "takes a value; got null"),
         ({"Canvas.width": ["7", 0]}, 'got a list; a list value is written {"__value__": [...]}'),
-        ({"Switch.value": "false"}, "takes true or false; got 'false'"),
+        ({"Switch.value": "no"}, "takes true or false; got 'no'"),
+        ({"." * 100_000: 1}, "is too long: a slot has at most 300 characters; use the node's id"),
         ({"Canvas.width": 1, "1.width": 2}, "slot '1.width' is the same input as 'Canvas.width'"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_slot_that_is_not_there_is_refused_with_the_nearest(slots: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
@@ -106,6 +108,17 @@ def test_a_title_of_several_nodes_with_that_input_is_refused_with_their_ids() ->
 
     with pytest.raises(InvalidRequest, match=r"names 2 inputs; write one of '1\.width', '10\.width'"):
         with_slots(graph, {"Canvas.width": 9}, INFO)
+
+
+def test_of_many_inputs_of_one_key_a_few_are_named() -> None:
+    graph = {str(at): node("EmptyImage", "Canvas", width=1) for at in range(50)}
+
+    with pytest.raises(InvalidRequest, match=r"names 50 inputs; write one of '0\.width', .*'7\.width' and 42 more\."):
+        with_slots(graph, {"Canvas.width": 9}, INFO)
+
+
+def test_a_node_with_a_title_of_dots_is_listed_by_its_id() -> None:
+    assert ["1.a"] == [slot.key for slot in slots_of({"1": node("Lost", "." * 100_000, a=1)}, {})]
 
 
 def test_a_class_that_the_server_lacks_has_the_inputs_of_the_graph() -> None:

@@ -31,6 +31,21 @@ async def test_a_graph_that_was_found_good_is_not_checked_again(client: ComfyCli
     assert again.graph is (await validate(client, again.graph)).graph, "a check makes a graph of its own"
 
 
+async def test_a_graph_that_is_sent_again_is_told_the_same(client: ComfyClient, server: FakeComfyUI) -> None:
+    graph = video_graph()
+    graph["9"] = {"class_type": "VAELoader", "inputs": {"vae_name": "wan_2.1_vae.safetensors"}}
+    first = await validate(client, graph)
+    again = await validate(client, graph)
+    assert ("node 9 (VAELoader) is used by no output node",) == first.remarks == again.remarks
+    assert again.graph is graph, "it was not checked again"
+
+    del graph["3"]["inputs"]["codec"]
+    first = await validate(client, graph)
+    assert 2 == len(first.remarks)
+    assert first.remarks == (await validate(client, graph)).remarks
+    assert first.remarks[1:] == (await validate(client, first.graph)).remarks, "nothing is filled in here"
+
+
 async def test_another_graph_or_another_server_is_checked_again(client: ComfyClient, server: FakeComfyUI) -> None:
     graph = (await validate(client, i2v_graph())).graph
     sampler = next(body for body in graph.values() if body["class_type"] == "KSamplerAdvanced")

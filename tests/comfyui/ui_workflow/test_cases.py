@@ -213,6 +213,48 @@ def test_a_node_is_found_by_its_own_name_first_and_its_value_made_safe() -> None
     assert "a_b_c" == converted(document)["2"]["filename_prefix"]
 
 
+def test_a_pattern_looks_once_at_subgraphs_that_multiply() -> None:
+    """A muted instance has no nodes in the run, but the browser finds a name inside it."""
+    document = case("F")
+    inner = {
+        "id": 1,
+        "type": "PrimitiveString",
+        "widgets_values": ["deep"],
+        "properties": {"Node name for S&R": "Deep"},
+    }
+    levels = [
+        {"id": f"s{level}", "links": [], "nodes": [{"id": at, "type": f"s{level + 1}"} for at in range(10)]}
+        for level in range(10)
+    ]
+    document["definitions"] = {"subgraphs": [*levels, {"id": "s10", "links": [], "nodes": [inner]}]}
+    document["nodes"].append({"id": 9, "type": "s0", "mode": 2})
+    node(document, 2)["widgets_values"] = ["%Deep.value%_%Nobody.value%"]
+
+    assert "deep_%Nobody.value%" == converted(document)["2"]["filename_prefix"]
+
+
+@pytest.mark.parametrize(("origins", "becomes"), [([9], "%P9.value%"), ([10, 9], "%P9.value%"), ([10, 11], "end")])
+def test_primitives_that_are_linked_in_a_circle_or_a_row_are_followed(origins: list[int], becomes: str) -> None:
+    document = case("F")
+    for at, origin in enumerate(origins):
+        slot = {"name": "value", "type": "STRING", "link": 90 + at, "widget": {"name": "value"}}
+        named = {"properties": {"Node name for S&R": f"P{9 + at}"}}
+        document["nodes"].append({"id": 9 + at, "type": "PrimitiveNode", "inputs": [slot], **named})
+        document["links"].append([90 + at, origin, 0, 9 + at, 0, "STRING"])
+    document["nodes"].append({"id": 11, "type": "PrimitiveNode", "widgets_values": ["end", "fixed"]})
+    node(document, 2)["widgets_values"] = ["%P9.value%"]
+
+    assert becomes == converted(document)["2"]["filename_prefix"]
+
+
+def test_patterns_put_no_more_into_a_prefix_than_a_name_can_have() -> None:
+    document = case("F")
+    document["nodes"].append({"id": 9, "type": "PrimitiveString", "widgets_values": ["x" * 10_000], "mode": 2})
+    node(document, 2)["widgets_values"] = ["%PrimitiveString.value%" * 3]
+
+    assert 900 == len(converted(document)["2"]["filename_prefix"])
+
+
 def test_a_bypassed_node_passes_on_the_slot_of_its_class() -> None:
     document = case("H")
     link = document["links"][0]

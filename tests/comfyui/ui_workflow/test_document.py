@@ -71,6 +71,16 @@ def test_subgraphs_are_found_wherever_they_are_defined() -> None:
     assert ("-10", "-20") == (read.subgraphs["inner"].input_panel, read.subgraphs["inner"].output_panel)
 
 
+def test_subgraphs_have_a_hundred_levels_at_most() -> None:
+    def chain(levels: int) -> dict[str, Any]:
+        inner = [{"id": f"s{at}", "nodes": [{"id": 1, "type": f"s{at + 1}"}]} for at in range(levels)]
+        return {"nodes": [{"id": 1, "type": "s0"}], "links": [], "definitions": {"subgraphs": inner}}
+
+    assert read_document(chain(100))
+    with pytest.raises(GraphRefused, match="nested more than 100 levels deep"):
+        read_document(chain(101))
+
+
 def test_subgraphs_that_contain_each_other_are_refused() -> None:
     circle = [subgraph("a", "b"), subgraph("b", "a")]
 

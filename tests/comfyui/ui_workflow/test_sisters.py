@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fakes.comfyui_page import run_of
+from wanworker.comfyui.graph.api_format import read_graph
 from wanworker.comfyui.graph.preflight import check
 from wanworker.comfyui.ui_workflow.convert import api_graph
 
@@ -34,6 +35,12 @@ def test_a_workflow_becomes_the_run_that_the_frontend_sends(name: str) -> None:
     ours = api_graph(sister(name), INFO, now=NOW).graph
 
     assert run_of(SISTERS[name]["sent"], INFO) == run_of(ours, INFO)
+
+
+def test_nothing_that_the_frontend_sends_is_told_as_unknown() -> None:
+    remarks = [line for sister in SISTERS.values() for line in check(read_graph(sister["sent"]), INFO).remarks]
+
+    assert [] == [line for line in remarks if "does not list" in line]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,12 +29,12 @@ def promoted(*names: str) -> Sheet:
 
 
 def inside(instance: UiNode, definition: Sheet, **others: Sheet) -> SubgraphPath:
-    document = Document(sheet(instance), {"sub": definition, **others})
+    document = Document(sheet(instance), {instance.type: definition, **others})
     return unfold(document).places[f"{instance.id}:"]
 
 
-def given(instance: UiNode, definition: Sheet) -> Mapping[str, Any]:
-    return inside(instance, definition).given
+def given(instance: UiNode, definition: Sheet, **others: Sheet) -> Mapping[str, Any]:
+    return inside(instance, definition, **others).given
 
 
 def test_nodes_of_nested_subgraphs_have_the_path_to_them_as_id_in_the_files_order() -> None:
@@ -143,3 +144,22 @@ def test_subgraphs_that_multiply_without_bound_are_refused() -> None:
 
     with pytest.raises(GraphRefused, match=f"more than {MOST_NODES} nodes"):
         unfold(document)
+
+
+def test_instances_of_an_empty_subgraph_multiply_too() -> None:
+    layers = {f"s{at}": sheet(*[node(str(n), f"s{at + 1}") for n in range(10)]) for at in range(8)}
+
+    with pytest.raises(GraphRefused, match=f"more than {MOST_NODES} nodes"):
+        unfold(Document(sheet(node("1", "s0")), {**layers, "s8": sheet()}))
+
+
+def test_an_input_that_ends_on_no_widget_is_looked_at_once_in_each_definition() -> None:
+    def layer(inner: str) -> Sheet:
+        nodes = [node(str(at), inner, Slot("in", "INT", str(at), None)) for at in range(10)]
+        return sheet(*nodes, links=tuple(UiLink(str(at), "-10", 0, str(at), 0) for at in range(10)), inputs=("in",))
+
+    layers = {f"s{at}": layer(f"s{at + 1}") for at in range(12)}
+    muted = {key: Sheet(one.name, {k: replace(n, mode=MUTED) for k, n in one.nodes.items()}, one.links, one.inputs)
+             for key, one in layers.items()}  # fmt: skip
+
+    assert {} == given(node("12", "s0", values=(1,)), muted["s0"], **muted, s12=sheet(inputs=("in",)))

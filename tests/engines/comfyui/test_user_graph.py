@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import pytest
 
 from fakes.graphs import reading, saving
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
+from wanworker.engines.comfyui._slots import workflow_slots
 from wanworker.engines.comfyui._user_graph import checked_graph, fetched
 from wanworker.errors import GraphRefused, NoOutput
 
@@ -50,6 +54,37 @@ async def test_the_callers_document_is_left_as_it_was(client):
     assert "codec" not in graph["9"]["inputs"]
     assert checked["9"]["inputs"]["codec"] == "auto"
     assert len(remarks) == 1
+
+
+async def test_a_linked_prefix_is_told_before_the_run(client):
+    graph = saving("SaveVideo")
+    graph["7"] = {"class_type": "PrimitiveString", "inputs": {"value": "clip"}}
+    graph["9"]["inputs"]["filename_prefix"] = ["7", 0]
+    found = await checked_graph(client, graph)
+
+    assert "node 9 (SaveVideo): filename_prefix is the request id, not what node 7 gives" in found.remarks[0]
+
+
+class Watched(dict):
+    """Note which thread reads which key."""
+
+    def __init__(self, fields):
+        super().__init__(fields)
+        self.readers = {}
+
+    def get(self, key, default=None):
+        self.readers.setdefault(key, set()).add(threading.current_thread())
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize("work", [checked_graph, workflow_slots])
+async def test_a_workflow_of_the_browser_is_converted_beside_the_event_loop(client, work):
+    document = Watched({"nodes": [{"id": 1, "type": "NoSuchNode"}], "links": []})
+    with contextlib.suppress(GraphRefused):  # It has no output.
+        await work(client, document)
+
+    assert document.readers["links"]
+    assert threading.current_thread() not in document.readers["links"]
 
 
 NAMES = {

@@ -34,6 +34,10 @@ class InputField(Request):
         return _ALIASES
 
 
+#: What a file system takes. The server gets the file under a name of ours.
+_MOST_NAME_BYTES = 255
+
+
 @dataclass(frozen=True, slots=True)
 class NamedSource:
     """Hold a file that is still to be read: its name in the graph, its kind and where it comes from."""
@@ -47,7 +51,9 @@ def checked_inputs(
     *, images: Sequence[InputField], audio: Sequence[InputField], videos: Sequence[InputField]
 ) -> tuple[NamedSource, ...]:
     """
-    Return every file that was sent. Raises InputRefused for a name with a folder, InvalidRequest for an empty entry.
+    Return every file that was sent.
+
+    Raises InputRefused for a name with a folder and for a name over 255 bytes, InvalidRequest for an empty entry.
     """
     kinds: tuple[tuple[str, _Kind, Sequence[InputField]], ...] = (
         ("images", "image", images),
@@ -90,6 +96,9 @@ def _checked(entry: InputField, field: str, kind: _Kind) -> NamedSource:
     if name.strip() in {"", ".", ".."} or "\\" in name or "/" in name or name.startswith("~"):
         message = f"{field}[].name must be a plain file name, without a folder; got {name[:80]!r}."
         raise InputRefused(message, hint="Name the file as the graph's node does, for example input.png.", field=field)
+    if len(name.encode(errors="replace")) > _MOST_NAME_BYTES:
+        message = f"{field}[].name {name[:80]!r}... is too long: a name has at most {_MOST_NAME_BYTES} bytes."
+        raise InputRefused(message, field=field)
     given = {"base64": entry.data, "url": entry.url, "path": entry.path}
     for source_kind, value in given.items():
         if value:

@@ -13,12 +13,17 @@ from wanworker.text.json_words import kind_of, why_unreadable
 #: The largest file that may come as a data URI.
 _FILE_BYTES = 64 << 20
 
+_BYTE_ORDER_MARK = "\ufeff"
+_FENCE = "```"
+_OPENERS = frozenset('{["')
+
 
 def parsed(text: str | bytes, what: str) -> dict[str, Any]:
     """
     Return the workflow in *text*, in API or browser format; *what* begins the messages.
 
-    *text* is JSON, a data URI, or the bytes of a file, also of a picture or video with a workflow in its metadata.
+    *text* is JSON, a data URI, or the bytes of a file, also of a picture or video with a workflow in its metadata. The
+    JSON may be encoded twice, and stand between the marks of a block of code.
 
     Raises InvalidRequest, and GraphRefused for an object that is no workflow.
     """
@@ -31,7 +36,8 @@ def parsed(text: str | bytes, what: str) -> dict[str, Any]:
         check_json({"workflow": found})
         return checked(found, what)
     try:
-        document = read_json(text if isinstance(text, str) else text.decode("utf-8-sig"))
+        document = read_json(_unfenced(text if isinstance(text, str) else text.decode("utf-8-sig")))
+        document = read_json(document) if isinstance(document, str) else document
     except RecursionError as error:
         message = f"{what} is nested too deeply; at most {MAX_DEPTH} levels are read."
         raise InvalidRequest(message, field="workflow") from error
@@ -40,6 +46,25 @@ def parsed(text: str | bytes, what: str) -> dict[str, Any]:
         raise InvalidRequest(message, field="workflow") from error
     check_json({"workflow": document})
     return checked(document, what)
+
+
+def is_json_text(text: str) -> bool:
+    """Say whether *text* is meant as JSON and not as a name or a URL."""
+    return _bare(text)[:1] in _OPENERS or _bare(text).startswith(_FENCE)
+
+
+def _bare(text: str) -> str:
+    return text.strip().removeprefix(_BYTE_ORDER_MARK).strip()
+
+
+def _unfenced(text: str) -> str:
+    """Return *text* without a mark of the byte order, and without the marks of a block of code (```json)."""
+    bare = _bare(text)
+    if not bare.startswith(_FENCE):
+        return bare
+    block = bare.removeprefix(_FENCE).removesuffix(_FENCE)
+    start = next((at for at, sign in enumerate(block) if sign in _OPENERS), 0)  # behind the name of the language
+    return block[start:]
 
 
 def checked(document: object, what: str = "workflow") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from wanworker.actions.base import Action, Context
 from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S, delivered_outputs, documented_timeout
 from wanworker.actions.comfyui._inputs import InputField, checked_inputs, overruled, read_inputs
 from wanworker.actions.comfyui._workflow_files import WorkflowFiles
-from wanworker.actions.comfyui._workflow_text import checked, parsed
+from wanworker.actions.comfyui._workflow_text import checked, is_json_text, parsed
 from wanworker.actions.request.fields import Request, Timeout, parse
 from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
@@ -48,7 +48,7 @@ class WorkflowRequest(Request):
 
     def reference(self) -> str | None:
         """Return the URL or name of the graph, or None if the graph itself was sent."""
-        if not isinstance(self.workflow, str) or self.workflow.lstrip()[:1] in {"{", "["} or is_data_url(self.workflow):
+        if not isinstance(self.workflow, str) or is_json_text(self.workflow) or is_data_url(self.workflow):
             return None
         return self.workflow.strip() or None
 

@@ -12,7 +12,7 @@ import mimetypes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -60,6 +60,17 @@ class Uploaded:
         return path if self.type == "input" else f"{path} [{self.type}]"
 
 
+class FoundGood(NamedTuple):
+    """
+    Hold the last graph that was found good, the classes that it was checked with, and what it is told each time
+    (run/validate.py).
+    """
+
+    graph: Graph
+    classes: Mapping[str, Mapping[str, Any]]
+    remarks: tuple[str, ...]
+
+
 class ComfyClient:
     """
     Talk to one ComfyUI server.
@@ -83,8 +94,7 @@ class ComfyClient:
         self._jobs = Jobs(self._http)
         self._models_place = models_place
         self._classes: dict[str, Mapping[str, Any]] = {}
-        #: The last graph that was found good, and the classes that it was checked with (run/validate.py).
-        self.found_good: tuple[Graph, Mapping[str, Mapping[str, Any]]] | None = None
+        self.found_good: FoundGood | None = None
 
     @property
     def models_place(self) -> str:

@@ -8,28 +8,24 @@ link. A list that is meant as a value is written `{"__value__": [...]}`.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wanworker.comfyui.graph._values import check_prefix
 from wanworker.comfyui.graph.object_info import ObjectInfo
 from wanworker.errors import GraphRefused
 from wanworker.text.json_text import RepeatedKey, read_json
-from wanworker.text.json_words import place_of_non_finite, shown
+from wanworker.text.json_words import place_of_non_finite, shown, why_unreadable
 
 #: The keys of objects that people send a graph in, the best first, and how deep they may be nested.
-_WRAPPERS = ("output", "prompt", "workflow")
-_MOST_WRAPPERS = 4
+_WRAPPERS = ("output", "prompt", "workflow", "input")
+_MOST_WRAPPERS = 5
 #: The server's history keeps a prompt as (number, id, graph, extra data, outputs).
 _HISTORY_AT = 2
 
 #: The ending by which a node may say that its file is in the input folder (ComfyUI folder_paths.py).
-_ANNOTATION = re.compile(r"\s*\[input\]\s*$")
-
-#: A file system's limit is 255. The run adds up to 67 bytes to the name (see with_prefix), the server a number and the
-#: ending.
-_MOST_NAME_BYTES = 170
+_ANNOTATION = "[input]"
 
 Node = dict[str, Any]
 Graph = dict[str, Node]
@@ -62,8 +58,9 @@ def unwrapped(document: object) -> object:
     Return the workflow inside *document*, in API or browser format, or *document* itself if it is not wrapped.
 
     These wrappers are removed: `{"workflow", "output"}` of the browser's console, the texts "prompt" and "workflow" of
-    a picture's metadata, the body of `POST /prompt`, and an entry of `/history`. If both formats are there, the API
-    format is taken, because it needs no conversion.
+    a picture's metadata, the body of `POST /prompt`, the answer of `/history/<id>` or its entry, and a job's body. If
+    both formats are there, the API format is taken, because it needs no conversion. Raises GraphRefused for a wrapper
+    whose only content is a damaged JSON text.
     """
     for _ in range(_MOST_WRAPPERS):
         inner = None if is_ui_format(document) else _wrapped(document)
@@ -79,19 +76,40 @@ def _wrapped(document: object) -> object:
     """
     if not isinstance(document, dict) or is_api_format(document):
         return None
-    found = (_object_in(document.get(key)) for key in _WRAPPERS)
-    return next(filter(None, found), document.get("prompt"))
+    found = next(filter(None, (_object_in(document.get(key)) for key in _WRAPPERS)), None) or _entry(document)
+    if found is None:
+        _refuse_damaged(document)
+    return document.get("prompt") if found is None else found
+
+
+def _entry(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the only entry of an answer of `/history/<id>`."""
+    entry = next(iter(document.values())) if len(document) == 1 else None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("prompt"), list) else None
+
+
+def _refuse_damaged(document: Mapping[str, Any]) -> None:
+    for key in _WRAPPERS:
+        text = document.get(key)
+        if not isinstance(text, str) or text.lstrip()[:1] not in {"{", "["}:
+            continue
+        try:
+            read_json(text)
+        except (ValueError, RecursionError) as error:
+            why = "it is nested too deeply" if isinstance(error, RecursionError) else why_unreadable(error)
+            message = f"A workflow is an object of nodes by id; got text in {key!r} that cannot be read as JSON: {why}."
+            raise GraphRefused(message, field="workflow") from error
 
 
 def _object_in(value: object) -> dict[str, Any] | None:
-    """Return *value* if it is an object, or the object in its JSON text or in a tuple of the server's history."""
-    if isinstance(value, str):
-        try:
-            value = read_json(value)
-        except RepeatedKey as error:
-            raise GraphRefused(f"The workflow cannot be read as JSON: {error}.", field="workflow") from error
-        except (ValueError, RecursionError):
-            return None
+    """Return *value* if it is an object, or the one in its JSON text or in a tuple of the server's history."""
+    try:
+        value = read_json(value) if isinstance(value, str) else value
+        value = read_json(value) if isinstance(value, str) else value  # it may be encoded twice
+    except RepeatedKey as error:
+        raise GraphRefused(f"The workflow cannot be read as JSON: {error}.", field="workflow") from error
+    except (ValueError, RecursionError):
+        return None
     if isinstance(value, list) and len(value) > _HISTORY_AT:
         value = value[_HISTORY_AT]
     return value if isinstance(value, dict) else None
@@ -142,31 +160,7 @@ def _check_node(node: object, body: object) -> None:
         raise GraphRefused(message, field="workflow")
     if not isinstance(body.get("inputs", {}), dict):
         raise GraphRefused(f"Node {str(node)[:40]!r}: inputs must be an object.", field="workflow")
-    _check_prefix(node, body.get("inputs", {}).get("filename_prefix"))
-
-
-def _check_prefix(node: object, prefix: object) -> None:
-    """
-    Refuse a name that any server would refuse only after the render, or could not send back.
-
-    A path from the root is left to the server: it takes one that leads into its own output folder.
-    """
-    if not isinstance(prefix, str):
-        return
-    parts = prefix.replace("\\", "/").split("/")
-    wrong = None
-    if ".." in parts:
-        wrong = "leads out of the output folder"
-    elif any(ord(character) < 32 or ord(character) == 127 for character in prefix):
-        wrong = "has a line break or another control character"
-    elif max(len(part.encode(errors="replace")) for part in parts) > _MOST_NAME_BYTES:
-        wrong = f"is too long: a name has at most {_MOST_NAME_BYTES} bytes"
-    if wrong:
-        raise GraphRefused(
-            f"Node {str(node)[:40]!r}: filename_prefix {shown(prefix)} {wrong}.",
-            hint="Use a plain name, with folders if you like: video/clip.",
-            field="workflow",
-        )
+    check_prefix(node, body.get("inputs", {}).get("filename_prefix"))
 
 
 def copied(graph: Mapping[str, Mapping[str, Any]]) -> Graph:
@@ -260,14 +254,26 @@ def with_prefix(graph: Graph, info: ObjectInfo, request_id: str) -> Graph:
     A run that the server has in its cache saves again too; otherwise it would only name the old file.
     """
     changed = copied(graph)
+    for node, old in _prefixes(graph, info):
+        prefix = f"{old.rstrip('/')}_{request_id}" if isinstance(old, str) and old.strip("/ ") else request_id
+        changed[node].setdefault("inputs", {})["filename_prefix"] = prefix
+    return changed
+
+
+def linked_prefixes(graph: Graph, info: ObjectInfo) -> Iterator[str]:
+    """Yield a remark for each linked `filename_prefix`: its text is known too late for `with_prefix`."""
+    for node, old in _prefixes(graph, info):
+        if (link := as_link(old)) is not None:
+            names = f"node {node} ({graph[node]['class_type']}): filename_prefix is the request id"
+            yield f"{names}, not what node {link[0]} gives, so that no two runs share a file"
+
+
+def _prefixes(graph: Graph, info: ObjectInfo) -> Iterator[tuple[str, Any]]:
+    """Yield each output node whose class has a `filename_prefix`, and what the graph has for it."""
     for node in output_nodes(graph, info):
         classes = info[graph[node]["class_type"]].get("input") or {}
-        takes_prefix = any("filename_prefix" in (classes.get(group) or {}) for group in ("required", "optional"))
-        if takes_prefix:
-            old = inputs_of(graph[node]).get("filename_prefix")
-            prefix = f"{old.rstrip('/')}_{request_id}" if isinstance(old, str) and old.strip("/ ") else request_id
-            changed[node].setdefault("inputs", {})["filename_prefix"] = prefix
-    return changed
+        if any("filename_prefix" in (classes.get(group) or {}) for group in ("required", "optional")):
+            yield node, inputs_of(graph[node]).get("filename_prefix")
 
 
 def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, frozenset[str]]:
@@ -289,4 +295,5 @@ def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, froz
 
 def upload_name(value: str) -> str:
     """Return the file of the input folder that a node's *value* names: `in.png` for `in.png [input]`."""
-    return _ANNOTATION.sub("", value)
+    bare = value.rstrip()
+    return bare.removesuffix(_ANNOTATION).rstrip() if bare.endswith(_ANNOTATION) else value

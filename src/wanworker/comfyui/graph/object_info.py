@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,7 +13,7 @@ from wanworker.text.weight_names import MODEL_SUFFIXES
 #: The answer of `GET /object_info`: class name to class, as the server wrote it.
 ObjectInfo = Mapping[str, Mapping[str, Any]]
 
-#: A choice that brings inputs of its own (dynamic_combo.py).
+#: A choice that brings inputs of its own, which are named `combo.input`.
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 
 #: Types whose values are written into the graph. All others need a link.
@@ -120,6 +120,29 @@ def _choices(kind: str, listed: object) -> tuple[Any, ...] | None:
     if kind == DYNAMIC_COMBO:
         return tuple(option["key"] for option in listed if isinstance(option, dict) and "key" in option)
     return tuple(listed)
+
+
+def inner_inputs(item: NodeInput, value: object) -> tuple[NodeInput, ...]:
+    """Return the inputs that the dynamic combo *item* has for *value*; none for any other input or value."""
+    if item.type != DYNAMIC_COMBO:
+        return ()
+    for option in item.options.get("options") or ():
+        if isinstance(option, Mapping) and option.get("key") == value:
+            inner = read_class(item.name, {"input": option.get("inputs")}).inputs.values()
+            return tuple(replace(one, name=f"{item.name}.{one.name}") for one in inner)
+    return ()
+
+
+def expanded(items: Iterable[NodeInput], given: Mapping[str, Any]) -> Iterator[NodeInput]:
+    """
+    Yield *items*, and behind each dynamic combo the inputs of the choice that *given* has for it, at every depth.
+
+    *given* is read as late as possible: a value that is added for an input that was just yielded counts.
+    """
+    for item in items:
+        yield item
+        if item.type == DYNAMIC_COMBO:
+            yield from expanded(inner_inputs(item, given.get(item.name)), given)
 
 
 def is_model_name(value: object) -> bool:

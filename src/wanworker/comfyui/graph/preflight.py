@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from wanworker.comfyui.graph._values import as_read, check_value
 from wanworker.comfyui.graph.api_format import (
     Graph,
     as_link,
@@ -25,23 +26,30 @@ from wanworker.comfyui.graph.api_format import (
     upload_name,
 )
 from wanworker.comfyui.graph.browser_widgets import is_made_by_the_page
-from wanworker.comfyui.graph.dynamic_combo import expanded
 from wanworker.comfyui.graph.object_info import (
     DYNAMIC_COMBO,
     NodeClass,
     NodeInput,
     ObjectInfo,
+    expanded,
     is_model_name,
+    nearest,
     read_class,
     types_fit,
 )
-from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_choice, shown
+from wanworker.comfyui.graph.problems import Problem, shown
 from wanworker.text.weight_names import WeightPaths
 
 #: Usual nodes of the core that save, named in the message if a graph has none.
 _SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")
 
-_NUMBERS = {"INT": int, "FLOAT": float}
+
+#: Of more nodes or inputs than this, the rest is counted.
+_MOST_TOLD = 8
+
+#: What the browser of today or of before draws in a node, and writes into the graph for itself alone: buttons, players.
+_DRAWN = frozenset({"clear", "control_after_generate", "videopreview", "audioUI", "audio_ui"})
+_BUTTONS = ("_", "upload", "choose ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,8 @@ class Preflight:
     Hold what was found.
 
     `graph` has missing inputs filled in with their defaults, and weight files under the server's names. `problems` stop
-    the graph. `remarks` do not: they tell what was changed, and which nodes nothing uses. `left_out` are the problems
+    the graph. `remarks` do not: they tell what was changed, which inputs no class has, and which nodes nothing uses.
+    `lasting` are those of them that `graph` would get again, because nothing was changed. `left_out` are the problems
     of output nodes that were removed from `graph`, because others beside them can run.
     """
 
@@ -58,6 +67,7 @@ class Preflight:
     problems: tuple[Problem, ...]
     remarks: tuple[str, ...]
     left_out: tuple[Problem, ...] = ()
+    lasting: tuple[str, ...] = ()
 
 
 def check(graph: Graph, info: ObjectInfo, sent: Collection[str] = ()) -> Preflight:
@@ -76,13 +86,15 @@ def check(graph: Graph, info: ObjectInfo, sent: Collection[str] = ()) -> Preflig
     names = dict.fromkeys(body["class_type"] for body in graph.values())
     read = {name: read_class(name, info[name]) for name in names}
     classes = {node: read[body["class_type"]] for node, body in graph.items()}
-    complete, moved = _with_the_servers_names(graph, {node: classes[node] for node in graph if node in used})
-    remarks = _fill_in(complete, {node: classes[node] for node in graph if node in used})
+    live = {node: classes[node] for node in graph if node in used}
+    complete, moved = _with_the_servers_names(graph, live)
+    changes = (*moved, *_fill_in(complete, live), *_read_values(complete, live))
     problems = _faults(used, complete, classes, sent)
     unused = [f"node {node} ({graph[node]['class_type']}) is used by no output node" for node in orphans(graph, info)]
-    remarks = (*moved, *remarks, *unused)
+    lasting = (*_unknown_inputs(graph, live, info), *unused)
+    remarks = (*changes, *lasting)
     if not problems:
-        return Preflight(complete, (), remarks)
+        return Preflight(complete, (), remarks, lasting=lasting)
     # The server judges each output node by itself, and runs the good ones.
     good = [node for node in outputs if not _faults(needed(complete, (node,)), complete, classes, sent)]
     if not good:
@@ -148,6 +160,46 @@ def _fill_in(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[str, ...]:
     return tuple(remarks)
 
 
+def _read_values(graph: Graph, classes: Mapping[str, NodeClass]) -> Iterator[str]:
+    """Write values of other types into *graph* itself as they are read; yield a remark for each."""
+    for node, its_class in classes.items():
+        given = graph[node]["inputs"]
+        for item in expanded(its_class.inputs.values(), given):
+            value = given.get(item.name)
+            if (read := as_read(item, value)) is not value:
+                given[item.name] = read
+                yield f"node {node} ({its_class.name}): {item.name} {shown(value)} is read as {shown(read)}"
+
+
+def _unknown_inputs(graph: Graph, classes: Mapping[str, NodeClass], info: ObjectInfo) -> Iterator[str]:
+    """Report inputs that the classes do not have. The server does not give their values to the nodes."""
+    found = [
+        (node, its_class, _unknown_names(inputs_of(graph[node]), its_class, info))
+        for node, its_class in classes.items()
+    ]
+    told = [each for each in found if each[2]]
+    for node, its_class, names in told[:_MOST_TOLD]:
+        more = f" and {len(names) - _MOST_TOLD:,} more" if len(names) > _MOST_TOLD else ""
+        listed = ", ".join(shown(name) for name in names[:_MOST_TOLD]) + more
+        alike = dict.fromkeys(near for name in names[:_MOST_TOLD] for near in nearest(name, tuple(its_class.inputs), 1))
+        near = f"; nearest: {', '.join(map(repr, alike))}" if alike else ""
+        place = f"node {node} ({its_class.name})"
+        yield f"{place}: the server's version of this class does not list the input {listed}{near}"
+    if len(told) > _MOST_TOLD:
+        yield f"{len(told) - _MOST_TOLD:,} more nodes have inputs that their classes do not list"
+
+
+def _unknown_names(given: Mapping[str, Any], its_class: NodeClass, info: ObjectInfo) -> list[str]:
+    """Return the inputs that *its_class* does not have, or nothing if it may take any name."""
+    groups = info[its_class.name].get("input") or {}
+    # A pack whose class takes any name lists no optional inputs, but says that there are some.
+    is_open = groups.get("optional") == {}
+    is_open |= any(item.is_dynamic or item.choices == () for item in its_class.inputs.values())
+    known = {*its_class.inputs, *(groups.get("hidden") or {}), *_DRAWN}
+    names = [name for name in given if name.partition(".")[0] not in known and not name.startswith(_BUTTONS)]
+    return [] if is_open else names
+
+
 def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> Iterator[Problem]:
     its_class, given = classes[node], inputs_of(graph[node])
     for item in expanded(its_class.inputs.values(), given):
@@ -163,7 +215,7 @@ def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> It
         elif (item.choices == () and _brings_choices(its_class, given)) or _is_ignored(item, given):
             problem = None
         else:
-            problem = _check_value(item, value["__value__"] if _is_wrapped(value) else value)
+            problem = check_value(item, value)
         if problem:
             yield _placed(problem, node, its_class.name, item.name)
 
@@ -217,37 +269,6 @@ def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mappin
         where = f"output {slot} of node {source} ({classes[source].name})"
         return Problem(f"takes {item.type}; linked to {where}, which is {outputs[slot]}")
     return None
-
-
-def _check_value(item: NodeInput, value: Any) -> Problem | None:
-    if item.type in _NUMBERS:
-        return _check_number(item, value)
-    if item.choices is None or item.takes_uploads or item.allows(value):
-        return None
-    # object_info lacks a list that the server fills in only on demand.
-    if not item.choices and "remote" in item.options:
-        return None
-    text = not_a_choice(value, item.choices, is_model=item.is_model)
-    missing_model = looks_like_model(value, choices_are_models=item.is_model)
-    return Problem(text, value=value, choices=item.choices, missing_model=missing_model)
-
-
-def _check_number(item: NodeInput, value: Any) -> Problem | None:
-    kind = "a whole number" if item.type == "INT" else "a number"
-    try:
-        number = _NUMBERS[item.type](value)
-    except (TypeError, ValueError, OverflowError):
-        return Problem(f"takes {kind}; got {shown(value)}")
-    low, high = item.options.get("min"), item.options.get("max")
-    if isinstance(low, int | float) and number < low:
-        return Problem(f"must be at least {low}; got {number}")
-    if isinstance(high, int | float) and number > high:
-        return Problem(f"must be at most {high}; got {number}")
-    return None
-
-
-def _is_wrapped(value: Any) -> bool:
-    return isinstance(value, dict) and "__value__" in value
 
 
 def _placed(problem: Problem, node: str, class_type: str, name: str) -> Problem:

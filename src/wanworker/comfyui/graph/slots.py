@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wanworker.comfyui.graph._values import as_read, check_value
 from wanworker.comfyui.graph.api_format import Graph, inputs_of
 from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo, nearest, read_class
 from wanworker.errors import InvalidRequest
@@ -18,6 +19,12 @@ from wanworker.text.json_words import kind_of, shown
 
 #: More slots than this are counted, not named.
 _MOST_REFUSED = 5
+
+#: More inputs of one key than this are counted, not named.
+_MOST_WAYS = 8
+
+#: Each dot of a key may be the end of its title, so a long key of dots alone would take all memory.
+_MOST_KEY_CHARS = 300
 
 _HINT = "`comfyui_models` lists the slots of the workflows that are called by name."
 
@@ -114,14 +121,17 @@ class _Nodes:
 
     def place(self, key: str) -> tuple[str, str]:
         """Return the (node, input) that *key* names. Raises _Refused."""
+        if len(key) > _MOST_KEY_CHARS:
+            raise _Refused(f"is too long: a slot has at most {_MOST_KEY_CHARS} characters; use the node's id")
         readings = [(key[:at].strip(), key[at + 1 :]) for at, sign in enumerate(key) if sign == "."]
         found = [(node, name) for holder, name in readings for node in self._named(holder)]
         places = [(node, name) for node, name in found if self._has(node, name)]
         if len(places) == 1:
             return places[0]
         if places:
-            ways = ", ".join(repr(f"{node}.{name}") for node, name in places)
-            raise _Refused(f"names {len(places)} inputs; write one of {ways}")
+            ways = ", ".join(repr(f"{node}.{name}") for node, name in places[:_MOST_WAYS])
+            more = f" and {len(places) - _MOST_WAYS:,} more" if len(places) > _MOST_WAYS else ""
+            raise _Refused(f"names {len(places)} inputs; write one of {ways}{more}")
         if found:
             node, name = found[-1]
             own = self._inputs(node)
@@ -193,8 +203,9 @@ def _remarks(nodes: _Nodes, node: str, name: str, value: Any) -> Iterator[str]:
     if not takes_values and (old is None or isinstance(old, list)):
         kind = f" of type {item.type}" if item else ""
         raise _Refused(f"takes a link to an output{kind}, not a value")
-    if item is not None and item.type == "BOOLEAN" and not isinstance(value, bool):
-        raise _Refused(f"takes true or false; got {shown(value)}")
+    fault = check_value(item, as_read(item, value)) if item is not None and item.type == "BOOLEAN" else None
+    if fault is not None:
+        raise _Refused(fault.text)
     if isinstance(old, list):
         yield f"node {node} ({nodes.titles[node]}): the slot's value of {name} takes the place of its link"
 

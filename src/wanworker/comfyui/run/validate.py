@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from wanworker.comfyui.client.http import ComfyClient
+from wanworker.comfyui.client.http import ComfyClient, FoundGood
 from wanworker.comfyui.graph.api_format import Graph, copied
 from wanworker.comfyui.graph.preflight import Preflight, check
 from wanworker.comfyui.graph.problems import as_error
@@ -16,12 +16,14 @@ async def validate(client: ComfyClient, graph: Graph, sent: Collection[str] = ()
     `left_out` on to the caller. *sent* are the names of files that are uploaded before the graph runs.
 
     If the cached classes show problems, the server is asked again, because a model may have been added. A graph that
-    was found good with the same classes is not checked again: a job is checked when it arrives and when it runs.
+    was found good with the same classes is not checked again: a job is checked when it arrives and when it runs. It
+    gets the remarks that another check would give it.
+
     Raises EngineUnavailable, and ModelNotFound or GraphRefused with every problem.
     """
     classes = await client.node_classes({str(body["class_type"]) for body in graph.values()})
-    if client.found_good and client.found_good[1] == classes and _is_same(client.found_good[0], graph):
-        return Preflight(graph, (), ())
+    if (good := client.found_good) and good.classes == classes and _is_same(good.graph, graph):
+        return Preflight(graph, (), good.remarks, lasting=good.remarks)
     found = check(graph, classes, sent)
     if found.problems or found.left_out:
         client.drop_object_info()
@@ -30,7 +32,8 @@ async def validate(client: ComfyClient, graph: Graph, sent: Collection[str] = ()
     if found.problems:
         raise as_error(found.problems, models_place=client.models_place)
     if not found.left_out and not sent:
-        client.found_good = copied(found.graph), classes
+        # What was changed is remarked of the graph as it was sent, which is another one.
+        client.found_good = FoundGood(copied(found.graph), classes, found.lasting)
     return found
 
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _TAIL_LINES = 80
 #: How much of a line a message quotes. The log has the whole line.
 _WORDS_CHARACTERS = 300
-_BAR = re.compile(r"\d+%\|")
+_BAR = re.compile(r"\d%\|")
 
 
 class ServerLog:

@@ -29,6 +29,10 @@ _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 _INPUT_PANEL, _OUTPUT_PANEL = "-10", "-20"
 
 
+#: More levels of subgraphs than anybody draws.
+_MOST_LEVELS = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """Hold one input of a node as drawn. `widget` names the widget that the input replaces, if it replaces one."""
@@ -121,11 +125,11 @@ def read_document(ui: Mapping[str, Any]) -> Document:
     """
     Read a file of the browser's format, version 0.4 (links are lists) or 1 (links are objects).
 
-    Raises GraphRefused for any other file, and for subgraphs that contain themselves.
+    Raises GraphRefused for any other file, and for subgraphs that contain themselves or lie more than 100 levels deep.
     """
     subgraphs = {_text(one.get("id")): _read_sheet(one) for one in _definitions(ui)}
     document = Document(_read_sheet(ui), subgraphs, _frontend(_mapping(ui.get("extra")).get("frontendVersion")))
-    _check_no_subgraph_in_itself(subgraphs)
+    _check_depth(subgraphs)
     return document
 
 
@@ -142,13 +146,19 @@ def _definitions(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield from _definitions(one)
 
 
-def _check_no_subgraph_in_itself(subgraphs: Mapping[str, Sheet]) -> None:
+def _check_depth(subgraphs: Mapping[str, Sheet]) -> None:
+    """Refuse subgraphs that contain themselves, and more levels than what follows them can walk."""
     inside = {key: {node.type for node in sheet.nodes.values()} & set(subgraphs) for key, sheet in subgraphs.items()}
     try:
-        TopologicalSorter(inside).prepare()
+        order = tuple(TopologicalSorter(inside).static_order())
     except CycleError as error:
         names = " in ".join(repr(subgraphs[key].name) for key in error.args[1])
         raise GraphRefused(f"The workflow's subgraphs contain each other in a circle: {names}.") from error
+    levels: dict[str, int] = {}
+    for key in order:
+        levels[key] = 1 + max((levels[inner] for inner in inside[key]), default=0)
+        if levels[key] > _MOST_LEVELS:
+            raise GraphRefused(f"The workflow's subgraphs are nested more than {_MOST_LEVELS} levels deep.")
 
 
 def _read_sheet(sheet: Mapping[str, Any]) -> Sheet:

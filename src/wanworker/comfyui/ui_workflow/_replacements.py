@@ -7,13 +7,14 @@ The server itself replaces only `%width%`, `%height%` and the like.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from wanworker.comfyui.ui_workflow._document import PRIMITIVE, Document, Sheet, UiNode
-from wanworker.comfyui.ui_workflow._links import OwnValue, primitive_linked_to, shown_by_instance
+from wanworker.comfyui.ui_workflow._links import OwnValue, Value, primitive_linked_to, shown_by_instance
 from wanworker.comfyui.ui_workflow._own_values import WidgetReader
 from wanworker.comfyui.ui_workflow._subgraphs import CONTROL_WORDS, SubgraphPath, Unfolded
 
@@ -39,6 +40,9 @@ _NAME = "Node name for S&R"
 #: The names of the browser's own widgets: what to do with a seed after a run, and the value of a primitive.
 _CONTROL, _PRIMITIVE_WIDGET = "control_after_generate", "value"
 
+#: No name of a file is longer, so the rest of a value is not put in: patterns would multiply it.
+_MOST_CHARS = 300
+
 
 class Replacements:
     """Replace the patterns in texts of *document*. *now* is the local time of the run."""
@@ -48,7 +52,6 @@ class Replacements:
         self._unfolded = unfolded
         self._reader = reader
         self._now = now
-        self._nodes: Sequence[tuple[Sheet, UiNode]] | None = None
 
     def __call__(self, text: str) -> str:
         """Return *text* with every pattern replaced that names a date or a widget. Other patterns stay."""
@@ -58,32 +61,63 @@ class Replacements:
         name, dot, widget = found[1].partition(".")
         if not dot or "." in widget:
             return _dated(name[len(_DATE) :], self._now) if name.startswith(_DATE) else found[0]
-        values = [value for pair in self._named(name) for value in self._shown(*pair, widget)]
-        return _UNSAFE.sub("_", _as_text(values[0])) if values else found[0]
+        # A node without a name has that of its class. A title counts where there is no such name.
+        pair = self._by_name.get(name) or self._by_title.get(name)
+        value = next(self._shown(*pair, widget), None) if pair else None
+        return found[0] if value is None else _UNSAFE.sub("_", _as_text(value.value)[:_MOST_CHARS])
 
-    def _named(self, name: str) -> Sequence[tuple[Sheet, UiNode]]:
-        """Return the first node of that name, or else of that title. A node without a name has that of its class."""
-        if self._nodes is None:
-            self._nodes = tuple(_all_nodes(self._document.top, self._document))
-        named = [pair for pair in self._nodes if pair[1].properties.get(_NAME, self._default_name(pair[1])) == name]
-        titled = [pair for pair in self._nodes if self._reader.title_of(pair[1]) == name]
-        return (named or titled)[:1]
+    @cached_property
+    def _nodes(self) -> Sequence[tuple[Sheet, UiNode]]:
+        """Hold every node once, the inside of a subgraph before its first instance."""
+        return tuple(_all_nodes(self._document.top, self._document, set()))
 
-    def _shown(self, sheet: Sheet, node: UiNode, widget: str) -> Iterator[Any]:
+    @cached_property
+    def _by_name(self) -> Mapping[str, tuple[Sheet, UiNode]]:
+        """Hold the first node of each name."""
+        named = [(pair[1].properties.get(_NAME, self._default_name(pair[1])), pair) for pair in self._nodes]
+        return {name: pair for name, pair in reversed(named) if isinstance(name, str)}
+
+    @cached_property
+    def _by_title(self) -> Mapping[str, tuple[Sheet, UiNode]]:
+        """Hold the first node of each title."""
+        return {self._reader.title_of(pair[1]): pair for pair in reversed(self._nodes)}
+
+    @cached_property
+    def _places(self) -> Mapping[int, Sequence[SubgraphPath]]:
+        """Hold the live places of each instance, by its identity: one definition's node may be in several places."""
+        found: dict[int, list[SubgraphPath]] = {}
+        for place in self._unfolded.places.values():
+            found.setdefault(id(place.instance), []).append(place)
+        return found
+
+    def _shown(self, sheet: Sheet, node: UiNode, widget: str) -> Iterator[Value]:
         """Yield the values that a widget of *node* shows, the first one first."""
+        seen, open_nodes = {node.id}, [self._steps(sheet, node, widget)]
+        # A list and no recursion, because a chain of primitives may be long or a circle.
+        while open_nodes:
+            step = next(open_nodes[-1], None)
+            if step is None:
+                open_nodes.pop()
+            elif isinstance(step, Value):
+                yield step
+            elif step.id not in seen:
+                seen.add(step.id)
+                open_nodes.append(self._steps(sheet, step, _PRIMITIVE_WIDGET))
+
+    def _steps(self, sheet: Sheet, node: UiNode, widget: str) -> Iterator[Value | UiNode]:
+        """Yield what a widget of *node* shows: values, and primitives whose value it shows."""
         saved = node.values if isinstance(node.values, tuple) else ()
         if widget == _CONTROL:
-            yield from (value for value in saved if isinstance(value, str) and value in CONTROL_WORDS)
+            yield from (Value(value) for value in saved if isinstance(value, str) and value in CONTROL_WORDS)
         if node.type == PRIMITIVE and widget == _PRIMITIVE_WIDGET:
-            yield from saved
-        for place in self._unfolded.places.values():
-            if place.instance is node:
-                yield from self._held(place, widget)
+            yield from map(Value, saved)
+        for place in self._places.get(id(node), ()):
+            yield from map(Value, self._held(place, widget))
         for slot in node.inputs:
             origin = primitive_linked_to(sheet, slot) if slot.widget == widget else None
-            yield from self._shown(sheet, origin, _PRIMITIVE_WIDGET) if origin else ()
+            yield from [origin] if origin else []
         own = self._reader.values_of(node).values
-        yield from [own[widget]] if widget in own else []
+        yield from [Value(own[widget])] if widget in own else []
 
     def _held(self, place: SubgraphPath, widget: str) -> Iterator[Any]:
         """Yield what the instance of *place* shows as *widget*."""
@@ -100,12 +134,17 @@ class Replacements:
         return None if saves else node.type
 
 
-def _all_nodes(sheet: Sheet, document: Document) -> Iterator[tuple[Sheet, UiNode]]:
-    """Yield every node, the inside of a subgraph before its instance. No subgraph contains itself (_document.py)."""
+def _all_nodes(sheet: Sheet, document: Document, seen: set[str]) -> Iterator[tuple[Sheet, UiNode]]:
+    """
+    Yield every node, the inside of a subgraph before its instance.
+
+    A definition is walked once, at its first instance: others would give the same nodes again, and multiply.
+    """
     for node in sheet.nodes.values():
         inner = document.subgraphs.get(node.type)
-        if inner is not None:
-            yield from _all_nodes(inner, document)
+        if inner is not None and node.type not in seen:
+            seen.add(node.type)
+            yield from _all_nodes(inner, document, seen)
         yield sheet, node
 
 

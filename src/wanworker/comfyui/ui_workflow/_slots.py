@@ -13,8 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from wanworker.comfyui.graph.browser_widgets import has_socket, is_widget
-from wanworker.comfyui.graph.dynamic_combo import inner_inputs
-from wanworker.comfyui.graph.object_info import DYNAMIC_COMBO, NodeClass, NodeInput
+from wanworker.comfyui.graph.object_info import DYNAMIC_COMBO, NodeClass, NodeInput, inner_inputs
 from wanworker.comfyui.ui_workflow._document import Document, Sheet, Slot, UiNode
 from wanworker.comfyui.ui_workflow._own_values import WidgetReader
 

@@ -76,30 +76,56 @@ def unfold(document: Document) -> Unfolded:
     """
     Expand the subgraphs of *document*. As in the browser, the inside of a muted or bypassed instance is left out.
 
-    Raises GraphRefused for more than 10,000 nodes.
+    Raises GraphRefused for more than 10,000 nodes or instances.
     """
-    places: dict[str, SubgraphPath] = {}
-    nodes: list[tuple[SubgraphPath, UiNode]] = []
-    _unfold_into(SubgraphPath("", document.top), document, places, nodes)
-    return Unfolded(places, tuple(nodes))
+    draft = _Draft(document)
+    draft.add(SubgraphPath("", document.top))
+    return Unfolded(draft.places, tuple(draft.nodes))
 
 
-def _unfold_into(
-    place: SubgraphPath, document: Document, places: dict[str, SubgraphPath], nodes: list[tuple[SubgraphPath, UiNode]]
-) -> None:
-    places[place.path] = place
-    for node in place.sheet.nodes.values():
-        sheet = document.subgraphs.get(node.type)
-        if sheet is None:
-            nodes.append((place, node))
-        elif node.is_live:
-            _unfold_into(_place_inside(place, node, sheet, document), document, places, nodes)
-        if len(nodes) > MOST_NODES:
-            raise GraphRefused(f"The workflow has more than {MOST_NODES} nodes once its subgraphs are expanded.")
+@dataclass(slots=True)
+class _Draft:
+    """Hold what is unfolded so far. `promoted` are the inputs of each subgraph that end on a widget, found once."""
+
+    document: Document
+    places: dict[str, SubgraphPath] = field(default_factory=dict)
+    nodes: list[tuple[SubgraphPath, UiNode]] = field(default_factory=list)
+    promoted: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, place: SubgraphPath) -> None:
+        """Add *place* with its nodes and all places inside."""
+        self.places[place.path] = place
+        for node in place.sheet.nodes.values():
+            sheet = self.document.subgraphs.get(node.type)
+            if sheet is None:
+                self.nodes.append((place, node))
+            elif node.is_live:
+                self.add(_place_inside(place, node, sheet, self))
+            # Instances of an empty subgraph multiply too.
+            if max(len(self.nodes), len(self.places)) > MOST_NODES:
+                raise GraphRefused(f"The workflow has more than {MOST_NODES} nodes once its subgraphs are expanded.")
+
+    def promoted_of(self, kind: str) -> list[str]:
+        """Return the inputs of the subgraph *kind* that end on a widget, of it or of a subgraph inside."""
+        if kind not in self.promoted:
+            sheet = self.document.subgraphs[kind]
+            self.promoted[kind] = [name for at, name in enumerate(sheet.inputs) if self._ends_on_widget(sheet, at)]
+        return self.promoted[kind]
+
+    def _ends_on_widget(self, sheet: Sheet, at: int) -> bool:
+        for link in sheet.links_from_input(at):
+            fed = sheet.slot_fed_by(link)
+            if fed is None:
+                continue
+            target, slot = fed
+            is_instance = target.type in self.document.subgraphs
+            if slot.name in self.promoted_of(target.type) if is_instance else slot.widget is not None:
+                return True
+        return False
 
 
-def _place_inside(place: SubgraphPath, instance: UiNode, sheet: Sheet, document: Document) -> SubgraphPath:
-    given, overrides = _held_values(instance, sheet, document)
+def _place_inside(place: SubgraphPath, instance: UiNode, sheet: Sheet, draft: _Draft) -> SubgraphPath:
+    given, overrides = _held_values(instance, sheet, draft)
     for (node, widget), value in place.overrides.items():
         if node != instance.id or value is OWN:
             continue
@@ -111,7 +137,7 @@ def _place_inside(place: SubgraphPath, instance: UiNode, sheet: Sheet, document:
     return SubgraphPath(f"{place.id_of(instance)}:", sheet, instance, place, given, overrides)
 
 
-def _held_values(instance: UiNode, sheet: Sheet, document: Document) -> tuple[dict[str, Any], dict[Widget, Any]]:
+def _held_values(instance: UiNode, sheet: Sheet, draft: _Draft) -> tuple[dict[str, Any], dict[Widget, Any]]:
     """
     Return the values that an instance holds: for its inputs, and for widgets inside that no input ends on.
 
@@ -122,7 +148,7 @@ def _held_values(instance: UiNode, sheet: Sheet, document: Document) -> tuple[di
     as the frontend that wrote them read them.
     """
     proxies = _proxies(instance.properties.get("proxyWidgets"))
-    promoted = [name for at, name in enumerate(sheet.inputs) if _ends_on_widget(sheet, at, document)]
+    document, promoted = draft.document, draft.promoted_of(instance.type)
     if isinstance(instance.values, Mapping):
         return {name: instance.values[name] for name in promoted if instance.values.get(name) is not None}, {}
     values = instance.values
@@ -207,17 +233,3 @@ def _input_ending_on(sheet: Sheet, widget: str) -> str | None:
         if any(found and widget in (found[1].widget, found[1].name) for found in fed[:1]):
             return name
     return None
-
-
-def _ends_on_widget(sheet: Sheet, at: int, document: Document) -> bool:
-    for link in sheet.links_from_input(at):
-        fed = sheet.slot_fed_by(link)
-        if fed is None:
-            continue
-        target, slot = fed
-        inner = document.subgraphs.get(target.type)
-        if inner is None and slot.widget is not None:
-            return True
-        if inner and slot.name in inner.inputs and _ends_on_widget(inner, inner.inputs.index(slot.name), document):
-            return True
-    return False

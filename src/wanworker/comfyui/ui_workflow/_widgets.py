@@ -20,8 +20,7 @@ from wanworker.comfyui.graph.browser_widgets import (
     values_before,
     values_behind,
 )
-from wanworker.comfyui.graph.dynamic_combo import inner_inputs
-from wanworker.comfyui.graph.object_info import DYNAMIC_COMBO, NodeClass, NodeInput
+from wanworker.comfyui.graph.object_info import DYNAMIC_COMBO, NodeClass, NodeInput, inner_inputs
 from wanworker.comfyui.ui_workflow._document import UiNode
 from wanworker.comfyui.ui_workflow._subgraphs import CONTROL_WORDS
 

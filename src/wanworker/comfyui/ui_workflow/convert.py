@@ -16,7 +16,7 @@ from typing import Any
 
 from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.graph.browser_widgets import is_widget
-from wanworker.comfyui.graph.dynamic_prompt import sent_prompt
+from wanworker.comfyui.graph.dynamic_prompt import Prompt, sent_prompt
 from wanworker.comfyui.graph.object_info import NodeClass, ObjectInfo
 from wanworker.comfyui.graph.problems import shown
 from wanworker.comfyui.ui_workflow._document import UiNode, read_document
@@ -111,14 +111,18 @@ class _Draft:
         linked = {name: value for name, source in sources.items() if (value := self._sent(source)) is not None}
         set_values = {name: source.value for name, source in sources.items() if isinstance(source, SetValue)}
         written = {name: value for name, value in {**own.values, **set_values}.items() if name not in linked}
-        values = {name: self._read(name, value, its_class) for name, value in written.items()}
+        prompts = {
+            name: sent_prompt(value)
+            for name, value in written.items()
+            if isinstance(value, str) and _is_dynamic(name, its_class)
+        }
+        values = {name: self._read(name, value, prompts.get(name)) for name, value in written.items()}
         inputs = {name: _wrapped(value) for name, value in values.items()} | linked
         self.graph[key] = {"class_type": node.type, "inputs": inputs, "_meta": {"title": self.reader.title_of(node)}}
         remarks = [
             *own.remarks(frozenset(linked | set_values)),
-            *(text for name, value in written.items() for text in _dynamic(name, value, its_class)),
+            *(text for name, prompt in prompts.items() for text in _dynamic(name, written[name], prompt)),
             *_cut_off(its_class, sources),
-            *_unknown_inputs(its_class, linked),
         ]
         self.warnings += [f"node {key} ({node.type}): {text}" for text in remarks]
         reasons = list(lacking(its_class, inputs, sources))
@@ -133,13 +137,11 @@ class _Draft:
             return _wrapped(self.reader.values_of(source.node).values.get(source.widget))
         return _wrapped(source.value) if isinstance(source, Value) else None
 
-    def _read(self, name: str, value: Any, its_class: NodeClass) -> Any:
-        """Return what the browser sends for a value of a node's own widget."""
-        if not isinstance(value, str):
-            return value
-        if _is_dynamic(name, its_class):
-            return sent_prompt(value).text
-        return self.replaced(value) if name == _PREFIX else value
+    def _read(self, name: str, value: Any, prompt: Prompt | None) -> Any:
+        """Return what the browser sends for a value of a node's own widget. *prompt* is the value of a dynamic one."""
+        if prompt is not None:
+            return prompt.text
+        return self.replaced(value) if name == _PREFIX and isinstance(value, str) else value
 
 
 def _cut_off(its_class: NodeClass, sources: Mapping[str, Source]) -> Iterator[str]:
@@ -154,24 +156,12 @@ def _cut_off(its_class: NodeClass, sources: Mapping[str, Source]) -> Iterator[st
             yield f"{name} is left out: {source.why}"
 
 
-def _unknown_inputs(its_class: NodeClass, linked: Mapping[str, object]) -> Iterator[str]:
-    """
-    Report linked inputs that the class does not list. They are sent all the same, because some packs take any name.
-    """
-    names = [name for name in linked if name.partition(".")[0] not in its_class.inputs]
-    if names:
-        yield f"the server's version of this class does not list the linked input {', '.join(map(repr, names))}"
-
-
 def _is_dynamic(name: str, its_class: NodeClass) -> bool:
     return name in its_class.inputs and bool(its_class.inputs[name].options.get("dynamicPrompts"))
 
 
-def _dynamic(name: str, value: object, its_class: NodeClass) -> Iterator[str]:
+def _dynamic(name: str, value: str, sent: Prompt) -> Iterator[str]:
     """Report what the browser leaves out of a text."""
-    if not isinstance(value, str) or not _is_dynamic(name, its_class):
-        return
-    sent = sent_prompt(value)
     if sent.choices is not None:
         yield f"{name} has {shown(sent.choices)}, of which the browser would pick one at random; the first is sent"
     elif sent.text != value:

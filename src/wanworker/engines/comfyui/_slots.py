@@ -10,6 +10,7 @@ from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import is_ui_format, read_graph
 from wanworker.comfyui.graph.slots import Slot, slots_of
 from wanworker.comfyui.ui_workflow.convert import api_graph
+from wanworker.media.threads import in_thread
 
 #: What the browser draws besides nodes of the server. Their values end up in other nodes.
 _DRAWN_ONLY = frozenset({"PrimitiveNode", "Reroute", "Note", "MarkdownNote"})
@@ -40,7 +41,9 @@ async def workflow_slots(client: ComfyClient | None, document: Mapping[str, Any]
         if client is None:
             return Listed(tuple(_drawn(document)), _UNSEEN)
         info = await client.object_info()
-        return Listed(slots_of(api_graph(document, info, now=datetime.now()).graph, info))
+        now = datetime.now()
+        # A large workflow takes seconds, and the loop has other jobs.
+        return Listed(await in_thread(lambda: slots_of(api_graph(document, info, now=now).graph, info)))
     graph = read_graph(document)
     names = {str(body["class_type"]) for body in graph.values()}
     return Listed(slots_of(graph, await client.node_classes(names) if client else {}))

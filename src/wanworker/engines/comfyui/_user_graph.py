@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from wanworker.comfyui.client.connection import Unreachable
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.comfyui.graph.api_format import Graph, is_ui_format, read_graph, with_uploads
+from wanworker.comfyui.graph.api_format import Graph, is_ui_format, linked_prefixes, read_graph, with_uploads
 from wanworker.comfyui.graph.problems import as_error, as_warning
 from wanworker.comfyui.graph.slots import with_slots
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.ui_workflow.convert import api_graph
 from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, GraphRefused, NoOutput
+from wanworker.media.threads import in_thread
 from wanworker.spec import Upload
 
 #: Longer names are cut. With the request id in front, a file name may have 255 bytes.
@@ -55,7 +56,8 @@ async def checked_graph(
     """
     remarks: tuple[str, ...] = ()
     if is_ui_format(document):
-        converted = api_graph(document, await client.object_info(), now=now())
+        # A large workflow takes seconds, and the loop has other jobs.
+        converted = await in_thread(api_graph, document, await client.object_info(), now=now())
         graph, remarks = read_graph(converted.graph), tuple(converted.warnings)
     else:
         graph = read_graph(document)
@@ -70,7 +72,9 @@ async def checked_graph(
         # A value that the request itself set is never dropped in favour of other outputs.
         if refused := [problem for problem in found.left_out if (problem.node, problem.input) in places]:
             raise as_error(refused, models_place=client.models_place)
-    return CheckedGraph(found.graph, (*remarks, *found.remarks), tuple(map(as_warning, found.left_out)))
+    classes = await client.node_classes({str(body["class_type"]) for body in found.graph.values()})
+    remarks = (*remarks, *found.remarks, *linked_prefixes(found.graph, classes))
+    return CheckedGraph(found.graph, remarks, tuple(map(as_warning, found.left_out)))
 
 
 def unread(used: Collection[str], sent: Iterable[str]) -> list[str]:

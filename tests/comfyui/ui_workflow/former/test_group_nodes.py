@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from wanworker.comfyui.ui_workflow._own_values import WidgetReader
 from wanworker.comfyui.ui_workflow._subgraphs import MOST_NODES
 from wanworker.comfyui.ui_workflow.convert import api_graph
+from wanworker.comfyui.ui_workflow.former.group_nodes import without_group_nodes
 from wanworker.errors import GraphRefused
 
 INFO = json.loads((Path(__file__).parents[3] / "data/comfyui/object_info-0.33.0.json").read_text())
@@ -97,9 +99,32 @@ def test_a_group_that_cannot_be_replaced_is_named(group: Any) -> None:
 
 def test_links_that_lead_nowhere_inside_do_no_harm() -> None:
     group = scale_and_blend()
-    group["links"] += [[0, 0, 9, 0], [0, 0, 1, 99], [None, 0, 0, 0]]
+    group["links"] += [[0, 0, 9, 0], [0, 0, 1, 99], [None, 0, 0, 0], ["²", 0, 1, 1], ["0", 0, 1, "9" * 5000]]
 
     assert ["2", 0] == graph(group, VALUES)["3:1"]["image2"]
+
+
+def test_an_input_has_one_link_however_many_the_definition_lists() -> None:
+    group = scale_and_blend()
+    group["links"] = [[1, 0, 1, 0, 1, "IMAGE"], *[["0", 0, "1", 0, 1, "IMAGE"]] * 100]
+    nodes = [{"id": at, "type": "workflow>mine"} for at in range(100)]
+    document = {"nodes": nodes, "links": [], "extra": {"groupNodes": {"mine": group}}}
+
+    made = without_group_nodes(document, WidgetReader(INFO).class_of)
+
+    assert [[f"{at}:0", f"{at}:0", 0, f"{at}:1", 0, "*"] for at in range(100)] == made["links"]
+
+
+def test_a_small_file_has_no_huge_number_of_links() -> None:
+    names = [f"image{at}" for at in range(30)]
+    info = {"Many": {"input": {"required": {name: ["IMAGE", {}] for name in names}}, "output": ["IMAGE"]}}
+    links = [[0, 0, target, at, 1, "IMAGE"] for target in range(100) for at in range(30)]
+    group = {"nodes": [inner("Many", [], *names)] * 100, "links": links}
+    document = {"links": [[1, 1, 0, 2, 0, "IMAGE"]], "extra": {"groupNodes": {"mine": group}}}
+    document["nodes"] = [{"id": at, "type": "workflow>mine"} for at in range(34)]
+
+    with pytest.raises(GraphRefused, match="more than 100001 links once its group nodes are replaced"):
+        api_graph(document, info, now=datetime(2026, 11, 29))
 
 
 def test_a_small_file_becomes_no_huge_graph() -> None:

@@ -26,6 +26,12 @@ _REROUTE = "Reroute"
 #: The least length of a link: its id, and both ends with their slots.
 _LINK_PARTS = 5
 
+#: The links inside the groups multiply with the instances, as the nodes do.
+_MOST_LINKS = 10 * MOST_NODES
+
+#: A number of a node or slot with more digits is none.
+_MOST_DIGITS = 9
+
 #: Gives the class of a node, or None if the server lacks it.
 ClassOf = Callable[[UiNode], NodeClass | None]
 
@@ -37,6 +43,8 @@ def without_group_nodes(ui: _Raw, class_of: ClassOf) -> _Raw:
     Return *ui* with every group node replaced whose definition can be read and whose classes the server has.
 
     Others stay, and are refused by name later. Node 3 of the instance 12 gets the id `12:3`.
+
+    Raises GraphRefused for more than 10,000 nodes, and for more than 100,000 links inside the groups.
     """
     groups = _mapping(_mapping(ui.get("extra")).get("groupNodes"))
     nodes = ui.get("nodes")
@@ -44,15 +52,20 @@ def without_group_nodes(ui: _Raw, class_of: ClassOf) -> _Raw:
         return ui
     links = ui.get("links")
     draft = _Draft([], [_as_list(link) for link in (links.values() if isinstance(links, Mapping) else _listed(links))])
-    ends = _ends(draft.links)
+    ends, most_links = _ends(draft.links), len(draft.links) + _MOST_LINKS
+    read: dict[str, _Group | None] = {}
     for node in nodes:
-        group = _group_of(node, groups, class_of)
+        name = _group_name(node)
+        if name is not None and name not in read:
+            read[name] = _read_group(_mapping(groups.get(name)), class_of)
+        group = None if name is None else read[name]
         if group is None:
             draft.nodes.append(node)
         else:
-            draft.unfold(node, group, ends.get(_text(node["id"]), []))
-        if len(draft.nodes) > MOST_NODES:
-            raise GraphRefused(f"The workflow has more than {MOST_NODES} nodes once its group nodes are replaced.")
+            draft.unfold(node, group, ends.pop(_text(node["id"]), []))
+        for most, found, what in ((MOST_NODES, draft.nodes, "nodes"), (most_links, draft.links, "links")):
+            if len(found) > most:
+                raise GraphRefused(f"The workflow has more than {most} {what} once its group nodes are replaced.")
     return {**ui, "nodes": draft.nodes, "links": draft.links}
 
 
@@ -81,10 +94,14 @@ class _Group:
     outputs: list[tuple[int, int]] = field(default_factory=list)
 
 
-def _group_of(node: object, groups: _Raw, class_of: ClassOf) -> _Group | None:
+def _group_name(node: object) -> str | None:
+    """Return the name of the group that *node* is an instance of, or None."""
     kind = _mapping(node).get("type") if "id" in _mapping(node) else None
     prefix = next((one for one in _PREFIXES if isinstance(kind, str) and kind.startswith(one)), None)
-    body = _mapping(groups.get(kind[len(prefix) :])) if prefix and isinstance(kind, str) else {}
+    return kind[len(prefix) :] if prefix and isinstance(kind, str) else None
+
+
+def _read_group(body: _Raw, class_of: ClassOf) -> _Group | None:
     inner = [_mapping(one) for one in _listed(body.get("nodes"))]
     links = [
         link for link in map(_inner_link, _listed(body.get("links"))) if link and max(link[0], link[2]) < len(inner)
@@ -93,9 +110,13 @@ def _group_of(node: object, groups: _Raw, class_of: ClassOf) -> _Group | None:
     known = [one for one in classes if one is not None]
     if not inner or len(known) < len(inner):
         return None
-    group = _Group(inner, links, known)
+    # The last of several links into one input counts.
+    group = _Group(
+        inner, list({(target, at): (origin, slot, target, at) for origin, slot, target, at in links}.values()), known
+    )
     late = [slot for at in range(len(inner)) for slot in _add_inputs(group, at, body)]
     group.slots += late
+    group.links = [link for link in group.links if link[3] < len(group.sockets[link[2]])]
     external = {(one[0], one[1]) for one in _listed(body.get("external")) if isinstance(one, list) and len(one) > 1}
     for at, its_class in enumerate(known):
         shown = _mapping(_config(body, at).get("output"))
@@ -112,7 +133,7 @@ def _add_inputs(group: _Group, at: int, body: _Raw) -> Iterator[tuple[int, str]]
     its_class, linked = group.classes[at], {slot for _, _, target, slot in group.links if target == at}
     saved = [_mapping(slot) for slot in _listed(group.nodes[at].get("inputs"))]
     turned = [_text(slot.get("name")) for slot in saved if _mapping(slot.get("widget")).get("name") == slot.get("name")]
-    turned = [name for name in turned if name in its_class.inputs and is_widget(its_class.inputs[name])]
+    turned = [name for name in dict.fromkeys(turned) if name in its_class.inputs and is_widget(its_class.inputs[name])]
     plain = [name for name, item in its_class.inputs.items() if not is_widget(item)]
     group.widgets += [(at, item) for name, item in its_class.inputs.items() if is_widget(item) and name not in turned]
     group.sockets.append([*plain, *turned])
@@ -145,9 +166,8 @@ class _Draft:
         key, values = _text(instance.get("id")), _values(instance, group)
         fed: dict[tuple[int, str], Any] = {}
         for number, (origin, slot, target, at) in enumerate(group.links):
-            if at < len(group.sockets[target]):
-                fed[target, group.sockets[target][at]] = f"{key}:{number}"
-                self.links.append([f"{key}:{number}", f"{key}:{origin}", slot, f"{key}:{target}", at, "*"])
+            fed[target, group.sockets[target][at]] = f"{key}:{number}"
+            self.links.append([f"{key}:{number}", f"{key}:{origin}", slot, f"{key}:{target}", at, "*"])
         for number, slot in enumerate(_listed(instance.get("inputs"))):
             link = _mapping(slot).get("link")
             if link is not None and number < len(group.slots):
@@ -203,8 +223,14 @@ def _input(its_class: NodeClass, name: str, link: object) -> _Raw:
 
 
 def _inner_link(link: object) -> tuple[int, int, int, int] | None:
-    ends = link[:4] if isinstance(link, list) else []
-    return tuple(map(int, ends)) if len(ends) == 4 and all(str(end).isdigit() for end in ends) else None  # type: ignore[return-value]
+    ends = [_number(end) for end in link[:4]] if isinstance(link, list) else []
+    return tuple(ends) if len(ends) == 4 and None not in ends else None  # type: ignore[return-value]
+
+
+def _number(end: object) -> int | None:
+    """Return the number of a node or slot. Some versions of the format write it as text."""
+    text = str(end)[: _MOST_DIGITS + 1]
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def _as_list(link: object) -> object:
