@@ -310,3 +310,10 @@ async def test_a_private_picture_url_is_refused_when_its_turn_comes(rest):
 
 def test_every_documented_field_is_there():
     assert {*DOCUMENTED_REQUEST} <= set(GenerateBody.model_fields)
+
+
+async def test_a_refusal_names_the_fields_that_are_unknown(rest):
+    status, failure = await rest.ask("POST", "/generate", json={"promt": "a cat"})
+
+    assert 422 == status
+    assert failure["hint"].endswith("Unknown field 'promt' was ignored; did you mean 'prompt'?")

@@ -77,4 +77,4 @@ def _shown(kernel: Kernel) -> dict[str, Any]:
     }
 
 
-ACTION = Action("health", run, implied_by=lambda fields: fields.get("health") is True)
+ACTION = Action("health", run, HealthRequest, implied_by=lambda fields: fields.get("health") is True)

@@ -44,4 +44,4 @@ def _is_implied_by(fields: Mapping[str, Any]) -> bool:
     return "request_id" in fields and set(fields) <= _STATUS_FIELDS
 
 
-ACTION = Action("status", run, aliases=("get", "result"), implied_by=_is_implied_by)
+ACTION = Action("status", run, StatusRequest, aliases=("get", "result"), implied_by=_is_implied_by)

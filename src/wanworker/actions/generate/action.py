@@ -26,6 +26,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
 ACTION = Action(
     "generate",
     run,
+    GenerateRequest,
     aliases=("request", "create"),
     implied_by=lambda fields: any(fields.get(name) for name in _IMPLIED_BY),
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from wanworker.actions import ACTIONS
-from wanworker.actions.request.envelope import flat, resolve
+from wanworker.actions.envelope import flat, resolve
 from wanworker.errors import InvalidRequest, UnknownAction
 
 
