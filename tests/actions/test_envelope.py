@@ -72,3 +72,22 @@ def test_a_job_that_says_nothing_lists_the_actions(payload):
 def test_an_unknown_action_is_named_with_the_known_ones(asked):
     with pytest.raises(UnknownAction, match=f"known: {', '.join(sorted(action.name for action in ACTIONS))}"):
         resolve({"action": asked, "prompt": "a cat"}, ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ({"inputs": {"num_frames": 33, "seed": 3}, "frame_num": 17}, {"frame_num": 17, "seed": 3}),
+        ({"params": {"frame_num": 33}, "num_frames": 17}, {"num_frames": 17}),
+        ({"inputs": {"steps": 4}, "params": {"num_inference_steps": 8}}, {"num_inference_steps": 8}),
+        ({"inputs": {"num_frames": 33}, "frame_num": None}, {"num_frames": 33}),
+    ],
+)
+def test_a_flat_field_wins_over_another_spelling_of_it_in_the_wrapper(payload, expected):
+    assert resolve({"action": "generate", **payload}, ACTIONS)[1] == expected
+
+
+def test_two_spellings_at_one_level_are_left_for_the_action_to_refuse():
+    both = {"frame_num": 17, "num_frames": 33}
+
+    assert resolve({"action": "generate", "params": both}, ACTIONS)[1] == both

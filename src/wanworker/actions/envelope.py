@@ -21,31 +21,52 @@ def flat(payload: object) -> dict[str, Any]:
     Fields that are null count as left out. Raises InvalidRequest for a payload that is not an object, and for JSON that
     no engine could take (see json_value.py).
     """
+    return _merged(_levels(payload), {})
+
+
+def resolve(payload: object, actions: Sequence[Action]) -> tuple[Action, dict[str, Any]]:
+    """
+    Return the action that *payload* asks for and its flat fields.
+
+    A flat field wins over a wrapped one also where the two are spellings of one field. Raises InvalidRequest as `flat`
+    does, and UnknownAction, naming the known actions.
+    """
+    levels = _levels(payload)
+    action = _meant(_merged(levels, {}), actions)
+    fields = _merged(levels, action.fields.aliases())
+    fields.pop("action", None)
+    return action, fields
+
+
+def _levels(payload: object) -> list[dict[str, Any]]:
+    """Return the fields of each wrapper, then the flat ones: the later win."""
     if not isinstance(payload, Mapping):
         raise InvalidRequest(
             f"input must be an object with fields such as action and prompt; got {kind_of(payload)}.", field="input"
         )
     check_json(payload)
-    fields: dict[str, Any] = {}
-    for wrapper in _WRAPPERS:
-        inner = payload.get(wrapper)
-        if isinstance(inner, Mapping):
-            check_field_count(inner)
-            fields.update(_given(inner))
-    check_field_count(payload)
+    inner = [payload[wrapper] for wrapper in _WRAPPERS if isinstance(payload.get(wrapper), Mapping)]
     outer = {key: value for key, value in payload.items() if not (key in _WRAPPERS and isinstance(value, Mapping))}
-    return {str(key): value for key, value in (fields | _given(outer)).items()}
+    for fields in (*inner, payload):
+        check_field_count(fields)
+    return [{str(key): value for key, value in fields.items() if value is not None} for fields in (*inner, outer)]
 
 
-def resolve(payload: object, actions: Sequence[Action]) -> tuple[Action, dict[str, Any]]:
-    """Return the action that *payload* asks for and its flat fields. Raises UnknownAction, naming the known actions."""
-    fields = flat(payload)
-    asked = fields.pop("action", None)
-    if asked is not None:
-        return _named(asked, actions), fields
+def _merged(levels: Sequence[Mapping[str, Any]], aliases: Mapping[str, str]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for level in levels:
+        names = {aliases.get(key, key) for key in level}
+        merged = {key: value for key, value in merged.items() if aliases.get(key, key) not in names} | dict(level)
+    return merged
+
+
+def _meant(fields: Mapping[str, Any], actions: Sequence[Action]) -> Action:
+    """Return the action that *fields* name, or else the first that they imply."""
+    if (asked := fields.get("action")) is not None:
+        return _named(asked, actions)
     for action in actions:
         if action.implied_by(fields):
-            return action, fields
+            return action
     message = f"The job names no action and has neither a prompt nor an image; known: {_known(actions)}."
     raise UnknownAction(message, hint=_misplaced(fields))
 
@@ -72,7 +93,3 @@ def _named(asked: object, actions: Sequence[Action]) -> Action:
 
 def _known(actions: Sequence[Action]) -> str:
     return ", ".join(sorted(action.name for action in actions))
-
-
-def _given(fields: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {key: value for key, value in fields.items() if value is not None}
