@@ -74,7 +74,8 @@ class Action:
     Hold one row of the ACTIONS table.
 
     `fields` is the model that `run` reads the job's fields by. `implied_by` says whether a job without an action means
-    this one. Where several would, the first row of the table wins.
+    this one. It is asked about
+    the fields that some action knows. Where several would, the first row of the table wins.
     """
 
     name: str

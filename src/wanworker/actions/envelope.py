@@ -9,9 +9,14 @@ from wanworker.actions.base import Action
 from wanworker.actions.request.json_value import check_field_count, check_json
 from wanworker.errors import InvalidRequest, UnknownAction
 from wanworker.text.json_words import kind_of, shown
+from wanworker.text.nearest import nearest_names
 
 #: The older wrapped form puts the fields inside one of these.
 _WRAPPERS = ("inputs", "params")
+
+#: Of the fields of a job that means nothing, this many are told, each with this many characters.
+_MOST_TOLD = 8
+_NAME_CHARS = 60
 
 
 def flat(payload: object) -> dict[str, Any]:
@@ -64,11 +69,29 @@ def _meant(fields: Mapping[str, Any], actions: Sequence[Action]) -> Action:
     """Return the action that *fields* name, or else the first that they imply."""
     if (asked := fields.get("action")) is not None:
         return _named(asked, actions)
+    names = sorted({name for action in actions for name in (*action.fields.model_fields, *action.fields.aliases())})
+    known = {name: value for name, value in fields.items() if name in names}  # a misspelled field decides nothing
     for action in actions:
-        if action.implied_by(fields):
+        if action.implied_by(known):
             return action
-    message = f"The job names no action and has neither a prompt nor an image; known: {_known(actions)}."
+    received = _received(fields, names)
+    message = f"The job names no action and has neither a prompt nor an image; known: {_known(actions)}.{received}"
     raise UnknownAction(message, hint=_misplaced(fields))
+
+
+def _received(fields: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return a sentence about the fields that the job has, each with the *names* that it may mean."""
+    if not fields:
+        return ""
+    told = [_with_nearest(name, names) for name in sorted(fields)[:_MOST_TOLD]]
+    more = len(fields) - _MOST_TOLD
+    return f" The job has these fields: {', '.join(told)}{f' and {more} more' if more > 0 else ''}."
+
+
+def _with_nearest(name: str, names: Sequence[str]) -> str:
+    near = [] if name in names else nearest_names(name, names, cutoff=0.6)
+    told = repr(name[:_NAME_CHARS])
+    return f"{told} (did you mean {' or '.join(map(repr, near))}?)" if near else told
 
 
 def _misplaced(fields: Mapping[str, Any]) -> str | None:
