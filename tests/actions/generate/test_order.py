@@ -112,3 +112,11 @@ async def test_a_control_video_that_is_none_is_named_as_such(tmp_path: Path) -> 
 
     with pytest.raises(InputUnavailable, match=r"^control video: "):
         await prepared(tmp_path, task="vace-A14B", control_video_path="a.mp4")
+
+
+async def test_use_lora_false_is_obeyed_and_said_so(tmp_path: Path) -> None:
+    named = {"task": "t2v-A14B", "lora": "a.safetensors", "loras": [{"high": "b"}]}
+    refused, warnings = await prepared(tmp_path, **named, use_lora=False)
+
+    assert (refused.use_lora, refused.loras) == (False, ())
+    assert warnings == ("lora was ignored: use_lora is false.", "loras was ignored: use_lora is false.")

@@ -275,3 +275,13 @@ def test_loras_of_one_expert_are_named_by_file_and_a_url_is_refused():
         with pytest.raises(InvalidRequest, match=r"^low_noise_loras: ") as caught:
             parse(GenerateRequest, {"low_noise_loras": [entry]})[0].checked_loras()
         assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [GenerateRequest, I2vRequest])
+def test_a_request_that_refuses_its_loras_is_the_same_as_one_without(model):
+    without, _ = parse(model, {"prompt": "x"})
+    named = {"lora": "a", "lora_strength": 0.5, "loras": [{"high": "b"}], "high_noise_loras": [{"path": "c"}]}
+    refused, _ = parse(model, {"prompt": "x", "use_lora": False, **named})
+    unsaid, _ = parse(model, {"prompt": "x", **named})
+
+    assert refused.identity() == without.identity() != unsaid.identity()

@@ -157,6 +157,9 @@ class I2vRequest(VideoRequest):
 
     def _wanted_loras(self, warnings: list[str]) -> tuple[Lora, ...]:
         """Return the LoRAs of the request. A name without use_lora becomes a line in *warnings*."""
+        if self.refuses_loras():
+            warnings += self.refused_loras()
+            return ()
         if self.use_lora or self.loras or self.high_noise_loras or self.low_noise_loras:
             return self._loras()
         if self.lora_name:

@@ -112,6 +112,7 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     size, is_given = request.shape(default=task.size, multiple=task.size_multiple, by_picture=_has_shape(request, task))
     warnings += request.overruled()
     warnings += idle_strength(request.lora_name, request.lora_strength, request.spelled("lora_strength"))
+    warnings += request.refused_loras()
     if request.prepared_path and not task.needs_driving_video:
         warnings.append(f"prepared_path was ignored: {task.name} does not use it here.")
     loras = request.checked_loras()
