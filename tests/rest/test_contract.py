@@ -148,7 +148,7 @@ async def test_what_is_changed_or_unknown_is_a_warning(rest):
     assert 17 == started["length"]
     assert "length 16 was changed to 17" in text
     assert "did you mean 'negative_prompt'" in text
-    assert "negative_prompt has no effect at cfg <= 1" in text
+    assert "negative_prompt has no effect: it needs a guidance scale above 1." in text
     assert set(started["warnings"]) <= set(done["warnings"])
 
 

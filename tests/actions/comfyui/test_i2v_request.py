@@ -109,12 +109,6 @@ def test_use_lora_false_is_obeyed_and_said_so():
     assert warnings == ["lora was ignored: use_lora is false.", "loras was ignored: use_lora is false."]
 
 
-def test_a_negative_prompt_without_guidance_is_said_to_do_nothing():
-    _, warnings = spec_of(negative_prompt="rain", cfg_scale=1)
-
-    assert warnings == ["negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed."]
-
-
 def test_seed_zero_is_honoured_and_minus_one_is_drawn():
     zero, _ = spec_of(seed=0)
     drawn = {spec_of(seed=-1)[0].seed for _ in range(3)}

@@ -120,8 +120,6 @@ class I2vRequest(VideoRequest):
         factor, upscaler = self.checked_upscale()
         if self.loop or self.source("end_image") is not None:
             check_last_image(frames, self.spelled("length" if self.seconds is None else "seconds"))
-        if self.negative_prompt and self.cfg_scale <= 1:
-            warnings.append("negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed.")
         given = self.model_fields_set
         models = self._models()
         loras = self._wanted_loras(warnings)

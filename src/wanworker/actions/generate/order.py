@@ -48,8 +48,6 @@ def read_order(
     upload URL.
     """
     request, warnings = parse(model, fields)
-    if request.negative_prompt and request.sample_guide_scale is not None and request.sample_guide_scale <= 1:
-        warnings.append("negative_prompt has no effect at sample_guide_scale <= 1, where no guidance is computed.")
     call, settings = context.call, context.settings
     request.upload_urls(settings.allow_hosts)
     request_id = check_request_id(request.request_id) if request.request_id else call.request_id
