@@ -112,7 +112,9 @@ class I2vRequest(VideoRequest):
         Return the spec without its files. Each change to the request becomes a line in *warnings*. Raises
         InvalidRequest.
         """
-        size, is_given = self.shape(default=DEFAULT_SIZE, multiple=_TASK.size_multiple, by_picture=True)
+        size, is_given = self.shape(
+            default=DEFAULT_SIZE, multiple=_TASK.size_multiple, by_picture=True, warnings=warnings
+        )
         warnings += self.overruled()
         warnings += idle_strength(self.lora_name, self.lora_strength, self.spelled("lora_strength"))
         frames = self.snapped_frames(self.fps, warnings) or self.length

@@ -68,14 +68,21 @@ class VideoRequest(PictureRequest, LoraRequest):
         default=(), repr=False, description="Presigned PUT URLs for the videos, one for each output."
     )
 
-    def shape(self, *, default: Size, multiple: int, by_picture: bool) -> tuple[Size, bool]:
+    def shape(self, *, default: Size, multiple: int, by_picture: bool, warnings: list[str]) -> tuple[Size, bool]:
         """
         Return the size, and whether it was asked for (else a picture decides its shape). Raises InvalidRequest.
+
+        A shape that is too long for its area is a line in *warnings*.
         """
         size = self.checked_size()
         if size is None:
             return size_for(
-                self.resolution, self.aspect_ratio, default=default, multiple=multiple, by_picture=by_picture
+                self.resolution,
+                self.aspect_ratio,
+                default=default,
+                multiple=multiple,
+                by_picture=by_picture,
+                warnings=warnings,
             )
         names = {name: self.spelled(name) for name in ("resolution", "aspect_ratio")}
         names["size"] = self.spelled("size") if self.size is not None else "width and height"

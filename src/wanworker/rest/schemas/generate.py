@@ -114,7 +114,7 @@ class GenerateBody(LoraRequest):
         Everything that will be rendered differently from the request is a line in *remarks*. Raises InvalidRequest for
         two fields that disagree.
         """
-        size = self._size()
+        size = self._size(remarks)
         names = {"seconds": self.spelled("seconds"), "frames": "length"}
         asked = self.length if "length" in self.model_fields_set else None
         frames = frames_for(self.seconds, asked, fps=self.fps, names=names, warnings=remarks)
@@ -137,7 +137,7 @@ class GenerateBody(LoraRequest):
         """Return which of the defaults that are FastWAN's own the caller did not send: see with_engine_defaults."""
         return [name for name in ("steps", "cfg") if name not in self.model_fields_set]
 
-    def _size(self) -> Size | None:
+    def _size(self, remarks: list[str]) -> Size | None:
         """Return the size, or None where a picture decides its shape."""
         if {"width", "height"} & self.model_fields_set:
             size = Size(self.width, self.height)
@@ -151,6 +151,7 @@ class GenerateBody(LoraRequest):
             default=Size(self.width, self.height),
             multiple=TASKS[TASK].size_multiple,
             by_picture=by_picture,
+            warnings=remarks,
         )
         return None if by_picture and not is_asked else size
 
