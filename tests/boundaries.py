@@ -45,8 +45,9 @@ ORDER = {
         "health": 3,
         "_video_answer": 2.5,
         "_delivered": 2,
-        "request": 1,
-        "base": 0,
+        "envelope": 2,
+        "base": 1,
+        "request": 0,
     },
     "cli": {"main": 4, "commands": 3, "terminal": 1, "_render_options": 1, "_base": 0},
     "client": {

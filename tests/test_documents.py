@@ -32,8 +32,8 @@ from wanworker.actions.comfyui._i2v_request import I2vRequest
 from wanworker.actions.comfyui._inputs import checked_inputs
 from wanworker.actions.comfyui._workflow_files import WorkflowFiles
 from wanworker.actions.comfyui.workflow import WorkflowRequest
+from wanworker.actions.envelope import resolve
 from wanworker.actions.generate.request import GenerateRequest
-from wanworker.actions.request.envelope import resolve
 from wanworker.actions.request.fields import parse
 from wanworker.comfyui.graph.api_format import read_graph
 from wanworker.comfyui.graph.preflight import check

@@ -12,8 +12,8 @@ import pages
 from error_texts import patterns
 from page_tables import kinds
 from wanworker.actions import ACTIONS
+from wanworker.actions.envelope import resolve
 from wanworker.actions.generate.request import GenerateRequest
-from wanworker.actions.request.envelope import resolve
 from wanworker.actions.request.fields import parse
 from wanworker.app import Worker
 from wanworker.errors import WorkerError

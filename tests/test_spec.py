@@ -242,3 +242,13 @@ def test_a_lora_without_strengths_is_applied_fully() -> None:
     lora = Lora("high.safetensors", "low.safetensors")
 
     assert (1.0, 1.0) == (lora.high_strength, lora.low_strength)
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"), [("I2V-a14b", "i2v-A14B"), ("t2v-14B", "t2v-A14B"), ("animate14b", "animate-14B")]
+)
+def test_a_task_that_is_nearly_right_is_named(asked: str, near: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        task_named(asked)
+
+    assert f"Did you mean {near!r}? Upper and lower case count." == caught.value.hint

@@ -11,7 +11,8 @@ from typing import Any
 from wanworker import logs
 from wanworker.actions import ACTIONS
 from wanworker.actions.base import Call, Context
-from wanworker.actions.request.envelope import resolve
+from wanworker.actions.envelope import resolve
+from wanworker.actions.request.fields import naming_unknown
 from wanworker.actions.request.s3_config import own_bucket
 from wanworker.engines import ENGINES
 from wanworker.engines.base import EngineRow
@@ -114,7 +115,8 @@ class Worker:
             registry=self.registry,
             own_bucket=bucket,
         )
-        answer = await action.run(fields, context)
+        with naming_unknown(action.fields, fields):
+            answer = await action.run(fields, context)
         return answer | {"warnings": [*answer.get("warnings", ()), *remarks]} if remarks else answer
 
     async def close(self) -> None:

@@ -54,6 +54,11 @@ class WorkerError(Exception):
         self.hint = without_secrets(hint) if hint else self.default_hint
         self.field = field
 
+    def advise(self, more: str) -> None:
+        """Add a sentence to the hint."""
+        if more:
+            self.hint = f"{self.hint} {without_secrets(more)}"
+
 
 class RequestError(WorkerError):
     """The caller can fix this by sending something else."""

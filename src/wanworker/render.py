@@ -139,7 +139,7 @@ class Renderer:
             await in_thread(check_room, self._out_dir, self._limits.min_free_bytes)
             forecast = await self._registry.engine(fitted.engine).forecast(fitted.spec)
         alike = kind_of(fitted.engine, fitted.spec.task, forecast)
-        warnings = (*fitted.warnings, *forecast.warnings)
+        warnings = tuple(dict.fromkeys((*fitted.warnings, *forecast.warnings)))
         return Planned(fitted.engine, forecast, warnings, await in_thread(expected, self._store, alike))
 
     def _check_id(self, order: RenderRequest) -> None:
@@ -232,9 +232,9 @@ class Renderer:
                 await lease.make_room()
             made = await self._made(attempt, order, fitted, lease, work_dir, deadline)
             rendered = made.merged()
-            timings = self._timings(rendered, prepare_s, time.monotonic() - started)
+            warnings = (*fitted.warnings, *rendered.warnings, *lease.remarks, *made.warnings(seed or 0))
             return await attempt.complete(
-                warnings=(*fitted.warnings, *rendered.warnings, *lease.remarks, *made.warnings(seed or 0)),
+                warnings=tuple(dict.fromkeys(warnings)),
                 outputs=tuple(made.outputs),
                 failed_outputs=tuple(made.failed),
                 engine=fitted.engine,
@@ -242,7 +242,7 @@ class Renderer:
                 seed=seed,
                 task=task,
                 recipe=rendered.sampling.to_json() if rendered.sampling else None,
-                timings=timings,
+                timings=self._timings(rendered, prepare_s, time.monotonic() - started),
                 placement=rendered.placement,
             )
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from wanworker.errors import InvalidRequest
 from wanworker.ranges import RANGES
+from wanworker.text.nearest import nearest_names
 
 #: What may be traded for time: `exact` nothing, `fast` what the eye hardly sees.
 Profile = Literal["exact", "fast"]
@@ -234,7 +235,10 @@ class GraphSpec:
 def task_named(name: str) -> Task:
     """Return the task of exactly this name. Raises InvalidRequest, naming the known tasks."""
     if name not in TASKS:
-        raise InvalidRequest(f"Unknown task {name[:60]!r}; known: {', '.join(TASKS)}.", field="task")
+        by_lower = {known.lower(): known for known in TASKS}
+        near = [by_lower[lower] for lower in nearest_names(name.lower(), by_lower, most=1)]
+        hint = f"Did you mean {near[0]!r}? Upper and lower case count." if near else None
+        raise InvalidRequest(f"Unknown task {name[:60]!r}; known: {', '.join(TASKS)}.", hint=hint, field="task")
     return TASKS[name]
 
 

@@ -272,3 +272,37 @@ async def test_a_second_source_of_a_file_is_named(comfyui_worker: Callable[..., 
         "unknown field 'images[0].bogus' was ignored.",
         "images[0].url was ignored: images[0].data was also given.",
     ]
+
+
+MISSPELT: dict[str, tuple[dict[str, Any], str]] = {
+    "generate": (
+        {"action": "generate", "prompt": "x", "reference_image_ulr": URL},
+        'Send reference_image_url, reference_image_base64 or reference_image_path, or "task": "t2v-A14B" for a video '
+        "from text alone. Unknown field 'reference_image_ulr' was ignored; did you mean 'reference_image_url'?",
+    ),
+    "comfyui_i2v": (
+        {"action": "comfyui_i2v", "prompt": "x", "reference_image_ulr": URL},
+        "Send reference_image_url, reference_image_base64 or reference_image_path. "
+        "Unknown field 'reference_image_ulr' was ignored; did you mean 'reference_image_url'?",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+async def test_a_refusal_names_the_fields_that_are_unknown(worker: Worker, name: str) -> None:
+    fields, hint = MISSPELT[name]
+    answer, _ = await ask(worker, {"input": fields})
+    assert answer["error"] == "Missing reference image (url/base64/path) for i2v task."
+    assert answer["hint"] == hint
+
+
+async def test_a_wrong_value_and_an_unknown_field_are_told_together(worker: Worker) -> None:
+    answer, _ = await ask(worker, {"input": {**VIDEO, "frame_num": "many", "sede": 3}})
+    assert answer["error"] == "frame_num must be a whole number; got 'many'."
+    assert answer["hint"].endswith(" Unknown field 'sede' was ignored; did you mean 'seed'?")
+
+
+async def test_a_job_that_is_not_found_names_the_fields_that_are_unknown(worker: Worker) -> None:
+    answer, _ = await ask(worker, {"input": {"action": "status", "request_id": "x", "return_vidoe": False}})
+    assert answer["code"] == "UNKNOWN_JOB"
+    assert answer["hint"].endswith(" Unknown field 'return_vidoe' was ignored; did you mean 'return_video'?")

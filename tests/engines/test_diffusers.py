@@ -386,5 +386,5 @@ async def test_what_has_no_effect_without_guidance_is_said() -> None:
     request(warnings, guidance=1.0, guidance_low=3.0, negative_prompt="dull")
 
     assert 2 == len(warnings)
-    assert warnings[0].startswith("negative_prompt had no effect")
-    assert warnings[1].startswith("guidance_scale_2 had no effect")
+    assert warnings[0].startswith("negative_prompt has no effect")
+    assert warnings[1].startswith("guidance_scale_2 has no effect")

@@ -148,7 +148,7 @@ async def test_what_is_changed_or_unknown_is_a_warning(rest):
     assert 17 == started["length"]
     assert "length 16 was changed to 17" in text
     assert "did you mean 'negative_prompt'" in text
-    assert "negative_prompt has no effect at cfg <= 1" in text
+    assert "negative_prompt has no effect: it needs a guidance scale above 1." in text
     assert set(started["warnings"]) <= set(done["warnings"])
 
 
@@ -310,3 +310,10 @@ async def test_a_private_picture_url_is_refused_when_its_turn_comes(rest):
 
 def test_every_documented_field_is_there():
     assert {*DOCUMENTED_REQUEST} <= set(GenerateBody.model_fields)
+
+
+async def test_a_refusal_names_the_fields_that_are_unknown(rest):
+    status, failure = await rest.ask("POST", "/generate", json={"promt": "a cat"})
+
+    assert 422 == status
+    assert failure["hint"].endswith("Unknown field 'promt' was ignored; did you mean 'prompt'?")

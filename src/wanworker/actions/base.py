@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wanworker.actions.request.fields import Request
 from wanworker.engines.base import Report
 from wanworker.engines.machine.facts import MachineFacts
 from wanworker.engines.registry import EngineRegistry
@@ -72,11 +73,13 @@ class Action:
     """
     Hold one row of the ACTIONS table.
 
-    `implied_by` says whether a job without an action means this one. Where several would, the first row of the table
-    wins.
+    `fields` is the model that `run` reads the job's fields by. `implied_by` says whether a job without an action means
+    this one. It is asked about
+    the fields that some action knows. Where several would, the first row of the table wins.
     """
 
     name: str
     run: Callable[[Mapping[str, Any], Context], Awaitable[dict[str, Any]]]
+    fields: type[Request]
     aliases: tuple[str, ...] = ()
     implied_by: Callable[[Mapping[str, Any]], bool] = lambda _payload: False

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 import wanworker
 from wanworker.actions.base import Action, Context
@@ -77,4 +77,15 @@ def _shown(kernel: Kernel) -> dict[str, Any]:
     }
 
 
-ACTION = Action("health", run, implied_by=lambda fields: fields.get("health") is True)
+_AS_BOOLEAN = TypeAdapter(bool)
+
+
+def _is_implied_by(fields: Mapping[str, Any]) -> bool:
+    """Say whether `health` is true, as the field itself is read: `"true"` and 1 are, too."""
+    try:
+        return _AS_BOOLEAN.validate_python(fields.get("health"))
+    except ValidationError:
+        return False
+
+
+ACTION = Action("health", run, HealthRequest, implied_by=_is_implied_by)

@@ -40,8 +40,8 @@ _STATUS_FIELDS = frozenset(StatusRequest.model_fields)
 
 
 def _is_implied_by(fields: Mapping[str, Any]) -> bool:
-    """Say whether *fields* have a request id and at most return_video beside it."""
+    """Say whether *fields*, without unknown ones, have a request id and at most return_video beside it."""
     return "request_id" in fields and set(fields) <= _STATUS_FIELDS
 
 
-ACTION = Action("status", run, aliases=("get", "result"), implied_by=_is_implied_by)
+ACTION = Action("status", run, StatusRequest, aliases=("get", "result"), implied_by=_is_implied_by)

@@ -24,7 +24,7 @@ from wanworker.models.files.loras import LoraFile, lora_files, loras_for
 from wanworker.models.machine import hardware
 from wanworker.models.machine.hardware import Gpu
 from wanworker.models.sources.discover import Source
-from wanworker.recipes.sampling import Sampling, sampling_for
+from wanworker.recipes.sampling import Sampling, in_vain, sampling_for
 from wanworker.recipes.table import FASTWAN, Recipe, recipe_for
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, Profile, RenderSpec
@@ -257,10 +257,7 @@ def request_for(
     """Return the request with the task's defaults filled in; what has no effect is a line in *warnings*. Pure."""
     frames = spec.frames or TASKS[spec.task].frames or 81
     low, high = sampling.guidance
-    if spec.negative_prompt and high <= 1:
-        warnings.append("negative_prompt had no effect: it needs a guidance scale above 1.")
-    if high <= 1 < low:
-        warnings.append("guidance_scale_2 had no effect: a guidance scale of 1 or less turns guidance off for both.")
+    warnings += in_vain(spec, sampling.guidance)
     return Render(
         job=0,
         prompt=spec.prompt,

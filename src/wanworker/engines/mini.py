@@ -21,7 +21,7 @@ from wanworker.models.files.loras import LoraFile
 from wanworker.models.miniature.loras import own_loras
 from wanworker.models.miniature.weights import miniature, names_a_thing, unknown_words
 from wanworker.ranges import RANGES
-from wanworker.recipes.sampling import Sampling
+from wanworker.recipes.sampling import Sampling, in_vain
 from wanworker.settings import Settings, child_environment
 from wanworker.spec import TASKS, RenderSpec, Size, nearest_frames
 
@@ -192,10 +192,7 @@ def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
     if request.adapters:
         numbers = f"{request.steps} steps, guidance {request.guidance:g}, shift {request.shift:g}"
         lines.append(f"Rendered with the 4-step LoRA pair: {numbers}.")
-    if spec.negative_prompt and request.guidance <= 1:
-        lines.append("negative_prompt had no effect: it needs a guidance scale above 1.")
-    if request.guidance <= 1 < request.guidance_low:
-        lines.append("guidance_scale_2 had no effect: a guidance scale of 1 or less turns guidance off for both.")
+    lines += in_vain(spec, (request.guidance_low, request.guidance))
     if spec.audio:
         lines.append("The miniature does not follow the sound; the sound was joined to the video as it is.")
     if spec.driving_video or spec.prepared_dir:

@@ -125,3 +125,22 @@ def _say(spec: RenderSpec, recipe: Recipe, warnings: list[str]) -> None:
         fights.append(f"the solver {recipe.solver} (not {spec.solver})")
     if fights:
         warnings.append(f"{recipe.name} was made for {', '.join(fights)}; the request's numbers were used.")
+
+
+#: What is said of a negative prompt where no guidance is computed, by every door and engine.
+NEGATIVE_IN_VAIN = "negative_prompt has no effect: it needs a guidance scale above 1."
+
+
+def in_vain(spec: RenderSpec, guidance: tuple[float, float], *, is_apart: bool = False) -> list[str]:
+    """
+    Return a line for what the request sets and a *guidance* (low noise, high noise) of 1 or less makes useless.
+
+    *is_apart* says that each expert has guidance by its own number; otherwise the high-noise one turns it off for both.
+    """
+    low, high = guidance
+    lines = []
+    if spec.negative_prompt and (max(low, high) if is_apart else high) <= 1:
+        lines.append(NEGATIVE_IN_VAIN)
+    if high <= 1 < low and not is_apart:
+        lines.append("guidance_scale_2 has no effect: a guidance scale of 1 or less turns guidance off for both.")
+    return lines

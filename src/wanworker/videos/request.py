@@ -21,6 +21,7 @@ from wanworker.actions.request.fields import (
     Shift,
     Side,
     Steps,
+    naming_unknown,
     parse,
 )
 from wanworker.actions.request.json_value import from_text
@@ -119,6 +120,11 @@ class VideoOrder:
 
 async def read_order(fields: Mapping[str, Any], models: VideoModels) -> VideoOrder:
     """Return what *fields* ask for. Raises InvalidRequest, and ModelNotFound for an unknown model."""
+    with naming_unknown(VideoBody, fields):
+        return await _read_order(fields, models)
+
+
+async def _read_order(fields: Mapping[str, Any], models: VideoModels) -> VideoOrder:
     body, warnings = parse(VideoBody, fields)
     inputs = sources_in(fields)
     chosen = await in_thread(lambda: models.chosen(body.model, inputs))

@@ -102,10 +102,11 @@ def test_a_lora_name_without_use_lora_is_ignored_and_said_so():
     assert warnings == ["lora_name was ignored: set use_lora to true."]
 
 
-def test_a_negative_prompt_without_guidance_is_said_to_do_nothing():
-    _, warnings = spec_of(negative_prompt="rain", cfg_scale=1)
+def test_use_lora_false_is_obeyed_and_said_so():
+    spec, warnings = spec_of(use_lora=False, lora="a.safetensors", loras=[{"high": "b"}])
 
-    assert warnings == ["negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed."]
+    assert (spec.use_lora, spec.loras, spec.steps) == (False, (), 20)
+    assert warnings == ["lora was ignored: use_lora is false.", "loras was ignored: use_lora is false."]
 
 
 def test_seed_zero_is_honoured_and_minus_one_is_drawn():

@@ -14,7 +14,7 @@ from fakes.recordings import sound
 from wanworker.actions.generate.order import generate_order, job_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
-from wanworker.errors import InputUnavailable
+from wanworker.errors import InputRefused, InputUnavailable
 from wanworker.media.inputs.reader import InputReader
 from wanworker.render import PreparedSpec
 from wanworker.spec import RenderSpec, Size
@@ -76,6 +76,28 @@ async def test_a_video_gives_the_size_where_no_picture_does(tmp_path: Path) -> N
     assert () == warnings
 
 
+async def test_a_long_video_gets_the_nearest_size_and_is_told(tmp_path: Path) -> None:
+    clip(tmp_path / "a.mp4", width=192, height=32)
+    spec, warnings = await prepared(tmp_path, task="vace-A14B", control_video_path="a.mp4")
+
+    assert spec.size == Size(2016, 336)
+    assert warnings == (
+        "size 2016*336 was chosen for the video of 192 x 32: its shape at the default area would be 2352*392, and a "
+        "side has 64 to 2048 pixels.",
+    )
+
+
+async def test_a_video_that_no_size_can_show_is_refused_with_its_numbers(tmp_path: Path) -> None:
+    clip(tmp_path / "a.mp4", width=640, height=16)
+
+    with pytest.raises(
+        InputRefused, match=r"^control video: the video is 640 x 16, 40:1; the limit is 32:1"
+    ) as refused:
+        await prepared(tmp_path, task="vace-A14B", control_video_path="a.mp4")
+
+    assert refused.value.field == "driving_video"
+
+
 @pytest.mark.parametrize("shape", [{}, {"aspect_ratio": "auto"}])
 async def test_a_video_gives_the_shape_at_the_area_of_the_resolution(tmp_path: Path, shape: dict[str, str]) -> None:
     clip(tmp_path / "a.mp4", width=160, height=80)
@@ -112,3 +134,11 @@ async def test_a_control_video_that_is_none_is_named_as_such(tmp_path: Path) -> 
 
     with pytest.raises(InputUnavailable, match=r"^control video: "):
         await prepared(tmp_path, task="vace-A14B", control_video_path="a.mp4")
+
+
+async def test_use_lora_false_is_obeyed_and_said_so(tmp_path: Path) -> None:
+    named = {"task": "t2v-A14B", "lora": "a.safetensors", "loras": [{"high": "b"}]}
+    refused, warnings = await prepared(tmp_path, **named, use_lora=False)
+
+    assert (refused.use_lora, refused.loras) == (False, ())
+    assert warnings == ("lora was ignored: use_lora is false.", "loras was ignored: use_lora is false.")

@@ -13,7 +13,7 @@ from fakes.comfyui_wan import WanServer
 from fakes.engine import ScriptedEngine, write_clip
 from fakes.wan.home import write_safetensors
 from wanworker.actions import ACTIONS
-from wanworker.actions.request.envelope import resolve
+from wanworker.actions.envelope import resolve
 from wanworker.app import Worker
 from wanworker.engines.base import Readiness
 from wanworker.engines.comfyui.graphs import WORKFLOWS

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from wanworker.actions import ACTIONS
-from wanworker.actions.request.envelope import resolve
+from wanworker.actions.envelope import resolve
 from wanworker.actions.request.fields import Request, parse
 from wanworker.actions.request.json_value import MAX_DEPTH, MAX_FIELDS, check_json
 from wanworker.errors import InvalidRequest

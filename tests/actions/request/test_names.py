@@ -7,6 +7,7 @@ from wanworker.actions.comfyui.workflow import WorkflowRequest
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.errors import InvalidRequest
+from wanworker.rest.schemas.generate import GenerateBody
 from wanworker.spec import Lora
 
 
@@ -101,3 +102,34 @@ def test_a_wrong_value_inside_a_list_is_named_as_the_caller_wrote_it(entry, word
 def test_a_lora_by_url_is_refused_as_such(fields):
     with pytest.raises(InvalidRequest, match="not by a URL"):
         parse(GenerateRequest, fields)[0].checked_loras()
+
+
+@pytest.mark.parametrize("model", [GenerateRequest, I2vRequest, GenerateBody])
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_an_empty_name_means_left_out(model, blank):
+    names = {"task", "engine", "profile", "sample_solver", "diffusion_model", "vae_model"} & model.model_fields.keys()
+    empty, warnings = parse(model, {"prompt": "x", **dict.fromkeys(names, blank)})
+    without, _ = parse(model, {"prompt": "x"})
+
+    assert empty == without
+    assert empty.model_fields_set == without.model_fields_set
+    assert warnings == []
+
+
+@pytest.mark.parametrize("model", [GenerateRequest, I2vRequest, GenerateBody])
+def test_blanks_around_a_name_do_not_count(model):
+    request, _ = parse(model, {"prompt": "x", "engine": " diffusers ", "profile": "fast\n", "model": " a.safetensors"})
+
+    assert (request.engine, request.profile) == ("diffusers", "fast")
+
+
+def test_an_empty_spelling_of_a_name_does_not_contradict_another():
+    request, _ = parse(GenerateRequest, {"model": "", "diffusion_model": " a ", "sample_solver": " unipc"})
+
+    assert (request.diffusion_model, request.sample_solver) == ("a", "unipc")
+
+
+def test_an_empty_name_that_the_action_does_not_know_is_told():
+    _, warnings = parse(WorkflowRequest, {"engine": ""})
+
+    assert warnings == ["unknown field 'engine' was ignored."]

@@ -69,3 +69,26 @@ def test_a_malformed_field_is_refused_without_its_value(changes):
 def test_a_bucket_that_is_no_object_is_refused(config):
     with pytest.raises(InvalidRequest, match="s3Config must be an object with accessId"):
         bucket(config)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given", "used"),
+    [
+        ("https://s3.test", " eu-central-1 ", "eu-central-1"),
+        ("https://s3.test", " ", "us-east-1"),
+        ("https://s3.us-west-2.amazonaws.com", "eu-west-1", "eu-west-1"),
+        ("https://s3api-eu-ro-1.runpod.io", "eu-ro-1", "EU-RO-1"),
+    ],
+)
+def test_a_region_that_is_given_is_the_one_of_the_signature(endpoint, given, used):
+    found, remarks = bucket(GOOD | {"endpointUrl": endpoint, "region_name": given})
+
+    assert (found.region, remarks) == (used, [])
+
+
+@pytest.mark.parametrize("region", [7, "eu central", "eu/../x", "x" * 65])
+def test_a_malformed_region_is_refused_without_its_value(region):
+    with pytest.raises(InvalidRequest, match="s3Config") as refused:
+        bucket(GOOD | {"region": region})
+
+    assert str(region) not in str(refused.value)

@@ -18,7 +18,9 @@ def generate(**fields):
     request, warnings = parse(GenerateRequest, {"task": "t2v-A14B", "prompt": "a cat", **fields})
     task = request.checked_task()
     by_picture = task.takes_image and request.source("reference_image") is not None
-    size, is_given = request.shape(default=task.size, multiple=task.size_multiple, by_picture=by_picture)
+    size, is_given = request.shape(
+        default=task.size, multiple=task.size_multiple, by_picture=by_picture, warnings=warnings
+    )
     return str(size), is_given, request.checked_frames(task, warnings), warnings
 
 
@@ -275,3 +277,33 @@ def test_loras_of_one_expert_are_named_by_file_and_a_url_is_refused():
         with pytest.raises(InvalidRequest, match=r"^low_noise_loras: ") as caught:
             parse(GenerateRequest, {"low_noise_loras": [entry]})[0].checked_loras()
         assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [GenerateRequest, I2vRequest])
+def test_a_request_that_refuses_its_loras_is_the_same_as_one_without(model):
+    without, _ = parse(model, {"prompt": "x"})
+    named = {"lora": "a", "lora_strength": 0.5, "loras": [{"high": "b"}], "high_noise_loras": [{"path": "c"}]}
+    refused, _ = parse(model, {"prompt": "x", "use_lora": False, **named})
+    unsaid, _ = parse(model, {"prompt": "x", **named})
+
+    assert refused.identity() == without.identity() != unsaid.identity()
+
+
+LONG = (
+    "size 2048*64 was chosen for aspect_ratio 32:1: its shape at 1080p would be 8146*255, and a side has 64 to 2048 "
+    "pixels."
+)
+
+
+@pytest.mark.parametrize("made", [generate, i2v])
+def test_a_shape_that_is_too_long_for_its_area_is_told(made):
+    size, *_, warnings = made(resolution="1080p", aspect_ratio="32:1")
+
+    assert (size, warnings) == ("2048*64", [LONG])
+
+
+def test_rest_tells_a_shape_that_is_too_long_for_its_area():
+    body, remarks = parse(GenerateBody, {"prompt": "x", "resolution": "1080p", "aspect_ratio": "32:1"})
+    resolved = body.resolved(remarks)
+
+    assert (resolved["width"], resolved["height"], remarks) == (2048, 64, [LONG])

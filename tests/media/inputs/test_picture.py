@@ -132,6 +132,27 @@ def test_every_mode_becomes_rgb_and_transparency_white(
         assert expected == clean.getpixel((3, 3))
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_a_grey_tiff_of_16_bits_is_read_in_both_byte_orders(mode: str, tmp_path: Path) -> None:
+    Image.new(mode, (8, 8), 25_600).save(tmp_path / "picture.tiff")
+
+    write_clean_png(tmp_path / "picture.tiff", tmp_path / "clean.png", max_pixels=LIMIT)
+
+    with Image.open(tmp_path / "clean.png") as clean:
+        assert (100, 100, 100) == clean.getpixel((3, 3))
+
+
+def test_the_transparent_grey_of_a_picture_of_16_bits_becomes_white(tmp_path: Path) -> None:
+    grey = Image.new("I;16", (8, 8), 25_600)
+    grey.paste(0, (4, 0, 8, 8))
+    grey.save(tmp_path / "picture.png", transparency=25_600)
+
+    write_clean_png(tmp_path / "picture.png", tmp_path / "clean.png", max_pixels=LIMIT)
+
+    with Image.open(tmp_path / "clean.png") as clean:
+        assert (WHITE, (0, 0, 0)) == (clean.getpixel((1, 1)), clean.getpixel((6, 6)))
+
+
 def test_a_palette_with_transparency_and_a_cmyk_photo_are_converted(tmp_path: Path) -> None:
     palette = quarters().quantize(4)
     clear = palette.getpixel((0, 0))

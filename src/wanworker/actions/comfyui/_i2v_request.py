@@ -112,7 +112,9 @@ class I2vRequest(VideoRequest):
         Return the spec without its files. Each change to the request becomes a line in *warnings*. Raises
         InvalidRequest.
         """
-        size, is_given = self.shape(default=DEFAULT_SIZE, multiple=_TASK.size_multiple, by_picture=True)
+        size, is_given = self.shape(
+            default=DEFAULT_SIZE, multiple=_TASK.size_multiple, by_picture=True, warnings=warnings
+        )
         warnings += self.overruled()
         warnings += idle_strength(self.lora_name, self.lora_strength, self.spelled("lora_strength"))
         frames = self.snapped_frames(self.fps, warnings) or self.length
@@ -120,8 +122,6 @@ class I2vRequest(VideoRequest):
         factor, upscaler = self.checked_upscale()
         if self.loop or self.source("end_image") is not None:
             check_last_image(frames, self.spelled("length" if self.seconds is None else "seconds"))
-        if self.negative_prompt and self.cfg_scale <= 1:
-            warnings.append("negative_prompt has no effect at cfg_scale <= 1, where no guidance is computed.")
         given = self.model_fields_set
         models = self._models()
         loras = self._wanted_loras(warnings)
@@ -157,6 +157,9 @@ class I2vRequest(VideoRequest):
 
     def _wanted_loras(self, warnings: list[str]) -> tuple[Lora, ...]:
         """Return the LoRAs of the request. A name without use_lora becomes a line in *warnings*."""
+        if self.refuses_loras():
+            warnings += self.refused_loras()
+            return ()
         if self.use_lora or self.loras or self.high_noise_loras or self.low_noise_loras:
             return self._loras()
         if self.lora_name:

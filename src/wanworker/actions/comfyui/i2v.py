@@ -82,4 +82,4 @@ async def _prepare(
     return PreparedSpec(complete, tuple(notes))
 
 
-ACTION = Action("comfyui_i2v", run)
+ACTION = Action("comfyui_i2v", run, I2vRequest)

@@ -61,4 +61,4 @@ async def _described(file: WorkflowFile, engine: ComfyUI, *, is_online: bool) ->
     return entry | ({"note": listed.note} if listed.note else {})
 
 
-ACTION = Action("comfyui_models", run)
+ACTION = Action("comfyui_models", run, ModelsRequest)

@@ -147,4 +147,4 @@ def _identity(request: WorkflowRequest, workflow: str | dict[str, Any] | None) -
     return {"workflow": workflow, "inputs": digests} | ({"slots": request.slots} if request.slots else {})
 
 
-ACTION = Action("comfyui_workflow", run, implied_by=lambda fields: bool(fields.get("workflow")))
+ACTION = Action("comfyui_workflow", run, WorkflowRequest, implied_by=lambda fields: bool(fields.get("workflow")))

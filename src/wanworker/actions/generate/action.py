@@ -10,8 +10,10 @@ from wanworker.actions.base import Action, Context
 from wanworker.actions.generate.order import read_order
 from wanworker.actions.generate.request import GenerateRequest
 
-_IMPLIED_BY = ("prompt", "reference_image_url", "reference_image_base64", "reference_image_path", "image_url",
-               "image_base64", "image_path")  # fmt: skip
+_FILES = ("reference_image", "audio", "driving_video")
+_IMPLIED_BY = frozenset(
+    {"prompt", "task", *(f"{name}_{kind}" for name in _FILES for kind in ("url", "base64", "path"))}
+)
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -23,9 +25,16 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     return await finished_answer(job, context, wanted=wanted, extra=warnings)
 
 
+def _is_implied_by(fields: Mapping[str, Any]) -> bool:
+    """Say whether *fields* have what only a video is made of, by any spelling."""
+    aliases = GenerateRequest.aliases()
+    return any(value and aliases.get(name, name) in _IMPLIED_BY for name, value in fields.items())
+
+
 ACTION = Action(
     "generate",
     run,
+    GenerateRequest,
     aliases=("request", "create"),
-    implied_by=lambda fields: any(fields.get(name) for name in _IMPLIED_BY),
+    implied_by=_is_implied_by,
 )

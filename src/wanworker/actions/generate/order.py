@@ -12,14 +12,14 @@ from wanworker.actions.base import Context
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.actions.request.lora import idle_strength
-from wanworker.actions.request.picture import sized_by_picture
+from wanworker.actions.request.picture import Subject, size_in_shape, sized_by_picture
 from wanworker.jobs.model import Job, check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.video.writer import probe
 from wanworker.planning.fitting import PreparedSpec
 from wanworker.render import RenderRequest
-from wanworker.spec import RenderSpec, Task, longest_aspect, size_at_aspect
+from wanworker.spec import RenderSpec, Task
 
 Request = TypeVar("Request", bound=GenerateRequest)
 
@@ -48,8 +48,6 @@ def read_order(
     upload URL.
     """
     request, warnings = parse(model, fields)
-    if request.negative_prompt and request.sample_guide_scale is not None and request.sample_guide_scale <= 1:
-        warnings.append("negative_prompt has no effect at sample_guide_scale <= 1, where no guidance is computed.")
     call, settings = context.call, context.settings
     request.upload_urls(settings.allow_hosts)
     request_id = check_request_id(request.request_id) if request.request_id else call.request_id
@@ -109,9 +107,15 @@ def generate_order(
 
 def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSpec:
     """Return the spec without its files: everything that can be refused before one is read is refused here."""
-    size, is_given = request.shape(default=task.size, multiple=task.size_multiple, by_picture=_has_shape(request, task))
+    size, is_given = request.shape(
+        default=task.size,
+        multiple=task.size_multiple,
+        by_picture=_has_shape(request, task),
+        warnings=warnings,
+    )
     warnings += request.overruled()
     warnings += idle_strength(request.lora_name, request.lora_strength, request.spelled("lora_strength"))
+    warnings += request.refused_loras()
     if request.prepared_path and not task.needs_driving_video:
         warnings.append(f"prepared_path was ignored: {task.name} does not use it here.")
     loras = request.checked_loras()
@@ -218,8 +222,7 @@ async def _sized(files: Mapping[str, Any], task: Task, area: int, notes: list[st
         size, picture = await sized_by_picture(files["image"], area=area, multiple=task.size_multiple, notes=notes)
         return {"size": size, "image": picture}
     if "driving_video" in files:
-        facts = await probe(files["driving_video"])
-        longest = longest_aspect()
-        aspect = min(longest, max(1 / longest, facts.width / facts.height))
-        return {"size": size_at_aspect(aspect, area, task.size_multiple)}
+        film = await probe(files["driving_video"])
+        subject = Subject("driving_video", task.film, "video", film.width, film.height)
+        return {"size": size_in_shape(subject, area=area, multiple=task.size_multiple, notes=notes)}
     return {}

@@ -78,4 +78,4 @@ def _sum(first_s: float | None, each_s: float | None, outputs: int) -> float | N
     return None if first_s is None or each_s is None else round(first_s + each_s * (outputs - 1), 1)
 
 
-ACTION = Action("plan", run)
+ACTION = Action("plan", run, PlanRequest)

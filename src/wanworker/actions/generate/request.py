@@ -155,7 +155,9 @@ class GenerateRequest(VideoRequest):
         return frames
 
     def checked_loras(self) -> tuple[Lora, ...]:
-        """Return every LoRA of the request, lora_name included. Raises InvalidRequest."""
+        """Return every LoRA of the request, lora_name included; none if use_lora is false. Raises InvalidRequest."""
+        if self.refuses_loras():
+            return ()
         pairs = self.listed_loras()
         if not self.lora_name:
             return pairs

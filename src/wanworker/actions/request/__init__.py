@@ -1,1 +1,1 @@
-"""Read a job's input: its envelope, its fields, and the values that several actions share."""
+"""Read the fields of a job: their names, and the values that several actions share."""

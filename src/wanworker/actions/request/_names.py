@@ -17,6 +17,11 @@ Path = tuple[str | int, ...]
 
 _NAME_CHARS = 60
 
+#: Fields that hold the name of one thing. Blanks around it do not count, and empty text means left out.
+_OF_ONE_NAME = frozenset(
+    {"task", "engine", "profile", "sample_solver", "diffusion_model", "diffusion_model_2", "vae_model"}
+)
+
 #: This many unknown fields get a warning each; one more line counts the rest.
 _MOST_NAMED = 5
 
@@ -99,9 +104,10 @@ def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled:
     fields: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for key in sorted(map(str, given), key=lambda key: key in aliases):
-        name, value = aliases.get(key, key), given.get(key)
+        name = aliases.get(key, key)
+        value = _trimmed(model, name, given.get(key))
         here = (*spelled, key)
-        if value is None and spelled:
+        if value is None and (spelled or given.get(key) is not None):
             continue
         if name not in model.model_fields:
             found.unknown.append((here, [*model.model_fields, *aliases]))
@@ -112,6 +118,12 @@ def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled:
             found.spelled[(*place, name)] = here
             fields[name] = _inside(model, name, value, (*place, name), here, found)
     return fields
+
+
+def _trimmed(model: type[Request], name: str, value: Any) -> Any:
+    """Return *value* without the blanks around the name that it is, None if nothing is left of it."""
+    is_name = name in _OF_ONE_NAME and name in model.model_fields and isinstance(value, str)
+    return value.strip() or None if is_name else value
 
 
 def _check_agree(first: str, one: Any, second: str, other: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -11,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from wanworker.actions.request._names import Path, Request, named, written
 from wanworker.actions.request.complaints import complaints
-from wanworker.errors import InvalidRequest
+from wanworker.errors import InvalidRequest, RequestError
 from wanworker.ranges import RANGES
 from wanworker.text.json_words import shown
 
@@ -35,6 +36,7 @@ __all__ = [
     "UploadUrls",
     "Upscale",
     "Whole",
+    "naming_unknown",
     "parse",
 ]
 
@@ -136,3 +138,25 @@ def parse(model: type[Model], fields: Mapping[str, Any], *, within: Path = ()) -
         ) from None
     request.note_spelling(read)
     return request, read.warnings()
+
+
+@contextmanager
+def naming_unknown(model: type[Request], fields: Mapping[str, Any]) -> Iterator[None]:
+    """
+    Let the hint of a RequestError name those of *fields* that *model* does not know.
+
+    A misspelled field is often why something is missing, and a failure has no warnings.
+    """
+    try:
+        yield
+    except RequestError as error:
+        lines = [f"{line[0].upper()}{line[1:]}" for line in _unknown_in(model, fields)]
+        error.advise(" ".join(line for line in lines if line not in error.hint))
+        raise
+
+
+def _unknown_in(model: type[Request], fields: Mapping[str, Any]) -> list[str]:
+    try:
+        return named(model, fields).warnings()
+    except InvalidRequest:  # Two spellings disagree, or there are too many fields: the error says so itself.
+        return []

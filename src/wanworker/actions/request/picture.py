@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from wanworker.actions.request.fields import Request
+from wanworker.actions.request.shape import clamped
 from wanworker.errors import InputRefused, InvalidRequest
 from wanworker.media.inputs.picture import crop_to_aspect, picture_size
 from wanworker.media.inputs.reader import Source
 from wanworker.media.threads import in_thread
 from wanworker.spec import Size, longest_aspect, size_at_aspect
-
-#: If a size has less than this share of the area that was wanted, the range of sides has limited it.
-_CLAMPED = 0.9
 
 _KINDS: tuple[Literal["url", "base64", "path"], ...] = ("url", "base64", "path")
 
@@ -61,6 +59,17 @@ class PictureRequest(Request):
         return None if self.width is None or self.height is None else Size(self.width, self.height)
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Hold what gives a video its shape: its field, its name, its kind (picture or video), and its sides in pixels."""
+
+    field: str
+    label: str
+    kind: str
+    width: int
+    height: int
+
+
 async def sized_by_picture(picture: Path, *, area: int, multiple: int, notes: list[str]) -> tuple[Size, Path]:
     """
     Return a size of about *area* pixels with the shape of *picture*, and the picture cropped to it.
@@ -68,26 +77,34 @@ async def sized_by_picture(picture: Path, *, area: int, multiple: int, notes: li
     A side never leaves its range. A very long picture therefore gets the nearest possible size and is cropped, and
     *notes* get a line about it. Raises InputRefused for a picture that is too long for any size.
     """
-    width, height = picture_size(picture)
-    aspect = width / height
-    longest = longest_aspect()
-    if max(aspect, 1 / aspect) > longest:
-        ratio = f"{aspect:.4g}:1" if aspect > 1 else f"1:{1 / aspect:.4g}"
-        raise InputRefused(
-            f"reference image: the picture is {width} x {height}, {ratio}; the limit is {longest:g}:1.",
-            hint="Crop the picture, or set size: the worker then crops the picture to that shape.",
-            field="reference_image",
-        )
-    size = size_at_aspect(aspect, area, multiple)
-    if size.area > area * _CLAMPED:
+    subject = Subject("reference_image", "reference image", "picture", *picture_size(picture))
+    told = len(notes)
+    size = size_in_shape(subject, area=area, multiple=multiple, notes=notes)
+    if len(notes) == told:
         return size, picture
-    side_px = math.sqrt(area * aspect)
-    notes.append(
-        f"size {size} was chosen for the picture of {width} x {height}: its shape at the default area would be "
-        f"{side_px:.0f}*{side_px / aspect:.0f}, and a side has 64 to 2048 pixels."
-    )
     cropped = picture.with_name(f"{picture.stem}-shaped.png")
     if not await in_thread(crop_to_aspect, picture, cropped, size):
         return size, picture
     notes.append(f"image was cropped (centre) to the shape of {size}.")
     return size, cropped
+
+
+def size_in_shape(subject: Subject, *, area: int, multiple: int, notes: list[str]) -> Size:
+    """
+    Return a size of about *area* pixels with the shape of *subject*, both sides multiples of *multiple*.
+
+    *notes* get a line where the range of sides makes it smaller. Raises InputRefused for a shape that no size can show.
+    """
+    width, height, kind = subject.width, subject.height, subject.kind
+    aspect, longest = width / height, longest_aspect()
+    if max(aspect, 1 / aspect) > longest:
+        ratio = f"{aspect:.4g}:1" if aspect > 1 else f"1:{1 / aspect:.4g}"
+        raise InputRefused(
+            f"{subject.label}: the {kind} is {width} x {height}, {ratio}; the limit is {longest:g}:1.",
+            hint=f"Crop the {kind}, or set size: the worker then fits the {kind} to that shape.",
+            field=subject.field,
+        )
+    size = size_at_aspect(aspect, area, multiple)
+    if limit := clamped(size, area, aspect):
+        notes.append(f"size {size} was chosen for the {kind} of {width} x {height}: {limit}.")
+    return size

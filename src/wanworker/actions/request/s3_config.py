@@ -20,6 +20,7 @@ _ALIASES: Mapping[str, str] = {
     "bucket_name": "bucketName",
     "endpoint": "endpointUrl",
     "endpoint_url": "endpointUrl",
+    "region_name": "region",
 }
 
 
@@ -30,6 +31,7 @@ class S3Config(Request):
     accessSecret: Any = None  # noqa: N815
     bucketName: Any = None  # noqa: N815
     endpointUrl: Any = None  # noqa: N815
+    region: Any = None
 
     @classmethod
     def aliases(cls) -> Mapping[str, str]:

@@ -26,6 +26,9 @@ ASPECT_RATIOS = (AUTO, "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "1:1", "21:9"
 #: A size has an area or a shape if it is as near to it as rounding to a multiple of 32 pixels makes it.
 _AREA_WITHIN, _SHAPE_WITHIN = 0.1, 0.05
 
+#: If a size has less than this share of the area that was wanted, the range of sides has limited it.
+_CLAMPED = 0.9
+
 
 def _resolution(value: Any) -> Any:
     text = str(value).strip().lower()
@@ -55,13 +58,20 @@ AspectRatio = Annotated[
 
 
 def size_for(
-    resolution: str | None, aspect_ratio: str | None, *, default: Size, multiple: int, by_picture: bool
+    resolution: str | None,
+    aspect_ratio: str | None,
+    *,
+    default: Size,
+    multiple: int,
+    by_picture: bool,
+    warnings: list[str],
 ) -> tuple[Size, bool]:
     """
     Return the size that *resolution* and *aspect_ratio* mean, and whether its shape is asked for.
 
     What is left out is that of *default*. With `auto`, or without an aspect ratio, a picture decides the shape
-    (*by_picture*): then only the area of the size counts.
+    (*by_picture*): then only the area of the size counts. A shape that is too long for that area is a line in
+    *warnings*.
     """
     area = RESOLUTIONS[resolution] if resolution else default
     if aspect_ratio in {None, AUTO}:
@@ -72,7 +82,18 @@ def size_for(
         is_meant = wide * 9 == high * 16 if size.aspect > 1 else wide * 16 == high * 9
         if is_meant:
             return size.snapped(multiple), True
-    return size_at_aspect(wide / high, area.area, multiple), True
+    size = size_at_aspect(wide / high, area.area, multiple)
+    if limit := clamped(size, area.area, wide / high, resolution or "the default area"):
+        warnings.append(f"size {size} was chosen for aspect_ratio {aspect_ratio}: {limit}.")
+    return size, True
+
+
+def clamped(size: Size, area: int, aspect: float, named: str = "the default area") -> str | None:
+    """Return why *size* is smaller than *area* pixels of this *aspect*, or None if it is not. *named* is the area."""
+    if size.area > area * _CLAMPED:
+        return None
+    side_px = math.sqrt(area * aspect)
+    return f"its shape at {named} would be {side_px:.0f}*{side_px / aspect:.0f}, and a side has 64 to 2048 pixels"
 
 
 def check_size_agrees(

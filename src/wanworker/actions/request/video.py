@@ -29,6 +29,10 @@ UPSCALE_FACTORS = (2, 4)
 
 _NAME_CHARS = 200
 
+#: The field that turns LoRAs on and off, and those that name some, in requests that have it.
+_SWITCH = "use_lora"
+_NAMING = ("lora_name", "loras", "high_noise_loras", "low_noise_loras")
+
 #: Fields about the answer. They do not tell one request from another.
 _NO_IDENTITY = {"request_id", "return_video", "timeout", "thumbnail", "output_upload_urls"}
 
@@ -64,14 +68,21 @@ class VideoRequest(PictureRequest, LoraRequest):
         default=(), repr=False, description="Presigned PUT URLs for the videos, one for each output."
     )
 
-    def shape(self, *, default: Size, multiple: int, by_picture: bool) -> tuple[Size, bool]:
+    def shape(self, *, default: Size, multiple: int, by_picture: bool, warnings: list[str]) -> tuple[Size, bool]:
         """
         Return the size, and whether it was asked for (else a picture decides its shape). Raises InvalidRequest.
+
+        A shape that is too long for its area is a line in *warnings*.
         """
         size = self.checked_size()
         if size is None:
             return size_for(
-                self.resolution, self.aspect_ratio, default=default, multiple=multiple, by_picture=by_picture
+                self.resolution,
+                self.aspect_ratio,
+                default=default,
+                multiple=multiple,
+                by_picture=by_picture,
+                warnings=warnings,
             )
         names = {name: self.spelled(name) for name in ("resolution", "aspect_ratio")}
         names["size"] = self.spelled("size") if self.size is not None else "width and height"
@@ -118,8 +129,22 @@ class VideoRequest(PictureRequest, LoraRequest):
         The fields of the first release always count. Any later field counts only if it says something else than its
         default, so that the records of older workers keep their hash.
         """
-        dumped = self.model_dump(mode="json", exclude=_NO_IDENTITY)
-        return {name: value for name, value in dumped.items() if name in self.first_fields or self._says_more(name)}
+        used = self.model_copy(update=self._unset_loras()) if self.refuses_loras() else self
+        dumped = used.model_dump(mode="json", exclude=_NO_IDENTITY)
+        return {name: value for name, value in dumped.items() if name in self.first_fields or used._says_more(name)}
+
+    def refuses_loras(self) -> bool:
+        """Say whether the request has `use_lora: false`, in words: then it has no LoRA, whichever it names."""
+        return _SWITCH in self.model_fields_set and not getattr(self, _SWITCH)
+
+    def refused_loras(self) -> list[str]:
+        """Return a line for each field that names a LoRA although `use_lora` is false."""
+        if not self.refuses_loras():
+            return []
+        return [f"{self.spelled(name)} was ignored: use_lora is false." for name in _NAMING if getattr(self, name)]
+
+    def _unset_loras(self) -> dict[str, Any]:
+        return {name: type(self).model_fields[name].default for name in (*_NAMING, "lora_strength")}
 
     def _says_more(self, name: str) -> bool:
         return getattr(self, name) not in {"", type(self).model_fields[name].default}

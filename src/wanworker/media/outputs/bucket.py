@@ -17,6 +17,9 @@ _KEY = re.compile(r"[!-~]{1,512}")
 #: The characters of a bucket's name. Amazon requires lower case and 3 characters, but other services have other rules.
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
+#: The name of a region, which goes into the signature.
+_REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9])?\.?|[0-9a-f:.]+", re.IGNORECASE)
 
 
@@ -74,19 +77,21 @@ class Bucket:
             raise InvalidRequest("No bucket is named: give its name, or an endpoint such as 'https://host/bucket'.")
         if not _NAME.fullmatch(bucket):
             raise InvalidRequest("A bucket's name may have only letters, digits, dots, dashes and underscores.")
+        if region and not _REGION.fullmatch(region):
+            raise InvalidRequest("A bucket's region may have only letters, digits and dashes.")
         return cls(
             endpoint_url=f"{url.scheme}://{host}{base}",
             access_key_id=access_key_id.strip(),
             secret_access_key=secret_access_key.strip(),
             name=bucket,
-            region=region or region_of(host),
+            region=region if region and region.lower() != region_of(host).lower() else region_of(host),
             prefix="/".join(filter(None, (path_prefix, prefix.strip("/")))),
         )
 
     @classmethod
     def from_s3_config(cls, config: Mapping[str, Any], *, allow_hosts: Sequence[str] = ()) -> Bucket:
         """
-        Build a bucket from a job's own `s3Config`: accessId, accessSecret, bucketName, endpointUrl.
+        Build a bucket from a job's own `s3Config`: accessId, accessSecret, bucketName, endpointUrl, region.
 
         *allow_hosts* are the hosts that may be private because the operator allows them. Raises InvalidRequest with the
         name of the key that is missing or not text, never with a value.
@@ -97,15 +102,17 @@ class Bucket:
         for key, value in config.items():
             if isinstance(value, str) and not (value.strip().isascii() and value.strip().isprintable()):
                 raise InvalidRequest(f"s3Config.{str(key)[:40]} must be printable ASCII text.", field="s3Config")
-        name = config.get("bucketName")
-        if name is not None and not isinstance(name, str):
-            raise InvalidRequest("s3Config.bucketName must be text.", field="s3Config")
+        name, region = config.get("bucketName"), config.get("region")
+        for key, value in (("bucketName", name), ("region", region)):
+            if value is not None and not isinstance(value, str):
+                raise InvalidRequest(f"s3Config.{key} must be text.", field="s3Config")
         try:
             bucket = cls.from_parts(
                 endpoint_url=config["endpointUrl"],
                 access_key_id=config["accessId"],
                 secret_access_key=config["accessSecret"],
                 name=name.strip() or None if name else None,
+                region=region.strip() or None if region else None,
             )
         except InvalidRequest as error:
             raise InvalidRequest(f"s3Config: {error}", field="s3Config") from None
@@ -136,7 +143,7 @@ def region_of(host: str) -> str:
     Return the region that the signature must name for *host*. Pure.
 
     Hosts like `s3.us-west-2.amazonaws.com` name it. R2 uses `auto`. RunPod's S3 API requires its data centre in
-    capitals. All others accept `us-east-1`.
+    capitals. Most others accept `us-east-1`.
     """
     if host.endswith("r2.cloudflarestorage.com"):
         return "auto"

@@ -23,9 +23,6 @@ Meant = Callable[[Mapping[str, Any]], Awaitable[tuple[dict[str, Any], list[str]]
 
 _PRICE = "price_per_hour"
 
-#: The remarks on a body of POST /generate say the same of its own field, cfg.
-_OF_THE_ACTION = "negative_prompt has no effect at sample_guide_scale"
-
 #: The answer holds no video, so it never comes near a limit.
 _ANSWER_BYTES = 10 * 1024**2
 
@@ -124,7 +121,7 @@ async def _planned_for_generate(worker: Worker, meant: Meant, sent: Mapping[str,
     price = {name: value for name, value in sent.items() if name == _PRICE}
     fields, remarks = await meant({name: value for name, value in sent.items() if name != _PRICE})
     plan = await worker.perform({**fields, **price, "action": ACTION.name}, call)
-    own = [line for line in plan["warnings"] if not line.startswith(_OF_THE_ACTION) and line not in remarks]
+    own = [line for line in plan["warnings"] if line not in remarks]
     return {**plan, "warnings": [*remarks, *own]}
 
 

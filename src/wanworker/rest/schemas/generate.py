@@ -26,6 +26,7 @@ from wanworker.actions.request.lora import LoraRequest
 from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
 from wanworker.actions.request.video import VIDEO_ALIASES
 from wanworker.ranges import RANGES
+from wanworker.recipes.sampling import NEGATIVE_IN_VAIN
 from wanworker.recipes.table import STEP_LORAS
 from wanworker.settings import EngineName
 from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Profile, Size
@@ -38,8 +39,6 @@ _LORA_FIELDS = frozenset(LoraRequest.model_fields)
 #: What `use_lora` means for the task where no LoRA is named. Where one is, it has to be named too.
 #: It has a field of its own, so that it does not count among the `loras` of the request.
 _FASTWAN_LORA = {"lora_name": STEP_LORAS[TASK].high, "lora_strength": STEP_LORAS[TASK].high_strength}
-
-_IN_VAIN = "negative_prompt has no effect at cfg <= 1, where no guidance is computed."
 
 RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_chars"].high))]
 
@@ -115,13 +114,13 @@ class GenerateBody(LoraRequest):
         Everything that will be rendered differently from the request is a line in *remarks*. Raises InvalidRequest for
         two fields that disagree.
         """
-        size = self._size()
+        size = self._size(remarks)
         names = {"seconds": self.spelled("seconds"), "frames": "length"}
         asked = self.length if "length" in self.model_fields_set else None
         frames = frames_for(self.seconds, asked, fps=self.fps, names=names, warnings=remarks)
         # A cfg that was left out is 1 for FastWAN alone: see with_engine_defaults.
         if self.negative_prompt and self.cfg <= 1 and "cfg" in self.model_fields_set:
-            remarks.append(_IN_VAIN)
+            remarks.append(NEGATIVE_IN_VAIN)
         if self.image and self.image_url:
             remarks.append("image_url was ignored: image was also given.")
         return {
@@ -138,7 +137,7 @@ class GenerateBody(LoraRequest):
         """Return which of the defaults that are FastWAN's own the caller did not send: see with_engine_defaults."""
         return [name for name in ("steps", "cfg") if name not in self.model_fields_set]
 
-    def _size(self) -> Size | None:
+    def _size(self, remarks: list[str]) -> Size | None:
         """Return the size, or None where a picture decides its shape."""
         if {"width", "height"} & self.model_fields_set:
             size = Size(self.width, self.height)
@@ -152,6 +151,7 @@ class GenerateBody(LoraRequest):
             default=Size(self.width, self.height),
             multiple=TASKS[TASK].size_multiple,
             by_picture=by_picture,
+            warnings=remarks,
         )
         return None if by_picture and not is_asked else size
 
@@ -196,7 +196,7 @@ def with_engine_defaults(
     """
     if is_fastwan:
         own = _FASTWAN_LORA if _LORA_FIELDS & fields.keys() else {}
-        remarks = [_IN_VAIN] if "cfg" in left_out and fields.get("negative_prompt") else []
+        remarks = [NEGATIVE_IN_VAIN] if "cfg" in left_out and fields.get("negative_prompt") else []
         return {**fields, **own, "engine": "comfyui", "use_lora": True}, remarks
     names = {"steps": "sample_steps", "cfg": "sample_guide_scale"}
     dropped = {names[name] for name in left_out if name in names}

@@ -102,7 +102,7 @@ def _task(task: Task) -> dict[str, Any]:
 
 
 def _size(task: Task, resolution: str, ratio: str) -> Size:
-    return size_for(resolution, ratio, default=task.size, multiple=task.size_multiple, by_picture=False)[0]
+    return size_for(resolution, ratio, default=task.size, multiple=task.size_multiple, by_picture=False, warnings=[])[0]
 
 
 def _frames(task: Task, seconds: float) -> int | None:

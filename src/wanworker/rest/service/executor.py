@@ -10,7 +10,7 @@ from typing import Any
 from wanworker import logs
 from wanworker.actions.generate.order import generate_order, job_request
 from wanworker.actions.generate.request import GenerateRequest
-from wanworker.actions.request.fields import parse
+from wanworker.actions.request.fields import naming_unknown, parse
 from wanworker.app import Worker
 from wanworker.engines.base import Report
 from wanworker.engines.comfyui.engine import ComfyUI
@@ -81,8 +81,10 @@ class QueueExecutor:
 
         With them comes what is to be said of the body. Raises InvalidRequest.
         """
-        body, remarks = parse(GenerateBody, sent)
-        fields = generate_fields(body, body.resolved(remarks))
+        with naming_unknown(GenerateBody, sent):
+            body, remarks = parse(GenerateBody, sent)
+            resolved = body.resolved(remarks)
+        fields = generate_fields(body, resolved)
         if body.seed == -1:
             del fields["seed"]
         if body.image:

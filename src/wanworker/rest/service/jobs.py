@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wanworker.actions.request.fields import parse
+from wanworker.actions.request.fields import naming_unknown, parse
 from wanworker.app import Worker
 from wanworker.errors import UnknownJob
 from wanworker.jobs.model import Job, JobStatus, Output, check_request_id, is_request_id
@@ -66,6 +66,10 @@ class JobService:
 
     async def submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Queue what *fields* ask for and return the answer to POST /generate. Raises WorkerError."""
+        with naming_unknown(GenerateBody, fields):
+            return await self._submit(fields)
+
+    async def _submit(self, fields: dict[str, Any]) -> dict[str, Any]:
         body, warnings = parse(GenerateBody, fields)
         if body.engine is not None and body.engine != "auto":
             self.worker.registry.row(body.engine)

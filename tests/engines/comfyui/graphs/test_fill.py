@@ -282,6 +282,33 @@ def test_what_cannot_be_done_is_said(task: str, changes: dict[str, Any], words: 
     assert words in fill(task, **changes).warnings[0]
 
 
+def test_the_low_noise_guidance_of_an_expert_that_is_not_there_is_said() -> None:
+    alone = ModelChoice(("wan2.2_i2v_high_noise",), single_expert=True)
+
+    line = "guidance_scale_2 was ignored: the high-noise expert renders alone."
+    assert line in fill("i2v-A14B", guidance_low=3.0, models=alone).warnings
+
+
+_IN_VAIN = "negative_prompt has no effect: it needs a guidance scale above 1."
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "is_said"),
+    [
+        ("i2v-A14B", {"use_lora": True}, True),
+        ("i2v-A14B", {"use_lora": True, "guidance_low": 3.0}, False),
+        ("i2v-A14B", {"guidance": 1.0}, True),
+        ("i2v-A14B", {}, False),
+        ("ti2v-5B", {"guidance": 1.0, "guidance_low": 3.0}, True),
+        ("i2v-A14B", {"use_lora": True, "negative_prompt": ""}, False),
+    ],
+)
+def test_a_negative_prompt_that_no_expert_uses_is_said(task: str, changes: dict[str, Any], is_said: bool) -> None:
+    lines = fill(task, **{"negative_prompt": "rain", **changes}).warnings
+
+    assert lines.count(_IN_VAIN) == is_said
+
+
 def test_a_file_that_the_task_does_not_take_is_said() -> None:
     assert ("image was ignored: t2v-A14B does not take one.",) == fill(
         "t2v-A14B", uploads=Uploads(image="in.png")

@@ -21,7 +21,7 @@ from wanworker.engines.comfyui.graphs.choice.sampling import Plan, plan_for
 from wanworker.engines.comfyui.graphs.table import WORKFLOWS
 from wanworker.errors import InvalidRequest
 from wanworker.models.files.loras import Expert
-from wanworker.recipes.sampling import Sampling
+from wanworker.recipes.sampling import Sampling, in_vain
 from wanworker.spec import TASKS, RenderSpec, Size
 
 _BOTH: tuple[Expert, Expert] = ("high", "low")
@@ -127,7 +127,7 @@ def graph_for(
     model_names, own_loras = (_of_folder(workflow, files, folder) for folder in ("diffusion_models", lora_files.FOLDER))
     plan = plan_for(spec, experts, warnings, models=model_names, loras=[*own_loras, *(lora.file for lora in loras)])
     clips = _clips(spec, workflow, uploads, warnings)
-    _say_ignored(spec, workflow, uploads, warnings)
+    _say_ignored(spec, workflow, plan, uploads, warnings)
 
     graph = _set_slots(graphs[workflow.name], workflow, {**_values(spec, plan, clips, request_id), **files}, uploads)
     graph = lora_files.with_loras(graph, loras, workflow.models)
@@ -191,16 +191,27 @@ def _clips(spec: RenderSpec, workflow: Workflow, uploads: Uploads, warnings: lis
     return clips
 
 
-def _say_ignored(spec: RenderSpec, workflow: Workflow, uploads: Uploads, warnings: list[str]) -> None:
+def _say_ignored(spec: RenderSpec, workflow: Workflow, plan: Plan, uploads: Uploads, warnings: list[str]) -> None:
     if workflow.decides_fps and spec.fps_given and spec.fps != TASKS[spec.task].fps:
         why = "the driving video decides" if "pose_video" in workflow.slots else "the lips move at 16"
         warnings.append(f"fps {spec.fps:g} was ignored for {spec.task}: {why}.")
     if spec.guidance_low is not None and not workflow.is_pair:
         warnings.append(f"guidance_scale_2 was ignored: {spec.task} has one expert.")
+    elif spec.guidance_low is not None and "low" not in plan.experts:
+        warnings.append("guidance_scale_2 was ignored: the high-noise expert renders alone.")
+    warnings += in_vain(spec, _guidance_used(workflow, plan), is_apart=True)
     if spec.denoise is not None and "first_step" not in workflow.slots:
         warnings.append(f"denoise was ignored: {spec.task} starts from noise.")
     unused = [slot for slot in uploads.given() if slot not in workflow.slots]
     warnings += [f"{slot} was ignored: {spec.task} does not take one." for slot in unused]
+
+
+def _guidance_used(workflow: Workflow, plan: Plan) -> tuple[float, float]:
+    """Return the guidance (low, high) of the samplers that run: that of one expert stands for both."""
+    low, high = plan.guidance
+    if not workflow.is_pair or "low" not in plan.experts:
+        return high, high
+    return (low, high) if "high" in plan.experts else (low, low)
 
 
 def _values(spec: RenderSpec, plan: Plan, clips: Clips, request_id: str) -> dict[str, Any]:

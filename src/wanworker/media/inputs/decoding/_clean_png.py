@@ -122,8 +122,8 @@ def _as_rgb(picture: Image) -> Image:
     """Convert any mode to RGB."""
     from PIL import Image
 
-    if picture.mode.startswith("I;16"):  # A plain conversion would clip all values above 255 to white.
-        picture = picture.point(lambda value: value / 256, "L")
+    if picture.mode.startswith("I;16"):
+        picture = _in_8_bits(picture)
     if picture.mode in {"I", "F"}:
         raise InputUnavailable("its pixels are 32-bit numbers of unknown range.", hint="Send 8 or 16 bits a channel.")
     if not picture.has_transparency_data:
@@ -131,3 +131,12 @@ def _as_rgb(picture: Image) -> Image:
     layer = picture.convert("RGBA")
     paper = Image.new("RGBA", layer.size, "white")
     return Image.alpha_composite(paper, layer).convert("RGB")
+
+
+def _in_8_bits(picture: Image) -> Image:
+    """Return a grey picture of 16 bits as one of 8. A plain conversion would clip all values above 255 to white."""
+    # Pillow divides 32-bit pixels, but not 16-bit ones of every byte order.
+    grey = picture.convert("I").point(lambda value: value / 256).convert("L")
+    if isinstance(clear := picture.info.get("transparency"), int):
+        grey.info["transparency"] = clear // 256  # the grey that counts as transparent
+    return grey
