@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -37,6 +37,11 @@ class Request(BaseModel):
     def field_of_text(cls) -> str | None:
         """Return the field that a bare text fills, or None where an entry must be an object."""
         return None
+
+    @classmethod
+    def needless(cls, given: Mapping[Any, Any]) -> Collection[str]:  # noqa: ARG003 - a subclass looks at it
+        """Return the keys of *given* that are known and say nothing here: no field has them, and no warning is due."""
+        return ()
 
     def note_spelling(self, read: Named) -> None:
         """Remember how the caller spelled each field of *read*, for messages about two fields that disagree."""
@@ -75,8 +80,8 @@ def named(model: type[Request], fields: Mapping[Any, Any], *, within: Path = ())
     Return *fields* by the names of *model*, with a warning for each that is unknown.
 
     *within* is the place of the object itself. Objects inside it are read by the models of their fields. Null means
-    left out at every level. A single object counts as a list of one where a list of objects is expected. Raises
-    InvalidRequest for two spellings of one field whose values differ.
+    left out at every level. A single object counts as a list of one where a list of objects is expected; its place has
+    no number then, as the caller wrote none. Raises InvalidRequest for two spellings of one field whose values differ.
     """
     found = Named()
     found.fields = _named(model, fields, (), within, found)
@@ -95,10 +100,10 @@ def written(place: Path) -> str:
 def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled: Path, found: Named) -> dict[str, Any]:
     """Read one object. *place* is its place by documented names, *spelled* its place as the caller wrote it."""
     check_field_count(given)
-    aliases = model.aliases()
+    aliases, needless = model.aliases(), model.needless(given)
     fields: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for key in sorted(map(str, given), key=lambda key: key in aliases):
+    for key in sorted((str(key) for key in given if key not in needless), key=lambda key: key in aliases):
         name, value = aliases.get(key, key), given.get(key)
         here = (*spelled, key)
         if value is None and spelled:
@@ -140,15 +145,18 @@ def _inside(model: type[Request], name: str, value: Any, place: Path, spelled: P
     text_field = entry_model.field_of_text()
     if isinstance(value, str):
         value = from_text(value, written(spelled))
-    entries = value if isinstance(value, list | tuple) else [value]
+    is_list = isinstance(value, list | tuple)
+    entries = value if is_list else [value]
     if not all(isinstance(entry, Mapping) or (text_field and isinstance(entry, str)) for entry in entries):
         return value  # the model reports what is wrong with it
     read: list[dict[str, Any]] = []
     for number, entry in enumerate(entries):
+        here = (*spelled, number) if is_list else spelled
+        found.spelled[(*place, number)] = here
         if isinstance(entry, str):
             read.append({str(text_field): entry})
         else:
-            read.append(_named(entry_model, entry, (*place, number), (*spelled, number), found))
+            read.append(_named(entry_model, entry, (*place, number), here, found))
     return read
 
 
