@@ -92,3 +92,41 @@ async def test_another_servers_lora_is_one_file_under_its_own_name():
     )
     with pytest.raises(InvalidRequest, match=r"^lora\.local_path and lora\.path mean the same, but"):
         await order_of(lora={**entry, "path": "other"})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input_reference": ""}, {"input_reference": " "}, {"input_reference": {}},
+        {"image_reference": {"image_url": ""}}, {"audio_url": ""}, {"audio_base64": ""}, {"image_reference": ""}, {"audio": {"audio_url": None}},
+        {"lora": ""}, {"lora": " "}, {"lora": {}}, {"lora": []}, {"lora": {"name": "", "path": ""}},
+    ],
+)  # fmt: skip
+async def test_what_is_empty_is_left_out(fields):
+    plain, order = await order_of(), await order_of(**fields)
+
+    assert (plain.fields, {}, []) == (order.fields, order.inputs, order.warnings)
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        (5, "lora must be a list; got 5."),
+        ([5], "lora[0] must be an object with named fields; got 5."),
+        ({"scale": 2}, "lora needs the name of a file in name."),
+        ({"name": "a", "scale": "much"}, "lora.scale must be a number; got 'much'."),
+        (["a", {"path": "b", "scale": 99}], "lora[1].scale must be between -10 and 10; got 99."),
+        ({"path": "https://a.example/b"}, "lora: a LoRA is named by its file in the models folder, not by a URL; "
+         "got 'https://a.example/b'."),
+    ],
+)  # fmt: skip
+async def test_a_wrong_lora_is_told_by_the_name_lora(lora, message):
+    with pytest.raises(InvalidRequest) as caught:
+        await order_of(lora=lora)
+
+    assert (message, "lora") == (str(caught.value), caught.value.field)
+
+
+async def test_an_empty_path_beside_a_name_is_no_conflict():
+    for entry in ({"name": "a", "lora_path": ""}, {"name": "", "path": "a"}, {"lora_path": " ", "lora_name": "a"}):
+        assert ["a"] == [each["high"] for each in (await order_of(lora=entry)).fields["loras"]]

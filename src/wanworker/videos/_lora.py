@@ -27,12 +27,13 @@ class VideoLora(LoraField):
     @classmethod
     def needless(cls, given: Mapping[Any, Any]) -> Collection[str]:
         """Return the numbers that other servers want, and the name where a path says which file is meant."""
-        has_path = any(given.get(name) for name in _PATHS)
+        has_path = any(str(given.get(name) or "").strip() for name in _PATHS)
         return _NUMBERS | _NAMES if has_path else _NUMBERS
 
     def says_something(self) -> bool:
         """Say whether there is more in it than empty texts."""
-        return any(getattr(self, name) not in {None, ""} for name in self.model_fields_set)
+        given = (getattr(self, name) for name in self.model_fields_set)
+        return any(value.strip() if isinstance(value, str) else value is not None for value in given)
 
 
 def loras_of(given: Iterable[VideoLora]) -> list[dict[str, Any]] | None:

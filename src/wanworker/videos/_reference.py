@@ -54,9 +54,9 @@ def sources_in(fields: Mapping[str, Any]) -> tuple[dict[str, Source], list[str]]
         value, name = fields.get(field), meaning
         if isinstance(value, Mapping):
             value, name = _url_in(value, field, meaning, warnings)
-        if value is None:
-            continue
         source = _source(value, field)
+        if source is None:
+            continue
         name = name or _by_content(source)
         if name in found:
             message = f"{found[name].field} and {field} are both a {_WORDS[name]}."
@@ -65,10 +65,14 @@ def sources_in(fields: Mapping[str, Any]) -> tuple[dict[str, Source], list[str]]
     return found, warnings
 
 
-def _url_in(given: Mapping[str, Any], field: str, meaning: str | None, warnings: list[str]) -> tuple[str, str]:
-    """Return the URL in an object, and what it is of."""
+def _url_in(
+    given: Mapping[str, Any], field: str, meaning: str | None, warnings: list[str]
+) -> tuple[str | None, str | None]:
+    """Return the URL in an object, and what it is of. An object of nothing, or of empty texts, has none."""
     reference, unknown = parse(_Reference, given, within=(field,))
     urls = reference.urls()
+    if not urls and not any(given.values()):
+        return None, None
     if not urls:
         names = ", ".join(map(str, given))[:80] or "nothing"
         message = f"{field} must have image_url, video_url or audio_url; got {names}."
@@ -86,10 +90,15 @@ def _url_in(given: Mapping[str, Any], field: str, meaning: str | None, warnings:
     return url, _MEANINGS[key]
 
 
-def _source(value: Any, field: str) -> Source:
-    if not isinstance(value, str) or not value.strip():
+def _source(value: Any, field: str) -> Source | None:
+    """Return the file or the URL that *value* is, None for null and for an empty text, which mean left out."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
         raise InvalidRequest(f"{field} must be a file, a URL or base64 text; got {kind_of(value)}.", field=field)
     text = value.strip()
+    if not text:
+        return None
     kind: Literal["url", "base64"] = "url" if text.partition(":")[0].lower() in {"http", "https"} else "base64"
     return Source(kind, text, field)
 

@@ -101,3 +101,14 @@ def test_a_wrong_value_inside_a_list_is_named_as_the_caller_wrote_it(entry, word
 def test_a_lora_by_url_is_refused_as_such(fields):
     with pytest.raises(InvalidRequest, match="not by a URL"):
         parse(GenerateRequest, fields)[0].checked_loras()
+
+
+@pytest.mark.parametrize("empty", ["", " ", None])
+def test_an_empty_spelling_beside_a_full_one_is_no_conflict_and_the_full_one_counts(empty):
+    assert loras({"name": empty, "path": "a"}) == loras({"name": "a", "path": empty}) == ([Lora("a", None)], [])
+    for fields in ({"size": "64x64", "frame_num": empty, "length": 33}, {"frame_num": 33, "length": empty}):
+        assert parse(GenerateRequest, fields)[0].frame_num == 33
+
+
+def test_an_empty_text_is_an_empty_list():
+    assert parse(GenerateRequest, {"loras": "", "high_noise_loras": " "})[0].listed_loras() == ()

@@ -110,7 +110,9 @@ def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled:
             continue
         if name not in model.model_fields:
             found.unknown.append((here, [*model.model_fields, *aliases]))
-        elif name in fields and value is not None:
+        elif name in fields and _is_empty(value):
+            continue
+        elif name in fields and not _is_empty(fields[name]):
             _check_agree(written((*spelled, sources[name])), given.get(sources[name]), written(here), value)
         else:
             sources[name] = key
@@ -123,9 +125,14 @@ def _check_agree(first: str, one: Any, second: str, other: Any) -> None:
     """
     Raise InvalidRequest if two spellings of one field differ. Their values may be secrets, so the message has none.
     """
-    if one is not None and one != other and _as_text(one) != _as_text(other):
+    if one != other and _as_text(one) != _as_text(other):
         message = f"{first} and {second} mean the same, but their values differ."
         raise InvalidRequest(message, hint="Send one of the two.", field=second)
+
+
+def _is_empty(value: Any) -> bool:
+    """Say whether *value* means left out: null, or a text without a letter, which is what a form sends."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _as_text(value: Any) -> str:
@@ -144,7 +151,7 @@ def _inside(model: type[Request], name: str, value: Any, place: Path, spelled: P
         return value
     text_field = entry_model.field_of_text()
     if isinstance(value, str):
-        value = from_text(value, written(spelled))
+        value = from_text(value, written(spelled)) if value.strip() else []
     is_list = isinstance(value, list | tuple)
     entries = value if is_list else [value]
     if not all(isinstance(entry, Mapping) or (text_field and isinstance(entry, str)) for entry in entries):
