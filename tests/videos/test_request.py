@@ -97,9 +97,10 @@ async def test_another_servers_lora_is_one_file_under_its_own_name():
 @pytest.mark.parametrize(
     "fields",
     [
-        {"input_reference": ""}, {"input_reference": " "}, {"input_reference": {}},
-        {"image_reference": {"image_url": ""}}, {"audio_url": ""}, {"audio_base64": ""}, {"image_reference": ""}, {"audio": {"audio_url": None}},
-        {"lora": ""}, {"lora": " "}, {"lora": {}}, {"lora": []}, {"lora": {"name": "", "path": ""}},
+        {"input_reference": ""}, {"input_reference": " "}, {"input_reference": {}}, {"audio_url": ""},
+        {"image_reference": {"image_url": ""}}, {"audio_base64": ""}, {"image_reference": ""},
+        {"audio": {"audio_url": None}}, {"lora": ""}, {"lora": " "}, {"lora": {}}, {"lora": []},
+        {"lora": {"name": "", "path": ""}},
     ],
 )  # fmt: skip
 async def test_what_is_empty_is_left_out(fields):
