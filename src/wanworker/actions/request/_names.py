@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from wanworker.actions.request.json_value import check_field_count, from_text
 from wanworker.errors import InvalidRequest
-from wanworker.text.nearest import nearest_names
+from wanworker.text.nearest import misspelt
 
 #: The place of a value in a request: names of fields and numbers in lists.
 Path = tuple[str | int, ...]
@@ -176,6 +176,6 @@ def _entry_model(annotation: Any) -> type[Request] | None:
 
 
 def _unknown(place: Path, known: list[str]) -> str:
-    near = nearest_names(str(place[-1]), known, most=1, cutoff=0.6)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    near = misspelt(str(place[-1]), known)
+    hint = f"; did you mean {near!r}?" if near else "."
     return f"unknown field {written(place)!r} was ignored{hint}"

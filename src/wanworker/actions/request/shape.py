@@ -75,6 +75,14 @@ def size_for(
     return size_at_aspect(wide / high, area.area, multiple), True
 
 
+def check_sides_agree(size: Size, width: int | None, height: int | None, *, name: str) -> None:
+    """Raise InvalidRequest if *width* or *height* is given and is not that of *size*. The caller sent that as *name*."""
+    for side, sent, meant in (("width", width, size.width), ("height", height, size.height)):
+        if sent not in {None, meant}:
+            message = f"{name} and {side} disagree: {size} is not {sent} pixels."
+            raise InvalidRequest(message, hint=f"Send {name}, or width and height.", field=side)
+
+
 def check_size_agrees(
     size: Size, resolution: str | None, aspect_ratio: str | None, *, names: Mapping[str, str]
 ) -> None:
