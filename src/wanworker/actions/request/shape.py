@@ -76,7 +76,7 @@ def size_for(
 
 
 def check_sides_agree(size: Size, width: int | None, height: int | None, *, name: str) -> None:
-    """Raise InvalidRequest if *width* or *height* is given and is not that of *size*. The caller sent that as *name*."""
+    """Raise InvalidRequest if *width* or *height* is given and is not that of *size*, called *name*."""
     for side, sent, meant in (("width", width, size.width), ("height", height, size.height)):
         if sent not in {None, meant}:
             message = f"{name} and {side} disagree: {size} is not {sent} pixels."
