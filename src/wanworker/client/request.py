@@ -189,8 +189,7 @@ def runpod_body(prompt: str | None, job: Mapping[str, Any] | None, fields: Video
             url, data = _url_or_base64(name, file)
             named[f"{field}_{'url' if url else 'base64'}"] = url or data
     body["input"] = named
-    timeout_s = fields.get("timeout_s")
-    if timeout_s is not None and "policy" not in body:
+    if (timeout_s := fields.get("timeout_s")) is not None and "policy" not in body:
         body["policy"] = {"executionTimeout": round((timeout_s + _GRACE_S) * 1000)}
     return body
 
@@ -218,8 +217,7 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
     if (lora := given.get("lora")) and isinstance(lora, str):
         body["loras"] = [lora, *(given.get("loras") or ())]
     if size := fields.get("size"):
-        sides = _SIZE.fullmatch(size)
-        if sides is None:
+        if (sides := _SIZE.fullmatch(size)) is None:
             raise Refused(f"{size[:40]!r} is not a size.", hint="A size looks like 832x480.")
         body |= {"width": int(sides[1]), "height": int(sides[2])}
     if (image := fields.get("image")) is not None:
