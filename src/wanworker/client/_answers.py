@@ -74,6 +74,10 @@ class JobStatus:
     thumbnails: tuple[OutputFile, ...] = ()
     error: ClientError | None = None
 
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            self.error.warnings = self.warnings
+
     @property
     def is_over(self) -> bool:
         """Say whether the job has ended, well or badly."""

@@ -159,6 +159,17 @@ async def test_what_a_server_says_of_a_job_is_passed_on_when_it_is_sent_and_aske
         assert all(line in text for text in (sent[2], asked[1], saved[1])), line
 
 
+async def test_the_warnings_of_a_job_that_failed_are_told_with_its_failure(tmp_path: Path) -> None:
+    failed = {"status": "error", "error": "No room.", "code": "OUT_OF_MEMORY", "warnings": WARNINGS}
+    waited = await on(FastWan([failed]), tmp_path, "submit", "a star", "-o", "a.mp4")
+    as_json = await on(FastWan([failed]), tmp_path, "download", JOB_ID, "--json")
+
+    assert 1 == waited[0] == as_json[0]
+    for line in WARNINGS:
+        assert 1 == waited[2].count(line), waited[2]
+    assert WARNINGS == json.loads(as_json[1])["warnings"]
+
+
 def test_an_endpoints_job_is_asked_for_cancelled_and_named_when_it_is_gone(tmp_path: Path) -> None:
     with RunPod() as plane:
         job_id = plane.submit({"prompt": "a star"})
