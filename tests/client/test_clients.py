@@ -107,6 +107,28 @@ async def test_the_async_client_submits_waits_and_downloads(tmp_path: Path) -> N
     assert (tmp_path / f"{JOB_ID}.mp4",) == result.paths
 
 
+async def test_what_a_server_says_when_it_takes_a_job_comes_to_the_caller_or_into_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def taken() -> web.Response:
+        return web.json_response({"job_id": JOB_ID, "status": "queued", "warnings": ["x was ignored."]})
+
+    heard: list[str] = []
+    async with (
+        serving(FastWan([{**COMPLETED, "warnings": ["y"]}], generate=[taken(), taken(), taken()])) as server,
+        AsyncClient(server.url) as client,
+    ):
+        await client.submit("a star", on_warning=heard.append)
+        with Client(server.url) as waiting:
+            await asyncio.to_thread(lambda: waiting.submit("a star", on_warning=heard.append))
+        await client.submit("a star")
+        status = await client.status(JOB_ID)
+
+    assert ["x was ignored."] * 2 == heard
+    assert [f"the job {JOB_ID}: x was ignored."] == caplog.messages
+    assert ("y",) == status.warnings
+
+
 async def test_a_server_lists_its_jobs() -> None:
     listed = [{**COMPLETED, "job_id": "b"}, {**PROCESSING, "job_id": "a"}]
     async with serving(FastWan([], listed=listed)) as server, AsyncClient(server.url) as client:

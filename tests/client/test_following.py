@@ -14,6 +14,7 @@ from wanworker.client import (
     ClientError,
     JobFailed,
     JobStatus,
+    OnWarning,
     OutputFile,
     Refused,
     ResultLost,
@@ -38,7 +39,7 @@ class InMemory:
     def body(self, prompt: str | None, job: Mapping[str, Any] | None, fields: Any) -> dict[str, Any]:
         return {"prompt": prompt}
 
-    async def start(self, body: Mapping[str, Any]) -> str:
+    async def start(self, body: Mapping[str, Any], on_warning: OnWarning | None = None) -> str:
         if self.starting:
             await self.starting()
         return "job-1"

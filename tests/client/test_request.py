@@ -166,3 +166,12 @@ def test_a_rest_server_reads_a_soundtrack_by_its_url_or_gets_it_as_data() -> Non
 def test_what_cannot_be_sent_is_refused_not_dropped(fields: Any, expected: str) -> None:
     with pytest.raises(Refused, match=expected):
         rest_body("a star", None, fields)
+
+
+def test_an_argument_replaces_what_a_job_for_a_rest_server_says_in_the_words_of_generate() -> None:
+    loras = {"lora_name": "a", "lora_strength": 2}
+    job = {"size": "64x64", "frame_num": 9, "image_base64": "b2xk", "sample_steps": 1, **loras}
+    fields = cast("VideoFields", {"size": "832x480", "frames": 33, "lora": "b", "image": b"new", "steps": 4})
+
+    body = {"width": 832, "height": 480, "length": 33, "loras": ["b"], "image": "bmV3", "steps": 4}
+    assert body == rest_body(None, job, fields)

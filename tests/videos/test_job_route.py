@@ -98,3 +98,33 @@ async def test_a_long_prompt_leaves_the_answer_within_its_limit(settings, tmp_pa
     assert "b64_json" in whole["content"]
     assert size_bytes(cut) <= limit_bytes < size_bytes(whole)
     assert cut["prompt"] == whole["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("route", "given", "name"),
+    [
+        ("?page=2", None, "page"),
+        ("/a", {"variant": "thumbnail"}, "variant"),
+        ("/a/content", {"varient": "thumbnail"}, "varient"),
+    ],
+)
+async def test_an_unknown_field_beside_a_route_is_told(worker, route, given, name):
+    ended(worker, JobStatus.COMPLETED, outputs=(Output("/out/a.mp4", "video", "video/mp4", 3, "0" * 64),))
+
+    async def perform(_fields, _reserve_bytes):
+        return {"result": {"filename": "a.mp4", "path": "/out/a.mp4"}, "delivery": {"how": "said"}}
+
+    routes = VideoRoutes(worker.store, worker.video_models)
+    answer = await routes.answer({"openai_route": f"/v1/videos{route}", "openai_input": given}, perform)
+
+    [warning] = answer["warnings"]
+    assert warning.startswith(f"unknown field '{name}' was ignored")
+
+
+async def test_a_field_in_the_route_and_in_the_input_that_differ_is_refused(worker):
+    routes = VideoRoutes(worker.store, worker.video_models)
+
+    with pytest.raises(InvalidRequest, match=r"^limit differs in openai_route and in openai_input\."):
+        await routes.answer({"openai_route": "/v1/videos?limit=5", "openai_input": {"limit": 6}}, refused)
+    same = await routes.answer({"openai_route": "/v1/videos?limit=5", "openai_input": {"limit": 5}}, refused)
+    assert [] == same["data"]

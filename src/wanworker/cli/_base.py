@@ -49,6 +49,7 @@ class CommandFailed(Exception):
         request_id: str = "",
         log: Path | None = None,
         exit_code: int = EXIT_FAILED,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         super().__init__(text)
         self.hint = hint
@@ -56,6 +57,7 @@ class CommandFailed(Exception):
         self.request_id = request_id
         self.log = log
         self.exit_code = exit_code
+        self.warnings = warnings
 
 
 def failed_by(error: ClientError) -> CommandFailed:
@@ -63,7 +65,14 @@ def failed_by(error: ClientError) -> CommandFailed:
     from wanworker.client.errors import Refused, Unauthorised
 
     exit_code = EXIT_USAGE if isinstance(error, Refused | Unauthorised) else EXIT_FAILED
-    return CommandFailed(str(error), hint=error.hint, code=error.code, request_id=error.job_id, exit_code=exit_code)
+    return CommandFailed(
+        str(error),
+        hint=error.hint,
+        code=error.code,
+        request_id=error.job_id,
+        exit_code=exit_code,
+        warnings=error.warnings,
+    )
 
 
 def misused(text: str, *, hint: str = "") -> CommandFailed:

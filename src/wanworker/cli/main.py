@@ -145,9 +145,12 @@ def _misuse(error: typer.TyperException, words: Sequence[str]) -> CommandFailed:
 
 def _failed(error: CommandFailed, *, as_json: bool) -> int:
     if as_json:
-        values = {"request_id": error.request_id, "error": str(error), "code": error.code, "hint": error.hint}
+        names = {"request_id": error.request_id, "error": str(error), "code": error.code, "hint": error.hint}
+        values: dict[str, Any] = {**names, "warnings": [*error.warnings]}
         say_json({name: value for name, value in values.items() if value})
         return error.exit_code
+    for line in error.warnings:
+        complain("note", line)
     complain("failed", str(error))
     if error.hint:
         complain("hint", error.hint)

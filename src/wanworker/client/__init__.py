@@ -7,7 +7,7 @@ A client for REST servers of ours and for RunPod endpoints.
 `Client` waits, `AsyncClient` is for asyncio. docs/api.md describes both.
 """
 
-from wanworker.client._answers import JobPage, JobStatus, OnProgress, OutputFile, Plan, Result, State
+from wanworker.client._answers import JobPage, JobStatus, OnProgress, OnWarning, OutputFile, Plan, Result, State
 from wanworker.client._async_client import AsyncClient
 from wanworker.client._client import Client
 from wanworker.client.errors import (
@@ -38,6 +38,7 @@ __all__ = [
     "JobPage",
     "JobStatus",
     "OnProgress",
+    "OnWarning",
     "OutputFile",
     "Plan",
     "PlatformFailed",

@@ -13,6 +13,16 @@ from wanworker.client.errors import ClientError, TargetFailed
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 
 
+#: A function that is called with each warning.
+OnWarning = Callable[[str], object]
+
+
+def warnings_in(answer: object) -> tuple[str, ...]:
+    """Return the warnings in the JSON of a target. Pure."""
+    warnings = answer.get("warnings") if isinstance(answer, Mapping) else None
+    return tuple(map(str, warnings)) if isinstance(warnings, list) else ()
+
+
 @dataclass(frozen=True, slots=True)
 class OutputFile:
     """
@@ -64,10 +74,19 @@ class JobStatus:
     thumbnails: tuple[OutputFile, ...] = ()
     error: ClientError | None = None
 
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            self.error.warnings = self.warnings
+
     @property
     def is_over(self) -> bool:
         """Say whether the job has ended, well or badly."""
         return self.state not in {"queued", "running"}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the worker changed about the request, or ignored, as far as it has said by now."""
+        return warnings_in(self.answer)
 
 
 #: A function that is called with each new status of a job.
@@ -166,8 +185,7 @@ class Result:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the worker changed about the request, or ignored, and `notes`."""
-        warnings = self._named("warnings")
-        return (*(map(str, warnings) if isinstance(warnings, list) else ()), *self.notes)
+        return (*warnings_in(self.answer), *self.notes)
 
     @property
     def video(self) -> Mapping[str, Any]:

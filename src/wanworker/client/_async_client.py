@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from wanworker.client._answers import JobPage, JobStatus, OnProgress, Plan, Result, State
+from wanworker.client._answers import JobPage, JobStatus, OnProgress, OnWarning, Plan, Result, State
 from wanworker.client._following import OnCancelled, Patience, follow, follow_plan, wait
 from wanworker.client._results import result_of
 from wanworker.client.errors import ClientError, Refused
@@ -114,16 +114,26 @@ class AsyncClient:
         return status
 
     async def submit(
-        self, prompt: str | None = None, *, job: Mapping[str, Any] | None = None, **fields: Unpack[VideoFields]
+        self,
+        prompt: str | None = None,
+        *,
+        job: Mapping[str, Any] | None = None,
+        on_warning: OnWarning | None = None,
+        **fields: Unpack[VideoFields],
     ) -> str:
         """
         Send a job and return its id. Raises ClientError.
 
         *job* is a whole job, `{"input": {...}}` or its input alone, or the fields of /generate for a REST server. The
-        other arguments replace its fields. It is sent twice only if it was certainly not taken the first time.
+        other arguments replace its fields. It is sent twice only if it was certainly not taken the first time. What a
+        REST server says of it at once comes to *on_warning* (default: the log); an endpoint says it with the result.
         """
         target = self._target()
-        return await target.start(target.body(prompt, job, fields))
+        told: list[str] = []
+        job_id = await target.start(target.body(prompt, job, fields), on_warning or told.append)
+        for line in told:
+            log.warning("the job %s: %s", job_id, line)
+        return job_id
 
     async def plan(
         self,

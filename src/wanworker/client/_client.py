@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Unpack
 
-from wanworker.client._answers import JobPage, JobStatus, OnProgress, Plan, Result, State
+from wanworker.client._answers import JobPage, JobStatus, OnProgress, OnWarning, Plan, Result, State
 from wanworker.client._async_client import AsyncClient
 from wanworker.client._loop_thread import LoopThread
 from wanworker.client.request import VideoFields
@@ -88,10 +88,18 @@ class Client:
         )
 
     def submit(
-        self, prompt: str | None = None, *, job: Mapping[str, Any] | None = None, **fields: Unpack[VideoFields]
+        self,
+        prompt: str | None = None,
+        *,
+        job: Mapping[str, Any] | None = None,
+        on_warning: OnWarning | None = None,
+        **fields: Unpack[VideoFields],
     ) -> str:
         """Send a job and return its id; see AsyncClient.submit. Raises ClientError."""
-        return self._thread.run(lambda _: self._client.submit(prompt, job=job, **fields), None)
+        return self._thread.run(
+            lambda said: self._client.submit(prompt, job=job, on_warning=said if on_warning else None, **fields),
+            on_warning,
+        )
 
     def plan(
         self,

@@ -29,7 +29,8 @@ class ClientError(Exception):
     """
     Say what went wrong, in words for a person, without secrets.
 
-    `code` is for programs, `hint` says what to do, and `job_id` names the job if there is one.
+    `code` is for programs, `hint` says what to do, and `job_id` names the job if there is one. `warnings` are what the
+    target changed or ignored in a job that failed.
     """
 
     default_code: ClassVar[str] = "CLIENT_ERROR"
@@ -39,6 +40,7 @@ class ClientError(Exception):
         self.hint = without_secrets(hint)
         self.code = code or self.default_code
         self.job_id = job_id
+        self.warnings: tuple[str, ...] = ()
 
 
 class Refused(ClientError):

@@ -150,8 +150,7 @@ def generate_fields(prompt: str | None, fields: VideoFields) -> dict[str, Any]:
     """Return the fields of `generate` that *prompt* and *fields* set, without files. Pure."""
     given: Mapping[str, Any] = fields
     named = {field: given[name] for name, field in FIELDS.items() if given.get(name) is not None}
-    if prompt is not None:
-        named["prompt"] = prompt
+    named |= {} if prompt is None else {"prompt": prompt}
     if lora := given.get("lora"):
         named["use_lora"] = True
     if lora and isinstance(lora, str):
@@ -190,8 +189,7 @@ def runpod_body(prompt: str | None, job: Mapping[str, Any] | None, fields: Video
             url, data = _url_or_base64(name, file)
             named[f"{field}_{'url' if url else 'base64'}"] = url or data
     body["input"] = named
-    timeout_s = fields.get("timeout_s")
-    if timeout_s is not None and "policy" not in body:
+    if (timeout_s := fields.get("timeout_s")) is not None and "policy" not in body:
         body["policy"] = {"executionTimeout": round((timeout_s + _GRACE_S) * 1000)}
     return body
 
@@ -213,25 +211,29 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
         hint = "It renders with its own model. A RunPod endpoint takes every field."
         raise Refused(f"A REST server does not take {', '.join(strange)}.", hint=hint)
     given: Mapping[str, Any] = fields
-    body = dict(job or {})
+    body = {name: value for name, value in (job or {}).items() if name not in _replaced_in_rest(fields)}
     body |= {field: given[name] for name, field in REST_FIELDS.items() if given.get(name) is not None}
-    if prompt is not None:
-        body["prompt"] = prompt
+    body |= {} if prompt is None else {"prompt": prompt}
     if (lora := given.get("lora")) and isinstance(lora, str):
         body["loras"] = [lora, *(given.get("loras") or ())]
     if size := fields.get("size"):
-        sides = _SIZE.fullmatch(size)
-        if sides is None:
+        if (sides := _SIZE.fullmatch(size)) is None:
             raise Refused(f"{size[:40]!r} is not a size.", hint="A size looks like 832x480.")
         body |= {"width": int(sides[1]), "height": int(sides[2])}
     if (image := fields.get("image")) is not None:
         url, data = _url_or_base64("image", image)
-        body = {name: value for name, value in body.items() if name not in {"image", "image_url"}}
         body |= {"image_url": url} if url.startswith("http") else {"image": url or data}
     if (sound := fields.get("soundtrack")) is not None:
         url, data = _url_or_base64("soundtrack", sound)
         body["soundtrack_url"] = url or f"data:application/octet-stream;base64,{data}"
     return {**body, **(given.get("extra") or {})}
+
+
+def _replaced_in_rest(fields: VideoFields) -> set[str]:
+    """Return the same for the fields of /generate, which takes those of `generate` too. Pure."""
+    given = {name for name, value in fields.items() if value is not None}
+    names = {FIELDS[name] for name in given & {"size", *REST_FIELDS}} | _replaced(fields) | (given & {"image"})
+    return names | _ONE_LORA if fields.get("lora") else names
 
 
 def plan_input(
@@ -294,6 +296,5 @@ def _url_or_base64(name: str, file: object) -> tuple[str, str]:
     try:
         return "", base64.b64encode(Path(file).expanduser().read_bytes()).decode()
     except OSError as error:
-        raise Refused(
-            f"{name}: {file} cannot be read ({error.strerror}).", hint="Give a path of this machine."
-        ) from error
+        text = f"{name}: {file} cannot be read ({error.strerror})."
+        raise Refused(text, hint="Give a path of this machine.") from error

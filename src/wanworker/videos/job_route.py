@@ -62,9 +62,9 @@ class VideoRoutes:
             return await (self._listed(fields) if lists else self._made(fields, perform))
         job = await in_thread(self._store.find, check_request_id(parts[0]))
         if len(parts) == 1:
-            return _alone(job)
-        content, _ = parse(_Content, fields)
-        return await self._content(job, content.variant, perform)
+            return _with(_alone(job), parse(Request, fields)[1])
+        content, unknown = parse(_Content, fields)
+        return _with(await self._content(job, content.variant, perform), unknown)
 
     async def _made(self, fields: dict[str, Any], perform: Perform) -> dict[str, Any]:
         """Render a video, and return it with its content: another job may not find it where no volume is shared."""
@@ -77,11 +77,10 @@ class VideoRoutes:
         return {**video, "content": _content_of(answer)}
 
     async def _listed(self, fields: dict[str, Any]) -> dict[str, Any]:
-        asked, _ = parse(Listed, fields)
+        asked, unknown = parse(Listed, fields)
         page = await in_thread(lambda: self._store.after(asked.limit, asked.after, oldest_first=asked.order == "asc"))
-        return page_of([video_of(job) for job in page.jobs], has_more=page.next_cursor is not None).model_dump(
-            mode="json"
-        )
+        listed = page_of([video_of(job) for job in page.jobs], has_more=page.next_cursor is not None)
+        return _with(listed.model_dump(mode="json"), unknown)
 
     async def _content(self, job: Job, variant: str, perform: Perform) -> dict[str, Any]:
         if job.status is not JobStatus.COMPLETED or not job.outputs:
@@ -91,6 +90,11 @@ class VideoRoutes:
             jpeg = await thumbnail(Path(job.outputs[0].path))
             return {"content_type": MIME, "b64_json": base64.b64encode(jpeg).decode("ascii")}
         return _content_of(await perform({"action": "status", "request_id": job.request_id}, 0))
+
+
+def _with(answer: dict[str, Any], unknown: list[str]) -> dict[str, Any]:
+    """Return *answer* with the warnings about *unknown* fields of the question, if there are any."""
+    return {**answer, "warnings": [*answer.get("warnings", ()), *unknown]} if unknown else answer
 
 
 def _says_how_to_list(given: Mapping[str, Any]) -> bool:
@@ -135,5 +139,9 @@ def _read(payload: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
             hint="Send one of these routes, or a job with an action.",
             field="openai_route",
         )
-    fields = {**dict(parse_qsl(query)), **{str(name): value for name, value in (given or {}).items()}}
-    return parts[2:], {name: value for name, value in fields.items() if value is not None}
+    asked = dict(parse_qsl(query))
+    fields = {**asked, **{str(name): value for name, value in (given or {}).items() if value is not None}}
+    if differing := [name for name, text in asked.items() if text != str(fields[name])]:
+        message = f"{differing[0][:60]} differs in openai_route and in openai_input."
+        raise InvalidRequest(message, hint="Send it once.", field=differing[0][:60])
+    return parts[2:], fields

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from wanworker.actions.request.fields import (
@@ -24,12 +24,13 @@ from wanworker.actions.request.fields import (
     naming_unknown,
     parse,
 )
-from wanworker.actions.request.json_value import from_text
+from wanworker.actions.request.lora import MOST_LORAS
 from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.media.threads import in_thread
 from wanworker.ranges import RANGES
 from wanworker.spec import TASKS, Task
+from wanworker.videos._lora import VideoLora, loras_of
 from wanworker.videos._reference import REFERENCES, sources_in
 from wanworker.videos.models import VideoModels
 
@@ -90,10 +91,10 @@ class VideoBody(Request):
     guidance_scale: Guidance | None = Field(default=None, description="Classifier-free guidance scale.")
     guidance_scale_2: Guidance | None = Field(default=None, description="The same for the low-noise expert alone.")
     flow_shift: Shift | None = Field(default=None, description="The flow shift of the sampler.")
-    lora: Any = Field(
-        default=None,
+    lora: Annotated[tuple[VideoLora, ...], WithJsonSchema(_LORAS)] = Field(
+        default=(),
+        max_length=MOST_LORAS,
         description="A LoRA by its file's name, or `{name, scale}`, or a list of them; JSON text in a form.",
-        json_schema_extra=_LORAS,
     )
     width: Side | None = Field(default=None, description="Width in pixels, together with height, instead of size.")
     height: Side | None = Field(default=None, description="Height in pixels, together with width.")
@@ -126,12 +127,13 @@ async def read_order(fields: Mapping[str, Any], models: VideoModels) -> VideoOrd
 
 async def _read_order(fields: Mapping[str, Any], models: VideoModels) -> VideoOrder:
     body, warnings = parse(VideoBody, fields)
-    inputs = sources_in(fields)
+    inputs, remarks = sources_in(fields)
     chosen = await in_thread(lambda: models.chosen(body.model, inputs))
     _check_files(TASKS[chosen.task], inputs)
     given = {name: getattr(body, name) for name in VideoBody.model_fields if name not in _OTHERWISE}
-    more = {"task": chosen.task, "diffusion_model": chosen.diffusion_model, "loras": _loras(body.lora)}
-    return VideoOrder({name: value for name, value in (given | more).items() if value is not None}, inputs, warnings)
+    more = {"task": chosen.task, "diffusion_model": chosen.diffusion_model, "loras": loras_of(body.lora)}
+    kept = {name: value for name, value in (given | more).items() if value is not None}
+    return VideoOrder(kept, inputs, [*warnings, *remarks])
 
 
 def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,20 +170,3 @@ def _check_files(task: Task, inputs: Mapping[str, Source]) -> None:
         field = inputs["driving_video"].field
         hint = "Send a picture, or the model animate-14B, which follows a video."
         raise InvalidRequest(f"{field} is a video, and {task.name} takes none.", hint=hint, field=field)
-
-
-def _loras(given: Any) -> Any:
-    """Return the LoRAs in the form of `generate`. Other servers want a name beside the path; here one is enough."""
-    if isinstance(given, str):
-        given = from_text(given, "lora")
-    if given is None or isinstance(given, str):
-        return given
-    entries = given if isinstance(given, list) else [given]
-    return [_one_name(entry) if isinstance(entry, Mapping) else entry for entry in entries]
-
-
-def _one_name(entry: Mapping[str, Any]) -> dict[str, Any]:
-    paths = [name for name in ("path", "local_path", "lora_path") if entry.get(name)]
-    left_out = {"name", "lora_name", "int_id", "lora_int_id"} if paths else {"int_id", "lora_int_id"}
-    kept = {name: value for name, value in entry.items() if name not in {*left_out, "local_path"}}
-    return kept | ({"path": entry["local_path"]} if "local_path" in paths else {})

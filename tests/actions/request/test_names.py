@@ -133,3 +133,14 @@ def test_an_empty_name_that_the_action_does_not_know_is_told():
     _, warnings = parse(WorkflowRequest, {"engine": ""})
 
     assert warnings == ["unknown field 'engine' was ignored."]
+
+
+@pytest.mark.parametrize("empty", ["", " ", None])
+def test_an_empty_spelling_beside_a_full_one_is_no_conflict_and_the_full_one_counts(empty):
+    assert loras({"name": empty, "path": "a"}) == loras({"name": "a", "path": empty}) == ([Lora("a", None)], [])
+    for fields in ({"size": "64x64", "frame_num": empty, "length": 33}, {"frame_num": 33, "length": empty}):
+        assert parse(GenerateRequest, fields)[0].frame_num == 33
+
+
+def test_an_empty_text_is_an_empty_list():
+    assert parse(GenerateRequest, {"loras": "", "high_noise_loras": " "})[0].listed_loras() == ()

@@ -136,7 +136,7 @@ def test_the_list_has_pages_in_both_orders(client: openai.OpenAI) -> None:
             "control characters",
         ),
         ({"input_reference": ("a.png", b"no picture")}, "input_reference", "not a picture"),
-        ({"extra_body": {"lora": {"path": "https://a.example/b.safetensors"}}}, "loras", "not by a URL"),
+        ({"extra_body": {"lora": {"path": "https://a.example/b.safetensors"}}}, "lora", "not by a URL"),
     ],
 )
 def test_what_is_wrong_is_said_in_the_clients_own_errors(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from wanworker.actions.request.json_value import check_field_count, from_text
 from wanworker.errors import InvalidRequest
-from wanworker.text.nearest import nearest_names
+from wanworker.text.nearest import misspelt
 
 #: The place of a value in a request: names of fields and numbers in lists.
 Path = tuple[str | int, ...]
@@ -42,6 +42,11 @@ class Request(BaseModel):
     def field_of_text(cls) -> str | None:
         """Return the field that a bare text fills, or None where an entry must be an object."""
         return None
+
+    @classmethod
+    def needless(cls, given: Mapping[Any, Any]) -> Collection[str]:  # noqa: ARG003 - a subclass looks at it
+        """Return the keys of *given* that are known and say nothing here: no field has them, and no warning is due."""
+        return ()
 
     def note_spelling(self, read: Named) -> None:
         """Remember how the caller spelled each field of *read*, for messages about two fields that disagree."""
@@ -80,8 +85,8 @@ def named(model: type[Request], fields: Mapping[Any, Any], *, within: Path = ())
     Return *fields* by the names of *model*, with a warning for each that is unknown.
 
     *within* is the place of the object itself. Objects inside it are read by the models of their fields. Null means
-    left out at every level. A single object counts as a list of one where a list of objects is expected. Raises
-    InvalidRequest for two spellings of one field whose values differ.
+    left out at every level. A single object counts as a list of one where a list of objects is expected; its place has
+    no number then, as the caller wrote none. Raises InvalidRequest for two spellings of one field whose values differ.
     """
     found = Named()
     found.fields = _named(model, fields, (), within, found)
@@ -100,10 +105,10 @@ def written(place: Path) -> str:
 def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled: Path, found: Named) -> dict[str, Any]:
     """Read one object. *place* is its place by documented names, *spelled* its place as the caller wrote it."""
     check_field_count(given)
-    aliases = model.aliases()
+    aliases, needless = model.aliases(), model.needless(given)
     fields: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for key in sorted(map(str, given), key=lambda key: key in aliases):
+    for key in sorted((str(key) for key in given if key not in needless), key=lambda key: key in aliases):
         name = aliases.get(key, key)
         value = _trimmed(model, name, given.get(key))
         here = (*spelled, key)
@@ -111,7 +116,9 @@ def _named(model: type[Request], given: Mapping[Any, Any], place: Path, spelled:
             continue
         if name not in model.model_fields:
             found.unknown.append((here, [*model.model_fields, *aliases]))
-        elif name in fields and value is not None:
+        elif name in fields and _is_empty(value):
+            continue
+        elif name in fields and not _is_empty(fields[name]):
             _check_agree(written((*spelled, sources[name])), given.get(sources[name]), written(here), value)
         else:
             sources[name] = key
@@ -130,9 +137,14 @@ def _check_agree(first: str, one: Any, second: str, other: Any) -> None:
     """
     Raise InvalidRequest if two spellings of one field differ. Their values may be secrets, so the message has none.
     """
-    if one is not None and one != other and _as_text(one) != _as_text(other):
+    if one != other and _as_text(one) != _as_text(other):
         message = f"{first} and {second} mean the same, but their values differ."
         raise InvalidRequest(message, hint="Send one of the two.", field=second)
+
+
+def _is_empty(value: Any) -> bool:
+    """Say whether *value* means left out: null, or a text without a letter, which is what a form sends."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _as_text(value: Any) -> str:
@@ -151,16 +163,19 @@ def _inside(model: type[Request], name: str, value: Any, place: Path, spelled: P
         return value
     text_field = entry_model.field_of_text()
     if isinstance(value, str):
-        value = from_text(value, written(spelled))
-    entries = value if isinstance(value, list | tuple) else [value]
+        value = from_text(value, written(spelled)) if value.strip() else []
+    is_list = isinstance(value, list | tuple)
+    entries = value if is_list else [value]
     if not all(isinstance(entry, Mapping) or (text_field and isinstance(entry, str)) for entry in entries):
         return value  # the model reports what is wrong with it
     read: list[dict[str, Any]] = []
     for number, entry in enumerate(entries):
+        here = (*spelled, number) if is_list else spelled
+        found.spelled[(*place, number)] = here
         if isinstance(entry, str):
             read.append({str(text_field): entry})
         else:
-            read.append(_named(entry_model, entry, (*place, number), (*spelled, number), found))
+            read.append(_named(entry_model, entry, (*place, number), here, found))
     return read
 
 
@@ -173,6 +188,6 @@ def _entry_model(annotation: Any) -> type[Request] | None:
 
 
 def _unknown(place: Path, known: list[str]) -> str:
-    near = nearest_names(str(place[-1]), known, most=1, cutoff=0.6)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    near = misspelt(str(place[-1]), known)
+    hint = f"; did you mean {near!r}?" if near else "."
     return f"unknown field {written(place)!r} was ignored{hint}"

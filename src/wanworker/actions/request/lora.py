@@ -62,9 +62,13 @@ class LoraField(Request):
         """Return the field that a LoRA given as a bare text fills."""
         return "high"
 
+    def names(self) -> list[str]:
+        """Return the files that are named, one or one for each expert."""
+        return [name for name in (self.high, self.low) if name and name.strip()]
+
     def to_lora(self) -> Lora:
         """Return the pair with its strengths. Raises InvalidRequest if it names no file, or a file by URL."""
-        names = [name for name in (self.high, self.low) if name and name.strip()]
+        names = self.names()
         if not names:
             raise InvalidRequest("loras: each entry needs a file name in high, low or both.", field="loras")
         for name in names:

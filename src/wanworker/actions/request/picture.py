@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from wanworker.actions.request.fields import Request
-from wanworker.actions.request.shape import clamped
+from wanworker.actions.request.shape import check_sides_agree, clamped
 from wanworker.errors import InputRefused, InvalidRequest
 from wanworker.media.inputs.picture import crop_to_aspect, picture_size
 from wanworker.media.inputs.reader import Source
@@ -48,10 +48,7 @@ class PictureRequest(Request):
         """Return the size that was asked for, or None. Raises InvalidRequest, also if size and a side disagree."""
         if self.size is not None:
             size = Size.parse(self.size)
-            for name, side in (("width", size.width), ("height", size.height)):
-                if getattr(self, name) not in {None, side}:
-                    message = f"size and {name} disagree: {size} is not {getattr(self, name)} pixels."
-                    raise InvalidRequest(message, hint="Send size, or width and height.", field=name)
+            check_sides_agree(size, self.width, self.height, name="size")
             return size
         if (self.width is None) != (self.height is None):
             missing = "height" if self.height is None else "width"

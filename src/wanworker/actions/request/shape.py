@@ -96,6 +96,14 @@ def clamped(size: Size, area: int, aspect: float, named: str = "the default area
     return f"its shape at {named} would be {side_px:.0f}*{side_px / aspect:.0f}, and a side has 64 to 2048 pixels"
 
 
+def check_sides_agree(size: Size, width: int | None, height: int | None, *, name: str) -> None:
+    """Raise InvalidRequest if *width* or *height* is given and is not that of *size*, called *name*."""
+    for side, sent, meant in (("width", width, size.width), ("height", height, size.height)):
+        if sent not in {None, meant}:
+            message = f"{name} and {side} disagree: {size} is not {sent} pixels."
+            raise InvalidRequest(message, hint=f"Send {name}, or width and height.", field=side)
+
+
 def check_size_agrees(
     size: Size, resolution: str | None, aspect_ratio: str | None, *, names: Mapping[str, str]
 ) -> None:

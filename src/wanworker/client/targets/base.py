@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from wanworker.client._answers import JobPage, JobStatus, OutputFile, State
+from wanworker.client._answers import JobPage, JobStatus, OnWarning, OutputFile, State
 from wanworker.client.errors import ClientError, JobFailed, PlatformFailed
 from wanworker.client.request import VideoFields
 
@@ -17,8 +17,12 @@ class Target(Protocol):
     def body(self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields) -> dict[str, Any]:
         """Return what `start` sends: the fields, or a whole *job* with its fields replaced."""
 
-    async def start(self, body: Mapping[str, Any]) -> str:
-        """Send a job and return its id. It is sent again only if it was certainly not taken."""
+    async def start(self, body: Mapping[str, Any], on_warning: OnWarning | None = None) -> str:
+        """
+        Send a job and return its id. It is sent again only if it was certainly not taken.
+
+        *on_warning* hears what the target says of it at once; all that is in the job's last status, too.
+        """
 
     async def plan(
         self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None

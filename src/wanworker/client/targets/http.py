@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from wanworker.client._answers import OnWarning, warnings_in
 from wanworker.client.errors import Busy, ClientError, Refused, ResultLost, TargetFailed, Unauthorised, Unreachable
 from wanworker.client.targets.base import complaint
 
@@ -79,11 +80,20 @@ class Remote:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._edges = edges
 
-    async def post_job(self, path: str, body: Mapping[str, Any], *, id_field: str) -> str:
+    async def post_job(
+        self, path: str, body: Mapping[str, Any], *, id_field: str, on_warning: OnWarning | None = None
+    ) -> str:
         """
         Send a job as `post` does and return its id, the field *id_field* of the answer. Raises ClientError.
+
+        *on_warning* hears each warning of the answer.
         """
-        return self._job_id((await self.post(path, body)).body, id_field)
+        answer = (await self.post(path, body)).body
+        job_id = self._job_id(answer, id_field)
+        if on_warning is not None:
+            for line in warnings_in(answer):
+                on_warning(line)
+        return job_id
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Reply:
         """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from wanworker.client._answers import JobPage, JobStatus, OutputFile, State
+from wanworker.client._answers import JobPage, JobStatus, OnWarning, OutputFile, State
 from wanworker.client.errors import JobCancelled, ResultLost, TargetFailed, UnknownJob
 from wanworker.client.request import VideoFields, rest_body
 from wanworker.client.targets.base import complaint, failure_of, progress_of
@@ -24,9 +24,9 @@ class Server:
         """Return the fields of /generate; see Target."""
         return rest_body(prompt, job, fields)
 
-    async def start(self, body: Mapping[str, Any]) -> str:
+    async def start(self, body: Mapping[str, Any], on_warning: OnWarning | None = None) -> str:
         """POST the fields; see Target."""
-        return await self._remote.post_job("generate", body, id_field="job_id")
+        return await self._remote.post_job("generate", body, id_field="job_id", on_warning=on_warning)
 
     async def plan(
         self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None

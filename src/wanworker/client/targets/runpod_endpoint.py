@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from wanworker.client._answers import JobStatus, OutputFile, State
+from wanworker.client._answers import JobStatus, OnWarning, OutputFile, State
 from wanworker.client.errors import (
     ClientError,
     JobCancelled,
@@ -69,10 +69,10 @@ class Endpoint:
         """Return `{"input": ...}`; see Target."""
         return runpod_body(prompt, job, fields)
 
-    async def start(self, body: Mapping[str, Any]) -> str:
+    async def start(self, body: Mapping[str, Any], on_warning: OnWarning | None = None) -> str:
         """Send `{"input": ...}`; see Target."""
         _check_size(body)
-        return await self._remote.post_job("run", body, id_field="id")
+        return await self._remote.post_job("run", body, id_field="id", on_warning=on_warning)
 
     async def plan(
         self, prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFields, price_per_hour: float | None

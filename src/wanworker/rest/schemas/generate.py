@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
+from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import (
     Crf,
     Fps,
@@ -19,12 +20,19 @@ from wanworker.actions.request.fields import (
     Seed,
     Side,
     Steps,
+    Strength,
     UploadUrls,
     Upscale,
 )
-from wanworker.actions.request.lora import LoraRequest
-from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
-from wanworker.actions.request.video import VIDEO_ALIASES
+from wanworker.actions.request.lora import LoraRequest, check_lora_name, idle_strength
+from wanworker.actions.request.shape import (
+    AspectRatio,
+    Resolution,
+    check_sides_agree,
+    check_size_agrees,
+    frames_for,
+    size_for,
+)
 from wanworker.ranges import RANGES
 from wanworker.recipes.sampling import NEGATIVE_IN_VAIN
 from wanworker.recipes.table import STEP_LORAS
@@ -39,6 +47,15 @@ _LORA_FIELDS = frozenset(LoraRequest.model_fields)
 #: What `use_lora` means for the task where no LoRA is named. Where one is, it has to be named too.
 #: It has a field of its own, so that it does not count among the `loras` of the request.
 _FASTWAN_LORA = {"lora_name": STEP_LORAS[TASK].high, "lora_strength": STEP_LORAS[TASK].high_strength}
+
+#: The fields that the `generate` action has under another name, with that name.
+_IN_GENERATE = {
+    "length": "frame_num",
+    "steps": "sample_steps",
+    "cfg": "sample_guide_scale",
+    "image": "reference_image_base64",
+    "image_url": "reference_image_url",
+}
 
 RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_chars"].high))]
 
@@ -80,6 +97,7 @@ class GenerateBody(LoraRequest):
     height: Side = Field(default=704, description="Video height in pixels.")
     length: Frames = Field(default=121, description="Video length in frames; the nearest 4n+1 is rendered.")
     fps: FpsAsSent = Field(default=24, description="Frames per second.")
+    size: str | None = Field(default=None, description="`1280x704` or `1280*704`, instead of width and height.")
     image: str | None = Field(default=None, description="The first frame: base64 or a data URI.")
     image_url: str | None = Field(default=None, description="The first frame, by URL.")
     seconds: Seconds | None = Field(default=None, description="Length in seconds, instead of length.")
@@ -100,12 +118,14 @@ class GenerateBody(LoraRequest):
     profile: Profile | None = Field(default=None, description="`exact` or `fast`. Default: WAN_PROFILE.")
     diffusion_model: str | None = Field(default=None, description="The model by file or folder name.")
     vae_model: str | None = Field(default=None, description="The VAE by its file name.")
+    lora_name: str | None = Field(default=None, description="A LoRA by file name, beside those in loras.")
+    lora_strength: Strength = Field(default=1.0, description="The strength of lora_name.")
     webhook_url: str | None = Field(default=None, description="Called by POST when the job has ended.")
 
     @classmethod
     def aliases(cls) -> Mapping[str, str]:
-        """Return other spellings of the fields that other services have too."""
-        return VIDEO_ALIASES
+        """Return other spellings of the fields: the names of `generate` for them, and its other spellings of them."""
+        return _ALIASES
 
     def resolved(self, remarks: list[str]) -> dict[str, Any]:
         """
@@ -115,14 +135,17 @@ class GenerateBody(LoraRequest):
         two fields that disagree.
         """
         size = self._size(remarks)
-        names = {"seconds": self.spelled("seconds"), "frames": "length"}
+        names = {"seconds": self.spelled("seconds"), "frames": self.spelled("length")}
         asked = self.length if "length" in self.model_fields_set else None
         frames = frames_for(self.seconds, asked, fps=self.fps, names=names, warnings=remarks)
         # A cfg that was left out is 1 for FastWAN alone: see with_engine_defaults.
         if self.negative_prompt and self.cfg <= 1 and "cfg" in self.model_fields_set:
             remarks.append(NEGATIVE_IN_VAIN)
         if self.image and self.image_url:
-            remarks.append("image_url was ignored: image was also given.")
+            remarks.append(f"{self.spelled('image_url')} was ignored: {self.spelled('image')} was also given.")
+        remarks += idle_strength(self.lora_name, self.lora_strength, self.spelled("lora_strength"))
+        if self.lora_name:
+            check_lora_name(self.lora_name, self.spelled("lora_name"))
         return {
             "seed": secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed,
             "steps": self.steps,
@@ -139,10 +162,16 @@ class GenerateBody(LoraRequest):
 
     def _size(self, remarks: list[str]) -> Size | None:
         """Return the size, or None where a picture decides its shape."""
-        if {"width", "height"} & self.model_fields_set:
+        width, height = (getattr(self, name) if name in self.model_fields_set else None for name in ("width", "height"))
+        names = {name: name for name in ("resolution", "aspect_ratio")}
+        if self.size and self.size.strip():
+            size = Size.parse(self.size)
+            check_sides_agree(size, width, height, name="size")
+            check_size_agrees(size, self.resolution, self.aspect_ratio, names=names | {"size": "size"})
+            return size
+        if width or height:
             size = Size(self.width, self.height)
-            names = {name: name for name in ("resolution", "aspect_ratio")} | {"size": "width and height"}
-            check_size_agrees(size, self.resolution, self.aspect_ratio, names=names)
+            check_size_agrees(size, self.resolution, self.aspect_ratio, names=names | {"size": "width and height"})
             return size
         by_picture = bool(self.image or self.image_url)
         size, is_asked = size_for(
@@ -154,6 +183,25 @@ class GenerateBody(LoraRequest):
             warnings=remarks,
         )
         return None if by_picture and not is_asked else size
+
+    def all_loras(self) -> dict[str, Any]:
+        """Return the fields that list LoRAs as the action takes them: `lora_name` is the last one in `loras`."""
+        fields = self.lora_fields()
+        if self.lora_name and self.lora_name.strip():
+            one = {"high": self.lora_name, "strength": self.lora_strength}
+            fields["loras"] = [*fields.get("loras", ()), one]
+        return fields
+
+
+def _other_names() -> dict[str, str]:
+    """Return every name that `generate` has for a field of GenerateBody, with the name that it has here."""
+    here = {theirs: ours for ours, theirs in _IN_GENERATE.items()}
+    others = {**{theirs: theirs for theirs in here}, **GenerateRequest.aliases()}
+    names = {name: here.get(theirs, theirs) for name, theirs in others.items()}
+    return {name: ours for name, ours in names.items() if ours in GenerateBody.model_fields and name != ours}
+
+
+_ALIASES = _other_names()
 
 
 def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +229,7 @@ def generate_fields(body: GenerateBody, resolved: dict[str, Any]) -> dict[str, A
         "crf": body.crf,
         "reference_image_url": None if body.image else body.image_url or None,
     }
-    return {name: value for name, value in fields.items() if value is not None} | body.lora_fields()
+    return {name: value for name, value in fields.items() if value is not None} | body.all_loras()
 
 
 def with_engine_defaults(

@@ -74,14 +74,14 @@ class JobService:
         if body.engine is not None and body.engine != "auto":
             self.worker.registry.row(body.engine)
         for name in ("webhook_url", "image_url", "soundtrack_url"):
-            _check_url(getattr(body, name), name)
+            _check_url(getattr(body, name), name, body.spelled(name))
         allow_hosts = self.worker.settings.allow_hosts
         urls = UploadUrl.for_outputs(body.output_upload_urls, body.num_outputs, allow_hosts=allow_hosts)
         resolved = body.resolved(warnings)
         job = await self.queue(
             Order(
                 fields=generate_fields(body, resolved),
-                inputs={"reference_image": Source("base64", body.image, "image")} if body.image else {},
+                inputs={"reference_image": Source("base64", body.image, body.spelled("image"))} if body.image else {},
                 left_out=body.left_out(),
                 warnings=warnings,
                 webhook_url=body.webhook_url,
@@ -255,6 +255,6 @@ class JobService:
         self._store.delete(job.request_id)
 
 
-def _check_url(url: str | None, field: str) -> None:
+def _check_url(url: str | None, field: str, spelled: str) -> None:
     if url and not (field in {"image_url", "soundtrack_url"} and url.lstrip().lower().startswith("data:")):
-        check_url(url, field, hint=_URL_HINTS[field])
+        check_url(url, spelled, hint=_URL_HINTS[field])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from fakes import command_line
 from fakes.fastwan import JOB_ID, FastWan, serving
@@ -135,6 +136,38 @@ async def test_a_detached_job_is_sent_and_not_waited_for(tmp_path: Path) -> None
 
     assert (0, f"{JOB_ID}\n", "") == (code, said, complained)
     assert ["POST /generate"] == server.asked
+
+
+WARNINGS = ["unknown field 'stpes' was ignored; did you mean 'steps'?", "length 16 was changed to 17."]
+
+
+async def test_what_a_server_says_of_a_job_is_passed_on_when_it_is_sent_and_asked_for(
+    tmp_path: Path,
+) -> None:
+    def server() -> FastWan:
+        started = web.json_response({"job_id": JOB_ID, "status": "queued", "warnings": WARNINGS})
+        return FastWan([{**COMPLETED, "warnings": WARNINGS}], generate=[started])
+
+    sent = await on(server(), tmp_path, "submit", "a star", "--detach")
+    as_json = await on(server(), tmp_path, "submit", "a star", "--detach", "--json")
+    asked = await on(server(), tmp_path, "status", JOB_ID)
+    saved = await on(server(), tmp_path, "download", JOB_ID, "-o", "a.mp4")
+
+    assert (0, f"{JOB_ID}\n") == sent[:2]
+    assert {"job_id": JOB_ID, "warnings": WARNINGS} == json.loads(as_json[1])
+    for line in WARNINGS:
+        assert all(line in text for text in (sent[2], asked[1], saved[1])), line
+
+
+async def test_the_warnings_of_a_job_that_failed_are_told_with_its_failure(tmp_path: Path) -> None:
+    failed = {"status": "error", "error": "No room.", "code": "OUT_OF_MEMORY", "warnings": WARNINGS}
+    waited = await on(FastWan([failed]), tmp_path, "submit", "a star", "-o", "a.mp4")
+    as_json = await on(FastWan([failed]), tmp_path, "download", JOB_ID, "--json")
+
+    assert 1 == waited[0] == as_json[0]
+    for line in WARNINGS:
+        assert 1 == waited[2].count(line), waited[2]
+    assert WARNINGS == json.loads(as_json[1])["warnings"]
 
 
 def test_an_endpoints_job_is_asked_for_cancelled_and_named_when_it_is_gone(tmp_path: Path) -> None:

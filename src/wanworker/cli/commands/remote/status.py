@@ -65,6 +65,8 @@ def _show(status: JobStatus) -> None:
         say("progress", progress_text(shown(status), None).strip())
     if status.state == "queued" and status.queue_position:
         say("place", f"number {status.queue_position} in the queue")
+    for line in status.warnings:
+        say("note", line)
     if status.error is not None:
         complain("gone" if status.state == "completed" else "failed", str(status.error))
         if status.error.hint:

@@ -104,7 +104,9 @@ async def _submit(
 
     async with client_of(args.endpoint, args.url, settings) as client:
         if args.detach:
-            _show_id(await client.submit(prompt, job=job, **fields), as_json=args.json)
+            warnings: list[str] = []
+            job_id = await client.submit(prompt, job=job, on_warning=warnings.append, **fields)
+            _show_sent(job_id, warnings, as_json=args.json)
             return 0
         with LiveProgress(sys.stderr) as live:
 
@@ -172,11 +174,14 @@ def _tell_cancelled(job_id: str, failure: ClientError | None) -> None:
     complain("warning", f"The job may still be running: {name} could not be cancelled. {failure}")
 
 
-def _show_id(job_id: str, *, as_json: bool) -> None:
+def _show_sent(job_id: str, warnings: list[str], *, as_json: bool) -> None:
+    """Print the id. The notes go to stderr: programs take the whole of stdout for the id."""
     if as_json:
-        say_json({"job_id": job_id})
-    else:
-        print(job_id)
+        say_json({"job_id": job_id, **({"warnings": warnings} if warnings else {})})
+        return
+    print(job_id)
+    for line in warnings:
+        complain("note", line)
 
 
 def show_result(status: JobStatus, result: Result, *, as_json: bool, out: TextIO) -> None:
