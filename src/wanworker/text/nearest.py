@@ -60,7 +60,7 @@ def _misspells(wanted: str, name: str) -> bool:
 
 
 def _is_same_word(word: str, other: str) -> bool:
-    return likeness(word, other) >= _LIKE_WORDS
+    return likeness(word, other) >= _LIKE_WORDS or sorted(word) == sorted(other)  # two letters changed places
 
 
 def _with_shared_pieces(wanted: str, names: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,8 @@ class InputField(Request):
         return _ALIASES
 
 
-#: What a file system takes. The server gets the file under a name of ours.
-_MOST_NAME_BYTES = 255
+#: More than any file system takes. The server gets the file under a name of ours.
+_MOST_NAME_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def checked_inputs(
     """
     Return every file that was sent.
 
-    Raises InputRefused for a name with a folder and for a name over 255 bytes, InvalidRequest for an empty entry.
+    Raises InputRefused for a name with a folder and for a name over 1000 bytes, InvalidRequest for an empty entry.
     """
     kinds: tuple[tuple[str, _Kind, Sequence[InputField]], ...] = (
         ("images", "image", images),
@@ -61,9 +62,8 @@ def checked_inputs(
         ("videos", "video", videos),
     )
     named = [_checked(entry, field, kind) for field, kind, entries in kinds for entry in entries]
-    names = [each.name for each in named]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(each.name for each in named).items():
+        if count > 1:
             raise InvalidRequest(f"Two inputs have the name {name[:80]!r}; names must differ.", field="images")
     return tuple(named)
 
