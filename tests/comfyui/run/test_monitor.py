@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,21 @@ async def test_a_run_ends_by_its_events_alone(client: ComfyClient) -> None:
     assert "video" == finished.outcome.outputs[0].subfolder
     assert ["1", "2", "3"] == [event.node for event in heard if isinstance(event, Executing) and event.node]
     assert any(isinstance(event, NodeStates) for event in heard)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_prompt_is_called_queued_only_once_the_server_has_it(
+    client: ComfyClient, server: FakeComfyUI, is_there: bool
+) -> None:
+    """A server that was killed before was not killed because of this prompt."""
+    queued: list[bool] = []
+    if not is_there:
+        await server.die()
+
+    with contextlib.nullcontext() if is_there else pytest.raises(EngineUnavailable):
+        await start(client, on_queued=lambda: queued.append(True))
+
+    assert queued == [True] * is_there
 
 
 async def test_a_run_ends_by_the_history_alone(client: ComfyClient, server: FakeComfyUI) -> None:

@@ -77,6 +77,7 @@ async def run_prompt(
     limits: Limits = Limits(),
     temp_if_alone: bool = False,
     on_wait: Callable[[int], None] = lambda _: None,
+    on_queued: Callable[[], None] = lambda: None,
     on_left: Callable[[str], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finished:
@@ -85,7 +86,8 @@ async def run_prompt(
 
     Both ids are fresh UUIDs of this run. *on_event* gets our prompt's events and the queue status of all clients, at
     once and in order. *on_wait* gets the number of prompts that run before ours whenever it has changed: never, if the
-    server is free, and 0 at the end of the wait. With *temp_if_alone*, previews count if nothing else was saved.
+    server is free, and 0 at the end of the wait. *on_queued* is called once the server has the
+    prompt. With *temp_if_alone*, previews count if nothing else was saved.
 
     Raises GraphRefused, ModelNotFound, OutOfMemory, EngineFailed (a node raised, others interrupted the run, it was
     lost, it stalled), EngineUnavailable, NoOutput. If the run ends otherwise, for example by cancellation, the prompt
@@ -103,6 +105,7 @@ async def run_prompt(
         await opened.wait()
         submission = asyncio.create_task(client.submit(graph, prompt_id=prompt_id, client_id=client_id, extra=extra))
         submitted = await watch.submitted(submission)
+        on_queued()
         outcome = await watch.until_ended(feed)
         has_ended = True
     finally:

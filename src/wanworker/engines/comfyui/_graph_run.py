@@ -31,11 +31,13 @@ async def tracked_run(
     report: Report,
     *,
     limits: Limits,
+    on_queued: Callable[[], None],
     on_left: Callable[[str], None],
     clock: Callable[[], float],
 ) -> Finished:
     """
-    Run *graph* under its own new ids and return how it finished. See run_prompt for *on_left* and the errors.
+    Run *graph* under its own new ids and return how it finished. See run_prompt for *on_queued* and *on_left*, and for
+    the errors.
 
     While other prompts run first, *report* gets the stage "waiting", with their number as its detail.
     """
@@ -62,5 +64,6 @@ async def tracked_run(
         on_event=hear,
         on_wait=wait,
         limits=limits,
+        on_queued=on_queued,
         on_left=on_left,
     )

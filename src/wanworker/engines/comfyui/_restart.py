@@ -26,10 +26,14 @@ _LAST_LOOKS = 5
 
 @dataclass(slots=True)
 class Attempt:
-    """Hold the name of a run's files on the server, and whether its prompt may have reached the server."""
+    """Hold the name of a run's files on the server, and whether the server has its prompt."""
 
     run_id: str
     is_queued: bool = False
+
+    def note_queued(self) -> None:
+        """Note that the server has the prompt, and that it may run out of memory because of it."""
+        self.is_queued = True
 
 
 Run = Callable[[Attempt], Coroutine[Any, Any, Rendered]]
@@ -51,8 +55,8 @@ async def with_one_restart(server: Server, run_id: str, run: Run) -> Rendered:
 
     If our own server dies meanwhile, *run* is started once more, with another name, and a warning says so; *run* itself
     makes sure that a server is there. The caller's deadline covers both tries. Raises ServerDied for a second death.
-    Raises OutOfMemory at once, because a second try would run out of memory again. A server that was killed before the
-    prompt was queued did not run out of memory because of it.
+    Raises OutOfMemory at once, because a second try would run out of memory again. A server that was killed before it
+    had the prompt did not run out of memory because of it.
     """
     try:
         return await _while_it_lives(server, run, Attempt(run_id))

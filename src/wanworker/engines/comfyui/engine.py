@@ -257,9 +257,9 @@ class ComfyUI:
         await self._server.close()
 
     async def _run(self, client: ComfyClient, graph: Graph, report: Report, attempt: Attempt) -> Finished:
-        attempt.is_queued = True
         limits = RunLimits(stop_s=self._stop_limits.stop_s)
-        return await tracked_run(client, graph, report, limits=limits, on_left=self._unstopped.add, clock=self._clock)
+        run = functools.partial(tracked_run, limits=limits, clock=self._clock)
+        return await run(client, graph, report, on_queued=attempt.note_queued, on_left=self._unstopped.add)
 
     def _own_client(self) -> ComfyClient:
         self._client = self._client or self._make_client()
