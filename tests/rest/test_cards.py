@@ -19,17 +19,19 @@ from wanworker.spec import RenderSpec
 async def test_two_cards_render_two_jobs_and_are_shown(
     make_settings: Callable[..., Settings], clip: Path, serve_worker: Callable[..., Any]
 ) -> None:
-    go_on = asyncio.Event()
+    both_render, go_on = asyncio.Barrier(3), asyncio.Event()
 
     async def wait(_spec: RenderSpec, path: Path, _report: Report) -> None:
-        await go_on.wait()
+        if not go_on.is_set():
+            await both_render.wait()
+            await go_on.wait()
         shutil.copyfile(clip, path)
 
     row = EngineRow("diffusers", CAN_DO_ALL, lambda _settings: ScriptedEngine(clip, wait))
     async with serve_worker(Worker(make_settings(gpus="2,3"), engines=(row,))) as rest:
         names = [await rest.generate() for _ in range(3)]
-        for name in names[:2]:
-            await rest.until(name, "processing")
+        async with asyncio.timeout(30):
+            await both_render.wait()
         _, at_work = await rest.ask("GET", "/")
         waiting = await rest.status(names[2])
         _, text = await rest.bytes_of("/metrics")
@@ -38,9 +40,8 @@ async def test_two_cards_render_two_jobs_and_are_shown(
         _, after = await rest.ask("GET", "/")
 
     assert {"length": 1, "running": 2} == {name: at_work["queue"][name] for name in ("length", "running")}
-    assert [(2, "busy", names[0]), (3, "busy", names[1])] == [
-        (card["number"], card["state"], card["job"]) for card in at_work["cards"]
-    ]
+    assert [(2, "busy"), (3, "busy")] == [(card["number"], card["state"]) for card in at_work["cards"]]
+    assert set(names[:2]) == {card["job"] for card in at_work["cards"]}
     assert 1 == waiting["queue_position"]
     assert b'wanworker_card{card="2",state="busy"} 1.0\n' in text
     assert b'wanworker_card{card="3",state="free"} 0.0\n' in text
