@@ -12,7 +12,7 @@ _HEADER = re.compile(r"\s*data:([^,]{0,256}),", re.IGNORECASE)
 _WHITESPACE = re.compile(r"\s+")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=\s-]*")
 #: Spaces that fold no lines.
-_LOST = re.compile(r"(?<![\s]) +(?![\s])")
+_LOST = re.compile(r"(?<!\s) +(?!\s)")
 _FOREIGN = re.compile(r"[^A-Za-z0-9+/]")
 _URL_SAFE = str.maketrans("-_", "+/")
 
