@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import uuid
@@ -27,6 +28,10 @@ from wanworker.text.mixups import mixed_up
 from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
+
+#: How many requests may be on their way to the volume at once. Fifty clients' at once would take every thread of the
+#: server, and whoever asks for a status would wait for them, on a slow volume for long.
+_WRITTEN_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Intake:
         self._kept = kept
         self._runner = runner
         self._uploads = uploads
+        self._turns = asyncio.Semaphore(_WRITTEN_AT_ONCE)
 
     async def queue(self, order: Order) -> Job:
         """Queue *order* and return its job. Raises WorkerError; then nothing of the request is left."""
@@ -75,8 +81,9 @@ class Intake:
                 "uploads": len(order.upload_urls),
             }
             self._uploads.expect(request_id, order.upload_urls)
-            await in_thread(self._kept.put, request_id, kept)
-            job = await self._runner.submit(dataclasses.replace(named, seed=seed, asked=asked_of(request)))
+            async with self._turns:
+                await in_thread(self._kept.put, request_id, kept)
+                job = await self._runner.submit(dataclasses.replace(named, seed=seed, asked=asked_of(request)))
         except BaseException:
             self._uploads.forget(request_id)
             await in_thread(self._kept.remove, request_id)
