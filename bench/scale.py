@@ -64,12 +64,16 @@ for number, url in itertools.cycle(enumerate(sys.argv[1:])):
 """
 
 
+#: Runs a program that gives way to others, as give_way does, from its first import on.
+_GIVING_WAY = "import os, runpy, sys; os.nice(19); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
 class Fleet:
     """Hold *size* workers of one endpoint, some of which may be killed."""
 
     def __init__(self, plane: RunPod, folder: Path, options: argparse.Namespace) -> None:
         self._plane, self._folder = plane, folder
-        self._argv = (str(_WORKER), str(options.sleep_s), str(write_clip(folder / "clip.mp4")))
+        self._argv = ("-c", _GIVING_WAY, str(_WORKER), str(options.sleep_s), str(write_clip(folder / "clip.mp4")))
         self._environment = {"PYTHONPATH": _PATHS}
         if options.engine == "mini":
             self._argv = (str(HANDLER),)
@@ -156,8 +160,8 @@ def give_way() -> None:
 
     In truth, they are other machines. What they take of this one's two cores is no time of the door's.
     """
-    for thread in os.listdir("/proc/self/task"):
-        os.setpriority(os.PRIO_PROCESS, int(thread), 10)
+    for thread in Path("/proc/self/task").iterdir():
+        os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
 
 
 def client(door: Door, numbers: range, states: dict[str, str], shape: dict[str, int]) -> None:
@@ -173,7 +177,7 @@ def client(door: Door, numbers: range, states: dict[str, str], shape: dict[str, 
             if states[job_id] not in {"queued", "processing"}:
                 states[job_id] += f": {shown['error']}" if shown.get("error") else ""
                 pending.discard(job_id)
-        time.sleep(1.0)
+        time.sleep(random.uniform(0.5, 1.5))  # clients that have begun together do not keep step
 
 
 def warm_up(door: Door, options: argparse.Namespace) -> str:

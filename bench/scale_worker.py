@@ -1,15 +1,10 @@
 """
 A real worker of an endpoint, handler.py's own, whose one engine sleeps: `scale_worker.py SECONDS CLIP`.
 
-The clip is the video of every job. So what is measured is the fleet, and not this machine's two cores. For the same
-reason the worker gives way to the door: in truth it has a machine of its own.
+The clip is the video of every job. So what is measured is the fleet, and not this machine's two cores.
 """
 
 from __future__ import annotations
-
-import os
-
-os.nice(10)  # before the imports, which are most of what a worker costs this machine
 
 import asyncio
 import shutil
