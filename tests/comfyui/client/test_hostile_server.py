@@ -27,9 +27,11 @@ ENDLESS = [b" " * MB]
 
 @contextlib.asynccontextmanager
 async def saying(head: bytes, pieces: Callable[[], Iterable[bytes]]) -> AsyncIterator[str]:
-    """Serve *head* and then *pieces* to every request, as long as the client takes them."""
+    """Serve *head* and then *pieces* to every request, as long as the client takes them. The clients leave first."""
+    answering: set[asyncio.Task[None] | None] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(head)
@@ -41,6 +43,7 @@ async def saying(head: bytes, pieces: Callable[[], Iterable[bytes]]) -> AsyncIte
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.gather(*filter(None, answering))
 
 
 def bomb() -> bytes:

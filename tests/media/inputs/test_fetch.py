@@ -268,8 +268,10 @@ async def test_a_closed_port_and_a_server_that_speaks_no_http_are_unavailable(tm
 
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-babble secret\r\n\r\n")
-        await reader.read(1)
-        writer.close()
+        try:
+            await reader.read(1)
+        finally:  # the test may end first
+            writer.close()
 
     async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
