@@ -2,13 +2,10 @@
 
 import itertools
 import stat
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from fakes.other_workers import Clock, elsewhere, killed
+from fakes.other_workers import Clock, alive, elsewhere, killed
 from wanworker.jobs._owner import Owner
 from wanworker.jobs.store.job_store import JobStore
 
@@ -17,16 +14,6 @@ def store_of(settings, owner=Owner.of_this_process, clock=None):
     clock = clock or Clock()
     quiet = {"clock": clock, "elapsed": clock, "in_background": lambda _beat, _every_s: None}
     return JobStore(settings.jobs_dir, owner=owner, **quiet)
-
-
-@pytest.fixture
-def alive():
-    """Return what describes another process of this host, which lives as long as the test."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        here = Owner.of_this_process()
-        start = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        yield lambda: Owner("token", here.host, here.pid_namespace, process.pid, start)
-        process.kill()
 
 
 def test_what_is_kept_comes_back_and_only_its_owner_can_read_it(settings):
@@ -52,9 +39,10 @@ def test_a_file_is_left_once_its_process_has_died_or_another_owner_in_this_one_h
     assert [] == ends.left()
 
 
-def test_a_file_of_a_living_process_is_left_to_it(settings, alive):
-    store_of(settings, alive).ends.put("a", "https://example.com/hook")
-    assert [] == store_of(settings).ends.left()
+def test_a_file_of_a_living_process_is_left_to_it(settings):
+    with alive() as owner:
+        store_of(settings, owner).ends.put("a", "https://example.com/hook")
+        assert [] == store_of(settings).ends.left()
 
 
 def test_a_process_elsewhere_is_judged_by_its_mark(settings):
