@@ -45,6 +45,16 @@ def killed() -> Owner:
     return Owner(f"token-{next(_tokens)}", here.host, here.pid_namespace, process.pid, "1")
 
 
+@contextmanager
+def alive() -> Iterator[Callable[[], Owner]]:
+    """Yield what describes another process of this host, which lives until the block ends."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        here = Owner.of_this_process()
+        start = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        yield lambda: Owner(f"token-{next(_tokens)}", here.host, here.pid_namespace, process.pid, start)
+        process.kill()
+
+
 class Beats:
     """What a store does in its background, done when a test says so."""
 

@@ -27,18 +27,19 @@ class Slots:
     def __init__(self, counts: Mapping[str, int], place_of: PlaceOf | None) -> None:
         self._counts = counts
         self._place_of = place_of
-        self._arrived: asyncio.Queue[ActiveJob] = asyncio.Queue()
+        self._arrived: asyncio.Queue[tuple[ActiveJob, PlaceOf]] = asyncio.Queue()
         self._unplaced: set[ActiveJob] = set()
         self._waiting: dict[str, OrderedDict[ActiveJob, None]] = {place: OrderedDict() for place in counts}
         self._begun: dict[str, set[ActiveJob]] = {place: set() for place in counts}
 
-    def put(self, live: ActiveJob) -> None:
-        """Let a job wait. Its place is found out first, unless there is only one."""
-        if self._place_of is None or len(self._counts) == 1:
+    def put(self, live: ActiveJob, place_of: PlaceOf | None = None) -> None:
+        """Let a job wait. Its place is found out first, from *place_of* if given, unless there is only one."""
+        place_of = place_of or self._place_of
+        if place_of is None or len(self._counts) == 1:
             self._wait(live, self._first)
         else:
             self._unplaced.add(live)
-            self._arrived.put_nowait(live)
+            self._arrived.put_nowait((live, place_of))
 
     async def find_places(self, on_found: Callable[[], None]) -> None:
         """
@@ -48,10 +49,10 @@ class Slots:
         is known does not wait for the others' lookups.
         """
         while True:
-            live = await self._arrived.get()
+            live, place_of = await self._arrived.get()
             if live not in self._unplaced:
                 continue
-            place = await self._asked(live.job)
+            place = await self._asked(live.job, place_of)
             if live in self._unplaced:  # it was not called off meanwhile
                 self._unplaced.discard(live)
                 self._wait(live, place)
@@ -90,10 +91,9 @@ class Slots:
         live.place = place
         self._waiting[place][live] = None
 
-    async def _asked(self, job: Job) -> str:
-        assert self._place_of is not None, "jobs arrive only where somebody can be asked"
+    async def _asked(self, job: Job, place_of: PlaceOf) -> str:
         try:
-            return await self._place_of(job)
+            return await place_of(job)
         except WorkerError as error:
             log.info("the place of job %s is not known: %s", job.request_id, error)
         except Exception:  # the queue must go on, and the job itself ends with the reason

@@ -11,13 +11,14 @@ from typing import Any
 from wanworker.engines.base import Report
 from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
 from wanworker.jobs._active_job import ActiveJob
+from wanworker.jobs._line import Line
 from wanworker.jobs._slots import PlaceOf, Slots
 from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.threads import in_thread
 from wanworker.progress import AtPlace, Progress
 
-__all__ = ["ActiveJob", "QueueFull", "Render", "Runner"]
+__all__ = ["ActiveJob", "PlaceOf", "QueueFull", "Render", "Runner"]
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Runner:
         self._slots = Slots(slots, place_of)
         self._on_end = on_end
         self._look_s = look_s
-        self._live: dict[str, ActiveJob] = {}
+        self._line = Line()
         self._coming = 0
         self._news = asyncio.Event()
         self._mean_s = 30.0
@@ -72,12 +73,12 @@ class Runner:
     @property
     def waiting(self) -> int:
         """Return how many jobs wait for their turn."""
-        return sum(not live.is_rendering for live in self._live.values()) + self._coming
+        return self._line.waiting + self._coming
 
     @property
     def running(self) -> tuple[ActiveJob, ...]:
         """Return the jobs that render now, the one that came first at the front."""
-        return tuple(live for live in self._live.values() if live.is_rendering)
+        return self._line.rendering
 
     @property
     def limit(self) -> int:
@@ -86,26 +87,29 @@ class Runner:
 
     def find(self, request_id: str) -> ActiveJob | None:
         """Return the job if it waits or renders here, else None."""
-        return self._live.get(request_id)
+        return self._line.find(request_id)
 
     def position(self, request_id: str) -> int:
         """Return the place of a job that waits here. The next one has place 1."""
-        waiting = [name for name, live in self._live.items() if not live.is_rendering]
-        return waiting.index(request_id) + 1
+        return self._line.position(request_id)
 
     def check_room(self) -> None:
         """Raise QueueFull if the queue has no free place."""
-        waiting = sum(live.takes_room for live in self._live.values()) + self._coming
+        waiting = self._line.taking_room + self._coming
         if waiting >= self._limit:
             message = f"The queue is full: {waiting} jobs are waiting, and the limit is {self._limit}."
             raise QueueFull(message, retry_after_s=self._retry_after_s())
 
-    async def submit(self, request: JobRequest) -> Job:
-        """Record *request* as QUEUED and put it into the queue. Raises QueueFull, and what JobStore.claim raises."""
+    async def submit(self, request: JobRequest, place_of: PlaceOf | None = None) -> Job:
+        """
+        Record *request* as QUEUED and put it into the queue. Raises QueueFull, and what JobStore.claim raises.
+
+        *place_of* tells the job's place in place of the queue's own, by someone who need not read what was asked for.
+        """
         self.check_room()
         self._coming += 1
         try:
-            return (await self._claimed(request, CANCELLED)).job
+            return (await self._claimed(request, CANCELLED, place_of)).job
         finally:
             self._coming -= 1
 
@@ -113,7 +117,7 @@ class Runner:
         """Put a job that another process left into this queue, even a full one. Return False if the job is taken."""
         return (await self._claimed(request, _STOPPED)).is_ours
 
-    async def _claimed(self, request: JobRequest, called_off: JobError) -> Claim:
+    async def _claimed(self, request: JobRequest, called_off: JobError, place_of: PlaceOf | None = None) -> Claim:
         claimed: list[Claim] = []
         try:
             await in_thread(lambda: claimed.append(self._store.claim(request, queued=True)))
@@ -124,14 +128,15 @@ class Runner:
                     await self._ended(claim.job, JobStatus.CANCELLED, called_off)
             raise
         if claimed[0].is_ours:
-            live = self._live[request.request_id] = ActiveJob(claimed[0].job)
-            self._slots.put(live)
+            live = ActiveJob(claimed[0].job)
+            self._line.put(live)
+            self._slots.put(live, place_of)
             self._news.set()
         return claimed[0]
 
     async def cancel(self, request_id: str) -> bool:
         """Cancel a job, and return when nothing of it runs any more. Return False if it is not here."""
-        live = self._live.get(request_id)
+        live = self._line.find(request_id)
         if live is None:
             return False
         if live.task is not None:
@@ -169,6 +174,7 @@ class Runner:
     def _begun(self, live: ActiveJob) -> asyncio.Task[Job]:
         """Begin the render at once, because a job that is called off before its turn has a task must not get one."""
         live.task = asyncio.create_task(self._render(live.job, functools.partial(self._heard, live)))
+        self._line.note(live)
         return live.task
 
     async def _turn(self, live: ActiveJob, task: asyncio.Task[Job]) -> None:
@@ -180,11 +186,11 @@ class Runner:
 
     async def _stop_all(self) -> None:
         """Stop every render, and then record each job that is still here."""
-        rendering = [live.task for live in self._live.values() if live.task is not None]
+        rendering = [live.task for live in self._line if live.task is not None]
         for task in rendering:
             task.cancel()
         await asyncio.gather(*rendering, return_exceptions=True)
-        for live in list(self._live.values()):
+        for live in self._line:
             await self._ended(live.job, JobStatus.CANCELLED, _STOPPED)
             live.ended.set()  # a cancellation may wait for it
 
@@ -225,29 +231,27 @@ class Runner:
         self._on_end(live.job.request_id, job)
 
     def _forget(self, live: ActiveJob) -> None:
-        if self._live.get(live.job.request_id) is live:
-            del self._live[live.job.request_id]
+        self._line.remove(live)
         self._slots.leave(live)
         self._news.set()  # a slot may be free now
 
     def _heard(self, live: ActiveJob, progress: Progress) -> None:
         if isinstance(progress, AtPlace) and progress.place is not None and self._slots.move(live, progress.place):
             self._news.set()  # the slot that it had is free
-        was_rendering = live.is_rendering
         live.take(progress)
-        if live.is_rendering is not was_rendering:
+        if self._line.note(live):
             self._touch_all()
 
     def _touch_all(self) -> None:
         """Report a change to every waiting job, because every position in the queue has changed."""
-        for live in self._live.values():
+        for live in self._line:
             live.touch()
 
     async def _look_around(self) -> None:
         """Drop the waiting jobs that other processes took away. A running job learns that from its own heartbeat."""
         while True:
             await asyncio.sleep(self._look_s)
-            waiting = [live.job for live in self._live.values() if live.task is None]
+            waiting = [live.job for live in self._line if live.task is None]
             try:
                 for job in await in_thread(self._store.lost, waiting):
                     await self._drop(job.request_id)
@@ -261,7 +265,7 @@ class Runner:
             is_deleted = False
         except UnknownJob:
             is_deleted = True
-        live = self._live.get(request_id)
+        live = self._line.find(request_id)
         if live is None or live.task is not None:
             return
         if is_deleted:

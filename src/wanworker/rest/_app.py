@@ -105,6 +105,7 @@ class Parts:
         work: tuple[Coroutine[Any, Any, None], ...] = (
             self.runner.run(),
             self.recovery.watch(self.runner),
+            self.runpod_jobs.watch(),
             self.sweeper.watch(),
             self.health.watch(),
         )

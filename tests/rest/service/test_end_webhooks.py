@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from fakes.webhook_receiver import Receiver
+from wanworker.jobs.store.job_store import JobStore
 from wanworker.rest.service._end_webhooks import EndWebhooks
 from wanworker.rest.service.webhooks import Network, Webhooks
 
@@ -17,7 +18,7 @@ from wanworker.rest.service.webhooks import Network, Webhooks
         ({"most_characters": 10}, (50, 1), "b"),  # a single one is never too large
     ],
 )
-async def test_what_is_too_much_beside_what_waits_is_dropped_with_its_name(caplog, bounds, sizes, dropped):
+async def test_what_is_too_much_beside_what_waits_is_dropped_with_its_name(settings, caplog, bounds, sizes, dropped):
     asleep = asyncio.Event()
 
     async def sleep(_seconds):
@@ -26,7 +27,7 @@ async def test_what_is_too_much_beside_what_waits_is_dropped_with_its_name(caplo
 
     async with Receiver([500] * 9) as receiver, asyncio.timeout(20):
         webhooks = Webhooks(secret=None, allow_hosts=("127.0.0.1",), network=Network(sleep=sleep))
-        telling = EndWebhooks(webhooks, **bounds)
+        telling = EndWebhooks(webhooks, JobStore(settings.jobs_dir).ends, **bounds)
         for name, size in zip("abc", sizes, strict=False):
             telling.tell(receiver.url, name, {"id": name}, size)
         told = [line for line in caplog.messages if "was dropped" in line]

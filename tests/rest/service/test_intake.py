@@ -47,3 +47,24 @@ async def test_requests_that_wait_for_the_volume_leave_threads_to_those_who_only
         await asyncio.gather(*coming)
 
     assert runner.waiting == MANY
+
+
+async def test_the_place_of_a_new_job_is_found_without_reading_its_request_again(settings):
+    asked = []
+
+    async def reading(job):
+        asked.append(job.request_id)
+        return "there"
+
+    worker = Worker(settings, engines=())
+    kept = PendingRequests(settings.jobs_dir / "kept")
+    runner = Runner(worker.store, _never, limit=MANY, slots={"there": 0, "here": 0}, place_of=reading)
+    working = asyncio.create_task(runner.run())
+    job = await Intake(worker, kept, runner, Uploads(worker.store)).queue(Order({"prompt": "a", "task": "t2v-A14B"}))
+    async with asyncio.timeout(20):
+        while (live := runner.find(job.request_id)) is None or live.place is None:
+            await asyncio.sleep(0.001)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+
+    assert ("here", []) == (live.place, asked)

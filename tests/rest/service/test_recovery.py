@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from fakes.other_workers import request
+from fakes.other_workers import alive, request
 from fakes.volumes import Refusals, Volume
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
@@ -51,3 +51,22 @@ async def test_a_request_that_a_read_only_disk_holds_fast_is_neither_told_twice_
     assert (webhooks.urls, heard, runner.waiting) == (["https://example.com/hook"], ["a"], 0)
     assert (held, kept.ids()) == (["a"], [])
     assert store.find("a") == job
+
+
+async def test_the_webhook_of_a_job_is_left_to_the_living_server_that_rendered_it(settings):
+    webhooks = Delivered()
+    kept = PendingRequests(settings.jobs_dir / "kept")
+    with alive() as owner:
+        store = JobStore(settings.jobs_dir, owner=owner)
+        kept.put("a", {"fields": {}, "webhook_url": "https://example.com/hook"})
+        store.update(store.claim(request("a")).job, status=JobStatus.COMPLETED)
+        recovery = JobRecovery(store, kept, webhooks, lambda *_: None)
+        await recovery.take_up(Runner(store, _never, limit=1))
+        meanwhile = list(webhooks.urls), kept.ids()
+    await recovery.take_up(Runner(store, _never, limit=1))
+    async with asyncio.timeout(10):
+        while kept.ids():
+            await asyncio.sleep(0)
+
+    assert ([], ["a"]) == meanwhile
+    assert ["https://example.com/hook"] == webhooks.urls

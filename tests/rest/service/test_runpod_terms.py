@@ -234,3 +234,61 @@ async def test_a_private_webhook_is_never_connected_to(rest, jobs_of, caplog):
     assert "COMPLETED" == ended["status"]
     assert [] == receiver.received
     assert "secret" not in caplog.text
+
+
+async def test_a_webhook_that_a_stop_cuts_off_is_delivered_by_the_next_start(serve, settings):
+    async with Receiver([500]) as receiver:
+        body = {"input": INPUT, "webhook": receiver.url}
+        async with serve(allow_hosts=("127.0.0.1",)) as rest:
+            _, answer = await rest.ask("POST", "/v2/x/runsync", json=body)
+            async with asyncio.timeout(20):
+                await receiver.came.wait()
+        receiver.came.clear()
+        async with serve(allow_hosts=("127.0.0.1",)) as rest, asyncio.timeout(20):
+            await receiver.came.wait()
+            while list((settings.jobs_dir / "ends").glob("*.json")):
+                await asyncio.sleep(0.01)
+
+    assert "COMPLETED" == answer["status"]
+    assert [answer] * 2 == [json.loads(sent) for _, sent in receiver.received]
+    assert 1 == len({headers["webhook-id"] for headers, _ in receiver.received})
+
+
+async def test_the_webhook_of_a_job_that_ended_with_its_server_hears_that_it_failed(serve, engine):
+    began = asyncio.Event()
+
+    async def hang(_spec, _path, _report):
+        began.set()
+        await asyncio.Event().wait()
+
+    engine.act = hang
+    async with Receiver() as receiver:
+        async with serve(allow_hosts=("127.0.0.1",)) as rest:
+            body = {"input": INPUT, "webhook": receiver.url}
+            _, answer = await rest.ask("POST", "/v2/x/run", json=body)
+            await began.wait()
+        assert [] == receiver.received
+        async with serve(allow_hosts=("127.0.0.1",)), asyncio.timeout(20):
+            await receiver.came.wait()
+
+    [(_, sent)] = receiver.received
+    shown = json.loads(sent)
+    assert (answer["id"], "FAILED") == (shown["id"], shown["status"])
+    assert "Send it again" in shown["error"]
+
+
+async def test_a_job_is_answered_once_its_webhook_is_on_the_volume(serve, settings, engine):
+    engine.act = lambda *_: asyncio.Event().wait()
+    async with Receiver() as receiver, serve(allow_hosts=("127.0.0.1",)) as rest:
+        _, answer = await rest.ask("POST", "/v2/x/run", json={"input": INPUT, "webhook": receiver.url})
+        there = [path.stem for path in (settings.jobs_dir / "ends").glob("*.json")]
+
+    assert [answer["id"]] == there
+
+
+async def test_a_job_that_is_stopped_before_its_first_step_has_ended(rest, jobs_of):
+    jobs = jobs_of()
+    stopped = [await jobs.cancel(jobs.start({"input": INPUT}, is_sync=False)) for _ in range(12)]  # the limit is 9
+
+    assert ["CANCELLED"] * 12 == [job["status"] for job in stopped]
+    assert [] == rest.engine.seen

@@ -174,8 +174,12 @@ class Observer:
 
     def has_died(self, job: Job, *, since: float) -> bool:
         """Say whether the owner of *job* has died. The record was read at or after *since*, a time of `elapsed`."""
-        lives = job.owner.lives()
-        return self._is_silent(job, since) if lives is None else not lives
+        return self.is_gone(job.owner, since=since, beat=(f"{job.request_id}.{job.attempt}", job.heartbeat_at))
+
+    def is_gone(self, owner: Owner, *, since: float, beat: tuple[str, object] | None = None) -> bool:
+        """Say whether the process of *owner* has died, with a *beat* that it is known by beside its mark."""
+        lives = owner.lives()
+        return self._is_silent(owner, since, beat) if lives is None else not lives
 
     def bury(self, owner: Owner) -> None:
         """Remove the mark of a process that has died."""
@@ -188,19 +192,20 @@ class Observer:
             if owner is not None and owner.lives() is False:
                 self.bury(owner)
 
-    def _is_silent(self, job: Job, since: float) -> bool:
+    def _is_silent(self, owner: Owner, since: float, beat: tuple[str, object] | None) -> bool:
         with self._lock:
             if len(self._seen) > _REMEMBERED:
                 self._seen.clear()
-            seen = self._seen.setdefault(job.owner.process, _Seen(since))
+            seen = self._seen.setdefault(owner.process, _Seen(since))
             is_due = since - seen.looked_at >= _LOOK_HOLDS_S
         if is_due:
-            self._look(job.owner, seen, since)
-        with self._lock:
-            seen.note(f"{job.request_id}.{job.attempt}", job.heartbeat_at, since)
+            self._look(owner, seen, since)
+        if beat is not None:
+            with self._lock:
+                seen.note(*beat, since)
         if since - seen.changed_at > seen.allowed_s and not is_due:
             # An older value says nothing about whether the owner is alive now.
-            self._look(job.owner, seen, since)
+            self._look(owner, seen, since)
         return since - seen.changed_at > seen.allowed_s
 
     def _look(self, owner: Owner, seen: _Seen, since: float) -> None:

@@ -18,6 +18,7 @@ from wanworker.jobs.store._pulse import InBackground, Observer, OwnPulse, in_thr
 from wanworker.jobs.store._records import Records
 from wanworker.jobs.store.disk import Disk
 from wanworker.jobs.store.file_calls import FileCalls
+from wanworker.jobs.store.kept_ends import KeptEnds
 
 __all__ = ["Claim", "JobRequest", "JobStore", "Page"]
 
@@ -69,9 +70,10 @@ class JobStore:
     ) -> None:
         self._disk = disk = Disk(root, files=files, pause=pause)
         self._observer = Observer(disk, dead_after_s=dead_after_s, elapsed=elapsed)
-        self._pulse = OwnPulse(
+        self._pulse = pulse = OwnPulse(
             disk, every_s=beat_s, elapsed=elapsed, in_background=in_background, also=self._write_ends
         )
+        self.ends = KeptEnds(root, pulse, self._observer, owner)
         self._records = Records(disk, self._observer, clock=clock)
         self._index = Index(disk)
         self._claims = Claims(self._records, self._index, self._pulse, owner=owner, clock=clock, pause=pause)

@@ -81,4 +81,5 @@ async def _started(runpod_jobs: RunPodJobs, request: Request, *, is_sync: bool) 
     charge: Charge = getattr(request.state, CHARGE_KEY)
     job_id = runpod_jobs.start(body, is_sync=is_sync, on_end=charge.release)
     charge.keep()
+    await runpod_jobs.taken(job_id)
     return job_id

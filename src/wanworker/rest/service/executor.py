@@ -19,6 +19,7 @@ from wanworker.engines.registry import HERE
 from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import PendingRequests
+from wanworker.media.inputs.reader import InputReader
 from wanworker.media.threads import in_thread
 from wanworker.render import RenderRequest
 from wanworker.rest.schemas.generate import GenerateBody, generate_fields, with_engine_defaults
@@ -30,6 +31,29 @@ log = logging.getLogger(__name__)
 ACTION = "rest"
 
 _FASTWAN = "ti2v-5B-fastwan"
+
+
+async def place_of(worker: Worker, request: GenerateRequest, job: Job) -> str:
+    """
+    Return the place where *job*, which asks for *request*, will be rendered, as far as that is known by now.
+
+    Raises WorkerError.
+    """
+    return await worker.renderer.place_of(_queued_order(worker, request, job, worker.inputs, []))
+
+
+def _queued_order(
+    worker: Worker, request: GenerateRequest, job: Job, inputs: InputReader, warnings: list[str]
+) -> RenderRequest:
+    return generate_order(
+        request,
+        job_request(request, request_id=job.request_id, action=ACTION),
+        inputs=inputs,
+        warnings=warnings,
+        engine=worker.settings.engine,
+        timeout_s=worker.settings.job_timeout_s,
+        queued=job,
+    )
 
 
 class QueueExecutor:
@@ -56,24 +80,16 @@ class QueueExecutor:
         return await self._uploads.put(done) if kept.get("uploads") else done
 
     async def place_of(self, job: Job) -> str:
-        """Return the place where *job* will be rendered, as far as that is known by now. Raises WorkerError."""
+        """Return the place of *job*, whose request is on the volume; see the function. Raises WorkerError."""
         kept = await in_thread(self._kept.get, job.request_id)
         if kept is None:
             return HERE
-        return await self._worker.renderer.place_of(self._order(job, kept["fields"], []))
+        request, _ = parse(GenerateRequest, kept["fields"])
+        return await place_of(self._worker, request, job)
 
     def _order(self, job: Job, fields: dict[str, Any], warnings: list[str]) -> RenderRequest:
         request, _ = parse(GenerateRequest, fields)
-        settings = self._worker.settings
-        return generate_order(
-            request,
-            job_request(request, request_id=job.request_id, action=ACTION),
-            inputs=self._inputs,
-            warnings=warnings,
-            engine=settings.engine,
-            timeout_s=settings.job_timeout_s,
-            queued=job,
-        )
+        return _queued_order(self._worker, request, job, self._inputs, warnings)
 
     async def meant(self, sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.media.threads import in_thread
-from wanworker.rest.service.executor import ACTION
+from wanworker.rest.service.executor import ACTION, place_of
 from wanworker.rest.service.uploads import Uploads
 from wanworker.text.mixups import mixed_up
 from wanworker.text.printable import listed
@@ -83,7 +84,8 @@ class Intake:
             self._uploads.expect(request_id, order.upload_urls)
             async with self._turns:
                 await in_thread(self._kept.put, request_id, kept)
-                job = await self._runner.submit(dataclasses.replace(named, seed=seed, asked=asked_of(request)))
+                named = dataclasses.replace(named, seed=seed, asked=asked_of(request))
+                job = await self._runner.submit(named, functools.partial(place_of, self._worker, request))
         except BaseException:
             self._uploads.forget(request_id)
             await in_thread(self._kept.remove, request_id)

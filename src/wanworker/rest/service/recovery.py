@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -104,7 +105,7 @@ class JobRecovery:
             if self._kept.is_left(request_id):
                 self._kept.remove(request_id)
             return []
-        return [(job, kept)] if kept is not None and job.status.is_terminal else []
+        return [(job, kept)] if kept is not None and job.status.is_terminal and not _is_anothers(job) else []
 
     async def _queue_again(self, runner: Runner, job: Job, kept: dict[str, Any]) -> None:
         request = JobRequest(job.request_id, ACTION, job.spec_hash, prompt=job.prompt, seed=kept["fields"].get("seed"))
@@ -140,6 +141,11 @@ class JobRecovery:
         except WorkerError as error:
             self._done.add(request_id)
             log.warning("the kept request of job %s could not be removed: %s", request_id, error)
+
+
+def _is_anothers(job: Job) -> bool:
+    """Say whether another living process of this host had the job last. It does what is left, such as a webhook."""
+    return job.owner.pid != os.getpid() and job.owner.lives() is True
 
 
 def _waited(job: Job) -> bool:

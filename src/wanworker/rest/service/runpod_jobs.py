@@ -50,6 +50,7 @@ class _Job:
     timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
     ran_out: str | None = None
     task: asyncio.Task[dict[str, Any]] | None = None
+    noting: asyncio.Task[None] | None = None
     progress: dict[str, Any] | None = None
     preview: Previewed | None = None
     ended: float | None = None
@@ -74,12 +75,13 @@ class RunPodJobs:
         call_later: CallLater = _call_later,
     ) -> None:
         self._worker = worker
-        self._end_webhooks = EndWebhooks(webhooks)
+        self._end_webhooks = EndWebhooks(webhooks, worker.store.ends)
         self._call_later = call_later
         self._is_closing = False
         self._kept_characters = kept_characters
         self._limit = limit
-        self._jobs: OrderedDict[str, _Job] = OrderedDict()
+        self._unfinished: dict[str, _Job] = {}
+        self._over: OrderedDict[str, _Job] = OrderedDict()
 
     def start(self, body: Mapping[str, Any], *, is_sync: bool, on_end: Callable[[], None] = lambda: None) -> str:
         """Start a job and return its id. *on_end* is called when it ends. Raises InvalidRequest, QueueFull."""
@@ -89,17 +91,29 @@ class RunPodJobs:
         if terms.webhook is not None:
             check_url(terms.webhook, "webhook", hint="Send a public http(s) URL.")
         self._forget_old()
-        if sum(job.ended is None for job in self._jobs.values()) >= self._limit:
+        if len(self._unfinished) >= self._limit:
             raise QueueFull(f"{self._limit} jobs are unfinished already.", retry_after_s=30)
         # RunPod's ids say by their ending which route was used. It decides the size limit of the answer.
         job_id = f"sync-{uuid.uuid4()}" if is_sync else f"{uuid.uuid4()}"
         job = _Job(time.time(), terms)
-        self._jobs[job_id] = job
+        self._unfinished[job_id] = job
+        if terms.webhook is not None:
+            job.noting = self._end_webhooks.expect(terms.webhook, job_id)
         job.task = asyncio.create_task(self._perform(job_id, job, body))
         job.task.add_done_callback(lambda _task: self._ended(job_id, job, on_end))
         self._limit_time(job, "ttl", terms.ttl_s)
         self._limit_time(job, "executionTimeout", terms.execution_s)
         return job_id
+
+    async def taken(self, job_id: str) -> None:
+        """Wait until it is on the volume who has to hear of the job's end, before its id is handed out."""
+        noting = self._known(job_id).noting
+        if noting is not None:
+            await asyncio.wait({noting})
+
+    async def watch(self) -> None:
+        """Tell webhooks what an earlier process could not, until cancelled."""
+        await self._end_webhooks.watch()
 
     async def wait(self, job_id: str, wait_s: float = _WAIT_S) -> dict[str, Any]:
         """Return the job as /runsync shows it, after its end or after *wait_s* seconds."""
@@ -114,8 +128,8 @@ class RunPodJobs:
 
     def preview(self, job_id: str) -> Previewed | None:
         """Return the latest picture of a job that renders, if its engine sends any."""
-        job = self._jobs.get(job_id)
-        return job.preview if job is not None and job.ended is None else None
+        job = self._unfinished.get(job_id)
+        return job.preview if job is not None else None
 
     async def cancel(self, job_id: str) -> dict[str, Any]:
         """Stop the job, and return it when nothing of it runs any more. Raises UnknownJob."""
@@ -126,19 +140,25 @@ class RunPodJobs:
         return self.status(job_id)
 
     async def close(self) -> None:
-        """Stop every job. Nobody is told of it, because a stop of the server is no end that a caller asked for."""
+        """Stop every job. The next process tells of those that this cuts off."""
         self._is_closing = True
-        for job in self._jobs.values():
+        tasks = [job.task for job in self._unfinished.values() if job.task is not None]
+        for job in self._unfinished.values():
             _stop(job)
-        tasks = [job.task for job in self._jobs.values() if job.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._end_webhooks.close()
 
     def _ended(self, job_id: str, job: _Job, on_end: Callable[[], None]) -> None:
+        """Note the end of a job, of one too that was stopped before its first step."""
+        job.ended = time.time()
+        job.preview, job.size = None, _characters(job.answer)
+        del self._unfinished[job_id]
+        self._over[job_id] = job  # the order of their ends is that in which they are forgotten
+        log.info("job %s ended: %s in %.1f s", job_id, _word(job), job.ended - job.created)
         for timer in job.timers.values():
             timer.cancel()
         on_end()
-        if job.terms.webhook is not None and not self._is_closing:
+        if job.terms.webhook is not None and (job.answer is not None or not self._is_closing):
             self._end_webhooks.tell(job.terms.webhook, job_id, _shown(job_id, job), job.size)
 
     def _limit_time(self, job: _Job, name: str, limit_s: float | None) -> None:
@@ -180,42 +200,36 @@ class RunPodJobs:
             return Call(request_id, runpod_id, told, answer_limit_bytes, s3_config)
 
         asked = {"id": job_id, "input": body["input"], "s3Config": body.get("s3Config")}
-        try:
-            job.answer = await handle(
-                asked,
-                worker=self._worker,
-                make_call=make_call,
-                send=show,
-                in_worker=True,
-                max_answer_bytes=self._worker.settings.max_answer_bytes,
-            )
-            if job.terms.warnings:
-                job.answer["warnings"] = [*job.answer.get("warnings", ()), *job.terms.warnings]
-        finally:
-            job.ended = time.time()
-            self._jobs.move_to_end(job_id)  # the order of their ends is that in which they are forgotten
-            log.info("job %s ended: %s in %.1f s", job_id, _word(job), job.ended - job.created)
-            job.preview = None
-        job.size = _characters(job.answer)
+        job.answer = await handle(
+            asked,
+            worker=self._worker,
+            make_call=make_call,
+            send=show,
+            in_worker=True,
+            max_answer_bytes=self._worker.settings.max_answer_bytes,
+        )
+        if job.terms.warnings:
+            job.answer["warnings"] = [*job.answer.get("warnings", ()), *job.terms.warnings]
         return job.answer
 
     def _known(self, job_id: str) -> _Job:
         self._forget_old()
-        if job_id not in self._jobs:
+        job = self._unfinished.get(job_id) or self._over.get(job_id)
+        if job is None:
             hint = "Answers are kept for half an hour; the `status` action finds every job on the volume."
             raise UnknownJob(f"No job {job_id[:80]!r} is known here.", hint=hint)
-        return self._jobs[job_id]
+        return job
 
     def _forget_old(self) -> None:
-        ended = [job_id for job_id, job in self._jobs.items() if job.ended is not None]
-        old = {job_id for job_id in ended if time.time() - (self._jobs[job_id].ended or 0) > _KEPT_S}
-        for job_id in (*old, *ended[: max(0, len(ended) - _KEPT)]):
-            self._jobs.pop(job_id, None)
-        kept = [job_id for job_id in ended if job_id in self._jobs]
-        for job_id in kept[:-1]:
-            if sum(job.size for job in self._jobs.values()) <= self._kept_characters:
-                break
-            del self._jobs[job_id]
+        characters = sum(job.size for job in self._over.values())
+        while self._over:
+            oldest = next(iter(self._over.values()))
+            is_old = time.time() - (oldest.ended or 0) > _KEPT_S
+            too_large = len(self._over) > 1 and characters > self._kept_characters
+            if not (is_old or too_large or len(self._over) > _KEPT):
+                return
+            self._over.popitem(last=False)
+            characters -= oldest.size
 
 
 def _stop(job: _Job) -> bool:
