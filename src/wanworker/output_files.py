@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,13 +84,14 @@ class OutputPaths:
         """Return the name that a verified file gets."""
         return self.out_dir / f"{self.request_id}{suffix}"
 
-    def reserved(self, name: str) -> Path:
-        """Return a free name for a graph's file *name*, and reserve it with an empty file."""
+    def reserved(self, name: str, noted: list[Path]) -> Path:
+        """Return a free name for a graph's file *name*, reserve it with an empty file, and add it to *noted*."""
         stem, suffix = Path(name).stem, Path(name).suffix
         for number in itertools.count(1):
             path = self.final(f"_{stem}.{number}{suffix}")
             with contextlib.suppress(FileExistsError):
                 path.open("xb").close()
+                noted.append(path)
                 return path
         raise AssertionError("every number is taken")
 
@@ -111,16 +112,47 @@ async def render_to_files(
     Unless it *encodes* in the quality that *spec* asks for, its file is encoded again, in the pass that finishes it.
 
     Raises EngineError, for example NoOutput or DiskFull. In every case the output folder is left without half-made
-    files, as far as the disk lets them be removed.
+    files, and after an error or a cancellation without any of this output, as far as the disk lets them be removed.
     """
+    moved: list[Path] = []
+    try:
+        return await _made(engine, spec, place, work_dir, report, deadline, encodes, moved)
+    except BaseException:
+        await remove_files(moved)  # no record will name them
+        raise
+
+
+async def remove_files(paths: Sequence[Path]) -> None:
+    """Remove files that no record names. A disk that has become read-only keeps them."""
+
+    def remove() -> None:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    if paths:
+        await in_thread(remove)
+
+
+async def _made(
+    engine: Engine,
+    spec: RenderSpec | GraphSpec,
+    place: OutputPaths,
+    work_dir: Path,
+    report: Report,
+    deadline: Deadline,
+    encodes: bool,
+    moved: list[Path],
+) -> tuple[Rendered, tuple[Output, ...]]:
+    """Do what `render_to_files` promises, and note in *moved* each file that is in its place."""
     try:
         with full_disk_reported(f"the output in {place.out_dir}"):
             if isinstance(spec, GraphSpec):
-                return await _run_graph(engine, spec, place, work_dir, report, deadline)
+                return await _run_graph(engine, spec, place, work_dir, report, deadline, moved)
             async with deadline.scope():
                 finish = _finish(spec, encodes=encodes)
                 rendered, facts = await _rendered(engine, spec, finish, place, work_dir, report, deadline)
-            return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
+            return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts, moved),)
     finally:
         # A disk that has become read-only keeps the half file. The caller already gets that error.
         with contextlib.suppress(OSError):
@@ -178,7 +210,13 @@ async def _render(
 
 
 async def _run_graph(
-    engine: Engine, spec: GraphSpec, place: OutputPaths, work_dir: Path, report: Report, deadline: Deadline
+    engine: Engine,
+    spec: GraphSpec,
+    place: OutputPaths,
+    work_dir: Path,
+    report: Report,
+    deadline: Deadline,
+    moved: list[Path],
 ) -> tuple[Rendered, tuple[Output, ...]]:
     if not isinstance(engine, GraphEngine):
         raise EngineUnavailable("This engine runs no graphs; only ComfyUI does.")
@@ -191,7 +229,7 @@ async def _run_graph(
     damaged: list[str] = []
     for path in rendered.files:
         try:
-            outputs.append(await _put_graph_file(path, place))
+            outputs.append(await _put_graph_file(path, place, moved))
         except NoOutput as error:
             if len(rendered.files) == 1:
                 raise
@@ -201,16 +239,12 @@ async def _run_graph(
     return dataclasses.replace(rendered, warnings=(*rendered.warnings, *damaged)), tuple(outputs)
 
 
-async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
+async def _put_graph_file(path: Path, place: OutputPaths, moved: list[Path]) -> Output:
     """Move a graph's file into place. A video's container is checked; pictures and sounds are taken as they are."""
     _check_is_no_link(path)
     facts = await probe(path) if path.suffix.lower() in {".mp4", ".webm", ".mkv", ".mov"} else None
-    final = await in_thread(place.reserved, path.name)
-    try:
-        return await in_thread(_put, path, final, facts)
-    except BaseException:
-        final.unlink(missing_ok=True)
-        raise
+    final = await in_thread(place.reserved, path.name, moved)
+    return await in_thread(_put, path, final, facts, moved)
 
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:
@@ -230,8 +264,9 @@ def _check_is_no_link(path: Path) -> None:
         raise NoOutput("The engine left a link in place of a file.")
 
 
-def _put(part: Path, final: Path, facts: VideoFacts | None) -> Output:
+def _put(part: Path, final: Path, facts: VideoFacts | None, moved: list[Path]) -> Output:
     part.replace(final)
+    moved.append(final)
     file = file_facts(final)
     if facts is None:
         return Output(str(final), file.kind, file.mime, file.size_bytes, file.sha256)

@@ -20,7 +20,7 @@ from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
 from wanworker.jobs.several_outputs import Made, render_each, seeds_from
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.threads import in_thread
-from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
+from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, remove_files, render_to_files
 from wanworker.planning.fitting import Fitted, Fitting, PreparedSpec
 from wanworker.planning.like_jobs import Expected, expected, kind_of
 from wanworker.planning.room import check_room, make_room, work_folder
@@ -281,10 +281,10 @@ class Renderer:
         try:
             rendered, outputs = await rendering
             await in_thread(self._store.check_volume)
-        except (WorkerError, OSError):
-            for output in outputs:  # they were written into the empty folder on which the volume was mounted
-                Path(output.path).unlink(missing_ok=True)
-            await in_thread(self._store.check_volume)
+        except BaseException as error:  # called off, or written into the empty folder where the volume was mounted
+            await remove_files([Path(output.path) for output in outputs])
+            if isinstance(error, WorkerError | OSError):
+                await in_thread(self._store.check_volume)
             raise
         return rendered, outputs
 

@@ -98,7 +98,7 @@ class EventStreams:
             self._leave(request_id, watch)
 
     async def _news(self, watch: _Watch) -> bool:
-        """Wait for the next event. Return False after a silence. Raises what the watch failed with, however long ago."""
+        """Wait for the next event. Return False after a silence. Raises what the watch has failed with."""
         if watch.error is None and not await _came(watch.changed, self._pace.keepalive_s):
             return False
         if watch.error is not None:
