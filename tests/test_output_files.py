@@ -9,12 +9,15 @@ import pytest
 
 from fakes.engine import ScriptedEngine, write_clip
 from fakes.renderer import SPEC, prepare
+from wanworker.app import Worker
 from wanworker.deadline import Deadline
 from wanworker.engines.base import Rendered
 from wanworker.engines.registry import EngineRegistry
+from wanworker.jobs._owner import Owner
 from wanworker.jobs.model import JobStatus
+from wanworker.jobs.output_paths import OutputPaths
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.output_files import OutputPaths, render_to_files
+from wanworker.output_files import render_to_files
 from wanworker.render import Limits, Renderer, RenderRequest
 from wanworker.spec import GraphSpec
 
@@ -113,3 +116,22 @@ async def test_a_graph_whose_second_file_is_lost_leaves_none_of_its_files(tmp_pa
         await run_graph(tmp_path, spoiled=lambda files: files[1].unlink())
 
     assert files_in(tmp_path / "outputs") == []
+
+
+def test_what_a_killed_worker_left_half_made_goes_when_its_job_is_given_up(make_settings, tmp_path):
+    worker = Worker(make_settings(out_dir=tmp_path))
+    killed = dataclasses.replace(Owner.of_this_process(), pid=2**31 - 1)  # no system has so many processes
+    before = JobStore(tmp_path / "jobs", owner=lambda: killed, in_background=lambda _work, _every_s: None)
+    before.claim(ORDER.request)
+    place = OutputPaths(tmp_path, "job-1", 1, ".mp4")
+    for path in place.half_made[1:]:
+        path.write_bytes(b"half a video")
+    place.part.mkdir()
+    (place.part / "one.png").write_bytes(b"of a graph")
+    others = [".job-1-2.part.mp4", ".job-10-1.part.mp4", "job-1.mp4"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"of another attempt")
+
+    assert worker.store.find("job-1").was_interrupted
+    assert files_in(tmp_path) == sorted(others)
+    assert not place.part.exists()

@@ -23,8 +23,8 @@ from wanworker.errors import (
     RequestIdReused,
 )
 from wanworker.jobs.model import JobStatus
+from wanworker.jobs.output_paths import OutputPaths
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.output_files import OutputPaths
 from wanworker.planning.fitting import PreparedSpec
 from wanworker.progress import Progress
 from wanworker.render import Limits, Renderer, RenderRequest

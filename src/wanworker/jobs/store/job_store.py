@@ -52,6 +52,7 @@ class JobStore:
     seconds, *in_background*.
 
     *owner* is called at each claim, so that nothing is kept when this process is frozen and thawed elsewhere.
+    *at_death* is called with each job that is given up here, to remove what its worker left; it must not raise.
     """
 
     def __init__(
@@ -66,13 +67,14 @@ class JobStore:
         beat_s: float = 5.0,
         in_background: InBackground = in_thread,
         files: FileCalls | None = None,
+        at_death: Callable[[Job], None] = lambda _job: None,
     ) -> None:
         self._disk = disk = Disk(root, files=files, pause=pause)
         self._observer = Observer(disk, dead_after_s=dead_after_s, elapsed=elapsed)
         self._pulse = OwnPulse(
             disk, every_s=beat_s, elapsed=elapsed, in_background=in_background, also=self._write_ends
         )
-        self._records = Records(disk, self._observer, clock=clock)
+        self._records = Records(disk, self._observer, clock=clock, at_death=at_death)
         self._index = Index(disk)
         self._claims = Claims(self._records, self._index, self._pulse, owner=owner, clock=clock, pause=pause)
         self._clock = clock
