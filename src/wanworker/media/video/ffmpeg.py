@@ -24,6 +24,9 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType({"LC_ALL": "C"})
 #: Containers only. ffmpeg would also follow playlists (HLS, concat), which name other files and addresses.
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,webp_anim,mpegts,mpeg,ogg,flv,asf"
 
+#: How much of its standard error is kept: the beginning tells what the files are, the end what went wrong.
+_SAID_BYTES, _CHUNK_BYTES = 65_536, 65_536
+
 _FULL = ("No space left on device", "Disk quota exceeded")  # the second is how a RunPod network volume says it
 _NO_NEWS = re.compile(r"\[out#|frame=|Conversion failed")
 
@@ -66,7 +69,8 @@ def reading(path: Path) -> tuple[str, ...]:
 
 async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None) -> Run:
     """
-    Run ffmpeg to its end and return its output. A failure is a return code, not an exception.
+    Run ffmpeg to its end and return its output. A failure is a return code, not an exception. Of a long standard error
+    the beginning and the end are kept.
 
     *on_line* hears each line of its standard output at once, which is then not kept.
     On cancellation the process is dead before CancelledError is raised. Raises EngineUnavailable without ffmpeg.
@@ -82,28 +86,32 @@ async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None) -
         env=dict(ENVIRONMENT),  # uvloop takes nothing but a dict
     )
     process = await started(starting, _end)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said = asyncio.ensure_future(_said(process.stderr))
+    stdout = b""
     try:
         if on_line is None:
-            stdout, stderr = await process.communicate()
+            stdout = await process.stdout.read()
         else:
-            stdout, stderr = await _heard(process, on_line)
+            async for line in process.stdout:
+                on_line(line)
+        stderr = await said
+        await process.wait()
     finally:
+        said.cancel()
         await _end(process)
     return Run(process.returncode or 0, stdout, stderr.decode("utf-8", "replace"))
 
 
-async def _heard(process: asyncio.subprocess.Process, on_line: Callable[[bytes], None]) -> tuple[bytes, bytes]:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    stderr = asyncio.ensure_future(process.stderr.read())
-    try:
-        async for line in process.stdout:
-            on_line(line)
-        said = await stderr
-        await process.wait()
-        return b"", said
-    finally:
-        stderr.cancel()
+async def _said(stderr: asyncio.StreamReader) -> bytes:
+    """Return the beginning and the end of what ffmpeg says. It complains about each packet of a broken film."""
+    beginning, end = bytearray(), bytearray()
+    while chunk := await stderr.read(_CHUNK_BYTES):
+        room = _SAID_BYTES - len(beginning)
+        beginning += chunk[:room]
+        end = (end + chunk[room:])[-_SAID_BYTES:]
+    return bytes(beginning) + (b"\n" if len(end) == _SAID_BYTES else b"") + bytes(end)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
