@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import functools
 import re
+import resource
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +25,11 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType({"LC_ALL": "C"})
 
 #: Containers only. ffmpeg would also follow playlists (HLS, concat), which name other files and addresses.
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,webp_anim,mpegts,mpeg,ogg,flv,asf"
+
+#: The most pixels of a caller's frame (8K is 33 megapixels), and the arguments that have larger ones refused before
+#: there is memory for them.
+MOST_PIXELS = 40_000_000
+BOUNDS = ("-max_pixels", str(MOST_PIXELS))
 
 #: How much of its standard error is kept: the beginning tells what the files are, the end what went wrong.
 _SAID_BYTES, _CHUNK_BYTES = 65_536, 65_536
@@ -54,9 +61,10 @@ def program() -> str:
     return found
 
 
-def reading(path: Path) -> tuple[str, ...]:
+def reading(path: Path, *, is_callers: bool = False) -> tuple[str, ...]:
     """
     Return the arguments that open *path* as an input: as a local file, by the reader of its type, and nothing else.
+    With *is_callers*, frames of more than MOST_PIXELS are left out: a film may have larger ones than its first.
 
     ffmpeg guesses no type, for a guess may be a playlist that names other files. A type that no caller may send (an
     engine's own output) is one of the known containers.
@@ -64,15 +72,17 @@ def reading(path: Path) -> tuple[str, ...]:
     file_type = type_of(path)
     demuxer = file_type.demuxer if file_type else None
     only = ("-f", demuxer) if demuxer else ("-format_whitelist", _DEMUXERS)
-    return ("-protocol_whitelist", "file", *only, "-i", f"file:{path}")
+    bounds = BOUNDS if is_callers else ()
+    return ("-protocol_whitelist", "file", *bounds, *only, "-i", f"file:{path}")
 
 
-async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None) -> Run:
+async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None, memory_bytes: int | None = None) -> Run:
     """
     Run ffmpeg to its end and return its output. A failure is a return code, not an exception. Of a long standard error
     the beginning and the end are kept.
 
-    *on_line* hears each line of its standard output at once, which is then not kept.
+    *on_line* hears each line of its standard output at once, which is then not kept. With *memory_bytes*, ffmpeg fails
+    when it needs more (Linux only).
     On cancellation the process is dead before CancelledError is raised. Raises EngineUnavailable without ffmpeg.
     """
     starting = asyncio.create_subprocess_exec(
@@ -86,6 +96,8 @@ async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None) -
         env=dict(ENVIRONMENT),  # uvloop takes nothing but a dict
     )
     process = await started(starting, _end)
+    if memory_bytes is not None:
+        _limit(process.pid, memory_bytes)
     assert process.stdout is not None
     assert process.stderr is not None
     said = asyncio.ensure_future(_said(process.stderr))
@@ -102,6 +114,13 @@ async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None) -
         said.cancel()
         await _end(process)
     return Run(process.returncode or 0, stdout, stderr.decode("utf-8", "replace"))
+
+
+def _limit(pid: int, memory_bytes: int) -> None:
+    """Limit what a process may hold. It has not opened its input yet."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # it has ended already
+            resource.prlimit(pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
 async def _said(stderr: asyncio.StreamReader) -> bytes:
