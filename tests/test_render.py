@@ -23,8 +23,8 @@ from wanworker.errors import (
     RequestIdReused,
 )
 from wanworker.jobs.model import JobStatus
+from wanworker.jobs.output_paths import OutputPaths
 from wanworker.jobs.store.job_store import JobRequest, JobStore
-from wanworker.output_files import OutputPaths
 from wanworker.planning.fitting import PreparedSpec
 from wanworker.progress import Progress
 from wanworker.render import Limits, Renderer, RenderRequest
@@ -404,8 +404,8 @@ async def test_a_file_that_no_record_of_this_id_knows_is_not_written_over(render
 
 
 def test_graph_files_of_one_name_are_told_apart_whoever_made_them(tmp_path):
-    one = OutputPaths(tmp_path, "a", 1, ".mp4").reserved("b_c.png")
-    two = OutputPaths(tmp_path, "a_b", 1, ".mp4").reserved("c.png")
+    one = OutputPaths(tmp_path, "a", 1, ".mp4").reserved("b_c.png", [])
+    two = OutputPaths(tmp_path, "a_b", 1, ".mp4").reserved("c.png", [])
 
     assert [path.name for path in (one, two)] == ["a_b_c.1.png", "a_b_c.2.png"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from wanworker.engines.machine.facts import MachineFacts
 from wanworker.engines.preload import Preloader
 from wanworker.engines.registry import EngineRegistry
 from wanworker.jobs.model import is_request_id
+from wanworker.jobs.output_paths import remove_half_made
 from wanworker.jobs.store.job_store import JobStore
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.scratch import remove_abandoned
@@ -40,7 +42,7 @@ class Worker:
     def __init__(self, settings: Settings, *, engines: Sequence[EngineRow] = ENGINES) -> None:
         self.settings = settings
         self.registry = EngineRegistry(engines, settings)
-        self.store = JobStore(settings.jobs_dir)
+        self.store = JobStore(settings.jobs_dir, at_death=functools.partial(remove_half_made, settings.out_dir))
         self.inputs = InputReader(allow_hosts=settings.allow_hosts, roots=settings.input_roots)
         self.renderer = Renderer(
             store=self.store,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
-import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from wanworker.deadline import Deadline
 from wanworker.engines.base import Engine, GraphEngine, RemoteEngine, Rendered, Report
-from wanworker.errors import EngineUnavailable, InvalidRequest, NoOutput
+from wanworker.errors import EngineUnavailable, NoOutput
 from wanworker.jobs.model import Output
+from wanworker.jobs.output_paths import OutputPaths, remove_part
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.file_facts import file_facts
 from wanworker.media.threads import in_thread
@@ -24,75 +22,8 @@ from wanworker.media.video.writer import DEFAULT_CRF, probe
 from wanworker.progress import Progress
 from wanworker.spec import TASKS, GraphSpec, RenderSpec
 
-#: The documented ending of a render's file name, after the request id, for each action.
-SUFFIXES: Mapping[str, str] = {"generate": ".mp4", "comfyui_i2v": "_i2v_output.mp4"}
-
 #: The share of the progress that an engine has where its clip is finished afterwards, and the most before the end.
 _ENGINE_SHARE, _MOST = 0.8, 0.99
-
-#: No request id may end like this, in upper or lower case: some volumes do not tell `a` from `A`.
-_RESERVED = tuple(ending for suffix in SUFFIXES.values() if (ending := suffix.removesuffix(".mp4").lower()))
-
-
-def check_own_name(request_id: str) -> None:
-    """Raise InvalidRequest for a request id whose files could get the names of another job's files."""
-    for ending in _RESERVED:
-        if request_id.lower().endswith(ending):
-            raise InvalidRequest(
-                f"request_id may not end in {ending!r}, the ending of another action's files; got {request_id[:80]!r}.",
-                hint="Choose another request_id.",
-                field="request_id",
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class OutputPaths:
-    """
-    Name a job's files: flat in *out_dir*, beginning with the request id.
-
-    `suffix` completes the name of a render's one file. A graph's files have a number between dots before their ending
-    (`a_clip.1.png`). A request id has no dot, so a graph's file never gets the name of a render's; and if two graphs'
-    files would share a name, the second gets another number. Until a file is verified it is hidden in the same folder,
-    under a name of this attempt.
-    """
-
-    out_dir: Path
-    request_id: str
-    attempt: int
-    suffix: str
-
-    def numbered(self, number: int) -> OutputPaths:
-        """Return the place of the job's output *number*, from 1. The first has the name of an only one: `a.2.mp4`."""
-        return self if number == 1 else replace(self, suffix=f"{self.suffix.removesuffix('.mp4')}.{number}.mp4")
-
-    @property
-    def name(self) -> str:
-        """Return the name of this output, the same in every attempt: `a`, and `a.2` for the second of several."""
-        return self.final(self.suffix).stem
-
-    @property
-    def part(self) -> Path:
-        """Return the hidden name that a file or a folder has until it is verified."""
-        return self.out_dir / f".{self.request_id}-{self.attempt}.part.mp4"
-
-    @property
-    def spare(self) -> Path:
-        """Return the hidden name of a file that will take the place of `part`."""
-        return self.part.with_suffix(".spare.mp4")
-
-    def final(self, suffix: str) -> Path:
-        """Return the name that a verified file gets."""
-        return self.out_dir / f"{self.request_id}{suffix}"
-
-    def reserved(self, name: str) -> Path:
-        """Return a free name for a graph's file *name*, and reserve it with an empty file."""
-        stem, suffix = Path(name).stem, Path(name).suffix
-        for number in itertools.count(1):
-            path = self.final(f"_{stem}.{number}{suffix}")
-            with contextlib.suppress(FileExistsError):
-                path.open("xb").close()
-                return path
-        raise AssertionError("every number is taken")
 
 
 async def render_to_files(
@@ -111,20 +42,51 @@ async def render_to_files(
     Unless it *encodes* in the quality that *spec* asks for, its file is encoded again, in the pass that finishes it.
 
     Raises EngineError, for example NoOutput or DiskFull. In every case the output folder is left without half-made
-    files, as far as the disk lets them be removed.
+    files, and after an error or a cancellation without any of this output, as far as the disk lets them be removed.
     """
+    moved: list[Path] = []
+    try:
+        return await _made(engine, spec, place, work_dir, report, deadline, encodes, moved)
+    except BaseException:
+        await remove_files(moved)  # no record will name them
+        raise
+
+
+async def remove_files(paths: Sequence[Path]) -> None:
+    """Remove files that no record names. A disk that has become read-only keeps them."""
+
+    def remove() -> None:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    if paths:
+        await in_thread(remove)
+
+
+async def _made(
+    engine: Engine,
+    spec: RenderSpec | GraphSpec,
+    place: OutputPaths,
+    work_dir: Path,
+    report: Report,
+    deadline: Deadline,
+    encodes: bool,
+    moved: list[Path],
+) -> tuple[Rendered, tuple[Output, ...]]:
+    """Do what `render_to_files` promises, and note in *moved* each file that is in its place."""
     try:
         with full_disk_reported(f"the output in {place.out_dir}"):
             if isinstance(spec, GraphSpec):
-                return await _run_graph(engine, spec, place, work_dir, report, deadline)
+                return await _run_graph(engine, spec, place, work_dir, report, deadline, moved)
             async with deadline.scope():
                 finish = _finish(spec, encodes=encodes)
                 rendered, facts = await _rendered(engine, spec, finish, place, work_dir, report, deadline)
-            return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts),)
+            return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts, moved),)
     finally:
         # A disk that has become read-only keeps the half file. The caller already gets that error.
         with contextlib.suppress(OSError):
-            await in_thread(_remove, place.part)
+            await in_thread(remove_part, place.part)
 
 
 def _finish(spec: RenderSpec, *, encodes: bool) -> Finish:
@@ -178,7 +140,13 @@ async def _render(
 
 
 async def _run_graph(
-    engine: Engine, spec: GraphSpec, place: OutputPaths, work_dir: Path, report: Report, deadline: Deadline
+    engine: Engine,
+    spec: GraphSpec,
+    place: OutputPaths,
+    work_dir: Path,
+    report: Report,
+    deadline: Deadline,
+    moved: list[Path],
 ) -> tuple[Rendered, tuple[Output, ...]]:
     if not isinstance(engine, GraphEngine):
         raise EngineUnavailable("This engine runs no graphs; only ComfyUI does.")
@@ -191,7 +159,7 @@ async def _run_graph(
     damaged: list[str] = []
     for path in rendered.files:
         try:
-            outputs.append(await _put_graph_file(path, place))
+            outputs.append(await _put_graph_file(path, place, moved))
         except NoOutput as error:
             if len(rendered.files) == 1:
                 raise
@@ -201,16 +169,12 @@ async def _run_graph(
     return dataclasses.replace(rendered, warnings=(*rendered.warnings, *damaged)), tuple(outputs)
 
 
-async def _put_graph_file(path: Path, place: OutputPaths) -> Output:
+async def _put_graph_file(path: Path, place: OutputPaths, moved: list[Path]) -> Output:
     """Move a graph's file into place. A video's container is checked; pictures and sounds are taken as they are."""
     _check_is_no_link(path)
     facts = await probe(path) if path.suffix.lower() in {".mp4", ".webm", ".mkv", ".mov"} else None
-    final = await in_thread(place.reserved, path.name)
-    try:
-        return await in_thread(_put, path, final, facts)
-    except BaseException:
-        final.unlink(missing_ok=True)
-        raise
+    final = await in_thread(place.reserved, path.name, moved)
+    return await in_thread(_put, path, final, facts, moved)
 
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:
@@ -230,8 +194,9 @@ def _check_is_no_link(path: Path) -> None:
         raise NoOutput("The engine left a link in place of a file.")
 
 
-def _put(part: Path, final: Path, facts: VideoFacts | None) -> Output:
+def _put(part: Path, final: Path, facts: VideoFacts | None, moved: list[Path]) -> Output:
     part.replace(final)
+    moved.append(final)
     file = file_facts(final)
     if facts is None:
         return Output(str(final), file.kind, file.mime, file.size_bytes, file.sha256)
@@ -249,10 +214,3 @@ def _put(part: Path, final: Path, facts: VideoFacts | None) -> Output:
         codec=facts.codec,
         has_audio=facts.has_audio,
     )
-
-
-def _remove(part: Path) -> None:
-    if part.is_dir():
-        shutil.rmtree(part, ignore_errors=True)
-    else:
-        part.unlink(missing_ok=True)

@@ -17,10 +17,11 @@ from wanworker.engines.registry import EngineRegistry
 from wanworker.errors import RequestIdReused, UnknownJob, WorkerError
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
+from wanworker.jobs.output_paths import SUFFIXES, OutputPaths, check_own_name
 from wanworker.jobs.several_outputs import Made, render_each, seeds_from
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.threads import in_thread
-from wanworker.output_files import SUFFIXES, OutputPaths, check_own_name, render_to_files
+from wanworker.output_files import remove_files, render_to_files
 from wanworker.planning.fitting import Fitted, Fitting, PreparedSpec
 from wanworker.planning.like_jobs import Expected, expected, kind_of
 from wanworker.planning.room import check_room, make_room, work_folder
@@ -39,11 +40,10 @@ class RenderRequest:
     """
     Hold what a door hands over: the job's names, the engine and deadline it asks for, and how to get its spec.
 
-    `prepare` reads the job's inputs into the folder that it is given; the folder is removed afterwards. `suffix`
-    follows the request id in the name of a render's one file. `queued` is the QUEUED attempt of this job that the door
-    already holds: that attempt is started, and the store is not searched for another. `num_outputs` videos are made of
-    one spec, with its seed and those that follow; a graph's outputs are its own. `draft` is the spec with names for its
-    files, None for a graph: it tells whose turn the job waits for before anything is read for it.
+    `prepare` reads the job's inputs into a folder that is removed afterwards. `suffix` follows the request id in the
+    name of a render's one file. `queued` is the QUEUED attempt that the door already holds: it is started, and no other
+    is searched for. `num_outputs` videos are made of one spec, with its seed and those that follow; a graph's outputs
+    are its own. `draft` is the spec with names for its files, None for a graph; it tells whose turn the job waits for.
     """
 
     request: JobRequest
@@ -281,10 +281,10 @@ class Renderer:
         try:
             rendered, outputs = await rendering
             await in_thread(self._store.check_volume)
-        except (WorkerError, OSError):
-            for output in outputs:  # they were written into the empty folder on which the volume was mounted
-                Path(output.path).unlink(missing_ok=True)
-            await in_thread(self._store.check_volume)
+        except BaseException as error:  # called off, or written into the empty folder where the volume was mounted
+            await remove_files([Path(output.path) for output in outputs])
+            if isinstance(error, WorkerError | OSError):
+                await in_thread(self._store.check_volume)
             raise
         return rendered, outputs
 

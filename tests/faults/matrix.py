@@ -153,7 +153,8 @@ FAULTS: tuple[Fault, ...] = (
     _killed_at("before the claim", _CLAIM, end=COMPLETED),
     _killed_at("between claim and record", _CLAIM, _RECORD_WRITE, end=COMPLETED),
     _killed_at("at the rename of the record", _CLAIM, _RECORD_RENAME, end=COMPLETED),
-    _killed_at("before the video is moved into place", _OUTPUT_RENAME),
+    # The first rename gives the video its hidden name on the volume, the second its own.
+    _killed_at("before the video is moved into place", _OUTPUT_RENAME, _OUTPUT_RENAME),
     _killed_at("between the video's move and the record's", _OUTPUT_RENAME, _RECORD_WRITE),
     _killed_at("at the rename of the last record", _OUTPUT_RENAME, _RECORD_RENAME),
     Fault("Volume full", "in a step", DISK_FULL, deed="fill the volume", needs_mount=True),

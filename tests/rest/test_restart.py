@@ -102,6 +102,22 @@ async def test_a_request_that_was_left_without_a_record_goes_when_it_is_old(sett
     assert [] == kept.ids()
 
 
+async def test_what_was_left_of_requests_that_never_came_about_goes_when_it_is_old(serve, settings):
+    kept = leave(settings.jobs_dir, "theirs", status=JobStatus.QUEUED, at=1e9, owner=elsewhere)
+    (kept.folder / "unfinished").mkdir(exist_ok=True)
+    left = ["old.image.png", "old.image.part", "old.film", "old.sound", "unfinished/old.json.0123.tmp"]
+    stays = ["young.image.png", "theirs.film", "theirs.json", "somebody's notes.txt"]
+    for name in (*left, *stays[:2], stays[3]):
+        (kept.folder / name).write_bytes(b"x")
+    for name in (*left, *stays[1:]):
+        path = kept.folder / name
+        os.utime(path, (path.stat().st_mtime - LEFTOVER_AFTER_S - 1,) * 2)
+    async with serve():
+        found = sorted(str(path.relative_to(kept.folder)) for path in kept.folder.rglob("*") if path.is_file())
+
+    assert sorted(stays) == found
+
+
 async def _never(_job, _report):
     raise AssertionError("nothing is to be rendered")
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wanworker.errors import DiskFull, EngineUnavailable
 from wanworker.jobs.model import is_request_id
 from wanworker.jobs.store.disk import LEFTOVER_AFTER_S, Disk
 from wanworker.jobs.store.file_calls import FileCalls
 
 _log = logging.getLogger(__name__)
+
+#: What follows the request id and a dot in the name of an input: complete, or half written under the image's name.
+_INPUT = re.compile(r"film|sound|image[.-].+")
 
 
 class PendingRequests:
@@ -56,6 +61,22 @@ class PendingRequests:
     def is_left(self, request_id: str) -> bool:
         """Say whether a request without a record is so old that the process that kept it must have died."""
         return self._disk.ages_s(".").get(f"{request_id}.json", 0.0) > LEFTOVER_AFTER_S
+
+    def remove_leftovers(self) -> None:
+        """
+        Remove what processes left that were killed between two steps: files half written, and inputs whose request
+        never came to be kept. What cannot be removed is logged.
+        """
+        try:
+            self._disk.remove_leftovers()
+            ages_s = self._disk.ages_s(".")
+            for name, age_s in ages_s.items():
+                request_id, _, ending = name.partition(".")
+                is_input = is_request_id(request_id) and _INPUT.fullmatch(ending) is not None
+                if is_input and age_s > LEFTOVER_AFTER_S and f"{request_id}.json" not in ages_s:
+                    self._disk.remove(name)
+        except (DiskFull, EngineUnavailable) as error:
+            _log.warning("what killed processes left of requests could not be removed: %s", error)
 
     def image_stem(self, request_id: str) -> str:
         """Return the name, without its ending, of the job's picture in the folder."""

@@ -101,6 +101,7 @@ class Parts:
         afterwards.
         """
         await self.worker.recover_once()
+        await in_thread(self.kept.remove_leftovers)
         await self.recovery.take_up(self.runner)
         work: tuple[Coroutine[Any, Any, None], ...] = (
             self.runner.run(),

@@ -1,4 +1,5 @@
 import asyncio
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -88,3 +89,26 @@ async def test_cancelled_while_it_is_heard_the_process_is_dead_at_once() -> None
 
     assert {work} == ended
     assert work.cancelled()
+
+
+def complaining(path):
+    """Write a film of one good frame and 8,000 broken ones, for each of which ffmpeg complains on two lines."""
+    encoded = ("-frames:v", "2", "-c:v", "mjpeg", "-f", "matroska", "-live", "1", f"file:{path}")
+    argv = (ffmpeg.program(), "-loglevel", "error", "-y", "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25", *encoded)
+    subprocess.run(argv, check=True)
+    cluster = bytes.fromhex("1F43B67501FFFFFFFFFFFFFFE78100")
+    blocks = (b"\xa3\x86\x81%b\x80%b" % (at.to_bytes(2, "big"), bytes((at % 7, at % 5))) for at in range(3, 8_000))
+    with path.open("ab") as file:
+        file.write(cluster + b"".join(blocks))
+    return path
+
+
+@pytest.mark.parametrize("on_line", [None, lambda _line: None])
+async def test_of_endless_complaints_the_beginning_and_the_end_are_kept(tmp_path, on_line):
+    film = complaining(tmp_path / "film.mkv")
+    progress = ("-nostats", "-progress", "pipe:1", "-f", "null", "-")
+    finished = await ffmpeg.run(*ffmpeg.reading(film), "-map", "0:v:0", *progress, on_line=on_line)
+
+    assert len(finished.stderr) < 300_000
+    assert "Input #0, matroska" in finished.stderr
+    assert "Terminating thread" in ffmpeg.last_words(finished.stderr)

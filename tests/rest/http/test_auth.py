@@ -35,7 +35,14 @@ async def test_without_a_key_no_route_wants_one(rest):
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://[zz]"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
 )
 async def test_another_sites_page_may_not_drive_the_server(rest, headers):
     status, failure = await rest.ask("POST", "/generate", json={"prompt": "a cat"}, headers=headers)
@@ -45,7 +52,8 @@ async def test_another_sites_page_may_not_drive_the_server(rest, headers):
 
 @pytest.mark.parametrize(
     ("host", "expected"),
-    [("localhost:8189", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("evil.example:8189", 403), ("", 403)],
+    [("localhost:8189", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("evil.example:8189", 403), ("", 403)]
+    + [(broken, 403) for broken in ("[", "[::1", "[zz]", "]:80")],
 )
 async def test_without_a_key_it_answers_to_this_machines_names_alone(rest, host, expected):
     assert expected == (await rest.ask("GET", "/jobs", headers={"Host": host}))[0]

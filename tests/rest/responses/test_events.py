@@ -3,6 +3,9 @@
 import asyncio
 import json
 
+import pytest
+
+from wanworker.errors import EngineUnavailable
 from wanworker.progress import Progress
 from wanworker.rest.http.limits import Limits
 from wanworker.rest.responses.events import EventStreams, Pace
@@ -147,6 +150,24 @@ async def test_who_reads_slowly_gets_the_newest_event_alone():
 
     assert "event: completed" in heard[-1]
     assert 2 >= len(heard)
+
+
+async def test_a_failure_ends_the_stream_also_of_a_client_that_was_reading():
+    service = _Service()
+    failed = asyncio.Event()
+
+    async def fail(_request_id):
+        failed.set()
+        raise EngineUnavailable("The volume is gone.")
+
+    stream = EventStreams(service, 1, pace=Pace(keepalive_s=0.01, sleep=_at_once)).follow("x")
+    await anext(stream)  # the client is still busy with this when the look at the job fails
+    service.status = fail
+    await failed.wait()
+    await asyncio.sleep(0)
+
+    with pytest.raises(EngineUnavailable):
+        await anext(stream)
 
 
 async def test_a_stream_too_many_is_refused_and_a_place_comes_free(serve):

@@ -15,9 +15,9 @@ from wanworker.actions.comfyui._i2v_request import I2vRequest
 from wanworker.actions.request.fields import parse
 from wanworker.actions.request.picture import sized_by_picture
 from wanworker.jobs.model import check_request_id, spec_hash
+from wanworker.jobs.output_paths import SUFFIXES
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader, Source
-from wanworker.output_files import SUFFIXES
 from wanworker.planning.fitting import PreparedSpec
 from wanworker.render import RenderRequest
 from wanworker.spec import RenderSpec

@@ -8,6 +8,7 @@ In RunPod's local mode the SDK posts no progress and prints Python, so everythin
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
     try:
         with exiting_on_signals(), _started(command, log_path) as process:
             # While the handler loads, load the code that reads its record.
-            find = _finder(out_dir / "jobs", request_id)
+            find = _finder(out_dir, request_id)
             _watch(process, find)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
@@ -96,11 +97,12 @@ def _started(argv: list[str], log_path: Path) -> Iterator[subprocess.Popen[bytes
                 process.wait()
 
 
-def _finder(jobs_dir: Path, request_id: str) -> Callable[[], Job | None]:
+def _finder(out_dir: Path, request_id: str) -> Callable[[], Job | None]:
     from wanworker.errors import WorkerError
+    from wanworker.jobs.output_paths import remove_half_made
     from wanworker.jobs.store.job_store import JobStore
 
-    store = JobStore(jobs_dir)
+    store = JobStore(out_dir / "jobs", at_death=functools.partial(remove_half_made, out_dir))
 
     def find() -> Job | None:
         try:

@@ -46,10 +46,18 @@ class Records:
     `write_ends` tries again to write it.
     """
 
-    def __init__(self, disk: Disk, observer: Observer, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        observer: Observer,
+        *,
+        clock: Callable[[], float],
+        at_death: Callable[[Job], None] = lambda _job: None,
+    ) -> None:
         self._disk = disk
         self._observer = observer
         self._clock = clock
+        self._at_death = at_death
         self._ends: dict[str, Job] = {}
         self._ended: dict[str, _Ended] = {}
         self._writing_ends = threading.Lock()
@@ -108,6 +116,7 @@ class Records:
             return interrupted
         self.unmark(job.request_id, job.attempt)
         self._observer.bury(job.owner)
+        self._at_death(job)
         return interrupted
 
     def latest(self, request_id: str) -> Job | None:

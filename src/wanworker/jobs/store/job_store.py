@@ -53,6 +53,7 @@ class JobStore:
     seconds, *in_background*.
 
     *owner* is called at each claim, so that nothing is kept when this process is frozen and thawed elsewhere.
+    *at_death* is called with each job that is given up here, to remove what its worker left; it must not raise.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class JobStore:
         beat_s: float = 5.0,
         in_background: InBackground = in_thread,
         files: FileCalls | None = None,
+        at_death: Callable[[Job], None] = lambda _job: None,
     ) -> None:
         self._disk = disk = Disk(root, files=files, pause=pause)
         self._observer = Observer(disk, dead_after_s=dead_after_s, elapsed=elapsed)
@@ -74,7 +76,7 @@ class JobStore:
             disk, every_s=beat_s, elapsed=elapsed, in_background=in_background, also=self._write_ends
         )
         self.ends = KeptEnds(root, pulse, self._observer, owner)
-        self._records = Records(disk, self._observer, clock=clock)
+        self._records = Records(disk, self._observer, clock=clock, at_death=at_death)
         self._index = Index(disk)
         self._claims = Claims(self._records, self._index, self._pulse, owner=owner, clock=clock, pause=pause)
         self._clock = clock
@@ -91,9 +93,7 @@ class JobStore:
 
     def find(self, any_id: str) -> Job:
         """Return the job with this request id or RunPod id. If its worker died, it is ERROR. Raises UnknownJob."""
-        job = None
-        if is_request_id(any_id):
-            job = self._records.current(any_id) or self._by_alias(any_id)
+        job = (self._records.current(any_id) or self._by_alias(any_id)) if is_request_id(any_id) else None
         if job is None:
             raise UnknownJob(f"No job {any_id[:80]!r} is known here.")
         return job

@@ -20,9 +20,6 @@ from wanworker.media.threads import in_thread
 from wanworker.media.video import ffmpeg
 from wanworker.text.mixups import mixed_up
 
-#: The decoder refuses larger frames before it allocates memory for them (8K is 33 megapixels).
-_MAX_FRAME_PIXELS = 40_000_000
-
 #: For each kind: ffmpeg's names of the stream and of one frame, and our word. "V" leaves out cover pictures of songs.
 _STREAMS = {"sound": ("0:a:0", "-frames:a", "sound"), "film": ("0:V:0", "-frames:v", "moving picture")}
 
@@ -33,23 +30,26 @@ async def require_stream(
     *,
     reader: str,
     timeout_s: float,
+    memory_bytes: int = 2 * 1024**3,
     run: Callable[..., Awaitable[ffmpeg.Run]] = ffmpeg.run,
 ) -> None:
     """
     Decode the first frame of the first sound or film stream of *path*.
 
     Only the ffmpeg demuxer *reader* may open the file, and it may open only this local file: no playlist, no second
-    file, no network. *run* runs ffmpeg.
+    file, no network. *run* runs ffmpeg with at most *memory_bytes* of memory, because an index of 3 kB may promise so
+    many samples that it would take gigabytes.
 
-    Raises InputUnavailable if there is no such stream, it does not decode or that takes too long, and EngineUnavailable
-    if there is no ffmpeg.
+    Raises InputUnavailable if there is no such stream, it does not decode or that takes too much time or memory, and
+    EngineUnavailable if there is no ffmpeg.
     """
     stream, one_frame, wanted = _STREAMS[kind]
-    reading = ("-protocol_whitelist", "file", "-max_pixels", str(_MAX_FRAME_PIXELS), "-f", reader, "-i", f"file:{path}")
+    reading = ("-protocol_whitelist", "file", *ffmpeg.BOUNDS, "-f", reader, "-i", f"file:{path}")
     listing = ("-map", stream, one_frame, "1", "-f", "framecrc", "-")
     try:
         async with asyncio.timeout(timeout_s):
-            finished = await run("-v", "error", "-threads", "1", *reading, *listing)
+            one_thread = ("-threads", "1", "-filter_threads", "1")  # each has a stack of its own
+            finished = await run("-v", "error", *one_thread, *reading, *listing, memory_bytes=memory_bytes)
     except TimeoutError as error:
         raise InputUnavailable(f"it could not be opened within {timeout_s:g} s.") from error
     # There is one line for each decoded frame. ffmpeg also ends with 0 if it has decoded nothing.

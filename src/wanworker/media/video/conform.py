@@ -34,7 +34,9 @@ async def conform(film: Path, target: Path, *, size: tuple[int, int], fps: float
     chain = f"fps={ffmpeg.rate(fps)},{_SCALE.format(**words)},{_REST[fit].format(**words)},setsar=1"
     options = ("-map", "0:V:0", "-an", "-vf", chain, "-frames:v", str(frames), *_CODEC, *MP4_CONTAINER)
     with new_file(target) as path:
-        finished = await ffmpeg.run("-loglevel", "error", "-y", *ffmpeg.reading(film), *options, f"file:{path}")
+        finished = await ffmpeg.run(
+            "-loglevel", "error", "-y", *ffmpeg.reading(film, is_callers=True), *options, f"file:{path}"
+        )
         if finished.returncode != 0:
             raise _failure(film, finished)
         return await probe(path)
@@ -43,7 +45,9 @@ async def conform(film: Path, target: Path, *, size: tuple[int, int], fps: float
 async def frames_at(film: Path, *, fps: float, frames: int) -> int:
     """Return how many frames `conform` would write, at most *frames*, without writing any. Raises InputUnavailable."""
     counting = ("-map", "0:V:0", "-vf", f"fps={ffmpeg.rate(fps)}", "-frames:v", str(frames), "-nostats")
-    finished = await ffmpeg.run(*ffmpeg.reading(film), *counting, "-progress", "pipe:1", "-f", "null", "-")
+    finished = await ffmpeg.run(
+        *ffmpeg.reading(film, is_callers=True), *counting, "-progress", "pipe:1", "-f", "null", "-"
+    )
     if finished.returncode != 0:
         raise _failure(film, finished)
     return ffmpeg.frames_counted(finished.stdout)

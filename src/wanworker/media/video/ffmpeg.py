@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import functools
 import re
+import resource
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +25,14 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType({"LC_ALL": "C"})
 
 #: Containers only. ffmpeg would also follow playlists (HLS, concat), which name other files and addresses.
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,webp_anim,mpegts,mpeg,ogg,flv,asf"
+
+#: The most pixels of a caller's frame (8K is 33 megapixels), and the arguments that have larger ones refused before
+#: there is memory for them.
+MOST_PIXELS = 40_000_000
+BOUNDS = ("-max_pixels", str(MOST_PIXELS))
+
+#: How much of its standard error is kept: the beginning tells what the files are, the end what went wrong.
+_SAID_BYTES, _CHUNK_BYTES = 65_536, 65_536
 
 _FULL = ("No space left on device", "Disk quota exceeded")  # the second is how a RunPod network volume says it
 _NO_NEWS = re.compile(r"\[out#|frame=|Conversion failed")
@@ -51,9 +61,10 @@ def program() -> str:
     return found
 
 
-def reading(path: Path) -> tuple[str, ...]:
+def reading(path: Path, *, is_callers: bool = False) -> tuple[str, ...]:
     """
     Return the arguments that open *path* as an input: as a local file, by the reader of its type, and nothing else.
+    With *is_callers*, frames of more than MOST_PIXELS are left out: a film may have larger ones than its first.
 
     ffmpeg guesses no type, for a guess may be a playlist that names other files. A type that no caller may send (an
     engine's own output) is one of the known containers.
@@ -61,14 +72,17 @@ def reading(path: Path) -> tuple[str, ...]:
     file_type = type_of(path)
     demuxer = file_type.demuxer if file_type else None
     only = ("-f", demuxer) if demuxer else ("-format_whitelist", _DEMUXERS)
-    return ("-protocol_whitelist", "file", *only, "-i", f"file:{path}")
+    bounds = BOUNDS if is_callers else ()
+    return ("-protocol_whitelist", "file", *bounds, *only, "-i", f"file:{path}")
 
 
-async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None) -> Run:
+async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None, memory_bytes: int | None = None) -> Run:
     """
-    Run ffmpeg to its end and return its output. A failure is a return code, not an exception.
+    Run ffmpeg to its end and return its output. A failure is a return code, not an exception. Of a long standard error
+    the beginning and the end are kept.
 
-    *on_line* hears each line of its standard output at once, which is then not kept.
+    *on_line* hears each line of its standard output at once, which is then not kept. With *memory_bytes*, ffmpeg fails
+    when it needs more (Linux only).
     On cancellation the process is dead before CancelledError is raised. Raises EngineUnavailable without ffmpeg.
     """
     starting = asyncio.create_subprocess_exec(
@@ -82,28 +96,41 @@ async def run(*arguments: str, on_line: Callable[[bytes], None] | None = None) -
         env=dict(ENVIRONMENT),  # uvloop takes nothing but a dict
     )
     process = await started(starting, _end)
+    if memory_bytes is not None:
+        _limit(process.pid, memory_bytes)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said = asyncio.ensure_future(_said(process.stderr))
+    stdout = b""
     try:
         if on_line is None:
-            stdout, stderr = await process.communicate()
+            stdout = await process.stdout.read()
         else:
-            stdout, stderr = await _heard(process, on_line)
+            async for line in process.stdout:
+                on_line(line)
+        stderr = await said
+        await process.wait()
     finally:
+        said.cancel()
         await _end(process)
     return Run(process.returncode or 0, stdout, stderr.decode("utf-8", "replace"))
 
 
-async def _heard(process: asyncio.subprocess.Process, on_line: Callable[[bytes], None]) -> tuple[bytes, bytes]:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    stderr = asyncio.ensure_future(process.stderr.read())
-    try:
-        async for line in process.stdout:
-            on_line(line)
-        said = await stderr
-        await process.wait()
-        return b"", said
-    finally:
-        stderr.cancel()
+def _limit(pid: int, memory_bytes: int) -> None:
+    """Limit what a process may hold. It has not opened its input yet."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # it has ended already
+            resource.prlimit(pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+async def _said(stderr: asyncio.StreamReader) -> bytes:
+    """Return the beginning and the end of what ffmpeg says. It complains about each packet of a broken film."""
+    beginning, end = bytearray(), bytearray()
+    while chunk := await stderr.read(_CHUNK_BYTES):
+        room = _SAID_BYTES - len(beginning)
+        beginning += chunk[:room]
+        end = (end + chunk[room:])[-_SAID_BYTES:]
+    return bytes(beginning) + (b"\n" if len(end) == _SAID_BYTES else b"") + bytes(end)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -69,8 +69,8 @@ class Guard:
 
 def _is_address(host: str) -> bool:
     """Say whether *host* is `localhost` or an IP address. Other names can be made to resolve to this machine."""
-    name = urlsplit(f"//{host}").hostname or ""
     try:
+        name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or bool(ipaddress.ip_address(name))
     except ValueError:
         return False
@@ -83,4 +83,7 @@ def _is_foreign(headers: Headers) -> bool:
     origin = headers.get("origin")
     if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
         return True
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    try:
+        return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    except ValueError:  # a broken [address], which no browser sends
+        return True

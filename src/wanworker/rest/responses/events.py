@@ -98,8 +98,8 @@ class EventStreams:
             self._leave(request_id, watch)
 
     async def _news(self, watch: _Watch) -> bool:
-        """Wait for the next event. Return False after a silence."""
-        if not await _came(watch.changed, self._pace.keepalive_s):
+        """Wait for the next event. Return False after a silence. Raises what the watch has failed with."""
+        if watch.error is None and not await _came(watch.changed, self._pace.keepalive_s):
             return False
         if watch.error is not None:
             raise watch.error
