@@ -43,6 +43,8 @@ def test_each_project_is_named_with_its_commit() -> None:
         ("+6.9 ms", "6.9 ms more than"),
         ("1.18x", "1.18 times as long"),
         ("0.92x", "0.92 times the memory"),
+        ("| 62.5 ms | 16.9 ms |", "added 16.9 ms to a run where that one added 62.5;"),
+        ("| 9.2 ms | 15.6 ms |", "own part was 15.6 ms where that one's was 9.2."),
         ("(bare: 93) | 42.2 |", "take 42.2 ms where a bare handler's take 93."),
     ],
 )

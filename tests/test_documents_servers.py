@@ -172,6 +172,24 @@ def test_the_shell_calls_of_an_endpoint_are_answered(clone: Clone, server: str) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_the_first_clip_of_deploy_md_is_saved(clone: Clone, server: str) -> None:
+    names = {"ENDPOINT_ID": "local", "RUNPOD_API_KEY": "a-key"}
+    heading = "Every step, from nothing to a first video"
+    _, command, send, save = (at(server, text) for text in shell_blocks("docs/deploy.md", heading))
+    clone.run(command, **{**names, "ENDPOINT_ID": f"{server}/v2/local"})
+    job_id = json.loads(clone.run(send, **names))["id"]
+    ask = save.partition("\n")[0] + "\ncat answer.json"
+    while json.loads(clone.run(ask, **names, JOB_ID=job_id))["status"] in ("IN_QUEUE", "IN_PROGRESS"):
+        pass  # the call itself takes its time
+    clone.run(save, **names, JOB_ID=job_id)
+
+    for video in ("harbour.mp4", "first.mp4"):
+        facts = facts_of(clone.top / video)
+        assert (1280, 704, 121) == (facts.width, facts.height, facts.frames)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_readmes_python_client_saves_the_video(clone: Clone, server: str, tmp_path: Path) -> None:
     for page in ("README.md", "docs/usage.md"):
         (client,) = pages.blocks(pages.read(page), "python")

@@ -321,6 +321,13 @@ def test_run_hands_the_prompt_on_as_it_was_given(project: Project) -> None:
     assert expected == arguments
 
 
+def test_the_command_line_says_which_script_makes_its_environment(project: Project) -> None:
+    done = project.run("scripts/wanworker", "doctor")
+
+    assert 1 == done.returncode
+    assert "run scripts/run once, which makes it." in done.stderr
+
+
 def test_run_renders_into_outputs_unless_told_otherwise(project: Project) -> None:
     project.run("scripts/run")
     default = (project.root / "environment").read_text()

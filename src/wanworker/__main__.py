@@ -2,7 +2,10 @@
 
 import sys
 
-from wanworker.cli.main import main
+try:
+    from wanworker.cli.main import main
+except KeyboardInterrupt:  # Ctrl-C while the modules load
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -61,6 +61,11 @@ def test_the_first_page_names_every_command(capsys: pytest.CaptureFixture[str]) 
         (["rendr", "a star"], "No such command 'rendr'. Did you mean 'render'?"),
         (["render"], "Missing argument 'PROMPT'."),
         (["render", "a", "star"], "Got unexpected extra argument(s) (star)"),
+        (["render", "a star", "--steps", "0"], "Invalid value for '--steps': It must be 1 or more."),
+        (["render", "a star", "--steps", "many"], "Invalid value for '--steps': It must be a whole number."),
+        (["render", "a star", "--fps", "fast"], "Invalid value for '--fps': It must be a number."),
+        (["render", "a star", "--fps", "nan"], "Invalid value for '--fps': It must be"),
+        (["serve", "--port", "99999"], "Invalid value for '--port': It must be 65535 or less."),
         (["render", "a star", "--negativ", "x"], "No such option: --negativ (Possible options: --negative)"),
         (["fetch", "--verif"], "No such option: --verif (Possible options: --verify)"),
         (["render", "a star", "--steps"], "Option '--steps' requires an argument."),
@@ -202,15 +207,15 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(tmp_path: Path, argv: list[st
 
 def test_the_module_the_entry_point_and_the_script_are_the_same_command(tmp_path: Path) -> None:
     script = subprocess.run([ROOT / "scripts" / "wanworker", "--version"], cwd=tmp_path, capture_output=True, text=True)
-    entry_point = "import sys; from wanworker.cli.main import main; sys.exit(main(['--version']))"
-    argv = [sys.executable, "-c", entry_point]
+    entry_point = "import sys; from wanworker.__main__ import main; sys.exit(main())"
+    argv = [sys.executable, "-c", entry_point, "--version"]
     env = command_line.environment(tmp_path, None)
     installed = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env)
 
     expected = f"wanworker {__version__}\n"
     assert expected == script.stdout == installed.stdout
     assert (0, expected, "") == command_line.run(tmp_path, "--version")
-    assert 'wanworker = "wanworker.cli.main:main"' in (ROOT / "pyproject.toml").read_text()
+    assert 'wanworker = "wanworker.__main__:main"' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_help_is_not_kept_waiting_by_what_only_rendering_needs() -> None:

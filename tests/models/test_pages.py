@@ -55,3 +55,15 @@ def test_the_pages_commands_are_understood() -> None:
 
         assert "wanworker" == program
         assert getattr(args, "preset", None) in {None, *PRESETS}
+
+
+def test_the_commands_of_deploy_md_for_another_image_are_understood() -> None:
+    (block,) = (text for text in pages.blocks(pages.read("docs/deploy.md"), "sh") if "/fetch/bin/pip" in text)
+    clone, install, fetch_it = (shlex.split(line) for line in block.splitlines())
+    args = parsed(fetch.FetchOptions, *fetch_it[fetch_it.index("fetch") + 1 :])
+
+    assert "git" == clone[0]
+    assert args.preset in PRESETS
+    assert args.yes
+    # torch is in no lock, and accelerate wants it: pip would refuse to look for a package without a hash.
+    assert {"--no-deps", "requirements.lock"} <= set(install)

@@ -17,6 +17,9 @@ EXIT_FAILED = 1
 #: The command cannot run as asked: an argument, a setting or a field is wrong.
 EXIT_USAGE = 2
 
+#: What helps somebody who mistyped an id.
+_JOBS = "wanworker jobs lists the jobs of a REST server."
+
 #: The command was stopped by Ctrl-C. Any signal gives 128 plus its number.
 EXIT_STOPPED = 130
 
@@ -62,12 +65,12 @@ class CommandFailed(Exception):
 
 def failed_by(error: ClientError) -> CommandFailed:
     """Return the failure of a command whose client failed. What has to be asked for in another way exits with 2."""
-    from wanworker.client.errors import Refused, Unauthorised
+    from wanworker.client.errors import Refused, Unauthorised, UnknownJob
 
     exit_code = EXIT_USAGE if isinstance(error, Refused | Unauthorised) else EXIT_FAILED
     return CommandFailed(
         str(error),
-        hint=error.hint,
+        hint=error.hint or (_JOBS if isinstance(error, UnknownJob) else ""),
         code=error.code,
         request_id=error.job_id,
         exit_code=exit_code,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import signal
 import sys
@@ -17,6 +17,7 @@ from wanworker.cli._render_options import with_bare_lora
 from wanworker.cli.commands import doctor, fetch, plan, render, serve
 from wanworker.cli.commands.remote import cancel, download, jobs, status, submit
 from wanworker.cli.terminal.console import complain, say_json
+from wanworker.cli.terminal.standard_streams import is_full, open_closed_streams, silence_stdout, stdout_failed
 from wanworker.client.errors import ClientError
 from wanworker.errors import RequestError, WorkerError
 
@@ -46,6 +47,15 @@ _WIDE = 80
 #: What typer makes of a BrokenPipeError, and of nothing else that it does not raise.
 _PIPE_OF_TYPER = 1
 
+#: What typer's parser says of a value, and how a person would say it.
+_PLAIN = (
+    ("Value error, ", ""),
+    ("Input should be a valid integer.*", "It must be a whole number"),
+    ("Input should be a (valid|finite) number.*", "It must be a number"),
+    (r"Input should be greater than or equal to (\S+)", r"It must be \1 or more"),
+    (r"Input should be less than or equal to (\S+)", r"It must be \1 or less"),
+)
+
 #: The width of help pages. Longer lines are hard to read.
 _WIDEST = 100
 
@@ -57,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 1: it failed. 2: it cannot run as asked. 130: stopped by Ctrl-C (128 plus the number of any signal). 141:
     nobody reads its output any more.
     """
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # no character of a server's text may end the command
@@ -65,9 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit_code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more at its end, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
         return _EXIT_PIPE
+    except OSError as error:
+        if not is_full(error):
+            raise
+        return _failed(stdout_failed(error), as_json=False)
     if exit_code > _SIGNAL_BASE:
         print("Stopped.", file=sys.stderr)
     return exit_code
@@ -76,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     try:
         return int(_app()(args=words, prog_name="wanworker", standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):  # before the command began
+        return EXIT_STOPPED
     except typer.TyperException as error:
         return _failed(_misuse(error, words), as_json=False)
     except SystemExit as ended:
@@ -138,9 +154,16 @@ def _misuse(error: typer.TyperException, words: Sequence[str]) -> CommandFailed:
     names = [command.name for command in COMMANDS]
     named = " ".join(["wanworker", *(word for word in words[:1] if word in names)])
     listed = "options" if " " in named else "commands"
-    text = error.format_message().replace("Value error, ", "")
+    text = _plain(error.format_message())
     quotes = "Put a text with spaces in quotes. " if "extra argument" in text else ""  # such as: render a red star
     return misused(text, hint=f"{quotes}{named} --help lists the {listed}.")
+
+
+def _plain(text: str) -> str:
+    """Return a message of typer's, which quotes its parser, as a sentence for a person. Pure."""
+    for words, plain in _PLAIN:
+        text = re.sub(words, plain, text)
+    return text if text.endswith((".", ")", "?")) else f"{text}."
 
 
 def _failed(error: CommandFailed, *, as_json: bool) -> int:

@@ -119,6 +119,20 @@ def test_a_person_reads_a_table_and_a_verdict(tmp_path: Path) -> None:
     assert len(lines) <= 24
 
 
+def test_a_command_that_the_shell_would_not_find_is_named_as_a_clone_has_it(tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "wanworker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    told = "In a clone, the command is scripts/wanworker."
+
+    _, in_a_clone, _ = command_line.run(tmp_path, "doctor", env={"PATH": "/usr/bin:/bin"})
+    _, installed, _ = command_line.run(tmp_path, "doctor", env={"PATH": f"{program.parent}:/usr/bin:/bin"})
+
+    assert told == in_a_clone.splitlines()[-1]
+    assert told not in installed
+
+
 def test_every_engine_is_shown_on_request(tmp_path: Path) -> None:
     _, said, _ = command_line.run(tmp_path, "doctor", "--all", env={"WAN_MINI": "false"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,10 @@ def _kernel(python: str) -> KernelRun:
     return kernel_in(python)
 
 
+def _is_on_path() -> bool:
+    return shutil.which("wanworker") is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Define what doctor asks of the machine. A test gives its own answers."""
@@ -48,6 +53,7 @@ class Machine:
     free_bytes: Callable[[Path], int] = free_on_disk
     kernel: Callable[[str], KernelRun] = _kernel
     ffmpeg: Callable[[], str] = _ffmpeg
+    is_on_path: Callable[[], bool] = _is_on_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +72,9 @@ def run(args: DoctorOptions, machine: Machine | None = None) -> int:
 
     settings = read_settings()
     registry = Worker.from_settings(settings).registry
+    machine = machine or Machine()
     try:
-        report = examine(settings, registry, machine or Machine())
+        report = examine(settings, registry, machine)
     finally:
         asyncio.run(registry.close())
     if args.json:
@@ -76,6 +83,8 @@ def run(args: DoctorOptions, machine: Machine | None = None) -> int:
         from wanworker.cli.commands._doctor_table import doctor_table
 
         show(doctor_table(report, every_engine=args.all))
+        if any(row.preset for row in report.rows) and not machine.is_on_path():
+            print("In a clone, the command is scripts/wanworker.")
     return 0 if report.can_render else EXIT_FAILED
 
 

@@ -156,8 +156,12 @@ async def _answer(payload: dict[str, Any], settings: Settings) -> dict[str, Any]
 
 
 def _piped(video: Path) -> None:
-    with video.open("rb") as file:
-        copy_to_stdout(file)
+    try:
+        with video.open("rb") as file:
+            copy_to_stdout(file)
+    except CommandFailed as error:
+        error.hint = f"The video is {video}."
+        raise
 
 
 def _copied(video: Path, path: Path, *, force: bool) -> Path:

@@ -44,3 +44,11 @@ def test_a_load_says_in_bytes_how_far_it_is() -> None:
     assert [("loading", "12.3 of 35.6 GB", None)] == [(now.stage, now.detail, now.steps) for now in seen]
     assert 0.1 < seen[0].fraction < 0.2
     assert "12.3 of 35.6 GB" == seen[0].to_json()["detail"]
+
+
+def test_a_small_load_is_told_in_megabytes() -> None:
+    seen: list[Progress] = []
+
+    reporting(seen.append, is_warm=False, clock=lambda: 0.0)(Loading(2_500_000, 10_100_000))
+
+    assert ["2.5 of 10.1 MB"] == [now.detail for now in seen]

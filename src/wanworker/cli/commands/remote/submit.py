@@ -77,7 +77,8 @@ def run(args: SubmitOptions) -> int:
     """Send the job, wait for it, save its files, and return the exit code. Raises CommandFailed, ClientError."""
     check_target(args.endpoint, args.url)
     if args.endpoint is None and args.url is None:
-        raise misused("Give one of --endpoint and --url.", hint="A job goes to a RunPod endpoint or to a REST server.")
+        hint = "A job goes to a RunPod endpoint (--endpoint ID), or to a REST server (--url http://127.0.0.1:8189)."
+        raise misused("Give one of --endpoint and --url.", hint=hint)
     if args.prompt is None and args.input is None:
         raise misused("There is nothing to submit.", hint="Give a prompt, or a whole job with --input.")
     if args.prompt == "-" and args.input == STANDARD:

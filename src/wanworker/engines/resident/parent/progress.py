@@ -21,7 +21,7 @@ def reporting(report: Report, *, is_warm: bool, clock: Callable[[], float]) -> C
     def take(event: Event) -> None:
         if isinstance(event, Loading):
             progress = meter.at("loading", event.done_bytes, event.size_bytes)
-            report(dataclasses.replace(progress, step=None, steps=None, detail=_gigabytes(event)))
+            report(dataclasses.replace(progress, step=None, steps=None, detail=_in_words(event)))
         elif isinstance(event, Stage):
             report(meter.at(event.name))
         elif isinstance(event, Step):
@@ -30,5 +30,7 @@ def reporting(report: Report, *, is_warm: bool, clock: Callable[[], float]) -> C
     return take
 
 
-def _gigabytes(event: Loading) -> str:
-    return f"{event.done_bytes / 1e9:.1f} of {event.size_bytes / 1e9:.1f} GB"
+def _in_words(event: Loading) -> str:
+    """Return `12.3 of 35.6 GB`, or the same in MB for a model as small as the miniature. Pure."""
+    unit, size = ("GB", 1e9) if event.size_bytes >= 1e9 else ("MB", 1e6)
+    return f"{event.done_bytes / size:.1f} of {event.size_bytes / size:.1f} {unit}"
