@@ -34,6 +34,22 @@ class InputField(Request):
         """Return other spellings of the fields, each with its documented name."""
         return _ALIASES
 
+    def source(self, field: str) -> Source | None:
+        """Return where the file comes from: base64 comes before a URL, a URL before a path. *field* is its list."""
+        if self.data:
+            return Source("base64", self.data, field)
+        if self.url:
+            return Source("url", self.url, field)
+        return Source("path", self.path, field) if self.path else None
+
+    def plainly(self) -> InputField:
+        """Return the same file in the form that is the same for every spelling of it."""
+        if (source := self.source("")) is None:
+            return self
+        kind, value = source.plainly()
+        fields = {"data": None, "url": None, "path": None, "data" if kind == "base64" else kind: value}
+        return self.model_copy(update=fields)
+
 
 #: More than any file system takes. The server gets the file under a name of ours.
 _MOST_NAME_BYTES = 1000
@@ -99,8 +115,6 @@ def _checked(entry: InputField, field: str, kind: _Kind) -> NamedSource:
     if len(name.encode(errors="replace")) > _MOST_NAME_BYTES:
         message = f"{field}[].name {name[:80]!r}... is too long: a name has at most {_MOST_NAME_BYTES} bytes."
         raise InputRefused(message, field=field)
-    given = {"base64": entry.data, "url": entry.url, "path": entry.path}
-    for source_kind, value in given.items():
-        if value:
-            return NamedSource(name, kind, Source(source_kind, value, field))  # type: ignore[arg-type]
-    raise InvalidRequest(f"{field}: {name[:80]!r} has neither data, url nor path.", field=field)
+    if (source := entry.source(field)) is None:
+        raise InvalidRequest(f"{field}: {name[:80]!r} has neither data, url nor path.", field=field)
+    return NamedSource(name, kind, source)

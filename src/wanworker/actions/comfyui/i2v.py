@@ -37,6 +37,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
             runpod_id=call.runpod_id,
             action=ACTION.name,
             spec_hash=spec_hash(request.identity()),
+            former_hash=spec_hash(request.former_identity()),
             prompt=request.prompt,
         ),
         engine=request.engine,

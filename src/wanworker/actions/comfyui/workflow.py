@@ -101,6 +101,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
             runpod_id=call.runpod_id,
             action=ACTION.name,
             spec_hash=spec_hash(_identity(request, reference or sent_document)),
+            former_hash=spec_hash(_identity(request, reference or sent_document, former=True)),
         ),
         engine="comfyui",
         timeout_s=request.timeout,
@@ -136,14 +137,18 @@ def _valid(prepared: PreparedSpec, request_id: str) -> dict[str, Any]:
     return {"request_id": request_id, "status": "valid", "workflow": prepared.spec.graph, "warnings": warnings}
 
 
-def _identity(request: WorkflowRequest, workflow: str | dict[str, Any] | None) -> dict[str, Any]:
+def _identity(
+    request: WorkflowRequest, workflow: str | dict[str, Any] | None, *, former: bool = False
+) -> dict[str, Any]:
     """
-    Return the fields that tell this request from others, with a digest in place of each file's bytes.
+    Return what tells this request from others, with a digest in place of each file's bytes.
 
     A workflow by name or URL is told by that, as pictures are. Requests without slots have the hash of older versions.
+    With *former*, the spelling of a file counts, as it did before records had a `hash_version`.
     """
-    entries = [entry.model_dump_json() for entry in (*request.images, *request.audio, *request.videos)]
-    digests = [hashlib.sha256(entry.encode()).hexdigest() for entry in entries]
+    entries = (*request.images, *request.audio, *request.videos)
+    texts = [(entry if former else entry.plainly()).model_dump_json() for entry in entries]
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     return {"workflow": workflow, "inputs": digests} | ({"slots": request.slots} if request.slots else {})
 
 

@@ -34,6 +34,7 @@ def job_request(request: GenerateRequest, *, request_id: str, action: str, runpo
         runpod_id=runpod_id,
         action=action,
         spec_hash=spec_hash(request.identity()),
+        former_hash=spec_hash(request.former_identity()),
         prompt=request.prompt,
     )
 
@@ -107,12 +108,7 @@ def generate_order(
 
 def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSpec:
     """Return the spec without its files: everything that can be refused before one is read is refused here."""
-    size, is_given = request.shape(
-        default=task.size,
-        multiple=task.size_multiple,
-        by_picture=_has_shape(request, task),
-        warnings=warnings,
-    )
+    size, is_given = request.wanted_size(warnings)
     warnings += request.overruled()
     warnings += idle_strength(request.lora_name, request.lora_strength, request.spelled("lora_strength"))
     warnings += request.refused_loras()
@@ -153,24 +149,13 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     )
 
 
-def _has_shape(request: GenerateRequest, task: Task) -> bool:
-    """Say whether a picture or a driving video is read whose shape the video can have."""
-    has_picture = task.takes_image and request.source("reference_image") is not None
-    return has_picture or (_reads_film(request, task) and request.source("driving_video") is not None)
-
-
-def _reads_film(request: GenerateRequest, task: Task) -> bool:
-    """Say whether the driving video of *request* is used: a prepared folder takes its place."""
-    return task.needs_driving_video and not (task.takes_prepared and request.prepared_path)
-
-
 def _taken(request: GenerateRequest, task: Task) -> dict[str, bool]:
     """Return the fields that may name a file, and whether *task* uses what they name."""
     return {
         "reference_image": task.takes_image,
         "last_image": True,
         "audio": task.needs_audio,
-        "driving_video": _reads_film(request, task),
+        "driving_video": request.reads_film(task),
         "soundtrack": True,
     }
 

@@ -32,6 +32,16 @@ class PictureRequest(Request):
                 return Source(kind, value.strip(), f"{field}_{kind}")
         return None
 
+    def meant_sources(self) -> dict[str, str | None]:
+        """Return each field that may name a file, None where another one is read; base64 text in its plainest form."""
+        fields: dict[str, str | None] = {}
+        for field in self._inputs():
+            fields |= {f"{field}_{kind}": None for kind in _KINDS}
+            if source := self.source(field):
+                kind, value = source.plainly()
+                fields[f"{field}_{kind}"] = value
+        return fields
+
     def overruled(self) -> list[str]:
         """Return a line for each field that does nothing because another one says the same thing otherwise."""
         lines = []

@@ -65,6 +65,12 @@ class Source:
     value: str
     field: str | None = None
 
+    def plainly(self) -> tuple[str, str]:
+        """Return the kind and the value in the form that is the same for every spelling of one source."""
+        if self.kind == "base64" or data_uri.is_data_url(self.value):
+            return "base64", data_uri.plain_base64(self.value)
+        return self.kind, self.value
+
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
