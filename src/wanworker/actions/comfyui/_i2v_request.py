@@ -32,6 +32,7 @@ _FIRST_FIELDS = """
 """
 
 _ALIASES: Mapping[str, str] = {
+    "image": "reference_image_base64",
     "image_url": "reference_image_url",
     "image_base64": "reference_image_base64",
     "image_path": "reference_image_path",
@@ -197,7 +198,7 @@ class I2vRequest(VideoRequest):
         if self._takes_loras():
             return self._loras()
         if self.lora_name:
-            warnings.append("lora_name was ignored: set use_lora to true.")
+            warnings.append(f"{self.spelled('lora_name')} was ignored: set use_lora to true.")
         return ()
 
     def _models(self) -> tuple[str, ...]:

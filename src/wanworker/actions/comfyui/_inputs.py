@@ -36,11 +36,11 @@ class InputField(Request):
 
     def source(self, field: str) -> Source | None:
         """Return where the file comes from: base64 comes before a URL, a URL before a path. *field* is its list."""
-        if self.data:
-            return Source("base64", self.data, field)
-        if self.url:
-            return Source("url", self.url, field)
-        return Source("path", self.path, field) if self.path else None
+        kinds: tuple[tuple[Literal["base64", "url", "path"], str | None], ...] = (
+            ("base64", self.data), ("url", self.url), ("path", self.path),
+        )  # fmt: skip
+        given = (Source(kind, value.strip(), field) for kind, value in kinds if value and value.strip())
+        return next(given, None)
 
     def plainly(self) -> InputField:
         """Return the same file in the form that is the same for every spelling of it."""
@@ -99,7 +99,7 @@ def overruled(**lists: Sequence[InputField]) -> list[str]:
     lines = []
     for field, entries in lists.items():
         for number, entry in enumerate(entries):
-            given = [name for name in ("data", "url", "path") if getattr(entry, name)]
+            given = [name for name in ("data", "url", "path") if (getattr(entry, name) or "").strip()]
             place = f"{field}[{number}]"
             lines += [f"{place}.{name} was ignored: {place}.{given[0]} was also given." for name in given[1:]]
     return lines

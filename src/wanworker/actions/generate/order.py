@@ -13,6 +13,7 @@ from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.actions.request.lora import idle_strength
 from wanworker.actions.request.picture import Subject, size_in_shape, sized_by_picture
+from wanworker.actions.request.shape import DEFAULT_AREA
 from wanworker.jobs.model import Job, check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader
@@ -117,7 +118,7 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     loras = request.checked_loras()
     factor, upscaler = request.checked_upscale()
     if request.denoise is not None and task.denoise is None:
-        warnings.append(f"denoise was ignored: {task.name} starts from noise, not from a video.")
+        warnings.append(f"{request.spelled('denoise')} was ignored: {task.name} starts from noise, not from a video.")
     return RenderSpec(
         task=task.name,
         prompt=request.prompt,
@@ -191,23 +192,25 @@ async def _prepare(
             read = readers.get(field, inputs.image)
             files[_NAMES.get(field, field)] = await read(source, folder, field, label=label)
         elif source:
-            notes.append(f"{field} was ignored: {task.name} does not use it here.")
+            sent = request.spelled(f"{field}_{source.kind}").removesuffix(f"_{source.kind}")
+            notes.append(f"{sent} was ignored: {task.name} does not use it here.")
     if prepared:
         files["prepared_dir"] = inputs.directory(prepared, label="prepared folder", field="prepared_path")
     if not spec.size_given:
-        files |= await _sized(files, task, spec.size.area, notes)
+        files |= await _sized(files, task, spec.size.area, request.resolution or DEFAULT_AREA, notes)
     if request.loop:
         files["last_image"] = files["image"]
     return PreparedSpec(dataclasses.replace(spec, **files), tuple(notes))
 
 
-async def _sized(files: Mapping[str, Any], task: Task, area: int, notes: list[str]) -> dict[str, Any]:
+async def _sized(files: Mapping[str, Any], task: Task, area: int, named: str, notes: list[str]) -> dict[str, Any]:
     """Return the size that the picture gives, or else the video, and the picture that may have been cropped to it."""
+    multiple = task.size_multiple
     if "image" in files:
-        size, picture = await sized_by_picture(files["image"], area=area, multiple=task.size_multiple, notes=notes)
+        size, picture = await sized_by_picture(files["image"], area=area, multiple=multiple, notes=notes, named=named)
         return {"size": size, "image": picture}
     if "driving_video" in files:
         film = await probe(files["driving_video"])
         subject = Subject("driving_video", task.film, "video", film.width, film.height)
-        return {"size": size_in_shape(subject, area=area, multiple=task.size_multiple, notes=notes)}
+        return {"size": size_in_shape(subject, area=area, multiple=multiple, notes=notes, named=named)}
     return {}

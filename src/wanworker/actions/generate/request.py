@@ -46,6 +46,7 @@ _ALIASES: Mapping[str, str] = {
     "guidance_scale": "sample_guide_scale",
     "cfg_scale": "sample_guide_scale",
     "cfg": "sample_guide_scale",
+    "image": "reference_image_base64",
     "image_url": "reference_image_url",
     "image_base64": "reference_image_base64",
     "image_path": "reference_image_path",

@@ -26,7 +26,9 @@ MOST_LORAS = 8
 
 #: Names of the strength of a LoRA, or of one half. `alpha` is not among them: it is set in training.
 _WORDS = ("strength", "weight", "scale")
-_STRENGTH_WORDS = ("weight", "scale", "lora_strength", "lora_weight", "lora_scale", "strength_model", "multiplier")
+_STRENGTH_WORDS = (
+    "weight", "scale", "lora_strength", "lora_weight", "lora_scale", "strength_model", "model_strength", "multiplier",
+)  # fmt: skip
 
 _URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 

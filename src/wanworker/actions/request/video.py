@@ -115,8 +115,9 @@ class VideoRequest(PictureRequest, LoraRequest):
         if number in map(str, UPSCALE_FACTORS):
             return int(number), None
         if self.upscale is not None and (not text or len(text) > _NAME_CHARS or _is_number(number)):
-            message = f"upscale must be 2, 4 or the name of an upscale model; got {text[:40]!r}."
-            raise InvalidRequest(message, field="upscale")
+            field = self.spelled("upscale")
+            message = f"{field} must be 2, 4 or the name of an upscale model; got {text[:40]!r}."
+            raise InvalidRequest(message, field=field)
         return None, text or None
 
     def upload_urls(self, allow_hosts: tuple[str, ...]) -> tuple[UploadUrl, ...]:
