@@ -165,7 +165,8 @@ class I2vRequest(VideoRequest):
         """
         steps, guidance = self._sampling(self._wanted_loras([]))
         files = {name: getattr(self, name) if self._uses(name) else None for name in ("diffusion_model", "vae_model")}
-        return {**super().meaning(), **files, "steps": steps, "cfg_scale": guidance}
+        sampling = {"steps": steps, "cfg_scale": guidance, "negative_prompt": self.negative_prompt or None}
+        return {**super().meaning(), **files, **sampling}
 
     def meant_loras(self) -> dict[str, Any]:
         """Return the LoRAs that are used, with `use_lora`: the last one of `loras` as `lora_name`, as documented."""

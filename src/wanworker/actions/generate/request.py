@@ -193,6 +193,7 @@ class GenerateRequest(VideoRequest):
         return {
             **super().meaning(),
             "engine": None if self.engine == _ANY_ENGINE else self.engine,
+            "negative_prompt": self.negative_prompt or None,
             "prepared_path": self.prepared_path or None,
         }
 

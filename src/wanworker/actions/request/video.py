@@ -173,7 +173,6 @@ class VideoRequest(PictureRequest, LoraRequest):
             **length,
             **loras,
             "upscale": factor or upscaler,
-            "negative_prompt": self.negative_prompt or None,
         }
 
     def refuses_loras(self) -> bool:
