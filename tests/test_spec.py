@@ -145,6 +145,13 @@ def test_any_other_name_is_refused_with_the_known_ones(name: str) -> None:
     assert f"Unknown task {name[:60]!r};" in str(caught.value)
 
 
+def test_a_name_without_its_size_is_told_the_whole_name() -> None:
+    for short, name in (("t2v", "t2v-A14B"), ("S2V ", "s2v-14B"), ("animate", "animate-14B"), ("ti2v", "ti2v-5B")):
+        with pytest.raises(InvalidRequest) as caught:
+            task_named(short)
+        assert f"Did you mean {name!r}? Upper and lower case count." == caught.value.hint
+
+
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_a_tasks_own_defaults_are_possible(task: object) -> None:
     name, size, multiple = task.name, task.size, task.size_multiple  # type: ignore[attr-defined]

@@ -145,7 +145,7 @@ class Renderer:
     def _check_id(self, order: RenderRequest) -> None:
         """Raise RequestIdReused if the request id, or a file that it names, is another request's."""
         with contextlib.suppress(UnknownJob):
-            _check_same(self._store.find(order.request.request_id), order.request)
+            order.request.check_names(self._store.find(order.request.request_id))
         self._check_name(order)
 
     async def _earlier(self, request: JobRequest, report: Report) -> Job | None:
@@ -156,7 +156,7 @@ class Renderer:
                 job = await in_thread(self._store.find, request.request_id)
             except UnknownJob:
                 return None
-            _check_same(job, request)
+            request.check_names(job)
             if job.status.is_terminal:
                 return job if job.status is JobStatus.COMPLETED else None
             if not waits:
@@ -293,8 +293,3 @@ class Renderer:
         whole = {"render_s": render_s, "total_s": prepare_s + render_s}
         seconds = {**start, "prepare_s": prepare_s, **rendered.timings, **whole}
         return {name: round(value, 3) for name, value in seconds.items()}
-
-
-def _check_same(job: Job, request: JobRequest) -> None:
-    if job.spec_hash != request.spec_hash:
-        raise RequestIdReused(f"request_id {request.request_id!r} already names a different request.")

@@ -236,7 +236,8 @@ def task_named(name: str) -> Task:
     """Return the task of exactly this name. Raises InvalidRequest, naming the known tasks."""
     if name not in TASKS:
         by_lower = {known.lower(): known for known in TASKS}
-        near = [by_lower[lower] for lower in nearest_names(name.lower(), by_lower, most=1)]
+        begun = [lower for lower in by_lower if lower.partition("-")[0] == name.lower().strip()]
+        near = [by_lower[lower] for lower in begun or nearest_names(name.lower(), by_lower, most=1)]
         hint = f"Did you mean {near[0]!r}? Upper and lower case count." if near else None
         raise InvalidRequest(f"Unknown task {name[:60]!r}; known: {', '.join(TASKS)}.", hint=hint, field="task")
     return TASKS[name]

@@ -118,7 +118,7 @@ def test_two_spellings_at_one_level_are_left_for_the_action_to_refuse():
     [
         ({"Prompt": "x"}, "'Prompt' (did you mean 'prompt'?)"),
         ({"job_id": "x"}, "'job_id'"),
-        ({"image": "x", "seed": 3}, "'image' (did you mean 'images' or 'image_url' or 'image_path'?), 'seed'"),
+        ({"imag": "x", "seed": 3}, "'imag' (did you mean 'image' or 'images' or 'image_url'?), 'seed'"),
         ({f"f{number}": 1 for number in range(12)}, "'f0', 'f1', 'f10', 'f11', 'f2', 'f3', 'f4', 'f5' and 4 more"),
     ],
 )

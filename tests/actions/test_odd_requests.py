@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from door import ask
 from fakes.engine import ScriptedEngine, write_clip
@@ -50,6 +51,23 @@ OVERRULED = {
     "a prepared folder": ({**VIDEO, "prepared_path": "x"},
                           ["prepared_path was ignored: t2v-A14B does not use it here."]),
     "a sound": ({**VIDEO, "audio_base64": PNG}, ["audio was ignored: t2v-A14B does not use it here."]),
+    "two pictures by their short names": (
+        {**STILL, **SQUARE, "reference_image_base64": None, "image": SQUARE["reference_image_base64"],
+         "image_path": "a.png"},
+        ["image_path was ignored: image was also given."],
+    ),
+    "a video by its short name": ({**VIDEO, "video_url": URL}, ["video was ignored: t2v-A14B does not use it here."]),
+    "a strength of a video": ({**VIDEO, "strength": 0.5},
+                              ["strength was ignored: t2v-A14B starts from noise, not from a video."]),
+    "a panorama at a resolution": (
+        {**STILL, "reference_image_base64": picture(300, 50), "resolution": "1080p"},
+        ["size 2016*336 was chosen for the picture of 300 x 50: its shape at 1080p would be 3540*590, and a side has "
+         "64 to 2048 pixels."],
+    ),
+    "a loud weight": (
+        {**VIDEO, "loras": [{"high": "a", "WEIGHT": 0}]},
+        ["unknown field 'loras[0].WEIGHT' was ignored; did you mean 'weight'?"],
+    ),
     "a misspelled weight": (
         {**VIDEO, "loras": [{"high": "a", "wieght": 0}]},
         ["unknown field 'loras[0].wieght' was ignored; did you mean 'weight'?"],
@@ -90,6 +108,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                      "A key in loras[0] has a NUL character (U+0000) at position 2, which no engine can read."),
     "half a character": ({**VIDEO, "prompt": "a\ud800"},
                          "prompt has half a character (the lone surrogate U+D800) at position 2."),
+    "a factor by its longer name": ({**VIDEO, "upscale_factor": 3},
+                                    "upscale_factor must be 2, 4 or the name of an upscale model; got '3'."),
+    "a URL for a folder": (
+        {"task": "animate-14B", "prompt": "x", "prepared_path": URL},
+        "prepared folder: a URL was given where a path is expected.",
+    ),
+    "a small picture for a URL": (
+        {**STILL, "reference_image_base64": None, "image_url": picture(1, 1)},
+        "reference image: base64 text was given where a URL is expected.",
+    ),
+    "a URL for a picture": ({**STILL, "reference_image_base64": None, "image": URL},
+                            "reference image: a URL was given where base64 text is expected."),
     "other digits": ({**VIDEO, "seed": "\u0663"}, "seed must be a whole number; got '\u0663'."),
     "other digits in a size": ({**VIDEO, "size": "\uff16\uff14*64"},
                                "size must look like '1280*720'; got '\uff16\uff14*64'."),
@@ -131,6 +161,10 @@ async def test_a_wrong_value_is_refused_with_its_place(worker: Worker, name: str
 MISPLACED: dict[str, tuple[dict[str, Any], str]] = {
     "input in input": (
         {"input": VIDEO}, "`input` has another `input` in it; send the fields directly in the outer one.",
+    ),
+    "params in inputs": (
+        {"inputs": {"params": VIDEO}},
+        "`params` lies in another wrapper; send the fields directly in `input`, or in one wrapper.",
     ),
     "params as a list": ({"params": [VIDEO]}, "params must be an object with the job's fields; got a list."),
     "inputs as text": ({"inputs": "{}"}, "inputs must be an object with the job's fields; got a string."),
@@ -272,6 +306,35 @@ async def test_a_second_source_of_a_file_is_named(comfyui_worker: Callable[..., 
         "unknown field 'images[0].bogus' was ignored.",
         "images[0].url was ignored: images[0].data was also given.",
     ]
+
+
+async def test_a_name_is_the_same_composed_and_decomposed(comfyui_worker: Callable[..., Worker]) -> None:
+    worker = comfyui_worker()
+    for number, (read, sent) in enumerate((("\u00e9.png", "e\u0301.png"), ("e\u0301.png [input]", "\u00e9.png"))):
+        job = sending(reading("LoadImage", "image", read), {"name": sent, "data": " ", "url": f"data:;base64,{PNG}"})
+        answer, _ = await ask(worker, {"input": {"action": "comfyui_workflow", **job}}, job_id=f"sync-{number}")
+        assert (answer.get("status"), answer["warnings"]) == ("completed", []), answer
+
+
+async def test_a_graph_takes_the_engine_that_runs_it_and_slots_as_a_form_has_them(
+    comfyui_worker: Callable[..., Worker],
+) -> None:
+    job = {"action": "comfyui_workflow", "workflow": saving("SaveImage"), "slots": '{"1.width": 128}'}
+    for number, (engine, lines) in enumerate(
+        (("comfyui", []), (" auto ", []), ("mini", ["engine 'mini' was ignored: graphs always run on ComfyUI."]))
+    ):
+        asked = {**job, "engine": engine, "validate_only": True}
+        answer, _ = await ask(comfyui_worker(), {"input": asked}, job_id=f"sync-{number}")
+        assert (answer["workflow"]["1"]["inputs"]["width"], answer["warnings"]) == (128, lines)
+
+
+async def test_a_workflow_is_read_out_of_a_picture_that_is_plain_base64(comfyui_worker: Callable[..., Worker]) -> None:
+    buffer, texts = io.BytesIO(), PngInfo()
+    texts.add_text("prompt", json.dumps(saving("SaveImage")))
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=texts)
+    job = {"action": "comfyui_workflow", "workflow": base64.b64encode(buffer.getvalue()).decode()}
+    answer, _ = await ask(comfyui_worker(), {"input": job})
+    assert answer.get("status") == "completed", answer
 
 
 MISSPELT: dict[str, tuple[dict[str, Any], str]] = {

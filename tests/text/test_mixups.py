@@ -19,6 +19,8 @@ FOLDER = f"/workspace/{'a-long_folder/' * 12}"
         ("iVBORw0KGgo" * 30, "base64"),
         ("/9j/4AAQSkZJRg" * 30 + "==", "base64"),
         ("iVBORw0KGgo\n" * 30, "base64"),
+        ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkAAIAAAoAAv/lxKUAAAAASUVORK5CYII=", "base64"),
+        ("blob:https://host/7f", "url"),
         (f"{FOLDER}cat.png", "path"),
         (f"{FOLDER}cat", "path"),
         ("cats/cat.png", "path"),

@@ -99,7 +99,9 @@ def _misplaced(fields: Mapping[str, Any]) -> str | None:
     if isinstance(fields.get("input"), Mapping):
         return "`input` has another `input` in it; send the fields directly in the outer one."
     for name in _WRAPPERS:
-        if name in fields:  # an object would have been taken out
+        if isinstance(fields.get(name), Mapping):  # the outer object of that name was taken out
+            return f"`{name}` lies in another wrapper; send the fields directly in `input`, or in one wrapper."
+        if name in fields:
             return f"{name} must be an object with the job's fields; got {kind_of(fields[name])}."
     return None
 

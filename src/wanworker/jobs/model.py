@@ -20,6 +20,9 @@ from wanworker.progress import Progress
 #: The version of the record's form. Readers ignore unknown keys, so a new key needs no new version.
 SCHEMA = 1
 
+#: The version of what a request is hashed by. The first one hashed its spelling, the second what it means.
+HASH_VERSION = 2
+
 #: How many characters of a prompt are kept. A request may not have a longer one.
 PROMPT_CHARS = 10_000
 
@@ -180,6 +183,7 @@ class Job:
     placement: Mapping[str, Any] | None = None
     prompt: str = ""
     asked: Mapping[str, str] | None = None
+    hash_version: int = 1
     schema: int = SCHEMA
 
     @property

@@ -7,8 +7,12 @@ from typing import Literal
 
 Kind = Literal["url", "base64", "path"]
 
-_URL = re.compile(r"\s*(?:https?:/|[a-z][a-z0-9+.-]{1,20}://)", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{100,}={0,2}\s*")
+_URL = re.compile(r"\s*(?:(?:blob:)?https?:/|[a-z][a-z0-9+.-]{1,20}://)", re.IGNORECASE)
+#: Base64 text is long, or begins as a PNG, GIF, JPEG, WebP, WAV, Ogg, FLAC, MP3, mp4 or WebM file does.
+_BASE64 = re.compile(
+    r"\s*(?:[A-Za-z0-9+/_\s-]{100,}"
+    r"|(?:iVBORw0K|R0lGOD|/9j/|UklGR|T2dnUw|ZkxhQw|SUQz|AAAA..Z0eXB|GkXfo)[A-Za-z0-9+/_\s-]{32,})={0,2}\s*"
+)
 #: A JPEG in base64 begins with "/9j/", as a path may. But no path without a dot is this long.
 _LONG_PATH_CHARS = 300
 _PATH = re.compile(
@@ -22,7 +26,7 @@ _NAMES: dict[Kind, str] = {"url": "a URL", "base64": "base64 text", "path": "a p
 _FIELDS: dict[Kind, str] = {
     "url": "Send a URL in the field whose name ends in `url`.",
     "base64": "Send base64 text in the field whose name ends in `base64` (`data` in a list of files, `image` in REST).",
-    "path": "Send a path of the worker in the field whose name ends in `path`, or the file itself as base64 text.",
+    "path": "Send the file itself as base64 text, or a path of the worker in a field whose name ends in `path`.",
 }
 
 

@@ -42,7 +42,11 @@ def misspelt(wanted: str, fields: Iterable[str]) -> str | None:
     The names are words joined by underscores. Each word counts, so `video_base64` is not `audio_base64` with an error,
     and `last_image_url` is not `image_url`. Only words at the end may be missing.
     """
-    return next((name for name in nearest_names(wanted, fields, most=_LOOKED_AT) if _misspells(wanted, name)), None)
+    names = list(fields)
+    near = dict.fromkeys(
+        name for each in (wanted, wanted.lower()) for name in nearest_names(each, names, most=_LOOKED_AT)
+    )
+    return next((name for name in near if _misspells(wanted, name)), None)
 
 
 def likeness(one: str, other: str) -> float:

@@ -130,9 +130,9 @@ def test_an_empty_spelling_of_a_name_does_not_contradict_another():
 
 
 def test_an_empty_name_that_the_action_does_not_know_is_told():
-    _, warnings = parse(WorkflowRequest, {"engine": ""})
+    _, warnings = parse(WorkflowRequest, {"profile": ""})
 
-    assert warnings == ["unknown field 'engine' was ignored."]
+    assert warnings == ["unknown field 'profile' was ignored."]
 
 
 @pytest.mark.parametrize("empty", ["", " ", None])

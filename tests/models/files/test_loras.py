@@ -235,3 +235,17 @@ def test_a_model_with_one_expert_takes_the_high_ones_and_says_what_it_leaves_out
 
     assert [("slow_motion.safetensors", "high", 1.0)] == chosen
     assert ["LoRA slow_motion was ignored: this model has no low-noise expert."] == warnings
+
+
+def test_a_file_that_has_its_own_other_half_is_not_taken_from_it() -> None:
+    files = ["t2v/x_high.safetensors", "i2v/x_high.safetensors", "i2v/x_low.safetensors"]
+
+    assert other_half(files[0], files) is None
+    assert other_half(files[0], [files[0], files[2]]) == files[2]
+    with pytest.raises(ModelNotFound, match=r"the other half, t2v/x_low\.safetensors, was not found"):
+        loras_for(spec(loras=(Lora("t2v/x_high", None),)), files, experts=2)
+
+
+def test_a_file_in_another_folder_is_told_as_the_nearest() -> None:
+    with pytest.raises(ModelNotFound, match=r"LoRA 'c/x\.safetensors' was not found\. Nearest: b/x\.safetensors\."):
+        resolve("c/x.safetensors", ["b/x.safetensors"])

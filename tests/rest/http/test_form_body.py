@@ -51,6 +51,19 @@ async def test_a_form_with_one_field_twice_is_refused_with_its_name(rest: Any) -
     assert answer["error"] == "The form has the field 'prompt' more than once."
 
 
+async def test_a_form_with_two_pictures_is_refused_with_the_name(rest: Any) -> None:
+    part = b'--edge\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\nx\r\n'
+    status, answer = await sent(rest, part * 2 + FORM)
+    assert (status, answer["error"]) == (422, "The form has the field 'image' more than once.")
+
+
+async def test_a_form_shows_a_whole_frame_rate_as_it_was_sent(rest: Any) -> None:
+    for text, shown in (("24", 24), ("23.976", 23.976)):
+        part = f'--edge\r\nContent-Disposition: form-data; name="fps"\r\n\r\n{text}\r\n'.encode()
+        _, answer = await sent(rest, part + FORM)
+        assert (answer["fps"], type(answer["fps"])) == (shown, type(shown))
+
+
 @pytest.mark.parametrize("route", ["/generate", "/plan", "/v1/videos", "/v2/x/run"])
 async def test_a_json_body_with_one_key_twice_is_refused_with_its_name(rest: Any, route: str) -> None:
     body = b'{"prompt": "a cat", "input": {"prompt": "a cat", "seed": 1, "seed": 2}}'

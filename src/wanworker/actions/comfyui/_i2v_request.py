@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ _FIRST_FIELDS = """
 """
 
 _ALIASES: Mapping[str, str] = {
+    "image": "reference_image_base64",
     "image_url": "reference_image_url",
     "image_base64": "reference_image_base64",
     "image_path": "reference_image_path",
@@ -112,22 +113,16 @@ class I2vRequest(VideoRequest):
         Return the spec without its files. Each change to the request becomes a line in *warnings*. Raises
         InvalidRequest.
         """
-        size, is_given = self.shape(
-            default=DEFAULT_SIZE, multiple=_TASK.size_multiple, by_picture=True, warnings=warnings
-        )
+        size, is_given = self.wanted_size(warnings)
         warnings += self.overruled()
         warnings += idle_strength(self.lora_name, self.lora_strength, self.spelled("lora_strength"))
-        frames = self.snapped_frames(self.fps, warnings) or self.length
+        frames = self.wanted_frames(warnings) or self.length
         self.check_loop(_TASK, "end_image")
         factor, upscaler = self.checked_upscale()
         if self.loop or self.source("end_image") is not None:
             check_last_image(frames, self.spelled("length" if self.seconds is None else "seconds"))
-        given = self.model_fields_set
-        models = self._models()
         loras = self._wanted_loras(warnings)
-        uses_lora = self.use_lora or bool(loras)
-        named = [name for lora in loras for name in (lora.high, lora.low) if name]
-        is_distilled = uses_lora and (not named or recipe_for(models=models, loras=named) is not None)
+        steps, guidance = self._sampling(loras)
         return RenderSpec(
             task=_TASK.name,
             prompt=self.prompt,
@@ -135,16 +130,15 @@ class I2vRequest(VideoRequest):
             size=size,
             size_given=is_given,
             fps=float(self.fps),
-            fps_given="fps" in given,
+            fps_given="fps" in self.model_fields_set,
             frames=frames,
             seed=secrets.randbelow(RANDOM_SEED_LIMIT) if self.seed == -1 else self.seed,
-            # A few-step LoRA brings its own steps and guidance, unless the request sets them.
-            steps=None if is_distilled and "steps" not in given else self.steps,
-            guidance=None if is_distilled and "cfg_scale" not in given else self.cfg_scale,
+            steps=steps,
+            guidance=guidance,
             shift=self.sample_shift,
-            use_lora=uses_lora,
+            use_lora=self.use_lora or bool(loras),
             loras=loras,
-            diffusion_models=models,
+            diffusion_models=self._models(),
             vae_model=self.vae_model if self._uses("vae_model") else None,
             profile=self.profile,
             single_expert=self.single_expert,
@@ -155,15 +149,57 @@ class I2vRequest(VideoRequest):
             upscale_model=upscaler,
         )
 
+    def wanted_size(self, warnings: list[str]) -> tuple[Size, bool]:
+        """Return what `shape` returns for the task of the request. Raises InvalidRequest."""
+        return self.shape(default=DEFAULT_SIZE, multiple=_TASK.size_multiple, by_picture=True, warnings=warnings)
+
+    def wanted_frames(self, warnings: list[str]) -> int | None:
+        """Return what `snapped_frames` returns at the frame rate of the request. Raises InvalidRequest."""
+        return self.snapped_frames(self.fps, warnings)
+
+    def meaning(self) -> dict[str, Any]:
+        """
+        Return the fields that have several spellings, each in the plainest, and the defaults that hold only if sent.
+
+        Raises InvalidRequest.
+        """
+        steps, guidance = self._sampling(self._wanted_loras([]))
+        files = {name: getattr(self, name) if self._uses(name) else None for name in ("diffusion_model", "vae_model")}
+        sampling = {"steps": steps, "cfg_scale": guidance, "negative_prompt": self.negative_prompt or None}
+        return {**super().meaning(), **files, **sampling}
+
+    def meant_loras(self) -> dict[str, Any]:
+        """Return the LoRAs that are used, with `use_lora`: the last one of `loras` as `lora_name`, as documented."""
+        if not self._takes_loras():
+            return {"lora_name": None, "lora_strength": 1.0}
+        name, strength, lists = self.lora_name, self.lora_strength, self.plain_loras()
+        if not name and lists["loras"] and lists["loras"][-1].is_single():
+            *rest, last = lists["loras"]
+            name, strength, lists["loras"] = last.high, last.strength, tuple(rest)
+        return {**lists, "lora_name": name or None, "lora_strength": strength if name else 1.0, "use_lora": True}
+
+    def _sampling(self, loras: Sequence[Lora]) -> tuple[int | None, float | None]:
+        """Return steps and guidance. A few-step LoRA brings its own, unless the request sets them."""
+        given = self.model_fields_set
+        named = [name for lora in loras for name in (lora.high, lora.low) if name]
+        is_distilled = (self.use_lora or bool(loras)) and (
+            not named or recipe_for(models=self._models(), loras=named) is not None
+        )
+        steps = None if is_distilled and "steps" not in given else self.steps
+        return steps, None if is_distilled and "cfg_scale" not in given else self.cfg_scale
+
+    def _takes_loras(self) -> bool:
+        return bool(self.use_lora or self.loras or self.high_noise_loras or self.low_noise_loras)
+
     def _wanted_loras(self, warnings: list[str]) -> tuple[Lora, ...]:
         """Return the LoRAs of the request. A name without use_lora becomes a line in *warnings*."""
         if self.refuses_loras():
             warnings += self.refused_loras()
             return ()
-        if self.use_lora or self.loras or self.high_noise_loras or self.low_noise_loras:
+        if self._takes_loras():
             return self._loras()
         if self.lora_name:
-            warnings.append("lora_name was ignored: set use_lora to true.")
+            warnings.append(f"{self.spelled('lora_name')} was ignored: set use_lora to true.")
         return ()
 
     def _models(self) -> tuple[str, ...]:

@@ -34,6 +34,22 @@ class InputField(Request):
         """Return other spellings of the fields, each with its documented name."""
         return _ALIASES
 
+    def source(self, field: str) -> Source | None:
+        """Return where the file comes from: base64 comes before a URL, a URL before a path. *field* is its list."""
+        kinds: tuple[tuple[Literal["base64", "url", "path"], str | None], ...] = (
+            ("base64", self.data), ("url", self.url), ("path", self.path),
+        )  # fmt: skip
+        given = (Source(kind, value.strip(), field) for kind, value in kinds if value and value.strip())
+        return next(given, None)
+
+    def plainly(self) -> InputField:
+        """Return the same file in the form that is the same for every spelling of it."""
+        if (source := self.source("")) is None:
+            return self
+        kind, value = source.plainly()
+        fields = {"data": None, "url": None, "path": None, "data" if kind == "base64" else kind: value}
+        return self.model_copy(update=fields)
+
 
 #: More than any file system takes. The server gets the file under a name of ours.
 _MOST_NAME_BYTES = 1000
@@ -83,7 +99,7 @@ def overruled(**lists: Sequence[InputField]) -> list[str]:
     lines = []
     for field, entries in lists.items():
         for number, entry in enumerate(entries):
-            given = [name for name in ("data", "url", "path") if getattr(entry, name)]
+            given = [name for name in ("data", "url", "path") if (getattr(entry, name) or "").strip()]
             place = f"{field}[{number}]"
             lines += [f"{place}.{name} was ignored: {place}.{given[0]} was also given." for name in given[1:]]
     return lines
@@ -99,8 +115,6 @@ def _checked(entry: InputField, field: str, kind: _Kind) -> NamedSource:
     if len(name.encode(errors="replace")) > _MOST_NAME_BYTES:
         message = f"{field}[].name {name[:80]!r}... is too long: a name has at most {_MOST_NAME_BYTES} bytes."
         raise InputRefused(message, field=field)
-    given = {"base64": entry.data, "url": entry.url, "path": entry.path}
-    for source_kind, value in given.items():
-        if value:
-            return NamedSource(name, kind, Source(source_kind, value, field))  # type: ignore[arg-type]
-    raise InvalidRequest(f"{field}: {name[:80]!r} has neither data, url nor path.", field=field)
+    if (source := entry.source(field)) is None:
+        raise InvalidRequest(f"{field}: {name[:80]!r} has neither data, url nor path.", field=field)
+    return NamedSource(name, kind, source)

@@ -9,6 +9,7 @@ from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.data_uri import decode, is_data_url
 from wanworker.text.json_text import read_json
 from wanworker.text.json_words import kind_of, why_unreadable
+from wanworker.text.mixups import kind_of_source
 
 #: The largest file that may come as a data URI.
 _FILE_BYTES = 64 << 20
@@ -22,14 +23,14 @@ def parsed(text: str | bytes, what: str) -> dict[str, Any]:
     """
     Return the workflow in *text*, in API or browser format; *what* begins the messages.
 
-    *text* is JSON, a data URI, or the bytes of a file, also of a picture or video with a workflow in its metadata. The
-    JSON may be encoded twice, and stand between the marks of a block of code.
+    *text* is JSON, a data URI, base64 text, or the bytes of a file, also of a picture or video with a workflow in its
+    metadata. The JSON may be encoded twice, and stand between the marks of a block of code.
 
     Raises InvalidRequest, and GraphRefused for an object that is no workflow.
     """
     from wanworker.comfyui.graph.workflow_file import is_media_file, read_workflow_file  # a slow import
 
-    if isinstance(text, str) and is_data_url(text):
+    if isinstance(text, str) and is_file_text(text):
         text = decode(text, max_bytes=_FILE_BYTES)
     if isinstance(text, bytes) and is_media_file(text):
         found = read_workflow_file(text)
@@ -46,6 +47,11 @@ def parsed(text: str | bytes, what: str) -> dict[str, Any]:
         raise InvalidRequest(message, field="workflow") from error
     check_json({"workflow": document})
     return checked(document, what)
+
+
+def is_file_text(text: str) -> bool:
+    """Say whether *text* is a file, as a data URI or as base64 text, and not a name or a URL."""
+    return is_data_url(text) or kind_of_source(text) == "base64"
 
 
 def is_json_text(text: str) -> bool:

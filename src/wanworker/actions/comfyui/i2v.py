@@ -14,6 +14,7 @@ from wanworker.actions.comfyui._answer import documented_timeout
 from wanworker.actions.comfyui._i2v_request import I2vRequest
 from wanworker.actions.request.fields import parse
 from wanworker.actions.request.picture import sized_by_picture
+from wanworker.actions.request.shape import DEFAULT_AREA
 from wanworker.jobs.model import check_request_id, spec_hash
 from wanworker.jobs.output_paths import SUFFIXES
 from wanworker.jobs.store.job_store import JobRequest
@@ -37,6 +38,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
             runpod_id=call.runpod_id,
             action=ACTION.name,
             spec_hash=spec_hash(request.identity()),
+            former_hash=spec_hash(request.former_identity()),
             prompt=request.prompt,
         ),
         engine=request.engine,
@@ -72,7 +74,11 @@ async def _prepare(
     notes = list(warnings)
     if not spec.size_given:
         files["size"], files["image"] = await sized_by_picture(
-            files["image"], area=spec.size.area, multiple=16, notes=notes
+            files["image"],
+            area=spec.size.area,
+            multiple=16,
+            notes=notes,
+            named=request.resolution or DEFAULT_AREA,
         )
     if request.loop:
         files["last_image"] = files["image"]

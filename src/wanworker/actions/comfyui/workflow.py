@@ -5,28 +5,36 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from wanworker.actions.base import Action, Context
 from wanworker.actions.comfyui._answer import DEFAULT_TIMEOUT_S, delivered_outputs, documented_timeout
 from wanworker.actions.comfyui._inputs import InputField, checked_inputs, overruled, read_inputs
 from wanworker.actions.comfyui._workflow_files import WorkflowFiles
-from wanworker.actions.comfyui._workflow_text import checked, is_json_text, parsed
+from wanworker.actions.comfyui._workflow_text import checked, is_file_text, is_json_text, parsed
 from wanworker.actions.request.fields import Request, Timeout, parse
+from wanworker.actions.request.json_value import from_text
 from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
 from wanworker.jobs.model import Job, check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
-from wanworker.media.inputs.data_uri import is_data_url
 from wanworker.media.inputs.reader import Source
 from wanworker.media.scratch import scratch_folder
 from wanworker.media.threads import entered, in_thread
 from wanworker.planning.fitting import PreparedSpec
 from wanworker.render import RenderRequest
 from wanworker.spec import GraphSpec
-from wanworker.text.json_words import place_of_non_finite
+from wanworker.text.json_words import place_of_non_finite, shown
+
+#: The engine that runs graphs.
+_ENGINE = "comfyui"
+
+
+def _slots(value: Any) -> Any:
+    """Return an object that came as JSON text, as forms send it."""
+    return from_text(value, "slots") if isinstance(value, str) and value.strip() else value or None
 
 
 class WorkflowRequest(Request):
@@ -35,7 +43,7 @@ class WorkflowRequest(Request):
     workflow: dict[str, Any] | str | None = Field(
         default=None, description="The graph, in API or browser format, or its URL or name."
     )
-    slots: dict[str, Any] | None = Field(
+    slots: Annotated[dict[str, Any] | None, BeforeValidator(_slots)] = Field(
         default=None, description="Values for inputs of the graph, by `TITLE.INPUT` or `ID.INPUT`."
     )
     images: tuple[InputField, ...] = Field(default=(), max_length=64, description="Pictures to upload first.")
@@ -44,11 +52,18 @@ class WorkflowRequest(Request):
     timeout: Timeout = Field(default=DEFAULT_TIMEOUT_S, description="The job's deadline in seconds.")
     return_base64: bool = Field(default=False, description="Return outputs as base64 in outputs[].data.")
     validate_only: bool = Field(default=False, description="Check the graph with the server, but do not run it.")
+    engine: str | None = Field(default=None, description="`comfyui`, which always runs graphs.")
     request_id: str | None = Field(default=None, description="Your own id, an idempotency key.")
+
+    def other_engine(self) -> list[str]:
+        """Return a line if an engine is named that runs no graphs."""
+        if self.engine in {None, "auto", _ENGINE}:
+            return []
+        return [f"engine {shown(self.engine)} was ignored: graphs always run on ComfyUI."]
 
     def reference(self) -> str | None:
         """Return the URL or name of the graph, or None if the graph itself was sent."""
-        if not isinstance(self.workflow, str) or is_json_text(self.workflow) or is_data_url(self.workflow):
+        if not isinstance(self.workflow, str) or is_json_text(self.workflow) or is_file_text(self.workflow):
             return None
         return self.workflow.strip() or None
 
@@ -78,6 +93,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     reference = request.reference()
     sent_document = request.document() if reference is None else None
     sources = checked_inputs(images=request.images, audio=request.audio, videos=request.videos)
+    warnings += request.other_engine()
     warnings += overruled(images=request.images, audio=request.audio, videos=request.videos)
     engine = context.comfyui()
     call = context.call
@@ -101,8 +117,9 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
             runpod_id=call.runpod_id,
             action=ACTION.name,
             spec_hash=spec_hash(_identity(request, reference or sent_document)),
+            former_hash=spec_hash(_identity(request, reference or sent_document, former=True)),
         ),
-        engine="comfyui",
+        engine=_ENGINE,
         timeout_s=request.timeout,
         prepare=prepare,
     )
@@ -136,14 +153,18 @@ def _valid(prepared: PreparedSpec, request_id: str) -> dict[str, Any]:
     return {"request_id": request_id, "status": "valid", "workflow": prepared.spec.graph, "warnings": warnings}
 
 
-def _identity(request: WorkflowRequest, workflow: str | dict[str, Any] | None) -> dict[str, Any]:
+def _identity(
+    request: WorkflowRequest, workflow: str | dict[str, Any] | None, *, former: bool = False
+) -> dict[str, Any]:
     """
-    Return the fields that tell this request from others, with a digest in place of each file's bytes.
+    Return what tells this request from others, with a digest in place of each file's bytes.
 
     A workflow by name or URL is told by that, as pictures are. Requests without slots have the hash of older versions.
+    With *former*, the spelling of a file counts, as it did before records had a `hash_version`.
     """
-    entries = [entry.model_dump_json() for entry in (*request.images, *request.audio, *request.videos)]
-    digests = [hashlib.sha256(entry.encode()).hexdigest() for entry in entries]
+    entries = (*request.images, *request.audio, *request.videos)
+    texts = [(entry if former else entry.plainly()).model_dump_json() for entry in entries]
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
     return {"workflow": workflow, "inputs": digests} | ({"slots": request.slots} if request.slots else {})
 
 

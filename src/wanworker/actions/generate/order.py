@@ -13,6 +13,7 @@ from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.actions.request.lora import idle_strength
 from wanworker.actions.request.picture import Subject, size_in_shape, sized_by_picture
+from wanworker.actions.request.shape import DEFAULT_AREA
 from wanworker.jobs.model import Job, check_request_id, spec_hash
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader
@@ -34,6 +35,7 @@ def job_request(request: GenerateRequest, *, request_id: str, action: str, runpo
         runpod_id=runpod_id,
         action=action,
         spec_hash=spec_hash(request.identity()),
+        former_hash=spec_hash(request.former_identity()),
         prompt=request.prompt,
     )
 
@@ -107,12 +109,7 @@ def generate_order(
 
 def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSpec:
     """Return the spec without its files: everything that can be refused before one is read is refused here."""
-    size, is_given = request.shape(
-        default=task.size,
-        multiple=task.size_multiple,
-        by_picture=_has_shape(request, task),
-        warnings=warnings,
-    )
+    size, is_given = request.wanted_size(warnings)
     warnings += request.overruled()
     warnings += idle_strength(request.lora_name, request.lora_strength, request.spelled("lora_strength"))
     warnings += request.refused_loras()
@@ -121,7 +118,7 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     loras = request.checked_loras()
     factor, upscaler = request.checked_upscale()
     if request.denoise is not None and task.denoise is None:
-        warnings.append(f"denoise was ignored: {task.name} starts from noise, not from a video.")
+        warnings.append(f"{request.spelled('denoise')} was ignored: {task.name} starts from noise, not from a video.")
     return RenderSpec(
         task=task.name,
         prompt=request.prompt,
@@ -153,24 +150,13 @@ def _spec(request: GenerateRequest, task: Task, warnings: list[str]) -> RenderSp
     )
 
 
-def _has_shape(request: GenerateRequest, task: Task) -> bool:
-    """Say whether a picture or a driving video is read whose shape the video can have."""
-    has_picture = task.takes_image and request.source("reference_image") is not None
-    return has_picture or (_reads_film(request, task) and request.source("driving_video") is not None)
-
-
-def _reads_film(request: GenerateRequest, task: Task) -> bool:
-    """Say whether the driving video of *request* is used: a prepared folder takes its place."""
-    return task.needs_driving_video and not (task.takes_prepared and request.prepared_path)
-
-
 def _taken(request: GenerateRequest, task: Task) -> dict[str, bool]:
     """Return the fields that may name a file, and whether *task* uses what they name."""
     return {
         "reference_image": task.takes_image,
         "last_image": True,
         "audio": task.needs_audio,
-        "driving_video": _reads_film(request, task),
+        "driving_video": request.reads_film(task),
         "soundtrack": True,
     }
 
@@ -206,23 +192,25 @@ async def _prepare(
             read = readers.get(field, inputs.image)
             files[_NAMES.get(field, field)] = await read(source, folder, field, label=label)
         elif source:
-            notes.append(f"{field} was ignored: {task.name} does not use it here.")
+            sent = request.spelled(f"{field}_{source.kind}").removesuffix(f"_{source.kind}")
+            notes.append(f"{sent} was ignored: {task.name} does not use it here.")
     if prepared:
         files["prepared_dir"] = inputs.directory(prepared, label="prepared folder", field="prepared_path")
     if not spec.size_given:
-        files |= await _sized(files, task, spec.size.area, notes)
+        files |= await _sized(files, task, spec.size.area, request.resolution or DEFAULT_AREA, notes)
     if request.loop:
         files["last_image"] = files["image"]
     return PreparedSpec(dataclasses.replace(spec, **files), tuple(notes))
 
 
-async def _sized(files: Mapping[str, Any], task: Task, area: int, notes: list[str]) -> dict[str, Any]:
+async def _sized(files: Mapping[str, Any], task: Task, area: int, named: str, notes: list[str]) -> dict[str, Any]:
     """Return the size that the picture gives, or else the video, and the picture that may have been cropped to it."""
+    multiple = task.size_multiple
     if "image" in files:
-        size, picture = await sized_by_picture(files["image"], area=area, multiple=task.size_multiple, notes=notes)
+        size, picture = await sized_by_picture(files["image"], area=area, multiple=multiple, notes=notes, named=named)
         return {"size": size, "image": picture}
     if "driving_video" in files:
         film = await probe(files["driving_video"])
         subject = Subject("driving_video", task.film, "video", film.width, film.height)
-        return {"size": size_in_shape(subject, area=area, multiple=task.size_multiple, notes=notes)}
+        return {"size": size_in_shape(subject, area=area, multiple=multiple, notes=notes, named=named)}
     return {}

@@ -24,10 +24,6 @@ class PlanRequest(GenerateRequest):
         default=None, description="What an hour of this worker costs; `cost` is in the same currency."
     )
 
-    def identity(self) -> dict[str, Any]:
-        """Return the identity of the `generate` request with the same fields, so that its request id is compared."""
-        return {name: value for name, value in super().identity().items() if name != "price_per_hour"}
-
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Return what would be rendered. Raises WorkerError where the job would be refused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,10 +21,10 @@ from wanworker.actions.request.fields import (
     Strength,
     Timeout,
 )
-from wanworker.actions.request.lora import check_lora_name
+from wanworker.actions.request.lora import LoraField, check_lora_name
 from wanworker.actions.request.video import VIDEO_ALIASES, VideoRequest
 from wanworker.errors import InvalidRequest
-from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, Profile, Task, check_last_image, task_named
+from wanworker.spec import RANDOM_SEED_LIMIT, TASKS, Lora, Profile, Size, Task, check_last_image, task_named
 
 _FIRST_FIELDS = """
     audio_base64 audio_path audio_url driving_video_base64 driving_video_path driving_video_url engine fps frame_num
@@ -32,6 +32,9 @@ _FIRST_FIELDS = """
     negative_prompt offload_model prepared_path prompt reference_image_base64 reference_image_path reference_image_url
     sample_guide_scale sample_shift sample_solver sample_steps seed size task use_lora width
 """
+
+#: Leaves the choice of the engine to the worker, as a request without one does.
+_ANY_ENGINE = "auto"
 
 #: Other spellings of the fields, each with its documented name.
 _ALIASES: Mapping[str, str] = {
@@ -43,6 +46,7 @@ _ALIASES: Mapping[str, str] = {
     "guidance_scale": "sample_guide_scale",
     "cfg_scale": "sample_guide_scale",
     "cfg": "sample_guide_scale",
+    "image": "reference_image_base64",
     "image_url": "reference_image_url",
     "image_base64": "reference_image_base64",
     "image_path": "reference_image_path",
@@ -139,13 +143,33 @@ class GenerateRequest(VideoRequest):
         self.check_loop(task, "last_image")
         return task
 
+    def wanted_size(self, warnings: list[str]) -> tuple[Size, bool]:
+        """Return what `shape` returns for the task of the request. Raises InvalidRequest."""
+        task = task_named(self.task)
+        has_picture = task.takes_image and self.source("reference_image") is not None
+        has_film = self.reads_film(task) and self.source("driving_video") is not None
+        return self.shape(
+            default=task.size,
+            multiple=task.size_multiple,
+            by_picture=has_picture or has_film,
+            warnings=warnings,
+        )
+
+    def reads_film(self, task: Task) -> bool:
+        """Say whether the driving video of the request is used: a prepared folder takes its place."""
+        return task.needs_driving_video and not (task.takes_prepared and self.prepared_path)
+
+    def wanted_frames(self, warnings: list[str]) -> int | None:
+        """Return what `snapped_frames` returns at the frame rate of the request. Raises InvalidRequest."""
+        return self.snapped_frames(self.fps or float(task_named(self.task).fps), warnings)
+
     def checked_frames(self, task: Task, warnings: list[str]) -> int | None:
         """
         Return a possible number of frames, a line in *warnings* if it is not the one asked for.
 
         Raises InvalidRequest where they are too few for a last picture.
         """
-        frames = self.snapped_frames(self.fps or float(task.fps), warnings)
+        frames = self.wanted_frames(warnings)
         if frames is None:
             return task.frames
         # Only a task that ends in one has to have room for it; the others ignore it, with a warning.
@@ -163,6 +187,21 @@ class GenerateRequest(VideoRequest):
             return pairs
         check_lora_name(self.lora_name, "lora_name")
         return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))
+
+    def meaning(self) -> dict[str, Any]:
+        """Return the fields that have several spellings, each in the plainest. Raises InvalidRequest."""
+        return {
+            **super().meaning(),
+            "engine": None if self.engine == _ANY_ENGINE else self.engine,
+            "negative_prompt": self.negative_prompt or None,
+            "prepared_path": self.prepared_path or None,
+        }
+
+    def meant_loras(self) -> dict[str, Any]:
+        """Return every LoRA in a list: `lora_name` is the last one in `loras`, and `use_lora` adds nothing to them."""
+        named = [LoraField(high=self.lora_name, strength=self.lora_strength)] if self.lora_name else []
+        lists = self.plain_loras(*named)
+        return {**lists, "lora_name": None, "lora_strength": 1.0, "use_lora": self.use_lora and not any(lists.values())}
 
     def diffusion_models(self) -> tuple[str, ...]:
         """Return the models that are named."""

@@ -19,8 +19,11 @@ _NAME_CHARS = 60
 
 #: Fields that hold the name of one thing. Blanks around it do not count, and empty text means left out.
 _OF_ONE_NAME = frozenset(
-    {"task", "engine", "profile", "sample_solver", "diffusion_model", "diffusion_model_2", "vae_model"}
-)
+    {
+        "task", "engine", "profile", "sample_solver", "diffusion_model", "diffusion_model_2", "vae_model", "lora_name",
+        "size", "resolution", "aspect_ratio", "prepared_path",
+    }
+)  # fmt: skip
 
 #: This many unknown fields get a warning each; one more line counts the rest.
 _MOST_NAMED = 5

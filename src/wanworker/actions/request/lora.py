@@ -26,7 +26,9 @@ MOST_LORAS = 8
 
 #: Names of the strength of a LoRA, or of one half. `alpha` is not among them: it is set in training.
 _WORDS = ("strength", "weight", "scale")
-_STRENGTH_WORDS = ("weight", "scale", "lora_strength", "lora_weight", "lora_scale", "strength_model", "multiplier")
+_STRENGTH_WORDS = (
+    "weight", "scale", "lora_strength", "lora_weight", "lora_scale", "strength_model", "model_strength", "multiplier",
+)  # fmt: skip
 
 _URL = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -66,6 +68,24 @@ class LoraField(Request):
         """Return the files that are named, one or one for each expert."""
         return [name for name in (self.high, self.low) if name and name.strip()]
 
+    def is_single(self) -> bool:
+        """Say whether it is one file with one strength, as `lora_name` and `lora_strength` say it."""
+        return self.high is not None and self.low is None and self.high_strength is None and self.low_strength is None
+
+    def plainly(self) -> LoraField:
+        """Return the same LoRA in the form that is the same for every spelling of it."""
+        high, low = (self.strength if own is None else own for own in (self.high_strength, self.low_strength))
+        strength = high if high == low else 1.0
+        files = {name: (getattr(self, name) or "").strip() or None for name in ("high", "low")}
+        halves = {"high_strength": high, "low_strength": low}
+        return self.model_copy(
+            update={
+                **files,
+                "strength": strength,
+                **{name: None if value == strength else value for name, value in halves.items()},
+            }
+        )
+
     def to_lora(self) -> Lora:
         """Return the pair with its strengths. Raises InvalidRequest if it names no file, or a file by URL."""
         names = self.names()
@@ -101,6 +121,12 @@ class LoraRequest(Request):
             for entry in self.low_noise_loras
         )
         return (*pairs, *highs, *lows)
+
+    def plain_loras(self, *more: LoraField) -> dict[str, tuple[LoraField, ...]]:
+        """Return the lists in the form that is the same for every spelling of them, *more* at the end of `loras`."""
+        lists = {name: getattr(self, name) for name in LoraRequest.model_fields}
+        lists["loras"] = (*self.loras, *more)
+        return {name: tuple(entry.plainly() for entry in entries) for name, entries in lists.items()}
 
     def lora_fields(self) -> dict[str, Any]:
         """Return the fields that are set, in plain JSON values, as another request takes them."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from wanworker.actions.request.fields import Request
-from wanworker.actions.request.shape import check_sides_agree, clamped
+from wanworker.actions.request.shape import DEFAULT_AREA, check_sides_agree, clamped
 from wanworker.errors import InputRefused, InvalidRequest
 from wanworker.media.inputs.picture import crop_to_aspect, picture_size
 from wanworker.media.inputs.reader import Source
@@ -32,12 +32,23 @@ class PictureRequest(Request):
                 return Source(kind, value.strip(), f"{field}_{kind}")
         return None
 
+    def meant_sources(self) -> dict[str, str | None]:
+        """Return each field that may name a file, None where another one is read; base64 text in its plainest form."""
+        fields: dict[str, str | None] = {}
+        for field in self._inputs():
+            fields |= {f"{field}_{kind}": None for kind in _KINDS}
+            if source := self.source(field):
+                kind, value = source.plainly()
+                fields[f"{field}_{kind}"] = value
+        return fields
+
     def overruled(self) -> list[str]:
         """Return a line for each field that does nothing because another one says the same thing otherwise."""
         lines = []
         for field in self._inputs():
             given = [name for kind in _KINDS if (getattr(self, name := f"{field}_{kind}") or "").strip()]
-            lines += [f"{name} was ignored: {given[0]} was also given." for name in given[1:]]
+            first, *others = map(self.spelled, given) if given else ("",)
+            lines += [f"{name} was ignored: {first} was also given." for name in others]
         return lines
 
     @classmethod
@@ -67,16 +78,19 @@ class Subject:
     height: int
 
 
-async def sized_by_picture(picture: Path, *, area: int, multiple: int, notes: list[str]) -> tuple[Size, Path]:
+async def sized_by_picture(
+    picture: Path, *, area: int, multiple: int, notes: list[str], named: str = DEFAULT_AREA
+) -> tuple[Size, Path]:
     """
     Return a size of about *area* pixels with the shape of *picture*, and the picture cropped to it.
 
-    A side never leaves its range. A very long picture therefore gets the nearest possible size and is cropped, and
-    *notes* get a line about it. Raises InputRefused for a picture that is too long for any size.
+    *named* is what the area is called. A side never leaves its range. A very long picture therefore gets the nearest
+    possible size and is cropped, and *notes* get a line about it. Raises InputRefused for a picture that is too long
+    for any size.
     """
     subject = Subject("reference_image", "reference image", "picture", *picture_size(picture))
     told = len(notes)
-    size = size_in_shape(subject, area=area, multiple=multiple, notes=notes)
+    size = size_in_shape(subject, area=area, multiple=multiple, notes=notes, named=named)
     if len(notes) == told:
         return size, picture
     cropped = picture.with_name(f"{picture.stem}-shaped.png")
@@ -86,11 +100,12 @@ async def sized_by_picture(picture: Path, *, area: int, multiple: int, notes: li
     return size, cropped
 
 
-def size_in_shape(subject: Subject, *, area: int, multiple: int, notes: list[str]) -> Size:
+def size_in_shape(subject: Subject, *, area: int, multiple: int, notes: list[str], named: str = DEFAULT_AREA) -> Size:
     """
     Return a size of about *area* pixels with the shape of *subject*, both sides multiples of *multiple*.
 
-    *notes* get a line where the range of sides makes it smaller. Raises InputRefused for a shape that no size can show.
+    *named* is what the area is called. *notes* get a line where the range of sides makes it smaller. Raises
+    InputRefused for a shape that no size can show.
     """
     width, height, kind = subject.width, subject.height, subject.kind
     aspect, longest = width / height, longest_aspect()
@@ -102,6 +117,6 @@ def size_in_shape(subject: Subject, *, area: int, multiple: int, notes: list[str
             field=subject.field,
         )
     size = size_at_aspect(aspect, area, multiple)
-    if limit := clamped(size, area, aspect):
+    if limit := clamped(size, area, aspect, named):
         notes.append(f"size {size} was chosen for the {kind} of {width} x {height}: {limit}.")
     return size

@@ -20,6 +20,9 @@ RESOLUTIONS: Mapping[str, Size] = {"480p": Size(832, 480), "720p": Size(1280, 72
 
 AUTO = "auto"
 
+#: What messages call the area of a request without a resolution.
+DEFAULT_AREA = "the default area"
+
 #: The shapes that the schema names; any other W:H is read too.
 ASPECT_RATIOS = (AUTO, "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "1:1", "21:9")
 
@@ -83,12 +86,12 @@ def size_for(
         if is_meant:
             return size.snapped(multiple), True
     size = size_at_aspect(wide / high, area.area, multiple)
-    if limit := clamped(size, area.area, wide / high, resolution or "the default area"):
+    if limit := clamped(size, area.area, wide / high, resolution or DEFAULT_AREA):
         warnings.append(f"size {size} was chosen for aspect_ratio {aspect_ratio}: {limit}.")
     return size, True
 
 
-def clamped(size: Size, area: int, aspect: float, named: str = "the default area") -> str | None:
+def clamped(size: Size, area: int, aspect: float, named: str) -> str | None:
     """Return why *size* is smaller than *area* pixels of this *aspect*, or None if it is not. *named* is the area."""
     if size.area > area * _CLAMPED:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -10,7 +11,7 @@ from pydantic import Field
 from wanworker.actions.request.fields import Crf, Fps, NumOutputs, Seconds, UploadUrls, Upscale
 from wanworker.actions.request.lora import LoraRequest
 from wanworker.actions.request.picture import PictureRequest
-from wanworker.actions.request.shape import AspectRatio, Resolution, check_size_agrees, frames_for, size_for
+from wanworker.actions.request.shape import AUTO, AspectRatio, Resolution, check_size_agrees, frames_for, size_for
 from wanworker.errors import InvalidRequest
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.spec import TASKS, Size, Task
@@ -33,8 +34,8 @@ _NAME_CHARS = 200
 _SWITCH = "use_lora"
 _NAMING = ("lora_name", "loras", "high_noise_loras", "low_noise_loras")
 
-#: Fields about the answer. They do not tell one request from another.
-_NO_IDENTITY = {"request_id", "return_video", "timeout", "thumbnail", "output_upload_urls"}
+#: Fields about the answer. They do not tell one request from another; the last one is that of `plan`.
+_NO_IDENTITY = {"request_id", "return_video", "timeout", "thumbnail", "output_upload_urls", "price_per_hour"}
 
 
 class VideoRequest(PictureRequest, LoraRequest):
@@ -114,24 +115,65 @@ class VideoRequest(PictureRequest, LoraRequest):
         if number in map(str, UPSCALE_FACTORS):
             return int(number), None
         if self.upscale is not None and (not text or len(text) > _NAME_CHARS or _is_number(number)):
-            message = f"upscale must be 2, 4 or the name of an upscale model; got {text[:40]!r}."
-            raise InvalidRequest(message, field="upscale")
+            field = self.spelled("upscale")
+            message = f"{field} must be 2, 4 or the name of an upscale model; got {text[:40]!r}."
+            raise InvalidRequest(message, field=field)
         return None, text or None
 
     def upload_urls(self, allow_hosts: tuple[str, ...]) -> tuple[UploadUrl, ...]:
         """Return where the outputs are to be put, none or one for each. Raises InvalidRequest, without any URL."""
         return UploadUrl.for_outputs(self.output_upload_urls, self.num_outputs, allow_hosts=allow_hosts)
 
+    @abstractmethod
+    def wanted_size(self, warnings: list[str]) -> tuple[Size, bool]:
+        """Return what `shape` returns for the task of the request. Raises InvalidRequest."""
+
+    @abstractmethod
+    def wanted_frames(self, warnings: list[str]) -> int | None:
+        """Return what `snapped_frames` returns at the frame rate of the request. Raises InvalidRequest."""
+
+    @abstractmethod
+    def meant_loras(self) -> dict[str, Any]:
+        """Return the fields about LoRAs in one form for all ways to name the same ones. They are not refused."""
+
     def identity(self) -> dict[str, Any]:
         """
-        Return the fields that tell this request from others. Their hash is kept with the request id.
+        Return what tells this request from others, the same for every spelling of it. Its hash is kept with the id.
 
         The fields of the first release always count. Any later field counts only if it says something else than its
-        default, so that the records of older workers keep their hash.
+        default. So the records of older workers keep their hash, and a request in the documented words has it, too.
         """
+        try:
+            meant = self.model_copy(update=self.meaning())
+        except InvalidRequest:  # it is refused for that, before it is rendered
+            return self.former_identity()
+        return meant._counting()
+
+    def former_identity(self) -> dict[str, Any]:
+        """Return what `identity` returned in the releases before records had a `hash_version`: the spelling counts."""
         used = self.model_copy(update=self._unset_loras()) if self.refuses_loras() else self
-        dumped = used.model_dump(mode="json", exclude=_NO_IDENTITY)
-        return {name: value for name, value in dumped.items() if name in self.first_fields or used._says_more(name)}
+        return used._counting()
+
+    def _counting(self) -> dict[str, Any]:
+        dumped = self.model_dump(mode="json", exclude=_NO_IDENTITY)
+        return {name: value for name, value in dumped.items() if name in self.first_fields or self._says_more(name)}
+
+    def meaning(self) -> dict[str, Any]:
+        """Return the fields that have several spellings, each in the plainest. Raises InvalidRequest."""
+        size, is_given = self.wanted_size([])
+        shape: dict[str, Any] = {} if self.aspect_ratio != AUTO else {"aspect_ratio": None}
+        if is_given:
+            shape = {"size": str(size), **dict.fromkeys(("width", "height", "resolution", "aspect_ratio"))}
+        length = {} if self.seconds is None else {self.frames_field: self.wanted_frames([]), "seconds": None}
+        factor, upscaler = self.checked_upscale()
+        loras = self._unset_loras() if self.refuses_loras() else self.meant_loras()
+        return {
+            **self.meant_sources(),
+            **shape,
+            **length,
+            **loras,
+            "upscale": factor or upscaler,
+        }
 
     def refuses_loras(self) -> bool:
         """Say whether the request has `use_lora: false`, in words: then it has no LoRA, whichever it names."""

@@ -8,6 +8,7 @@ link. A list that is meant as a value is written `{"__value__": [...]}`.
 from __future__ import annotations
 
 import copy
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -294,6 +295,6 @@ def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, froz
 
 
 def upload_name(value: str) -> str:
-    """Return the file of the input folder that a node's *value* names: `in.png` for `in.png [input]`."""
-    bare = value.rstrip()
-    return bare.removesuffix(_ANNOTATION).rstrip() if bare.endswith(_ANNOTATION) else value
+    """Return the file of the input folder that a node's *value* names, composed: `in.png` for `in.png [input]`."""
+    bare, composed = value.rstrip(), unicodedata.normalize("NFC", value)
+    return upload_name(bare.removesuffix(_ANNOTATION).rstrip()) if bare.endswith(_ANNOTATION) else composed

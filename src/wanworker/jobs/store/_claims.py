@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wanworker.errors import RequestIdReused
 from wanworker.jobs._owner import Owner, longest_wait_s
-from wanworker.jobs.model import PROMPT_CHARS, Job, JobStatus, check_request_id, heartbeat
+from wanworker.jobs.model import HASH_VERSION, PROMPT_CHARS, Job, JobStatus, check_request_id, heartbeat
 from wanworker.jobs.store._index import Index
 from wanworker.jobs.store._pulse import OwnPulse
 from wanworker.jobs.store._records import Records
@@ -19,7 +19,11 @@ _LOOK_AGAIN_S, _LOOKED_FOR_S = 0.02, 60.0
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """Hold what starts an attempt. `runpod_id` is None outside RunPod."""
+    """
+    Hold what starts an attempt. `runpod_id` is None outside RunPod.
+
+    `former_hash` is what the first version recorded of the same request, None where that is not known.
+    """
 
     request_id: str
     action: str
@@ -30,6 +34,14 @@ class JobRequest:
     model: str | None = None
     seed: int | None = None
     asked: Mapping[str, str] | None = None
+    former_hash: str | None = None
+    hash_version: int = HASH_VERSION
+
+    def check_names(self, job: Job) -> None:
+        """Raise RequestIdReused if *job*, which has this request's id, is of another request."""
+        is_former = job.hash_version < HASH_VERSION and job.spec_hash == self.former_hash
+        if job.spec_hash != self.spec_hash and not is_former:
+            raise RequestIdReused(f"request_id {self.request_id!r} already names a different request.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +104,8 @@ class Claims:
 
     def _accept(self, request: JobRequest, before: Job | None) -> None:
         """Refuse a different request under a used id. Otherwise make the job findable by its RunPod id."""
-        if before is not None and before.spec_hash != request.spec_hash:
-            raise RequestIdReused(f"request_id {request.request_id!r} already names a different request.")
+        if before is not None:
+            request.check_names(before)
         if request.runpod_id is not None:
             self._records.alias(request.runpod_id, request.request_id)
 
@@ -105,6 +117,7 @@ class Claims:
             runpod_id=request.runpod_id,
             action=request.action,
             spec_hash=request.spec_hash,
+            hash_version=request.hash_version,
             attempt=attempt,
             owner=self._owner(),
             status=status,

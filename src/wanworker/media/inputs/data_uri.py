@@ -46,6 +46,19 @@ def decode(text: str, *, max_bytes: int) -> bytes:
         raise InputUnavailable(_fault(digits)) from error
 
 
+def plain_base64(text: str) -> str:
+    """
+    Return *text*, raw base64 or a base64 data URI, as everybody writes it: the digits alone, with padding.
+
+    Two texts of the same bytes give the same. Text that is broken, or of which no digit is left, stays as it is.
+    """
+    try:
+        digits = _digits(_payload(text))
+    except InputUnavailable:
+        return text
+    return digits + "=" * (-len(digits) % 4) if digits else text
+
+
 def with_lost_plus(text: str) -> str:
     """
     Return *text* of a URL-encoded form with each `+` that its sender did not escape, and that so became a space.

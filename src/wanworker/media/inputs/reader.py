@@ -65,6 +65,12 @@ class Source:
     value: str
     field: str | None = None
 
+    def plainly(self) -> tuple[str, str]:
+        """Return the kind and the value in the form that is the same for every spelling of one source."""
+        if self.kind == "base64" or data_uri.is_data_url(self.value):
+            return "base64", data_uri.plain_base64(self.value)
+        return self.kind, self.value
+
 
 @dataclass(frozen=True, slots=True)
 class InputLimits:
@@ -154,7 +160,8 @@ class InputReader:
     def directory(self, value: str, *, label: str = "folder", field: str | None = None) -> Path:
         """Return the folder below the roots that *value* names. It is not copied."""
         with _labelled(label, field):
-            return directory_below(value, self._roots)
+            _check_kind(value, "path")
+            return directory_below(value.strip(), self._roots)
 
     async def _recording(
         self, source: Source, stem: Path, kind: Literal["sound", "film"], max_bytes: int, label: str
@@ -171,9 +178,8 @@ class InputReader:
         URL.
         """
         is_data = data_uri.is_data_url(source.value)
-        if not is_data and (found := mixed_up(source.value, source.kind)):
-            kind = InputUnavailable if source.kind == "base64" else InputRefused
-            raise kind(found[0], hint=found[1])
+        if not is_data:
+            _check_kind(source.value, source.kind)
         if source.kind == "base64" or is_data:
             await in_thread(_write_decoded, source.value, part, max_bytes)
         elif source.kind == "url":
@@ -181,6 +187,12 @@ class InputReader:
             await fetch(source.value, part, limits=limits, allow_hosts=self._allow_hosts, network=self._network)
         else:
             await in_thread(copy_file, file_below(source.value, self._roots), part, max_bytes=max_bytes)
+
+
+def _check_kind(value: str, kind: Literal["url", "base64", "path"]) -> None:
+    """Raise InputUnavailable or InputRefused for a value that looks like another kind of source."""
+    if found := mixed_up(value, kind):
+        raise (InputUnavailable if kind == "base64" else InputRefused)(found[0], hint=found[1])
 
 
 @contextmanager

@@ -69,11 +69,14 @@ def resolve(name: str, known: Iterable[str]) -> str:
         return found[0]
     if found:
         raise ModelNotFound(f"LoRA {name[:120]!r} could be any of: {', '.join(found[:5])}.", field="lora_name")
-    wanted = asked.lower().removesuffix(_SUFFIX)
-    near = nearest_names(wanted, [candidate.lower() for candidate in names], cutoff=0.3)
-    nearest = [candidate for candidate in names if candidate.lower() in near]
+    near = nearest_names(_bare(asked), [_bare(candidate) for candidate in names], cutoff=0.3)
+    nearest = [candidate for candidate in names if _bare(candidate) in near]
     words = f" Nearest: {', '.join(nearest)}." if nearest else ""
     raise ModelNotFound(f"LoRA {name[:120]!r} was not found.{words}", field="lora_name")
+
+
+def _bare(name: str) -> str:
+    return name.lower().removesuffix(_SUFFIX)
 
 
 def is_pair(names: Sequence[str]) -> bool:
@@ -95,7 +98,11 @@ def sibling_of(name: str) -> str:
 
 
 def other_half(name: str, known: Iterable[str]) -> str | None:
-    """Return the other half of *name*: in its folder, in the sibling folder, or the only match anywhere. Pure."""
+    """
+    Return the other half of *name*: in its folder, in the sibling folder, or the only match anywhere. Pure.
+
+    A file elsewhere whose own other half is beside it belongs to that one, which may be for another task.
+    """
     names = list(known)
     for sibling in _siblings(name):
         for file in names:
@@ -103,7 +110,8 @@ def other_half(name: str, known: Iterable[str]) -> str | None:
                 return file
     elsewhere = meant(_SLASH.split(sibling_of(name))[-1], names)
     is_another = half_of(name) is not None and len(elsewhere) == 1 and elsewhere[0] != name
-    return elsewhere[0] if is_another else None
+    is_free = is_another and not {*_siblings(elsewhere[0])} & {*names}
+    return elsewhere[0] if is_free else None
 
 
 def _siblings(name: str) -> tuple[str, ...]:

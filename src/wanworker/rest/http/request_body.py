@@ -93,7 +93,7 @@ class _WholeForm(MultiPartParser):
     """
 
     def __init__(self, request: Request, stream: AsyncGenerator[bytes, None], files: Collection[str]) -> None:
-        super().__init__(request.headers, stream, max_files=len(files), max_fields=_MAX_FIELDS)
+        super().__init__(request.headers, stream, max_files=len(files) + 1, max_fields=_MAX_FIELDS)
         self._files = files
         self._has_ended = False
         self._encoding = ""

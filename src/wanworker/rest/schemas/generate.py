@@ -61,9 +61,10 @@ RestPrompt = Annotated[str, Field(min_length=1, max_length=int(RANGES["prompt_ch
 
 
 def _as_sent(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Keep a whole number whole, so that the answer shows 24 for 24."""
+    """Keep a whole number whole, so that the answer shows 24 for 24, also for the text of a form."""
     number = check(value)
-    return value if isinstance(value, int) else number
+    is_whole = isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal())
+    return int(number) if is_whole else number
 
 
 FpsAsSent = Annotated[Fps, WrapValidator(_as_sent)]

@@ -99,15 +99,15 @@ class Intake:
         if inputs:
             await in_thread(self._kept.make_folder)
         for name, source in inputs.items():
-            stem = self._kept.image_stem(request_id)
+            stem, label = self._kept.image_stem(request_id), source.field or name
             if name == "driving_video":
-                film = await self._worker.inputs.video(source, self._kept.folder, stem)
+                film = await self._worker.inputs.video(source, self._kept.folder, stem, label=label)
                 path = film.replace(self._kept.film_path(request_id))
             elif name == "audio":
-                sound = await self._worker.inputs.audio(source, self._kept.folder, stem)
+                sound = await self._worker.inputs.audio(source, self._kept.folder, stem, label=label)
                 path = sound.replace(self._kept.sound_path(request_id))
             else:
-                path = await self._worker.inputs.image(source, self._kept.folder, stem)
+                path = await self._worker.inputs.image(source, self._kept.folder, stem, label=label)
             saved[f"{name}_path"] = str(path.absolute())
         return saved
 

@@ -108,7 +108,14 @@ class JobRecovery:
         return [(job, kept)] if kept is not None and job.status.is_terminal and not _is_anothers(job) else []
 
     async def _queue_again(self, runner: Runner, job: Job, kept: dict[str, Any]) -> None:
-        request = JobRequest(job.request_id, ACTION, job.spec_hash, prompt=job.prompt, seed=kept["fields"].get("seed"))
+        request = JobRequest(
+            job.request_id,
+            ACTION,
+            job.spec_hash,
+            prompt=job.prompt,
+            seed=kept["fields"].get("seed"),
+            hash_version=job.hash_version,
+        )
         if await runner.resume(request):
             log.info("job %s waits again: the process that had it ended", job.request_id)
 
