@@ -4,8 +4,9 @@ import { useCell } from "../core/cells.js";
 import { tables } from "../core/tables.js";
 import { bytes } from "../core/words.js";
 import { DropZone } from "../parts/controls.js";
-import { html, useAddress, useEffect, useState } from "../parts/hooks.js";
+import { html, useEffect, useState } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
+import { Preview } from "../parts/preview.js";
 import { choose, draft, files, trouble } from "./desk.js";
 import { FILES, MODES } from "./presets.js";
 
@@ -42,14 +43,6 @@ function Tile({ name, file, error }) {
     </button>
     <p class="error">${error}</p>
   </figure>`;
-}
-
-function Preview({ file, kind, label }) {
-  const address = useAddress(file);
-  if (!address) return null;
-  if (kind === "image") return html`<img src=${address} alt=${`${label}: ${file.name}`} />`;
-  if (kind === "audio") return html`<audio src=${address} controls aria-label=${label}></audio>`;
-  return html`<video src=${address} muted loop playsinline controls aria-label=${label}></video>`;
 }
 
 /** Say why *file* cannot be taken, or "". The browser must read a picture to show it; the server reads more kinds. */
