@@ -19,12 +19,12 @@ const RECENT = 12;
 export function Create() {
   useChanges(jobs);
   const { job: named } = useCell(route);
-  const isMissing = useNamed(named);
+  const search = useNamed(named);
   const job = onStage();
   return html`<div class="create">
     <${Strip} chosen=${job?.job_id} />
     <div class="centre">
-      <${Stage} job=${job} isMissing=${isMissing} />
+      <${Stage} job=${job} search=${search} />
       ${job && html`<${JobBar} job=${job} />`}
       <${Composer} />
     </div>
@@ -32,7 +32,10 @@ export function Create() {
   </div>`;
 }
 
-/** Fetch the job that a link names, if the list has not brought it yet. True where the server has none. */
+/**
+ * Fetch the job that a link names, if the list has not brought it yet. Returns "" without a link, else "open", or
+ * "missing" where the server has none.
+ */
 function useNamed(id) {
   const [missing, setMissing] = useState(null);
   const { state } = useCell(server);
@@ -40,7 +43,7 @@ function useNamed(id) {
     if (!id || state !== "ready" || jobs.get(id)) return;
     api.status(id).then((job) => jobs.put(job), (error) => error.status === 404 && setMissing(id));
   }, [id, state]);
-  return Boolean(id) && missing === id;
+  return id && (missing === id ? "missing" : "open");
 }
 
 const stateWords = (job) => (job.status === "processing" ? `Rendering, ${percent(job)}` : STATES[stateOf(job)]);

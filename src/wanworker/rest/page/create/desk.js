@@ -5,7 +5,7 @@ import { Cell } from "../core/cells.js";
 import { forget, notes, recall, remember } from "../core/memory.js";
 import { go, route } from "../core/route.js";
 import { announce, follower, jobs, withKey } from "../core/world.js";
-import { followRun } from "../core/runs.js";
+import { beginRun } from "../core/runs.js";
 import { isActive } from "../core/words.js";
 import { FILES } from "./presets.js";
 import { EMPTY, actionFields, complaints, completed, draftOf, isPlain, plainFields, shownFields, usedFiles } from "./request.js";
@@ -103,8 +103,9 @@ async function sendAction(wanted, used, isOnScreen) {
   for (const [name, file] of Object.entries(used)) input[`${FILES[name].field}_base64`] = await asBase64(file);
   const { id: runId } = await api.run(input);
   const [width, height] = (input.size ?? "").split("*").map(Number);
-  followRun(runId, id, (error) => show(error, isOnScreen));
-  return { job_id: id, runId, status: "queued", prompt: input.prompt, width, height, isUnrecorded: true };
+  const job = { job_id: id, runId, prompt: input.prompt, width, height };
+  beginRun(job, (error) => show(error, isOnScreen));
+  return jobs.get(id);
 }
 
 /** 32 hexadecimal digits. (randomUUID is not there on plain http.) */

@@ -10,7 +10,8 @@ import { EXAMPLES } from "./presets.js";
 
 const PREVIEW_MS = 1000;
 
-export function Stage({ job, isMissing }) {
+/** *search*: what is known of the job that the address names, while there is none; see create.js. */
+export function Stage({ job, search }) {
   const [wide, high] = [job?.video?.width ?? job?.width, job?.video?.height ?? job?.height];
   const ratio = wide && high ? wide / high : 16 / 9;
   const state = job ? stateOf(job) : "empty";
@@ -18,7 +19,7 @@ export function Stage({ job, isMissing }) {
     <div class="screen" id="screen" data-state=${state} style=${`--ratio: ${ratio.toFixed(4)}`}>
       ${job && isActive(job) && html`<${Rendering} key=${job.job_id} job=${job} />`}
       ${job && !isActive(job) && html`<${Ended} key=${job.job_id} job=${job} state=${state} />`}
-      ${!job && (isMissing ? html`<${Words} title="There is no such job" text="It was deleted, or the link is not of this server." />` : html`<${Welcome} />`)}
+      ${!job && html`<${Empty} search=${search} />`}
     </div>
   </div>`;
 }
@@ -30,9 +31,15 @@ function Words({ title, text = "", id = "screen-text" }) {
   </div>`;
 }
 
-function Welcome() {
-  const { facts } = useCell(server);
-  if (!facts) return null;
+function Empty({ search }) {
+  const { state, facts } = useCell(server);
+  if (search === "missing") return html`<${Words} title="There is no such job" text="It was deleted, or the link is not of this server." />`;
+  if (search && state === "locked") return html`<${Words} title="This video needs the server's key" />`;
+  if (search) return html`<${Words} title="Loading the video" />`;
+  return facts && html`<${Welcome} facts=${facts} />`;
+}
+
+function Welcome({ facts }) {
   const { title, prompts } = EXAMPLES[facts.engine] ?? EXAMPLES.any;
   const take = (prompt) => {
     fill({ mode: "text", prompt });

@@ -3,7 +3,7 @@
 import * as api from "../core/api.js";
 import { Cell, useCell } from "../core/cells.js";
 import { go } from "../core/route.js";
-import { followRun } from "../core/runs.js";
+import { beginRun } from "../core/runs.js";
 import { announce, follower, jobs, server, withKey } from "../core/world.js";
 import { counted } from "../core/words.js";
 import { asBase64, newId } from "../create/desk.js";
@@ -132,8 +132,7 @@ async function run() {
   try {
     const input = { action: "comfyui_workflow", workflow: graph, request_id: id, ...(await filesOf(sent)) };
     const { id: runId } = await withKey(() => api.run(input));
-    jobs.put({ job_id: id, runId, title: name, status: "queued", progress: 0, prompt: "", isUnrecorded: true });
-    followRun(runId, id, (error) => tell(error.message, { isBad: true }));
+    beginRun({ job_id: id, runId, title: name, prompt: "" }, (error) => tell(error.message, { isBad: true }));
     follower.wake();
     announce("The job was accepted.");
     go(`#job/${id}`);
