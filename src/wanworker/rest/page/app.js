@@ -34,7 +34,7 @@ async function bring(name) {
 function Missing() {
   return html`<div class="page">
     <p class="error" role="alert">This part of the page could not be loaded from the server.</p>
-    <button type="button" class="quiet" onClick=${() => location.reload()}>Load the page again</button>
+    <p><button type="button" class="quiet" onClick=${() => location.reload()}>Load the page again</button></p>
   </div>`;
 }
 

@@ -43,6 +43,16 @@ export function clear() {
   trouble.value = { fields: {}, text: "", waitS: 0 };
 }
 
+/** Keep what is filled in. Returns how to have it again. */
+export function keptAside() {
+  const [before, chosen] = [draft.value, files.value];
+  return () => {
+    draft.value = before;
+    files.value = chosen;
+    trouble.value = { fields: {}, text: "", waitS: 0 };
+  };
+}
+
 /** Take a job's settings, with its files where it was sent from this browser. */
 export async function reuse(job) {
   const kept = await recall("jobs", job.job_id);
@@ -148,7 +158,9 @@ function troubleOf(wrong, isOnScreen) {
 }
 
 function show(error, isOnScreen) {
-  const said = troubleOf({ [FIELDS[error.field] ?? error.field ?? ""]: error.message }, isOnScreen);
+  // The button counts down what the hint of such an error has in the words of HTTP.
+  const told = error.retryAfterS ? error.text : error.message;
+  const said = troubleOf({ [FIELDS[error.field] ?? error.field ?? ""]: told }, isOnScreen);
   // Beside a field there is no room for the hint, so that the message of such an error is without it.
   const text = error.field ? `${said.text} ${error.hint}`.trim() : said.text;
   trouble.value = said.text ? { ...said, text, waitS: error.retryAfterS ?? 0 } : said;

@@ -24,10 +24,11 @@ export function Stage({ job, search }) {
   </div>`;
 }
 
-function Words({ title, text = "", id = "screen-text" }) {
+function Words({ title, text = "", hint = "", id = "screen-text" }) {
   return html`<div class="screen-words" id=${id}>
     <p class="screen-title">${title}</p>
     ${text && html`<p>${text}</p>`}
+    ${hint && html`<p class="screen-hint">${hint}</p>`}
   </div>`;
 }
 
@@ -96,7 +97,7 @@ function usePreview({ job_id: id, preview_url: path, progress }) {
 
 function Ended({ job, state }) {
   if (state === "cancelled") return html`<${Words} title="Cancelled" text="This job was stopped before it ended." />`;
-  if (state === "failed") return html`<${Words} title="No video was made" text=${[job.error, job.hint].filter(Boolean).join(" ")} />`;
+  if (state === "failed") return html`<${Words} title="No video was made" text=${job.error} hint=${job.hint} />`;
   if (state === "gone" && !films.has(job.job_id)) {
     return html`<${Words} title="The video is gone" text="The server no longer has it: it was downloaded, or its time was up." />`;
   }
