@@ -57,3 +57,14 @@ async def test_a_form_has_no_null(rest):
     assert {"type": "string", "format": "binary"} == {
         name: form["properties"]["image"][name] for name in ("type", "format")
     }
+
+
+async def test_a_route_is_summed_up_by_what_it_does_and_the_first_group_is_that_of_the_jobs(rest):
+    _, schema = await rest.ask("GET", "/openapi.json")
+
+    routes = [(path, route) for path, methods in schema["paths"].items() for route in methods.values()]
+    groups = [group["name"] for group in schema["tags"]]
+    assert schema["paths"]["/generate"]["post"]["summary"] == "Queue a video"
+    assert [path for path, route in routes if not route["description"].startswith(route["summary"])] == []
+    assert groups[0] == "jobs"
+    assert {name for _, route in routes for name in route["tags"]} == set(groups)

@@ -125,6 +125,15 @@ class Parts:
                 await close()
 
 
+#: The groups of routes, in the order in which people need them.
+_GROUPS = [
+    {"name": "jobs", "description": "Queue a video with `POST /generate`, follow it, and download it."},
+    {"name": "videos", "description": "The same jobs as OpenAI's video API has them."},
+    {"name": "runpod", "description": "The same jobs as a RunPod endpoint takes them."},
+    {"name": "server", "description": "Whether the server lives and can render."},
+]
+
+
 def _log_end(request_id: str, job: Job | None) -> None:
     """Say how a job ended, in one line. Why it failed has been logged where that is known."""
     if job is None:
@@ -144,6 +153,7 @@ def create_app(worker: Worker, settings: Settings, limits: Limits = LIMITS) -> F
         title="FastWAN 2.2-5B Video Generation API",
         version=wanworker.__version__,
         summary="Generate videos with Wan 2.2.",
+        openapi_tags=_GROUPS,
         lifespan=parts.running,
         openapi_url=None,
         docs_url=None,
@@ -192,8 +202,11 @@ def _schema(app: FastAPI, plain: Any, *, has_key: bool) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = plain()
         for path, methods in schema["paths"].items():
-            for route in methods.values() if path.startswith(PREFIX) else ():
-                route["responses"].pop("422", None)  # FastAPI's own; it is 400 there
+            for route in methods.values():
+                # FastAPI's own is the function's name.
+                route["summary"] = route["description"].partition(". ")[0].rstrip(".")
+                if path.startswith(PREFIX):
+                    route["responses"].pop("422", None)  # FastAPI's own; it is 400 there
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
         for model in (GenerateBody, PlanRequest, RunPodBody, VideoBody):

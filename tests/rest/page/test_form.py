@@ -127,6 +127,24 @@ def test_a_draft_and_its_picture_outlive_a_reload(address: str, open_page: Calla
     assert page.get_by_label("Prompt", exact=True).get_attribute("dir") == "auto"
 
 
+def test_what_was_written_can_be_had_again_after_a_reset(
+    address: str, open_page: Callable[..., Page], picture: Path
+) -> None:
+    page = open_page(address)
+    prompt = page.get_by_label("Prompt", exact=True)
+    begin_with(page, "Picture")
+    page.locator('.tile input[type="file"]').set_input_files(picture)
+    expect(page.locator(".tile figcaption")).to_be_visible()
+    prompt.fill("a long description")
+    page.get_by_role("button", name="Reset everything").click()
+    expect(prompt).to_have_value("")
+    expect(page.locator(".tile figcaption")).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+
+    expect(prompt).to_have_value("a long description")
+    expect(page.locator(".tile figcaption")).to_be_visible()
+
+
 def test_a_value_out_of_range_is_named_before_it_is_sent(address: str, open_page: Callable[..., Page]) -> None:
     page = open_page(address)
     fill(page, steps="201")
@@ -246,11 +264,15 @@ def test_width_and_height_are_swapped(address: str, open_page: Callable[..., Pag
     expect(page.get_by_label("Height")).to_have_value("832")
 
 
+#: The hint is for programs. The button says the same to people.
+FULL = {"error": "The queue is full.", "hint": "Send the request again after the time in Retry-After."}
+
+
 def test_a_full_queue_is_said_and_waited_for(address: str, open_page: Callable[..., Page]) -> None:
     page = open_page(address)
 
     def refuse(route: Route) -> None:
-        route.fulfill(status=429, headers={"Retry-After": "4"}, json={"error": "The queue is full.", "hint": ""})
+        route.fulfill(status=429, headers={"Retry-After": "4"}, json=FULL)
 
     page.route("**/generate", refuse)
     fill(page)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from fakes.engine import write_clip
 from fakes.rest_server import serving
@@ -104,6 +105,34 @@ def test_two_thousand_jobs_are_light_to_open_and_scroll_without_a_stall(
 
     expect(page.locator('[data-id="job0"] .badge')).to_have_text("Failed")
     assert page.locator('[data-id="job0"]').get_attribute("aria-posinset") == str(COUNT)
+
+
+def test_a_list_that_has_not_come_is_not_called_empty(
+    serve: Callable[..., str], open_page: Callable[..., Page]
+) -> None:
+    address = serve(WAN_API_KEY="open sesame")
+    page = open_page(f"{address}/ui/icon.svg")
+    held: list[Route] = []
+    page.route(re.compile(r"/jobs\?"), lambda route: held.append(route))
+    page.goto(f"{address}/ui/#gallery")
+    nothing = page.locator(".nothing")
+    expect(nothing).to_have_text("Loading the videos")
+    while not held:
+        page.wait_for_timeout(20)
+    for route in held:
+        route.continue_()
+    page.unroute_all()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+
+    expect(nothing).to_have_text("The videos are shown once the key is given")
+    assert violations(page) == []
+
+    page.get_by_role("button", name="API key").click()
+    page.get_by_label("Key", exact=True).fill("open sesame")
+    page.keyboard.press("Enter")
+
+    expect(nothing).to_contain_text("No videos yet")
 
 
 def test_the_whole_list_is_searched_and_filtered(crowded: str, open_page: Callable[..., Page]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from fakes.visitor import PROMPT, RENDER_MS, fill, plays, recent, rendered, send, unfold, violations
+from fakes.visitor import PROMPT, RENDER_MS, fill, plays, press_render, recent, rendered, send, unfold, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -234,6 +234,40 @@ def test_another_models_task_goes_by_runpods_route_and_comes_back_as_a_job(
     assert status_of(address, job_id)["prompt"] == "a blue heart grows"
 
 
+def test_what_waits_on_that_route_outlives_a_reload_and_ends_as_a_job(
+    address: str, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(address)
+    waits = re.compile("/v2/page/status/")
+    # The server has no record of a run before its turn: so it stays for as long as this holds.
+    unknown = [re.compile(r"/jobs\?"), re.compile("/status/[^/]+$")]
+    page.route(waits, lambda route: route.fulfill(json={"id": "run", "status": "IN_QUEUE"}))
+    for path in unknown:
+        page.route(path, lambda route: route.fallback() if waits.search(route.request.url) else empty(route))
+    page.locator("#model").select_option("t2v-A14B")
+    fill(page, "a blue heart grows")
+    with page.expect_response("**/v2/page/run") as answer:
+        press_render(page)
+    job_id = answer.value.request.post_data_json["input"]["request_id"]
+    expect(recent(page, job_id)).to_have_attribute("data-state", "waiting")
+    page.reload()
+
+    expect(recent(page, job_id)).to_have_attribute("data-state", "waiting")
+    expect(page.locator("#about-prompt")).to_have_text("a blue heart grows")
+
+    page.unroute_all()
+
+    expect(recent(page, job_id)).to_have_attribute("data-state", "ready", timeout=RENDER_MS)
+    page.wait_for_function("() => localStorage.getItem('wanworker-runs') === '[]'")
+
+
+def empty(route: Route) -> None:
+    """Answer as a server without a job does."""
+    if "/jobs" in route.request.url:
+        return route.fulfill(json={"jobs": [], "total": 0, "next_cursor": None})
+    return route.fulfill(status=404, json={"error": "There is no such job."})
+
+
 def test_what_that_route_refuses_is_said_on_the_page(address: str, open_page: Callable[..., Page]) -> None:
     page = open_page(address)
     page.locator("#model").select_option("t2v-A14B")
@@ -251,7 +285,13 @@ def test_a_link_opens_its_job_and_says_where_there_is_none(address: str, open_pa
     other = open_page(f"{address}/ui/#job/{job_id}")
     expect(other.locator("#about-prompt")).to_have_text(PROMPT)
     expect(other.locator("#player")).to_be_visible()
+    held: list[Route] = []
+    other.route("**/status/no-such-job", lambda route: held.append(route))
     other.goto(f"{address}/ui/#job/no-such-job")
+
+    expect(other.locator("#screen-text")).to_have_text("Loading the video")
+
+    other.unroute_all()
     other.reload()
 
     expect(other.locator("#screen-text")).to_contain_text("There is no such job")

@@ -89,6 +89,71 @@ def test_a_graph_is_checked_set_and_run(
     assert httpx.get(f"{address}/status/{job_id}", trust_env=False).json()["status"] == "completed"
 
 
+def test_a_graph_that_was_changed_is_checked_again_before_it_runs(address: str, open_page: Callable[..., Page]) -> None:
+    page = open_tab(open_page, address)
+    drop(page, "stars.json", json.dumps(saving("SaveWEBM")).encode())
+    expect(page.locator("#graph-state")).to_have_text("Can run")
+    node = page.get_by_role("region", name="Node 9")
+    run = page.get_by_role("button", name="Run")
+    node.get_by_label("fps").fill("many")
+
+    expect(node).to_contain_text("This must be a number.")
+    expect(run).to_be_disabled()
+
+    node.get_by_label("fps").fill("8")
+    expect(node).not_to_contain_text("This must be a number.")
+    expect(page.locator("#graph-state")).to_have_text("Changed")
+    node.get_by_label("codec").fill("mpeg-9")
+    run.click()
+
+    expect(page.locator("#problems")).to_contain_text("mpeg-9")
+    expect(run).to_be_disabled()
+    assert "#workflow" in page.url
+
+    node.get_by_label("codec").fill("vp9")
+    run.click()
+
+    expect(page.locator("#about-prompt")).to_have_text("stars.json")
+
+
+def test_a_loaders_picture_is_shown_and_another_graph_takes_the_place_of_the_first(
+    address: str, open_page: Callable[..., Page]
+) -> None:
+    page = open_tab(open_page, address)
+    loading = {"1": {"class_type": "LoadImage", "inputs": {"image": "first.png"}}}
+    drop(page, "loads.json", json.dumps(saving("SaveWEBM") | loading).encode())
+    loader = page.get_by_role("region", name="Node 1")
+    expect(loader).to_contain_text("first.png")
+    loader.get_by_label("Choose a picture").set_input_files(
+        {"name": "dog.png", "mimeType": "image/png", "buffer": png_with({})}
+    )
+
+    expect(loader).to_contain_text("dog.png")
+    expect(loader.get_by_role("img", name="image: dog.png")).to_be_visible()
+    assert violations(page) == []
+
+    drop_on(page, "#nodes", "stars.json", json.dumps(saving("SaveVideo")))
+
+    expect(page.locator(".graph-name")).to_contain_text("stars.json")
+    expect(page.locator("#graph-state")).to_have_text("Can run")
+
+    drop_on(page, "#nodes", "torn.json", "{")
+
+    expect(page.get_by_role("alert")).to_contain_text("torn.json: this is neither JSON")
+    expect(page.locator(".graph-name")).to_contain_text("stars.json")
+
+
+def drop_on(page: Page, place: str, name: str, text: str) -> None:
+    """Let go of a file above *place*, as the mouse does."""
+    make = """([name, text]) => {
+        const data = new DataTransfer();
+        data.items.add(new File([text], name, { type: "application/json" }));
+        return data;
+    }"""
+    carried = page.evaluate_handle(make, [name, text])
+    page.dispatch_event(place, "drop", {"dataTransfer": carried})
+
+
 def test_every_problem_is_named_by_its_node(address: str, open_page: Callable[..., Page]) -> None:
     graph = saving("SaveWEBM")
     graph["9"]["inputs"] |= {"codec": "mpeg-9", "crf": "much"}

@@ -1,6 +1,7 @@
 /** The page: its head, the view that the address names, and what lies above all views. */
 
 import { Cell, useCell } from "./core/cells.js";
+import { resumeRuns } from "./core/runs.js";
 import { VIEWS, hrefOf, route } from "./core/route.js";
 import { announce, changeKey, follower, jobs, said, server } from "./core/world.js";
 import { activity, percent } from "./core/words.js";
@@ -33,7 +34,7 @@ async function bring(name) {
 function Missing() {
   return html`<div class="page">
     <p class="error" role="alert">This part of the page could not be loaded from the server.</p>
-    <button type="button" class="quiet" onClick=${() => location.reload()}>Load the page again</button>
+    <p><button type="button" class="quiet" onClick=${() => location.reload()}>Load the page again</button></p>
   </div>`;
 }
 
@@ -92,5 +93,6 @@ jobs.addEventListener("end", ({ detail: job }) => {
 // A file that is dropped beside its place does not replace the page.
 for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault());
 
+resumeRuns();
 render(html`<${App} />`, document.getElementById("app"));
 follower.wake();

@@ -10,6 +10,8 @@ export class Jobs extends EventTarget {
   #isStale = false;
   cursor = null;
   total = 0;
+  /** Whether the server's list has come: without it, nothing is known of what is not here. */
+  isListed = false;
 
   get(id) {
     return this.#known.get(id);
@@ -65,6 +67,7 @@ export class Jobs extends EventTarget {
       if (!isUnrecorded && !ids.has(id) && created > oldest && learntAt < askedAt) this.#known.delete(id);
     }
     this.#sorted = null;
+    this.isListed = true;
     // Further pages that were asked for have a cursor of their own.
     const hasMore = this.all.some((job) => !ids.has(job.job_id) && job.created_at <= oldest);
     this.#take(page, hasMore ? this.cursor : page.next_cursor);

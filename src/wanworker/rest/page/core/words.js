@@ -69,6 +69,10 @@ export function when(seconds) {
 /** Say a length in seconds, with at most one digit after the point. */
 export const clip = (seconds) => duration(Math.round(seconds * 10) / 10);
 
+/** Name the engine and the model, in one where the model's name has the engine's. */
+export const rendererOf = ({ engine, model }) =>
+  [model?.startsWith(engine) ? null : engine, model].filter(Boolean).join(", ");
+
 /** The job's facts as [name, text] pairs, those that are known. */
 export function facts(job) {
   const video = job.video ?? {};
@@ -78,7 +82,7 @@ export function facts(job) {
     ["Rate", video.fps && `${video.fps} fps`],
     ["File", video.size_bytes && bytes(video.size_bytes)],
     ["Seed", job.seed],
-    ["Engine", [...new Set([job.engine, job.model])].filter(Boolean).join(", ")],
+    ["Engine", rendererOf(job)],
     ["Took", job.timings?.total_s && clip(job.timings.total_s)],
   ].filter(([, text]) => text !== undefined && text !== null && text !== "");
 }

@@ -6,7 +6,7 @@ import { go, route } from "../core/route.js";
 import { jobs, server } from "../core/world.js";
 import { nameOf, percent, stateOf, STATES } from "../core/words.js";
 import { Thumbnail } from "../parts/thumbnail.js";
-import { html, useEffect, useState } from "../parts/hooks.js";
+import { html, useEffect, useRef, useState } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
 import { Composer } from "./composer.js";
 import { onStage } from "./desk.js";
@@ -15,16 +15,17 @@ import { Options } from "./options.js";
 import { Stage } from "./stage.js";
 
 const RECENT = 12;
+const ROOM_PX = 16;
 
 export function Create() {
   useChanges(jobs);
   const { job: named } = useCell(route);
-  const isMissing = useNamed(named);
+  const search = useNamed(named);
   const job = onStage();
   return html`<div class="create">
     <${Strip} chosen=${job?.job_id} />
     <div class="centre">
-      <${Stage} job=${job} isMissing=${isMissing} />
+      <${Stage} job=${job} search=${search} />
       ${job && html`<${JobBar} job=${job} />`}
       <${Composer} />
     </div>
@@ -32,7 +33,10 @@ export function Create() {
   </div>`;
 }
 
-/** Fetch the job that a link names, if the list has not brought it yet. True where the server has none. */
+/**
+ * Fetch the job that a link names, if the list has not brought it yet. Returns "" without a link, else "open", or
+ * "missing" where the server has none.
+ */
 function useNamed(id) {
   const [missing, setMissing] = useState(null);
   const { state } = useCell(server);
@@ -40,20 +44,32 @@ function useNamed(id) {
     if (!id || state !== "ready" || jobs.get(id)) return;
     api.status(id).then((job) => jobs.put(job), (error) => error.status === 404 && setMissing(id));
   }, [id, state]);
-  return Boolean(id) && missing === id;
+  return id && (missing === id ? "missing" : "open");
+}
+
+/** Scroll the strip, and nothing else, to *frame*. */
+function reveal(frame) {
+  const strip = frame?.closest(".strip");
+  if (!strip) return;
+  const [seen, wanted] = [strip.getBoundingClientRect(), frame.getBoundingClientRect()];
+  const by = (start, end) => (wanted[start] < seen[start] ? wanted[start] - seen[start] - ROOM_PX : Math.max(0, wanted[end] - seen[end] + ROOM_PX));
+  strip.scrollBy(by("left", "right"), by("top", "bottom"));
 }
 
 const stateWords = (job) => (job.status === "processing" ? `Rendering, ${percent(job)}` : STATES[stateOf(job)]);
 
 function Strip({ chosen }) {
   const recent = jobs.all.slice(0, RECENT);
+  const place = useRef();
+  useEffect(() => reveal(place.current?.querySelector("[aria-current]")), [chosen, recent.length > 0]);
   if (!recent.length) return html`<nav class="strip empty" aria-label="Recent videos"></nav>`;
   const open = (job) => {
     go(`#job/${job.job_id}`);
     requestAnimationFrame(() => document.getElementById("about-prompt")?.focus({ preventScroll: true }));
   };
   return html`<nav class="strip" aria-label="Recent videos">
-    <ol id="recent">
+    <button type="button" class="quiet skip" onClick=${() => document.getElementById("prompt").focus()}>Skip to the prompt</button>
+    <ol id="recent" ref=${place}>
       ${recent.map(
         (job) => html`<li key=${job.job_id} data-id=${job.job_id} data-state=${stateOf(job)}>
           <button type="button" class="frame" aria-current=${job.job_id === chosen ? "true" : undefined}

@@ -5,7 +5,7 @@ import { Cell } from "../core/cells.js";
 import { forget, notes, recall, remember } from "../core/memory.js";
 import { go, route } from "../core/route.js";
 import { announce, follower, jobs, withKey } from "../core/world.js";
-import { followRun } from "../core/runs.js";
+import { beginRun } from "../core/runs.js";
 import { isActive } from "../core/words.js";
 import { FILES } from "./presets.js";
 import { EMPTY, actionFields, complaints, completed, draftOf, isPlain, plainFields, shownFields, usedFiles } from "./request.js";
@@ -41,6 +41,16 @@ export function clear() {
   files.value = {};
   forget("draft", "files");
   trouble.value = { fields: {}, text: "", waitS: 0 };
+}
+
+/** Keep what is filled in. Returns how to have it again. */
+export function keptAside() {
+  const [before, chosen] = [draft.value, files.value];
+  return () => {
+    draft.value = before;
+    files.value = chosen;
+    trouble.value = { fields: {}, text: "", waitS: 0 };
+  };
 }
 
 /** Take a job's settings, with its files where it was sent from this browser. */
@@ -103,8 +113,9 @@ async function sendAction(wanted, used, isOnScreen) {
   for (const [name, file] of Object.entries(used)) input[`${FILES[name].field}_base64`] = await asBase64(file);
   const { id: runId } = await api.run(input);
   const [width, height] = (input.size ?? "").split("*").map(Number);
-  followRun(runId, id, (error) => show(error, isOnScreen));
-  return { job_id: id, runId, status: "queued", prompt: input.prompt, width, height, isUnrecorded: true };
+  const job = { job_id: id, runId, prompt: input.prompt, width, height };
+  beginRun(job, (error) => show(error, isOnScreen));
+  return jobs.get(id);
 }
 
 /** 32 hexadecimal digits. (randomUUID is not there on plain http.) */
@@ -147,7 +158,9 @@ function troubleOf(wrong, isOnScreen) {
 }
 
 function show(error, isOnScreen) {
-  const said = troubleOf({ [FIELDS[error.field] ?? error.field ?? ""]: error.message }, isOnScreen);
+  // The button counts down what the hint of such an error has in the words of HTTP.
+  const told = error.retryAfterS ? error.text : error.message;
+  const said = troubleOf({ [FIELDS[error.field] ?? error.field ?? ""]: told }, isOnScreen);
   // Beside a field there is no room for the hint, so that the message of such an error is without it.
   const text = error.field ? `${said.text} ${error.hint}`.trim() : said.text;
   trouble.value = said.text ? { ...said, text, waitS: error.retryAfterS ?? 0 } : said;

@@ -8,18 +8,22 @@ import { Icon } from "../parts/icons.js";
 import { Remarks } from "../parts/remarks.js";
 import { removeWithUndo } from "../parts/removal.js";
 import { tell } from "../parts/toasts.js";
-import { reuse, vary } from "./desk.js";
+import { draft, keptAside, reuse, vary } from "./desk.js";
 import { focusOnTrouble } from "./composer.js";
+
+const ANOTHER_SEED = { icon: "dice", text: "Another seed", title: "The same again, with another seed" };
+const TRY_AGAIN = { icon: "again", text: "Try again", title: "The same again" };
 
 export function JobBar({ job }) {
   const state = stateOf(job);
+  const hasFailed = state === "failed" || state === "cancelled";
   const hasFilm = state === "ready" || films.has(job.job_id);
   return html`<section class="jobbar" aria-label="The video on the stage">
     <div class="jobbar-main">
       <h2 class="jobbar-prompt" id="about-prompt" tabindex="-1" dir="auto">${nameOf(job)}</h2>
       <div class="actions">
-        ${job.prompt && html`<${Act} icon="settings" text="Use settings" title="Fill in this video's settings" onClick=${() => reuse(job).then(showForm)} />`}
-        ${!isActive(job) && job.prompt && html`<${Act} icon="dice" text="Another seed" title="The same again, with another seed" onClick=${() => vary(job).then((id) => id || focusOnTrouble())} />`}
+        ${job.prompt && html`<${Act} icon="settings" text="Use settings" title="Fill in this video's settings" onClick=${() => takeSettings(job)} />`}
+        ${!isActive(job) && job.prompt && html`<${Act} ...${hasFailed ? TRY_AGAIN : ANOTHER_SEED} onClick=${() => vary(job).then((id) => id || focusOnTrouble())} />`}
         <${Act} icon="link" text="Share" title="Copy a link to this video" onClick=${() => share(job)} />
         ${hasFilm && html`<${Act} icon="down" text="Download" onClick=${() => save(job)} />`}
         <${Act} icon=${isActive(job) ? "close" : "trash"} text=${isActive(job) ? "Cancel" : "Delete"} className="danger" onClick=${() => removeWithUndo(job)} />
@@ -38,7 +42,11 @@ function Act({ icon, text, title, className = "", onClick }) {
   </button>`;
 }
 
-function showForm() {
+/** Fill in a job's settings; a prompt that was being written can be had again. */
+async function takeSettings(job) {
+  const undo = draft.value.prompt.trim() && draft.value.prompt !== job.prompt ? keptAside() : null;
+  await reuse(job);
+  if (undo) tell("This video's settings are filled in.", { undo });
   const prompt = document.getElementById("prompt");
   prompt.focus();
   prompt.scrollIntoView({ block: "nearest" });

@@ -4,10 +4,14 @@ import { useCell } from "../core/cells.js";
 import { tables } from "../core/tables.js";
 import { bytes } from "../core/words.js";
 import { DropZone } from "../parts/controls.js";
-import { html, useAddress, useEffect, useState } from "../parts/hooks.js";
+import { html, useEffect, useState } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
+import { Preview } from "../parts/preview.js";
 import { choose, draft, files, trouble } from "./desk.js";
 import { FILES, MODES } from "./presets.js";
+
+/** A tile has room for no longer name of a file beside what is wrong with it. */
+const MOST_CHARS = 24;
 
 export function MediaTiles() {
   const { mode } = useCell(draft);
@@ -44,20 +48,13 @@ function Tile({ name, file, error }) {
   </figure>`;
 }
 
-function Preview({ file, kind, label }) {
-  const address = useAddress(file);
-  if (!address) return null;
-  if (kind === "image") return html`<img src=${address} alt=${`${label}: ${file.name}`} />`;
-  if (kind === "audio") return html`<audio src=${address} controls aria-label=${label}></audio>`;
-  return html`<video src=${address} muted loop playsinline controls aria-label=${label}></video>`;
-}
-
 /** Say why *file* cannot be taken, or "". The browser must read a picture to show it; the server reads more kinds. */
 async function refusalOf(file, kind) {
   const most = tables.file_bytes;
-  if (file.size > most) return `${file.name} has ${bytes(file.size)}; the server takes at most ${bytes(most)}.`;
+  const name = file.name.length > MOST_CHARS ? `${file.name.slice(0, MOST_CHARS - 8)}…${file.name.slice(-7)}` : file.name;
+  if (file.size > most) return `${name} has ${bytes(file.size)}; the server takes at most ${bytes(most)}.`;
   if (kind !== "image") {
-    return file.type && !file.type.startsWith(`${kind}/`) ? `${file.name} is not a ${kind === "audio" ? "sound" : "video"}.` : "";
+    return file.type && !file.type.startsWith(`${kind}/`) ? `${name} is not a ${kind === "audio" ? "sound" : "video"}.` : "";
   }
   const image = new Image();
   image.src = URL.createObjectURL(file);
@@ -65,7 +62,7 @@ async function refusalOf(file, kind) {
     await image.decode();
     return "";
   } catch {
-    return `${file.name} is not a picture that this browser can read.`;
+    return `${name} is not a picture that this browser can read.`;
   } finally {
     URL.revokeObjectURL(image.src);
   }

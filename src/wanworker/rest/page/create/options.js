@@ -6,7 +6,8 @@ import { sentence } from "../core/words.js";
 import { Field, GrowingText, Segments } from "../parts/controls.js";
 import { html, useEffect, useRef } from "../parts/hooks.js";
 import { Icon } from "../parts/icons.js";
-import { clear, draft, fill, trouble } from "./desk.js";
+import { tell } from "../parts/toasts.js";
+import { clear, draft, fill, keptAside, trouble } from "./desk.js";
 import { Loras } from "./loras.js";
 import { planned } from "./plan.js";
 import { SHAPES, framesOf, hasLength, hasPicture, rateOf, resolutionsOf, sizeOf } from "./presets.js";
@@ -28,8 +29,14 @@ export function Options() {
     <${Seed} filled=${filled} />
     <${Loras} filled=${filled} />
     <${Advanced} filled=${filled} />
-    <button type="button" class="text-button" onClick=${clear}>Reset everything</button>
+    <button type="button" class="text-button" onClick=${reset}>Reset everything</button>
   </aside>`;
+}
+
+function reset() {
+  const undo = keptAside();
+  clear();
+  tell("Everything is reset.", { undo });
 }
 
 function Format({ filled }) {

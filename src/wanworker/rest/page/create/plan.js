@@ -3,7 +3,7 @@
 import * as api from "../core/api.js";
 import { Cell, useCell } from "../core/cells.js";
 import { tables } from "../core/tables.js";
-import { clip, duration } from "../core/words.js";
+import { clip, duration, rendererOf } from "../core/words.js";
 import { server } from "../core/world.js";
 import { html, useEffect } from "../parts/hooks.js";
 import { Remarks } from "../parts/remarks.js";
@@ -103,5 +103,5 @@ function planWords({ engine, model, recipe, seconds, cost, refusal }) {
   if (refusal) return refusal;
   const time = seconds === null || seconds === undefined ? null : `about ${duration(Math.round(seconds))}`;
   const price = (cost ?? null) === null ? null : `costs about ${Number(cost.toPrecision(2))}`;
-  return [[engine, model].filter(Boolean).join(", "), recipe?.name, time, price].filter(Boolean).join(" · ");
+  return [rendererOf({ engine, model }), recipe?.name, time, price].filter(Boolean).join(" · ");
 }

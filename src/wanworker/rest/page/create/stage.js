@@ -10,7 +10,8 @@ import { EXAMPLES } from "./presets.js";
 
 const PREVIEW_MS = 1000;
 
-export function Stage({ job, isMissing }) {
+/** *search*: what is known of the job that the address names, while there is none; see create.js. */
+export function Stage({ job, search }) {
   const [wide, high] = [job?.video?.width ?? job?.width, job?.video?.height ?? job?.height];
   const ratio = wide && high ? wide / high : 16 / 9;
   const state = job ? stateOf(job) : "empty";
@@ -18,21 +19,28 @@ export function Stage({ job, isMissing }) {
     <div class="screen" id="screen" data-state=${state} style=${`--ratio: ${ratio.toFixed(4)}`}>
       ${job && isActive(job) && html`<${Rendering} key=${job.job_id} job=${job} />`}
       ${job && !isActive(job) && html`<${Ended} key=${job.job_id} job=${job} state=${state} />`}
-      ${!job && (isMissing ? html`<${Words} title="There is no such job" text="It was deleted, or the link is not of this server." />` : html`<${Welcome} />`)}
+      ${!job && html`<${Empty} search=${search} />`}
     </div>
   </div>`;
 }
 
-function Words({ title, text = "", id = "screen-text" }) {
+function Words({ title, text = "", hint = "", id = "screen-text" }) {
   return html`<div class="screen-words" id=${id}>
     <p class="screen-title">${title}</p>
     ${text && html`<p>${text}</p>`}
+    ${hint && html`<p class="screen-hint">${hint}</p>`}
   </div>`;
 }
 
-function Welcome() {
-  const { facts } = useCell(server);
-  if (!facts) return null;
+function Empty({ search }) {
+  const { state, facts } = useCell(server);
+  if (search === "missing") return html`<${Words} title="There is no such job" text="It was deleted, or the link is not of this server." />`;
+  if (search && state === "locked") return html`<${Words} title="This video needs the server's key" />`;
+  if (search) return html`<${Words} title="Loading the video" />`;
+  return facts && html`<${Welcome} facts=${facts} />`;
+}
+
+function Welcome({ facts }) {
   const { title, prompts } = EXAMPLES[facts.engine] ?? EXAMPLES.any;
   const take = (prompt) => {
     fill({ mode: "text", prompt });
@@ -89,7 +97,7 @@ function usePreview({ job_id: id, preview_url: path, progress }) {
 
 function Ended({ job, state }) {
   if (state === "cancelled") return html`<${Words} title="Cancelled" text="This job was stopped before it ended." />`;
-  if (state === "failed") return html`<${Words} title="No video was made" text=${[job.error, job.hint].filter(Boolean).join(" ")} />`;
+  if (state === "failed") return html`<${Words} title="No video was made" text=${job.error} hint=${job.hint} />`;
   if (state === "gone" && !films.has(job.job_id)) {
     return html`<${Words} title="The video is gone" text="The server no longer has it: it was downloaded, or its time was up." />`;
   }

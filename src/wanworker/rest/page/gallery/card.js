@@ -9,13 +9,16 @@ import { removeWithUndo } from "../parts/removal.js";
 import { Thumbnail } from "../parts/thumbnail.js";
 
 const PLAY_AFTER_MS = 180;
+/** More of a prompt than a card has room for would be read out with each card. */
+const MOST_CHARS = 200;
 
 export function Card({ job, index, count, isChosen, onChoose }) {
   const state = stateOf(job);
   const [isPointedAt, point] = useState(false);
-  const name = nameOf(job);
+  const name = nameOf(job).slice(0, MOST_CHARS);
   const short = name.slice(0, 80);
   const keys = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own: copy, back
     if (event.key === "Delete" || event.key === "Backspace") leave(event, job);
     if (event.key === "c" && state === "ready") onChoose(job.job_id);
     if (event.key.startsWith("Arrow")) move(event);
@@ -26,11 +29,11 @@ export function Card({ job, index, count, isChosen, onChoose }) {
       onPointerEnter=${(event) => event.pointerType === "mouse" && point(true)} onPointerLeave=${() => point(false)}
       onFocus=${() => point(true)} onBlur=${() => point(false)}>
       <span class=${isWide(job) ? "card-picture" : "card-picture whole"}>
-        <${Thumbnail} job=${job} />
+        <${Thumbnail} job=${job} reason=${state === "failed" ? job.error : ""} />
         ${isPointedAt && state === "ready" && html`<${Moving} id=${job.job_id} />`}
         ${job.status === "processing" && html`<progress max="100" value=${job.progress ?? 0} aria-label="Progress"></progress>`}
       </span>
-      <span class="card-name" dir="auto">${name}</span>
+      <span class="card-name" dir="auto" title=${name}>${name}</span>
       <span class="card-facts"><span class="badge">${STATES[state]}</span> <span>${line(job)}</span></span>
     </button>
     ${state === "ready" &&

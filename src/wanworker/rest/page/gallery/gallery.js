@@ -1,7 +1,7 @@
 /** The gallery: every job on the volume, from whichever door; search, filter, compare. */
 
 import { useCell, useChanges, Cell } from "../core/cells.js";
-import { follower, jobs } from "../core/world.js";
+import { follower, jobs, server } from "../core/world.js";
 import { counted, isActive, nameOf, stateOf } from "../core/words.js";
 import { Segments } from "../parts/controls.js";
 import { html, useEffect, useMemo, useState } from "../parts/hooks.js";
@@ -46,7 +46,7 @@ export function View() {
         options=${Object.entries(FILTERS).map(([name, each]) => [name, each.text])}
         onChange=${(name) => search.patch({ filter: name })} />
     </header>
-    ${shown.length === 0 && jobs.cursor === null && html`<${Nothing} isSearch=${isSearch} />`}
+    ${shown.length === 0 && jobs.cursor === null && html`<${Nothing} isSearch=${isSearch} isListed=${jobs.isListed} />`}
     <${Grid} items=${shown} loaded=${all.length} hasMore=${jobs.cursor !== null} onMore=${more}
       facts=${(job, index) => [job, index, shown.length, picked.includes(job.job_id)]} render=${cardOf} />
     ${picked.length > 0 &&
@@ -86,10 +86,18 @@ export function found(all, text, filter) {
   });
 }
 
-function Nothing({ isSearch }) {
+function Nothing({ isSearch, isListed }) {
+  if (!isListed) return html`<${Unlisted} />`;
   return html`<div class="nothing">
     <${Icon} name="film" />
     <p class="screen-title">${isSearch ? "Nothing like that" : "No videos yet"}</p>
     <p>${isSearch ? "Other words, or another state, may find more." : html`What any door renders is listed here. <a href="#create">Make the first one.</a>`}</p>
   </div>`;
+}
+
+/** Who has not seen the list does not know whether it is empty. What is wrong is said above. */
+function Unlisted() {
+  const { state } = useCell(server);
+  const words = { locked: "The videos are shown once the key is given", offline: "The videos are shown once the server answers" };
+  return html`<div class="nothing" aria-busy=${state === "waiting"}><p class="screen-title">${words[state] ?? "Loading the videos"}</p></div>`;
 }

@@ -1,4 +1,4 @@
-/** A job's small picture: the beginning of its video, or its state while there is none. */
+/** A job's small picture: the beginning of its video; while there is none its state, or the *reason* of it. */
 
 import * as api from "../core/api.js";
 import { percent, stateOf, STATES } from "../core/words.js";
@@ -11,13 +11,14 @@ const HELD = 400;
 /** A picture is asked for when it has been in sight this long: who scrolls past asks for none. */
 const PAUSE_MS = 120;
 
-export function Thumbnail({ job }) {
+export function Thumbnail({ job, reason = "" }) {
   const state = stateOf(job);
   const picture = usePicture(job, state === "ready" || state === "gone");
   return html`<span class="thumb" data-state=${state}>
     ${picture && html`<img src=${picture} alt="" />`}
     ${state === "rendering" && html`<span class="thumb-text" aria-hidden="true">${percent(job)}</span>`}
-    ${!picture && state !== "rendering" && html`<span class="thumb-text" aria-hidden="true">${STATES[state]}</span>`}
+    ${!picture && reason && html`<span class="thumb-text" dir="auto">${reason}</span>`}
+    ${!picture && !reason && state !== "rendering" && html`<span class="thumb-text" aria-hidden="true">${STATES[state]}</span>`}
   </span>`;
 }
 

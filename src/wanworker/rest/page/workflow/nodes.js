@@ -2,49 +2,68 @@
 
 import { counted } from "../core/words.js";
 import { html } from "../parts/hooks.js";
-import { Field, GrowingText } from "../parts/controls.js";
+import { DropZone, Field, GrowingText } from "../parts/controls.js";
+import { Preview } from "../parts/preview.js";
 import { withInput } from "./graph.js";
 
-const ACCEPTS = { image: "image/*", audio: "audio/*", video: "video/*" };
+const FILES = {
+  image: { accept: "image/*", icon: "image", label: "Choose a picture" },
+  audio: { accept: "audio/*", icon: "sound", label: "Choose a sound" },
+  video: { accept: "video/*", icon: "film", label: "Choose a video" },
+};
 
-export function Nodes({ nodes, wrong, desk }) {
-  const first = nodes.filter((node) => node.isFirst || wrong.has(node.id));
+export function Nodes({ nodes, refused, desk }) {
+  const { sent, wrong } = desk.value;
+  const first = nodes.filter((node) => node.isFirst || refused.has(node.id));
   const others = nodes.filter((node) => !first.includes(node));
   const put = (node, input, value) => {
-    const { graph, state } = desk.value;
-    const next = state === "valid" || state === "checking" ? "valid" : state;
-    desk.patch({ graph: withInput(graph, node.id, input.name, value), state: next });
+    const { [placeOf(node, input)]: _, ...wrong } = desk.value.wrong;
+    desk.patch({ graph: withInput(desk.value.graph, node.id, input.name, value), state: "changed", wrong });
   };
+  const refuse = (node, input) => desk.patch({ wrong: { ...desk.value.wrong, [placeOf(node, input)]: "This must be a number." } });
   const send = (node, input, file) => {
-    const { sent } = desk.value;
-    desk.patch({ sent: { ...sent, [file.name]: { file, kind: input.kind } } });
+    desk.patch({ sent: { ...desk.value.sent, [file.name]: { file, kind: input.kind } } });
     put(node, input, file.name);
   };
-  const show = (node) => html`<${Node} key=${node.id} node=${node} isWrong=${wrong.has(node.id)} put=${put} send=${send} />`;
+  const show = (node) => html`<${Node} key=${node.id} node=${node} isRefused=${refused.has(node.id)} wrong=${wrong} sent=${sent}
+    put=${put} refuse=${refuse} send=${send} />`;
   return html`
     <div class="nodes" id="nodes">${first.map(show)}</div>
     ${others.length > 0 && html`<details class="other-nodes"><summary>${counted(others.length, "more node")}</summary><div class="nodes">${others.map(show)}</div></details>`}`;
 }
 
-function Node({ node, isWrong, put, send }) {
-  return html`<section class=${isWrong ? "panel node wrong" : "panel node"} aria-label=${`Node ${node.id}: ${node.title}`}>
+const placeOf = (node, input) => `${node.id} ${input.name}`;
+
+function Node({ node, isRefused, wrong, sent, put, refuse, send }) {
+  return html`<section class=${isRefused ? "panel node wrong" : "panel node"} aria-label=${`Node ${node.id}: ${node.title}`}>
     <h3 dir="auto">${node.title} <span class="range">${node.id} · ${node.class_type}</span></h3>
-    ${node.inputs.map((input) => html`<${Field} key=${input.name} label=${input.name}
-      control=${(ids) => html`<${Input} ids=${ids} input=${input} onValue=${(value) => put(node, input, value)} onFile=${(file) => send(node, input, file)} />`} />`)}
+    ${node.inputs.map((input) =>
+      FILES[input.kind]
+        ? html`<${FileInput} key=${input.name} input=${input} file=${sent[input.value]?.file} onFile=${(file) => send(node, input, file)} />`
+        : html`<${Field} key=${input.name} label=${input.name} error=${wrong[placeOf(node, input)]} control=${(ids) =>
+            html`<${Input} ids=${ids} input=${input} onValue=${(value) => put(node, input, value)} onBad=${() => refuse(node, input)} />`} />`,
+    )}
   </section>`;
 }
 
-function Input({ ids, input, onValue, onFile }) {
+/** A loader's file: the name that the graph has for it, until another one is given. */
+function FileInput({ input, file, onFile }) {
+  const { accept, icon, label } = FILES[input.kind];
+  return html`<div class="file-input">
+    ${file && html`<${Preview} file=${file} kind=${input.kind} label=${input.name} />`}
+    <${DropZone} accept=${accept} icon=${icon} label=${label} name=${input.name} onFile=${onFile} hint=${input.value || "Drop it here, or choose it"} />
+  </div>`;
+}
+
+function Input({ ids, input, onValue, onBad }) {
   const { kind, value, name } = input;
   if (kind === "boolean") return html`<input type="checkbox" ...${ids} checked=${value} onChange=${(event) => onValue(event.target.checked)} />`;
   if (kind === "text") return html`<${GrowingText} rows="2" ...${ids} value=${value} onInput=${onValue} />`;
-  if (ACCEPTS[kind]) {
-    return html`<div class="file-input"><input type="file" ...${ids} accept=${ACCEPTS[kind]} onChange=${(event) => event.target.files[0] && onFile(event.target.files[0])} />
-      <span class="note">${value ?? ""}</span></div>`;
-  }
   if (kind === "number") {
-    const take = (event) => event.target.value.trim() !== "" && !Number.isNaN(Number(event.target.value)) && onValue(Number(event.target.value));
-    return html`<input type="text" inputmode="decimal" name=${name} ...${ids} defaultValue=${value} onChange=${take} />`;
+    const take = ({ target }) => (isNumber(target.value) ? onValue(Number(target.value)) : onBad());
+    return html`<input type="text" inputmode="decimal" name=${name} ...${ids} defaultValue=${value} onInput=${take} />`;
   }
   return html`<input type="text" name=${name} ...${ids} dir="auto" value=${value ?? ""} onInput=${(event) => onValue(event.target.value)} />`;
 }
+
+const isNumber = (text) => text.trim() !== "" && Number.isFinite(Number(text));

@@ -3,7 +3,7 @@
 import * as api from "../core/api.js";
 import { Cell, useCell } from "../core/cells.js";
 import { go } from "../core/route.js";
-import { followRun } from "../core/runs.js";
+import { beginRun } from "../core/runs.js";
 import { announce, follower, jobs, server, withKey } from "../core/world.js";
 import { counted } from "../core/words.js";
 import { asBase64, newId } from "../create/desk.js";
@@ -16,15 +16,17 @@ import { Nodes } from "./nodes.js";
 import { textsIn } from "./png.js";
 
 /**
- * `state`: empty, checking, valid, refused or unchecked (no server could be asked); `sent` are the files for its
- * loaders, by the name that the graph has for each.
+ * `state`: empty, checking, valid, refused, changed (since it was checked) or unchecked (no server could be asked);
+ * `sent` are the files for its loaders, by the name that the graph has for each; `wrong` is what is no value, by input.
  */
-const desk = new Cell({ state: "empty", name: "", graph: null, problems: [], remarks: [], trouble: "", sent: {} });
+const EMPTY = { state: "empty", name: "", graph: null, problems: [], remarks: [], trouble: "", sent: {}, wrong: {} };
+const desk = new Cell(EMPTY);
 
 export function View() {
   const { state, trouble } = useCell(desk);
   const { facts } = useCell(server);
-  return html`<div class="page workflow">
+  const drop = (event) => event.dataTransfer.files[0] && take(event.dataTransfer.files[0]);
+  return html`<div class="page workflow" onDrop=${drop}>
     <header class="page-head">
       <h2>Workflow</h2>
       <p>Run a graph of your own on this server's ComfyUI. Nothing runs before it is checked.</p>
@@ -38,9 +40,10 @@ export function View() {
 }
 
 function Loaded() {
-  const { state, name, graph, problems, remarks, trouble } = useCell(desk);
+  const { state, name, graph, problems, remarks, trouble, wrong } = useCell(desk);
   const isApi = !Array.isArray(graph.nodes);
-  const wrong = new Set(problems.map(({ node }) => node));
+  const refused = new Set(problems.map(({ node }) => node));
+  const canRun = (state === "valid" || state === "changed") && !Object.keys(wrong).length;
   return html`
     <section class="panel graph-panel">
       <${Icon} name="graph" />
@@ -48,7 +51,7 @@ function Loaded() {
       <p class="verdict" id="graph-state" data-state=${state} role="status">${VERDICTS[state](problems)}</p>
       <button type="button" class="quiet" onClick=${() => desk.patch({ state: "empty", trouble: "" })}>Another one</button>
       <button type="button" class="quiet" id="check" disabled=${state === "checking"} onClick=${check}>Check again</button>
-      <button type="button" class="primary" id="run-graph" disabled=${state !== "valid"} onClick=${run}><${Icon} name="play" />Run</button>
+      <button type="button" class="primary" id="run-graph" disabled=${!canRun} onClick=${run}><${Icon} name="play" />Run</button>
     </section>
     ${trouble && html`<p class="error" role="alert">${trouble}</p>`}
     ${problems.length > 0 &&
@@ -58,22 +61,23 @@ function Loaded() {
       </li>`)}
     </ul>`}
     ${remarks.length > 0 && html`<details class="remarks" open><summary>${counted(remarks.length, "remark")}</summary><ul>${remarks.map((text) => html`<li key=${text}>${text}</li>`)}</ul></details>`}
-    ${isApi && html`<${Nodes} nodes=${settable(graph)} wrong=${wrong} desk=${desk} />`}`;
+    ${isApi && html`<${Nodes} nodes=${settable(graph)} refused=${refused} desk=${desk} />`}`;
 }
 
 const VERDICTS = {
   checking: () => "Checking",
   valid: () => "Can run",
   refused: (problems) => counted(problems.length, "problem"),
+  changed: () => "Changed",
   unchecked: () => "Not checked",
 };
 
 async function take(file) {
   try {
     const { graph } = read(await documentIn(file));
-    desk.value = { state: "checking", name: file.name, graph, problems: [], remarks: [], trouble: "", sent: {} };
+    desk.value = { ...EMPTY, state: "checking", name: file.name, graph };
   } catch (error) {
-    return desk.patch({ state: "empty", trouble: `${file.name}: ${error.message}` });
+    return desk.patch({ trouble: `${file.name}: ${error.message}` });
   }
   await check();
 }
@@ -119,14 +123,16 @@ function refuse(error) {
   announce(isOfGraph ? `The workflow has ${counted(problems.length, "problem")}.` : error.message);
 }
 
+/** Run the graph; one that was changed is checked first, so that what is wrong is said here, by its node. */
 async function run() {
-  const { graph, name, sent } = desk.value;
+  if (desk.value.state === "changed") await check();
+  const { state, graph, name, sent } = desk.value;
+  if (state !== "valid") return;
   const id = newId();
   try {
     const input = { action: "comfyui_workflow", workflow: graph, request_id: id, ...(await filesOf(sent)) };
     const { id: runId } = await withKey(() => api.run(input));
-    jobs.put({ job_id: id, runId, title: name, status: "queued", progress: 0, prompt: "", isUnrecorded: true });
-    followRun(runId, id, (error) => tell(error.message, { isBad: true }));
+    beginRun({ job_id: id, runId, title: name, prompt: "" }, (error) => tell(error.message, { isBad: true }));
     follower.wake();
     announce("The job was accepted.");
     go(`#job/${id}`);
