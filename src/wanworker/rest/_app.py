@@ -201,12 +201,11 @@ def _schema(app: FastAPI, plain: Any, *, has_key: bool) -> dict[str, Any]:
     """Return the schema, with the bodies that the routes read themselves, and with the key where one is wanted."""
     if app.openapi_schema is None:
         schema = plain()
-        for path, methods in schema["paths"].items():
-            for route in methods.values():
-                # FastAPI's own is the function's name.
-                route["summary"] = route["description"].partition(". ")[0].rstrip(".")
-                if path.startswith(PREFIX):
-                    route["responses"].pop("422", None)  # FastAPI's own; it is 400 there
+        routes = [(path, route) for path, methods in schema["paths"].items() for route in methods.values()]
+        for path, route in routes:
+            route["summary"] = route["description"].partition(". ")[0].rstrip(".")  # FastAPI's own is a function's name
+            if path.startswith(PREFIX):
+                route["responses"].pop("422", None)  # FastAPI's own; it is 400 there
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
         for model in (GenerateBody, PlanRequest, RunPodBody, VideoBody):
