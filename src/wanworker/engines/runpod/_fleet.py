@@ -34,8 +34,8 @@ class Fleet:
 
     @contextlib.contextmanager
     def counted(self, name: str) -> Iterator[None]:
-        """Count a job of the endpoint *name* while the block runs."""
-        self._jobs[name] += 1
+        """Count a job of the endpoint *name* while the block runs. It may be one that the settings name no more."""
+        self._jobs[name] = self._jobs.get(name, 0) + 1
         try:
             yield
         finally:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wanworker.client import AsyncClient
+from wanworker.client import AsyncClient, JobStatus
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
 from wanworker.engines.runpod._fields import FILES, fields_of
 from wanworker.engines.runpod._fleet import Fleet
@@ -115,20 +115,23 @@ class RunPodEngine:
     async def _done(
         self, request: RemoteRequest, known: RemoteJob, out_path: Path, work_dir: Path, report: Report
     ) -> Rendered:
+        async def bring_here(client: AsyncClient, status: JobStatus) -> None:
+            report(Progress("fetching", 0.99))
+            await fetch(client, status, out_path, work_dir=work_dir, volume=self._volume)
+
         remote = RemoteRender(
             request,
             self._fleet,
             self._notes,
             client_of=self._client,
             sender_of=lambda endpoint: self._client(endpoint, _OFFER_S),
+            fetch=bring_here,
             policy=self._policy,
             report=report,
             is_left=lambda: self._leaves,
         )
-        job, status = await remote.completed(known if known.job_id else None)
-        report(Progress("fetching", 0.99))
         # The note stays: if this process dies before it has recorded the video, the next one fetches it again.
-        await fetch(self._client(job.endpoint), status, out_path, work_dir=work_dir, volume=self._volume)
+        job, status = await remote.completed(known if known.job_id else None)
         return rendered(status, job.endpoint)
 
     def leave_jobs(self) -> None:
