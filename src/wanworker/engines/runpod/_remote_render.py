@@ -17,6 +17,7 @@ from wanworker.client import (
     ResultLost,
     SaveFailed,
     UnknownJob,
+    Unreachable,
 )
 from wanworker.engines.base import Report
 from wanworker.engines.runpod._failures import after_all, as_ours, is_platform_failure
@@ -181,13 +182,8 @@ class RemoteRender:
 
     async def _followed(self, remote: RemoteJob) -> JobStatus:
         """Return the last status of a job that is COMPLETED. Raises ClientError, when nothing of it runs any more."""
-        may_move = self._fleet.has_other([*self._tried, remote.endpoint])
         try:
-            status = await self._client_of(remote.endpoint).wait(
-                remote.job_id,
-                on_progress=self._tell,
-                queue_timeout_s=self._policy.queue_s if may_move else None,
-            )
+            status = await self._last_status(remote)
         except asyncio.CancelledError:
             await asyncio.shield(self._ended(remote))
             raise
@@ -198,6 +194,24 @@ class RemoteRender:
             await in_thread(self._notes.remove, self._request.name)
             raise status.error
         return status
+
+    async def _last_status(self, remote: RemoteJob) -> JobStatus:
+        """
+        Wait for the job's end. Where nobody answers, go on asking: the job runs there, and its deadline bounds this.
+
+        Raises ClientError; Unreachable only where another endpoint may still answer.
+        """
+        tried = [*self._tried, remote.endpoint]
+        queue_s = self._policy.queue_s if self._fleet.has_other(tried) else None
+        while True:
+            try:
+                client = self._client_of(remote.endpoint)
+                return await client.wait(remote.job_id, on_progress=self._tell, queue_timeout_s=queue_s)
+            except Unreachable as error:
+                if self._fleet.has_other_server(remote.endpoint, tried):
+                    raise
+                log.warning("the remote job %s is asked for again: %s", remote.job_id, error)
+                await self._policy.sleep(self._policy.longest_pause_s)
 
     def _tell(self, status: JobStatus) -> None:
         fraction = min(0.99, max(0.0, status.progress / 100))

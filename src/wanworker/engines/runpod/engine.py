@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wanworker.client import AsyncClient, JobStatus
+from wanworker.client.policy import policy_of
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
 from wanworker.engines.runpod._fields import FILES, fields_of
 from wanworker.engines.runpod._fleet import Fleet
@@ -26,9 +27,6 @@ from wanworker.media.threads import in_thread
 from wanworker.progress import Progress
 from wanworker.settings import Settings
 from wanworker.spec import RenderSpec, Size
-
-#: RunPod's limit on a job exceeds the worker's own deadline by this, for the start of the engine and for delivery.
-_GRACE_S = 120.0
 
 #: How long a job that was sent is asked for where no answer comes, and how long a new one is offered to a full queue.
 _ASK_S, _OFFER_S = 120.0, 5.0
@@ -169,8 +167,7 @@ class RunPodEngine:
         """
         request_id = f"remote-{hashlib.sha256(f'{name} {fingerprint}'.encode()).hexdigest()[:40]}"
         own = {"request_id": request_id, "timeout": max(1.0, timeout_s), "return_video": self._volume is None}
-        policy = {"executionTimeout": round((timeout_s + _GRACE_S) * 1000)}
-        return {"input": {"action": "generate", **fields, **own}, "policy": policy}
+        return {"input": {"action": "generate", **fields, **own}, "policy": policy_of(timeout_s)}
 
 
 def _fingerprint(fields: dict[str, Any], spec: RenderSpec) -> str:
