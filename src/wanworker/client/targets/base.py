@@ -64,8 +64,9 @@ def progress_of(output: object) -> dict[str, Any]:
 
 def number(value: object) -> float | None:
     """Return *value* if it is a number, and finite, else None. Pure."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and abs(value) < math.inf else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < math.inf else None
 
 
 def failure_of(text: str, hint: str, code: str, job_id: str) -> ClientError:
