@@ -113,6 +113,19 @@ async def test_a_job_is_looked_at_until_it_is_over() -> None:
     assert ([], []) == (target.cancelled, heard.cancelled)
 
 
+async def test_the_wait_of_a_job_that_is_queued_again_begins_anew() -> None:
+    ticks: list[float] = []
+
+    async def tick(_: float) -> None:
+        ticks.append(5.0)
+
+    patience = Patience(queue_s=11.0, sleep=tick, clock=lambda: sum(ticks))
+    target = InMemory([QUEUED, RUNNING, RUNNING, RUNNING, QUEUED, QUEUED, DONE])
+    assert DONE == await wait(target, "job-1", None, patience)
+    with pytest.raises(WaitedTooLong, match="has waited in the queue for 15 s"):
+        await wait(InMemory([RUNNING, RUNNING, QUEUED]), "job-1", None, patience)
+
+
 async def stopped(target: InMemory, heard: Heard, when: asyncio.Event | None = None) -> None:
     """Follow a job that never ends, and cancel it *when* it is time: at its first look, if nothing else is said."""
     task = asyncio.create_task(follow(target, {}, heard.on_progress, heard.on_cancelled, PATIENCE))

@@ -175,3 +175,8 @@ def test_an_argument_replaces_what_a_job_for_a_rest_server_says_in_the_words_of_
 
     body = {"width": 832, "height": 480, "length": 33, "loras": ["b"], "image": "bmV3", "steps": 4}
     assert body == rest_body(None, job, fields)
+
+
+def test_a_job_with_a_long_deadline_outlives_runpods_day() -> None:
+    body = runpod_body("a star", None, {"timeout_s": 86_400})
+    assert {"executionTimeout": 86_520_000, "ttl": 172_920_000} == body["policy"]

@@ -35,8 +35,8 @@ class Knobs:
 
     long_poll_s: float = 0.5  # how long an empty job-take or job-stop is held; RunPod: under 90 s
     empty_status: int = 204  # 400 also means "no job", under FlashBoot
-    run_faults: deque[int] = field(default_factory=deque)  # statuses of the next /run calls
-    status_faults: deque[int] = field(default_factory=deque)  # of the next /status calls
+    run_faults: deque[int | str] = field(default_factory=deque)  # statuses of the next /run calls; or 200 with a text
+    status_faults: deque[int | str] = field(default_factory=deque)  # of the next /status calls
     take_faults: deque[int] = field(default_factory=deque)  # statuses of the next job-takes
     result_faults: deque[Fault] = field(
         default_factory=deque

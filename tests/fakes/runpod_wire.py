@@ -31,6 +31,11 @@ RUN_LIMIT_BYTES = 10 * 1000**2
 RUNSYNC_LIMIT_BYTES = 20 * 1000**2
 
 
+def _faulty(fault: int | str) -> web.Response:
+    """Answer with a status, or 200 with a text that RunPod did not write."""
+    return web.Response(status=fault) if isinstance(fault, int) else web.Response(text=fault)
+
+
 def strict_json(body: bytes) -> Any:
     """Read JSON as other languages do: NaN and Infinity, which Python writes and reads, are refused."""
 
@@ -175,7 +180,7 @@ class Server:
 
     async def _run(self, request: web.Request) -> web.Response:
         if faults := self._plane.knobs.run_faults:
-            return web.Response(status=faults.popleft())
+            return _faulty(faults.popleft())
         job_id = await self._submitted(request, RUN_LIMIT_BYTES, sync=False)
         return web.json_response({"id": job_id, "status": "IN_QUEUE"})
 
@@ -199,7 +204,7 @@ class Server:
     async def _status(self, request: web.Request) -> web.Response:
         self._check_key(request, f"Bearer {self._plane.api_key}")
         if faults := self._plane.knobs.status_faults:
-            return web.Response(status=faults.popleft())
+            return _faulty(faults.popleft())
         job_id = self._job_id(request)
         shown = self._plane.jobs[job_id].for_client()
         self._plane.note("told", job_id, detail=shown)

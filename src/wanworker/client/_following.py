@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ class Patience:
     queue_s: float | None = None
     poll_s: float = 1.0
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
 
 
 async def wait(target: Target, job_id: str, on_progress: OnProgress | None, patience: Patience) -> JobStatus:
@@ -39,22 +41,24 @@ async def wait(target: Target, job_id: str, on_progress: OnProgress | None, pati
 
     Raises ClientError; WaitedTooLong if the job is not over in time. It then goes on.
     """
-    clock = asyncio.get_running_loop().time
-    began = clock()
+    began = queued = patience.clock()
     while True:
         status = await target.status(job_id)
         if status.is_over:
             return status
         if on_progress is not None:
             on_progress(status)
-        _check_time(status, clock() - began, patience)
+        now = patience.clock()
+        if status.state != "queued":
+            queued = now  # RunPod queues a job again whose worker was lost: its wait begins anew
+        _check_time(status, now - began, now - queued, patience)
         await patience.sleep(patience.poll_s)
 
 
-def _check_time(status: JobStatus, waited_s: float, patience: Patience) -> None:
+def _check_time(status: JobStatus, waited_s: float, queued_s: float, patience: Patience) -> None:
     job_id, hint = status.job_id, "The job goes on. Cancel it, or wait for it again."
-    if patience.queue_s is not None and status.state == "queued" and waited_s > patience.queue_s:
-        text = f"The job {job_id} has waited in the queue for {waited_s:.0f} s."
+    if patience.queue_s is not None and status.state == "queued" and queued_s > patience.queue_s:
+        text = f"The job {job_id} has waited in the queue for {queued_s:.0f} s."
         raise WaitedTooLong(text, code="QUEUED_TOO_LONG", hint=hint, job_id=job_id)
     if patience.total_s is not None and waited_s > patience.total_s:
         raise WaitedTooLong(f"The job {job_id} has not ended within {patience.total_s:g} s.", hint=hint, job_id=job_id)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from wanworker.client.errors import Refused
+from wanworker.client.policy import policy_of
 
 #: A picture, a sound or a video: a path on this machine, its bytes, or text that is a path, a URL or a data URI.
 File = str | os.PathLike[str] | bytes
@@ -140,9 +141,6 @@ _ONE_LORA = frozenset({"lora_name", "lora", "lora_strength", "lora_scale", "lora
 #: The names of `generate`, and of the plan of one.
 _PLANNABLE = frozenset({"generate", "request", "create", "plan"})
 
-#: Seconds that RunPod's limit exceeds the worker's own deadline by, for the start of the engine and for delivery.
-_GRACE_S = 120.0
-
 _SIZE = re.compile(r"\s*(\d{1,5})\s*[*x\u00d7]\s*(\d{1,5})\s*", re.IGNORECASE)
 
 
@@ -190,7 +188,7 @@ def runpod_body(prompt: str | None, job: Mapping[str, Any] | None, fields: Video
             named[f"{field}_{'url' if url else 'base64'}"] = url or data
     body["input"] = named
     if (timeout_s := fields.get("timeout_s")) is not None and "policy" not in body:
-        body["policy"] = {"executionTimeout": round((timeout_s + _GRACE_S) * 1000)}
+        body["policy"] = policy_of(timeout_s)
     return body
 
 

@@ -68,7 +68,11 @@ class RunPodSettings(BaseModel):
     def _split_endpoints(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        return tuple(_endpoint(part.strip()) for part in value.split(",") if part.strip())
+        endpoints = tuple(_endpoint(part.strip()) for part in value.split(",") if part.strip())
+        names = [endpoint.name for endpoint in endpoints]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"names {twice} twice; a weight gives an endpoint more jobs, such as {twice}:2")
+        return endpoints
 
     @field_validator("runpod_volume", mode="before")
     @classmethod

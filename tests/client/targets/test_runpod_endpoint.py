@@ -22,8 +22,9 @@ from wanworker.client import (
     Refused,
     ResultLost,
     UnknownJob,
+    Unreachable,
 )
-from wanworker.client.targets.http import Remote, base_url
+from wanworker.client.targets.http import Edges, Remote, base_url
 from wanworker.client.targets.runpod_endpoint import Endpoint
 
 NO_HINT = "The endpoint's log has more, under the job's id."
@@ -119,6 +120,49 @@ async def test_a_failure_is_told_from_what_runpod_left_of_it(
     assert isinstance(now.error, JobFailed)
     assert (*expected, job_id) == (str(now.error), now.error.hint, now.error.code, now.error.job_id)
     assert "failed" == now.state
+
+
+async def test_a_completed_job_whose_answer_is_an_error_failed(plane: RunPod, endpoint: Endpoint) -> None:
+    job_id = await endpoint.start({"input": {}})
+    output = {"status": "ERROR", "error": "The GPU is full.", "code": "OUT_OF_MEMORY"}
+    job = take(plane)
+    job.status, job.output, job.has_output = "COMPLETED", output, True
+
+    now = await endpoint.status(job_id)
+
+    assert isinstance(now.error, JobFailed)
+    assert ("failed", "OUT_OF_MEMORY", "The GPU is full.") == (now.state, now.error.code, str(now.error))
+
+
+@pytest.mark.parametrize(
+    "text", ['{"error": "internal"}', "<html>maintenance</html>", "null", '{"status": null}', "[]"]
+)
+async def test_an_answer_that_names_no_state_is_none(plane: RunPod, text: str) -> None:
+    paused: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        paused.append(seconds)
+
+    async with aiohttp.ClientSession() as session:
+        edges = Edges(sleep=sleep, clock=lambda: sum(paused), patience_s=5.0)
+        endpoint = Endpoint(Remote(session, base_url(plane.url), key=plane.api_key, edges=edges))
+        job_id = await endpoint.start({"input": {}})
+        plane.knobs.status_faults.append(text)
+        assert "queued" == (await endpoint.status(job_id)).state
+        plane.knobs.status_faults.extend([text] * 5)
+        with pytest.raises(Unreachable, match="no usable answer"):
+            await endpoint.status(job_id)
+    plane.knobs.status_faults.clear()
+    take(plane)
+
+
+async def test_progress_that_is_no_finite_number_is_left_out(plane: RunPod, endpoint: Endpoint) -> None:
+    job_id = await endpoint.start({"input": {}})
+    take(plane).progress.append({"progress": float("nan"), "step": float("inf"), "eta_s": float("-inf"), "steps": 4})
+
+    now = await endpoint.status(job_id)
+
+    assert (0.0, None, 4, None) == (now.progress, now.step, now.steps, now.eta_s)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from PIL import Image
 
 from fakes.bucket import NAME, s3_server
@@ -129,8 +130,9 @@ async def test_a_job_is_sent_followed_and_fetched(make, planes, rendering, answe
     assert ("generate", 7, 5, "64*48") == tuple(job.input[name] for name in ("action", "seed", "frame_num", "size"))
 
 
-async def test_a_large_video_is_read_and_written_beside_the_event_loop(make, planes, rendering, answer, tmp_path):
-    video = b"0123456789" * 200_000
+async def test_a_large_video_is_read_and_written_beside_the_event_loop(make, planes, rendering, answer, clip, tmp_path):
+    room = 2_000_000
+    video = clip.read_bytes() + room.to_bytes(4, "big") + b"free" + bytes(room - 8)  # a box that players skip
     picture = tmp_path / "in.png"
     Image.effect_noise((640, 480), 50).save(picture)
     spec = dataclasses.replace(SPEC, task="i2v-A14B", image=picture)
@@ -220,6 +222,123 @@ async def test_an_endpoint_that_takes_no_job_is_passed_over(status, make, planes
     with StandInWorker(planes[1], done(answer)):
         await rendering(make(*both(planes)))
     assert [0, 1] == [len(plane.jobs) for plane in planes]
+
+
+@pytest.mark.parametrize("text", ['{"error": "no capacity"}', "<html>away</html>"])
+async def test_an_answer_without_an_id_is_no_job(text, make, planes, rendering, answer):
+    planes[0].knobs.run_faults.append(text)
+    with StandInWorker(planes[0], done(answer)):
+        await rendering(make())
+    assert 1 == len(planes[0].jobs)
+
+
+def damaged(answer: dict[str, Any], data: str) -> dict[str, Any]:
+    return {**answer, "result": {**answer["result"], "data": data}}
+
+
+@pytest.mark.parametrize("how", ["no output", "cut base64", "no base64", "half a film", "no film"])
+async def test_a_result_that_is_lost_on_its_way_is_made_again(how, make, planes, rendering, answer, clip, tmp_path):
+    whole = base64.b64encode(clip.read_bytes()).decode()
+    half = base64.b64encode(clip.read_bytes()[: clip.stat().st_size // 2]).decode()
+    film = base64.b64encode(b"<html>not a film</html>").decode()
+    data = {"cut base64": whole[:-3], "no base64": "\u00e9!", "half a film": half, "no film": film}
+
+    def act(worker: StandInWorker, job: Job) -> None:
+        if len(planes[0].jobs) > 1:
+            worker.done(job, {"output": answer})
+        elif how == "no output":
+            planes[0].lose_result(job, "stand-in", 30_000_000)
+        else:
+            worker.done(job, {"output": damaged(answer, data[how])})
+
+    with StandInWorker(planes[0], act):
+        await rendering(make())
+    assert clip.read_bytes() == (tmp_path / "out.mp4").read_bytes()
+    ids = [job.input["request_id"] for job in planes[0].jobs.values()]
+    assert (2, 1) == (len(ids), len(set(ids)))  # so that a worker with a volume answers without rendering
+
+
+async def test_a_link_that_breaks_off_is_followed_again_and_an_expired_one_is_a_lost_result(
+    make, planes, rendering, answer, clip, tmp_path
+):
+    asked: list[str] = []
+
+    async def served(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path)
+        if request.path == "/expired.mp4":
+            return web.Response(status=403, text="<Code>AccessDenied</Code>")
+        return web.Response(status=503) if asked.count(request.path) == 1 else web.Response(body=clip.read_bytes())
+
+    async with served_on_loopback(served) as url:
+
+        def act(worker: StandInWorker, job: Job) -> None:
+            name = "expired" if len(planes[0].jobs) == 1 else "new"
+            worker.done(job, {"output": {**answer, "result": {"filename": "a.mp4", "url": f"{url}/{name}.mp4"}}})
+
+        with StandInWorker(planes[0], act):
+            await rendering(make())
+    assert ["/expired.mp4"] * 3 + ["/new.mp4"] * 2 == asked
+    assert 2 == len(planes[0].jobs)
+
+
+async def test_a_job_that_somebody_else_cancels_says_so_and_is_not_sent_again(make, planes, rendering):
+    def act(_worker: StandInWorker, job: Job) -> None:
+        planes[0].cancel(job.job_id)
+
+    with (
+        StandInWorker(planes[0], act),
+        pytest.raises(EngineFailed, match="was cancelled at its endpoint"),
+    ):
+        await rendering(make(*both(planes)))
+    assert 1 == sum(len(plane.jobs) for plane in planes)
+
+
+async def test_a_job_at_an_endpoint_that_the_settings_name_no_more_is_found_there(make, planes, rendering, answer):
+    engine = make(WeightedEndpoint(planes[1].url))
+    is_taken = threading.Event()
+    with StandInWorker(planes[1], lambda _worker, _job: is_taken.set()):
+        task = asyncio.create_task(rendering(engine))
+        await asyncio.to_thread(planes[1].wait_for_event, "told")
+        assert await asyncio.to_thread(is_taken.wait, 20)
+        engine.leave_jobs()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        [job] = planes[1].jobs.values()
+        StandInWorker(planes[1], lambda *_: None).done(job, {"output": answer})
+        async with asyncio.timeout(30):
+            await rendering(make())  # of the first endpoint alone
+    assert ({}, "COMPLETED") == (planes[0].jobs, job.status)
+
+
+async def test_a_job_that_is_called_off_while_it_is_sent_is_stopped_once_its_id_is_here(make, planes, rendering):
+    gate, came = asyncio.Event(), asyncio.Event()
+    calls: list[str] = []
+
+    async def served(request: web.BaseRequest) -> web.Response:
+        calls.append(request.path)
+        if request.path == "/v2/slow/run":
+            came.set()
+            await gate.wait()
+        return web.json_response({"id": "job-1", "status": "CANCELLED"})
+
+    async with served_on_loopback(served) as url:
+        task = asyncio.create_task(rendering(make(WeightedEndpoint(f"{url}/v2/slow"))))
+        await came.wait()
+        task.cancel()
+        await asyncio.wait({task}, timeout=0)
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert ["/v2/slow/run", "/v2/slow/cancel/job-1", "/v2/slow/status/job-1"] == calls
+
+
+@contextlib.asynccontextmanager
+async def served_on_loopback(answer: Callable[[web.BaseRequest], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
 
 
 async def test_a_wrong_key_is_said_at_once(make, planes, rendering):

@@ -87,7 +87,12 @@ def test_a_local_run_of_the_handler_sends_its_job_to_an_endpoint(tmp_path: Path)
     assert (tmp_path / "clip.mp4").read_bytes() == (tmp_path / "outputs" / "mine.mp4").read_bytes()
 
 
-@pytest.mark.parametrize("text", ["a b", "abc:", "abc:0", "https://host", ":2", "abc:-1"])
+@pytest.mark.parametrize("text", ["a b", "abc:", "abc:0", "https://host", ":2", "abc:-1", "abc : 2", "abc,abc:3"])
 def test_an_endpoint_that_is_none_ends_the_start(text: str) -> None:
     with pytest.raises(BadSettings, match="WAN_RUNPOD_ENDPOINTS"):
         load_settings({"WAN_RUNPOD_ENDPOINTS": text})
+
+
+def test_endpoints_are_read_with_their_weights() -> None:
+    read = load_settings({"WAN_RUNPOD_ENDPOINTS": " abc:2, def ,,http://127.0.0.1:9/v2/x:0.5,"}).runpod_endpoints
+    assert (("abc", 2.0), ("def", 1.0), ("http://127.0.0.1:9/v2/x", 0.5)) == read

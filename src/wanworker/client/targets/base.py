@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,8 +63,10 @@ def progress_of(output: object) -> dict[str, Any]:
 
 
 def number(value: object) -> float | None:
-    """Return *value* if it is a number, else None. Pure."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return *value* if it is a number, and finite, else None. Pure."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < math.inf else None
 
 
 def failure_of(text: str, hint: str, code: str, job_id: str) -> ClientError:

@@ -107,9 +107,10 @@ class Remote:
                 reply, retry_s = await self._call("POST", path, body)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise Unreachable(f"{self.base} cannot be reached: {_reason(error)}.") from error
-            if reply.status != 429 or self._edges.clock() + retry_s > give_up:
+            pause_s = max(1.0, retry_s)
+            if reply.status != 429 or self._edges.clock() + pause_s > give_up:
                 return self._checked(reply)
-            await self._edges.sleep(retry_s)
+            await self._edges.sleep(pause_s)
 
     def _job_id(self, answer: object, id_field: str) -> str:
         job_id = answer.get(id_field) if isinstance(answer, Mapping) else None
@@ -119,9 +120,13 @@ class Remote:
             )
         return job_id
 
-    async def ask(self, method: str, path: str, *, may_miss: bool = False) -> Reply:
+    async def ask(
+        self, method: str, path: str, *, may_miss: bool = False, is_answer: Callable[[Any], bool] = lambda _body: True
+    ) -> Reply:
         """
         Send a request that is safe to repeat, until there is an answer. Raises ClientError; *may_miss* accepts a 404.
+
+        *is_answer* says whether the body of a good reply is one: a proxy before the server may answer 200 with its own.
         """
         give_up, pause_s = self._edges.clock() + self._edges.patience_s, 1.0
         while True:
@@ -131,7 +136,10 @@ class Remote:
             except (aiohttp.ClientError, TimeoutError) as error:
                 reply, retry_s, trouble = None, 0.0, _reason(error)
             if reply and reply.status not in _BUSY:
-                return reply if may_miss and reply.status == 404 else self._checked(reply)
+                checked = reply if may_miss and reply.status == 404 else self._checked(reply)
+                if reply.status == 404 or is_answer(checked.body):
+                    return checked
+                trouble = f"it answers {str(checked.body)[:200]!r}"
             pause_s = max(retry_s, min(15.0, pause_s * 2))
             if self._edges.clock() + pause_s > give_up:
                 text = f"{self.base} has given no usable answer for {self._edges.patience_s:.0f} s: {trouble}."

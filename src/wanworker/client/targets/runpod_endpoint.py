@@ -87,8 +87,9 @@ class Endpoint:
 
     async def status(self, job_id: str) -> JobStatus:
         """Ask /status; see Target."""
-        reply = await self._remote.ask("GET", f"status/{quote(job_id, safe='')}", may_miss=True)
-        if reply.status == 404 or not isinstance(reply.body, Mapping):
+        path = f"status/{quote(job_id, safe='')}"
+        reply = await self._remote.ask("GET", path, may_miss=True, is_answer=_names_a_state)
+        if reply.status == 404:
             text = f"RunPod no longer knows the job {job_id}: results are kept for 30 minutes, jobs for their ttl."
             raise UnknownJob(text, code="EXPIRED", job_id=job_id, hint=_ASK_AGAIN.format(job_id=job_id))
         return _status(job_id, reply.body)
@@ -133,6 +134,11 @@ _ENDING_HINTS = {
 }
 
 
+def _names_a_state(body: object) -> bool:
+    """Say whether *body* tells where a job is. Without a state it tells nothing, whatever error it names. Pure."""
+    return isinstance(body, Mapping) and isinstance(body.get("status"), str) and bool(body["status"])
+
+
 def _status(job_id: str, body: Mapping[str, Any]) -> JobStatus:
     """Read the JSON of /status. Pure."""
     status, output = str(body.get("status", "")), body.get("output")
@@ -143,8 +149,11 @@ def _status(job_id: str, body: Mapping[str, Any]) -> JobStatus:
     if status == "IN_QUEUE":
         return JobStatus(job_id, "queued", "in queue", answer=output, **times)
     if status == "COMPLETED":
-        error = _lost(job_id) if output is None else None
         files, pictures = _files(output), _thumbnails(output)
+        if not files and isinstance(output, Mapping) and output.get("error"):
+            # Not every SDK makes a failure of an answer that is an error.
+            return _status(job_id, {**body, "status": "FAILED", "error": output["error"]})
+        error = _lost(job_id) if output is None else None
         return JobStatus(
             job_id,
             "completed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wanworker.client import ClientError, JobFailed, TargetFailed, Unauthorised, UnknownJob, WaitedTooLong
+from wanworker.client import ClientError, JobCancelled, JobFailed, TargetFailed, Unauthorised, UnknownJob, WaitedTooLong
 from wanworker.errors import RENDER_ERRORS, EngineFailed, EngineUnavailable, WorkerError
 
 #: Failures of RunPod and of the network. The same request may succeed later, or on another endpoint.
@@ -21,6 +21,9 @@ def as_ours(error: ClientError) -> WorkerError:
     """Return the error under which a job of this server ends that is not sent again."""
     if isinstance(error, Unauthorised):
         return EngineUnavailable(str(error), hint="RUNPOD_API_KEY of this server is not the key of its endpoints.")
+    if isinstance(error, JobCancelled):
+        hint = "Somebody cancelled it in RunPod's console or by its API. Send it again if you want it."
+        return EngineFailed(f"The job was cancelled at its endpoint, and not here: {error}", hint=hint)
     kind: type[WorkerError] = EngineFailed
     if isinstance(error, JobFailed):
         kind = RENDER_ERRORS.get(error.code, EngineFailed)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from yarl import URL
+
 from wanworker.settings import WeightedEndpoint
 
 #: How long an endpoint that failed gets no job that another one can take.
@@ -32,10 +34,14 @@ class Fleet:
         """Say whether there is an endpoint outside *tried*."""
         return any(name not in tried for name in self.names)
 
+    def has_other_server(self, name: str, tried: Collection[str]) -> bool:
+        """Say whether an endpoint outside *tried* can be reached where that of *name* cannot: RunPod's share one."""
+        return any(other not in tried and _server(other) != _server(name) for other in self.names)
+
     @contextlib.contextmanager
     def counted(self, name: str) -> Iterator[None]:
-        """Count a job of the endpoint *name* while the block runs."""
-        self._jobs[name] += 1
+        """Count a job of the endpoint *name* while the block runs. It may be one that the settings name no more."""
+        self._jobs[name] = self._jobs.get(name, 0) + 1
         try:
             yield
         finally:
@@ -48,3 +54,8 @@ class Fleet:
     def _is_cooling(self, name: str) -> bool:
         failed_at = self._failed_at.get(name)
         return failed_at is not None and self._clock() - failed_at < _COOLING_S
+
+
+def _server(name: str) -> str:
+    """Return the scheme, host and port of an address; empty for the id of an endpoint at RunPod."""
+    return str(URL(name).origin()) if "://" in name else ""

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wanworker.client import AsyncClient, ClientError, JobStatus
+from wanworker.client import AsyncClient, JobStatus, ResultLost
 from wanworker.engines.base import Rendered
-from wanworker.engines.runpod._failures import as_ours
 from wanworker.engines.runpod._volume import Volume
 from wanworker.errors import EngineFailed, NoOutput
 from wanworker.media.threads import in_thread
+from wanworker.media.video.writer import probe
 
 _NO_WAY = (
     "Set BUCKET_... on the endpoint, so that it can send large videos, or WAN_RUNPOD_VOLUME on this server if both "
@@ -23,22 +23,23 @@ _NO_WAY = (
 async def fetch(
     client: AsyncClient, status: JobStatus, out_path: Path, *, work_dir: Path, volume: Volume | None
 ) -> None:
-    """Write the video of a completed job to *out_path*. Raises EngineError."""
+    """Write the video of a completed job to *out_path*. Raises EngineError, and ClientError if it does not come."""
     if not status.files:
         raise NoOutput("The endpoint's answer has no file. Its workers must run wanworker.")
     first = status.files[0]
     if first.is_here:
         arrived = work_dir / "from-runpod.mp4"
-        try:
-            await client.save(status, arrived, force=True)
-        except ClientError as error:
-            raise as_ours(error) from error
+        await client.save(status, arrived, force=True)
         await in_thread(shutil.move, arrived, out_path)
     elif volume is not None:
         await in_thread(volume.get, first.path, out_path)
     else:
         text = f"The video is on the endpoint's own disk, {first.path}: it is too large for RunPod's answer."
         raise EngineFailed(text, hint=_NO_WAY)
+    try:
+        await probe(out_path)
+    except NoOutput as error:  # its worker has looked at it, so it was cut on its way
+        raise ResultLost(f"What came is not the whole video: {error}", job_id=status.job_id) from error
 
 
 def rendered(status: JobStatus, endpoint: str) -> Rendered:

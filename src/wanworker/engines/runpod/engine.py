@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from wanworker.client import AsyncClient
+from wanworker.client import AsyncClient, JobStatus
+from wanworker.client.policy import policy_of
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
 from wanworker.engines.runpod._fields import FILES, fields_of
 from wanworker.engines.runpod._fleet import Fleet
@@ -26,9 +27,6 @@ from wanworker.media.threads import in_thread
 from wanworker.progress import Progress
 from wanworker.settings import Settings
 from wanworker.spec import RenderSpec, Size
-
-#: RunPod's limit on a job exceeds the worker's own deadline by this, for the start of the engine and for delivery.
-_GRACE_S = 120.0
 
 #: How long a job that was sent is asked for where no answer comes, and how long a new one is offered to a full queue.
 _ASK_S, _OFFER_S = 120.0, 5.0
@@ -115,20 +113,23 @@ class RunPodEngine:
     async def _done(
         self, request: RemoteRequest, known: RemoteJob, out_path: Path, work_dir: Path, report: Report
     ) -> Rendered:
+        async def bring_here(client: AsyncClient, status: JobStatus) -> None:
+            report(Progress("fetching", 0.99))
+            await fetch(client, status, out_path, work_dir=work_dir, volume=self._volume)
+
         remote = RemoteRender(
             request,
             self._fleet,
             self._notes,
             client_of=self._client,
             sender_of=lambda endpoint: self._client(endpoint, _OFFER_S),
+            fetch=bring_here,
             policy=self._policy,
             report=report,
             is_left=lambda: self._leaves,
         )
-        job, status = await remote.completed(known if known.job_id else None)
-        report(Progress("fetching", 0.99))
         # The note stays: if this process dies before it has recorded the video, the next one fetches it again.
-        await fetch(self._client(job.endpoint), status, out_path, work_dir=work_dir, volume=self._volume)
+        job, status = await remote.completed(known if known.job_id else None)
         return rendered(status, job.endpoint)
 
     def leave_jobs(self) -> None:
@@ -166,8 +167,7 @@ class RunPodEngine:
         """
         request_id = f"remote-{hashlib.sha256(f'{name} {fingerprint}'.encode()).hexdigest()[:40]}"
         own = {"request_id": request_id, "timeout": max(1.0, timeout_s), "return_video": self._volume is None}
-        policy = {"executionTimeout": round((timeout_s + _GRACE_S) * 1000)}
-        return {"input": {"action": "generate", **fields, **own}, "policy": policy}
+        return {"input": {"action": "generate", **fields, **own}, "policy": policy_of(timeout_s)}
 
 
 def _fingerprint(fields: dict[str, Any], spec: RenderSpec) -> str:
