@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import gc
 import os
 import signal
@@ -98,13 +100,23 @@ async def comfyui(tmp_path: Path, films: dict[str, bytes]) -> AsyncIterator[WanS
 async def comfyui_worker(
     make_settings: Callable[..., Settings], comfyui: WanServer
 ) -> AsyncIterator[Callable[..., Worker]]:
-    """Return a function that builds a worker whose ComfyUI is the fake one; each is closed at the end."""
+    """
+    Return a function that builds a worker whose ComfyUI is the fake one; each is closed at the end.
+
+    The worker waits long for an answer: on a busy machine this process, which answers itself, may have no turn for
+    seconds.
+    """
     from wanworker.app import Worker
+    from wanworker.engines import ENGINES
+    from wanworker.engines.comfyui.engine import ComfyUI
 
     workers: list[Worker] = []
+    patient = functools.partial(ComfyUI, answer_s=100.0)
+    rows = [dataclasses.replace(row, build=patient) if row.name == "comfyui" else row for row in ENGINES]
 
     def make(**fields: Any) -> Worker:
-        workers.append(Worker(make_settings(**{"comfyui_url": comfyui.url, "allow_hosts": "127.0.0.1", **fields})))
+        settings = make_settings(**{"comfyui_url": comfyui.url, "allow_hosts": "127.0.0.1", **fields})
+        workers.append(Worker(settings, engines=rows))
         return workers[-1]
 
     yield make
