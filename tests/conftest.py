@@ -28,6 +28,10 @@ IGNORED = tuple(
 )
 
 
+#: How long a slow test may take, in seconds.
+SLOW_LIMIT_S = 600
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Collect no garbage while the tests are read, and never look again through what is there then: it stays.
@@ -40,6 +44,12 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a slow test more time. Its children import torch, which a machine of load 20 stretches to minutes."""
+    if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+        item.add_marker(pytest.mark.timeout(SLOW_LIMIT_S))
 
 
 @pytest.hookimpl(tryfirst=True)
