@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import gc
 import os
 import signal
@@ -26,6 +28,10 @@ IGNORED = tuple(
 )
 
 
+#: How long a slow test may take, in seconds.
+SLOW_LIMIT_S = 600
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Collect no garbage while the tests are read, and never look again through what is there then: it stays.
@@ -38,6 +44,12 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a slow test more time. Its children import torch, which a machine of load 20 stretches to minutes."""
+    if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+        item.add_marker(pytest.mark.timeout(SLOW_LIMIT_S))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -98,13 +110,23 @@ async def comfyui(tmp_path: Path, films: dict[str, bytes]) -> AsyncIterator[WanS
 async def comfyui_worker(
     make_settings: Callable[..., Settings], comfyui: WanServer
 ) -> AsyncIterator[Callable[..., Worker]]:
-    """Return a function that builds a worker whose ComfyUI is the fake one; each is closed at the end."""
+    """
+    Return a function that builds a worker whose ComfyUI is the fake one; each is closed at the end.
+
+    The worker waits long for an answer: on a busy machine this process, which answers itself, may have no turn for
+    seconds.
+    """
     from wanworker.app import Worker
+    from wanworker.engines import ENGINES
+    from wanworker.engines.comfyui.engine import ComfyUI
 
     workers: list[Worker] = []
+    patient = functools.partial(ComfyUI, answer_s=100.0)
+    rows = [dataclasses.replace(row, build=patient) if row.name == "comfyui" else row for row in ENGINES]
 
     def make(**fields: Any) -> Worker:
-        workers.append(Worker(make_settings(**{"comfyui_url": comfyui.url, "allow_hosts": "127.0.0.1", **fields})))
+        settings = make_settings(**{"comfyui_url": comfyui.url, "allow_hosts": "127.0.0.1", **fields})
+        workers.append(Worker(settings, engines=rows))
         return workers[-1]
 
     yield make

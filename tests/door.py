@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping
 from typing import Any
 
+from fakes.ports import held_port
 from wanworker.actions.base import Call
 from wanworker.app import Worker
 from wanworker.serverless.handler import handle
@@ -40,7 +40,5 @@ def contains(answer: Mapping[str, Any], documented: Mapping[str, Any]) -> None:
 
 
 def refused_port() -> int:
-    """Return a port of loopback on which nothing listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
+    """Return a port of loopback on which nothing listens, unless the test starts a server there."""
+    return held_port()

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import pytest
 from PIL import Image
 
 import pages
+from fakes.ports import held_port
 from fakes.recordings import sound
 from fakes.rest_server import serving
 from fakes.worker_process import worker_environment
@@ -84,11 +84,6 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 def facts_of(path: Path) -> VideoFacts:
     return asyncio.run(decode_check(path))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probing:
-        return int(probing.getsockname()[1])
 
 
 def shell_blocks(page: str, heading: str) -> list[str]:
@@ -278,7 +273,7 @@ def test_the_readmes_server_renders_and_takes_jobs(clone: Clone) -> None:
     serve, *_ = shell_blocks("README.md", "The first request")
     (block,) = shell_blocks("docs/usage.md", "A server of your own")
     render, submit = block.splitlines()
-    port = free_port()
+    port = held_port()
     clone.run(render)
     with started(clone, f"exec {serve}", str(port), REST_PORT=str(port)):
         clone.run(at(f"http://127.0.0.1:{port}", submit))
@@ -308,7 +303,7 @@ def test_the_calls_of_api_md_end_with_a_video(clone: Clone, server: str) -> None
 def test_the_handlers_own_ways_to_take_a_job(clone: Clone) -> None:
     lines, call = shell_blocks("docs/usage.md", "The handler itself")
     install, from_file, from_argument, serve = lines.splitlines()
-    port = free_port()
+    port = held_port()
     clone.run(install)
     answered = [clone.run(f"{each} 2>&1") for each in (from_file, from_argument)]
     with started(clone, f"exec {serve} --rp_api_port {port}", "Uvicorn running"):

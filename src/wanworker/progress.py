@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 #: A bare tqdm bar, as Wan's sampler writes it. A bar with a description (loading shards) does not match.
-_BARE_BAR = re.compile(r"^\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[")
+_BARE_BAR = re.compile(r"^\s*\d+%\|[^|]*\|\s*(\d{1,9})/(\d{1,9})\s*\[")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from aiohttp import web
 
 from fakes.comfyui_nodes import Interrupt, NodeRaised, Nodes, WorkerDied
 from fakes.comfyui_rules import Judge, recorded_object_info
+from fakes.ports import held_port, release
 
 
 @dataclass
@@ -104,6 +105,7 @@ class FakeComfyUI:
 
     async def __aexit__(self, *_: object) -> None:
         await self.die()
+        release(self.port)
 
     @property
     def url(self) -> str:
@@ -112,6 +114,7 @@ class FakeComfyUI:
     async def start(self) -> None:
         """Listen, with an empty queue and history; on the same port as before if there was one."""
         self._forget()
+        self.port = self.port or held_port()
         app = web.Application(middlewares=[self._middleware], client_max_size=self.upload_limit_bytes)
         app.add_routes([
             web.get("/ws", self._ws), web.post("/prompt", self._post_prompt), web.get("/prompt", self._get_prompt),
@@ -130,7 +133,6 @@ class FakeComfyUI:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        self.port = self._runner.addresses[0][1]
         self._worker = asyncio.create_task(self._work_for_ever())
 
     async def die(self) -> None:

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from fakes.ports import held_port
 from fakes.worker_process import worker_environment
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -22,9 +23,7 @@ class RestProcess:
     """Start a server whose files lie in *folder*; *files* is how many it may have open, *environment* its settings."""
 
     def __init__(self, folder: Path, *, files: int | None = None, **environment: str) -> None:
-        with socket.socket() as bound:
-            bound.bind(("127.0.0.1", 0))
-            self.port = int(bound.getsockname()[1])
+        self.port = held_port()
         self._files = files
         self._folder = folder
         self._environment = {

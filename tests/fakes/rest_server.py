@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from fakes.ports import held_port
 from wanworker.settings import child_environment
 
 _START_S = 60
@@ -27,7 +27,7 @@ def serving(folder: Path, variables: Mapping[str, str], *, answers: str = "ready
 
     A server without a GPU is never ready for Wan itself; such a one *answers* "ping".
     """
-    port = _free_port()
+    port = held_port()
     environment = {**child_environment(), "OMP_NUM_THREADS": "1", "WAN_ENGINE": "mini", "WAN_OUT_DIR": str(folder)}
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
@@ -43,12 +43,6 @@ def serving(folder: Path, variables: Mapping[str, str], *, answers: str = "ready
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(_END_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as probing:
-        probing.bind(("127.0.0.1", 0))
-        return int(probing.getsockname()[1])
 
 
 def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fakes.gate import put_whole
+from fakes.ports import held_port
 from fakes.stopped import stop
 from faults.doors import until
 
@@ -32,9 +33,7 @@ class ComfyUIServer:
         self._root.mkdir()
         (self._root / "main.py").symlink_to(_MAIN)
         (self._root / "knobs.json").write_text(json.dumps(knobs))
-        with socket.socket() as probing:
-            probing.bind(("127.0.0.1", 0))
-            self._port = int(probing.getsockname()[1])
+        self._port = held_port()
         self._is_remote = is_remote
         self._process: subprocess.Popen[bytes] | None = None
         if is_remote:

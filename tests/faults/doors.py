@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from fakes.ports import held_port
 from fakes.runpod import RunPod
 from fakes.worker_process import WorkerProcess, worker_environment
 
@@ -179,9 +179,7 @@ class RestDoor:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
-        with socket.socket() as probing:
-            probing.bind(("127.0.0.1", 0))
-            self._port = int(probing.getsockname()[1])
+        self._port = held_port()
         self._environment = worker_environment(folder, environment)
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False, timeout=30)

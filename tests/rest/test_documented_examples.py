@@ -6,7 +6,6 @@ They run as programs of their own against `python -m wanworker.rest`, with nothi
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from fakes.ports import held_port
 from wanworker.media.video.writer import decode_check
 from wanworker.settings import child_environment
 
@@ -46,9 +46,7 @@ DOWNLOAD = 'curl -sS -o video.mp4 "$API/download/$JOB_ID"'
 
 @pytest.fixture
 def api(tmp_path):
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
+    port = held_port()
     own = {"WAN_OUT_DIR": str(tmp_path / "outputs"), "REST_PORT": str(port), "OMP_NUM_THREADS": "1"}
     log = (tmp_path / "log").open("wb")
     argv = [sys.executable, "-m", "wanworker.rest"]

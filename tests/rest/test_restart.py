@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import aiohttp
 import pytest
 
 from fakes.other_workers import Clock, elsewhere, killed
+from fakes.ports import held_port
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
@@ -142,17 +142,11 @@ async def test_a_stop_in_good_order_loses_no_job(serve, engine):
     assert [1, 2] == [job["seed"] for job in done]
 
 
-def _free_port():
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
-
-
 class Server:
     """`python -m wanworker.rest` with the miniature, in a process of its own."""
 
     def __init__(self, out_dir: Path):
-        self.port = _free_port()
+        self.port = held_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._out_dir = out_dir
 

@@ -56,7 +56,16 @@ async def test_a_result_is_given_up_when_the_time_is_over() -> None:
     with pytest.raises(ClientResponseError):
         await post.of_a_result()
 
-    assert (3, [50.0, 50.0]) == (post.posts, post.waits)
+    assert (4, [50.0, 50.0, 20.0]) == (post.posts, post.waits)
+
+
+async def test_a_longer_wait_than_there_is_time_for_costs_no_result_its_last_post() -> None:
+    post = Post(refused(429, "600"))
+
+    with pytest.raises(ClientResponseError):
+        await post.of_a_result()
+
+    assert (2, [120.0]) == (post.posts, post.waits)
 
 
 @pytest.mark.parametrize("retry_after", ["", "Wed, 21 Oct 2026 07:28:00 GMT", "-5", "1e9"])

@@ -59,8 +59,8 @@ def patient(
             try:
                 return await transmit(*args)
             except (ClientError, TimeoutError, OSError) as error:
-                wait_s = max(least_s, _asked_wait_s(error))
-                if not _may_pass(error) or clock() + wait_s > give_up:
+                wait_s = min(max(least_s, _asked_wait_s(error)), give_up - clock())
+                if not _may_pass(error) or wait_s <= 0:
                     raise
                 logger.warning("RunPod did not take the result (%s); it is posted again in %g s.", _said(error), wait_s)
             await sleep(wait_s)

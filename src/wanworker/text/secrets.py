@@ -17,11 +17,19 @@ _LEAST_CHARS = 8
 
 #: Names of parameters and variables whose value is a secret, as written in URLs, forms and programs.
 _PARAMETER = (
-    r"(?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|hmac"
-    r"|(?:[a-z0-9]+[_-])*(?:token|key|secret|password|passwd|apikey|accesskeyid|secretaccesskey)"
-    r"|(?:aws)?accesskey(?:id)?|access[_-]?key[_-]?id|key-pair-id|policy|credentials?)"
+    r"(?:(?:[a-z0-9]+[_-])*(?:signature|sig|credentials?|token|key|secret|password|passwd|apikey|accesskeyid"
+    r"|secretaccesskey)|(?:aws)?accesskey(?:id)?|access[_-]?key[_-]?id|key-pair-id|policy|hmac|jwt)"
 )
-_ASSIGNED = re.compile(rf"(?<![\w-])({_PARAMETER})=(?!\s|=)[^\s&;,'\"<>)\]}}]+", re.IGNORECASE)
+#: The sign between name and value, also as it is written inside of another URL or of JSON. A name may follow `%3F`.
+_ASSIGNED = re.compile(
+    rf"(?:(?<![\w-])|(?<=%3f)|(?<=%26))({_PARAMETER})(=|%3d|\\u003d)(?!\s|=)[^\s&;,'\"<>)\]}}]+", re.IGNORECASE
+)
+#: The same in a dictionary, as JSON and Python write it.
+_QUOTED = re.compile(
+    r"(['\"][\w-]{0,40}(?:secret|token|password|passwd|api_?key|access_?key(?:_?id)?|signature|credentials?)['\"]\s*:\s*)"
+    r"(['\"])[^'\"\n]{4,}(?=['\"])",
+    re.IGNORECASE,
+)
 _URL_LOGIN = re.compile(r"\b([a-z][a-z0-9+.-]{1,20}://)[^\s/?#@'\"<>]{1,500}@", re.IGNORECASE)
 _HEADER = re.compile(
     r"((?:proxy-)?authorization|x-api-key|api-key|cookie)(['\"]?\s*[:=]\s*['\"]?)"
@@ -51,4 +59,5 @@ def without_secrets(text: str) -> str:
     text = _HEADER.sub(rf"\1\2\3{BLOT}", text)
     text = _BEARER.sub(rf"\1 {BLOT}", text)
     text = _TOKEN.sub(BLOT, text)
-    return _ASSIGNED.sub(rf"\1={BLOT}", text)
+    text = _QUOTED.sub(rf"\1\2{BLOT}", text)
+    return _ASSIGNED.sub(rf"\1\2{BLOT}", text)

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from fakes import command_line
+from fakes.ports import held_port
 from wanworker.cli.commands import serve
 
 SERVER = [sys.executable, "-m", "wanworker.rest"]
@@ -44,9 +45,7 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal_and_ends_without_a_traceback(tmp_path: Path, number: signal.Signals) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = held_port()
     process = command_line.start(tmp_path, "serve", "--port", str(port))
     try:
         status = json.loads(answer_of(f"http://127.0.0.1:{port}/"))

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from fakes.ports import held_port
 from wanworker.comfyui.client.connection import ServerRefused, Unreachable
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.errors import EngineFailed, EngineUnavailable, InputRefused, RequestError, WorkerError
@@ -43,16 +44,10 @@ def plain(status: int, text: str) -> Answer:
     return answer
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def test_a_server_that_is_not_there_is_the_documented_error_at_once() -> None:
     started = time.monotonic()
 
-    async with ComfyClient(f"http://127.0.0.1:{free_port()}") as client:
+    async with ComfyClient(f"http://127.0.0.1:{held_port()}") as client:
         with pytest.raises(Unreachable, match=r"^ComfyUI server is not responding$") as caught:
             await client.system_stats()
 
@@ -119,7 +114,7 @@ async def test_the_token_is_sent_and_the_base_path_kept(answering: Callable[[Ans
 
 
 async def test_a_hint_never_shows_a_password() -> None:
-    async with ComfyClient(f"http://me:secret@127.0.0.1:{free_port()}/?key=hidden") as client:
+    async with ComfyClient(f"http://me:secret@127.0.0.1:{held_port()}/?key=hidden") as client:
         with pytest.raises(EngineUnavailable) as caught:
             await client.system_stats()
 

@@ -118,6 +118,7 @@ def test_a_preview_with_metadata_names_node_and_prompt() -> None:
     [
         "", "null", "[]", "{}", "NaN", '{"type": "status"}', '{"type": "status", "data": {"status": null}}',
         '{"type": "progress", "data": {"value": NaN, "max": 4, "prompt_id": "p", "node": "1"}}',
+        f'{{"type": "progress", "data": {{"value": 1, "max": {"9" * 400}, "prompt_id": "p", "node": "1"}}}}',
         '{"type": "progress", "data": {"value": "x", "max": 4}}', '{"type": ["executing"], "data": {}}',
         '{"type": "execution_cached", "data": {"prompt_id": "p", "nodes": 3}}',
         '{"type": "progress_state", "data": {"prompt_id": "p", "nodes": {"1": null}}}',

@@ -147,3 +147,10 @@ def test_odd_numbers_stay_between_zero_and_one(event: Event) -> None:
     (progress,) = fold(i2v_graph(), [event])
 
     assert 0 <= progress.fraction < 1
+
+
+def test_steps_of_hundreds_of_digits_are_counted_all_the_same() -> None:
+    graph = {"1": {"class_type": "MySampler", "inputs": {"steps": 10**400}}}
+    (told,) = fold(graph, [Executing("1", "p")])
+
+    assert told.stage == "sampling"

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from fakes.comfyui import FakeComfyUI
 from fakes.gate import put_whole
+from fakes.ports import held_port
 from fakes.stopped import stop
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server
 from wanworker.errors import EngineUnavailable
@@ -64,12 +65,6 @@ class Checkout:
         return self.argv[self.argv.index(flag) + 1]
 
 
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
-
-
 def lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
@@ -93,7 +88,7 @@ async def checkout(tmp_path: Path) -> AsyncIterator[Checkout]:
         python=Path(sys.executable),
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
         work_dir=tmp_path / "work",
-        port=free_port(),
+        port=held_port(),
         cpu=True,
     )
     made = Checkout(root, launch)
@@ -679,7 +674,7 @@ async def test_a_refused_token_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_remote_server_that_refuses_is_the_documented_sentence_at_once() -> None:
-    server = Server(f"http://127.0.0.1:{free_port()}")
+    server = Server(f"http://127.0.0.1:{held_port()}")
     started = time.monotonic()
 
     with pytest.raises(EngineUnavailable, match=r"^ComfyUI server is not responding$"):

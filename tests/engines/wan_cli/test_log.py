@@ -166,3 +166,21 @@ def test_swallowed_failures_are_told() -> None:
     assert render.reading.told() == (
         " It wrote: save_video failed, error: no codec | merge_video_audio failed with error: no sound"
     )
+
+
+def test_numbers_too_long_to_read_are_no_messages() -> None:
+    """A prompt of several lines can imitate any line, and Python refuses to read a number of thousands of digits."""
+    render, long = Render(clips=None), "9" * 5000
+    render.says(f"real frames: 1 target frames: {long}")
+    render.reading.line("stderr", f"Loading checkpoint shards:   0%|   | 1/{long} [00:00<?]")
+    render.reading.line("stderr", f"  0%|   | {long}/{long} [00:00<?]")
+
+    assert render.sampled == []
+
+
+def test_of_endless_failures_the_first_ones_are_told() -> None:
+    render = Render()
+    render.says(*(f"save_video failed, error: {number}" for number in range(1000)))
+
+    assert "error: 0" in render.reading.told()
+    assert len(render.reading.told()) < 1000

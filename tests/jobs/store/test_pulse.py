@@ -8,6 +8,7 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -374,3 +375,19 @@ def test_a_process_beats_once_for_all_its_jobs_and_its_mark_holds_no_token(tmp_p
 
     assert beats.started == 1
     assert json.loads(mark.read_bytes())["token"] == ""
+
+
+def test_a_thread_that_could_not_be_started_is_started_for_the_next_job(tmp_path: Path) -> None:
+    started: list[float] = []
+
+    def in_background(_beat: Callable[[], bool], every_s: float) -> None:
+        started.append(every_s)
+        if len(started) == 1:
+            raise RuntimeError("can't start new thread")
+
+    store = JobStore(tmp_path / "jobs", in_background=in_background)
+    with pytest.raises(RuntimeError):
+        store.claim(request("a"))
+    store.claim(request("b"))
+
+    assert len(started) == 2

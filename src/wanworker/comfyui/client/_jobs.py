@@ -85,7 +85,7 @@ def _queue_of(jobs: list[Any]) -> Queue:
 
 def _rank(number: object) -> float:
     """Return a prompt's number. The server takes the lowest one first; one that was sent to the front is below 0."""
-    return float(number) if isinstance(number, int | float) else 0.0
+    return number if isinstance(number, int | float) else 0.0
 
 
 def _items(listed: object) -> list[list[Any]]:

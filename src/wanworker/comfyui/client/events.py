@@ -142,7 +142,7 @@ def parse_frame(frame: str | bytes) -> Event | None:
     """Read one websocket frame, text or binary. Never raises. Returns None for an unknown or broken frame."""
     try:
         return _parse_text(frame) if isinstance(frame, str) else _parse_binary(frame)
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, struct.error, RecursionError):
         return None
 
 

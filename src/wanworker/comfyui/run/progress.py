@@ -31,6 +31,9 @@ _STAGES: tuple[tuple[str, re.Pattern[str], float], ...] = (
 )
 _OTHER = ("preparing", 0.1)
 
+#: ComfyUI's own limit. A sampler of a node pack may have none, and a caller's number may have hundreds of digits.
+_MOST_STEPS = 10_000
+
 #: The fraction stays below 1 until the file is verified.
 _MOST = 0.99
 
@@ -139,4 +142,4 @@ def _planned_steps(inputs: Mapping[str, Any]) -> int | None:
     first, last = inputs.get("start_at_step", 0), inputs.get("end_at_step", steps)
     if not (isinstance(steps, int) and isinstance(first, int) and isinstance(last, int)):
         return None
-    return max(1, min(steps, last) - first)
+    return min(_MOST_STEPS, max(1, min(steps, last) - first))

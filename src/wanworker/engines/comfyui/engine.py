@@ -66,6 +66,7 @@ class ComfyUI:
         gpus: Callable[[], Sequence[Gpu]] | None = None,
         clock: Callable[[], float] = time.monotonic,
         stop_limits: StopLimits | None = None,
+        answer_s: float = 8.0,
     ) -> None:
         self._models_dir = f"{str(settings.ckpt_dir).rstrip('/')}/"
         self._gpus = gpus or functools.partial(hardware.gpus, settings.card.visible)
@@ -73,11 +74,9 @@ class ComfyUI:
         token = settings.comfyui_token.get_secret_value() if settings.comfyui_token else None
         where = server_place(settings, self._gpus)
         url = where if isinstance(where, str) else where.url
-        self._server = Server(where, token=token, limits=Limits(start_s=settings.comfyui_wait_s))
-
-        def make_client() -> ComfyClient:
-            return ComfyClient(url, token=token, models_place=self._models_dir)
-
+        asking = {"connect_s": answer_s / 2, "answer_s": answer_s}
+        self._server = Server(where, token=token, limits=Limits(start_s=settings.comfyui_wait_s, **asking))
+        make_client = functools.partial(ComfyClient, url, token=token, models_place=self._models_dir, **asking)
         self._make_client = make_client
         self._url = url
         self._client: ComfyClient | None = None

@@ -35,11 +35,12 @@ _STAGES = (
 #: The beginnings of messages about failures after which generate.py goes on and exits with 0.
 _SWALLOWED = ("save_video failed", "merge_video_audio failed", "FFmpeg execute failed")
 
-_TOLD_CHARS = 200
+#: How many such messages are told, and how much of each.
+_MOST_TOLD, _TOLD_CHARS = 3, 200
 
 _MESSAGE = re.compile(r"\[[^\]]*\] [A-Z]+: (.*)")
-_SHARDS = re.compile(r"Loading checkpoint shards:\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)")
-_ANIMATE_FRAMES = re.compile(r"real frames: \d+ target frames: (\d+)")
+_SHARDS = re.compile(r"Loading checkpoint shards:\s*\d+%\|[^|]*\|\s*(\d{1,9})/(\d{1,9})\b")
+_ANIMATE_FRAMES = re.compile(r"real frames: \d+ target frames: (\d{1,9})\b")
 
 #: animate's clips overlap by --refert_num 1 frame of 77 (wan_animate_14B.py).
 _ANIMATE_CLIP, _ANIMATE_OVERLAP = 77, 1
@@ -111,7 +112,7 @@ class Reading:
         return {"load_s": load_s, **seconds}
 
     def _message(self, message: str) -> None:
-        if message.startswith(_SWALLOWED):
+        if message.startswith(_SWALLOWED) and len(self._swallowed) < _MOST_TOLD:
             self._swallowed.append(message[:_TOLD_CHARS])
         if match := _ANIMATE_FRAMES.match(message):
             self._clips.expected = (int(match[1]) - _ANIMATE_OVERLAP) // (_ANIMATE_CLIP - _ANIMATE_OVERLAP)

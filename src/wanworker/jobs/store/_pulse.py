@@ -85,10 +85,10 @@ class OwnPulse:
                 self._touch(owner)
             self._held[owner.token] = owner
             if not self._is_beating:
-                self._is_beating = True
                 # A weak reference, so that the thread ends together with the store that it serves.
                 again = weakref.WeakMethod(self.beat)
                 self._in_background(lambda: bool((beat := again()) and beat()), self._every_s)
+                self._is_beating = True  # only now: a system without a thread to spare has one for the next job
 
     def let_go(self, owner: Owner) -> None:
         """Stop holding the attempt of *owner*: it ended, or another process has it."""

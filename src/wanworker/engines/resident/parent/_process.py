@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from wanworker.engines.resident import protocol
 from wanworker.process import started
@@ -44,7 +45,12 @@ class _Streams(asyncio.subprocess.SubprocessStreamProtocol):
         super().__init__(limit=_CHUNK_BYTES, loop=asyncio.get_running_loop())
         self.ended = asyncio.Event()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._process = cast("asyncio.SubprocessTransport", transport)
+        super().connection_made(transport)
+
     def process_exited(self) -> None:
+        _signal(self._process.get_pid(), signal.SIGKILL)  # what it has started; later the number may be another group's
         self.ended.set()
         super().process_exited()
 
@@ -150,8 +156,8 @@ class ChildProcess:
         self._transport.close()  # something that it left behind may hold the other ends
 
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+        if not self._streams.ended.is_set():
+            _signal(self.pid, number)
 
     def _note_death(self) -> None:
         returncode = -signal.SIGKILL if self._process.returncode is None else self._process.returncode
@@ -192,6 +198,11 @@ class ChildProcess:
         if words:
             self._tail.append(words[:500])
             log.debug("render process %d: %s", self.pid, words)
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
 
 
 async def _each_line(stream: asyncio.StreamReader, take: Callable[[bytes], None]) -> None:
