@@ -37,6 +37,13 @@ def test_a_workflow_becomes_the_run_that_the_frontend_sends(name: str) -> None:
     assert run_of(SISTERS[name]["sent"], INFO) == run_of(ours, INFO)
 
 
+def test_what_a_primitive_resets_is_told() -> None:
+    warnings = api_graph(sister("savevideo_primitive_format"), INFO, now=NOW).warnings
+    lost = "format.codec, format.codec.encoding, format.codec.encoding.crf, format.codec.encoding.color_space"
+
+    assert [line for line in warnings if "a primitive sets format" in line and line.endswith(f"in the browser: {lost}")]
+
+
 def test_nothing_that_the_frontend_sends_is_told_as_unknown() -> None:
     remarks = [line for sister in SISTERS.values() for line in check(read_graph(sister["sent"]), INFO).remarks]
 

@@ -76,12 +76,13 @@ def values_before(item: NodeInput, values: tuple[Any, ...], surplus: int) -> int
     """
     Count the texts of buttons in front of the value of *item* in *values*, of which *surplus* are too many.
 
-    A scene's own value is empty or an object, so it is no button.
+    A scene's own value is empty or an object, so it is no button. Before one, or at the end, all texts are buttons.
     """
     if item.type not in _WITH_BUTTONS:
         return 0
-    buttons = itertools.takewhile(lambda value: isinstance(value, str) and value != "", values[:surplus])
-    return sum(1 for _ in buttons)
+    count = sum(1 for _ in itertools.takewhile(lambda value: isinstance(value, str) and value != "", values))
+    is_scene = count == len(values) or values[count] in (None, "") or isinstance(values[count], dict)
+    return count if is_scene else min(count, surplus)
 
 
 def values_behind(item: NodeInput, behind: tuple[Any, ...], surplus: int) -> int:

@@ -122,21 +122,29 @@ def source_of(unfolded: Unfolded, place: SubgraphPath, node: UiNode, at: int) ->
     return step
 
 
-def _primitive_of(place: SubgraphPath, node: UiNode, at: int) -> SetValue | None:
+def _primitive_of(place: SubgraphPath, node: UiNode, at: int) -> SetValue | OwnValue | NoLink | None:
     """
     Return the value of the primitive that is linked to this widget itself.
 
     A primitive, even a muted one, sets its value into the widgets that it is linked to, before anything else happens.
-    It reaches nothing through a reroute or into a subgraph.
+    It reaches nothing through a reroute or into a subgraph. An instance that shows the widget itself cuts the link; one
+    that shows the primitive, but holds no value for it, gives all of them the value of the first.
     """
     slot = node.inputs[at]
     origin = primitive_linked_to(place.sheet, slot)
-    if origin is None:
+    if origin is None or (node.id, slot.widget) in place.overrides:
         return None
-    held = [value for (key, _), value in place.overrides.items() if key == origin.id and value is not OWN]
-    saved = origin.values if isinstance(origin.values, tuple) else ()
-    values = [*held, *saved]
+    held = [value for (key, _), value in place.overrides.items() if key == origin.id]
+    if held and held[0] is OWN:
+        return _first_target(place, origin) or UNLINKED
+    values = [*held, *(origin.values if isinstance(origin.values, tuple) else ())]
     return SetValue(values[0]) if values else None
+
+
+def _first_target(place: SubgraphPath, primitive: UiNode) -> OwnValue | None:
+    links = (link for link in place.sheet.links.values() if link.origin == primitive.id)
+    found = (place.sheet.slot_fed_by(link) for link in links)
+    return next((OwnValue(place, fed[0], fed[1].widget) for fed in found if fed and fed[1].widget is not None), None)
 
 
 def primitive_linked_to(sheet: Sheet, slot: Slot) -> UiNode | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wanworker.comfyui.graph.browser_widgets import sent_without_value
-from wanworker.comfyui.graph.object_info import NodeClass, ObjectInfo, read_class
+from wanworker.comfyui.graph.browser_widgets import is_widget, sent_without_value
+from wanworker.comfyui.graph.object_info import NodeClass, ObjectInfo, expanded, read_class
 from wanworker.comfyui.graph.problems import shown
 from wanworker.comfyui.ui_workflow._document import UiNode
 from wanworker.comfyui.ui_workflow._widgets import Named, named_values
@@ -47,6 +47,22 @@ def own_values(node: UiNode, its_class: NodeClass) -> OwnValues:
     order = [name for name in its_class.inputs if name in values]
     ordered = {name: values[name] for name in [*order, *(name for name in values if name not in order)]}
     return OwnValues(ordered, filled, named.left_over)
+
+
+def after_setting(values: Mapping[str, Any], set_values: Mapping[str, Any], its_class: NodeClass) -> dict[str, Any]:
+    """
+    Return *values* with those that primitives set.
+
+    A dynamic combo that is set begins anew, also with the choice that it had: the inputs of the choice have their
+    defaults, whatever the file says.
+    """
+    begun = tuple(f"{name}." for name in set_values)
+    found = {name: value for name, value in values.items() if not name.startswith(begun)} | dict(set_values)
+    for item in expanded(its_class.inputs.values(), found):
+        if item.name.startswith(begun) and item.name not in found and is_widget(item):
+            default = sent_without_value(item)
+            found |= {} if default is None else {item.name: default}
+    return found
 
 
 def _filled(named: Named) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from wanworker.comfyui.ui_workflow._document import PRIMITIVE, Document, Sheet, 
 from wanworker.comfyui.ui_workflow._links import OwnValue, Value, primitive_linked_to, shown_by_instance
 from wanworker.comfyui.ui_workflow._own_values import WidgetReader
 from wanworker.comfyui.ui_workflow._subgraphs import CONTROL_WORDS, SubgraphPath, Unfolded
+from wanworker.comfyui.ui_workflow._widgets import CONTROL_NAME, control_of
 
 _PATTERN = re.compile(r"%([^%]+)%")
 _DATE = "date:"
@@ -37,8 +38,11 @@ _UNSAFE = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 #: The property by which a node can be named.
 _NAME = "Node name for S&R"
 
-#: The names of the browser's own widgets: what to do with a seed after a run, and the value of a primitive.
-_CONTROL, _PRIMITIVE_WIDGET = "control_after_generate", "value"
+#: The names of the browser's own widgets: the value of a primitive, and the text of a note.
+_PRIMITIVE_WIDGET, _NOTE_WIDGET = "value", "text"
+
+#: The nodes of the browser alone that show something, and their titles.
+_TITLES = {PRIMITIVE: "Primitive", "Note": "Note", "MarkdownNote": "Markdown Note"}
 
 #: No name of a file is longer, so the rest of a value is not put in: patterns would multiply it.
 _MOST_CHARS = 300
@@ -79,15 +83,18 @@ class Replacements:
 
     @cached_property
     def _by_title(self) -> Mapping[str, tuple[Sheet, UiNode]]:
-        """Hold the first node of each title."""
-        return {self._reader.title_of(pair[1]): pair for pair in reversed(self._nodes)}
+        """Hold the first node of each title. A subgraph's instance has that of the subgraph."""
+        return {self._title_of(pair[1]): pair for pair in reversed(self._nodes)}
 
     @cached_property
     def _places(self) -> Mapping[int, Sequence[SubgraphPath]]:
-        """Hold the live places of each instance, by its identity: one definition's node may be in several places."""
+        """Hold the places of each instance, by its identity: one definition's node may be in several places."""
         found: dict[int, list[SubgraphPath]] = {}
-        for place in self._unfolded.places.values():
-            found.setdefault(id(place.instance), []).append(place)
+        for outer in self._unfolded.places.values():
+            for node in outer.sheet.nodes.values():
+                place = self._unfolded.inside(outer, node)
+                if place is not None:
+                    found.setdefault(id(node), []).append(place)
         return found
 
     def _shown(self, sheet: Sheet, node: UiNode, widget: str) -> Iterator[Value]:
@@ -106,18 +113,34 @@ class Replacements:
 
     def _steps(self, sheet: Sheet, node: UiNode, widget: str) -> Iterator[Value | UiNode]:
         """Yield what a widget of *node* shows: values, and primitives whose value it shows."""
-        saved = node.values if isinstance(node.values, tuple) else ()
-        if widget == _CONTROL:
-            yield from (Value(value) for value in saved if isinstance(value, str) and value in CONTROL_WORDS)
-        if node.type == PRIMITIVE and widget == _PRIMITIVE_WIDGET:
-            yield from map(Value, saved)
-        for place in self._places.get(id(node), ()):
-            yield from map(Value, self._held(place, widget))
+        yield from map(Value, self._of_the_browser(sheet, node, widget))
         for slot in node.inputs:
             origin = primitive_linked_to(sheet, slot) if slot.widget == widget else None
             yield from [origin] if origin else []
+        for place in self._places.get(id(node), ()):
+            yield from map(Value, self._held(place, widget))
         own = self._reader.values_of(node).values
         yield from [Value(own[widget])] if widget in own else []
+
+    def _of_the_browser(self, sheet: Sheet, node: UiNode, widget: str) -> Iterator[Any]:
+        """Yield the values of a widget that only the browser has."""
+        saved = node.values if isinstance(node.values, tuple) else ()
+        default = self._controls(node).get(widget)
+        if default is not None:
+            words = (value for value in saved if isinstance(value, str) and value in CONTROL_WORDS)
+            yield next(words, default)
+        if node.type == PRIMITIVE and widget == _PRIMITIVE_WIDGET:
+            # One that sets nothing has no widget.
+            yield from saved if any(link.origin == node.id for link in sheet.links.values()) else ()
+        elif node.type in _TITLES and widget == _NOTE_WIDGET:
+            yield from saved
+
+    def _controls(self, node: UiNode) -> Mapping[str, str]:
+        """Return the names of the widgets that say what to do with a seed after a run, with their defaults."""
+        its_class = self._reader.class_of(node)
+        if its_class is None:
+            return {CONTROL_NAME: "fixed"} if node.type == PRIMITIVE else {}
+        return dict(control for item in its_class.inputs.values() if (control := control_of(item)))
 
     def _held(self, place: SubgraphPath, widget: str) -> Iterator[Any]:
         """Yield what the instance of *place* shows as *widget*."""
@@ -129,9 +152,15 @@ class Replacements:
             yield held.value
 
     def _default_name(self, node: UiNode) -> str | None:
+        """Return the name of a node that the file gives none. Only the server's classes have one."""
         its_class = self._reader.class_of(node)
         saves = its_class is not None and its_class.is_output and "filename_prefix" in its_class.inputs
-        return None if saves else node.type
+        return None if saves or its_class is None else node.type
+
+    def _title_of(self, node: UiNode) -> str:
+        inner = self._document.subgraphs.get(node.type)
+        default = _TITLES.get(node.type) if inner is None else inner.name
+        return node.title or default or self._reader.title_of(node)
 
 
 def _all_nodes(sheet: Sheet, document: Document, seen: set[str]) -> Iterator[tuple[Sheet, UiNode]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,7 @@ _VALUES_IN_THE_INSTANCE = (1, 41)
 #: The node of an entry of `proxyWidgets` that means the instance itself.
 _OWN_WIDGET = "-1"
 
-#: Some frontends wrote the id of the node deeper inside in front of a widget's name.
+#: Some frontends wrote the id of the node deeper inside in front of a widget's name, others behind it in the entry.
 _FORMER_PREFIX = re.compile(r"^(\s*\d+\s*:\s*)+")
 
 
@@ -62,14 +63,19 @@ class SubgraphPath:
 
 @dataclass(frozen=True, slots=True)
 class Unfolded:
-    """Hold every live place by its path, and its nodes in the file's order. Instances are places, not nodes."""
+    """
+    Hold every live place by its path, and its nodes in the file's order. Instances are places, not nodes.
+
+    `opened` makes the place inside a node, or None for what is no instance.
+    """
 
     places: Mapping[str, SubgraphPath]
     nodes: tuple[tuple[SubgraphPath, UiNode], ...]
+    opened: Callable[[SubgraphPath, UiNode], SubgraphPath | None]
 
     def inside(self, place: SubgraphPath, node: UiNode) -> SubgraphPath | None:
-        """Return the place inside *node*, or None if the node is not a live instance of a subgraph."""
-        return self.places.get(f"{place.id_of(node)}:")
+        """Return the place inside *node*, also a muted one, or None if the node is not an instance of a subgraph."""
+        return self.places.get(f"{place.id_of(node)}:") or self.opened(place, node)
 
 
 def unfold(document: Document) -> Unfolded:
@@ -80,7 +86,7 @@ def unfold(document: Document) -> Unfolded:
     """
     draft = _Draft(document)
     draft.add(SubgraphPath("", document.top))
-    return Unfolded(draft.places, tuple(draft.nodes))
+    return Unfolded(draft.places, tuple(draft.nodes), draft.opened)
 
 
 @dataclass(slots=True)
@@ -96,14 +102,18 @@ class _Draft:
         """Add *place* with its nodes and all places inside."""
         self.places[place.path] = place
         for node in place.sheet.nodes.values():
-            sheet = self.document.subgraphs.get(node.type)
-            if sheet is None:
+            if node.type not in self.document.subgraphs:
                 self.nodes.append((place, node))
-            elif node.is_live:
-                self.add(_place_inside(place, node, sheet, self))
+            elif node.is_live and (inside := self.opened(place, node)):
+                self.add(inside)
             # Instances of an empty subgraph multiply too.
             if max(len(self.nodes), len(self.places)) > MOST_NODES:
                 raise GraphRefused(f"The workflow has more than {MOST_NODES} nodes once its subgraphs are expanded.")
+
+    def opened(self, place: SubgraphPath, node: UiNode) -> SubgraphPath | None:
+        """Return the place inside *node*, or None if it is no instance."""
+        sheet = self.document.subgraphs.get(node.type)
+        return None if sheet is None else _place_inside(place, node, sheet, self)
 
     def promoted_of(self, kind: str) -> list[str]:
         """Return the inputs of the subgraph *kind* that end on a widget, of it or of a subgraph inside."""
@@ -129,7 +139,7 @@ def _place_inside(place: SubgraphPath, instance: UiNode, sheet: Sheet, draft: _D
     for (node, widget), value in place.overrides.items():
         if node != instance.id or value is OWN:
             continue
-        name = _input_ending_on(sheet, _FORMER_PREFIX.sub("", widget))
+        name = _input_ending_on(sheet, widget)
         if name is not None:
             given[name] = value
         else:
@@ -160,9 +170,13 @@ def _held_values(instance: UiNode, sheet: Sheet, draft: _Draft) -> tuple[dict[st
         return {name: instance.named_values[name] for name in promoted if name in instance.named_values}, {}
     given = {name: value for name, value in zip(promoted, values, strict=False) if value is not None}
     overrides: dict[Widget, Any] = {}
+    primitives, mixed = _primitives_shown(sheet, proxies)
     for at, (node, listed) in enumerate(proxies):
         widget = _FORMER_PREFIX.sub("", listed)
         value = values[at] if at < len(values) and values[at] is not None else OWN
+        held = overrides.get((node, listed), OWN)
+        if node in mixed or (held is not OWN and (value is OWN or node in primitives)):
+            continue
         name = widget if node == _OWN_WIDGET else _input_of(sheet, node, widget, document)
         if name is None:
             is_deeper = node in sheet.nodes and sheet.nodes[node].type in document.subgraphs
@@ -170,6 +184,17 @@ def _held_values(instance: UiNode, sheet: Sheet, draft: _Draft) -> tuple[dict[st
         elif value is not OWN:
             given[name] = value
     return given, overrides
+
+
+def _primitives_shown(sheet: Sheet, proxies: list[Widget]) -> tuple[set[str], set[str]]:
+    """
+    Return the primitives that an instance shows, and those that it shows with two of their widgets.
+
+    The latter keep their own value. Of one that is shown twice with the same widget, the first value counts.
+    """
+    shown = {pair for pair in proxies if pair[0] in sheet.nodes and sheet.nodes[pair[0]].type == PRIMITIVE}
+    times = Counter(node for node, _ in shown)
+    return set(times), {node for node, count in times.items() if count > 1}
 
 
 def _shown_as(instance: UiNode, sheet: Sheet, widget: str) -> list[Widget]:
@@ -208,7 +233,11 @@ def _proxies(listed: object) -> list[Widget]:
         except (ValueError, RecursionError):
             return []
     entries = listed if isinstance(listed, list) else []
-    return [(str(entry[0]), str(entry[1])) for entry in entries if isinstance(entry, list) and len(entry) > 1]
+    return [_proxy(*map(str, entry)) for entry in entries if isinstance(entry, list) and len(entry) > 1]
+
+
+def _proxy(node: str, widget: str, deeper: str = "", *_: str) -> Widget:
+    return node, widget if not deeper or _FORMER_PREFIX.match(widget) else f"{deeper}: {widget}"
 
 
 def _input_of(sheet: Sheet, node: str, widget: str, document: Document) -> str | None:
@@ -224,12 +253,18 @@ def _input_of(sheet: Sheet, node: str, widget: str, document: Document) -> str |
     return None
 
 
-def _input_ending_on(sheet: Sheet, widget: str) -> str | None:
-    """Return the input of that name, or else the one whose first widget has that name."""
-    if widget in sheet.inputs:
+def _input_ending_on(sheet: Sheet, listed: str) -> str | None:
+    """
+    Return the input of that name, or else the one whose first widget has that name.
+
+    The id of a node in front of the name asks for that node's widget, and after it only for an input of that name.
+    """
+    prefix, widget = _FORMER_PREFIX.match(listed), _FORMER_PREFIX.sub("", listed)
+    owner = prefix[0].split(":")[-2].strip() if prefix else None
+    if owner is None and widget in sheet.inputs:
         return widget
     for at, name in enumerate(sheet.inputs):
         fed = [sheet.slot_fed_by(link) for link in sheet.links_from_input(at)]
-        if any(found and widget in (found[1].widget, found[1].name) for found in fed[:1]):
+        if any(one and widget in (one[1].widget, one[1].name) and owner in (None, one[0].id) for one in fed[:1]):
             return name
-    return None
+    return widget if widget in sheet.inputs else None

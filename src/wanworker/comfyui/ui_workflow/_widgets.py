@@ -27,6 +27,9 @@ from wanworker.comfyui.ui_workflow._subgraphs import CONTROL_WORDS
 #: The browser adds the seed control to these even if the class does not ask for it (frontend, widgetInputs.ts).
 _SEEDS = frozenset({"seed", "noise_seed"})
 
+#: What the browser calls the widget behind a seed, and the option by which a class asks for it.
+CONTROL_NAME = "control_after_generate"
+
 _POWER_LORA = "Power Lora Loader (rgthree)"
 
 
@@ -152,8 +155,19 @@ def _is_control(value: object) -> bool:
     return isinstance(value, bool) or (isinstance(value, str) and value in CONTROL_WORDS)
 
 
+def control_of(item: NodeInput) -> tuple[str, str] | None:
+    """
+    Return the name and the default of the widget that says what to do with *item* after each run, or None if there is
+    none. A class may name it, and the name is its default then.
+    """
+    asked = item.options.get(CONTROL_NAME)
+    if isinstance(asked, str) and asked:
+        return asked, asked
+    return (CONTROL_NAME, "randomize") if asked or (item.type == "INT" and item.name in _SEEDS) else None
+
+
 def _has_control(item: NodeInput) -> bool:
-    return bool(item.options.get("control_after_generate")) or (item.type == "INT" and item.name in _SEEDS)
+    return control_of(item) is not None
 
 
 def _is_refused(value: object, item: NodeInput, queue: list[NodeInput]) -> bool:

@@ -33,7 +33,7 @@ from wanworker.comfyui.ui_workflow._links import (
     source_of,
 )
 from wanworker.comfyui.ui_workflow._missing_nodes import refuse_missing
-from wanworker.comfyui.ui_workflow._own_values import WidgetReader
+from wanworker.comfyui.ui_workflow._own_values import WidgetReader, after_setting
 from wanworker.comfyui.ui_workflow._replacements import Replacements
 from wanworker.comfyui.ui_workflow._slots import with_class_slots
 from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath, Unfolded, unfold
@@ -41,6 +41,8 @@ from wanworker.comfyui.ui_workflow.former.group_nodes import without_group_nodes
 
 #: The input that names files. Only in it does the browser replace `%date:...%` and `%Node.widget%`.
 _PREFIX = "filename_prefix"
+
+_CURVE = "CURVE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +112,19 @@ class _Draft:
         }
         linked = {name: value for name, source in sources.items() if (value := self._sent(source)) is not None}
         set_values = {name: source.value for name, source in sources.items() if isinstance(source, SetValue)}
-        written = {name: value for name, value in {**own.values, **set_values}.items() if name not in linked}
+        held = after_setting(own.values, set_values, its_class)
+        written = {name: value for name, value in held.items() if name not in linked}
         prompts = {
             name: sent_prompt(value)
             for name, value in written.items()
             if isinstance(value, str) and _is_dynamic(name, its_class)
         }
         values = {name: self._read(name, value, prompts.get(name)) for name, value in written.items()}
-        inputs = {name: _wrapped(value) for name, value in values.items()} | linked
+        inputs = {name: _typed(name, _wrapped(value), its_class) for name, value in values.items()} | linked
         self.graph[key] = {"class_type": node.type, "inputs": inputs, "_meta": {"title": self.reader.title_of(node)}}
         remarks = [
             *own.remarks(frozenset(linked | set_values)),
+            *_begun_anew(own.values, held, set_values),
             *(text for name, prompt in prompts.items() for text in _dynamic(name, written[name], prompt)),
             *_cut_off(its_class, sources),
         ]
@@ -156,6 +160,14 @@ def _cut_off(its_class: NodeClass, sources: Mapping[str, Source]) -> Iterator[st
             yield f"{name} is left out: {source.why}"
 
 
+def _begun_anew(own: Mapping[str, Any], held: Mapping[str, Any], set_values: Mapping[str, Any]) -> Iterator[str]:
+    """Report what a node loses because a primitive sets one of its choices."""
+    for name in set_values:
+        lost = [key for key in own if key.startswith(f"{name}.") and own[key] != held.get(key)]
+        if lost:
+            yield f"a primitive sets {name}, so what is inside it has its default, as in the browser: {', '.join(lost)}"
+
+
 def _is_dynamic(name: str, its_class: NodeClass) -> bool:
     return name in its_class.inputs and bool(its_class.inputs[name].options.get("dynamicPrompts"))
 
@@ -166,6 +178,12 @@ def _dynamic(name: str, value: str, sent: Prompt) -> Iterator[str]:
         yield f"{name} has {shown(sent.choices)}, of which the browser would pick one at random; the first is sent"
     elif sent.text != value:
         yield f"{name} is sent without its comments and braces, as the browser sends it: {shown(sent.text)}"
+
+
+def _typed(name: str, value: Any, its_class: NodeClass) -> Any:
+    """Add the type to the points of a curve, as the browser does."""
+    is_curve = name in its_class.inputs and its_class.inputs[name].type == _CURVE
+    return {"__type__": _CURVE, **value} if is_curve and isinstance(value, dict) and "__value__" in value else value
 
 
 def _wrapped(value: Any) -> Any:
