@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -48,6 +49,15 @@ _PIPE_OF_TYPER = 1
 
 #: The width of help pages. Longer lines are hard to read.
 _WIDEST = 100
+
+#: Words of the library with which typer checks values, each with ours.
+_WORDS = {
+    "Value error, ": "",
+    "Input should be greater than or equal to": "it must be at least",
+    "Input should be less than or equal to": "it must be at most",
+    "Input should be a valid integer.*": "it must be a whole number",
+    "Input should be a valid number.*": "it must be a number",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,9 +148,16 @@ def _misuse(error: typer.TyperException, words: Sequence[str]) -> CommandFailed:
     names = [command.name for command in COMMANDS]
     named = " ".join(["wanworker", *(word for word in words[:1] if word in names)])
     listed = "options" if " " in named else "commands"
-    text = error.format_message().replace("Value error, ", "")
+    text = _plain(error.format_message())
     quotes = "Put a text with spaces in quotes. " if "extra argument" in text else ""  # such as: render a red star
     return misused(text, hint=f"{quotes}{named} --help lists the {listed}.")
+
+
+def _plain(text: str) -> str:
+    """Return what typer says of a value in our words: its own are those of the library that checks numbers."""
+    for inner, words in _WORDS.items():
+        text = re.sub(inner, words, text)
+    return text
 
 
 def _failed(error: CommandFailed, *, as_json: bool) -> int:
