@@ -120,6 +120,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a URL for a picture": ({**STILL, "reference_image_base64": None, "image": URL},
                             "reference image: a URL was given where base64 text is expected."),
+    "a URL for a LoRA": ({**VIDEO, "lora": "https://host/a?token=x"},
+                         "lora: a LoRA is named by its file in the models folder, not by a URL; got 'https://host/a'."),
     "other digits": ({**VIDEO, "seed": "\u0663"}, "seed must be a whole number; got '\u0663'."),
     "other digits in a size": ({**VIDEO, "size": "\uff16\uff14*64"},
                                "size must look like '1280*720'; got '\uff16\uff14*64'."),
@@ -306,6 +308,16 @@ async def test_a_second_source_of_a_file_is_named(comfyui_worker: Callable[..., 
         "unknown field 'images[0].bogus' was ignored.",
         "images[0].url was ignored: images[0].data was also given.",
     ]
+
+
+async def test_a_missing_model_does_not_hide_a_file_that_no_node_reads(comfyui_worker: Callable[..., Worker]) -> None:
+    graph = saving("SaveImage") | {"2": {"class_type": "UNETLoader", "inputs": {"unet_name": "nope.safetensors"}},
+                                   "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}}}  # fmt: skip
+    del graph["9"], graph["1"]
+    job = {"action": "comfyui_workflow", **sending(graph, {"name": "in.png", "data": PNG})}
+    answer, _ = await ask(comfyui_worker(), {"input": job})
+    assert answer["code"] == "MODEL_NOT_FOUND"
+    assert answer["hint"].endswith(" in.png was sent, but no node reads it.")
 
 
 async def test_a_name_is_the_same_composed_and_decomposed(comfyui_worker: Callable[..., Worker]) -> None:
