@@ -220,6 +220,9 @@ GRAPHS: dict[str, tuple[dict[str, Any], str]] = {
         {"workflow": json.dumps(changed("1", color={"__value__": [1, -math.inf]}))},
         "The workflow's 1.inputs.color.__value__[1] is NaN or infinite; it must be a finite number.",
     ),
+    "nodes that are all muted": ({"workflow": {"nodes": [{"id": 1, "type": "SaveImage", "mode": 2}], "links": []}},
+                                 "Nothing of the workflow would run: all of its nodes are muted, notes or unknown"),
+    "no nodes": ({"workflow": {"nodes": [], "links": []}}, "Nothing of the workflow would run: it has no nodes."),
     "NaN in the page's format": (
         {"workflow": {"nodes": [{"id": 1, "type": "SaveImage", "widgets_values": [math.nan]}], "links": []}},
         "The workflow's nodes[0].widgets_values[0] is NaN or infinite; it must be a finite number.",

@@ -58,6 +58,8 @@ async def checked_graph(
     if is_ui_format(document):
         # A large workflow takes seconds, and the loop has other jobs.
         converted = await in_thread(api_graph, document, await client.object_info(), now=now())
+        if not converted.graph:
+            raise _nothing_runs(document)
         graph, remarks = read_graph(converted.graph), tuple(converted.warnings)
     else:
         graph = read_graph(document)
@@ -75,6 +77,12 @@ async def checked_graph(
     classes = await client.node_classes({str(body["class_type"]) for body in found.graph.values()})
     remarks = (*remarks, *found.remarks, *changed_prefixes(found.graph, classes))
     return CheckedGraph(found.graph, remarks, tuple(map(as_warning, found.left_out)))
+
+
+def _nothing_runs(document: Mapping[str, Any]) -> GraphRefused:
+    """Return the refusal of a browser's workflow of which nothing is left to send."""
+    why = "all of its nodes are muted, notes or unknown to the server" if document.get("nodes") else "it has no nodes"
+    return GraphRefused(f"Nothing of the workflow would run: {why}.", hint="Unmute a node that saves, or add one.")
 
 
 def unread(used: Collection[str], sent: Iterable[str]) -> list[str]:
