@@ -68,6 +68,8 @@ OVERRULED = {
         {**VIDEO, "loras": [{"high": "a", "WEIGHT": 0}]},
         ["unknown field 'loras[0].WEIGHT' was ignored; did you mean 'weight'?"],
     ),
+    "no place for the video": ({**VIDEO, "output_upload_urls": " "}, []),
+    "an empty list of places as text": ({**VIDEO, "output_upload_urls": "[]"}, []),
     "a misspelled weight": (
         {**VIDEO, "loras": [{"high": "a", "wieght": 0}]},
         ["unknown field 'loras[0].wieght' was ignored; did you mean 'weight'?"],
@@ -139,6 +141,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                            "upscale must be 2, 4 or the name of an upscale model; got a list."),
     "a host of too many letters": ({**VIDEO, "output_upload_urls": [f"https://{'a' * 64}.com/x?sig=S"]},
                                    "output_upload_urls[0] is not an http(s) URL that can be used."),
+    "a list of places as text": ({**VIDEO, "output_upload_urls": '["https://host/a", "https://host/b"]'},
+                                 "output_upload_urls needs one URL for each output: 1 expected, 2 given."),
     "a host with a hole": ({**STILL, "reference_image_base64": None, "image_url": "https://a..b/x"},
                            "reference image: the URL names no valid host."),
     "three sides": ({**VIDEO, "size": "64*64*3"}, "size must look like '1280*720'; got '64*64*3'."),
