@@ -68,6 +68,8 @@ OVERRULED = {
         {**VIDEO, "loras": [{"high": "a", "WEIGHT": 0}]},
         ["unknown field 'loras[0].WEIGHT' was ignored; did you mean 'weight'?"],
     ),
+    "no place for the video": ({**VIDEO, "output_upload_urls": " "}, []),
+    "an empty list of places as text": ({**VIDEO, "output_upload_urls": "[]"}, []),
     "a misspelled weight": (
         {**VIDEO, "loras": [{"high": "a", "wieght": 0}]},
         ["unknown field 'loras[0].wieght' was ignored; did you mean 'weight'?"],
@@ -120,6 +122,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a URL for a picture": ({**STILL, "reference_image_base64": None, "image": URL},
                             "reference image: a URL was given where base64 text is expected."),
+    "a URL for a LoRA": ({**VIDEO, "lora": "https://host/a?token=x"},
+                         "lora: a LoRA is named by its file in the models folder, not by a URL; got 'https://host/a'."),
     "other digits": ({**VIDEO, "seed": "\u0663"}, "seed must be a whole number; got '\u0663'."),
     "other digits in a size": ({**VIDEO, "size": "\uff16\uff14*64"},
                                "size must look like '1280*720'; got '\uff16\uff14*64'."),
@@ -137,6 +141,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                            "upscale must be 2, 4 or the name of an upscale model; got a list."),
     "a host of too many letters": ({**VIDEO, "output_upload_urls": [f"https://{'a' * 64}.com/x?sig=S"]},
                                    "output_upload_urls[0] is not an http(s) URL that can be used."),
+    "a list of places as text": ({**VIDEO, "output_upload_urls": '["https://host/a", "https://host/b"]'},
+                                 "output_upload_urls needs one URL for each output: 1 expected, 2 given."),
     "a host with a hole": ({**STILL, "reference_image_base64": None, "image_url": "https://a..b/x"},
                            "reference image: the URL names no valid host."),
     "three sides": ({**VIDEO, "size": "64*64*3"}, "size must look like '1280*720'; got '64*64*3'."),
@@ -218,6 +224,9 @@ GRAPHS: dict[str, tuple[dict[str, Any], str]] = {
         {"workflow": json.dumps(changed("1", color={"__value__": [1, -math.inf]}))},
         "The workflow's 1.inputs.color.__value__[1] is NaN or infinite; it must be a finite number.",
     ),
+    "nodes that are all muted": ({"workflow": {"nodes": [{"id": 1, "type": "SaveImage", "mode": 2}], "links": []}},
+                                 "Nothing of the workflow would run: all of its nodes are muted, notes or unknown"),
+    "no nodes": ({"workflow": {"nodes": [], "links": []}}, "Nothing of the workflow would run: it has no nodes."),
     "NaN in the page's format": (
         {"workflow": {"nodes": [{"id": 1, "type": "SaveImage", "widgets_values": [math.nan]}], "links": []}},
         "The workflow's nodes[0].widgets_values[0] is NaN or infinite; it must be a finite number.",
@@ -306,6 +315,16 @@ async def test_a_second_source_of_a_file_is_named(comfyui_worker: Callable[..., 
         "unknown field 'images[0].bogus' was ignored.",
         "images[0].url was ignored: images[0].data was also given.",
     ]
+
+
+async def test_a_missing_model_does_not_hide_a_file_that_no_node_reads(comfyui_worker: Callable[..., Worker]) -> None:
+    graph = saving("SaveImage") | {"2": {"class_type": "UNETLoader", "inputs": {"unet_name": "nope.safetensors"}},
+                                   "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}}}  # fmt: skip
+    del graph["9"], graph["1"]
+    job = {"action": "comfyui_workflow", **sending(graph, {"name": "in.png", "data": PNG})}
+    answer, _ = await ask(comfyui_worker(), {"input": job})
+    assert answer["code"] == "MODEL_NOT_FOUND"
+    assert answer["hint"].endswith(" in.png was sent, but no node reads it.")
 
 
 async def test_a_name_is_the_same_composed_and_decomposed(comfyui_worker: Callable[..., Worker]) -> None:

@@ -13,7 +13,7 @@ from wanworker.actions.request.fields import parse
 from wanworker.cli import _render_options
 from wanworker.cli._base import CommandFailed
 from wanworker.cli.commands.remote.submit import SubmitOptions
-from wanworker.client.request import FIELDS, FILES, VideoFields, generate_fields
+from wanworker.client.request import FIELDS, FILES, VideoFields, generate_fields, rest_body, runpod_body
 from wanworker.settings import EngineName
 from wanworker.spec import TASKS, Lora
 
@@ -126,6 +126,13 @@ def test_what_is_out_of_range_is_refused_by_the_name_that_was_typed(argv: list[s
 
     assert 2 == caught.value.exit_code
     assert expected in caught.value.format_message()
+
+
+def test_a_url_is_one_in_any_letter_case() -> None:
+    given = _render_options.client_fields(args("a star", "--image", "HTTPS://host/a.png"))
+    assert "HTTPS://host/a.png" == given["image"]
+    assert {"image_url": "HTTPS://host/a.png"}.items() <= rest_body("a star", None, given).items()
+    assert "HTTPS://host/a.png" == runpod_body("a star", None, given)["input"]["reference_image_url"]
 
 
 def test_files_are_paths_or_urls(tmp_path: Path) -> None:

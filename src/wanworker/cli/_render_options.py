@@ -16,6 +16,7 @@ from wanworker.client.request import FIELDS, FILES, VideoFields
 from wanworker.errors import InvalidRequest
 from wanworker.ranges import RANGES
 from wanworker.spec import TASKS, Profile, Size
+from wanworker.text.mixups import kind_of_source
 
 Task = Literal["t2v-A14B", "i2v-A14B", "ti2v-5B", "s2v-14B", "animate-14B", "vace-A14B", "v2v-A14B", "animate2-14B"]
 
@@ -254,10 +255,11 @@ def files_of(args: VideoOptions) -> list[Source]:
 
 
 def _source(name: str, value: str) -> Source:
-    if value.startswith(("http://", "https://", "data:")):
+    if value[:8].lower().startswith(("http://", "https://", "data:")):
         return Source(name, FILES[name], url=value)
     path = Path(value).expanduser()
     if not path.is_file():
-        text = f"{option_of(name)} {value}: there is no such file."
+        is_url = kind_of_source(value) == "url"
+        text = f"{option_of(name)} {value}: {'only http(s) URLs are fetched' if is_url else 'there is no such file'}."
         raise misused(text, hint="Give the path of a file, or an http(s) URL.")
     return Source(name, FILES[name], path=path.resolve())

@@ -220,7 +220,7 @@ def rest_body(prompt: str | None, job: Mapping[str, Any] | None, fields: VideoFi
         body |= {"width": int(sides[1]), "height": int(sides[2])}
     if (image := fields.get("image")) is not None:
         url, data = _url_or_base64("image", image)
-        body |= {"image_url": url} if url.startswith("http") else {"image": url or data}
+        body |= {"image_url": url} if url[:4].lower() == "http" else {"image": url or data}
     if (sound := fields.get("soundtrack")) is not None:
         url, data = _url_or_base64("soundtrack", sound)
         body["soundtrack_url"] = url or f"data:application/octet-stream;base64,{data}"
@@ -287,7 +287,7 @@ def _url_or_base64(name: str, file: object) -> tuple[str, str]:
     """Return the URL that *file* is and an empty text, or an empty text and its content as base64. Raises Refused."""
     if isinstance(file, bytes):
         return "", base64.b64encode(file).decode()
-    if isinstance(file, str) and file.startswith(("http://", "https://", "data:")):
+    if isinstance(file, str) and file[:8].lower().startswith(("http://", "https://", "data:")):
         return file, ""
     if not isinstance(file, str | os.PathLike):
         raise Refused(f"{name} must be a path, bytes or a URL.")

@@ -258,6 +258,11 @@ def spec_hash(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+def hashes(meant: Mapping[str, Any], spelled: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the hash of what a request means, and the former one, of its spelling, where that is another."""
+    return spec_hash(meant), None if meant == spelled else spec_hash(spelled)
+
+
 def is_request_id(text: str) -> bool:
     """Say whether *text* is 1 to 64 ASCII letters, digits, underscores and dashes, and so is safe as a file name."""
     return _REQUEST_ID.fullmatch(text) is not None

@@ -129,6 +129,7 @@ def test_the_files_of_a_graph_are_the_same_in_other_words():
 
     assert plain == hashed(base64=f"data:image/png;base64,{PNG}") == hashed(image=f"{PNG}\n", url="https://a.b/c.png")
     assert plain == hashed(url=f"data:image/png;base64,{PNG}")
+    assert plain == hashed(name="in.png [input]", data=PNG)
     assert plain != hashed(data="AAAA") != hashed(url="https://example.com/a.png")
 
 

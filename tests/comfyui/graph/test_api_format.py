@@ -13,7 +13,7 @@ from fakes.comfyui_recordings import i2v_graph, video_graph
 from fakes.comfyui_rules import recorded_object_info
 from wanworker.comfyui.graph.api_format import (
     Link,
-    linked_prefixes,
+    changed_prefixes,
     links,
     needed,
     orphans,
@@ -183,15 +183,26 @@ def test_a_linked_prefix_gives_way_to_the_request_id_and_that_is_told() -> None:
     graph["3"]["inputs"]["filename_prefix"] = ["1", 0]
 
     assert "r1" == with_prefix(graph, INFO, "r1")["3"]["inputs"]["filename_prefix"]
-    assert [] == list(linked_prefixes(video_graph(), INFO))
-    assert list(linked_prefixes(graph, INFO)) == [
+    assert [] == list(changed_prefixes(video_graph(), INFO))
+    assert list(changed_prefixes(graph, INFO)) == [
         "node 3 (SaveVideo): filename_prefix is the request id, not what node 1 gives, so that no two runs share a file"
+    ]
+
+
+def test_two_dots_in_a_row_in_a_prefix_become_one_and_that_is_told() -> None:
+    graph = video_graph()
+    graph["3"]["inputs"]["filename_prefix"] = "a..b/my...clip"
+
+    assert "a..b/my.clip_r1" == with_prefix(graph, INFO, "r1")["3"]["inputs"]["filename_prefix"]
+    assert list(changed_prefixes(graph, INFO)) == [
+        "node 3 (SaveVideo): filename_prefix 'a..b/my...clip' became 'a..b/my.clip': "
+        "the server sends no file with '..' in its name"
     ]
 
 
 def test_a_long_text_is_read_for_its_ending_in_time_in_proportion_to_its_length() -> None:
     started = time.process_time()
-    for text in (" " * 200_000 + "x", "[input] " * 30_000 + "x", " [input]x" * 30_000):
+    for text in (" " * 200_000 + "x", "[input]" * 30_000 + "y", "[input] " * 30_000 + "x", " [input]x" * 30_000):
         assert text == upload_name(text)
 
     assert time.process_time() - started < 5  # It takes a millisecond; each space once took a scan.

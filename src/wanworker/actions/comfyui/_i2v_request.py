@@ -214,5 +214,5 @@ class I2vRequest(VideoRequest):
         pairs = self.listed_loras()
         if not self.lora_name:
             return pairs
-        check_lora_name(self.lora_name, "lora_name")
+        check_lora_name(self.lora_name, self.spelled("lora_name"))
         return (*pairs, Lora(self.lora_name, None, self.lora_strength, self.lora_strength))

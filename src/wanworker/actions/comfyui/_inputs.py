@@ -44,10 +44,18 @@ class InputField(Request):
 
     def plainly(self) -> InputField:
         """Return the same file in the form that is the same for every spelling of it."""
+        from wanworker.comfyui.graph.api_format import upload_name  # a slow import, kept out of the start
+
         if (source := self.source("")) is None:
             return self
         kind, value = source.plainly()
-        fields = {"data": None, "url": None, "path": None, "data" if kind == "base64" else kind: value}
+        fields = {
+            "name": upload_name(self.name),
+            "data": None,
+            "url": None,
+            "path": None,
+            "data" if kind == "base64" else kind: value,
+        }
         return self.model_copy(update=fields)
 
 

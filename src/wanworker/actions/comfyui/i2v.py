@@ -15,7 +15,7 @@ from wanworker.actions.comfyui._i2v_request import I2vRequest
 from wanworker.actions.request.fields import parse
 from wanworker.actions.request.picture import sized_by_picture
 from wanworker.actions.request.shape import DEFAULT_AREA
-from wanworker.jobs.model import check_request_id, spec_hash
+from wanworker.jobs.model import check_request_id, hashes
 from wanworker.jobs.output_paths import SUFFIXES
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader, Source
@@ -32,13 +32,14 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     call = context.call
     upload_urls = request.upload_urls(context.settings.allow_hosts)
     wanted = Wanted(request.return_video, request.thumbnail, upload_urls)
+    hashed, former = hashes(request.identity(), request.former_identity())
     order = RenderRequest(
         request=JobRequest(
             request_id=check_request_id(request.request_id) if request.request_id else call.request_id,
             runpod_id=call.runpod_id,
             action=ACTION.name,
-            spec_hash=spec_hash(request.identity()),
-            former_hash=spec_hash(request.former_identity()),
+            spec_hash=hashed,
+            former_hash=former,
             prompt=request.prompt,
         ),
         engine=request.engine,

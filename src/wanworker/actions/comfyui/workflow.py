@@ -18,7 +18,7 @@ from wanworker.actions.request.fields import Request, Timeout, parse
 from wanworker.actions.request.json_value import from_text
 from wanworker.deadline import Deadline
 from wanworker.errors import InvalidRequest
-from wanworker.jobs.model import Job, check_request_id, spec_hash
+from wanworker.jobs.model import Job, check_request_id, hashes
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.media.scratch import scratch_folder
@@ -111,13 +111,15 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
             async with entered(scratch_folder()) as folder, Deadline(request.timeout).scope():
                 return _valid(await prepare(folder, with_files=False), call.request_id)
 
+    graph = reference or sent_document
+    hashed, former = hashes(_identity(request, graph), _identity(request, graph, former=True))
     order = RenderRequest(
         request=JobRequest(
             request_id=check_request_id(request.request_id) if request.request_id else call.request_id,
             runpod_id=call.runpod_id,
             action=ACTION.name,
-            spec_hash=spec_hash(_identity(request, reference or sent_document)),
-            former_hash=spec_hash(_identity(request, reference or sent_document, former=True)),
+            spec_hash=hashed,
+            former_hash=former,
         ),
         engine=_ENGINE,
         timeout_s=request.timeout,

@@ -14,7 +14,7 @@ from wanworker.actions.request.fields import parse
 from wanworker.actions.request.lora import idle_strength
 from wanworker.actions.request.picture import Subject, size_in_shape, sized_by_picture
 from wanworker.actions.request.shape import DEFAULT_AREA
-from wanworker.jobs.model import Job, check_request_id, spec_hash
+from wanworker.jobs.model import Job, check_request_id, hashes
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.video.writer import probe
@@ -30,12 +30,13 @@ _NAMES = {"reference_image": "image"}
 
 def job_request(request: GenerateRequest, *, request_id: str, action: str, runpod_id: str | None = None) -> JobRequest:
     """Return the names under which *request* is recorded."""
+    hashed, former = hashes(request.identity(), request.former_identity())
     return JobRequest(
         request_id=request_id,
         runpod_id=runpod_id,
         action=action,
-        spec_hash=spec_hash(request.identity()),
-        former_hash=spec_hash(request.former_identity()),
+        spec_hash=hashed,
+        former_hash=former,
         prompt=request.prompt,
     )
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from wanworker.actions.request._names import Path, Request, named, written
 from wanworker.actions.request.complaints import complaints
+from wanworker.actions.request.json_value import from_text
 from wanworker.errors import InvalidRequest, RequestError
 from wanworker.ranges import RANGES
 from wanworker.text.json_words import shown
@@ -110,7 +111,13 @@ Prompt = Annotated[str, Field(max_length=int(RANGES["prompt_chars"].high))]
 
 
 def _urls(value: Any) -> Any:
-    """Return a list of texts, also from a single text. A message never repeats a URL, whose query is a secret."""
+    """
+    Return a list of texts, also from a single text or from JSON, which is how forms send a list. Blank means none.
+
+    A message never repeats a URL, whose query is a secret.
+    """
+    if isinstance(value, str):
+        value = from_text(value, "output_upload_urls") if value.strip() else []
     urls = [value] if isinstance(value, str) else value
     if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
         raise PydanticCustomError("out_of_range", "{text}", {"text": "must be a list of URLs, as text"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from wanworker.comfyui.graph.object_info import NodeInput
@@ -85,3 +86,9 @@ def check_prefix(node: object, prefix: object) -> None:
             hint="Use a plain name, with folders if you like: video/clip.",
             field="workflow",
         )
+
+
+def sendable_prefix(prefix: str) -> str:
+    """Return *prefix* without two dots in a row in its name: the server saves such files, but sends none of them."""
+    folder, slash, name = prefix.rpartition("/")
+    return f"{folder}{slash}{re.sub(r'[.]{2,}', '.', name)}"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wanworker.comfyui.graph._values import check_prefix
+from wanworker.comfyui.graph._values import check_prefix, sendable_prefix
 from wanworker.comfyui.graph.object_info import ObjectInfo
 from wanworker.errors import GraphRefused
 from wanworker.text.json_text import RepeatedKey, read_json
@@ -256,17 +256,20 @@ def with_prefix(graph: Graph, info: ObjectInfo, request_id: str) -> Graph:
     """
     changed = copied(graph)
     for node, old in _prefixes(graph, info):
-        prefix = f"{old.rstrip('/')}_{request_id}" if isinstance(old, str) and old.strip("/ ") else request_id
+        named = isinstance(old, str) and old.strip("/ ")
+        prefix = f"{sendable_prefix(old).rstrip('/')}_{request_id}" if named else request_id
         changed[node].setdefault("inputs", {})["filename_prefix"] = prefix
     return changed
 
 
-def linked_prefixes(graph: Graph, info: ObjectInfo) -> Iterator[str]:
-    """Yield a remark for each linked `filename_prefix`: its text is known too late for `with_prefix`."""
+def changed_prefixes(graph: Graph, info: ObjectInfo) -> Iterator[str]:
+    """Yield a remark for each `filename_prefix` that `with_prefix` changes, or loses: a link's text comes too late."""
     for node, old in _prefixes(graph, info):
+        place = f"node {node} ({graph[node]['class_type']}): filename_prefix"
         if (link := as_link(old)) is not None:
-            names = f"node {node} ({graph[node]['class_type']}): filename_prefix is the request id"
-            yield f"{names}, not what node {link[0]} gives, so that no two runs share a file"
+            yield f"{place} is the request id, not what node {link[0]} gives, so that no two runs share a file"
+        elif isinstance(old, str) and (sent := sendable_prefix(old)) != old:
+            yield f"{place} {shown(old)} became {shown(sent)}: the server sends no file with '..' in its name"
 
 
 def _prefixes(graph: Graph, info: ObjectInfo) -> Iterator[tuple[str, Any]]:
@@ -278,11 +281,7 @@ def _prefixes(graph: Graph, info: ObjectInfo) -> Iterator[tuple[str, Any]]:
 
 
 def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, frozenset[str]]:
-    """
-    Return the graph with every text input that is a key of *uploaded* set to its value, and the keys that were used.
-
-    Keys are the caller's names of his files, values their names on the server.
-    """
+    """Return the graph with the server's names in place of the caller's (*uploaded*: his -> its), and those used."""
     changed = copied(graph)
     used: set[str] = set()
     for node, body in graph.items():
@@ -296,5 +295,6 @@ def with_uploads(graph: Graph, uploaded: Mapping[str, str]) -> tuple[Graph, froz
 
 def upload_name(value: str) -> str:
     """Return the file of the input folder that a node's *value* names, composed: `in.png` for `in.png [input]`."""
-    bare, composed = value.rstrip(), unicodedata.normalize("NFC", value)
-    return upload_name(bare.removesuffix(_ANNOTATION).rstrip()) if bare.endswith(_ANNOTATION) else composed
+    bare = value.rstrip()
+    named = bare.removesuffix(_ANNOTATION).rstrip() if bare.endswith(_ANNOTATION) else value
+    return unicodedata.normalize("NFC", named)

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 from wanworker.comfyui.client.connection import Unreachable
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
-from wanworker.comfyui.graph.api_format import Graph, is_ui_format, linked_prefixes, read_graph, with_uploads
+from wanworker.comfyui.graph.api_format import Graph, changed_prefixes, is_ui_format, read_graph, with_uploads
 from wanworker.comfyui.graph.problems import as_error, as_warning
 from wanworker.comfyui.graph.slots import with_slots
 from wanworker.comfyui.run.validate import validate
 from wanworker.comfyui.ui_workflow.convert import api_graph
-from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, GraphRefused, NoOutput
+from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, GraphRefused, ModelNotFound, NoOutput
 from wanworker.media.threads import in_thread
 from wanworker.spec import Upload
 
@@ -58,6 +58,8 @@ async def checked_graph(
     if is_ui_format(document):
         # A large workflow takes seconds, and the loop has other jobs.
         converted = await in_thread(api_graph, document, await client.object_info(), now=now())
+        if not converted.graph:
+            raise _nothing_runs(document)
         graph, remarks = read_graph(converted.graph), tuple(converted.warnings)
     else:
         graph = read_graph(document)
@@ -73,8 +75,14 @@ async def checked_graph(
         if refused := [problem for problem in found.left_out if (problem.node, problem.input) in places]:
             raise as_error(refused, models_place=client.models_place)
     classes = await client.node_classes({str(body["class_type"]) for body in found.graph.values()})
-    remarks = (*remarks, *found.remarks, *linked_prefixes(found.graph, classes))
+    remarks = (*remarks, *found.remarks, *changed_prefixes(found.graph, classes))
     return CheckedGraph(found.graph, remarks, tuple(map(as_warning, found.left_out)))
+
+
+def _nothing_runs(document: Mapping[str, Any]) -> GraphRefused:
+    """Return the refusal of a browser's workflow of which nothing is left to send."""
+    why = "all of its nodes are muted, notes or unknown to the server" if document.get("nodes") else "it has no nodes"
+    return GraphRefused(f"Nothing of the workflow would run: {why}.", hint="Unmute a node that saves, or add one.")
 
 
 def unread(used: Collection[str], sent: Iterable[str]) -> list[str]:
@@ -91,6 +99,9 @@ def naming_unused(lines: Sequence[str]) -> Iterator[None]:
         if not lines:
             raise
         raise GraphRefused(f"{error} {' '.join(lines)}", hint=error.hint, field=error.field) from error
+    except ModelNotFound as error:  # its text is documented
+        error.advise(" ".join(lines))
+        raise
 
 
 async def uploaded(client: ComfyClient, uploads: Sequence[Upload], run_id: str) -> Mapping[str, str]:
