@@ -155,8 +155,10 @@ def _misuse(error: typer.TyperException, words: Sequence[str]) -> CommandFailed:
     named = " ".join(["wanworker", *(word for word in words[:1] if word in names)])
     listed = "options" if " " in named else "commands"
     text = _plain(error.format_message())
-    quotes = "Put a text with spaces in quotes. " if "extra argument" in text else ""  # such as: render a red star
-    return misused(text, hint=f"{quotes}{named} --help lists the {listed}.")
+    advice = "Put a text with spaces in quotes. " if "extra argument" in text else ""  # such as: render a red star
+    if "'PROMPT'" in text and "--lora" in words:
+        advice = "What follows --lora is its name: put the prompt first. "
+    return misused(text, hint=f"{advice}{named} --help lists the {listed}.")
 
 
 def _plain(text: str) -> str:
