@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import signal
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     nobody reads its output any more.
     """
     open_closed_streams()
+    # What a worker remarks is in its answer. Only `render` keeps a log, and replaces this.
+    logging.basicConfig(handlers=[logging.NullHandler()])
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # no character of a server's text may end the command

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from yarl import URL
 from wanworker.client._answers import OnWarning, warnings_in
 from wanworker.client.errors import Busy, ClientError, Refused, ResultLost, TargetFailed, Unauthorised, Unreachable
 from wanworker.client.targets.base import complaint, is_web_page
+from wanworker.text.system_words import system_words
 
 #: The time limits of a call. A request may have 10 MB, and a line may be slow.
 _CALL_TIMEOUT_S = 300.0
@@ -274,14 +272,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection ({_words(error.os_error)})"
+        return f"no connection ({system_words(error.os_error)})"
     return f"the connection broke off ({type(error).__name__})"
-
-
-def _words(error: OSError) -> str:
-    """Return what the system says of *error*, in whose place asyncio puts its own words and the address."""
-    number = error.errno or 0
-    # The numbers of these two are not the system's.
-    if isinstance(error, ssl.SSLError | socket.gaierror) or number <= 0:
-        return error.strerror or "unreachable"
-    return os.strerror(number)
