@@ -58,6 +58,15 @@ def test_every_fence_of_every_page_is_a_block() -> None:
     assert 2 * len(BLOCKS) == fences
 
 
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_no_block_hides_by_being_indented_instead_of_fenced(path: Path) -> None:
+    text = re.sub(r"^\s*```.*?^\s*```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+    # After a blank line, four spaces make a block of code, but for the rest of an entry of a list.
+    hidden = re.findall(r"^(?![-*\d ]).*\n\n( {4}\S.*)$", text, re.MULTILINE)
+    assert [] == hidden
+
+
 @pytest.mark.parametrize(
     ("mark", "language", "word"),
     [

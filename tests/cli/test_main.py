@@ -96,12 +96,14 @@ def test_the_hint_of_a_misuse_is_a_command_that_exists(capsys: pytest.CaptureFix
     main(["serve", "--prt", "80"])
     main(["render-it"])
     main(["render", "a", "red", "star"])
+    main(["render", "--lora", "a red star"])
 
     hints = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hint")]
     assert [
         "hint    wanworker serve --help lists the options.",
         "hint    wanworker --help lists the commands.",
         "hint    Put a text with spaces in quotes. wanworker render --help lists the options.",
+        "hint    What follows --lora is its name: put the prompt first. wanworker render --help lists the options.",
     ] == hints
 
 

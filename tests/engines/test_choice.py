@@ -57,7 +57,8 @@ def test_without_the_miniature_a_missing_model_is_the_documented_sentence():
 
     assert str(caught.value) == "Model 'Wan2.2-T2V-A14B' not found in /workspace/models/"
     assert caught.value.hint == (
-        "diffusers: no folder Wan2.2-T2V-A14B\nwan_cli: no folder Wan2.2-T2V-A14B\nSearched: /models"
+        "diffusers: no folder Wan2.2-T2V-A14B\nwan_cli: no folder Wan2.2-T2V-A14B\nSearched: /models\n"
+        "wanworker doctor, on the worker's machine, names the command that fetches what is missing."
     )
 
 
@@ -67,7 +68,9 @@ def test_a_missing_model_tells_of_each_engine_all_that_is_missing_and_where_it_l
         chosen(diffusers=some, wan_cli=NO_GPU, searched="/volumes/X/")
 
     assert str(caught.value) == "Model 'Wan2.2-T2V-A14B' not found in /volumes/X/"
-    assert caught.value.hint == "diffusers: no T5; no VAE; no NVIDIA GPU\nwan_cli: no NVIDIA GPU\nSearched: /a, /b"
+    assert caught.value.hint.startswith(
+        "diffusers: no T5; no VAE; no NVIDIA GPU\nwan_cli: no NVIDIA GPU\nSearched: /a, /b\nwanworker doctor, "
+    )
 
 
 @pytest.mark.parametrize("asked", ["auto", "wan_cli"])

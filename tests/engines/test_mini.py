@@ -237,6 +237,16 @@ async def test_the_documented_numbers_of_fastwan_are_not_the_miniatures() -> Non
     assert 8 == request_for(dataclasses.replace(fastwan, guidance=3.0), Path("out.mp4"), 17).steps
 
 
+async def test_a_clip_of_the_miniatures_own_size_is_not_called_enlarged() -> None:
+    own = dataclasses.replace(STAR, size=Size(128, 128), frames=17)
+    larger = dataclasses.replace(own, size=Size(256, 128))
+
+    said = [warnings_of(spec, request_for(spec, Path("out.mp4"), 17))[0] for spec in (own, larger)]
+
+    assert said[0].endswith(": 128*128 pixels and 17 frames.")
+    assert said[1].endswith(", enlarged to 256*128 and 17 frames.")
+
+
 async def test_a_photograph_is_told_from_a_drawing(tmp_path: Path) -> None:
     drawn = Image.new("RGB", (400, 300), (150, 205, 240))
     ImageDraw.Draw(drawn).ellipse((50, 50, 200, 200), fill=(225, 25, 30), outline=(90, 10, 10), width=6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import signal
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     nobody reads its output any more.
     """
     open_closed_streams()
+    # What a worker remarks is in its answer. Only `render` keeps a log, and replaces this.
+    logging.basicConfig(handlers=[logging.NullHandler()])
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # no character of a server's text may end the command
@@ -155,8 +158,10 @@ def _misuse(error: typer.TyperException, words: Sequence[str]) -> CommandFailed:
     named = " ".join(["wanworker", *(word for word in words[:1] if word in names)])
     listed = "options" if " " in named else "commands"
     text = _plain(error.format_message())
-    quotes = "Put a text with spaces in quotes. " if "extra argument" in text else ""  # such as: render a red star
-    return misused(text, hint=f"{quotes}{named} --help lists the {listed}.")
+    advice = "Put a text with spaces in quotes. " if "extra argument" in text else ""  # such as: render a red star
+    if "'PROMPT'" in text and "--lora" in words:
+        advice = "What follows --lora is its name: put the prompt first. "
+    return misused(text, hint=f"{advice}{named} --help lists the {listed}.")
 
 
 def _plain(text: str) -> str:

@@ -238,6 +238,10 @@ def _impossible_size(spec: RenderSpec, row: EngineRow) -> str:
     return f"size {spec.size} is not possible for {spec.task}: both sides must be near a multiple of {multiple}."
 
 
+#: The last line of the hint, because whoever sees it wants the weights.
+_HOW_TO_GET_THEM = "wanworker doctor, on the worker's machine, names the command that fetches what is missing."
+
+
 def _model_not_found(
     spec: RenderSpec, rows: Sequence[EngineRow], states: dict[str, Readiness], searched: str
 ) -> ModelNotFound:
@@ -249,4 +253,6 @@ def _model_not_found(
     places = dict.fromkeys(place for state in states.values() for place in state.searched)
     if places:
         lines.append(f"Searched: {', '.join(places)}")
+    if lines:
+        lines.append(_HOW_TO_GET_THEM)
     return ModelNotFound(f"Model '{folder}' not found in {searched.rstrip('/')}/", hint="\n".join(lines) or None)

@@ -169,10 +169,12 @@ def _model_of(task: str) -> Model:
 
 def warnings_of(spec: RenderSpec, request: Render) -> tuple[str, ...]:
     """Return the warnings about a clip that the miniature made. Pure."""
+    own = (request.width, request.height, request.frames)
+    made = (request.out_width, request.out_height, request.out_frames)
+    enlarged = "" if own == made else f", enlarged to {made[0]}*{made[1]} and {made[2]} frames"
     lines = [
         f"Rendered by {miniature().name}, an embedded miniature that stands in for Wan 2.2: "
-        f"{request.width}*{request.height} pixels and {request.frames} frames, enlarged to "
-        f"{request.out_width}*{request.out_height} and {request.out_frames} frames."
+        f"{own[0]}*{own[1]} pixels and {own[2]} frames{enlarged}."
     ]
     if (request.out_width, request.out_height) != (spec.size.width, spec.size.height):
         lines.append(f"size {spec.size} was made even, {request.out_width}*{request.out_height}: H.264 needs that.")

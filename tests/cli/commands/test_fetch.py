@@ -54,6 +54,7 @@ def test_a_python_without_the_hubs_library_says_what_to_install(hub: FakeHub, tm
 
     assert (1, "") == (code, said)
     assert complained.startswith("failed  huggingface_hub is not installed in this Python. requirements.lock has it")
+    assert "hint" not in complained, "to run the same command again would not help"
 
 
 class Terminal(io.StringIO):

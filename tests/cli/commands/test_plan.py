@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 from fakes import command_line
@@ -63,3 +64,15 @@ def test_what_render_would_refuse_is_refused(tmp_path: Path) -> None:
 
     assert 2 == code
     assert "Model 'Wan2.2-T2V-A14B' not found" in complained
+
+
+def test_a_plan_that_fails_says_so_in_two_lines_and_keeps_no_log(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound, so that nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        env = {"COMFYUI_PORT": str(taken.getsockname()[1])}
+        code, said, complained = command_line.run(tmp_path, "plan", "a red star", "--engine", "comfyui", env=env)
+
+    failed, hint = complained.splitlines()
+    assert (1, "") == (code, said)
+    assert failed.startswith("failed  ComfyUI server is not responding")
+    assert hint.endswith("The cause: no connection (Connection refused).")

@@ -141,8 +141,8 @@ def test_weights_that_are_missing_are_told_in_a_line_for_each_engine(tmp_path: P
     lines = complained.partition("failed  ")[2].splitlines()
     assert 2 == code
     assert lines[0].startswith("Model 'Wan2.2-T2V-A14B' not found in ")
-    assert ["hint", "diffusers:", "comfyui:", "wan_cli:", "Searched:", "log"] == [
-        lines[1].split()[0], *(line.removeprefix("hint").split()[0] for line in lines[1:5]), lines[5].split()[0],
+    assert ["hint", "diffusers:", "comfyui:", "wan_cli:", "Searched:", "wanworker", "log"] == [
+        lines[1].split()[0], *(line.removeprefix("hint").split()[0] for line in lines[1:6]), lines[6].split()[0],
     ]  # fmt: skip
-    assert all(line.startswith("        ") for line in lines[2:5])
+    assert all(line.startswith("        ") for line in lines[2:6])
     assert lines[4].count(f"{tmp_path}/models,") == 1

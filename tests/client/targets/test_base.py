@@ -37,6 +37,10 @@ def test_ours_is_shown_in_full() -> None:
         ("No room.", ("No room.", "", "")),
         (None, ("", "", "")),
         ({}, ("", "", "")),
+        (
+            "\n<!DOCTYPE HTML>\n<html><h1>404</h1>",
+            ("a web page, not JSON.", "Check the address: another program may answer there.", ""),
+        ),
     ],
 )
 def test_a_failure_is_told_from_what_survived(body: object, expected: tuple[str, str, str]) -> None:

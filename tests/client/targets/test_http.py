@@ -124,6 +124,24 @@ async def test_a_server_that_stays_away_is_given_up_on(server: Scripted) -> None
     assert 280 < server.clock.now_s <= 300
 
 
+async def test_a_server_that_takes_a_question_and_is_silent_is_given_up_on() -> None:
+    edges = Edges(patience_s=0, quiet_s=0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts, and nobody ever answers
+        async with aiohttp.ClientSession() as session:
+            url = base_url(f"http://127.0.0.1:{silent.getsockname()[1]}")
+            with pytest.raises(Unreachable, match="no usable answer for 0 s: no answer in time"):
+                await Remote(session, url, key="", edges=edges).ask("GET", "jobs")
+
+
+async def test_a_page_of_another_program_is_no_missing_job(server: Scripted) -> None:
+    server.answers = [(404, "<!doctype html><p>Nothing here", {})]
+
+    with pytest.raises(Refused, match="answers 404: a web page, not JSON") as told:
+        await server.remote().ask("GET", "status/x", may_miss=True)
+
+    assert "another program" in told.value.hint
+
+
 async def test_a_job_is_not_sent_twice_when_nobody_knows_whether_it_arrived(server: Scripted) -> None:
     server.answers = [None, (200, '{"id": "1"}', {})]
 

@@ -15,7 +15,7 @@ from wanworker.cli._base import EXIT_STOPPED, Command, CommandFailed, misused, r
 from wanworker.cli.terminal.console import say, show, width_of_stdout
 from wanworker.cli.terminal.live_progress import LiveProgress
 from wanworker.cli.terminal.signals import exiting_on_signals
-from wanworker.models.hub.api import FetchFailed, Hub
+from wanworker.models.hub.api import FetchFailed, Hub, HubMissing
 from wanworker.models.hub.catalogue import PRESETS, Preset
 from wanworker.models.hub.fetch import Plan, Step, carry_out, check_space, free_on_disk, in_words, plan
 from wanworker.text.nearest import nearest_names
@@ -97,7 +97,8 @@ def run(
             raise CommandFailed("Nothing was fetched.")
         _fetch(wanted, source, clock)
     except FetchFailed as error:
-        raise CommandFailed(str(error), hint=_AGAIN, code="FETCH_FAILED") from error
+        hint = "" if isinstance(error, HubMissing) else _AGAIN
+        raise CommandFailed(str(error), hint=hint, code="FETCH_FAILED") from error
     return 0
 
 

@@ -77,6 +77,8 @@ def failure_of(text: str, hint: str, code: str, job_id: str) -> ClientError:
 
 def complaint(body: object) -> tuple[str, str, str]:
     """Return the text, hint and code of a failure, or as many of them as have arrived. Pure."""
+    if is_web_page(body):
+        return "a web page, not JSON.", "Check the address: another program may answer there.", ""
     if not isinstance(body, Mapping):
         return (str(body) if body else ""), "", ""
     text = body.get("error") or body.get("message") or body.get("detail") or ""
@@ -85,6 +87,11 @@ def complaint(body: object) -> tuple[str, str, str]:
     if isinstance(text, list):
         text = "; ".join(_part(item) for item in text)
     return str(text), str(body.get("hint") or ""), str(body.get("code") or "")
+
+
+def is_web_page(body: object) -> bool:
+    """Say whether *body* is HTML, which no server of jobs sends. Pure."""
+    return isinstance(body, str) and body.lstrip()[:5].lower() in {"<!doc", "<html"}
 
 
 def _part(item: object) -> str:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +16,8 @@ from yarl import URL
 
 from wanworker.client._answers import OnWarning, warnings_in
 from wanworker.client.errors import Busy, ClientError, Refused, ResultLost, TargetFailed, Unauthorised, Unreachable
-from wanworker.client.targets.base import complaint
+from wanworker.client.targets.base import complaint, is_web_page
+from wanworker.text.system_words import system_words
 
 #: The time limits of a call. A request may have 10 MB, and a line may be slow.
 _CALL_TIMEOUT_S = 300.0
@@ -45,12 +43,14 @@ class Edges:
     """
     Hold the edges to the world besides sockets: the clock and how to wait.
 
-    `patience_s` is how long to go on asking a server that does not answer, or that is full.
+    `patience_s` is how long to go on asking a server that does not answer, or that is full. A server that takes a
+    question and then is silent gets `quiet_s` for it at least.
     """
 
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
     patience_s: float = 300.0
+    quiet_s: float = 10.0
 
 
 def base_url(text: str) -> URL:
@@ -128,21 +128,24 @@ class Remote:
 
         *is_answer* says whether the body of a good reply is one: a proxy before the server may answer 200 with its own.
         """
-        give_up, pause_s = self._edges.clock() + self._edges.patience_s, 1.0
+        began, pause_s = self._edges.clock(), 1.0
+        give_up, quiet_s = began + self._edges.patience_s, max(self._edges.quiet_s, self._edges.patience_s)
         while True:
             try:
-                reply, retry_s = await self._call(method, path, None)
+                reply, retry_s = await self._call(method, path, None, quiet_s=quiet_s)
                 trouble = f"it answers {reply.status}"
             except (aiohttp.ClientError, TimeoutError) as error:
                 reply, retry_s, trouble = None, 0.0, _reason(error)
             if reply and reply.status not in _BUSY:
-                checked = reply if may_miss and reply.status == 404 else self._checked(reply)
+                is_missing = may_miss and reply.status == 404 and not is_web_page(reply.body)
+                checked = reply if is_missing else self._checked(reply)
                 if reply.status == 404 or is_answer(checked.body):
                     return checked
                 trouble = f"it answers {str(checked.body)[:200]!r}"
             pause_s = max(retry_s, min(15.0, pause_s * 2))
             if self._edges.clock() + pause_s > give_up:
-                text = f"{self.base} has given no usable answer for {self._edges.patience_s:.0f} s: {trouble}."
+                asked_s = max(self._edges.patience_s, self._edges.clock() - began)
+                text = f"{self.base} has given no usable answer for {asked_s:.0f} s: {trouble}."
                 raise Unreachable(text, hint="The job may still be running there.")
             await self._edges.sleep(pause_s)
 
@@ -182,9 +185,16 @@ class Remote:
                 self._checked(Reply(answer.status, await _read(answer)))
             return await transfer.take(answer)
 
-    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[Reply, float]:
-        """Return the reply, and the seconds after which the server wants to be asked again."""
-        url, timeout = f"{self.base}/{path}", aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S, sock_connect=30)
+    async def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None, *, quiet_s: float | None = None
+    ) -> tuple[Reply, float]:
+        """
+        Return the reply, and the seconds after which the server wants to be asked again.
+
+        Raises TimeoutError if no byte came for *quiet_s*.
+        """
+        url = f"{self.base}/{path}"
+        timeout = aiohttp.ClientTimeout(total=_CALL_TIMEOUT_S, sock_connect=30, sock_read=quiet_s)
         # A request may have 10 MB and an answer 20 MB, each as one JSON text: the event loop has others to serve.
         data = None if body is None else await asyncio.to_thread(_written, body)
         headers = self._headers if data is None else {**self._headers, "Content-Type": "application/json"}
@@ -270,14 +280,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection ({_words(error.os_error)})"
+        return f"no connection ({system_words(error.os_error)})"
     return f"the connection broke off ({type(error).__name__})"
-
-
-def _words(error: OSError) -> str:
-    """Return what the system says of *error*, in whose place asyncio puts its own words and the address."""
-    number = error.errno or 0
-    # The numbers of these two are not the system's.
-    if isinstance(error, ssl.SSLError | socket.gaierror) or number <= 0:
-        return error.strerror or "unreachable"
-    return os.strerror(number)

@@ -13,6 +13,7 @@ from yarl import URL
 
 from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, InputRefused, RequestError
 from wanworker.text.json_words import kind_of
+from wanworker.text.system_words import system_words
 
 #: The documented text (worker-api.md, "ComfyUI Offline").
 NOT_RESPONDING = "ComfyUI server is not responding"
@@ -141,7 +142,7 @@ class Connection:
 def _cause(error: BaseException) -> str:
     """Say why there is no answer. The address is left out: aiohttp's own texts repeat it, and more."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection ({error.os_error.strerror or error.os_error})"
+        return f"no connection ({system_words(error.os_error)})"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return f"the connection broke off ({type(error).__name__})"

@@ -31,6 +31,7 @@ from wanworker.media.inputs.peer import checked_peer
 from wanworker.media.inputs.urls import Resolve, checked_addresses, parse_url, resolve_by_system, shown
 from wanworker.media.new_file import new_file
 from wanworker.media.threads import in_thread
+from wanworker.text.system_words import system_words
 
 _CHUNK_BYTES = 256 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -190,7 +191,7 @@ def _reason(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ServerTimeoutError):
         return "no connection in time"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection ({error.os_error.strerror or 'unreachable'})"
+        return f"no connection ({system_words(error.os_error)})"
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
         return "the transfer broke off"
     return f"no usable answer ({type(error).__name__})"

@@ -21,6 +21,10 @@ class FetchFailed(Exception):
     """The hub refused, or sent something else than it promised. The text names the file and says what to do."""
 
 
+class HubMissing(FetchFailed):
+    """This Python has no huggingface_hub, so no repetition helps."""
+
+
 class _ConnectionBroke(FetchFailed):
     """The hub gave no answer, or only part of one."""
 
@@ -58,7 +62,7 @@ class Hub:
             from huggingface_hub import HfApi
         except ModuleNotFoundError as error:  # the door's image, and requirements-door.lock, go without it
             text = "huggingface_hub is not installed in this Python. requirements.lock has it, the door's image not."
-            raise FetchFailed(text) from error
+            raise HubMissing(text) from error
 
         api = HfApi(endpoint=self._endpoint, token=self._token, library_name="wanworker")
         with self._translated(f"The hub at {self._endpoint} did not list {repository}", repository):
