@@ -58,7 +58,7 @@ function App() {
   const words = useCell(said);
   const Shown = useCell(views)[view];
   useLayoutEffect(() => void (document.getElementById("view").scrollTop = 0), [view]);
-  useEffect(() => void bring(view), [view]);
+  useEffect(() => void bring(view), [view, state]); // again, once the server is back
   return html`
     <header class="top">
       <a class="brand" href="#create"><${Icon} name="play" /><h1>wanworker</h1></a>
