@@ -7,7 +7,7 @@ import contextlib
 import functools
 import json
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -197,15 +197,20 @@ class _Schema:
         return self._body.answer(request.headers, "application/json")
 
 
+def _correct(path: str, routes: Iterable[dict[str, Any]]) -> None:
+    """Sum up each route by what it does, where FastAPI has the function's name; and take out what it never answers."""
+    for route in routes:
+        route["summary"] = route["description"].partition(". ")[0].rstrip(".")
+        if path.startswith(PREFIX):
+            route["responses"].pop("422", None)  # FastAPI's own; it is 400 there
+
+
 def _schema(app: FastAPI, plain: Any, *, has_key: bool) -> dict[str, Any]:
     """Return the schema, with the bodies that the routes read themselves, and with the key where one is wanted."""
     if app.openapi_schema is None:
         schema = plain()
-        routes = [(path, route) for path, methods in schema["paths"].items() for route in methods.values()]
-        for path, route in routes:
-            route["summary"] = route["description"].partition(". ")[0].rstrip(".")  # FastAPI's own is a function's name
-            if path.startswith(PREFIX):
-                route["responses"].pop("422", None)  # FastAPI's own; it is 400 there
+        for path, methods in schema["paths"].items():
+            _correct(path, methods.values())
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
         for model in (GenerateBody, PlanRequest, RunPodBody, VideoBody):

@@ -36,6 +36,20 @@ def test_a_view_comes_when_it_is_visited(address: str, open_any: Callable[..., P
         page.get_by_role("link", name=name.capitalize(), exact=True).click()
         expect(page.locator(f".view-{name} h2").first).to_be_visible()
         assert [path for path, *_ in page.evaluate(LOADED) if f"/{name}/" in path] != []
+    sheets = [path.rpartition("/")[2] for path, *_ in page.evaluate(LOADED) if path.endswith(".css")]
+    assert sorted(sheets) == ["base.css", "create.css", "gallery.css", "pages.css", "parts.css"]
+
+
+def test_a_view_that_did_not_come_does_once_the_server_is_back(address: str, open_any: Callable[..., Page]) -> None:
+    page = open_any(address)
+    expect(page.locator("#server-text")).to_contain_text("mini")
+    page.context.set_offline(True)
+    expect(page.locator("#server-text")).to_have_text("Offline")
+    page.get_by_role("link", name="Machine", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("could not be loaded")
+    page.context.set_offline(False)
+
+    expect(page.locator("#verdict")).to_be_visible()
 
 
 def test_a_view_that_does_not_come_says_so_and_the_others_stay(address: str, open_any: Callable[..., Page]) -> None:

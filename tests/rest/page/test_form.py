@@ -335,9 +335,12 @@ def test_loras_are_picked_from_what_the_volume_has_and_go_by_runpods_route(
 ) -> None:
     models = {"models": {"loras": ["sketch_high_noise.safetensors", "ink.safetensors"]}, "source": "folders"}
     page = open_page(address)
-    page.route("**/runsync", lambda route: route.fulfill(json={"status": "COMPLETED", "output": models}))
+    answers = [{"models": {}}, models]
+    page.route("**/runsync", lambda route: route.fulfill(json={"status": "COMPLETED", "output": answers.pop(0)}))
     page.route("**/v2/page/run", lambda route: route.fulfill(status=503, json={"error": "Not now.", "hint": ""}))
     page.get_by_role("button", name="Add a LoRA").click()
+    expect(page.locator(".loras")).to_contain_text("There is no LoRA yet.")
+    page.get_by_role("button", name="Look again").click()
     page.get_by_label("Add a LoRA").select_option("ink.safetensors")
     page.get_by_label("Strength of ink.safetensors").fill("0.75")
     page.get_by_label("Prompt", exact=True).fill("a star in ink")

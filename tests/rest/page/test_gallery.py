@@ -135,6 +135,28 @@ def test_a_list_that_has_not_come_is_not_called_empty(
     expect(nothing).to_contain_text("No videos yet")
 
 
+def test_who_comes_back_finds_the_place_and_the_choice_again(crowded: str, open_page: Callable[..., Page]) -> None:
+    page = open_gallery(open_page, crowded)
+    page.locator(".card-choose input").first.check(force=True)
+    box = page.locator(".tray").bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= page.evaluate("innerWidth")
+
+    page.evaluate("document.getElementById('view').scrollTop = 1500")
+    # The cards of that place are there, and the page has heard of the scrolling.
+    card = page.locator("#jobs .card-open").nth(4)
+    page.wait_for_function("() => document.querySelector('#jobs > li').getAttribute('aria-posinset') > 2")
+    card.evaluate("card => card.click()")
+    expect(page.locator("#about-prompt")).to_be_visible()
+    assert page.evaluate("document.getElementById('view').scrollTop") == 0
+    page.go_back()
+    expect(page.locator("#jobs > li").first).to_be_visible()
+
+    page.wait_for_function("() => document.getElementById('view').scrollTop === 1500")
+    expect(page.locator(".tray")).to_be_visible()
+
+
 def test_the_whole_list_is_searched_and_filtered(crowded: str, open_page: Callable[..., Page]) -> None:
     page = open_gallery(open_page, crowded)
     page.get_by_label("Search the prompts").fill("number 1234: golden")

@@ -43,6 +43,7 @@ def open_jobs(address: str, open_page: Callable[..., Page]) -> Callable[[str], P
         page.route(re.compile(r"/jobs\?"), lambda route: route.fulfill(json=listing))
         page.route("**/thumbnail/*", lambda route: route.abort())
         page.goto(f"{address}/ui/#{view}")
+        expect(page.locator("#jobs, #recent")).to_be_visible()  # nothing moves from now on
         return page
 
     return open_

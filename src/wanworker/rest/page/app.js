@@ -7,16 +7,16 @@ import { announce, changeKey, follower, jobs, said, server } from "./core/world.
 import { activity, percent } from "./core/words.js";
 import { Create } from "./create/create.js";
 import { onStage } from "./create/desk.js";
-import { html, render, useEffect } from "./parts/hooks.js";
+import { html, render, useEffect, useLayoutEffect } from "./parts/hooks.js";
 import { Icon } from "./parts/icons.js";
 import { Questions } from "./parts/dialogs.js";
 import { Toasts } from "./parts/toasts.js";
 
 const TABS = {
   create: { text: "Create", icon: "spark" },
-  gallery: { text: "Gallery", icon: "film", load: () => import("./gallery/gallery.js") },
-  workflow: { text: "Workflow", icon: "graph", load: () => import("./workflow/workflow.js") },
-  machine: { text: "Machine", icon: "chip", load: () => import("./machine/machine.js") },
+  gallery: { text: "Gallery", icon: "film", style: "gallery.css", load: () => import("./gallery/gallery.js") },
+  workflow: { text: "Workflow", icon: "graph", style: "pages.css", load: () => import("./workflow/workflow.js") },
+  machine: { text: "Machine", icon: "chip", style: "pages.css", load: () => import("./machine/machine.js") },
 };
 
 /** The views that are here. The others come when they are first visited, or when a hand is on their tab. */
@@ -25,10 +25,24 @@ const views = new Cell({ create: Create });
 async function bring(name) {
   if (views.value[name] && views.value[name] !== Missing) return;
   try {
-    views.patch({ [name]: (await TABS[name].load()).View });
+    const [{ View }] = await Promise.all([TABS[name].load(), styled(TABS[name].style)]);
+    views.patch({ [name]: View });
   } catch {
     views.patch({ [name]: Missing });
   }
+}
+
+const sheets = {};
+
+/** Fetch a style sheet of the page, once; it holds from then on. */
+function styled(name) {
+  sheets[name] ??= new Promise((resolve, reject) => {
+    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL(`style/${name}`, import.meta.url) });
+    link.onload = resolve;
+    link.onerror = () => (link.remove(), delete sheets[name], reject(new Error(name)));
+    document.head.append(link);
+  });
+  return sheets[name];
 }
 
 function Missing() {
@@ -43,10 +57,8 @@ function App() {
   const { state, facts, trouble } = useCell(server);
   const words = useCell(said);
   const Shown = useCell(views)[view];
-  useEffect(() => {
-    document.getElementById("view").scrollTop = 0;
-    bring(view);
-  }, [view]);
+  useLayoutEffect(() => void (document.getElementById("view").scrollTop = 0), [view]);
+  useEffect(() => void bring(view), [view, state]); // again, once the server is back
   return html`
     <header class="top">
       <a class="brand" href="#create"><${Icon} name="play" /><h1>wanworker</h1></a>

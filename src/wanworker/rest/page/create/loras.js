@@ -16,7 +16,7 @@ export function Loras({ filled }) {
       const { models } = await withKey(() => api.ask({ action: "comfyui_models" }));
       const names = models?.loras ?? [];
       setFound(names);
-      if (!names.length) setTrouble("No LoRA lies in the folder of the weights. It belongs into loras/ there.");
+      if (!names.length) setTrouble("There is no LoRA yet. Put its file into loras/ in the folder of the weights.");
     } catch (error) {
       setTrouble(error.message);
     }
@@ -37,7 +37,7 @@ export function Loras({ filled }) {
           onClick=${() => fill({ loras: filled.loras.filter((_, at) => at !== index) })}><${Icon} name="close" /></button>
       </div>`,
     )}
-    ${found === null && html`<button type="button" class="quiet" onClick=${look}><${Icon} name="plus" />Add a LoRA</button>`}
+    ${!found?.length && html`<button type="button" class="quiet" onClick=${look}><${Icon} name=${found ? "again" : "plus"} />${found ? "Look again" : "Add a LoRA"}</button>`}
     ${free.length > 0 &&
     filled.loras.length < tables.loras &&
     html`<select aria-label="Add a LoRA" value="" onChange=${(event) => event.target.value && add(event.target.value)}>

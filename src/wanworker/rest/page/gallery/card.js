@@ -10,7 +10,7 @@ import { Thumbnail } from "../parts/thumbnail.js";
 
 const PLAY_AFTER_MS = 180;
 /** More of a prompt than a card has room for would be read out with each card. */
-const MOST_CHARS = 200;
+const MOST_CHARS = 180;
 
 export function Card({ job, index, count, isChosen, onChoose }) {
   const state = stateOf(job);

@@ -19,7 +19,8 @@ const FILTERS = {
   gone: { text: "Gone", has: (job) => stateOf(job) === "gone" },
 };
 
-/** What is searched and chosen stays while another view is shown. */
+/** What is searched and chosen, and the place in the list, stay while another view is shown. */
+const memory = { top: 0 };
 const search = new Cell({ text: "", filter: "all" });
 const chosen = new Cell([]);
 
@@ -48,7 +49,7 @@ export function View() {
     </header>
     ${shown.length === 0 && jobs.cursor === null && html`<${Nothing} isSearch=${isSearch} isListed=${jobs.isListed} />`}
     <${Grid} items=${shown} loaded=${all.length} hasMore=${jobs.cursor !== null} onMore=${more}
-      facts=${(job, index) => [job, index, shown.length, picked.includes(job.job_id)]} render=${cardOf} />
+      facts=${(job, index) => [job, index, shown.length, picked.includes(job.job_id)]} render=${cardOf} memory=${memory} />
     ${picked.length > 0 &&
     html`<div class="tray" role="region" aria-label="Compare">
       <p>${picked.length === 1 ? "Choose one more to compare." : "Two are chosen."}</p>

@@ -28,12 +28,14 @@ export function span({ columns, rowHeight }, top, height, count) {
 /**
  * *facts* gives what an item's card shows, *render* makes the card of it: a card whose facts are the same stays as it
  * is. *loaded* counts what was fetched, of which *items* may be a part: it says that a fetch has brought something.
+ * *memory* keeps in `top` how far was scrolled, so that whoever comes back finds the place again.
  */
-export function Grid({ items, loaded, hasMore, onMore, facts, render }) {
+export function Grid({ items, loaded, hasMore, onMore, facts, render, memory }) {
   const place = useRef();
   const cardOf = useKept(facts, render);
   const [view, setView] = useState({ width: 0, top: 0, height: 0 });
   useLayoutEffect(() => watch(place.current, setView), []);
+  useLayoutEffect(() => (view.width ? comeBack(place.current.closest(".view"), memory) : undefined), [view.width > 0]);
   const shape = layout(view.width || 1000);
   const [first, last] = view.width ? span(shape, view.top, view.height, items.length) : [0, 0];
   const rows = Math.ceil(items.length / shape.columns);
@@ -62,6 +64,14 @@ function useKept(facts, render) {
     kept.current.now.set(item, card);
     return card.made;
   };
+}
+
+/** Scroll to where *memory* says, and keep it up to date. Returns how to stop. */
+function comeBack(scroller, memory) {
+  scroller.scrollTop = memory.top;
+  const keep = () => (memory.top = scroller.scrollTop);
+  scroller.addEventListener("scroll", keep, { passive: true });
+  return () => scroller.removeEventListener("scroll", keep);
 }
 
 /** Tell how far the grid is scrolled and how wide it is, once a frame at most. Returns how to stop. */
