@@ -396,6 +396,16 @@ async def test_nothing_outside_the_volume_is_copied(path, make, planes, renderin
     assert not (tmp_path / "out.mp4").exists()
 
 
+async def test_what_cannot_be_copied_from_the_volume_fails_the_job_in_words(make, planes, rendering, tmp_path):
+    (tmp_path / "volume" / "folder.mp4").mkdir(parents=True)
+    output = {"result": {"filename": "a.mp4", "path": "/runpod-volume/folder.mp4"}}
+    with (
+        StandInWorker(planes[0], done(output)),
+        pytest.raises(EngineFailed, match="could not be copied from"),
+    ):
+        await rendering(make(runpod_volume=str(tmp_path / "volume")))
+
+
 async def test_a_video_that_stays_on_the_endpoint_is_said(make, planes, rendering):
     output = {"result": {"filename": "a.mp4", "path": "/runpod-volume/a.mp4"}}
     with StandInWorker(planes[0], done(output)), pytest.raises(EngineFailed, match="too large for RunPod") as failed:

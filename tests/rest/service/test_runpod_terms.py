@@ -274,7 +274,7 @@ async def test_the_webhook_of_a_job_that_ended_with_its_server_hears_that_it_fai
     [(_, sent)] = receiver.received
     shown = json.loads(sent)
     assert (answer["id"], "FAILED") == (shown["id"], shown["status"])
-    assert "Send it again" in shown["error"]
+    assert "send the job again" in shown["error"]
 
 
 async def test_a_job_is_answered_once_its_webhook_is_on_the_volume(serve, settings, engine):

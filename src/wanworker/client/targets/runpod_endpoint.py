@@ -71,7 +71,7 @@ class Endpoint:
 
     async def start(self, body: Mapping[str, Any], on_warning: OnWarning | None = None) -> str:
         """Send `{"input": ...}`; see Target."""
-        _check_size(body)
+        await asyncio.to_thread(_check_size, body)
         return await self._remote.post_job("run", body, id_field="id", on_warning=on_warning)
 
     async def plan(
@@ -79,7 +79,7 @@ class Endpoint:
     ) -> JobStatus:
         """Send the action `plan` to /runsync; see Target. A worker that has to start first is not waited for here."""
         body = {"input": plan_input(prompt, job, fields, price_per_hour=price_per_hour)}
-        _check_size(body)
+        await asyncio.to_thread(_check_size, body)
         answer = (await self._remote.post(f"runsync?wait={_PLAN_WAIT_MS}", body)).body
         if not isinstance(answer, Mapping) or not isinstance(answer.get("id"), str):
             raise TargetFailed(f"The answer of {self._remote.base} has no id: {str(answer)[:200]}")

@@ -41,7 +41,7 @@ class Volume:
             part.replace(copy)  # a worker may be reading the copy that an earlier process made
 
     def get(self, there: str, target: Path) -> None:
-        """Copy a result from the volume to *target*. Raises EngineFailed if it is not on the volume."""
+        """Copy a result from the volume to *target*. Raises EngineFailed if it is not there or cannot be copied."""
         text = f"The endpoint's answer names {there[:200]}, which is not on the shared volume {self._place.here}."
         try:
             inside = PurePosixPath(there).relative_to(self._place.there)
@@ -49,7 +49,11 @@ class Volume:
             source.relative_to(self._place.here.resolve())
         except (ValueError, OSError) as error:
             raise EngineFailed(text, hint="WAN_RUNPOD_VOLUME says where the volume is, here and there.") from error
-        shutil.copyfile(source, target)
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            reason = f"The video could not be copied from the shared volume to {target.parent}: {error.strerror}."
+            raise EngineFailed(reason) from error
 
 
 def remove(paths: list[Path]) -> None:

@@ -25,7 +25,10 @@ _MOST_CHARACTERS = 128 * 1024**2
 #: How often it is looked for what processes left that ended before they had told it.
 _EVERY_S = 15.0
 
-_CUT_OFF = "The server ended before this job did, so it was not finished. Send it again."
+_CUT_OFF = (
+    "The server ended before it could tell how this job did. If there is a video, the action `status` finds it by this "
+    "id as request_id; otherwise send the job again."
+)
 
 
 class EndWebhooks:
