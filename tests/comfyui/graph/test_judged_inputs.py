@@ -15,6 +15,8 @@ import pytest
 
 from wanworker.comfyui.graph.object_info import MATCHING, NodeInput, judged
 from wanworker.comfyui.graph.preflight import check
+from wanworker.comfyui.graph.slots import with_slots
+from wanworker.errors import InvalidRequest
 
 INFO = json.loads((Path(__file__).parents[2] / "data/comfyui/object_info-0.33.0.json").read_text())
 
@@ -88,3 +90,31 @@ def test_a_template_that_cannot_be_read_judges_nothing(kind: str, template: Any)
     item = NodeInput("values", kind, required=True, options={"template": template})
 
     assert [one for one in judged([item], {}) if not one.is_dynamic] == []
+
+
+LONGER = {"3.resize_type": "scale longer dimension", "3.resize_type.longer_size": 64}
+
+
+@pytest.mark.parametrize("slots", [LONGER, dict(reversed(LONGER.items()))])
+def test_slots_inside_a_choice_are_set_with_the_choice_in_any_order(slots: dict[str, Any]) -> None:
+    inputs = with_slots(graph("ResizeImageMaskNode", **RESIZED), slots, INFO).graph["3"]["inputs"]
+
+    assert ("scale longer dimension", 64) == (inputs["resize_type"], inputs["resize_type.longer_size"])
+
+
+def test_a_slot_of_another_choice_is_refused_with_the_choice_to_set() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        with_slots(graph("ResizeImageMaskNode", **RESIZED), {"3.resize_type.longer_size": 64}, INFO)
+
+    told = "is no input of the choice 'scale dimensions' that resize_type has; set resize_type too"
+    assert told in str(caught.value)
+
+
+def test_a_slot_two_choices_deep_is_refused_with_the_nearest_choice() -> None:
+    made = graph("SaveVideo", video=["1", 0], filename_prefix="v", format="mp4")
+    crf = "3.format.codec.encoding.crf"
+    with pytest.raises(InvalidRequest, match="is no input of the choice null that format.codec has; set format.codec"):
+        with_slots(made, {crf: 5}, INFO)
+
+    deep = {"3.format.codec": "h264", "3.format.codec.encoding": "re-encode", crf: 5}
+    assert 5 == with_slots(made, deep, INFO).graph["3"]["inputs"]["format.codec.encoding.crf"]

@@ -42,7 +42,7 @@ def check_value(item: NodeInput, value: Any) -> Problem | None:
         return None if value is None or value in (True, False) else Problem(f"takes true or false; got {shown(value)}")
     if item.type in _NUMBERS:
         return _check_number(item, value)
-    if item.type in _LINKED and isinstance(value, str | int | float):
+    if _LINKED.issuperset(item.type.split(",")) and isinstance(value, str | int | float):
         return Problem(f"takes a link to an output of type {item.type}; got {shown(value)}")
     if item.choices is None or item.takes_uploads or item.allows(value):
         return None
