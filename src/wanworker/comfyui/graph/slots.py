@@ -110,8 +110,9 @@ def _without_choice(nodes: _Nodes, places: Mapping[tuple[str, str], str]) -> Ite
     """Yield the faults of slots inside a choice that is not chosen once all slots are set."""
     for (node, name), key in places.items():
         if combo := nodes.other_choice(node, name):
-            chosen = shown(nodes.value(node, combo))
-            yield f"slot {shown(key)} is no input of the choice {chosen} that {combo} has; set {combo} too"
+            chosen = nodes.value(node, combo)
+            has = f"{combo}, which has no value" if chosen is None else f"the choice {shown(chosen)} that {combo} has"
+            yield f"slot {shown(key)} is no input of {has}; set {combo} too"
 
 
 def slots_of(graph: Mapping[str, Mapping[str, Any]], info: ObjectInfo) -> tuple[Slot, ...]:
