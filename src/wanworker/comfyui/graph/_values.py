@@ -10,6 +10,9 @@ from wanworker.comfyui.graph.problems import Problem, looks_like_model, not_a_ch
 from wanworker.errors import GraphRefused
 
 _NUMBERS = {"INT": int, "FLOAT": float}
+
+#: Types of the core that only a link can give. The server queues a value for one, and the node fails on it.
+_LINKED = frozenset({"AUDIO", "CLIP", "CONDITIONING", "IMAGE", "LATENT", "MASK", "MODEL", "VAE", "VIDEO"})
 _WORDS = {"true": True, "false": False}
 
 #: A file system's limit is 255. The run adds up to 67 bytes to the name (see with_prefix), the server a number and the
@@ -40,6 +43,8 @@ def check_value(item: NodeInput, value: Any) -> Problem | None:
         return None if value is None or value in (True, False) else Problem(f"takes true or false; got {shown(value)}")
     if item.type in _NUMBERS:
         return _check_number(item, value)
+    if _LINKED.issuperset(item.type.split(",")) and isinstance(value, str | int | float):
+        return Problem(f"takes a link to an output of type {item.type}; got {shown(value)}")
     if item.choices is None or item.takes_uploads or item.allows(value):
         return None
     # object_info lacks a list that the server fills in only on demand.

@@ -16,8 +16,14 @@ ObjectInfo = Mapping[str, Mapping[str, Any]]
 #: A choice that brings inputs of its own, which are named `combo.input`.
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 
+#: A row of inputs that grows, named `row.image0`, and an input that takes the type of what is linked to its like.
+GROWING, MATCHING = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
+
 #: Types whose values are written into the graph. All others need a link.
 _WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC_COMBO})
+
+#: The most inputs of a growing row that are looked at.
+_MOST_IN_ROW = 1000
 
 #: A longer value is not a name, so no similar name is looked for.
 _NAME_CHARS = 300
@@ -133,6 +139,14 @@ def inner_inputs(item: NodeInput, value: object) -> tuple[NodeInput, ...]:
     return ()
 
 
+def with_every_choice(items: Iterable[NodeInput]) -> Iterator[NodeInput]:
+    """Yield *items*, and behind each dynamic combo the inputs of all its choices, at every depth."""
+    for item in items:
+        yield item
+        for choice in item.choices or () if item.type == DYNAMIC_COMBO else ():
+            yield from with_every_choice(inner_inputs(item, choice))
+
+
 def expanded(items: Iterable[NodeInput], given: Mapping[str, Any]) -> Iterator[NodeInput]:
     """
     Yield *items*, and behind each dynamic combo the inputs of the choice that *given* has for it, at every depth.
@@ -143,6 +157,46 @@ def expanded(items: Iterable[NodeInput], given: Mapping[str, Any]) -> Iterator[N
         yield item
         if item.type == DYNAMIC_COMBO:
             yield from expanded(inner_inputs(item, given.get(item.name)), given)
+
+
+def unknown_inside(given: Mapping[str, Any], its_class: NodeClass) -> Iterator[str]:
+    """
+    Yield the names in *given* that no choice of a dynamic combo has.
+
+    Those of another choice than the chosen one are the browser's remains.
+    """
+    for combo in its_class.inputs.values():
+        inside = [name for name in given if name.startswith(f"{combo.name}.")] if combo.type == DYNAMIC_COMBO else []
+        known = {item.name: item for item in with_every_choice([combo])} if inside else {}
+        rows = {name for name, item in known.items() if item.is_dynamic}
+        yield from (name for name in inside if name not in known and name.rpartition(".")[0] not in rows)
+
+
+def judged(items: Iterable[NodeInput], given: Mapping[str, Any]) -> Iterator[NodeInput]:
+    """
+    Yield what the server checks of *items* (see `expanded`): the inputs of a growing row in its place, and a matching
+    one with the types that its class allows.
+    """
+    for item in expanded(items, given):
+        template = item.options.get("template")
+        template = template if isinstance(template, Mapping) else {}
+        allowed = template.get("allowed_types")
+        if item.type == GROWING:
+            yield from _row(item, template)
+        else:
+            yield replace(item, type=allowed) if item.type == MATCHING and isinstance(allowed, str) else item
+
+
+def _row(item: NodeInput, template: Mapping[str, Any]) -> Iterator[NodeInput]:
+    """Yield the inputs of a growing row: named or numbered, and the first ones required."""
+    inner = read_class(item.name, {"input": template.get("input")}).inputs.values()
+    least, most, names = template.get("min", 0), template.get("max", 0), template.get("names")
+    if not isinstance(least, int) or not isinstance(most, int) or len(inner) != 1:
+        return
+    numbered = (f"{template.get('prefix', '')}{number}" for number in range(min(most, _MOST_IN_ROW)))
+    for number, name in enumerate(names if isinstance(names, list) else numbered):
+        for one in judged(inner, {}):
+            yield replace(one, name=f"{item.name}.{name}", required=item.required and number < least)
 
 
 def is_model_name(value: object) -> bool:

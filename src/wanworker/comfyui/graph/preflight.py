@@ -33,9 +33,12 @@ from wanworker.comfyui.graph.object_info import (
     ObjectInfo,
     expanded,
     is_model_name,
+    judged,
     nearest,
     read_class,
     types_fit,
+    unknown_inside,
+    with_every_choice,
 )
 from wanworker.comfyui.graph.problems import Problem, shown
 from wanworker.text.weight_names import WeightPaths
@@ -181,7 +184,8 @@ def _unknown_inputs(graph: Graph, classes: Mapping[str, NodeClass], info: Object
     for node, its_class, names in told[:_MOST_TOLD]:
         more = f" and {len(names) - _MOST_TOLD:,} more" if len(names) > _MOST_TOLD else ""
         listed = ", ".join(shown(name) for name in names[:_MOST_TOLD]) + more
-        alike = dict.fromkeys(near for name in names[:_MOST_TOLD] for near in nearest(name, tuple(its_class.inputs), 1))
+        own = {item.name: "." in item.name for item in with_every_choice(its_class.inputs.values())}
+        alike = dict.fromkeys(near for name in names[:_MOST_TOLD] for near in _like(name, own))
         near = f"; nearest: {', '.join(map(repr, alike))}" if alike else ""
         place = f"node {node} ({its_class.name})"
         yield f"{place}: the server's version of this class does not list the input {listed}{near}"
@@ -197,12 +201,16 @@ def _unknown_names(given: Mapping[str, Any], its_class: NodeClass, info: ObjectI
     is_open |= any(item.is_dynamic or item.choices == () for item in its_class.inputs.values())
     known = {*its_class.inputs, *(groups.get("hidden") or {}), *_DRAWN}
     names = [name for name in given if name.partition(".")[0] not in known and not name.startswith(_BUTTONS)]
-    return [] if is_open else names
+    return [*([] if is_open else names), *unknown_inside(given, its_class)]
+
+
+def _like(name: str, own: Mapping[str, bool]) -> tuple[str, ...]:
+    return nearest(name, [one for one, is_inside in own.items() if is_inside == ("." in name)], 1)
 
 
 def _check_node(node: str, graph: Graph, classes: Mapping[str, NodeClass]) -> Iterator[Problem]:
     its_class, given = classes[node], inputs_of(graph[node])
-    for item in expanded(its_class.inputs.values(), given):
+    for item in judged(its_class.inputs.values(), given):
         if item.is_dynamic:
             continue
         if item.name not in given:
@@ -246,7 +254,8 @@ def _brings_choices(its_class: NodeClass, given: Mapping[str, Any]) -> bool:
 
 
 def _missing(node: str, its_class: NodeClass, item: NodeInput) -> Problem:
-    what = f"a link to an output of type {item.type}" if not item.is_widget else "a value"
+    kind = "any type" if item.type == "*" else f"type {item.type}"
+    what = f"a link to an output of {kind}" if not item.is_widget else "a value"
     if is_made_by_the_page(item):
         what = f"a {item.type} value that only an open page of the browser can make"
     some = (item.choices or ())[:3]

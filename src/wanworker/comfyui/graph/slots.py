@@ -13,7 +13,16 @@ from typing import Any
 
 from wanworker.comfyui.graph._values import as_read, check_value
 from wanworker.comfyui.graph.api_format import Graph, inputs_of
-from wanworker.comfyui.graph.object_info import NodeClass, NodeInput, ObjectInfo, nearest, read_class
+from wanworker.comfyui.graph.object_info import (
+    DYNAMIC_COMBO,
+    NodeClass,
+    NodeInput,
+    ObjectInfo,
+    expanded,
+    nearest,
+    read_class,
+    with_every_choice,
+)
 from wanworker.errors import InvalidRequest
 from wanworker.text.json_words import kind_of, shown
 
@@ -89,11 +98,21 @@ def with_slots(graph: Graph, slots: Mapping[str, Any], info: ObjectInfo) -> Fill
             continue
         places[node, name] = key
         changed[node] = {**changed[node], "inputs": {**inputs_of(changed[node]), name: value}}
+    refused += _without_choice(_Nodes(changed, info), places)
     if refused:
         more = f"; {len(refused) - _MOST_REFUSED:,} more" if len(refused) > _MOST_REFUSED else ""
         told = "; ".join(refused[:_MOST_REFUSED])
         raise InvalidRequest(f"The workflow's slots cannot be set: {told}{more}.", hint=_HINT, field="slots")
     return Filled(changed, frozenset(places), tuple(remarks))
+
+
+def _without_choice(nodes: _Nodes, places: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """Yield the faults of slots inside a choice that is not chosen once all slots are set."""
+    for (node, name), key in places.items():
+        if combo := nodes.other_choice(node, name):
+            chosen = nodes.value(node, combo)
+            has = f"{combo}, which has no value" if chosen is None else f"the choice {shown(chosen)} that {combo} has"
+            yield f"slot {shown(key)} is no input of {has}; set {combo} too"
 
 
 def slots_of(graph: Mapping[str, Mapping[str, Any]], info: ObjectInfo) -> tuple[Slot, ...]:
@@ -159,7 +178,23 @@ class _Nodes:
     def item(self, node: str, name: str) -> NodeInput | None:
         """Return how the server describes an input, or None if it does not."""
         its_class = self._class(node)
-        return its_class.inputs.get(name) if its_class else None
+        if its_class is None or name in its_class.inputs:
+            return its_class.inputs[name] if its_class else None
+        chosen = expanded(its_class.inputs.values(), inputs_of(self._graph[node]))
+        every = with_every_choice(its_class.inputs.values())
+        return next((item for item in (*chosen, *every) if item.name == name), None)
+
+    def other_choice(self, node: str, name: str) -> str | None:
+        """Return the dynamic combo that has the input only for another choice than the graph's, or None."""
+        its_class = self._class(node)
+        combo = its_class.inputs.get(name.partition(".")[0]) if its_class and "." in name else None
+        if combo is None or combo.type != DYNAMIC_COMBO:
+            return None
+        chosen = {item.name: item for item in expanded([combo], inputs_of(self._graph[node]))}
+        outer = name.rpartition(".")[0]
+        while outer not in chosen:
+            outer = outer.rpartition(".")[0]
+        return None if name in chosen or chosen[outer].is_dynamic else outer
 
     def value(self, node: str, name: str) -> Any:
         """Return the value or link of an input, or None if the graph has none."""
@@ -179,7 +214,8 @@ class _Nodes:
 
     def _inputs(self, node: str) -> tuple[str, ...]:
         its_class = self._class(node)
-        return tuple(dict.fromkeys((*inputs_of(self._graph[node]), *(its_class.inputs if its_class else ()))))
+        own = with_every_choice(its_class.inputs.values()) if its_class else ()
+        return tuple(dict.fromkeys((*inputs_of(self._graph[node]), *(item.name for item in own))))
 
     def _has(self, node: str, name: str) -> bool:
         """Say whether a node has an input. Those inside a dynamic one (`format.codec`) depend on its value."""

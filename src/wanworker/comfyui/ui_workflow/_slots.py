@@ -13,11 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from wanworker.comfyui.graph.browser_widgets import has_socket, is_widget
-from wanworker.comfyui.graph.object_info import DYNAMIC_COMBO, NodeClass, NodeInput, inner_inputs
+from wanworker.comfyui.graph.object_info import DYNAMIC_COMBO, GROWING, MATCHING, NodeClass, NodeInput, inner_inputs
 from wanworker.comfyui.ui_workflow._document import Document, Sheet, Slot, UiNode
 from wanworker.comfyui.ui_workflow._own_values import WidgetReader
-
-_GROWING, _MATCHING = "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
 
 
 def with_class_slots(document: Document, reader: WidgetReader) -> Document:
@@ -70,12 +68,12 @@ def _sockets(its_class: NodeClass, own: Mapping[str, Slot]) -> Iterator[Slot]:
 
 
 def _sockets_of(item: NodeInput, own: Mapping[str, Slot]) -> Iterator[Slot]:
-    if item.type == _GROWING:
+    if item.type == GROWING:
         yield from (slot for name, slot in own.items() if name.startswith(f"{item.name}."))
-    elif item.type == _MATCHING and item.name in own:
+    elif item.type == MATCHING and item.name in own:
         yield own[item.name]  # the browser saves the type that it found
     else:
-        kind = "*" if item.type == _MATCHING else item.type
+        kind = "*" if item.type == MATCHING else item.type
         yield replace(own[item.name], type=kind) if item.name in own else Slot(item.name, kind, None, None)
 
 
@@ -90,7 +88,7 @@ def _widget(item: NodeInput, values: Mapping[str, Any], own: Mapping[str, Slot])
 
 def _outputs(node: UiNode, its_class: NodeClass) -> Iterator[str]:
     for at, kind in enumerate(its_class.outputs):
-        if kind == _MATCHING:
+        if kind == MATCHING:
             yield node.outputs[at] if at < len(node.outputs) else "*"
         else:
             yield kind if isinstance(kind, str) else "COMBO"
