@@ -512,3 +512,35 @@ async def test_a_stop_records_a_job_in_every_state_and_ends_a_cancellation_that_
         assert await asyncio.wait_for(deleting, 10)
 
     assert [JobStatus.CANCELLED] * 5 == [store.find(name).status for name in names]
+
+
+async def test_an_unforeseen_error_at_the_end_of_a_job_does_not_end_the_queue(settings, caplog):
+    class Failing(JobStore):
+        """A store that cannot record that job-1 failed."""
+
+        def update(self, job, **changes):
+            if job.request_id == "job-1" and changes.get("status") is JobStatus.ERROR:
+                raise ValueError("no such change")
+            return super().update(job, **changes)
+
+    def hear(request_id, job):
+        ended.append((request_id, job.status))
+        raise RuntimeError("the listener failed")
+
+    ended, store = [], Failing(settings.jobs_dir)
+    renders = Renders(store)
+    runner = Runner(store, renders, limit=3, on_end=hear)
+    running = asyncio.create_task(runner.run())
+    renders.failure = EngineFailed("broken")
+    await runner.submit(request("job-1"))
+    await until(lambda: ended)
+    renders.failure = None
+    await runner.submit(request("job-2"))
+    await until(lambda: len(ended) == 2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert ended == [("job-1", JobStatus.ERROR), ("job-2", JobStatus.COMPLETED)]
+    assert {"no such change", "the listener failed"} == {
+        str(record.exc_info[1]) for record in caplog.records if record.exc_info
+    }

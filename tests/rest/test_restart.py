@@ -102,6 +102,20 @@ async def test_a_request_that_was_left_without_a_record_goes_when_it_is_old(sett
     assert [] == kept.ids()
 
 
+@pytest.mark.parametrize("odd", ["{}", "[]", "{", '{"fields": 3, "left_out": [], "warnings": []}'])
+async def test_a_kept_request_that_nobody_can_read_keeps_no_server_from_its_start(serve, settings, odd):
+    for request_id, at in (("odd", 1e9), ("good", 2e9)):
+        kept = leave(settings.jobs_dir, request_id, status=JobStatus.QUEUED, at=at)
+    (kept.folder / "odd.json").write_text(odd)
+    async with serve() as rest:
+        assert "completed" == (await rest.until("good"))["status"]
+        status = await rest.status("odd")
+        assert ("error", "INTERRUPTED") == (status["status"], status["code"])
+        async with asyncio.timeout(10):
+            while kept.ids():
+                await asyncio.sleep(0.01)
+
+
 async def test_what_was_left_of_requests_that_never_came_about_goes_when_it_is_old(serve, settings):
     kept = leave(settings.jobs_dir, "theirs", status=JobStatus.QUEUED, at=1e9, owner=elsewhere)
     (kept.folder / "unfinished").mkdir(exist_ok=True)

@@ -38,7 +38,7 @@ class PendingRequests:
         self._disk.make_folder()
 
     def put(self, request_id: str, request: Mapping[str, Any]) -> None:
-        """Keep *request* (plain JSON values) under its job's id."""
+        """Keep *request* (plain JSON values, with its `fields`) under its job's id."""
         self._disk.replace(f"{request_id}.json", json.dumps(dict(request)).encode())
 
     def get(self, request_id: str) -> dict[str, Any] | None:
@@ -51,7 +51,10 @@ class PendingRequests:
         except (ValueError, RecursionError) as error:
             _log.warning("the kept request of job %s is ignored: %s", request_id, error)
             return None
-        return request if isinstance(request, dict) else None
+        if isinstance(request, dict) and isinstance(request.get("fields"), dict):
+            return request
+        _log.warning("the kept request of job %s is ignored: it has no fields", request_id)
+        return None
 
     def ids(self) -> list[str]:
         """Return the ids of all kept requests, in no order."""

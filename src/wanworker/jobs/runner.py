@@ -221,14 +221,19 @@ class Runner:
             return None
         except WorkerError as failure:
             log.warning("the end of job %s (%s) was not recorded: %s", job.request_id, status.value, failure)
-            return job.changed(job.heartbeat_at, status=status, error=error)
+        except Exception:  # the queue must go on
+            log.exception("the end of job %s (%s) was not recorded", job.request_id, status.value)
+        return job.changed(job.heartbeat_at, status=status, error=error)
 
     def _leave(self, live: ActiveJob, job: Job | None) -> None:
         self._forget(live)
         live.ended.set()
         live.touch()
         self._touch_all()
-        self._on_end(live.job.request_id, job)
+        try:
+            self._on_end(live.job.request_id, job)
+        except Exception:  # the queue must go on
+            log.exception("what is left to do for job %s failed", live.job.request_id)
 
     def _forget(self, live: ActiveJob) -> None:
         self._line.remove(live)
@@ -257,6 +262,8 @@ class Runner:
                     await self._drop(job.request_id)
             except WorkerError as error:
                 log.warning("the waiting jobs could not be checked: %s", error)
+            except Exception:  # one failure must not end the looking
+                log.exception("the waiting jobs could not be checked")
 
     async def _drop(self, request_id: str) -> None:
         """Forget a waiting job. If it was not deleted, it comes back when the kept requests are looked through."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wanworker.comfyui.server._log import ServerLog
+from wanworker.text import secrets
 
 
 @pytest.fixture
@@ -101,3 +102,19 @@ def test_a_full_disk_is_said_once_and_the_lines_are_known(caplog: pytest.LogCapt
 
     assert ("one",) == log.tail
     assert 1 == caplog.text.count("is no longer written")
+
+
+def test_of_a_line_of_thousands_of_characters_the_beginning_is_kept(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that prints pictures as text must not keep the event loop busy with the search for secrets in them."""
+    monkeypatch.setattr(secrets, "_known", {"correct-horse-battery"})
+    log = ServerLog(path)
+    log.begin("a server")
+    log.add("x" * 1990 + "correct-horse-battery" + "y" * 14_000)
+    log.close()
+    written = log.path.read_text().splitlines()[-1]
+
+    assert written.endswith("... (16,011 characters)")
+    assert len(written) < 2100
+    assert "corr" not in written

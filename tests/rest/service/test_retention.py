@@ -1,5 +1,8 @@
 """Videos that have had their time go; everything that no record of ours names stays."""
 
+import asyncio
+import dataclasses
+
 import pytest
 
 from fakes.other_workers import Clock
@@ -86,6 +89,38 @@ def test_a_video_that_is_gone_already_counts_no_more(settings, store, clock, fin
     (settings.out_dir / "gone.mp4").unlink()
 
     assert [] == sweeper(store, clock, gone, here, quota_bytes=150).sweep()
+
+
+async def test_a_video_that_the_volume_cannot_look_at_keeps_no_other_one(settings, store, clock, finish):
+    old = finish("old")
+    output = dataclasses.replace(old.outputs[0], path=str(settings.out_dir / ("x" * 300)))  # as EIO or ESTALE
+    odd = store.update(
+        store.claim(JobRequest("odd", ACTION, "hash")).job, status=JobStatus.COMPLETED, outputs=(output,)
+    )
+    clock.now += 60
+    swept = sweeper(store, clock, odd, old, ttl_s=50).sweep()
+
+    assert {"old", "odd"} == set(swept)
+    assert [] == names(settings)
+
+
+async def test_a_sweep_that_fails_is_not_the_last_one(store, clock):
+    swept = asyncio.Event()
+
+    class Failing(Sweeper):
+        """Sweep never."""
+
+        def sweep(self):
+            if self._every_s:
+                self._every_s = 0.0
+                raise OSError("the volume has an error")
+            loop.call_soon_threadsafe(swept.set)
+
+    loop = asyncio.get_running_loop()
+    watching = asyncio.create_task(Failing(store, ttl_s=1, quota_bytes=None, every_s=0.001, clock=clock).watch())
+    async with asyncio.timeout(10):
+        await swept.wait()
+    watching.cancel()
 
 
 async def test_what_an_earlier_process_left_is_swept_too(serve, settings, store, finish):

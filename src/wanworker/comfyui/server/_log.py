@@ -16,8 +16,10 @@ from wanworker.text.secrets import without_secrets
 log = logging.getLogger(__name__)
 
 _TAIL_LINES = 80
-#: How much of a line a message quotes. The log has the whole line.
-_WORDS_CHARACTERS = 300
+#: How much of a line a message quotes, and how much of it the log has.
+_WORDS_CHARACTERS, _LINE_CHARACTERS = 300, 2000
+#: This much more is searched for secrets, so that none is cut before it is found.
+_SEARCHED_CHARACTERS = _LINE_CHARACTERS + 500
 _BAR = re.compile(r"\d%\|")
 
 
@@ -81,7 +83,7 @@ class ServerLog:
     def _write(self, line: str) -> None:
         if self._file is None:
             return
-        shown = one_line(without_secrets(line))
+        shown = one_line(_shortened(line))
         data = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {shown}\n".encode("ascii")
         try:
             if self._size_bytes + len(data) > self._limit_bytes:
@@ -98,3 +100,9 @@ class ServerLog:
     def _give_up(self, error: OSError) -> None:
         log.warning("the log of the ComfyUI server is no longer written: %s", error)
         self.close()
+
+
+def _shortened(line: str) -> str:
+    """Return *line* without secrets. Of a long one only the beginning is searched: a node may print whole pictures."""
+    shown = without_secrets(line[:_SEARCHED_CHARACTERS])
+    return shown if len(line) <= _LINE_CHARACTERS else f"{shown[:_LINE_CHARACTERS]}... ({len(line):,} characters)"

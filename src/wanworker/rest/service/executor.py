@@ -74,8 +74,8 @@ class QueueExecutor:
         kept = await in_thread(self._kept.get, job.request_id)
         if kept is None:
             raise InputUnavailable("The request of this job is no longer on the volume.")
-        fields, remarks = await self._completed(kept["fields"], kept["left_out"])
-        order = self._order(job, fields, [*kept["warnings"], *remarks])
+        fields, remarks = await self._completed(kept["fields"], kept.get("left_out"))
+        order = self._order(job, fields, [*kept.get("warnings", ()), *remarks])
         done = await self._worker.renderer.render(order, report)
         return await self._uploads.put(done) if kept.get("uploads") else done
 

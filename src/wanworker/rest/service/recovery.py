@@ -83,6 +83,8 @@ class JobRecovery:
                 await self.take_up(runner)
             except WorkerError as error:
                 log.warning("kept requests could not be checked: %s", error)
+            except Exception:  # one failure must not end the watching
+                log.exception("kept requests could not be checked")
 
     async def close(self) -> None:
         """Stop delivering. Undelivered webhooks are kept and delivered after the next start."""
@@ -105,6 +107,8 @@ class JobRecovery:
             if self._kept.is_left(request_id):
                 self._kept.remove(request_id)
             return []
+        if kept is None and job.status.is_terminal:
+            self._kept.remove(request_id)  # nobody can read it
         return [(job, kept)] if kept is not None and job.status.is_terminal and not _is_anothers(job) else []
 
     async def _queue_again(self, runner: Runner, job: Job, kept: dict[str, Any]) -> None:

@@ -67,7 +67,10 @@ class Sweeper:
         """Read the records once, then sweep at intervals, until cancelled."""
         await in_thread(self._look)
         while True:
-            await in_thread(self.sweep)
+            try:
+                await in_thread(self.sweep)
+            except Exception:  # one failure must not end the sweeping
+                log.exception("old videos could not be removed")
             await asyncio.sleep(self._every_s)
 
     def sweep(self) -> list[str]:
@@ -76,7 +79,7 @@ class Sweeper:
         concerned.
         """
         for request_id, kept in list(self._kept.items()):
-            if not any(path.exists() for path in kept.paths):
+            if not any(map(_may_be_there, kept.paths)):
                 self._kept.pop(request_id, None)
         oldest_first = sorted(self._kept.items(), key=lambda item: item[1].ended_at)
         total = sum(kept.size_bytes for _, kept in oldest_first)
@@ -111,3 +114,10 @@ class Sweeper:
                     return
         except WorkerError as error:
             log.warning("the records could not be read for sweeping: %s", error)
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the volume has an error, which says nothing of the file
+        return True
