@@ -70,7 +70,7 @@ def resolve(name: str, known: Iterable[str]) -> str:
     if found:
         raise ModelNotFound(f"LoRA {name[:120]!r} could be any of: {', '.join(found[:5])}.", field="lora_name")
     near = nearest_names(_bare(asked), [_bare(candidate) for candidate in names], cutoff=0.3)
-    nearest = [candidate for candidate in names if _bare(candidate) in near]
+    nearest = [candidate for one in dict.fromkeys(near) for candidate in names if _bare(candidate) == one]
     words = f" Nearest: {', '.join(nearest)}." if nearest else ""
     raise ModelNotFound(f"LoRA {name[:120]!r} was not found.{words}", field="lora_name")
 
