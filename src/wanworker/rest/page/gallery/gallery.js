@@ -36,7 +36,8 @@ export function View() {
   const shown = useMemo(() => found(all, text, filter), [all, text, filter]);
   const isSearch = Boolean(text.trim()) || filter !== "all";
   const more = () => follower.more(isSearch ? PIECE.search : PIECE.all).catch(() => {});
-  useEffect(() => (chosen.value = picked.filter((id) => jobs.get(id)), undefined), [all]);
+  // What was chosen since this rendering counts too: an effect comes later.
+  useEffect(() => void (chosen.value = chosen.value.filter((id) => jobs.get(id))), [all]);
   return html`<div class="gallery">
     <header class="gallery-head">
       <h2>Gallery <span class="range" id="total" role="status">${isSearch ? matches(shown) : jobs.total || ""}</span></h2>
