@@ -153,7 +153,7 @@ class Sources:
             hints = [f"It could be any of: {', '.join(could_be[:5])}."]
         elif not hints:
             near = nearest_names(name.lower(), [known.lower() for known in names], cutoff=0.3)
-            nearest = [known for known in names if known.lower() in near]
+            nearest = [known for one in dict.fromkeys(near) for known in names if known.lower() == one]
             hints = [f"Nearest: {', '.join(nearest)}." if nearest else f"Available: {', '.join(names[:8]) or 'none'}."]
         searched = ", ".join(str(place) for place in self.places)
         message = f"Model '{name[:120]}' not found in {self.places[0]}/"
