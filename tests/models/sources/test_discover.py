@@ -295,6 +295,15 @@ def test_a_model_of_another_task_is_told_apart_from_none(tmp_path: Path) -> None
     assert f"{HIGH} is a model for t2v-A14B, not for i2v-A14B." in str(caught.value.hint)
 
 
+def test_the_nearest_name_is_named_first(tmp_path: Path) -> None:
+    pair(tmp_path, FP8)
+
+    with pytest.raises(ModelNotFound) as caught:
+        sources(tmp_path).named("t2v-A14B", (LOW.replace("low", "lwo"),))
+
+    assert f"Nearest: {LOW}, {HIGH}." in str(caught.value.hint)
+
+
 def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
     pair(tmp_path, FP8)
     shared(tmp_path)
