@@ -8,6 +8,7 @@ sets SO_REUSEADDR, as all of ours do, can listen there all the same.
 
 from __future__ import annotations
 
+import atexit
 import socket
 
 _HELD: dict[int, socket.socket] = {}
@@ -27,3 +28,9 @@ def release(port: int) -> None:
     """Hold *port* no longer; nothing happens if it was not held."""
     if bound := _HELD.pop(port, None):
         bound.close()
+
+
+@atexit.register
+def _release_all() -> None:
+    for port in list(_HELD):
+        release(port)
