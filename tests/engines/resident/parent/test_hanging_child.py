@@ -83,7 +83,7 @@ def killed(pid: int) -> None:
     [
         pytest.param(
             *("sampling", "deaf", nothing, ONLY_STILL, EngineFailed),
-            r"hung while rendering.*not go on .*after step 1 of 2",
+            r"hung while rendering.*made no progress .*after step 1 of 2",
             marks=pytest.mark.slow,
         ),
         pytest.param(
