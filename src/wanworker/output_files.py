@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from wanworker.deadline import Deadline
@@ -44,9 +44,27 @@ async def render_to_files(
     Raises EngineError, for example NoOutput or DiskFull. In every case the output folder is left without half-made
     files, and after an error or a cancellation without any of this output, as far as the disk lets them be removed.
     """
+    async with _tidied(place.part) as moved:
+        with full_disk_reported(f"the output in {place.out_dir}"):
+            if isinstance(spec, GraphSpec):
+                return await _run_graph(engine, spec, place, work_dir, report, deadline, moved)
+            async with deadline.scope():
+                finish = _finish(spec, encodes=encodes)
+                rendered, facts = await _rendered(engine, spec, finish, place, work_dir, report, deadline)
+            return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts, moved),)
+
+
+@contextlib.asynccontextmanager
+async def _tidied(part: Path) -> AsyncIterator[list[Path]]:
+    """Give a list for the files that are in their places. Remove *part* at the end, and after an error those too."""
     moved: list[Path] = []
     try:
-        return await _made(engine, spec, place, work_dir, report, deadline, encodes, moved)
+        try:
+            yield moved
+        finally:
+            # A disk that has become read-only keeps the half file. The caller already gets that error.
+            with contextlib.suppress(OSError):
+                await in_thread(remove_part, part)
     except BaseException:
         await remove_files(moved)  # no record will name them
         raise
@@ -62,31 +80,6 @@ async def remove_files(paths: Sequence[Path]) -> None:
 
     if paths:
         await in_thread(remove)
-
-
-async def _made(
-    engine: Engine,
-    spec: RenderSpec | GraphSpec,
-    place: OutputPaths,
-    work_dir: Path,
-    report: Report,
-    deadline: Deadline,
-    encodes: bool,
-    moved: list[Path],
-) -> tuple[Rendered, tuple[Output, ...]]:
-    """Do what `render_to_files` promises, and note in *moved* each file that is in its place."""
-    try:
-        with full_disk_reported(f"the output in {place.out_dir}"):
-            if isinstance(spec, GraphSpec):
-                return await _run_graph(engine, spec, place, work_dir, report, deadline, moved)
-            async with deadline.scope():
-                finish = _finish(spec, encodes=encodes)
-                rendered, facts = await _rendered(engine, spec, finish, place, work_dir, report, deadline)
-            return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts, moved),)
-    finally:
-        # A disk that has become read-only keeps the half file. The caller already gets that error.
-        with contextlib.suppress(OSError):
-            await in_thread(remove_part, place.part)
 
 
 def _finish(spec: RenderSpec, *, encodes: bool) -> Finish:

@@ -11,6 +11,7 @@ from typing import Any
 from wanworker.errors import WorkerError
 from wanworker.jobs.store.kept_ends import KeptEnds
 from wanworker.media.threads import in_thread
+from wanworker.rest.service.intake import WRITTEN_AT_ONCE
 from wanworker.rest.service.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
@@ -46,13 +47,14 @@ class EndWebhooks:
         self._kept = kept
         self._most = most
         self._most_characters = most_characters
+        self._turns = asyncio.Semaphore(WRITTEN_AT_ONCE)
         self._noting: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[asyncio.Task[None], int] = {}
         self._retold: set[str] = set()
 
     def expect(self, url: str, job_id: str) -> asyncio.Task[None]:
         """Note that *url* has to hear of a job that starts. The task ends when that is on the volume, or cannot be."""
-        self._noting[job_id] = asyncio.create_task(self._on_volume(job_id, self._kept.put, url))
+        self._noting[job_id] = asyncio.create_task(self._note(url, job_id))
         return self._noting[job_id]
 
     def tell(self, url: str, job_id: str, shown: Mapping[str, Any], characters: int) -> None:
@@ -139,6 +141,10 @@ class EndWebhooks:
     async def _forget(self, job_id: str) -> None:
         await self._noted(job_id)
         await self._on_volume(job_id, self._kept.remove)
+
+    async def _note(self, url: str, job_id: str) -> None:
+        async with self._turns:
+            await self._on_volume(job_id, self._kept.put, url)
 
     async def _noted(self, job_id: str) -> None:
         """Wait until what `expect` began is over: it must not be written after what comes later."""

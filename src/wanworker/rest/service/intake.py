@@ -30,9 +30,9 @@ from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
 
-#: How many requests may be on their way to the volume at once. Fifty clients' at once would take every thread of the
+#: How many changes that clients ask for may be on their way to the volume at once. Fifty would take every thread of the
 #: server, and whoever asks for a status would wait for them, on a slow volume for long.
-_WRITTEN_AT_ONCE = 2
+WRITTEN_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +56,16 @@ class Order:
 
 
 class Intake:
-    """Put orders into the queue of *runner*."""
+    """Put orders into the queue of *runner*. Each takes one of *turns* while it is written to the volume."""
 
-    def __init__(self, worker: Worker, kept: PendingRequests, runner: Runner, uploads: Uploads) -> None:
+    def __init__(
+        self, worker: Worker, kept: PendingRequests, runner: Runner, uploads: Uploads, turns: asyncio.Semaphore
+    ) -> None:
         self._worker = worker
         self._kept = kept
         self._runner = runner
         self._uploads = uploads
-        self._turns = asyncio.Semaphore(_WRITTEN_AT_ONCE)
+        self._turns = turns
 
     async def queue(self, order: Order) -> Job:
         """Queue *order* and return its job. Raises WorkerError; then nothing of the request is left."""

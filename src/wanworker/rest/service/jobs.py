@@ -21,7 +21,7 @@ from wanworker.media.threads import in_thread
 from wanworker.rest.http.errors import NotReady
 from wanworker.rest.schemas.generate import GenerateBody, generate_fields
 from wanworker.rest.schemas.status import status_of
-from wanworker.rest.service.intake import Intake, Order, check_url
+from wanworker.rest.service.intake import WRITTEN_AT_ONCE, Intake, Order, check_url
 from wanworker.rest.service.outputs import gone, name_of, output_of, shown_outputs
 from wanworker.rest.service.uploads import Uploads
 
@@ -48,7 +48,8 @@ class JobService:
         self.kept = kept
         self.runner = runner
         self._uploads = uploads
-        self._intake = Intake(worker, kept, runner, uploads)
+        self._turns = asyncio.Semaphore(WRITTEN_AT_ONCE)
+        self._intake = Intake(worker, kept, runner, uploads, self._turns)
         self._store = worker.store
         self._remembered: OrderedDict[str, Job] = OrderedDict()
         self._taken: OrderedDict[str, None] = OrderedDict()
@@ -172,9 +173,11 @@ class JobService:
         self._deleting.add(request_id)
         try:
             # This comes first, so that the end of the render is not reported and the job is not resumed.
-            await in_thread(self.kept.remove, check_request_id(request_id))
+            async with self._turns:
+                await in_thread(self.kept.remove, check_request_id(request_id))
             await self.runner.cancel(request_id)
-            await in_thread(self._remove, request_id)
+            async with self._turns:
+                await in_thread(self._remove, request_id)
         finally:
             self._deleting.discard(request_id)
         self._uploads.forget(request_id)
