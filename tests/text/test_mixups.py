@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from wanworker.text.mixups import kind_of_source, mixed_up
@@ -38,3 +40,14 @@ def test_kinds_are_told_apart(text, kind):
 def test_what_may_be_right_is_not_called_wrong():
     assert mixed_up("cat", "url") is mixed_up("cat", "path") is mixed_up("cat", "base64") is None
     assert mixed_up(f"{FOLDER}cat.png", "path") is None
+
+
+@pytest.mark.parametrize(
+    "text", [f"{' ' * 1_999}!", f"{' ' * 100_000}!", f"iVBORw0K{' ' * 1_900}!", f"{' ' * 900}a{' ' * 90}!"]
+)
+def test_blanks_cost_no_time(text):
+    started = time.process_time()
+
+    assert kind_of_source(text) in {None, "base64"}
+
+    assert time.process_time() - started < 1
