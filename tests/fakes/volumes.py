@@ -26,6 +26,10 @@ class Volume(FileCalls):
         self._before("rename")
         super().rename(source, target)
 
+    def link(self, source: Path, target: Path) -> None:
+        self._before("rename")  # who may give no new name may give no second one
+        super().link(source, target)
+
     def make(self, path: Path, data: bytes = b"", mode: int = PRIVATE_FILE) -> None:
         self._before("make")
         super().make(path, data, mode)

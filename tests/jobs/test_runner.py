@@ -69,6 +69,11 @@ async def runner(store, renders, ended):
     await asyncio.gather(task, return_exceptions=True)
 
 
+def given(name):
+    """Return what `submit` takes: a function that returns the request and no place."""
+    return lambda: (request(name), None)
+
+
 async def until(condition):
     async with asyncio.timeout(10):
         while not condition():
@@ -77,7 +82,7 @@ async def until(condition):
 
 async def test_jobs_render_one_by_one_in_their_order(runner, renders, ended, store):
     for name in ("a", "b", "c"):
-        job = await runner.submit(request(name))
+        job = await runner.submit(given(name))
         assert JobStatus.QUEUED is job.status
     await until(lambda: len(ended) == 3)
 
@@ -88,22 +93,22 @@ async def test_jobs_render_one_by_one_in_their_order(runner, renders, ended, sto
 
 async def test_more_than_may_wait_is_refused_with_a_time(runner, renders):
     renders.go_on.clear()
-    await runner.submit(request("renders"))
+    await runner.submit(given("renders"))
     await renders.began.wait()
     for number in range(3):
-        await runner.submit(request(f"waits-{number}"))
+        await runner.submit(given(f"waits-{number}"))
 
     with pytest.raises(QueueFull) as refused:
-        await runner.submit(request("too-many"))
+        await runner.submit(given("too-many"))
     assert 4 == refused.value.retry_after_s
     assert (1, 3) == (runner.position("waits-0"), runner.position("waits-2"))
 
 
 async def test_a_job_that_waits_is_called_off_at_once(runner, renders, store, ended):
     renders.go_on.clear()
-    await runner.submit(request("renders"))
+    await runner.submit(given("renders"))
     await renders.began.wait()
-    await runner.submit(request("waits"))
+    await runner.submit(given("waits"))
     found = await runner.cancel("waits")
     renders.go_on.set()
     await until(lambda: len(ended) == 2)
@@ -115,7 +120,7 @@ async def test_a_job_that_waits_is_called_off_at_once(runner, renders, store, en
 
 async def test_a_render_is_stopped_before_cancel_returns(runner, renders, store):
     renders.go_on.clear()
-    await runner.submit(request("a"))
+    await runner.submit(given("a"))
     await renders.began.wait()
     found = await runner.cancel("a")
 
@@ -137,7 +142,7 @@ async def test_a_failure_before_the_render_had_a_record_is_recorded(
     runner, renders, store, ended, failure, status, code
 ):
     renders.failure = failure
-    await runner.submit(request("a"))
+    await runner.submit(given("a"))
     await until(lambda: ended)
     job = store.find("a")
 
@@ -148,10 +153,10 @@ async def test_a_failure_before_the_render_had_a_record_is_recorded(
 
 async def test_the_queue_goes_on_after_a_failure(runner, renders, ended):
     renders.failure = EngineFailed("fell over")
-    await runner.submit(request("a"))
+    await runner.submit(given("a"))
     await until(lambda: ended)
     renders.failure = None
-    await runner.submit(request("b"))
+    await runner.submit(given("b"))
     await until(lambda: len(ended) == 2)
 
     assert JobStatus.COMPLETED is ended[1][1].status
@@ -159,7 +164,7 @@ async def test_the_queue_goes_on_after_a_failure(runner, renders, ended):
 
 async def test_progress_never_falls_and_wakes_who_waits(runner, renders, store):
     renders.go_on.clear()
-    await runner.submit(request("a"))
+    await runner.submit(given("a"))
     await renders.began.wait()
     live = runner.find("a")
     changed = live.changed
@@ -174,9 +179,9 @@ async def test_a_waiting_job_that_another_host_gave_up_leaves_the_queue_and_is_n
     runner, renders, store, ended, settings
 ):
     renders.go_on.clear()
-    await runner.submit(request("renders"))
+    await runner.submit(given("renders"))
     await renders.began.wait()
-    await runner.submit(request("waits"))
+    await runner.submit(given("waits"))
     store.update(store.find("waits"), status=JobStatus.ERROR, error=INTERRUPTED)
     await until(lambda: runner.find("waits") is None)
 
@@ -194,7 +199,7 @@ async def test_a_submission_that_is_called_off_in_mid_claim_leaves_no_job_that_n
             assert go_on.wait(10)
 
     store = JobStore(settings.jobs_dir, files=Volume(hold))
-    submitting = asyncio.create_task(Runner(store, renders, limit=3).submit(request("a")))
+    submitting = asyncio.create_task(Runner(store, renders, limit=3).submit(given("a")))
     await asyncio.to_thread(claiming.wait, 10)
     submitting.cancel()
     go_on.set()
@@ -206,9 +211,9 @@ async def test_a_submission_that_is_called_off_in_mid_claim_leaves_no_job_that_n
 
 async def test_a_job_that_another_process_deleted_leaves_the_queue(runner, renders, store, ended):
     renders.go_on.clear()
-    await runner.submit(request("renders"))
+    await runner.submit(given("renders"))
     await renders.began.wait()
-    await runner.submit(request("waits"))
+    await runner.submit(given("waits"))
     store.delete("waits")
     await until(lambda: ended)
 
@@ -219,9 +224,9 @@ async def test_a_stop_leaves_every_job_to_be_taken_up(store, renders, ended):
     runner = Runner(store, renders, limit=3, on_end=lambda *what: ended.append(what))
     renders.go_on.clear()
     task = asyncio.create_task(runner.run())
-    await runner.submit(request("renders"))
+    await runner.submit(given("renders"))
     await renders.began.wait()
-    await runner.submit(request("waits"))
+    await runner.submit(given("waits"))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -234,7 +239,7 @@ async def test_an_id_of_another_request_is_refused(runner, store):
     store.claim(request("a"))
 
     with pytest.raises(RequestIdReused):
-        await runner.submit(dataclasses.replace(request("a"), spec_hash="another"))
+        await runner.submit(lambda: (dataclasses.replace(request("a"), spec_hash="another"), None))
     assert 0 == runner.waiting
 
 
@@ -250,7 +255,7 @@ async def test_as_many_jobs_render_at_once_as_there_are_slots(store, renders, en
     runner = Runner(store, renders, limit=9, slots={"here": 2}, on_end=lambda *what: ended.append(what))
     task = asyncio.create_task(runner.run())
     for name in ("a", "b", "c", "d"):
-        await runner.submit(request(name))
+        await runner.submit(given(name))
     await until(lambda: len(renders.seen) == 2)
 
     assert ["a", "b"] == [live.job.request_id for live in runner.running]
@@ -277,7 +282,7 @@ async def test_a_job_waits_for_the_slots_of_its_own_place_only(store, renders):
     runner = Runner(store, renders, limit=9, slots={"here": 1, "there": 2}, place_of=place_of)
     task = asyncio.create_task(runner.run())
     for name in ("here-1", "here-2", "there-1", "odd", "there-2", "there-3"):
-        await runner.submit(request(name))
+        await runner.submit(given(name))
     await until(lambda: len(renders.seen) == 3)
     waiting = [runner.position(name) for name in ("here-2", "odd", "there-3")]
     assert await runner.cancel("here-1")
@@ -301,7 +306,7 @@ async def test_a_job_that_has_begun_and_awaits_its_turn_is_one_that_waits(store,
     renders.go_on.clear()
     runner = Runner(store, render, limit=9)
     task = asyncio.create_task(runner.run())
-    await runner.submit(request("a"))
+    await runner.submit(given("a"))
     await until(lambda: runner.find("a").progress is not None)
     before = (runner.waiting, runner.position("a"), runner.running)
     went_on.set()
@@ -319,7 +324,7 @@ async def test_every_render_is_stopped_and_recorded_when_a_queue_of_several_slot
     runner = Runner(store, renders, limit=9, slots={"here": 2})
     task = asyncio.create_task(runner.run())
     for name in ("a", "b", "c"):
-        await runner.submit(request(name))
+        await runner.submit(given(name))
     await until(lambda: len(renders.seen) == 2)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -364,7 +369,7 @@ async def test_a_slot_that_gets_free_during_a_lookup_goes_to_the_job_that_came_f
     runner = Runner(store, renders, limit=9, slots={"here": 1, "there": 1}, place_of=place_of)
     async with at_work(runner):
         for name in ("here-1", "here-2", "here-3"):
-            await runner.submit(request(name))
+            await runner.submit(given(name))
         await until(lambda: "here-3" in place_of.asked)
         await runner.cancel("here-1")
         gate.set()
@@ -380,7 +385,7 @@ async def test_a_job_whose_place_is_free_does_not_wait_for_the_lookup_of_another
     runner = Runner(store, renders, limit=9, slots={"here": 1, "there": 1}, place_of=place_of)
     async with at_work(runner):
         for name in ("here-1", "here-2", "there-1"):
-            await runner.submit(request(name))
+            await runner.submit(given(name))
         await until(lambda: "there-1" in place_of.asked)
         await runner.cancel("here-1")
         await until(lambda: len(renders.seen) == 2)
@@ -394,11 +399,11 @@ async def test_a_job_that_is_called_off_while_its_place_is_looked_up_takes_no_sl
     slots = {"here": 1, "there": 1}
     runner = Runner(store, renders, limit=9, slots=slots, place_of=place_of, on_end=lambda *what: ended.append(what))
     async with at_work(runner):
-        await runner.submit(request("here-1"))
+        await runner.submit(given("here-1"))
         await until(lambda: place_of.asked)
         assert await runner.cancel("here-1")
         gate.set()
-        await runner.submit(request("here-2"))
+        await runner.submit(given("here-2"))
         await until(lambda: len(ended) == 2)
 
     assert [("here-1", JobStatus.CANCELLED), ("here-2", JobStatus.COMPLETED)] == [
@@ -421,13 +426,13 @@ async def test_a_job_that_turns_out_to_be_elsewhere_has_a_slot_there_and_gives_u
     runner = Runner(store, render, limit=9, slots={"here": 1, "there": 1}, place_of=Lookups())
     async with at_work(runner):
         for name in ("here-1", "here-2", "there-1"):
-            await runner.submit(request(name))
+            await runner.submit(given(name))
         await until(lambda: len(late) == 2)
         assert ["there-1"] == renders.seen
         assert await runner.cancel("there-1")
         moves.set()
         await until(lambda: len(renders.seen) == 3)
-        await runner.submit(request("there-2"))
+        await runner.submit(given("there-2"))
         await until(lambda: runner.find("there-2").place is not None)
         waits = runner.find("there-2").task
         assert await runner.cancel("here-1")
@@ -449,10 +454,10 @@ async def test_a_job_is_queued_until_the_first_word_of_its_render(store, renders
     renders.go_on.clear()
     runner = Runner(store, render, limit=1)
     async with at_work(runner):
-        await runner.submit(request("a"))
+        await runner.submit(given("a"))
         await asked.wait()
         before = (runner.waiting, runner.position("a"), runner.running)
-        await runner.submit(request("b"))  # the slot of the first is no place in the queue
+        await runner.submit(given("b"))  # the slot of the first is no place in the queue
         with pytest.raises(QueueFull, match="1 jobs are waiting, and the limit is 1"):
             runner.check_room()
         began.set()
@@ -483,7 +488,7 @@ async def in_every_state(store):
     async with at_work(runner) as task:
         gate = place_of.hold("here-3")
         for name in ("here-1", "there-1", "there-2", "here-2", "here-3"):
-            await runner.submit(request(name))
+            await runner.submit(given(name))
         await until(lambda: len(spoken) == 3 and "here-3" in place_of.asked)
         yield runner, task, spoken, gate
 
@@ -496,7 +501,7 @@ async def test_a_job_can_be_called_off_in_every_state_and_leaves_its_slot_free(s
         gate.set()
         news = ("here-4", "here-5", "there-3")
         for name in news:
-            await runner.submit(request(name))
+            await runner.submit(given(name))
         await until(lambda: set(news) <= set(spoken))
 
     assert {"STOPPED"} == {store.find(name).error.code for name in news}
@@ -532,10 +537,10 @@ async def test_an_unforeseen_error_at_the_end_of_a_job_does_not_end_the_queue(se
     runner = Runner(store, renders, limit=3, on_end=hear)
     running = asyncio.create_task(runner.run())
     renders.failure = EngineFailed("broken")
-    await runner.submit(request("job-1"))
+    await runner.submit(given("job-1"))
     await until(lambda: ended)
     renders.failure = None
-    await runner.submit(request("job-2"))
+    await runner.submit(given("job-2"))
     await until(lambda: len(ended) == 2)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

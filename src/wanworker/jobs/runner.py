@@ -18,9 +18,12 @@ from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.threads import in_thread
 from wanworker.progress import AtPlace, Progress
 
-__all__ = ["ActiveJob", "PlaceOf", "QueueFull", "Render", "Runner"]
+__all__ = ["ActiveJob", "PlaceOf", "Prepare", "QueueFull", "Render", "Runner"]
 
 log = logging.getLogger(__name__)
+
+#: Return what is recorded of a job, and who tells its place instead of the queue's own *place_of*. May block.
+Prepare = Callable[[], tuple[JobRequest, PlaceOf | None]]
 
 #: Render the QUEUED attempt of a job to its end and return the COMPLETED job. Raises WorkerError.
 Render = Callable[[Job, Report], Coroutine[Any, Any, Job]]
@@ -100,27 +103,33 @@ class Runner:
             message = f"The queue is full: {waiting} jobs are waiting, and the limit is {self._limit}."
             raise QueueFull(message, retry_after_s=self._retry_after_s())
 
-    async def submit(self, request: JobRequest, place_of: PlaceOf | None = None) -> Job:
+    async def submit(self, prepare: Prepare) -> Job:
         """
-        Record *request* as QUEUED and put it into the queue. Raises QueueFull, and what JobStore.claim raises.
+        Record what *prepare* returns as QUEUED and put it into the queue. Both happen in one thread.
 
-        *place_of* tells the job's place in place of the queue's own, by someone who need not read what was asked for.
+        Raises QueueFull, what *prepare* raises, and what JobStore.claim raises.
         """
         self.check_room()
         self._coming += 1
         try:
-            return (await self._claimed(request, CANCELLED, place_of)).job
+            return (await self._claimed(prepare, CANCELLED)).job
         finally:
             self._coming -= 1
 
     async def resume(self, request: JobRequest) -> bool:
         """Put a job that another process left into this queue, even a full one. Return False if the job is taken."""
-        return (await self._claimed(request, _STOPPED)).is_ours
+        return (await self._claimed(lambda: (request, None), _STOPPED)).is_ours
 
-    async def _claimed(self, request: JobRequest, called_off: JobError, place_of: PlaceOf | None = None) -> Claim:
+    async def _claimed(self, prepare: Prepare, called_off: JobError) -> Claim:
         claimed: list[Claim] = []
+
+        def prepared_and_claimed() -> PlaceOf | None:
+            request, place_of = prepare()
+            claimed.append(self._store.claim(request, queued=True))
+            return place_of
+
         try:
-            await in_thread(lambda: claimed.append(self._store.claim(request, queued=True)))
+            place_of = await in_thread(prepared_and_claimed)
         except asyncio.CancelledError:
             # The thread has ended by now. If it claimed the job, the job must end here: its owner, this process, lives.
             for claim in claimed:

@@ -46,6 +46,64 @@ def test_a_replacement_that_is_no_longer_right_is_dropped(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["x.json"]
 
 
+class Links(FileCalls):
+    """A volume whose links end as *link* does, and which counts the locks that are taken."""
+
+    def __init__(self, link: Callable[[Path, Path], None]) -> None:
+        self._link = link
+        self.locks = 0
+
+    def link(self, source: Path, target: Path) -> None:
+        self._link(source, target)
+
+    def make(self, path: Path, data: bytes = b"", mode: int = PRIVATE_FILE) -> None:
+        self.locks += 1
+        super().make(path, data, mode)
+
+
+def _knows_no_links(_source: Path, _target: Path) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def _loses_its_answer(source: Path, target: Path) -> None:
+    target.hardlink_to(source)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))  # NFS asked twice, and the first time was enough
+
+
+@pytest.mark.parametrize(
+    ("link", "locks"), [(FileCalls().link, 0), (_loses_its_answer, 0), (_knows_no_links, 1)], ids=["yes", "lost", "no"]
+)
+def test_a_new_file_takes_a_lock_only_where_the_volume_knows_no_links(
+    tmp_path: Path, link: Callable[[Path, Path], None], locks: int
+) -> None:
+    files = Links(link)
+
+    assert Disk(tmp_path, files=files).replace("ab/job.json", b"new", still_right=lambda: True, is_new=True)
+    assert locks == files.locks
+    assert [b"new"] == [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_new_file_does_not_take_the_place_of_one_that_came_first(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    looks = iter((True, False))  # the second one is behind the lock
+
+    def look() -> bool:
+        if is_first := next(looks):
+            disk.replace("ab/job.json", b"another's")
+        return is_first
+
+    assert not disk.replace("ab/job.json", b"ours", still_right=look, is_new=True)
+    assert [b"another's"] == [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_file_that_nobody_can_read_gives_way_to_a_new_one(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.replace("ab/job.json", b"half a rec")
+
+    assert disk.replace("ab/job.json", b"ours", still_right=lambda: True, is_new=True)
+    assert [b"ours"] == [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_a_file_is_whole_before_it_gets_its_name(tmp_path: Path) -> None:
     sizes: list[int] = []
 

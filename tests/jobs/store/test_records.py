@@ -186,6 +186,7 @@ def test_what_was_left_half_done_goes_when_it_is_old_and_a_claim_on_its_way_stay
     for request_id in ("with-record", "left", "on-its-way"):
         kept.mark(job(request_id))
     unfinished, locks = tmp_path / "unfinished", tmp_path / "locks"
+    locks.mkdir()
     for name in ("old", "young"):
         (unfinished / name).touch()
         (locks / name).write_bytes(killed().to_json())

@@ -177,7 +177,7 @@ class Records:
             return not is_overtaken and expected == (stored and stored.to_json())
 
         try:
-            return self._disk.replace(name, after.to_json(), still_right=is_still_before)
+            return self._disk.replace(name, after.to_json(), still_right=is_still_before, is_new=before is None)
         finally:
             self._ended.pop(after.request_id, None)
 

@@ -82,13 +82,16 @@ class Disk:
             now = _stat(self._root / name)
             return now and (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size)
 
-    def replace(self, name: str, data: bytes, *, still_right: Callable[[], bool] | None = None) -> bool:
+    def replace(
+        self, name: str, data: bytes, *, still_right: Callable[[], bool] | None = None, is_new: bool = False
+    ) -> bool:
         """
         Replace a file's content by *data*, whole or not at all. Return False if *still_right* says no at the last
         moment.
 
         *still_right* is called after the slow part. Between it and the rename no other writer, of any process or host,
-        can replace or remove the file with a check of its own.
+        can replace or remove the file with a check of its own. A file that *is_new* needs no lock on most volumes,
+        because of all that link the same name exactly one succeeds.
         """
         path = self._root / name
         with self._in_our_words(), self._beside(path) as temporary:
@@ -96,10 +99,20 @@ class Disk:
             if still_right is None:
                 self._files.rename(temporary, path)
                 return True
+            if is_new and still_right() and self._links(temporary, path):
+                return True
             with self._lock(path.name).held():
                 if replacing := still_right():
                     self._files.rename(temporary, path)
             return replacing
+
+    def _links(self, source: Path, target: Path) -> bool:
+        """Give *source* the name *target*. Return False if another file has it, or the volume knows no links."""
+        try:
+            self._files.link(source, target)
+        except OSError:
+            return source.stat().st_nlink > 1  # a network volume may have done it, and its answer was lost
+        return True
 
     def remove_leftovers(self) -> None:
         """Remove what processes left that were killed between two steps: files half written, and locks."""

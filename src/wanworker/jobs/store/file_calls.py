@@ -30,6 +30,10 @@ class FileCalls:
         """Move *source* to *target*, replacing it."""
         source.replace(target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give the file *source* a second name. Raises FileExistsError; another OSError where links are unknown."""
+        target.hardlink_to(source)
+
     def make(self, path: Path, data: bytes = b"", mode: int = PRIVATE_FILE) -> None:
         """Make a file that must not exist yet, and write *data* with one write. Raises FileExistsError."""
         descriptor = _opened(path, os.O_EXCL, mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from wanworker.engines.registry import HERE
 from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import PendingRequests
+from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.threads import in_thread
 from wanworker.render import RenderRequest
@@ -33,26 +35,17 @@ ACTION = "rest"
 _FASTWAN = "ti2v-5B-fastwan"
 
 
-async def place_of(worker: Worker, request: GenerateRequest, job: Job) -> str:
-    """
-    Return the place where *job*, which asks for *request*, will be rendered, as far as that is known by now.
-
-    Raises WorkerError.
-    """
-    return await worker.renderer.place_of(_queued_order(worker, request, job, worker.inputs, []))
-
-
-def _queued_order(
-    worker: Worker, request: GenerateRequest, job: Job, inputs: InputReader, warnings: list[str]
+def order_of(
+    worker: Worker, request: GenerateRequest, named: JobRequest, *, inputs: InputReader, warnings: list[str]
 ) -> RenderRequest:
+    """Return the order of a job of this server. What was changed is a line in *warnings*. Raises InvalidRequest."""
     return generate_order(
         request,
-        job_request(request, request_id=job.request_id, action=ACTION),
+        named,
         inputs=inputs,
         warnings=warnings,
         engine=worker.settings.engine,
         timeout_s=worker.settings.job_timeout_s,
-        queued=job,
     )
 
 
@@ -80,16 +73,23 @@ class QueueExecutor:
         return await self._uploads.put(done) if kept.get("uploads") else done
 
     async def place_of(self, job: Job) -> str:
-        """Return the place of *job*, whose request is on the volume; see the function. Raises WorkerError."""
-        kept = await in_thread(self._kept.get, job.request_id)
-        if kept is None:
-            return HERE
-        request, _ = parse(GenerateRequest, kept["fields"])
-        return await place_of(self._worker, request, job)
+        """
+        Return the place where *job*, whose request is on the volume, will be rendered, as far as that is known by now.
+
+        Raises WorkerError.
+        """
+        order = await in_thread(self._kept_order, job)
+        return HERE if order is None else await self._worker.renderer.place_of(order)
+
+    def _kept_order(self, job: Job) -> RenderRequest | None:
+        kept = self._kept.get(job.request_id)
+        return None if kept is None else self._order(job, kept["fields"], [])
 
     def _order(self, job: Job, fields: dict[str, Any], warnings: list[str]) -> RenderRequest:
         request, _ = parse(GenerateRequest, fields)
-        return _queued_order(self._worker, request, job, self._inputs, warnings)
+        named = job_request(request, request_id=job.request_id, action=ACTION)
+        order = order_of(self._worker, request, named, inputs=self._inputs, warnings=warnings)
+        return dataclasses.replace(order, queued=job)
 
     async def meant(self, sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """

@@ -18,12 +18,13 @@ from wanworker.app import Worker
 from wanworker.errors import InputRefused
 from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import PendingRequests
-from wanworker.jobs.runner import Runner
+from wanworker.jobs.runner import PlaceOf, Runner
+from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.media.threads import in_thread
-from wanworker.rest.service.executor import ACTION, place_of
+from wanworker.rest.service.executor import ACTION, order_of
 from wanworker.rest.service.uploads import Uploads
 from wanworker.text.mixups import mixed_up
 from wanworker.text.printable import listed
@@ -73,27 +74,34 @@ class Intake:
         request_id = uuid.uuid4().hex
         try:
             fields = {**order.fields, **await self._saved(order.inputs, request_id)}
-            request, _ = parse(GenerateRequest, fields)
-            named = job_request(request, request_id=request_id, action=ACTION)
-            seed = request.drawn_seed()
-            kept = {
-                "fields": {**fields, "seed": seed},
-                "left_out": order.left_out,
-                "warnings": list(order.warnings),
-                "webhook_url": order.webhook_url,
-                "uploads": len(order.upload_urls),
-            }
             self._uploads.expect(request_id, order.upload_urls)
             async with self._turns:
-                await in_thread(self._kept.put, request_id, kept)
-                named = dataclasses.replace(named, seed=seed, asked=asked_of(request))
-                job = await self._runner.submit(named, functools.partial(place_of, self._worker, request))
+                job = await self._runner.submit(functools.partial(self._kept_and_named, order, fields, request_id))
         except BaseException:
             self._uploads.forget(request_id)
             await in_thread(self._kept.remove, request_id)
             raise
         log.info("job %s waits: %s", job.request_id, listed(sorted(order.sent)))
         return job
+
+    def _kept_and_named(
+        self, order: Order, fields: Mapping[str, Any], request_id: str
+    ) -> tuple[JobRequest, PlaceOf | None]:
+        """Keep the request on the volume. It may hold a picture of many megabytes, so nothing of this is the loop's."""
+        request, _ = parse(GenerateRequest, fields)
+        seed = request.drawn_seed()
+        named = job_request(request, request_id=request_id, action=ACTION)
+        named = dataclasses.replace(named, seed=seed, asked=asked_of(request))
+        to_render = order_of(self._worker, request, named, inputs=self._worker.inputs, warnings=[])
+        kept = {
+            "fields": {**fields, "seed": seed},
+            "left_out": order.left_out,
+            "warnings": list(order.warnings),
+            "webhook_url": order.webhook_url,
+            "uploads": len(order.upload_urls),
+        }
+        self._kept.put(request_id, kept)
+        return named, lambda _job: self._worker.renderer.place_of(to_render)
 
     async def _saved(self, inputs: Mapping[str, Source], request_id: str) -> dict[str, str]:
         """Save files on the volume, checked, and a picture decoded and clean. URLs are fetched later."""
