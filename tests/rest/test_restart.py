@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from fakes.other_workers import Clock, elsewhere, killed
+from fakes.other_workers import Clock, alive, elsewhere, killed
 from fakes.ports import held_port
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
@@ -63,6 +63,43 @@ async def test_a_job_that_was_being_rendered_is_marked_and_not_rendered_again(se
 
     assert ("error", "INTERRUPTED") == (status["status"], status["code"])
     assert [] == engine.seen
+
+
+async def test_a_server_serves_while_it_takes_up_what_waited(serve, settings, engine):
+    leave(settings.jobs_dir, "waited", status=JobStatus.QUEUED, at=1e9)
+    with alive() as owner:
+        # Somebody else is about to claim it, so the server waits with its own claim.
+        mark = settings.jobs_dir / "running" / "waited.2"
+        mark.write_bytes(owner().to_json())
+        async with serve() as rest:
+            job_id = await rest.generate(seed=1)
+            new = await rest.until(job_id)
+            _, listed = await rest.ask("GET", "/jobs")
+            meanwhile = [await rest.status("waited"), *listed["jobs"]]
+            mark.unlink()
+            done = await rest.until("waited")
+
+    assert "completed" == new["status"]
+    assert [("queued", None)] * 2 == [
+        (job["status"], job.get("error")) for job in meanwhile if job["job_id"] == "waited"
+    ]
+    assert "completed" == done["status"]
+
+
+async def test_a_job_that_is_deleted_before_it_is_taken_up_does_not_come_back(serve, settings, engine):
+    for request_id, at in (("waited", 1e9), ("next", 2e9)):
+        leave(settings.jobs_dir, request_id, status=JobStatus.QUEUED, at=at)
+    with alive() as owner:
+        mark = settings.jobs_dir / "running" / "waited.2"
+        mark.write_bytes(owner().to_json())
+        async with serve() as rest:
+            deleted, _ = await rest.ask("DELETE", "/jobs/waited")
+            mark.unlink()
+            await rest.until("next")
+            status, _ = await rest.ask("GET", "/status/waited")
+            await rest.until_nothing_is_kept()
+
+    assert (200, 404, 1) == (deleted, status, len(engine.seen))
 
 
 async def test_a_job_of_another_living_process_is_left_alone_until_that_ends(settings):
@@ -126,10 +163,13 @@ async def test_what_was_left_of_requests_that_never_came_about_goes_when_it_is_o
     for name in (*left, *stays[1:]):
         path = kept.folder / name
         os.utime(path, (path.stat().st_mtime - LEFTOVER_AFTER_S - 1,) * 2)
-    async with serve():
-        found = sorted(str(path.relative_to(kept.folder)) for path in kept.folder.rglob("*") if path.is_file())
 
-    assert sorted(stays) == found
+    def found():
+        return sorted(str(path.relative_to(kept.folder)) for path in kept.folder.rglob("*") if path.is_file())
+
+    async with serve(), asyncio.timeout(10):
+        while found() != sorted(stays):
+            await asyncio.sleep(0.01)
 
 
 async def _never(_job, _report):

@@ -56,6 +56,10 @@ class PendingRequests:
         _log.warning("the kept request of job %s is ignored: it has no fields", request_id)
         return None
 
+    def has(self, request_id: str) -> bool:
+        """Say whether the request of this job is kept."""
+        return self._disk.size(f"{request_id}.json") > 0
+
     def ids(self) -> list[str]:
         """Return the ids of all kept requests, in no order."""
         stems = (name.removesuffix(".json") for name in self._disk.sizes(".") if name.endswith(".json"))

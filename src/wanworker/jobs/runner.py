@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from wanworker.engines.base import Report
-from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
+from wanworker.errors import Interrupted, UnknownJob, WorkerError
 from wanworker.jobs._active_job import ActiveJob
-from wanworker.jobs._line import Line
+from wanworker.jobs._line import Line, QueueFull
 from wanworker.jobs._slots import PlaceOf, Slots
 from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
@@ -27,18 +27,6 @@ Prepare = Callable[[], tuple[JobRequest, PlaceOf | None]]
 
 #: Render the QUEUED attempt of a job to its end and return the COMPLETED job. Raises WorkerError.
 Render = Callable[[Job, Report], Coroutine[Any, Any, Job]]
-
-
-class QueueFull(RequestError):
-    """The queue is full. `retry_after_s` says when to try again."""
-
-    code = "QUEUE_FULL"
-    http_status = 429
-    default_hint = "Send the request again after the time in Retry-After."
-
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class Runner:
@@ -109,39 +97,45 @@ class Runner:
 
         Raises QueueFull, what *prepare* raises, and what JobStore.claim raises.
         """
+
+        def claim() -> tuple[Claim, PlaceOf | None]:
+            request, place_of = prepare()
+            return self._store.claim(request, queued=True), place_of
+
         self.check_room()
         self._coming += 1
         try:
-            return (await self._claimed(prepare, CANCELLED)).job
+            return (await self._claimed(claim, CANCELLED)).job
         finally:
             self._coming -= 1
 
     async def resume(self, request: JobRequest) -> bool:
-        """Put a job that another process left into this queue, even a full one. Return False if the job is taken."""
-        return (await self._claimed(lambda: (request, None), _STOPPED)).is_ours
-
-    async def _claimed(self, prepare: Prepare, called_off: JobError) -> Claim:
-        claimed: list[Claim] = []
-
-        def prepared_and_claimed() -> PlaceOf | None:
-            request, place_of = prepare()
-            claimed.append(self._store.claim(request, queued=True))
-            return place_of
-
+        """
+        Put a job that another process left into this queue, even a full one. Return False if it is taken or deleted.
+        """
         try:
-            place_of = await in_thread(prepared_and_claimed)
+            claimed = await self._claimed(lambda: (self._store.claim(request, queued=True, again=True), None), _STOPPED)
+        except UnknownJob:
+            return False
+        return claimed.is_ours
+
+    async def _claimed(self, claim: Callable[[], tuple[Claim, PlaceOf | None]], called_off: JobError) -> Claim:
+        made: list[tuple[Claim, PlaceOf | None]] = []
+        try:
+            await in_thread(lambda: made.append(claim()))
         except asyncio.CancelledError:
             # The thread has ended by now. If it claimed the job, the job must end here: its owner, this process, lives.
-            for claim in claimed:
-                if claim.is_ours:
-                    await self._ended(claim.job, JobStatus.CANCELLED, called_off)
+            for claimed, _ in made:
+                if claimed.is_ours:
+                    await self._ended(claimed.job, JobStatus.CANCELLED, called_off)
             raise
-        if claimed[0].is_ours:
-            live = ActiveJob(claimed[0].job)
+        claimed, place_of = made[0]
+        if claimed.is_ours:
+            live = ActiveJob(claimed.job)
             self._line.put(live)
             self._slots.put(live, place_of)
             self._news.set()
-        return claimed[0]
+        return claimed
 
     async def cancel(self, request_id: str) -> bool:
         """Cancel a job, and return when nothing of it runs any more. Return False if it is not here."""

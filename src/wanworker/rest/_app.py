@@ -19,6 +19,7 @@ import wanworker
 from wanworker.actions.generate.plan import PlanRequest
 from wanworker.app import Worker
 from wanworker.engines.runpod.remote_jobs import RemoteJobs, notes_folder
+from wanworker.errors import WorkerError
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
@@ -77,7 +78,8 @@ class Parts:
             place_of=self.executor.place_of,
             on_end=self.recovery.ended,
         )
-        self.service = JobService(worker, self.kept, self.runner, self.uploads)
+        as_shown = self.recovery.as_shown
+        self.service = JobService(worker, self.kept, self.runner, self.uploads, as_shown=as_shown)
         self.thumbnails = Thumbnails(self.service, settings.jobs_dir / "thumbnails")
         self.downloads = Downloads(self.service, once=settings.download_once)
         self.health = HealthService(worker, self.runner)
@@ -97,15 +99,14 @@ class Parts:
     @contextlib.asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """
-        Resume what an earlier process left, run the background work while the application serves, and stop it
-        afterwards.
+        Run the background work while the application serves, and stop it afterwards.
+
+        What an earlier process left is taken up meanwhile: on a slow volume, that may take minutes.
         """
-        await self.worker.recover_once()
-        await in_thread(self.kept.remove_leftovers)
-        await self.recovery.take_up(self.runner)
+        await in_thread(self.kept.ids)  # a folder that nobody can read is told at once
         work: tuple[Coroutine[Any, Any, None], ...] = (
             self.runner.run(),
-            self.recovery.watch(self.runner),
+            self._take_up(),
             self.runpod_jobs.watch(),
             self.sweeper.watch(),
             self.health.watch(),
@@ -123,6 +124,15 @@ class Parts:
             await asyncio.gather(*tasks, return_exceptions=True)
             for close in (self.runpod_jobs.close, self.downloads.close, self.recovery.close, self.worker.close):
                 await close()
+
+    async def _take_up(self) -> None:
+        """Give up what dead processes had, tidy up, and resume what waited, until cancelled."""
+        try:
+            await self.worker.recover_once()
+        except WorkerError as error:
+            log.warning("the jobs of earlier processes could not be looked through: %s", error)
+        await in_thread(self.kept.remove_leftovers)
+        await self.recovery.watch(self.runner)
 
 
 #: The groups of routes, in the order in which people need them.

@@ -185,6 +185,8 @@ def test_what_was_left_half_done_goes_when_it_is_old_and_a_claim_on_its_way_stay
     kept.swap(None, job("with-record"))
     for request_id in ("with-record", "left", "on-its-way"):
         kept.mark(job(request_id))
+    for attempt in (2, 3):
+        kept.mark(dataclasses.replace(job("with-record"), attempt=attempt))
     unfinished, locks = tmp_path / "unfinished", tmp_path / "locks"
     locks.mkdir()
     for name in ("old", "young"):
@@ -193,6 +195,7 @@ def test_what_was_left_half_done_goes_when_it_is_old_and_a_claim_on_its_way_stay
     for path in (
         tmp_path / "running" / "left.1",
         tmp_path / "running" / "with-record.1",
+        tmp_path / "running" / "with-record.2",
         unfinished / "old",
         locks / "old",
     ):
@@ -201,7 +204,7 @@ def test_what_was_left_half_done_goes_when_it_is_old_and_a_claim_on_its_way_stay
 
     kept.remove_leftovers()
 
-    assert {("with-record", 1), ("on-its-way", 1)} == set(kept.marks())
+    assert {("with-record", 1), ("with-record", 3), ("on-its-way", 1)} == set(kept.marks())
     assert ["young"] == [path.name for path in unfinished.iterdir()]
     assert ["young"] == [path.name for path in locks.iterdir()]
 

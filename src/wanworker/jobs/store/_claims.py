@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from wanworker.errors import RequestIdReused
+from wanworker.errors import RequestIdReused, UnknownJob
 from wanworker.jobs._owner import Owner, longest_wait_s
 from wanworker.jobs.model import HASH_VERSION, PROMPT_CHARS, Job, JobStatus, check_request_id, heartbeat
 from wanworker.jobs.store._index import Index
@@ -81,12 +81,14 @@ class Claims:
         self._clock = clock
         self._pause = pause
 
-    def claim(self, request: JobRequest, *, queued: bool) -> Claim:
+    def claim(self, request: JobRequest, *, queued: bool, again: bool = False) -> Claim:
         """Claim a job as JobStore.claim describes."""
         check_request_id(request.request_id)
         passed_over, waited_s = 0, 0.0
         while True:
             before = self._records.current(request.request_id)
+            if again and before is None:
+                raise UnknownJob(f"Job {request.request_id} was deleted.")
             self._accept(request, before)
             if before is not None and not before.status.may_run_again:
                 return Claim(before, is_ours=False)

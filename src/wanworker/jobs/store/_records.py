@@ -226,12 +226,14 @@ class Records:
                 yield request_id, int(attempt)
 
     def remove_leftovers(self) -> None:
-        """Remove what processes left that were killed between two steps: files half written, marks without a record."""
+        """
+        Remove what processes left that were killed between two steps: files half written, marks that no record follows.
+        """
         self._disk.remove_leftovers()
         ages_s = self._disk.ages_s("running")
         for request_id, attempt in self.marks():
             is_old = ages_s.get(f"{request_id}.{attempt}", 0.0) > LEFTOVER_AFTER_S
-            if is_old and self.read(request_id) is None:
+            if is_old and ((job := self.read(request_id)) is None or job.attempt < attempt):
                 self.unmark(request_id, attempt)
 
 

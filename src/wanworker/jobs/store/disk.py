@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wanworker.errors import DiskFull, EngineUnavailable
+from wanworker.errors import EngineUnavailable
+from wanworker.jobs.store._folders import Folders
 from wanworker.jobs.store._lock import Lock
-from wanworker.jobs.store.file_calls import PRIVATE_FOLDER, FileCalls
+from wanworker.jobs.store.file_calls import FileCalls
 from wanworker.media.new_file import disk_full
 
 # The folders in which files are written before they are renamed, and of the locks of those that are looked at before.
@@ -52,18 +53,14 @@ class Disk:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._root = root
-        self._volume = volume or root.parent
-        self._is_private = is_private
         self._files = files or FileCalls()
+        self._folders = Folders(root, volume or root.parent, self._files, is_private=is_private)
         self._pause = pause
-        self._shaped: set[Path] = set()
-        self._folder_mode = PRIVATE_FOLDER
-        self._seen: tuple[int, int] | None = None
 
     def check(self) -> None:
         """Raise DiskFull if the folder was there and its volume is gone."""
         with self._in_our_words():
-            self._check()
+            self._folders.check()
 
     def read(self, name: str, start: int = 0, size_bytes: int = -1) -> bytes | None:
         """Return the bytes of a file from *start*, all or *size_bytes* of them, or None if there is no such file."""
@@ -73,14 +70,17 @@ class Disk:
                     file.seek(start)
                     return file.read(size_bytes)
             except FileNotFoundError:
-                self._check()
+                self._folders.check()
                 return None
 
     def version(self, name: str) -> Version | None:
         """Return what changes whenever the file is replaced, or None if there is no such file."""
         with self._in_our_words():
-            now = _stat(self._root / name)
-            return now and (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size)
+            try:
+                now = (self._root / name).stat()
+            except FileNotFoundError:
+                return None
+            return now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size
 
     def replace(
         self, name: str, data: bytes, *, still_right: Callable[[], bool] | None = None, is_new: bool = False
@@ -95,7 +95,7 @@ class Disk:
         """
         path = self._root / name
         with self._in_our_words(), self._beside(path) as temporary:
-            self._files.write(temporary, data, self._folder_mode & 0o666)
+            self._files.write(temporary, data, self._folders.file_mode)
             if still_right is None:
                 self._files.rename(temporary, path)
                 return True
@@ -125,8 +125,8 @@ class Disk:
                     pass  # taken and released by the rules: another process may have just taken it anew
 
     def _lock(self, name: str) -> Lock:
-        self._make(self._root / _LOCKS)
-        return Lock(self._root / _LOCKS / name, self._files, self._folder_mode & 0o666, self._pause)
+        self._folders.make(self._root / _LOCKS)
+        return Lock(self._root / _LOCKS / name, self._files, self._folders.file_mode, self._pause)
 
     def make(self, name: str, data: bytes = b"") -> bool:
         """
@@ -136,9 +136,9 @@ class Disk:
         """
         path = self._root / name
         with self._in_our_words():
-            self._make(path.parent)
+            self._folders.make(path.parent)
             try:
-                self._files.make(path, data, self._folder_mode & 0o666)
+                self._files.make(path, data, self._folders.file_mode)
             except FileExistsError:
                 return False
             return True
@@ -147,8 +147,8 @@ class Disk:
         """Add *data* at the end of a file with one write."""
         path = self._root / name
         with self._in_our_words():
-            self._make(path.parent)
-            self._files.append(path, data, self._folder_mode & 0o666)
+            self._folders.make(path.parent)
+            self._files.append(path, data, self._folders.file_mode)
 
     def overwrite(self, name: str, data: bytes) -> None:
         """
@@ -156,8 +156,8 @@ class Disk:
         """
         path = self._root / name
         with self._in_our_words():
-            self._make(path.parent)
-            self._files.overwrite(path, data, self._folder_mode & 0o666)
+            self._folders.make(path.parent)
+            self._files.overwrite(path, data, self._folders.file_mode)
 
     def remove(self, name: str, *, is_locked: bool = False) -> bool:
         """Remove a file; with *is_locked* never between another's check and rename. False if it is already gone."""
@@ -169,7 +169,7 @@ class Disk:
             try:
                 self._files.unlink(path)
             except FileNotFoundError:
-                self._check()
+                self._folders.check()
                 return False
             return True
 
@@ -180,7 +180,7 @@ class Disk:
                 with os.scandir(self._root / folder) as entries:
                     return {entry.name: found.st_size for entry in entries for found in _looked_at(entry)}
             except FileNotFoundError:
-                self._check()
+                self._folders.check()
                 return {}
 
     def ages_s(self, folder: str) -> dict[str, float]:
@@ -190,57 +190,26 @@ class Disk:
                 with os.scandir(self._root / folder) as listing:
                     entries = list(listing)
             except FileNotFoundError:
-                self._check()
+                self._folders.check()
                 return {}
             return self._ages_s(entries) if entries else {}
 
     def make_folder(self) -> None:
         """Make the folder itself, for files that others write into it."""
         with self._in_our_words():
-            self._make(self._root)
+            self._folders.make(self._root)
 
     def _ages_s(self, entries: Iterable[os.DirEntry[str]]) -> dict[str, float]:
         with self._beside(self._root / "clock") as just_written:
-            self._files.write(just_written, b"", self._folder_mode & 0o666)
+            self._files.write(just_written, b"", self._folders.file_mode)
             now = just_written.stat().st_mtime
         return {entry.name: now - found.st_mtime for entry in entries for found in _looked_at(entry)}
-
-    def _make(self, folder: Path) -> None:
-        """Make *folder* and the root. Once in a process, also correct the permissions of those that are there."""
-        self._check()
-        if folder in self._shaped and folder.is_dir():
-            return
-        self._files.mkdir(self._root)
-        self._note_volume(self._volume.stat())
-        for each in dict.fromkeys((self._root, folder)):
-            self._files.mkdir(each, self._folder_mode)
-            now = each.stat().st_mode
-            if now & 0o777 != self._folder_mode:
-                with contextlib.suppress(PermissionError):  # another user's folder, or a volume without permissions
-                    each.chmod(now & 0o7000 | self._folder_mode)
-        self._shaped.add(folder)
-
-    def _check(self) -> None:
-        seen = self._seen  # before the look: another thread may make the folder and note it right after
-        volume = _stat(self._volume)
-        if volume is not None and (seen is None or self._root.is_dir()):
-            self._note_volume(volume)
-        elif seen is not None and (volume is None or (volume.st_dev, volume.st_ino) != seen):
-            raise DiskFull(
-                f"The folder {self._root} is gone: its volume was unmounted or moved away.",
-                hint="Bring the volume back, or restart the worker to begin with an empty one.",
-            )
-
-    def _note_volume(self, volume: os.stat_result) -> None:
-        self._seen = volume.st_dev, volume.st_ino
-        if not self._is_private:
-            self._folder_mode = volume.st_mode & 0o777 | PRIVATE_FOLDER
 
     @contextmanager
     def _beside(self, path: Path) -> Iterator[Path]:
         """Give a temporary name in the same file system as *path*. Nothing stays under it in the end."""
-        self._make(path.parent)
-        self._make(self._root / _UNFINISHED)
+        self._folders.make(path.parent)
+        self._folders.make(self._root / _UNFINISHED)
         temporary = self._root / _UNFINISHED / f"{path.name}.{secrets.token_hex(8)}.tmp"
         try:
             yield temporary
@@ -256,7 +225,7 @@ class Disk:
             try:
                 file = (self._root / name).open("rb")
             except FileNotFoundError:
-                self._check()
+                self._folders.check()
                 yield lambda _start, _size_bytes: b""
                 return
             with file:
@@ -273,7 +242,7 @@ class Disk:
             try:
                 return (self._root / name).stat().st_size
             except FileNotFoundError:
-                self._check()
+                self._folders.check()
                 return 0
 
     def names(self, folder: str) -> frozenset[str]:
@@ -282,7 +251,7 @@ class Disk:
             try:
                 return frozenset(path.name for path in (self._root / folder).iterdir())
             except FileNotFoundError:
-                self._check()
+                self._folders.check()
                 return frozenset()
 
     @contextmanager
@@ -304,10 +273,3 @@ def _looked_at(entry: os.DirEntry[str]) -> Iterator[os.stat_result]:
         yield entry.stat()
     except FileNotFoundError:
         return
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None

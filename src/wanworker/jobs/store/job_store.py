@@ -98,18 +98,18 @@ class JobStore:
             raise UnknownJob(f"No job {any_id[:80]!r} is known here.")
         return job
 
-    def claim(self, request: JobRequest, *, queued: bool = False) -> Claim:
+    def claim(self, request: JobRequest, *, queued: bool = False, again: bool = False) -> Claim:
         """
         Start an attempt of *request* as RUNNING (or QUEUED), owned by the caller.
 
         A new id starts attempt 1. If the last attempt ended without a result, the next one starts. Otherwise `is_ours`
         is False: a COMPLETED job is answered from its record, a running one is waited for by calling `find`. Of all
-        that claim an id at once, on any host, one gets it. Raises InvalidRequest, or RequestIdReused if the id names
-        another request.
+        that claim an id at once, on any host, one gets it. Raises InvalidRequest, RequestIdReused if the id names
+        another request, and with *again* UnknownJob for a job that was deleted.
         """
         # If the last attempt's end is still in memory, it has to be written before the next attempt begins.
         self._write_ends()
-        return self._claims.claim(request, queued=queued)
+        return self._claims.claim(request, queued=queued, again=again)
 
     def update(self, job: Job, **changes: Unpack[JobChanges]) -> Job:
         """
@@ -177,8 +177,7 @@ class JobStore:
         """
         Return a page of at most *limit* jobs, newest first unless told otherwise: those that follow *request_id*.
 
-        Reads the whole index, of 100 bytes a job, and only the records of the page. Raises UnknownJob for an id that is
-        not in the list.
+        Reads the whole index, of 100 bytes a job, and only the records of the page. Raises UnknownJob for other ids.
         """
         total, newest_first = self._index.listing()
         entries: Iterator[Entry] = reversed(list(newest_first)) if oldest_first else newest_first
@@ -223,7 +222,7 @@ class JobStore:
                 continue
             if job.was_interrupted and not stored.status.is_terminal:
                 died.append(job)
-            elif job.status.is_terminal or job.attempt > attempt:
+            elif job.attempt > attempt or (job.attempt == attempt and job.status.is_terminal):
                 self._records.unmark(request_id, attempt)
         try:
             self._records.remove_leftovers()

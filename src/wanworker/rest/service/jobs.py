@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from wanworker.errors import UnknownJob
 from wanworker.jobs.model import Job, JobStatus, Output, check_request_id, is_request_id
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import ActiveJob, Runner
+from wanworker.jobs.store.job_store import Page
 from wanworker.media.inputs.reader import Source
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.upload_url import UploadUrl
@@ -41,13 +43,26 @@ _ASK_FOR = "Use the job_id that /generate returned. A deleted job is no longer k
 
 
 class JobService:
-    """Serve the routes. Disk access runs in a thread, and polling is answered from memory."""
+    """
+    Serve the routes. Disk access runs in a thread, and polling is answered from memory.
 
-    def __init__(self, worker: Worker, kept: PendingRequests, runner: Runner, uploads: Uploads) -> None:
+    *as_shown* returns a record as it is to be shown; it may block. (See JobRecovery.)
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        kept: PendingRequests,
+        runner: Runner,
+        uploads: Uploads,
+        *,
+        as_shown: Callable[[Job], Job] = lambda job: job,
+    ) -> None:
         self.worker = worker
         self.kept = kept
         self.runner = runner
         self._uploads = uploads
+        self._as_shown = as_shown
         self._turns = asyncio.Semaphore(WRITTEN_AT_ONCE)
         self._intake = Intake(worker, kept, runner, uploads, self._turns)
         self._store = worker.store
@@ -121,7 +136,7 @@ class JobService:
         if not is_request_id(any_id):
             raise UnknownJob(f"No job {any_id[:80]!r} is known here.", hint=_ASK_FOR)
         try:
-            job = await in_thread(self._store.find, any_id)
+            job = await in_thread(lambda: self._as_shown(self._store.find(any_id)))
         except UnknownJob as error:
             raise UnknownJob(str(error), hint=_ASK_FOR) from error
         if job.status.is_terminal and job.request_id == any_id:
@@ -138,15 +153,20 @@ class JobService:
 
     async def listing(self, limit: int, cursor: str | None) -> dict[str, Any]:
         """Return what GET /jobs answers, newest first. Raises InvalidRequest."""
-        page = await in_thread(self._store.recent, limit, cursor)
-        jobs = self._newest(page.jobs)
+        page, shown = await in_thread(self._page, self._store.recent, limit, cursor)
+        jobs = self._newest(shown)
         await self._look_at(jobs)
         return {"jobs": [self._as_seen(job) for job in jobs], "total": page.total, "next_cursor": page.next_cursor}
 
     async def after(self, limit: int, request_id: str | None, *, oldest_first: bool) -> tuple[list[Job], bool]:
         """Return the jobs that follow *request_id*, and whether more follow them. Raises UnknownJob."""
-        page = await in_thread(self._store.after, limit, request_id, oldest_first=oldest_first)
-        return self._newest(page.jobs), page.next_cursor is not None
+        reads = functools.partial(self._store.after, oldest_first=oldest_first)
+        page, shown = await in_thread(self._page, reads, limit, request_id)
+        return self._newest(shown), page.next_cursor is not None
+
+    def _page(self, read: Callable[[int, str | None], Page], limit: int, start: str | None) -> tuple[Page, list[Job]]:
+        page = read(limit, start)
+        return page, [self._as_shown(job) for job in page.jobs]
 
     def _newest(self, jobs: Iterable[Job]) -> list[Job]:
         return [live.job if (live := self.runner.find(job.request_id)) else job for job in jobs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 from collections.abc import Callable
@@ -57,34 +58,45 @@ class JobRecovery:
         self._under_way[request_id] = task
         task.add_done_callback(lambda _task: self._under_way.pop(request_id, None))
 
+    def as_shown(self, job: Job) -> Job:
+        """
+        Return a record as it is to be shown: a job that ended only because its process did waits until it is taken up.
+
+        Taking up takes some writes for each job: on a slow volume, many minutes for hundreds of them. Looks at the
+        volume, so it may block. Raises WorkerError.
+        """
+        if not self._goes_on(job) or job.request_id in self._under_way or not self._kept.has(job.request_id):
+            return job
+        return dataclasses.replace(job, status=JobStatus.QUEUED, error=None, started_at=None, completed_at=None)
+
     async def take_up(self, runner: Runner) -> None:
         """
         Queue the jobs that waited when their process died, or that are rendered elsewhere, and end the others.
 
         A job that another living process has is left alone; `watch` checks it again later.
         """
-        found: list[tuple[Job, dict[str, Any]]] = []
+        found: list[tuple[Job, dict[str, Any], bool]] = []
         for request_id in await in_thread(self._kept.ids):
             if request_id in self._done:
                 await self._tidy(request_id)
             elif runner.find(request_id) is None and request_id not in self._under_way:
                 found += await in_thread(self._ended_elsewhere, request_id)
-        for job, kept in sorted(found, key=lambda pair: pair[0].created_at):
-            if _waited(job) or await self._goes_on(job):
+        for job, kept, goes_on in sorted(found, key=lambda each: each[0].created_at):
+            if goes_on:
                 await self._queue_again(runner, job, kept)
             else:
                 self.ended(job.request_id, job)
 
     async def watch(self, runner: Runner) -> None:
-        """Resume, at intervals, what other processes on the volume leave behind, until cancelled."""
+        """Take up what processes left, now and at intervals, until cancelled."""
         while True:
-            await asyncio.sleep(self._every_s)
             try:
                 await self.take_up(runner)
             except WorkerError as error:
                 log.warning("kept requests could not be checked: %s", error)
             except Exception:  # one failure must not end the watching
                 log.exception("kept requests could not be checked")
+            await asyncio.sleep(self._every_s)
 
     async def close(self) -> None:
         """Stop delivering. Undelivered webhooks are kept and delivered after the next start."""
@@ -93,10 +105,11 @@ class JobRecovery:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _ended_elsewhere(self, request_id: str) -> list[tuple[Job, dict[str, Any]]]:
+    def _ended_elsewhere(self, request_id: str) -> list[tuple[Job, dict[str, Any], bool]]:
         """
-        Return the job and its kept request if no process has it any more, or None. Without a record nothing is left to
-        do.
+        Return the job, its kept request and whether it goes on, if no process has it any more; else nothing.
+
+        Without a record nothing is left to do.
         """
         kept = self._kept.get(request_id)
         try:
@@ -109,7 +122,9 @@ class JobRecovery:
             return []
         if kept is None and job.status.is_terminal:
             self._kept.remove(request_id)  # nobody can read it
-        return [(job, kept)] if kept is not None and job.status.is_terminal and not _is_anothers(job) else []
+        if kept is None or not job.status.is_terminal or _is_anothers(job):
+            return []
+        return [(job, kept, self._goes_on(job))]
 
     async def _queue_again(self, runner: Runner, job: Job, kept: dict[str, Any]) -> None:
         request = JobRequest(
@@ -123,9 +138,14 @@ class JobRecovery:
         if await runner.resume(request):
             log.info("job %s waits again: the process that had it ended", job.request_id)
 
-    async def _goes_on(self, job: Job) -> bool:
-        """Say whether a job whose process died is rendered on another machine, and so is to be asked for there."""
-        return job.was_interrupted and await in_thread(self._is_elsewhere, job.request_id)
+    def _goes_on(self, job: Job) -> bool:
+        """
+        Say whether a job ended only because its process did: it was waiting, or the process was asked to stop, or it is
+        rendered on another machine, and so is to be asked for there.
+        """
+        if job.was_interrupted:
+            return job.started_at is None or self._is_elsewhere(job.request_id)
+        return job.status is JobStatus.CANCELLED
 
     async def _finish(self, request_id: str, job: Job | None) -> None:
         try:
@@ -157,9 +177,3 @@ class JobRecovery:
 def _is_anothers(job: Job) -> bool:
     """Say whether another living process of this host had the job last. It does what is left, such as a webhook."""
     return job.owner.pid != os.getpid() and job.owner.lives() is True
-
-
-def _waited(job: Job) -> bool:
-    """Say whether a job ended only because its process did: it was waiting, or the process was asked to stop."""
-    never_began = job.was_interrupted and job.started_at is None
-    return never_began or job.status is JobStatus.CANCELLED
