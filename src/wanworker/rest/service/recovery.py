@@ -65,7 +65,7 @@ class JobRecovery:
         Taking up takes some writes for each job: on a slow volume, many minutes for hundreds of them. Looks at the
         volume, so it may block. Raises WorkerError.
         """
-        if not self._goes_on(job) or job.request_id in self._under_way or not self._kept.has(job.request_id):
+        if not self._goes_on(job) or not self._kept.has(job.request_id):
             return job
         return dataclasses.replace(job, status=JobStatus.QUEUED, error=None, started_at=None, completed_at=None)
 
