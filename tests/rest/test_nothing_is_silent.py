@@ -9,7 +9,7 @@ from wanworker.errors import InvalidRequest, RequestError
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.rest.schemas.generate import GenerateBody, generate_fields
 from wanworker.videos.models import ChosenModel
-from wanworker.videos.request import VideoBody, read_order
+from wanworker.videos.request import VideoBody, read_job
 
 PLAIN = {"prompt": "x", "seed": 1}
 URL = "https://a.example/a.png"
@@ -40,10 +40,10 @@ async def of_generate(fields):
 
 async def of_videos(fields):
     """Return the same for a body of POST /v1/videos."""
-    order = await read_order({**PLAIN, **fields}, Models())
-    request, unknown = parse(GenerateRequest, order.as_payload())
+    asked = await read_job({**PLAIN, **fields}, Models())
+    request, unknown = parse(GenerateRequest, asked.as_payload())
     asked_of(request)
-    return said(request.model_dump()), [*order.warnings, *unknown]
+    return said(request.model_dump()), [*asked.warnings, *unknown]
 
 
 def said(fields):

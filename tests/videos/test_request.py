@@ -10,7 +10,7 @@ from wanworker.errors import InvalidRequest
 from wanworker.media.inputs.kinds import is_film
 from wanworker.spec import Lora
 from wanworker.videos.models import ChosenModel
-from wanworker.videos.request import nested, read_order
+from wanworker.videos.request import nested, read_job
 
 MP4 = b"\x00\x00\x00\x18ftypisom" + bytes(600)
 
@@ -42,7 +42,7 @@ class _OneModel:
 
 
 async def order_of(**fields):
-    return await read_order({"prompt": "x", **fields}, _OneModel())
+    return await read_job({"prompt": "x", **fields}, _OneModel())
 
 
 A, B = "https://a.example/a.png", "https://a.example/b.mp4"

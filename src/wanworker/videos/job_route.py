@@ -25,7 +25,7 @@ from wanworker.serverless.answer import size_bytes
 from wanworker.text.json_words import kind_of
 from wanworker.videos.listing import Listed, Variant
 from wanworker.videos.models import VideoModels
-from wanworker.videos.request import read_order
+from wanworker.videos.request import read_job
 from wanworker.videos.video import page_of, video_of
 
 #: Performs an action of this worker: takes its fields, and how many bytes of the answer to leave free.
@@ -68,12 +68,12 @@ class VideoRoutes:
 
     async def _made(self, fields: dict[str, Any], perform: Perform) -> dict[str, Any]:
         """Render a video, and return it with its content: another job may not find it where no volume is shared."""
-        order = await read_order(fields, self._models)
-        reserve_bytes = size_bytes([order.fields["prompt"], order.warnings]) + _FACTS_BYTES
-        answer = await perform({"action": "generate", **order.as_payload()}, reserve_bytes)
+        asked = await read_job(fields, self._models)
+        reserve_bytes = size_bytes([asked.fields["prompt"], asked.warnings]) + _FACTS_BYTES
+        answer = await perform({"action": "generate", **asked.as_payload()}, reserve_bytes)
         job = await in_thread(self._store.find, answer["request_id"])
         video = _alone(job)
-        video["warnings"] = [*order.warnings, *answer["warnings"]]
+        video["warnings"] = [*asked.warnings, *answer["warnings"]]
         return {**video, "content": _content_of(answer)}
 
     async def _listed(self, fields: dict[str, Any]) -> dict[str, Any]:

@@ -106,8 +106,8 @@ class VideoBody(Request):
 
 
 @dataclass(frozen=True, slots=True)
-class VideoOrder:
-    """Hold a request as `generate` takes it: its fields, its files, and what is to be said about it."""
+class VideoJob:
+    """Hold a job as `generate` takes it: its fields, its files, and what is to be said about it."""
 
     fields: dict[str, Any]
     inputs: dict[str, Source] = field(default_factory=dict)
@@ -119,13 +119,13 @@ class VideoOrder:
         return {**self.fields, **files}
 
 
-async def read_order(fields: Mapping[str, Any], models: VideoModels) -> VideoOrder:
+async def read_job(fields: Mapping[str, Any], models: VideoModels) -> VideoJob:
     """Return what *fields* ask for. Raises InvalidRequest, and ModelNotFound for an unknown model."""
     with naming_unknown(VideoBody, fields):
-        return await _read_order(fields, models)
+        return await _read_job(fields, models)
 
 
-async def _read_order(fields: Mapping[str, Any], models: VideoModels) -> VideoOrder:
+async def _read_job(fields: Mapping[str, Any], models: VideoModels) -> VideoJob:
     body, warnings = parse(VideoBody, fields)
     inputs, remarks = sources_in(fields)
     chosen = await in_thread(lambda: models.chosen(body.model, inputs))
@@ -133,7 +133,7 @@ async def _read_order(fields: Mapping[str, Any], models: VideoModels) -> VideoOr
     given = {name: getattr(body, name) for name in VideoBody.model_fields if name not in _OTHERWISE}
     more = {"task": chosen.task, "diffusion_model": chosen.diffusion_model, "loras": loras_of(body.lora)}
     kept = {name: value for name, value in (given | more).items() if value is not None}
-    return VideoOrder(kept, inputs, [*warnings, *remarks])
+    return VideoJob(kept, inputs, [*warnings, *remarks])
 
 
 def nested(fields: Mapping[str, Any]) -> dict[str, Any]:

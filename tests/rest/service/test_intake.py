@@ -10,7 +10,7 @@ from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
 from wanworker.media.threads import in_thread
-from wanworker.rest.service.intake import Order
+from wanworker.rest.service.intake import NewJob
 from wanworker.rest.service.jobs import JobService
 from wanworker.rest.service.uploads import Uploads
 
@@ -54,9 +54,9 @@ class Held:
 
 async def test_requests_that_wait_for_the_volume_leave_threads_to_those_who_only_ask(settings):
     held = Held(settings, "write")
-    orders = [Order({"prompt": f"cat {number}", "task": "t2v-A14B"}) for number in range(MANY)]
+    new = [NewJob({"prompt": f"cat {number}", "task": "t2v-A14B"}) for number in range(MANY)]
 
-    assert await held.answers_meanwhile([held.service.queue(order) for order in orders])
+    assert await held.answers_meanwhile([held.service.queue(each) for each in new])
     assert held.runner.waiting == MANY
 
 

@@ -109,7 +109,7 @@ class QueueExecutor:
         return fields, [*remarks, *more]
 
     async def _completed(self, fields: dict[str, Any], left_out: list[str] | None) -> tuple[dict[str, Any], list[str]]:
-        """Return *fields* with what the engine that renders needs, and what changed. See Order for *left_out*."""
+        """Return *fields* with what the engine that renders needs, and what changed. See NewJob for *left_out*."""
         if left_out is None:
             return fields, []
         asked = fields.get("engine") or self._worker.settings.engine

@@ -37,9 +37,9 @@ WRITTEN_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class NewJob:
     """
-    Hold what a route asks for.
+    Hold the job that a route was asked for, before it has an id.
 
     `fields` are those of the `generate` action. `inputs` are the `reference_image`, the `driving_video` and the
     `audio` that came with the request; they are saved on the volume. `left_out` names the documented defaults that the
@@ -57,7 +57,7 @@ class Order:
 
 
 class Intake:
-    """Put orders into the queue of *runner*. Each takes one of *turns* while it is written to the volume."""
+    """Put new jobs into the queue of *runner*. Each takes one of *turns* while it is written to the volume."""
 
     def __init__(
         self, worker: Worker, kept: PendingRequests, runner: Runner, uploads: Uploads, turns: asyncio.Semaphore
@@ -68,24 +68,24 @@ class Intake:
         self._uploads = uploads
         self._turns = turns
 
-    async def queue(self, order: Order) -> Job:
-        """Queue *order* and return its job. Raises WorkerError; then nothing of the request is left."""
+    async def queue(self, new: NewJob) -> Job:
+        """Queue *new* and return its job. Raises WorkerError; then nothing of the request is left."""
         self._runner.check_room()
         request_id = uuid.uuid4().hex
         try:
-            fields = {**order.fields, **await self._saved(order.inputs, request_id)}
-            self._uploads.expect(request_id, order.upload_urls)
+            fields = {**new.fields, **await self._saved(new.inputs, request_id)}
+            self._uploads.expect(request_id, new.upload_urls)
             async with self._turns:
-                job = await self._runner.submit(functools.partial(self._kept_and_named, order, fields, request_id))
+                job = await self._runner.submit(functools.partial(self._kept_and_named, new, fields, request_id))
         except BaseException:
             self._uploads.forget(request_id)
             await in_thread(self._kept.remove, request_id)
             raise
-        log.info("job %s waits: %s", job.request_id, listed(sorted(order.sent)))
+        log.info("job %s waits: %s", job.request_id, listed(sorted(new.sent)))
         return job
 
     def _kept_and_named(
-        self, order: Order, fields: Mapping[str, Any], request_id: str
+        self, new: NewJob, fields: Mapping[str, Any], request_id: str
     ) -> tuple[JobRequest, PlaceOf | None]:
         """Keep the request on the volume. It may hold a picture of many megabytes, so nothing of this is the loop's."""
         request, _ = parse(GenerateRequest, fields)
@@ -95,10 +95,10 @@ class Intake:
         to_render = order_of(self._worker, request, named, inputs=self._worker.inputs, warnings=[])
         kept = {
             "fields": {**fields, "seed": seed},
-            "left_out": order.left_out,
-            "warnings": list(order.warnings),
-            "webhook_url": order.webhook_url,
-            "uploads": len(order.upload_urls),
+            "left_out": new.left_out,
+            "warnings": list(new.warnings),
+            "webhook_url": new.webhook_url,
+            "uploads": len(new.upload_urls),
         }
         self._kept.put(request_id, kept)
         return named, lambda _job: self._worker.renderer.place_of(to_render)

@@ -23,7 +23,7 @@ from wanworker.media.threads import in_thread
 from wanworker.rest.http.errors import NotReady
 from wanworker.rest.schemas.generate import GenerateBody, generate_fields
 from wanworker.rest.schemas.status import status_of
-from wanworker.rest.service.intake import WRITTEN_AT_ONCE, Intake, Order, check_url
+from wanworker.rest.service.intake import WRITTEN_AT_ONCE, Intake, NewJob, check_url
 from wanworker.rest.service.outputs import gone, name_of, output_of, shown_outputs
 from wanworker.rest.service.uploads import Uploads
 
@@ -95,7 +95,7 @@ class JobService:
         urls = UploadUrl.for_outputs(body.output_upload_urls, body.num_outputs, allow_hosts=allow_hosts)
         resolved = body.resolved(warnings)
         job = await self.queue(
-            Order(
+            NewJob(
                 fields=generate_fields(body, resolved),
                 inputs={"reference_image": Source("base64", body.image, body.spelled("image"))} if body.image else {},
                 left_out=body.left_out(),
@@ -118,9 +118,9 @@ class JobService:
             **({"thumbnail_url": f"/thumbnail/{job.request_id}"} if body.thumbnail else {}),
         }
 
-    async def queue(self, order: Order) -> Job:
+    async def queue(self, new: NewJob) -> Job:
         """Put what a route asks for into the queue, and return its job. Raises WorkerError."""
-        job = await self._intake.queue(order)
+        job = await self._intake.queue(new)
         self._changes += 1
         return job
 

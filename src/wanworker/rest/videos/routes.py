@@ -16,13 +16,12 @@ from wanworker.rest.responses.download import Downloads
 from wanworker.rest.responses.metrics import Metrics
 from wanworker.rest.responses.thumbnails import Thumbnails
 from wanworker.rest.schemas.bodies import documented_body
-from wanworker.rest.service.intake import Order, check_url
+from wanworker.rest.service.intake import NewJob, check_url
 from wanworker.rest.service.jobs import JobService
 from wanworker.videos.errors import VideoFailure
-from wanworker.videos.listing import Limit, Variant
-from wanworker.videos.listing import Order as Direction
+from wanworker.videos.listing import Limit, Order, Variant
 from wanworker.videos.models import VideoModels
-from wanworker.videos.request import FILES, VideoBody, VideoOrder, nested, read_order
+from wanworker.videos.request import FILES, VideoBody, VideoJob, nested, read_job
 from wanworker.videos.video import VideoDeleted, VideoList, VideoObject, page_of, video_of
 
 VideoId = Annotated[str, Path(description="The id that POST returned, or the id of any job.")]
@@ -52,17 +51,17 @@ def video_routes(
     async def create(request: Request) -> Response:
         """Queue a video."""
         fields = nested(await read_fields(request, files=FILES))
-        order = await read_order(fields, models)
-        job = await service.queue(_queued(order, fields))
+        asked = await read_job(fields, models)
+        job = await service.queue(_new_job(asked, fields))
         metrics.submitted()
         # The record gets them with the others when the job's turn has come.
-        return _answer(shown(job).model_copy(update={"warnings": order.warnings}), job.request_id)
+        return _answer(shown(job).model_copy(update={"warnings": asked.warnings}), job.request_id)
 
     @router.get("", responses={200: {"model": VideoList}, **_failures(400, 401, 404)})
     async def videos(
         after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
         limit: Limit = 20,
-        order: Annotated[Direction, Query(description="The order by time: `desc` has the newest first.")] = "desc",
+        order: Annotated[Order, Query(description="The order by time: `desc` has the newest first.")] = "desc",
     ) -> Response:
         """List videos."""
         jobs, has_more = await service.after(limit, after, oldest_first=order == "asc")
@@ -105,16 +104,16 @@ def _answer(content: BaseModel, request_id: str | None = None) -> Response:
     return answer(content.model_dump(mode="json"), headers={"x-request-id": request_id} if request_id else None)
 
 
-def _queued(order: VideoOrder, sent: dict[str, object]) -> Order:
-    """Return the order with its URLs checked, which are fetched when its turn has come."""
-    urls = {name: source for name, source in order.inputs.items() if source.kind == "url"}
+def _new_job(asked: VideoJob, sent: dict[str, object]) -> NewJob:
+    """Return the job with its URLs checked, which are fetched when its turn has come."""
+    urls = {name: source for name, source in asked.inputs.items() if source.kind == "url"}
     for source in urls.values():
         check_url(
             source.value, source.field or "input_reference", hint="Send a public http(s) URL, or the file itself."
         )
-    return Order(
-        fields={**order.fields, **{f"{name}_url": source.value for name, source in urls.items()}},
-        inputs={name: source for name, source in order.inputs.items() if name not in urls},
-        warnings=order.warnings,
+    return NewJob(
+        fields={**asked.fields, **{f"{name}_url": source.value for name, source in urls.items()}},
+        inputs={name: source for name, source in asked.inputs.items() if name not in urls},
+        warnings=asked.warnings,
         sent=[*sent],
     )
