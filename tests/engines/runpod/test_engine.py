@@ -216,6 +216,29 @@ async def test_a_job_whose_worker_was_lost_goes_to_another_endpoint(error, make,
     assert [1, 1] == [len(plane.jobs) for plane in planes]
 
 
+@pytest.mark.parametrize("how", ["lost worker", "lost result"])
+async def test_a_job_that_waits_to_be_sent_again_is_known_to_the_next_process(
+    how, make, planes, rendering, answer, settings
+):
+    notes, seen = RemoteJobs(notes_folder(settings.jobs_dir)), []
+
+    async def note_pause(_seconds: float) -> None:
+        seen.append((notes.knows("job"), notes.get("job")))
+
+    def act(worker: StandInWorker, job: Job) -> None:
+        lost = {"output": damaged(answer, "no base64!")}
+        failed = {"error": "worker exited with exit code 137"} if how == "lost worker" else lost
+        worker.done(job, failed if len(planes[0].jobs) == 1 else {"output": answer})
+
+    with StandInWorker(planes[0], act):
+        await rendering(make(policy=Policy(sleep=note_pause)))
+
+    ((is_known, note),) = seen
+    assert is_known
+    assert ("", "") == (note.endpoint, note.job_id)  # nobody asks again for the one that failed
+    assert 2 == len(planes[0].jobs)
+
+
 @pytest.mark.parametrize("status", [500, 503, 404])
 async def test_an_endpoint_that_takes_no_job_is_passed_over(status, make, planes, rendering, answer):
     planes[0].knobs.run_faults.append(status)

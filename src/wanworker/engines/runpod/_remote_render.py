@@ -167,7 +167,7 @@ class RemoteRender:
                     log.info("the video of %s is fetched again: %s", self._request.name, error)
                     await self._policy.sleep(self._pause_s(number))
                     continue
-                await in_thread(self._notes.remove, self._request.name)
+                await self._forget()
                 raise
             break
         return status
@@ -191,7 +191,7 @@ class RemoteRender:
             await self._called_off(remote)
             raise
         if status.error is not None:
-            await in_thread(self._notes.remove, self._request.name)
+            await self._forget()
             raise status.error
         return status
 
@@ -234,4 +234,12 @@ class RemoteRender:
             log.info("the remote job %s was called off: %s", remote.job_id, error or "its end was not seen")
         except ClientError as error:
             log.warning("the remote job %s may still be running: %s", remote.job_id, error)
-        await in_thread(self._notes.remove, self._request.name)
+        await self._forget()
+
+    async def _forget(self) -> None:
+        """
+        Note that nothing of the render is over there now. It may be sent again, so it stays known: if this process dies
+        before, the next one sends it.
+        """
+        coming = RemoteJob("", "", self._request.fingerprint, self._request.links)
+        await in_thread(self._notes.put, self._request.name, coming)
