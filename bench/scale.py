@@ -170,16 +170,6 @@ def give_way() -> None:
         os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
 
 
-@contextlib.contextmanager
-def in_front() -> Iterator[None]:
-    """Let this thread, and what it starts in the block, give way to nobody."""
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 def client(door: Door, numbers: range, states: dict[str, str], shape: dict[str, int]) -> None:
     """Send the jobs, and ask for each until it has ended."""
     for number in numbers:
@@ -225,8 +215,9 @@ def drive(options: argparse.Namespace, plane: RunPod, fleet: Fleet, door: Door) 
             must_restart = False
             door.server.process.kill()
             door.server.process.wait()
-            with in_front():  # else it would inherit from this process that it gives way
-                door.server.__enter__()
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # what it starts now gives way to nobody
+            door.server.__enter__()
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     return [state for states in shares for state in states.values()]
 
 
@@ -261,15 +252,14 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             states = drive(options, plane, fleet, door)
             ended = time.monotonic()
             idle, busy = _centiles(waits, began, sent), _centiles(waits, sent, ended)
-        took_s = ended - sent
         completed = Counter(job.input["seed"] for job in plane.jobs.values() if job.status == "COMPLETED")
         return {
             "engine": options.engine,
             "workers": options.workers,
             "jobs": options.jobs,
             "states": dict(Counter(states)),
-            "took_s": round(took_s, 1),
-            "jobs_per_s": round(options.jobs / took_s, 2),
+            "took_s": round(ended - sent, 1),
+            "jobs_per_s": round(options.jobs / (ended - sent), 2),
             "kills": fleet.kills,
             "door_restarted": options.restart,
             "completed_twice": sum(count > 1 for count in completed.values()),
