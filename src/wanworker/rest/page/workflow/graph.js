@@ -51,7 +51,7 @@ export function withInput(graph, id, name, value) {
 /** Cut the server's refusal into problems: {node, text} each; node is null for what concerns the whole graph. */
 export function problemsIn(text, hint = "") {
   const words = text.replace(/^The graph cannot run: /, "").replace(/\.$/, "");
-  const parts = words.split(/; (?=node [^;]*?:|no output node)/);
+  const parts = words.split(/; (?=node [^;]*?:|no output node)|\. Its other nodes cannot run either: /);
   const problems = parts.map((part) => {
     const [, node, place, said] = /^node (\S+?)( \([^)]*\))?(?:,| *:)/.exec(part) ? placeIn(part) : [null, null, "", part];
     return { node, place, text: said };
