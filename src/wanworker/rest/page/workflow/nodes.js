@@ -12,6 +12,9 @@ const FILES = {
   video: { accept: "video/*", icon: "film", label: "Choose a video" },
 };
 
+/** A longer name does not fit into its field, and the ends of such names tell them apart. */
+const SHOWN_CHARS = 30;
+
 export function Nodes({ nodes, refused, desk }) {
   const { sent, wrong } = desk.value;
   const first = nodes.filter((node) => node.isFirst || refused.has(node.id));
@@ -40,7 +43,7 @@ function Node({ node, isRefused, wrong, sent, put, refuse, send }) {
     ${node.inputs.map((input) =>
       FILES[input.kind]
         ? html`<${FileInput} key=${input.name} input=${input} file=${sent[input.value]?.file} onFile=${(file) => send(node, input, file)} />`
-        : html`<${Field} key=${input.name} label=${input.name} error=${wrong[placeOf(node, input)]} control=${(ids) =>
+        : html`<${Field} key=${input.name} label=${input.name} error=${wrong[placeOf(node, input)] ?? input.choices?.trouble} control=${(ids) =>
             html`<${Input} ids=${ids} input=${input} onValue=${(value) => put(node, input, value)} onBad=${() => refuse(node, input)} />`} />`,
     )}
   </section>`;
@@ -56,7 +59,8 @@ function FileInput({ input, file, onFile }) {
 }
 
 function Input({ ids, input, onValue, onBad }) {
-  const { kind, value, name } = input;
+  const { kind, value, name, choices } = input;
+  if (choices) return html`<${choices.isFree ? Suggested : Choice} ids=${ids} input=${input} onValue=${onValue} />`;
   if (kind === "boolean") return html`<input type="checkbox" ...${ids} checked=${value} onChange=${(event) => onValue(event.target.checked)} />`;
   if (kind === "text") return html`<${GrowingText} rows="2" ...${ids} value=${value} onInput=${onValue} />`;
   if (kind === "number") {
@@ -64,6 +68,26 @@ function Input({ ids, input, onValue, onBad }) {
     return html`<input type="text" inputmode="decimal" name=${name} ...${ids} defaultValue=${value} onInput=${take} />`;
   }
   return html`<input type="text" name=${name} ...${ids} dir="auto" value=${value ?? ""} onInput=${(event) => onValue(event.target.value)} />`;
+}
+
+/** One of what the server has. The graph's own value stays the chosen one where the server lacks it. */
+function Choice({ ids, input, onValue }) {
+  const { name, value, choices } = input;
+  const { values, at } = choices;
+  const own = String(at < 0 ? value : values[at]);
+  const take = ({ target }) => onValue(values[target.selectedIndex - (at < 0 ? 1 : 0)]);
+  return html`<select name=${name} ...${ids} value=${own} onChange=${take}>
+      ${at < 0 && html`<option value=${own}>${own} (not there)</option>`}
+      ${values.map((each) => html`<option key=${each} value=${each}>${String(each)}</option>`)}
+    </select>
+    ${own.length > SHOWN_CHARS && html`<p class="note">${own}</p>`}`;
+}
+
+/** A free text, with what is known beside it: the list may lack what the server has. */
+function Suggested({ ids, input, onValue }) {
+  const list = `${ids.id}-list`;
+  return html`<input type="text" name=${input.name} ...${ids} list=${list} dir="auto" value=${input.value ?? ""} onInput=${({ target }) => onValue(target.value)} />
+    <datalist id=${list}>${input.choices.values.map((each) => html`<option key=${each} value=${each} />`)}</datalist>`;
 }
 
 const isNumber = (text) => text.trim() !== "" && Number.isFinite(Number(text));
