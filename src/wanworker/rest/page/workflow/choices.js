@@ -18,8 +18,9 @@ export function choicesOf(node, name, { source, choices = {} }) {
   const row = choices[node.class_type]?.find(({ input, when = {} }) => input === name && Object.entries(when).every(isSo));
   // A node whose author writes the choices has them in inputs of its own, as CustomCombo.
   if (!row || (!row.choices.length && Object.keys(node.inputs).some((each) => each.startsWith("option")))) return null;
-  const own = plain(node.inputs[name]);
-  const at = row.choices.findIndex((each) => plain(each) === own);
+  const own = node.inputs[name];
+  const here = row.choices.indexOf(own);
+  const at = here < 0 ? row.choices.findIndex((each) => plain(each) === plain(own)) : here;
   const isFree = Boolean(row.others) || source !== "server" || !row.choices.length;
   return { values: row.choices, at, isFree, trouble: at < 0 && !row.others ? LACKS[row.choices.length ? source : "nothing"] : "" };
 }

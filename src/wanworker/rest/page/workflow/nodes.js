@@ -1,7 +1,7 @@
 /** The inputs of a graph, by node: what people set first is open, the rest is folded. */
 
 import { counted } from "../core/words.js";
-import { html } from "../parts/hooks.js";
+import { html, useMemo } from "../parts/hooks.js";
 import { DropZone, Field, GrowingText } from "../parts/controls.js";
 import { Preview } from "../parts/preview.js";
 import { withInput } from "./graph.js";
@@ -78,7 +78,7 @@ function Choice({ ids, input, onValue }) {
   const take = ({ target }) => onValue(values[target.selectedIndex - (at < 0 ? 1 : 0)]);
   return html`<select name=${name} ...${ids} value=${own} onChange=${take}>
       ${at < 0 && html`<option value=${own}>${own} (not there)</option>`}
-      ${values.map((each) => html`<option key=${each} value=${each}>${String(each)}</option>`)}
+      ${useOptions(values)}
     </select>
     ${own.length > SHOWN_CHARS && html`<p class="note">${own}</p>`}`;
 }
@@ -87,7 +87,12 @@ function Choice({ ids, input, onValue }) {
 function Suggested({ ids, input, onValue }) {
   const list = `${ids.id}-list`;
   return html`<input type="text" name=${input.name} ...${ids} list=${list} dir="auto" value=${input.value ?? ""} onInput=${({ target }) => onValue(target.value)} />
-    <datalist id=${list}>${input.choices.values.map((each) => html`<option key=${each} value=${each} />`)}</datalist>`;
+    <datalist id=${list}>${useOptions(input.choices.values)}</datalist>`;
 }
+
+const Options = ({ values }) => values.map((each) => html`<option key=${each} value=${each}>${String(each)}</option>`);
+
+/** Made once: a folder may have thousands of files, and each key that is pressed draws all nodes anew. */
+const useOptions = (values) => useMemo(() => html`<${Options} values=${values} />`, [values]);
 
 const isNumber = (text) => text.trim() !== "" && Number.isFinite(Number(text));
