@@ -316,7 +316,7 @@ def test_while_the_server_is_offline_the_files_of_the_folders_are_offered_beside
     graph = SAMPLING | saving("SaveWEBM")
     graph["5"]["inputs"]["vae_name"] = "lost_vae.safetensors"
     drop(page, "sampling.json", json.dumps(graph).encode())
-    page.get_by_text("more nodes").click()
+    page.get_by_text("3 more nodes, 1 marked").click()
     vae = page.get_by_label("vae_name")
 
     expect(vae).to_have_accessible_description("There is no such file in the folders of the models.")

@@ -19,6 +19,7 @@ export function Nodes({ nodes, refused, desk }) {
   const { sent, wrong } = desk.value;
   const first = nodes.filter((node) => node.isFirst || refused.has(node.id));
   const others = nodes.filter((node) => !first.includes(node));
+  const marked = others.filter(({ inputs }) => inputs.some(({ choices }) => choices?.trouble)).length;
   const put = (node, input, value) => {
     const { [placeOf(node, input)]: _, ...wrong } = desk.value.wrong;
     desk.patch({ graph: withInput(desk.value.graph, node.id, input.name, value), state: "changed", wrong });
@@ -32,7 +33,7 @@ export function Nodes({ nodes, refused, desk }) {
     put=${put} refuse=${refuse} send=${send} />`;
   return html`
     <div class="nodes" id="nodes">${first.map(show)}</div>
-    ${others.length > 0 && html`<details class="other-nodes"><summary>${counted(others.length, "more node")}</summary><div class="nodes">${others.map(show)}</div></details>`}`;
+    ${others.length > 0 && html`<details class="other-nodes"><summary>${counted(others.length, "more node")}${marked > 0 && `, ${marked} marked`}</summary><div class="nodes">${others.map(show)}</div></details>`}`;
 }
 
 const placeOf = (node, input) => `${node.id} ${input.name}`;
