@@ -17,6 +17,7 @@ import pages
 from door import ask
 from fakes.clips import clip, converted
 from fakes.comfyui import FakeComfyUI
+from fakes.comfyui_rules import recorded_object_info
 from fakes.engine import ScriptedEngine
 from fakes.files import file_server
 from wanworker.actions.base import Call
@@ -159,3 +160,16 @@ async def test_the_answer_of_a_comfyui_action(action: str, tmp_path: Path, make_
 
     assert shape(answer) == shape(given)
     assert answer.get("warnings") == given.get("warnings")
+
+
+async def test_the_choices_of_node_classes(tmp_path: Path, make_settings: MakeSettings) -> None:
+    request, answer = documented("comfyui_models")[2:]
+    info = recorded_object_info("0.33.0")
+    async with FakeComfyUI(tmp_path / "comfyui", info=info, version="0.33.0") as server:
+        worker = Worker(make_settings(comfyui_url=server.url))
+        try:
+            given = await worker.perform(request["input"], Call(REQUEST_ID, None, lambda _: None, 10**7))
+        finally:
+            await worker.close()
+
+    assert answer == given

@@ -66,6 +66,45 @@ async def test_an_unknown_field_is_a_warning(comfyui_worker):
     assert answer["warnings"] == ["unknown field 'folder' was ignored."]
 
 
+CLASSES = {"input": {**MODELS["input"], "classes": ["KSampler", "VAELoader", "EmptyImage", "NoSuchNode"]}}
+
+
+async def test_the_server_tells_the_choices_of_node_classes_and_knows_what_was_added(comfyui_worker, comfyui):
+    worker = comfyui_worker()
+    first, _ = await ask(worker, CLASSES)
+    comfyui.info["VAELoader"]["input"]["required"]["vae_name"][0].append("new.safetensors")
+    second, _ = await ask(worker, CLASSES, job_id="sync-2")
+
+    assert (first["status"], first["source"], set(first["choices"])) == ("success", "server", {"KSampler", "VAELoader"})
+    sampler = comfyui.info["KSampler"]["input"]["required"]["sampler_name"][0]
+    assert {"input": "sampler_name", "choices": sampler} in first["choices"]["KSampler"]
+    assert "new.safetensors" not in first["choices"]["VAELoader"][0]["choices"]
+    assert "new.safetensors" in second["choices"]["VAELoader"][0]["choices"]
+    assert not {"models", "workflows"} & set(first)
+
+
+async def test_while_the_server_is_offline_the_folders_tell_the_choices_of_loaders(comfyui_worker, volume):
+    classes = ["VAELoader", "LoraLoader", "KSampler", "CLIPLoader"]
+    worker = comfyui_worker(comfyui_url=f"http://127.0.0.1:{refused_port()}")
+    answer, _ = await ask(worker, {"input": {**MODELS["input"], "classes": classes}})
+
+    assert (answer["source"], answer["choices"]) == (
+        "folders",
+        {
+            "VAELoader": [{"input": "vae_name", "choices": ["wan_2.1_vae.safetensors"]}],
+            "LoraLoader": [{"input": "lora_name", "choices": ["styles/cel.safetensors"]}],
+        },
+    )
+
+
+@pytest.mark.parametrize("classes", ["KSampler", [1], ["a"] * 1001])
+async def test_classes_are_a_list_of_names(comfyui_worker, classes):
+    answer, _ = await ask(comfyui_worker(), {"input": {**MODELS["input"], "classes": classes}})
+
+    assert answer["code"] == "INVALID_REQUEST"
+    assert answer["error"].startswith("classes")
+
+
 def named(answer, name):
     (entry,) = [each for each in answer["workflows"] if each["name"] == name]
     return entry

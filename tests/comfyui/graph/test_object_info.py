@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fakes.comfyui_rules import recorded_object_info
-from wanworker.comfyui.graph.object_info import NodeClass, nearest, read_class, types_fit
+from wanworker.comfyui.graph.object_info import NodeClass, choices_of, nearest, read_class, types_fit
 
 INFO = recorded_object_info()
 MODELS = [
@@ -25,6 +27,34 @@ def test_a_choice_is_read_in_both_spellings() -> None:
 
     assert ("COMBO", "default") == (old.type, old.choices and old.choices[0])
     assert ("COMBO", ("auto", "mp4")) == (new.type, new.choices)
+
+
+def chosen(**inputs: list[Any]) -> list[dict[str, Any]]:
+    """Return the choices of a class with these inputs."""
+    read = read_class("Made", {"input": {"required": inputs}})
+    return [each.to_json() for each in choices_of(read.inputs.values())]
+
+
+def test_the_choices_inside_a_choice_say_when_they_hold() -> None:
+    codec = {"codec": ["COMBO", {"options": ["h264", "av1"]}], "crf": ["FLOAT", {}]}
+    options = [{"key": "auto", "inputs": {}}, {"key": "mp4", "inputs": {"required": codec}}]
+
+    assert [
+        {"input": "format", "choices": ["auto", "mp4"]},
+        {"input": "format.codec", "choices": ["h264", "av1"], "when": {"format": "mp4"}},
+    ] == chosen(format=["COMFY_DYNAMICCOMBO_V3", {"options": options}])
+
+
+def test_only_what_the_server_lists_has_choices() -> None:
+    upload = {"input": "image", "choices": ["a.png"], "others": True}
+
+    assert [upload, {"input": "ckpt_name", "choices": []}, {"input": "times", "choices": [1, 2, 4]}] == chosen(
+        image=[["a.png"], {"image_upload": True}],
+        ckpt_name=[[], {}],
+        times=["COMBO", {"options": [1, 2, 4]}],
+        fetched=["COMBO", {"options": [], "remote": {"route": "/models"}}],
+        text=["STRING", {}],
+    )
 
 
 def test_inputs_come_in_the_servers_order() -> None:

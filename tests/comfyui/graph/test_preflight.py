@@ -68,7 +68,7 @@ def test_the_nodes_named_are_those_of_the_server_or_else_of_the_core(savers: tup
 
     found = check(graph, info)
 
-    assert [f"no output node: add one that saves, such as {named}"] == [str(problem) for problem in found.problems]
+    assert f"no output node: add one that saves, such as {named}" == str(found.problems[0])
     assert (graph, ()) == (found.graph, found.remarks)
 
 
@@ -371,6 +371,33 @@ def test_a_bad_output_beside_a_good_one_is_left_out(bad: dict[str, Any]) -> None
     alone = two_outputs(**bad)
     del alone["2"]
     assert found.left_out == check(alone, INFO).problems
+
+
+def test_an_unknown_class_hides_no_other_problem() -> None:
+    graph = broken("95", unet_name="lost.safetensors")
+    graph["86"]["inputs"]["sampler_name"] = "eular"
+    graph["200"] = {"class_type": "NoSuchNode", "inputs": {"samples": graph["86"]["inputs"]["latent_image"]}}
+    graph["86"]["inputs"]["latent_image"] = ["200", 7]
+
+    first, *others = [(problem.node, problem.input) for problem in check(graph, INFO).problems]
+
+    assert (("200", ""), [("86", "sampler_name"), ("95", "unet_name")]) == (first, sorted(others))
+
+
+def test_what_a_saver_of_unknown_class_needs_is_checked_too() -> None:
+    graph = video_graph()
+    graph["1"]["inputs"]["width"] = 0
+    graph["3"]["class_type"] = "SaveVideos"
+
+    assert [("3", ""), ("1", "width")] == [(each.node, each.input) for each in check(graph, INFO).problems]
+
+
+def test_a_graph_that_saves_nothing_hears_of_its_other_faults_too() -> None:
+    graph = video_graph()
+    graph["1"]["inputs"]["width"] = 0
+    del graph["3"]
+
+    assert [("", ""), ("1", "width")] == [(each.node, each.input) for each in check(graph, INFO).problems]
 
 
 def test_a_fault_that_all_outputs_share_stops_the_graph() -> None:

@@ -47,6 +47,16 @@ def test_a_flood_of_problems_is_counted(count: int) -> None:
     assert ("more" in said) == (count > 8)
 
 
+def test_of_many_problems_some_of_each_kind_are_told() -> None:
+    unknown = [Problem(f"the server has no node class 'N{at}'", str(at), f"N{at}") for at in range(12)]
+    said = str(as_error([*unknown, LOST, WRONG]))
+
+    assert [part in said for part in ("'N0'", "'N5'", "'N6'", "node 95 (UNETLoader)", "node 86 (KSampler)")] == [
+        True, True, False, True, True,
+    ]  # fmt: skip
+    assert said.endswith("... and 6 more.")
+
+
 def test_a_few_choices_are_all_told() -> None:
     text = not_a_choice("avi", ["auto", "mp4"], is_model=False)
     problem = Problem(text, "3", "SaveVideo", "format", "avi", ["auto", "mp4"])

@@ -27,12 +27,12 @@ def node(key: str, kind: str, title: str = "", **properties: str) -> UiNode:
 
 def refusal(*nodes: UiNode, path: str = "") -> GraphRefused:
     with pytest.raises(GraphRefused) as refused:
-        refuse_missing(live(*nodes, path=path), INFO)
+        refuse_missing(live(*nodes, path=path), INFO, {})
     return refused.value
 
 
 def test_known_classes_pass_without_a_word() -> None:
-    assert () == refuse_missing(live(node("1", "SaveVideo")), INFO)
+    assert () == refuse_missing(live(node("1", "SaveVideo")), INFO, {})
 
 
 def test_every_missing_class_is_named_with_its_nodes_titles_and_the_nearest_known() -> None:
@@ -86,7 +86,7 @@ def test_a_subgraph_without_its_definition_is_refused_as_such() -> None:
 
 
 def test_an_unknown_node_that_is_linked_to_nothing_is_left_out_and_told() -> None:
-    told = refuse_missing(live(node("9", "Image Comparer Label", "Hello"), linked=False), INFO)
+    told = refuse_missing(live(node("9", "Image Comparer Label", "Hello"), linked=False), INFO, {})
 
     reason = "the server does not know it, and no link needs it"
     assert (f"node 9 (Image Comparer Label) 'Hello' is left out: {reason}",) == told

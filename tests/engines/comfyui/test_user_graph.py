@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,8 @@ from wanworker.comfyui.client.http import ComfyClient
 from wanworker.engines.comfyui._slots import workflow_slots
 from wanworker.engines.comfyui._user_graph import checked_graph, fetched
 from wanworker.errors import GraphRefused, NoOutput
+
+DATA = Path(__file__).parents[2] / "data" / "comfyui"
 
 
 @pytest.fixture
@@ -85,6 +89,41 @@ async def test_a_workflow_of_the_browser_is_converted_beside_the_event_loop(clie
 
     assert document.readers["links"]
     assert threading.current_thread() not in document.readers["links"]
+
+
+def browsers(**values):
+    """The browser's workflow of the tests, in which node 3 has a class that no server has."""
+    document = json.loads((DATA / "ui_i2v.json").read_text())
+    nodes = {node["id"]: node for node in document["nodes"]}
+    nodes[3]["type"] = "NoSuchNode"
+    for node, (at, value) in values.items():
+        nodes[int(node[1:])]["widgets_values"][at] = value
+    return document
+
+
+async def test_a_workflow_of_the_browser_with_an_unknown_class_hears_of_its_other_faults_too(client):
+    with pytest.raises(GraphRefused) as refused:
+        await checked_graph(client, browsers(n1=(0, "lost.safetensors"), n8=(0, "gone.safetensors")))
+
+    said = str(refused.value)
+    assert said.startswith(
+        "The workflow needs a node class that the ComfyUI server does not have: 'NoSuchNode' (node 3"
+    )
+    assert "Its other nodes cannot run either: node 1 (UNETLoader), input 'unet_name': 'lost.safetensors'" in said
+    assert "node 8 (VAELoader), input 'vae_name': 'gone.safetensors'" in said
+    assert "Install the custom node packs" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "slots", [{}, {"1.unet_name": "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors"}, {"no such.slot": 1}]
+)
+async def test_of_an_unknown_class_alone_nothing_else_is_said(client, slots):
+    document = browsers(**({"n1": (0, "lost.safetensors")} if slots else {}))
+    with pytest.raises(GraphRefused) as refused:
+        await checked_graph(client, document, slots=slots)
+
+    assert "NoSuchNode" in str(refused.value)
+    assert "other nodes" not in str(refused.value)
 
 
 NAMES = {

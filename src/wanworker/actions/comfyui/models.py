@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import Field
 
 from wanworker.actions.base import Action, Context
 from wanworker.actions.comfyui._workflow_files import WorkflowFile, WorkflowFiles
@@ -14,36 +16,55 @@ from wanworker.media.threads import in_thread
 if TYPE_CHECKING:
     from wanworker.engines.comfyui.engine import ComfyUI
 
+_T = TypeVar("_T")
+
 
 class ModelsRequest(Request):
-    """Take no fields."""
+    """The fields of `comfyui_models`."""
+
+    classes: tuple[str, ...] = Field(
+        default=(), max_length=1000, description="Node classes; the answer has the choices of their inputs alone."
+    )
 
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """
     Return the server's model lists, or those of the volume's folders while the server is offline; `source` says which.
 
-    The slots of the workflows come from the same source. A file that is no workflow is listed with its error.
+    The slots of the workflows come from the same source. A file that is no workflow is listed with its error. A request
+    with `classes` gets the choices of their inputs instead.
     """
-    _, warnings = parse(ModelsRequest, fields)
+    request, warnings = parse(ModelsRequest, fields)
     engine = context.comfyui()
-    lists, source = await _lists(engine)
-    answer: dict[str, Any] = {
-        "status": "success",
+    told = await (_choices(engine, request.classes) if request.classes else _models(engine, context))
+    return {"status": "success", **told} | ({"warnings": warnings} if warnings else {})
+
+
+async def _choices(engine: ComfyUI, classes: Sequence[str]) -> dict[str, Any]:
+    found, source = await _asked(
+        engine, lambda: engine.server_choices(classes), lambda: engine.lists.choices_of(classes)
+    )
+    return {"choices": {name: [each.to_json() for each in rows] for name, rows in found.items()}, "source": source}
+
+
+async def _models(engine: ComfyUI, context: Context) -> dict[str, Any]:
+    lists, source = await _asked(engine, engine.server_lists, engine.lists.from_folders)
+    return {
         "models": {folder: list(names) for folder, names in lists.items()},
         "source": source,
         "workflows": await _workflows(context, is_online=source == "server"),
     }
-    return answer | ({"warnings": warnings} if warnings else {})
 
 
-async def _lists(engine: ComfyUI) -> tuple[Mapping[str, tuple[str, ...]], str]:
+async def _asked(
+    engine: ComfyUI, by_server: Callable[[], Awaitable[_T]], by_folders: Callable[[], _T]
+) -> tuple[_T, str]:
     if await engine.probe() == "online":
         try:
-            return await engine.server_lists(), "server"
+            return await by_server(), "server"
         except EngineUnavailable:
             pass
-    return engine.lists.from_folders(), "folders"
+    return await in_thread(by_folders), "folders"
 
 
 async def _workflows(context: Context, *, is_online: bool) -> list[dict[str, Any]]:

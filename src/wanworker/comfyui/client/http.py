@@ -151,9 +151,12 @@ class ComfyClient:
         entry = told.get(prompt_id)
         return entry if isinstance(entry, dict) else {}
 
-    async def node_classes(self, names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-        """Return object_info of these classes, from the cache if possible. Unknown classes are left out."""
-        missing = sorted({name for name in names if name not in self._classes})
+    async def node_classes(self, names: Iterable[str], *, anew: bool = False) -> dict[str, Mapping[str, Any]]:
+        """
+        Return object_info of these classes, from the cache if possible and unless all are asked for *anew*. Unknown
+        classes are left out.
+        """
+        missing = sorted({name for name in names if anew or name not in self._classes})
         found = await asyncio.gather(*(self._fetch_class(name) for name in missing))
         self._classes.update({name: info for name, info in zip(missing, found, strict=True) if info})
         return {name: self._classes[name] for name in names if name in self._classes}

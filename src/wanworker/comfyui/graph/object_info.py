@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from wanworker.text.nearest import nearest_names
@@ -90,6 +91,26 @@ class NodeInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """
+    Hold the values that one input of a class may have.
+
+    `when` are the values of other inputs that it has these choices with; it is not empty inside a dynamic combo only.
+    `others` says that another value may be right too: the list of a loader lacks the files in subfolders.
+    """
+
+    input: str
+    values: tuple[Any, ...]
+    when: Mapping[str, Any] = field(default_factory=dict)
+    others: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form in which answers list it, without what is empty or false."""
+        more = {name: value for name, value in (("when", dict(self.when)), ("others", self.others)) if value}
+        return {"input": self.input, "choices": list(self.values), **more}
+
+
+@dataclass(frozen=True, slots=True)
 class NodeClass:
     """
     Describe one node class: its inputs by name in the server's order, the types of its outputs, and whether it saves.
@@ -145,6 +166,16 @@ def with_every_choice(items: Iterable[NodeInput]) -> Iterator[NodeInput]:
         yield item
         for choice in item.choices or () if item.type == DYNAMIC_COMBO else ():
             yield from with_every_choice(inner_inputs(item, choice))
+
+
+def choices_of(items: Iterable[NodeInput], when: Mapping[str, Any] = MappingProxyType({})) -> Iterator[Choices]:
+    """Yield the choices of *items*, and of what each choice of a dynamic combo brings, at every depth."""
+    for item in items:
+        # object_info lacks a list that the server fills in only on demand.
+        if item.choices or (item.choices is not None and "remote" not in item.options):
+            yield Choices(item.name, item.choices, when, item.takes_uploads)
+        for choice in item.choices or () if item.type == DYNAMIC_COMBO else ():
+            yield from choices_of(inner_inputs(item, choice), {**when, item.name: choice})
 
 
 def expanded(items: Iterable[NodeInput], given: Mapping[str, Any]) -> Iterator[NodeInput]:

@@ -40,12 +40,8 @@ from wanworker.comfyui.graph.object_info import (
     unknown_inside,
     with_every_choice,
 )
-from wanworker.comfyui.graph.problems import Problem, shown
+from wanworker.comfyui.graph.problems import Problem, no_output, shown, unknown_class
 from wanworker.text.weight_names import WeightPaths
-
-#: Usual nodes of the core that save, named in the message if a graph has none.
-_SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")
-
 
 #: Of more nodes or inputs than this, the rest is counted.
 _MOST_TOLD = 8
@@ -77,22 +73,26 @@ def check(graph: Graph, info: ObjectInfo, sent: Collection[str] = ()) -> Preflig
     """
     Check *graph*. *info* must have every class of the graph that the server knows; more make better suggestions.
 
-    *sent* are the names of files that come with the graph. A choice that names one of them is valid.
+    *sent* are the names of files that come with the graph. A choice that names one of them is valid. Where no node
+    saves, every node is checked: one that saves will be added. What a node of unknown class needs is checked too,
+    because that node may be one that saves.
     """
-    unknown = tuple(_unknown_classes(graph, info))
-    if unknown:
-        return Preflight(graph, unknown, ())
+    unknown = {node: body["class_type"] for node, body in graph.items() if body["class_type"] not in info}
     outputs = output_nodes(graph, info)
-    if not outputs:
-        return Preflight(graph, (_no_output(info),), ())
-    used = needed(graph, outputs)
-    names = dict.fromkeys(body["class_type"] for body in graph.values())
+    known = tuple(info)
+    stopping = tuple(unknown_class(node, name, known) for node, name in unknown.items())
+    if not outputs and not unknown:
+        stopping = (no_output(info),)
+    used = needed(graph, (*outputs, *unknown)) or frozenset(graph)
+    names = dict.fromkeys(body["class_type"] for body in graph.values() if body["class_type"] in info)
     read = {name: read_class(name, info[name]) for name in names}
-    classes = {node: read[body["class_type"]] for node, body in graph.items()}
-    live = {node: classes[node] for node in graph if node in used}
+    classes = {node: read[body["class_type"]] for node, body in graph.items() if node not in unknown}
+    live = {node: its_class for node, its_class in classes.items() if node in used}
     complete, moved = _with_the_servers_names(graph, live)
     changes = (*moved, *_fill_in(complete, live), *_read_values(complete, live))
     problems = _faults(used, complete, classes, sent)
+    if stopping:
+        return Preflight(graph, (*stopping, *problems), ())
     unused = [f"node {node} ({graph[node]['class_type']}) is used by no output node" for node in orphans(graph, info)]
     lasting = (*_unknown_inputs(graph, live, info), *unused)
     remarks = (*changes, *lasting)
@@ -110,24 +110,10 @@ def _faults(
     nodes: Collection[str], graph: Graph, classes: Mapping[str, NodeClass], sent: Collection[str]
 ) -> tuple[Problem, ...]:
     """Return the problems of *nodes*, which are all that some output nodes need."""
-    found = [problem for node in graph if node in nodes for problem in _check_node(node, graph, classes)]
+    found = [problem for node in classes if node in nodes for problem in _check_node(node, graph, classes)]
     # Loaders without an upload flag (VideoHelperSuite's) list the server's files, and those are not there yet.
     kept = [each for each in found if not (isinstance(each.value, str) and upload_name(each.value) in sent)]
     return (*kept, *_cycle({node: graph[node] for node in graph if node in nodes}))
-
-
-def _unknown_classes(graph: Graph, info: ObjectInfo) -> Iterator[Problem]:
-    known = tuple(info)
-    for node, body in graph.items():
-        name = body["class_type"]
-        if name not in info:
-            text = f"the server has no node class {shown(name)}; a custom node pack may be missing"
-            yield Problem(text, node, name, value=name, choices=known)
-
-
-def _no_output(info: ObjectInfo) -> Problem:
-    known = [name for name in _SAVERS if info.get(name, {}).get("output_node")] or _SAVERS[:4]
-    return Problem(f"no output node: add one that saves, such as {', '.join(known)}")
 
 
 def _with_the_servers_names(graph: Graph, classes: Mapping[str, NodeClass]) -> tuple[Graph, tuple[str, ...]]:
@@ -270,6 +256,8 @@ def _check_link(item: NodeInput, value: list[Any], graph: Graph, classes: Mappin
     source, slot = link
     if source not in graph:
         return Problem(f"linked to node {source!r}, which is not in the graph")
+    if source not in classes:  # nobody knows what a node of unknown class gives
+        return None
     outputs = classes[source].outputs
     if not 0 <= slot < len(outputs):
         text = f"linked to output {slot} of node {source} ({classes[source].name}), which has {len(outputs)}"

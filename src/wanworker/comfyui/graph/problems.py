@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
-from wanworker.comfyui.graph.object_info import is_model_name, nearest
+from wanworker.comfyui.graph.object_info import ObjectInfo, is_model_name, nearest
 from wanworker.errors import GraphRefused, ModelNotFound
 
 #: A longer value, for example a prompt, is cut. The reader knows it by its beginning.
@@ -16,6 +17,9 @@ _MOST_SHOWN = 8
 
 #: Up to this many choices are all named. Of more, only those that are like the given value.
 _FEW_CHOICES = 5
+
+#: Usual nodes of the core that save, named in the message if a graph has none.
+_SAVERS = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveImage", "SaveAudio", "VHS_VideoCombine")
 SERVER_FOLDERS = "the model folders of the ComfyUI server"
 
 
@@ -74,6 +78,18 @@ def looks_like_model(value: object, *, choices_are_models: bool) -> bool:
     return is_model_name(value) or (choices_are_models and isinstance(value, str))
 
 
+def unknown_class(node: str, name: str, known: Sequence[str]) -> Problem:
+    """Say that the server, which has the *known* classes, has none of this *name*."""
+    text = f"the server has no node class {shown(name)}; a custom node pack may be missing"
+    return Problem(text, node, name, value=name, choices=known)
+
+
+def no_output(info: ObjectInfo) -> Problem:
+    """Say that no node saves a file, and name classes of *info* that do."""
+    known = [name for name in _SAVERS if info.get(name, {}).get("output_node")] or _SAVERS[:4]
+    return Problem(f"no output node: add one that saves, such as {', '.join(known)}")
+
+
 def as_warning(problem: Problem) -> str:
     """Say that *problem* did not stop the graph, because other outputs do not need its node."""
     return f"{problem}; the output nodes that need it were left out."
@@ -81,17 +97,35 @@ def as_warning(problem: Problem) -> str:
 
 def as_error(problems: Sequence[Problem], *, models_place: str = SERVER_FOLDERS) -> GraphRefused | ModelNotFound:
     """
-    Combine *problems* (at least one) into one error that names at most eight of them.
+    Combine *problems* (at least one) into one error (see `told`).
 
     It is ModelNotFound if only weight files are missing; *models_place* is where the reader may put them.
     """
     missing = [problem for problem in problems if problem.missing_model]
     if len(missing) == len(problems):
         return _model_not_found(missing, models_place)
-    lines = [str(problem) for problem in problems[:_MOST_SHOWN]]
-    more = f" ... and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
     field = next((problem.input for problem in problems if problem.input), None)
-    return GraphRefused(f"The graph cannot run: {'; '.join(lines)}{more}.", field=field)
+    return GraphRefused(f"The graph cannot run: {told(problems)}.", field=field)
+
+
+def told(problems: Sequence[Problem]) -> str:
+    """
+    Name at most eight of *problems*, and count the others.
+
+    Some of each kind are named: a graph that lacks twenty node classes may lack a weight file too.
+    """
+    lines = [str(problem) for problem in _some_of_each_kind(problems)]
+    more = f" ... and {len(problems) - len(lines)} more" if len(problems) > len(lines) else ""
+    return f"{'; '.join(lines)}{more}"
+
+
+def _some_of_each_kind(problems: Sequence[Problem]) -> list[Problem]:
+    """Return at most eight of *problems* in their order: unknown classes, missing files and others take turns."""
+    kinds: dict[tuple[bool, bool], list[int]] = {}
+    for at, problem in enumerate(problems):
+        kinds.setdefault((bool(problem.input), problem.missing_model), []).append(at)
+    in_turn = [at for turn in zip_longest(*kinds.values()) for at in turn if at is not None]
+    return [problems[at] for at in sorted(in_turn[:_MOST_SHOWN])]
 
 
 def _model_not_found(missing: Sequence[Problem], models_place: str) -> ModelNotFound:

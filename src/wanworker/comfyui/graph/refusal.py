@@ -17,8 +17,10 @@ from wanworker.comfyui.graph.problems import (
     Problem,
     as_error,
     looks_like_model,
+    no_output,
     not_a_choice,
     shown,
+    unknown_class,
 )
 from wanworker.errors import GraphRefused, ModelNotFound
 
@@ -103,12 +105,11 @@ def _whole_graph(error: object, info: ObjectInfo) -> Problem:
     told = error if isinstance(error, dict) else {}
     kind, message, details = (str(told.get(key) or "") for key in ("type", "message", "details"))
     if kind == "prompt_no_outputs":
-        return Problem("no output node: add one that saves, such as SaveVideo, SaveWEBM, SaveAnimatedWEBP, SaveImage")
+        return no_output({})
     unknown = _CLASS_IN_MESSAGE.search(message)
     if unknown:
         name, node = unknown[1], _NODE_IN_DETAILS.search(details)
-        text = f"the server has no node class {name!r}; a custom node pack may be missing"
-        return Problem(text, node[1] if node else "", name, value=name, choices=tuple(info))
+        return unknown_class(node[1] if node else "", name, tuple(info))
     if kind == "prompt_outputs_failed_validation" and not details:
         return Problem("the server refused it without a reason; a circle of links does that")
     return Problem(": ".join(filter(None, [message, details])) or "the server refused it without a reason")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from wanworker.comfyui.graph.api_format import Graph
 from wanworker.comfyui.graph.object_info import ObjectInfo, nearest
 from wanworker.comfyui.ui_workflow._document import UiNode
 from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath
@@ -24,27 +25,43 @@ _ALIKE = 0.7
 _MOST_NODES, _MOST_CLASSES = 3, 30
 
 
-def refuse_missing(live: Sequence[tuple[SubgraphPath, UiNode]], info: ObjectInfo) -> tuple[str, ...]:
+class MissingClasses(GraphRefused):
+    """
+    The refusal of a workflow whose node classes the server lacks.
+
+    `rest` is all else of it in API format, so that its other problems can be told too. The nodes of those classes are
+    in it with their links alone.
+    """
+
+    rest: Graph
+
+    def __init__(self, message: str, *, rest: Graph, hint: str) -> None:
+        super().__init__(message, hint=hint, field="workflow")
+        self.rest = rest
+
+
+def refuse_missing(live: Sequence[tuple[SubgraphPath, UiNode]], info: ObjectInfo, rest: Graph) -> tuple[str, ...]:
     """
     Return a warning for every node of unknown class without links: a label, or a switch of the browser's.
 
-    Raises GraphRefused if any other node has a class that is not in *info*.
+    Raises MissingClasses with *rest* if any other node has a class that is not in *info*.
     """
     unknown = [(place, node) for place, node in live if node.type not in info]
-    idle = [(place, node) for place, node in unknown if not _is_linked(place, node)]
+    idle = [(place, node) for place, node in unknown if not is_linked(place, node)]
     missing = [pair for pair in unknown if pair not in idle]
     if missing:
-        raise _refusal(missing, info)
+        raise _refusal(missing, info, rest)
     return tuple(
         f"{_named(place, node)} is left out: the server does not know it, and no link needs it" for place, node in idle
     )
 
 
-def _is_linked(place: SubgraphPath, node: UiNode) -> bool:
+def is_linked(place: SubgraphPath, node: UiNode) -> bool:
+    """Say whether a link begins or ends at *node*."""
     return any(node.id in {link.origin, link.target} for link in place.sheet.links.values())
 
 
-def _refusal(missing: list[tuple[SubgraphPath, UiNode]], info: ObjectInfo) -> GraphRefused:
+def _refusal(missing: list[tuple[SubgraphPath, UiNode]], info: ObjectInfo, rest: Graph) -> MissingClasses:
     by_class: dict[str, list[tuple[SubgraphPath, UiNode]]] = {}
     for place, node in missing:
         by_class.setdefault(node.type, []).append((place, node))
@@ -52,7 +69,7 @@ def _refusal(missing: list[tuple[SubgraphPath, UiNode]], info: ObjectInfo) -> Gr
     more = f"; and {len(by_class) - _MOST_CLASSES} more" if len(by_class) > _MOST_CLASSES else ""
     count = "a node class" if len(by_class) == 1 else f"{len(by_class)} node classes"
     message = f"The workflow needs {count} that the ComfyUI server does not have: {'; '.join(lines)}{more}."
-    return GraphRefused(message, hint=_hint(missing), field="workflow")
+    return MissingClasses(message, rest=rest, hint=_hint(missing))
 
 
 def _line(name: str, nodes: list[tuple[SubgraphPath, UiNode]], info: ObjectInfo) -> str:

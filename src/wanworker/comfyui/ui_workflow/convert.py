@@ -32,12 +32,14 @@ from wanworker.comfyui.ui_workflow._links import (
     Value,
     source_of,
 )
-from wanworker.comfyui.ui_workflow._missing_nodes import refuse_missing
+from wanworker.comfyui.ui_workflow._missing_nodes import MissingClasses, is_linked, refuse_missing
 from wanworker.comfyui.ui_workflow._own_values import WidgetReader, after_setting
 from wanworker.comfyui.ui_workflow._replacements import Replacements
 from wanworker.comfyui.ui_workflow._slots import with_class_slots
 from wanworker.comfyui.ui_workflow._subgraphs import SubgraphPath, Unfolded, unfold
 from wanworker.comfyui.ui_workflow.former.group_nodes import without_group_nodes
+
+__all__ = ["Converted", "MissingClasses", "api_graph", "node_classes"]
 
 #: The input that names files. Only in it does the browser replace `%date:...%` and `%Node.widget%`.
 _PREFIX = "filename_prefix"
@@ -70,21 +72,23 @@ def api_graph(ui: Mapping[str, Any], object_info: ObjectInfo, *, now: datetime) 
     the local time that stands for `%date:...%` in a file name. `preflight.check` judges the rest: choices, ranges and
     types.
 
-    Raises GraphRefused for a file that cannot be read, for classes that the server lacks (all at once), and if no
-    output has everything that it needs.
+    Raises GraphRefused for a file that cannot be read and if no output has everything that it needs, and MissingClasses
+    for classes that the server lacks (all at once).
     """
     reader = WidgetReader(object_info)
     document = with_class_slots(read_document(without_group_nodes(ui, reader.class_of)), reader)
     unfolded = unfold(document)
     live = list(_live(unfolded))
-    warnings = refuse_missing(live, object_info)
-    draft = _Draft(unfolded, reader, Replacements(document, unfolded, reader, now), list(warnings))
+    draft = _Draft(unfolded, reader, Replacements(document, unfolded, reader, now))
     for place, node in live:
         its_class = reader.class_of(node)
         if its_class is not None:
             draft.add(place, node, its_class)
-    graph, warnings = without_broken(draft.graph, draft.broken, object_info)
-    return Converted(graph, (*draft.warnings, *warnings))
+        elif is_linked(place, node):
+            draft.add_unknown(place, node)
+    idle = refuse_missing(live, object_info, draft.graph)
+    graph, broken = without_broken(draft.graph, draft.broken, object_info)
+    return Converted(graph, (*idle, *draft.warnings, *broken))
 
 
 def _live(unfolded: Unfolded) -> Iterator[tuple[SubgraphPath, UiNode]]:
@@ -100,16 +104,14 @@ class _Draft:
     unfolded: Unfolded
     reader: WidgetReader
     replaced: Replacements
-    warnings: list[str]
+    warnings: list[str] = field(default_factory=list)
     graph: Graph = field(default_factory=dict)
     broken: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, place: SubgraphPath, node: UiNode, its_class: NodeClass) -> None:
         """Add one node with its inputs, and say what is odd about it."""
         key, own = place.id_of(node), self.reader.values_of(node)
-        sources = {
-            slot.widget or slot.name: source_of(self.unfolded, place, node, at) for at, slot in enumerate(node.inputs)
-        }
+        sources = self._sources(place, node)
         linked = {name: value for name, source in sources.items() if (value := self._sent(source)) is not None}
         set_values = {name: source.value for name, source in sources.items() if isinstance(source, SetValue)}
         held = after_setting(own.values, set_values, its_class)
@@ -132,6 +134,18 @@ class _Draft:
         reasons = list(lacking(its_class, inputs, sources))
         if reasons:
             self.broken[key] = reasons
+
+    def add_unknown(self, place: SubgraphPath, node: UiNode) -> None:
+        """Add a node of unknown class with its links. What its own values mean is not known."""
+        found = self._sources(place, node).items()
+        inputs = {name: [source.node, source.slot] for name, source in found if isinstance(source, LinkSource)}
+        self.graph[place.id_of(node)] = {"class_type": node.type, "inputs": inputs, "_meta": {"title": node.title}}
+
+    def _sources(self, place: SubgraphPath, node: UiNode) -> dict[str, Source]:
+        """Return what feeds each input of *node*, by the input's name."""
+        return {
+            slot.widget or slot.name: source_of(self.unfolded, place, node, at) for at, slot in enumerate(node.inputs)
+        }
 
     def _sent(self, source: Source) -> Any:
         """Return what *source* puts into an input, or None if it feeds nothing."""

@@ -1,15 +1,17 @@
-"""List what a request may set in a workflow, with the server's help or without."""
+"""List what a request may set in a workflow and to which values, with the server's help or without."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import is_ui_format, read_graph
+from wanworker.comfyui.graph.object_info import choices_of, read_class
 from wanworker.comfyui.graph.slots import Slot, slots_of
 from wanworker.comfyui.ui_workflow.convert import api_graph
+from wanworker.engines.comfyui.weights import ClassChoices
 from wanworker.media.threads import in_thread
 
 #: What the browser draws besides nodes of the server. Their values end up in other nodes.
@@ -47,6 +49,17 @@ async def workflow_slots(client: ComfyClient | None, document: Mapping[str, Any]
     graph = read_graph(document)
     names = {str(body["class_type"]) for body in graph.values()}
     return Listed(slots_of(graph, await client.node_classes(names) if client else {}))
+
+
+async def server_choices(client: ComfyClient, names: Collection[str]) -> ClassChoices:
+    """
+    Return the server's current choices of each class of *names* that has some. Raises EngineUnavailable.
+
+    The server is asked anew: somebody may just have added a model.
+    """
+    found = await client.node_classes(names, anew=True)
+    read = {name: tuple(choices_of(read_class(name, info).inputs.values())) for name, info in found.items()}
+    return {name: choices for name, choices in read.items() if choices}
 
 
 def _drawn(document: Mapping[str, Any]) -> Iterator[Slot]:

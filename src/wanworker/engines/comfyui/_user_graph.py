@@ -13,11 +13,21 @@ from wanworker.comfyui.client.connection import Unreachable
 from wanworker.comfyui.client.history import OutputFile
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.graph.api_format import Graph, changed_prefixes, is_ui_format, read_graph, with_uploads
-from wanworker.comfyui.graph.problems import as_error, as_warning
+from wanworker.comfyui.graph.object_info import ObjectInfo
+from wanworker.comfyui.graph.preflight import check
+from wanworker.comfyui.graph.problems import Problem, as_error, as_warning, told
 from wanworker.comfyui.graph.slots import with_slots
 from wanworker.comfyui.run.validate import validate
-from wanworker.comfyui.ui_workflow.convert import api_graph
-from wanworker.errors import EngineError, EngineFailed, EngineUnavailable, GraphRefused, ModelNotFound, NoOutput
+from wanworker.comfyui.ui_workflow.convert import Converted, MissingClasses, api_graph
+from wanworker.errors import (
+    EngineError,
+    EngineFailed,
+    EngineUnavailable,
+    GraphRefused,
+    InvalidRequest,
+    ModelNotFound,
+    NoOutput,
+)
 from wanworker.media.threads import in_thread
 from wanworker.spec import Upload
 
@@ -57,7 +67,7 @@ async def checked_graph(
     remarks: tuple[str, ...] = ()
     if is_ui_format(document):
         # A large workflow takes seconds, and the loop has other jobs.
-        converted = await in_thread(api_graph, document, await client.object_info(), now=now())
+        converted = await in_thread(_converted, document, await client.object_info(), now(), sent, slots)
         if not converted.graph:
             raise _nothing_runs(document)
         graph, remarks = read_graph(converted.graph), tuple(converted.warnings)
@@ -77,6 +87,28 @@ async def checked_graph(
     classes = await client.node_classes({str(body["class_type"]) for body in found.graph.values()})
     remarks = (*remarks, *found.remarks, *changed_prefixes(found.graph, classes))
     return CheckedGraph(found.graph, remarks, tuple(map(as_warning, found.left_out)))
+
+
+def _converted(
+    document: Mapping[str, Any], info: ObjectInfo, now: datetime, sent: Collection[str], slots: Mapping[str, Any]
+) -> Converted:
+    """Convert *document*. The refusal of classes that the server lacks also names what else is wrong with it."""
+    try:
+        return api_graph(document, info, now=now)
+    except MissingClasses as error:
+        if not (others := _others(error.rest, info, sent, slots)):
+            raise
+        message = f"{error} Its other nodes cannot run either: {told(others)}."
+        raise GraphRefused(message, hint=error.hint, field=error.field) from error
+
+
+def _others(rest: Graph, info: ObjectInfo, sent: Collection[str], slots: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems of the nodes whose classes the server has; none if *slots* do not fit the graph."""
+    try:
+        filled = with_slots(rest, slots, info).graph
+    except InvalidRequest:
+        return []
+    return [problem for problem in check(filled, info, sent).problems if problem.class_type in info]
 
 
 def _nothing_runs(document: Mapping[str, Any]) -> GraphRefused:

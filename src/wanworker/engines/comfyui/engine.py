@@ -23,7 +23,7 @@ from wanworker.engines.comfyui._graph_run import tracked_run, video_of
 from wanworker.engines.comfyui._inputs import named_inputs, sent_inputs
 from wanworker.engines.comfyui._restart import Attempt, with_one_restart
 from wanworker.engines.comfyui._server_location import has_our_gpu, lacks, server_place
-from wanworker.engines.comfyui._slots import Listed, workflow_slots
+from wanworker.engines.comfyui._slots import Listed, server_choices, workflow_slots
 from wanworker.engines.comfyui._startup_timings import Waits
 from wanworker.engines.comfyui._unstopped_runs import StopLimits, UnstoppedRuns
 from wanworker.engines.comfyui._user_graph import (
@@ -36,7 +36,7 @@ from wanworker.engines.comfyui._user_graph import (
     uploaded,
 )
 from wanworker.engines.comfyui.graphs import Filled, ModelChoice, Uploads, graph_for, missing_for, read_workflows
-from wanworker.engines.comfyui.weights import FolderLists, Lists
+from wanworker.engines.comfyui.weights import ClassChoices, FolderLists, Lists
 from wanworker.errors import GraphRefused, ModelNotFound
 from wanworker.models.machine import hardware
 from wanworker.models.machine.hardware import Gpu
@@ -76,8 +76,7 @@ class ComfyUI:
         url = where if isinstance(where, str) else where.url
         asking = {"connect_s": answer_s / 2, "answer_s": answer_s}
         self._server = Server(where, token=token, limits=Limits(start_s=settings.comfyui_wait_s, **asking))
-        make_client = functools.partial(ComfyClient, url, token=token, models_place=self._models_dir, **asking)
-        self._make_client = make_client
+        self._make_client = functools.partial(ComfyClient, url, token=token, models_place=self._models_dir, **asking)
         self._url = url
         self._client: ComfyClient | None = None
         self._generation = -1
@@ -88,7 +87,7 @@ class ComfyUI:
         self._launch = where if isinstance(where, Launch) else None
         # The server's own folders come first, as in its own search.
         own = (settings.comfyui_root / "models",) if settings.comfyui_root else ()
-        self.lists = FolderLists((*own, *settings.model_dirs), make_client, clock=clock)
+        self.lists = FolderLists((*own, *settings.model_dirs), self._make_client, clock=clock)
 
     @property
     def status(self) -> Status:
@@ -200,6 +199,10 @@ class ComfyUI:
         """Return what a request may set in *document*. The server is asked if it *is_online*; see _slots.py."""
         return await workflow_slots(self._own_client() if is_online else None, document)
 
+    async def server_choices(self, classes: Collection[str]) -> ClassChoices:
+        """Return the server's own current choices of *classes*; see _slots.py. Raises EngineUnavailable."""
+        return await server_choices(await self._answering(lambda _progress: None), classes)
+
     async def server_lists(self) -> Lists:
         """Return the server's own current lists of model files. Raises EngineUnavailable."""
         client = await self._answering(lambda _progress: None)
@@ -239,11 +242,7 @@ class ComfyUI:
         return has_our_gpu(self._launch or self._url, self._gpus)
 
     async def release_gpu(self) -> None:
-        """
-        Make a server of this machine unload its models; see GpuEngine.
-
-        A running start goes on, because it loads no weights.
-        """
+        """Make a server of this machine unload its models; see GpuEngine. A start goes on, because it loads none."""
         await self._unstopped.settled()  # a server that hangs has been ended by now, and its memory is free
         if self.renders_on_gpu() and await self._server.probe() == "online":
             await free_memory(self._own_client(), within_s=_UNLOAD_S)

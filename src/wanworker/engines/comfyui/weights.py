@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wanworker.comfyui.client.http import ComfyClient
+from wanworker.comfyui.graph.object_info import Choices
 from wanworker.comfyui.server.model_paths import MODEL_FOLDERS, models_folders
 from wanworker.engines.comfyui.graphs import WORKFLOWS
 from wanworker.errors import EngineFailed, EngineUnavailable, ModelNotFound, WorkerError
@@ -23,6 +24,24 @@ Lists = Mapping[str, tuple[str, ...]]
 
 #: The same for damaged files, each with its fault. A server lists them too, and then fails after minutes.
 Flaws = Mapping[str, Mapping[str, str]]
+
+#: Node classes with the choices of their inputs.
+ClassChoices = Mapping[str, tuple[Choices, ...]]
+
+#: The inputs of the core's loaders that name weights, each with the folder of ComfyUI that has its files.
+_LOADERS: Mapping[str, Mapping[str, str]] = {
+    "UNETLoader": {"unet_name": "diffusion_models"},
+    "VAELoader": {"vae_name": "vae"},
+    "LoraLoader": {"lora_name": "loras"},
+    "LoraLoaderModelOnly": {"lora_name": "loras"},
+    "CLIPLoader": {"clip_name": "text_encoders"},
+    "DualCLIPLoader": {"clip_name1": "text_encoders", "clip_name2": "text_encoders"},
+    "CLIPVisionLoader": {"clip_name": "clip_vision"},
+    "AudioEncoderLoader": {"audio_encoder_name": "audio_encoders"},
+    "CheckpointLoaderSimple": {"ckpt_name": "checkpoints"},
+    "UpscaleModelLoader": {"model_name": "upscale_models"},
+    "FrameInterpolationModelLoader": {"model_name": "frame_interpolation"},
+}
 
 #: The endings that are listed. Other files in a models folder (notes, previews, half downloads) are not weights.
 _WEIGHTS = frozenset({".safetensors", ".sft", ".pt", ".pth", ".bin", ".ckpt", ".gguf"})
@@ -62,6 +81,16 @@ class FolderLists:
     def from_folders(self) -> Lists:
         """Return the files in the volume's folders, in any layout, as the server would name them."""
         return {folder: tuple(sorted(files)) for folder, files in self._files().items()}
+
+    def choices_of(self, classes: Collection[str]) -> ClassChoices:
+        """Return the choices of the core's loaders among *classes*, by the volume's folders that have files."""
+        lists = self.from_folders()
+        read = {
+            name: tuple(Choices(key, lists[folder]) for key, folder in _LOADERS[name].items() if lists[folder])
+            for name in classes
+            if name in _LOADERS
+        }
+        return {name: choices for name, choices in read.items() if choices}
 
     def examined(self) -> tuple[Lists, Flaws]:
         """Return the same in two parts: the complete files, and the damaged ones with their faults."""

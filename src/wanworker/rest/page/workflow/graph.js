@@ -1,5 +1,7 @@
 /** ComfyUI's graphs: which format a document has, what can be set in it, and what is wrong with it. Pure. */
 
+import { choicesOf } from "./choices.js";
+
 /** Nodes whose inputs are what people set, in this order; others follow, folded. */
 const FIRST = [/^LoadImage/, /^LoadAudio|^LoadVideo/, /TextEncode/, /Latent|ImageToVideo|ToVideo/, /Sampler|Noise|Scheduler/, /Save|CreateVideo/];
 
@@ -15,25 +17,26 @@ export function read(document) {
 
 export const countOf = (graph) => (Array.isArray(graph.nodes) ? graph.nodes.length : Object.keys(graph).length);
 
-/** The nodes that have something to set: {id, title, class_type, isFirst, inputs: [{name, value, kind}]} each. */
-export function settable(graph) {
+/** The nodes that have something to set: {id, title, class_type, isFirst, inputs: [{name, value, kind, choices}]} each. */
+export function settable(graph, known) {
   const nodes = Object.entries(graph).map(([id, node]) => ({
     id,
     title: node._meta?.title ?? node.class_type,
     class_type: node.class_type,
     rank: FIRST.findIndex((pattern) => pattern.test(node.class_type)),
-    inputs: Object.entries(node.inputs ?? {}).flatMap(([name, value]) => inputOf(node, name, value)),
+    inputs: Object.entries(node.inputs ?? {}).flatMap(([name, value]) => inputOf(node, name, value, known)),
   }));
   const shown = nodes.filter(({ inputs }) => inputs.length);
   const order = ({ rank }) => (rank < 0 ? FIRST.length : rank);
   return shown.sort((one, other) => order(one) - order(other)).map((node) => ({ ...node, isFirst: node.rank >= 0 }));
 }
 
-function inputOf(node, name, value) {
+function inputOf(node, name, value, known) {
   if (Array.isArray(value) || (typeof value === "object" && value !== null)) return []; // a link to another node
   const file = fileKind(node.class_type, name);
-  const kind = file ?? (typeof value === "string" && (value.length > 60 || /text|prompt/.test(name)) ? "text" : typeof value);
-  return [{ name, value, kind }];
+  if (file) return [{ name, value, kind: file }];
+  const kind = typeof value === "string" && (value.length > 60 || /text|prompt/.test(name)) ? "text" : typeof value;
+  return [{ name, value, kind, choices: choicesOf(node, name, known) }];
 }
 
 function fileKind(classType, name) {
@@ -51,7 +54,7 @@ export function withInput(graph, id, name, value) {
 /** Cut the server's refusal into problems: {node, text} each; node is null for what concerns the whole graph. */
 export function problemsIn(text, hint = "") {
   const words = text.replace(/^The graph cannot run: /, "").replace(/\.$/, "");
-  const parts = words.split(/; (?=node [^;]*?:|no output node)/);
+  const parts = words.split(/; (?=node [^;]*?:|no output node)|\. Its other nodes cannot run either: /);
   const problems = parts.map((part) => {
     const [, node, place, said] = /^node (\S+?)( \([^)]*\))?(?:,| *:)/.exec(part) ? placeIn(part) : [null, null, "", part];
     return { node, place, text: said };

@@ -17,9 +17,10 @@ import { textsIn } from "./png.js";
 
 /**
  * `state`: empty, checking, valid, refused, changed (since it was checked) or unchecked (no server could be asked);
- * `sent` are the files for its loaders, by the name that the graph has for each; `wrong` is what is no value, by input.
+ * `sent` are the files for its loaders, by the name that the graph has for each; `wrong` is what is no value, by input;
+ * `known` are the choices of its classes, and which `source` told them: the server or the folders of the models.
  */
-const EMPTY = { state: "empty", name: "", graph: null, problems: [], remarks: [], trouble: "", sent: {}, wrong: {} };
+const EMPTY = { state: "empty", name: "", graph: null, problems: [], remarks: [], trouble: "", sent: {}, wrong: {}, known: {} };
 const desk = new Cell(EMPTY);
 
 export function View() {
@@ -40,7 +41,7 @@ export function View() {
 }
 
 function Loaded() {
-  const { state, name, graph, problems, remarks, trouble, wrong } = useCell(desk);
+  const { state, name, graph, problems, remarks, trouble, wrong, known } = useCell(desk);
   const isApi = !Array.isArray(graph.nodes);
   const refused = new Set(problems.map(({ node }) => node));
   const canRun = (state === "valid" || state === "changed") && !Object.keys(wrong).length;
@@ -61,7 +62,7 @@ function Loaded() {
       </li>`)}
     </ul>`}
     ${remarks.length > 0 && html`<details class="remarks" open><summary>${counted(remarks.length, "remark")}</summary><ul>${remarks.map((text) => html`<li key=${text}>${text}</li>`)}</ul></details>`}
-    ${isApi && html`<${Nodes} nodes=${settable(graph)} refused=${refused} desk=${desk} />`}`;
+    ${isApi && html`<${Nodes} nodes=${settable(graph, known)} refused=${refused} desk=${desk} />`}`;
 }
 
 const VERDICTS = {
@@ -104,6 +105,7 @@ const filesOf = async (sent) => {
 async function check() {
   desk.patch({ state: "checking", trouble: "" });
   const { graph, sent } = desk.value;
+  const learned = learn();
   try {
     const input = { action: "comfyui_workflow", workflow: graph, validate_only: true, ...(await filesOf(sent)) };
     const answer = await withKey(() => api.ask(input));
@@ -112,6 +114,24 @@ async function check() {
     announce("The workflow can run.");
   } catch (error) {
     if (desk.value.graph === graph) refuse(error);
+  }
+  // The check may have started the server, or made a graph with inputs of the browser's.
+  learned.then(() => desk.value.known.source !== "server" && desk.value.state !== "unchecked" && learn());
+}
+
+let questions = 0;
+
+/** Ask what the inputs of the graph may be. Where nobody can say, they stay free: the check tells what is wrong. */
+async function learn() {
+  const { graph } = desk.value;
+  const mine = (questions += 1);
+  if (Array.isArray(graph.nodes)) return;
+  const classes = [...new Set(Object.values(graph).map((node) => node.class_type))];
+  try {
+    const { choices, source } = await withKey(() => api.ask({ action: "comfyui_models", classes }));
+    if (mine === questions) desk.patch({ known: { source, choices } });
+  } catch {
+    // It is a help only.
   }
 }
 
