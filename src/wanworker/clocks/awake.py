@@ -96,10 +96,10 @@ class Silence:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         """Wait no more. Raises TimeoutError if the block was ended."""
         self._watching.cancel()
-        return await self._timeout.__aexit__(kind, error, trace)
+        await self._timeout.__aexit__(kind, error, trace)
 
     async def _watch(self) -> None:
         while (left_s := self._heard_at + self._limit_s - self._now()) > 0:
