@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wanworker.errors import RequestError
 from wanworker.jobs._active_job import ActiveJob
+
+
+class QueueFull(RequestError):
+    """The queue is full. `retry_after_s` says when to try again."""
+
+    code = "QUEUE_FULL"
+    http_status = 429
+    default_hint = "Send the request again after the time in Retry-After."
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Line:

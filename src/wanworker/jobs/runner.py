@@ -9,36 +9,27 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from wanworker.engines.base import Report
-from wanworker.errors import Interrupted, RequestError, UnknownJob, WorkerError
+from wanworker.errors import Interrupted, UnknownJob, WorkerError
 from wanworker.jobs._active_job import ActiveJob
-from wanworker.jobs._line import Line
+from wanworker.jobs._line import Line, QueueFull
 from wanworker.jobs._slots import PlaceOf, Slots
 from wanworker.jobs.model import CANCELLED, Job, JobError, JobStatus
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.threads import in_thread
 from wanworker.progress import AtPlace, Progress
 
-__all__ = ["ActiveJob", "PlaceOf", "Prepare", "QueueFull", "Render", "Runner"]
+__all__ = ["WRITTEN_AT_ONCE", "ActiveJob", "PlaceOf", "Prepare", "QueueFull", "Render", "Runner"]
 
 log = logging.getLogger(__name__)
 
 #: Return what is recorded of a job, and who tells its place instead of the queue's own *place_of*. May block.
 Prepare = Callable[[], tuple[JobRequest, PlaceOf | None]]
 
+#: How many changes that clients cause go to the volume at once. Fifty would take every thread from those who only ask.
+WRITTEN_AT_ONCE = 2
+
 #: Render the QUEUED attempt of a job to its end and return the COMPLETED job. Raises WorkerError.
 Render = Callable[[Job, Report], Coroutine[Any, Any, Job]]
-
-
-class QueueFull(RequestError):
-    """The queue is full. `retry_after_s` says when to try again."""
-
-    code = "QUEUE_FULL"
-    http_status = 429
-    default_hint = "Send the request again after the time in Retry-After."
-
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class Runner:
@@ -48,7 +39,8 @@ class Runner:
 
     *on_end* is called with the last record of every job that ended here, or with None if the job was deleted; it must
     not block. Waiting jobs need no heartbeat, because the store's mark of this process speaks for all of them. Every
-    *look_s* seconds the runner checks which of them another process has taken away.
+    *look_s* seconds the runner checks which of them another process has taken away. The end of a job takes one of
+    *turns*, which all share who write for clients.
     """
 
     def __init__(
@@ -61,6 +53,7 @@ class Runner:
         place_of: PlaceOf | None = None,
         on_end: Callable[[str, Job | None], None] = lambda _request_id, _job: None,
         look_s: float = 10.0,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         self._store = store
         self._render = render
@@ -68,6 +61,7 @@ class Runner:
         self._slots = Slots(slots, place_of)
         self._on_end = on_end
         self._look_s = look_s
+        self.turns = turns or asyncio.Semaphore(WRITTEN_AT_ONCE)
         self._line = Line()
         self._coming = 0
         self._news = asyncio.Event()
@@ -134,7 +128,7 @@ class Runner:
             # The thread has ended by now. If it claimed the job, the job must end here: its owner, this process, lives.
             for claim in claimed:
                 if claim.is_ours:
-                    await self._ended(claim.job, JobStatus.CANCELLED, called_off)
+                    await self._written_end(claim.job, JobStatus.CANCELLED, called_off)  # the caller has a turn
             raise
         if claimed[0].is_ours:
             live = ActiveJob(claimed[0].job)
@@ -220,6 +214,10 @@ class Runner:
         return await self._ended(job, JobStatus.ERROR, _INTERNAL)
 
     async def _ended(self, job: Job, status: JobStatus, error: JobError) -> Job | None:
+        async with self.turns:
+            return await self._written_end(job, status, error)
+
+    async def _written_end(self, job: Job, status: JobStatus, error: JobError) -> Job | None:
         """Record the end of a job that has none yet. Return its record, or None if it has no record any more."""
         try:
             stored = await in_thread(self._store.find, job.request_id)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from wanworker.errors import WorkerError
+from wanworker.jobs.runner import WRITTEN_AT_ONCE
 from wanworker.jobs.store.kept_ends import KeptEnds
 from wanworker.media.threads import in_thread
-from wanworker.rest.service.intake import WRITTEN_AT_ONCE
 from wanworker.rest.service.webhooks import Webhooks
 
 log = logging.getLogger(__name__)

@@ -31,10 +31,6 @@ from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
 
-#: How many changes that clients ask for may be on their way to the volume at once. Fifty would take every thread of the
-#: server, and whoever asks for a status would wait for them, on a slow volume for long.
-WRITTEN_AT_ONCE = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
