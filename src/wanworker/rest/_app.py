@@ -85,7 +85,7 @@ class Parts:
         self.thumbnails = Thumbnails(self.service, settings.jobs_dir / "thumbnails")
         self.downloads = Downloads(self.service, once=settings.download_once)
         self.health = HealthService(worker, self.runner)
-        self.runpod_jobs = RunPodJobs(worker, webhooks, limit=settings.max_queue)
+        self.runpod_jobs = RunPodJobs(worker, webhooks, limit=settings.max_queue, turns=turns)
 
     def _heard(self, request_id: str, job: Job | None) -> None:
         self.uploads.forget(request_id)  # a job that failed leaves no right to write behind

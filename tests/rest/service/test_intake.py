@@ -3,13 +3,17 @@
 import asyncio
 import threading
 
+import pytest
+
 from fakes.other_workers import request
 from fakes.volumes import Volume
 from wanworker.app import Worker
+from wanworker.errors import InputUnavailable
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import WRITTEN_AT_ONCE, Runner
 from wanworker.jobs.store.job_store import JobStore
+from wanworker.media.inputs.reader import Source
 from wanworker.media.threads import in_thread
 from wanworker.rest.service.intake import Order
 from wanworker.rest.service.jobs import JobService
@@ -75,6 +79,19 @@ async def test_requests_that_wait_for_the_volume_leave_threads_to_those_who_only
 
     assert await held.answers_meanwhile([held.service.queue(order) for order in orders])
     assert held.runner.waiting == MANY
+
+
+async def test_so_do_those_whose_files_come_first(settings):
+    """Each makes the folder first, looks for it again, and is refused for its picture; what it left is removed."""
+    held = Held(settings, "mkdir")
+    picture = {"reference_image": Source("base64", "bm8gcGljdHVyZQ==")}
+
+    async def refused(number):
+        with pytest.raises(InputUnavailable):
+            await held.service.queue(Order({"prompt": f"cat {number}", "task": "ti2v-5B"}, inputs=picture))
+
+    assert await held.answers_meanwhile([refused(number) for number in range(MANY)])
+    assert held.kept.ids() == []
 
 
 async def test_so_do_deletions(settings):
