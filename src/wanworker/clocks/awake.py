@@ -65,6 +65,8 @@ class AwakeClock:
 class Silence:
     """
     Run a block until nothing was `heard` for *limit_s* seconds in which this process ran. Then it raises TimeoutError.
+
+    Where nothing calls `heard`, that is the limit of the whole block.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from wanworker.clocks.awake import Silence
 from wanworker.errors import WorkerError
 from wanworker.jobs.runner import WRITTEN_AT_ONCE
 from wanworker.jobs.store.kept_ends import KeptEnds
@@ -145,7 +146,7 @@ class EndWebhooks:
 
     async def _post(self, url: str, job_id: str, body: Callable[[], bytes]) -> None:
         try:
-            async with asyncio.timeout(_LONGEST_S):
+            async with Silence(_LONGEST_S):
                 await self._webhooks.post(url, job_id, body, _WAITS_S)
         except TimeoutError:
             log.warning("the webhook of job %s was given up: others took too long", job_id)
