@@ -20,7 +20,7 @@ LAYERS = {
     "engines": 3,
     "comfyui": 2, "models": 2, "media": 2,
     "recipes": 1.5,
-    "client": 1, "deadline": 1, "process": 1, "progress": 1, "spec": 1, "ranges": 0.5, "settings": 1,
+    "client": 1, "deadline": 1, "process": 1, "progress": 1, "spec": 1, "ranges": 0.5, "clocks": 0.5, "settings": 1,
     "errors": 0,
     "text": -1,
 }  # fmt: skip

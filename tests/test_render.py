@@ -404,10 +404,14 @@ async def test_a_file_that_no_record_of_this_id_knows_is_not_written_over(render
 
 
 def test_graph_files_of_one_name_are_told_apart_whoever_made_them(tmp_path):
-    one = OutputPaths(tmp_path, "a", 1, ".mp4").reserved("b_c.png", [])
-    two = OutputPaths(tmp_path, "a_b", 1, ".mp4").reserved("c.png", [])
+    parts = [tmp_path / name for name in ("one", "two")]
+    for part in parts:
+        part.write_bytes(part.name.encode())
+    one = OutputPaths(tmp_path, "a", 1, ".mp4").put_graph_file(parts[0], "b_c.png")
+    two = OutputPaths(tmp_path, "a_b", 1, ".mp4").put_graph_file(parts[1], "c.png")
 
-    assert [path.name for path in (one, two)] == ["a_b_c.1.png", "a_b_c.2.png"]
+    assert [placed.path.name for placed in (one, two)] == ["a_b_c.1.png", "a_b_c.2.png"]
+    assert [placed.path.read_bytes() for placed in (one, two)] == [b"one", b"two"]
 
 
 async def test_a_finished_clip_is_counted_again_and_its_progress_never_falls(renderer, settings):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from wanworker.deadline import Deadline
 from wanworker.engines.base import Engine, GraphEngine, RemoteEngine, Rendered, Report
 from wanworker.errors import EngineUnavailable, NoOutput
 from wanworker.jobs.model import Output
-from wanworker.jobs.output_paths import OutputPaths, remove_part
+from wanworker.jobs.output_paths import OutputPaths, Placed, remove_part
 from wanworker.media.new_file import full_disk_reported
 from wanworker.media.outputs.file_facts import file_facts
 from wanworker.media.threads import in_thread
@@ -35,50 +35,58 @@ async def render_to_files(
     deadline: Deadline,
     *,
     encodes: bool = True,
+    confirm: Callable[[], None] = lambda: None,
 ) -> tuple[Rendered, tuple[Output, ...]]:
     """
     Let *engine* make what *spec* says. Return its result with the verified outputs in their places.
 
     Unless it *encodes* in the quality that *spec* asks for, its file is encoded again, in the pass that finishes it.
+    *confirm* is called in a thread when the outputs are in their places; they stay unless it raises.
 
-    Raises EngineError, for example NoOutput or DiskFull. In every case the output folder is left without half-made
-    files, and after an error or a cancellation without any of this output, as far as the disk lets them be removed.
+    Raises EngineError, for example NoOutput or DiskFull, RequestIdReused if another job has the name of a file by then,
+    and what *confirm* raises. In every case the output folder is left without half-made files, and after an error or a
+    cancellation without any of this output, as far as the disk lets them be removed.
     """
-    async with _tidied(place.part) as moved:
-        with full_disk_reported(f"the output in {place.out_dir}"):
-            if isinstance(spec, GraphSpec):
-                return await _run_graph(engine, spec, place, work_dir, report, deadline, moved)
+    async with _tidied(place) as moved:
+        if isinstance(spec, GraphSpec):
+            made = await _run_graph(engine, spec, place, work_dir, report, deadline, moved)
+        else:
+            finish = _finish(spec, encodes=encodes)
             async with deadline.scope():
-                finish = _finish(spec, encodes=encodes)
                 rendered, facts = await _rendered(engine, spec, finish, place, work_dir, report, deadline)
-            return rendered, (await in_thread(_put, place.part, place.final(place.suffix), facts, moved),)
+            made = rendered, (await in_thread(_put, lambda: place.put(place.part), facts, moved),)
+        await in_thread(confirm)
+        return made
 
 
 @contextlib.asynccontextmanager
-async def _tidied(part: Path) -> AsyncIterator[list[Path]]:
-    """Give a list for the files that are in their places. Remove *part* at the end, and after an error those too."""
-    moved: list[Path] = []
+async def _tidied(place: OutputPaths) -> AsyncIterator[list[Placed]]:
+    """
+    Give a list for the files that are in their places. Remove the part at the end, and after an error those too.
+    """
+    moved: list[Placed] = []
     try:
         try:
-            yield moved
+            with full_disk_reported(f"the output in {place.out_dir}"):
+                yield moved
         finally:
             # A disk that has become read-only keeps the half file. The caller already gets that error.
             with contextlib.suppress(OSError):
-                await in_thread(remove_part, part)
+                await in_thread(remove_part, place.part)
     except BaseException:
-        await remove_files(moved)  # no record will name them
+        await _remove(moved)  # no record will name them
         raise
 
 
-async def remove_files(paths: Sequence[Path]) -> None:
+async def _remove(moved: Sequence[Placed]) -> None:
     """Remove files that no record names. A disk that has become read-only keeps them."""
 
     def remove() -> None:
-        for path in paths:
+        for placed in moved:
             with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+                placed.remove()
 
-    if paths:
+    if moved:
         await in_thread(remove)
 
 
@@ -139,7 +147,7 @@ async def _run_graph(
     work_dir: Path,
     report: Report,
     deadline: Deadline,
-    moved: list[Path],
+    moved: list[Placed],
 ) -> tuple[Rendered, tuple[Output, ...]]:
     if not isinstance(engine, GraphEngine):
         raise EngineUnavailable("This engine runs no graphs; only ComfyUI does.")
@@ -162,12 +170,11 @@ async def _run_graph(
     return dataclasses.replace(rendered, warnings=(*rendered.warnings, *damaged)), tuple(outputs)
 
 
-async def _put_graph_file(path: Path, place: OutputPaths, moved: list[Path]) -> Output:
+async def _put_graph_file(path: Path, place: OutputPaths, moved: list[Placed]) -> Output:
     """Move a graph's file into place. A video's container is checked; pictures and sounds are taken as they are."""
     _check_is_no_link(path)
     facts = await probe(path) if path.suffix.lower() in {".mp4", ".webm", ".mkv", ".mov"} else None
-    final = await in_thread(place.reserved, path.name, moved)
-    return await in_thread(_put, path, final, facts, moved)
+    return await in_thread(_put, lambda: place.put_graph_file(path, path.name), facts, moved)
 
 
 async def _verified(path: Path, spec: RenderSpec) -> VideoFacts:
@@ -187,9 +194,9 @@ def _check_is_no_link(path: Path) -> None:
         raise NoOutput("The engine left a link in place of a file.")
 
 
-def _put(part: Path, final: Path, facts: VideoFacts | None, moved: list[Path]) -> Output:
-    part.replace(final)
-    moved.append(final)
+def _put(put: Callable[[], Placed], facts: VideoFacts | None, moved: list[Placed]) -> Output:
+    moved.append(placed := put())
+    final = placed.path
     file = file_facts(final)
     if facts is None:
         return Output(str(final), file.kind, file.mime, file.size_bytes, file.sha256)

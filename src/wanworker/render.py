@@ -14,14 +14,14 @@ from wanworker.deadline import Deadline
 from wanworker.engines.base import Engine, Forecast, Rendered, Report
 from wanworker.engines.cards.lease import Lease
 from wanworker.engines.registry import EngineRegistry
-from wanworker.errors import RequestIdReused, UnknownJob, WorkerError
+from wanworker.errors import UnknownJob, WorkerError
 from wanworker.jobs.attempt import Attempt
 from wanworker.jobs.model import CANCELLED, Job, JobStatus, Output
-from wanworker.jobs.output_paths import SUFFIXES, OutputPaths, check_own_name
+from wanworker.jobs.output_paths import SUFFIXES, OutputPaths, check_own_name, would_overwrite
 from wanworker.jobs.several_outputs import Made, render_each, seeds_from
 from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.threads import in_thread
-from wanworker.output_files import remove_files, render_to_files
+from wanworker.output_files import render_to_files
 from wanworker.planning.fitting import Fitted, Fitting, PreparedSpec
 from wanworker.planning.like_jobs import Expected, expected, kind_of
 from wanworker.planning.room import check_room, make_room, work_folder
@@ -203,6 +203,8 @@ class Renderer:
     def _check_name(self, order: RenderRequest) -> None:
         """
         Raise if the job would overwrite a file of another job. Some volumes treat `a.mp4` and `A.mp4` as one name.
+
+        This comes first, so that nothing is rendered in vain. What takes a name later is seen when the file gets it.
         """
         place = OutputPaths(self._out_dir, order.request.request_id, 0, order.suffix)
         places = [place.numbered(number) for number in range(1, order.num_outputs + 1)]
@@ -212,8 +214,7 @@ class Renderer:
         try:
             self._store.find(order.request.request_id)
         except UnknownJob as error:
-            message = f"request_id {order.request.request_id!r} would overwrite {taken}, which another job made."
-            raise RequestIdReused(message) from error
+            raise would_overwrite(order.request.request_id, taken) from error
 
     async def _attempt(
         self,
@@ -262,7 +263,8 @@ class Renderer:
 
             async def render(engine: Engine) -> tuple[Rendered, tuple[Output, ...]]:
                 to = place.numbered(number)
-                made = render_to_files(engine, own, to, folder, report, deadline, encodes=encodes)
+                confirm = self._store.check_volume
+                made = render_to_files(engine, own, to, folder, report, deadline, encodes=encodes, confirm=confirm)
                 return await self._on_volume(made)
 
             rendered, outputs = await lease.tried(render, deadline.scope)
@@ -277,16 +279,11 @@ class Renderer:
         self, rendering: Awaitable[tuple[Rendered, tuple[Output, ...]]]
     ) -> tuple[Rendered, tuple[Output, ...]]:
         """Return what *rendering* returns. Raises DiskFull if the volume went away, whatever the engine says then."""
-        outputs: tuple[Output, ...] = ()
         try:
-            rendered, outputs = await rendering
+            return await rendering
+        except (WorkerError, OSError):  # perhaps it wrote into the empty folder where the volume was mounted
             await in_thread(self._store.check_volume)
-        except BaseException as error:  # called off, or written into the empty folder where the volume was mounted
-            await remove_files([Path(output.path) for output in outputs])
-            if isinstance(error, WorkerError | OSError):
-                await in_thread(self._store.check_volume)
             raise
-        return rendered, outputs
 
     def _timings(self, rendered: Rendered, prepare_s: float, render_s: float) -> dict[str, float]:
         start, self._untold = self._untold, {}

@@ -25,7 +25,7 @@ class Post:
         self.error = error
         self.posts = 0
         self.waits: list[float] = []
-        self._again = patient(self._transmit, clock=lambda: sum(self.waits), sleep=self._sleep)
+        self._again = patient(self._transmit, clock=lambda: sum(self.waits), sleep=self._sleep, longest_gap_s=200)
 
     async def _transmit(self, *_: Any) -> None:
         self.posts += 1
@@ -76,6 +76,23 @@ async def test_a_wait_that_is_no_number_of_seconds_is_ours(retry_after: str) -> 
         await post.of_a_result()
 
     assert 8 == post.posts
+
+
+async def test_a_worker_that_was_frozen_during_its_post_posts_again() -> None:
+    posts: list[str] = []
+
+    async def transmit(*_: Any) -> None:
+        posts.append("a result")
+        if len(posts) == 1:
+            raise TimeoutError
+
+    async def at_once(_seconds: float) -> None:
+        pass
+
+    again = patient(transmit, clock=lambda: 3600.0 * len(posts), sleep=at_once)
+    await marked_as_result(again)("session", "address", b"{}")
+
+    assert 2 == len(posts)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413])

@@ -13,6 +13,7 @@ from wanworker.client._answers import JobStatus, OutputFile, Result
 from wanworker.client.errors import ClientError, Refused, ResultLost, SaveFailed
 from wanworker.client.saving import fit_name, put_in_place, unfinished_beside
 from wanworker.client.targets.base import Target
+from wanworker.clocks.awake import Silence
 
 #: How long the pictures may take. They are extras: a video never waits for them as it is waited for itself.
 _PICTURES_S = 10.0
@@ -85,7 +86,7 @@ async def _pictures(
 
     async def fetched(picture: OutputFile) -> bytes | str:
         try:
-            async with asyncio.timeout(patience_s):
+            async with Silence(patience_s):
                 return await _content(target, picture)
         except TimeoutError:
             return f"{picture.name} was left out: it did not come within {patience_s:g} s."

@@ -18,12 +18,15 @@ from wanworker.jobs.store.job_store import Claim, JobRequest, JobStore
 from wanworker.media.threads import in_thread
 from wanworker.progress import AtPlace, Progress
 
-__all__ = ["ActiveJob", "PlaceOf", "Prepare", "QueueFull", "Render", "Runner"]
+__all__ = ["WRITTEN_AT_ONCE", "ActiveJob", "PlaceOf", "Prepare", "QueueFull", "Render", "Runner"]
 
 log = logging.getLogger(__name__)
 
 #: Return what is recorded of a job, and who tells its place instead of the queue's own *place_of*. May block.
 Prepare = Callable[[], tuple[JobRequest, PlaceOf | None]]
+
+#: How many changes that clients cause go to the volume at once. Fifty would take every thread from those who only ask.
+WRITTEN_AT_ONCE = 2
 
 #: Render the QUEUED attempt of a job to its end and return the COMPLETED job. Raises WorkerError.
 Render = Callable[[Job, Report], Coroutine[Any, Any, Job]]
@@ -35,8 +38,8 @@ class Runner:
     each place. *place_of* tells a job's place where there are several; a job waits for those of its own place only.
 
     *on_end* is called with the last record of every job that ended here, or with None if the job was deleted; it must
-    not block. Waiting jobs need no heartbeat, because the store's mark of this process speaks for all of them. Every
-    *look_s* seconds the runner checks which of them another process has taken away.
+    not block. The end of a job takes one of *turns*, which all share who write for clients. Every *look_s* seconds the
+    runner checks which jobs another process has taken away.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Runner:
         place_of: PlaceOf | None = None,
         on_end: Callable[[str, Job | None], None] = lambda _request_id, _job: None,
         look_s: float = 10.0,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         self._store = store
         self._render = render
@@ -56,6 +60,7 @@ class Runner:
         self._slots = Slots(slots, place_of)
         self._on_end = on_end
         self._look_s = look_s
+        self.turns = turns or asyncio.Semaphore(WRITTEN_AT_ONCE)
         self._line = Line()
         self._coming = 0
         self._news = asyncio.Event()
@@ -110,9 +115,7 @@ class Runner:
             self._coming -= 1
 
     async def resume(self, request: JobRequest) -> bool:
-        """
-        Put a job that another process left into this queue, even a full one. Return False if it is taken or deleted.
-        """
+        """Put a job that another process left into this queue, even a full one. Return False if it is not to be had."""
         try:
             claimed = await self._claimed(lambda: (self._store.claim(request, queued=True, again=True), None), _STOPPED)
         except UnknownJob:
@@ -127,7 +130,7 @@ class Runner:
             # The thread has ended by now. If it claimed the job, the job must end here: its owner, this process, lives.
             for claimed, _ in made:
                 if claimed.is_ours:
-                    await self._ended(claimed.job, JobStatus.CANCELLED, called_off)
+                    await self._written_end(claimed.job, JobStatus.CANCELLED, called_off)  # the caller has a turn
             raise
         claimed, place_of = made[0]
         if claimed.is_ours:
@@ -198,9 +201,7 @@ class Runner:
             live.ended.set()  # a cancellation may wait for it
 
     async def _outcome(self, job: Job, task: asyncio.Task[Job]) -> Job | None:
-        """
-        Return the job's last record. If the render ended before it had an attempt to record, write the record here.
-        """
+        """Return the job's last record. Write it here if the render ended before it had an attempt to record."""
         if task.cancelled():
             return await self._ended(job, JobStatus.CANCELLED, CANCELLED)
         error = task.exception()
@@ -214,6 +215,10 @@ class Runner:
         return await self._ended(job, JobStatus.ERROR, _INTERNAL)
 
     async def _ended(self, job: Job, status: JobStatus, error: JobError) -> Job | None:
+        async with self.turns:
+            return await self._written_end(job, status, error)
+
+    async def _written_end(self, job: Job, status: JobStatus, error: JobError) -> Job | None:
         """Record the end of a job that has none yet. Return its record, or None if it has no record any more."""
         try:
             stored = await in_thread(self._store.find, job.request_id)
@@ -287,8 +292,7 @@ class Runner:
 
     def _retry_after_s(self) -> int:
         """Return the whole seconds until a current job may be done, when a place in the queue becomes free."""
-        etas = [live.progress.eta_s for live in self.running if live.progress is not None]
-        known = [eta_s for eta_s in etas if eta_s is not None]
+        known = [live.progress.eta_s for live in self.running if live.progress and live.progress.eta_s is not None]
         return round(min(600.0, max(1.0, min(known, default=self._mean_s / max(1, len(self.running))))))
 
 

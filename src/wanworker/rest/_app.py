@@ -22,7 +22,7 @@ from wanworker.engines.runpod.remote_jobs import RemoteJobs, notes_folder
 from wanworker.errors import WorkerError
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
-from wanworker.jobs.runner import Runner
+from wanworker.jobs.runner import WRITTEN_AT_ONCE, Runner
 from wanworker.media.threads import in_thread
 from wanworker.rest.http import error_responses
 from wanworker.rest.http.auth import OPEN_PATHS, Guard
@@ -67,7 +67,10 @@ class Parts:
         secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
         webhooks = Webhooks(secret=secret, allow_hosts=settings.allow_hosts)
         remote = RemoteJobs(notes_folder(settings.jobs_dir))
-        self.recovery = JobRecovery(worker.store, self.kept, webhooks, self._heard, is_elsewhere=remote.knows)
+        turns = asyncio.Semaphore(WRITTEN_AT_ONCE)
+        self.recovery = JobRecovery(
+            worker.store, self.kept, webhooks, self._heard, is_elsewhere=remote.knows, turns=turns
+        )
         self.uploads = Uploads(worker.store)
         self.executor = QueueExecutor(worker, self.kept, self.uploads)
         self.runner = Runner(
@@ -77,13 +80,14 @@ class Parts:
             slots=worker.registry.slots,
             place_of=self.executor.place_of,
             on_end=self.recovery.ended,
+            turns=turns,
         )
         as_shown = self.recovery.as_shown
         self.service = JobService(worker, self.kept, self.runner, self.uploads, as_shown=as_shown)
         self.thumbnails = Thumbnails(self.service, settings.jobs_dir / "thumbnails")
         self.downloads = Downloads(self.service, once=settings.download_once)
         self.health = HealthService(worker, self.runner)
-        self.runpod_jobs = RunPodJobs(worker, webhooks, limit=settings.max_queue)
+        self.runpod_jobs = RunPodJobs(worker, webhooks, limit=settings.max_queue, turns=turns)
 
     def _heard(self, request_id: str, job: Job | None) -> None:
         self.uploads.forget(request_id)  # a job that failed leaves no right to write behind

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from wanworker.clocks.awake import AwakeClock
 from wanworker.progress import Progress
 
 #: The function that a render calls with each new progress.
@@ -97,6 +98,6 @@ class ProgressPosts:
             await self._sleep(self._interval_s)
 
     async def _last_post(self) -> None:
-        give_up = self._clock() + self._patience_s
-        while any(thread.is_alive() for thread in self._threads) and self._clock() < give_up:
+        now = AwakeClock(self._clock)
+        while any(thread.is_alive() for thread in self._threads) and now() < self._patience_s:
             await self._sleep(_LOOK_S)

@@ -18,6 +18,8 @@ from typing import Any
 
 from aiohttp import ClientError, ClientResponseError
 
+from wanworker.clocks.awake import LONGEST_GAP_S, AwakeClock
+
 logger = logging.getLogger(__name__)
 
 Send = Callable[..., Awaitable[None]]
@@ -50,16 +52,25 @@ def patient(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    longest_gap_s: float = LONGEST_GAP_S,
 ) -> Send:
-    """Return the SDK's *transmit*, which now posts a result again while that may help. Raises the last post's error."""
+    """
+    Return the SDK's *transmit*, which now posts a result again while that may help. Raises the last post's error.
+
+    A worker that was frozen meanwhile, for more than *longest_gap_s*, has as much time left as before.
+    """
 
     async def post(*args: Any) -> None:
-        give_up = clock() + _PATIENCE_S
+        now = AwakeClock(clock, longest_gap_s=longest_gap_s)
+        async with now.looking():
+            await posted(now, args)
+
+    async def posted(now: AwakeClock, args: tuple[Any, ...]) -> None:
         for least_s in _WAITS_S if _is_result.get() else ():
             try:
                 return await transmit(*args)
             except (ClientError, TimeoutError, OSError) as error:
-                wait_s = min(max(least_s, _asked_wait_s(error)), give_up - clock())
+                wait_s = min(max(least_s, _asked_wait_s(error)), _PATIENCE_S - now())
                 if not _may_pass(error) or wait_s <= 0:
                     raise
                 logger.warning("RunPod did not take the result (%s); it is posted again in %g s.", _said(error), wait_s)

@@ -30,7 +30,7 @@ class Clock:
         self.now_s += seconds
 
     def edges(self) -> Edges:
-        return Edges(self.sleep, lambda: self.now_s)
+        return Edges(self.sleep, lambda: self.now_s, longest_gap_s=100.0)
 
 
 class Scripted:
@@ -53,9 +53,13 @@ class Scripted:
         status, text, headers = found
         return web.Response(status=status, text=text, headers=headers)
 
-    def remote(self, key: str = "secret") -> Remote:
+    def remote(self, key: str = "secret", edges: Edges | None = None) -> Remote:
         assert self.session is not None
-        return Remote(self.session, base_url(self.url), key=key, edges=self.clock.edges())
+        return Remote(self.session, base_url(self.url), key=key, edges=edges or self.clock.edges())
+
+    def frozen(self) -> Edges:
+        """Return edges of a process that stands still for an hour while its first question is on its way."""
+        return Edges(self.clock.sleep, lambda: 3600.0 if self.asked else 0.0)
 
 
 @pytest.fixture
@@ -122,6 +126,22 @@ async def test_a_server_that_stays_away_is_given_up_on(server: Scripted) -> None
         await server.remote().ask("GET", "status/1")
 
     assert 280 < server.clock.now_s <= 300
+
+
+@pytest.mark.parametrize("question", ["ask", "download", "post_job"])
+async def test_the_time_in_which_this_process_was_frozen_is_not_the_servers_silence(
+    server: Scripted, tmp_path: Path, question: str
+) -> None:
+    server.answers = [(429, "", {}), (200, '{"id": "1"}', {})]
+    remote = server.remote(edges=server.frozen())
+    ways = {
+        "ask": lambda: remote.ask("GET", "status/1"),
+        "download": lambda: remote.download("download/1", tmp_path / "part"),
+        "post_job": lambda: remote.post_job("run", {}, id_field="id"),
+    }
+    await ways[question]()
+
+    assert 2 == len(server.asked)
 
 
 async def test_a_server_that_takes_a_question_and_is_silent_is_given_up_on() -> None:

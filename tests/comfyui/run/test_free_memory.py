@@ -55,6 +55,23 @@ async def test_a_prompt_of_somebody_else_ends_first(client: ComfyClient, server:
     assert "success" == (await client.history("theirs"))["status"]["status_str"]
 
 
+async def test_the_time_in_which_the_worker_was_frozen_is_not_the_servers(
+    client: ComfyClient, server: FakeComfyUI
+) -> None:
+    server.held_bytes = 14 * GIB
+    server.hide_unloads = 3
+    loop = asyncio.get_running_loop()
+    before = loop.time
+
+    async def freeze(_seconds: float) -> None:
+        loop.time = lambda: before() + 3600  # type: ignore[method-assign]
+        await asyncio.sleep(0.01)
+
+    await free_memory(client, within_s=60, sleep=freeze)
+
+    assert 0 == server.held_bytes
+
+
 async def test_memory_that_does_not_come_back_is_told(client: ComfyClient, server: FakeComfyUI) -> None:
     server.hide_unloads = 1_000_000
 

@@ -12,6 +12,7 @@ import pytest
 
 from fakes.comfyui import FakeComfyUI
 from fakes.comfyui_recordings import video_graph
+from fakes.passing_time import PassingTime
 from wanworker.comfyui.client.events import Event, Executing, NodeStates, QueueStatus, Succeeded
 from wanworker.comfyui.client.http import ComfyClient, Queue
 from wanworker.comfyui.run.monitor import Finished, Limits, run_prompt
@@ -293,7 +294,8 @@ async def test_a_run_interrupted_by_somebody_else_is_a_failure(client: ComfyClie
 
 async def test_a_dead_worker_thread_is_found_by_its_silence(client: ComfyClient, server: FakeComfyUI) -> None:
     now = [0.0]
-    task = await held(server, client, clock=lambda: now[0], limits=Limits(poll_s=0.01, stall_s=100, stop_s=0.1))
+    clock = PassingTime(lambda: now[0])
+    task = await held(server, client, clock=clock, limits=Limits(poll_s=0.01, stall_s=100, stop_s=0.1))
     server.heeds_interrupts = False
     polls = server.seen["GET /api/jobs"]
     while server.seen["GET /api/jobs"] < polls + 2:
@@ -306,11 +308,48 @@ async def test_a_dead_worker_thread_is_found_by_its_silence(client: ComfyClient,
         await asyncio.wait_for(task, 5)
 
 
+async def test_the_time_in_which_the_worker_was_frozen_is_not_the_servers_silence(
+    client: ComfyClient, server: FakeComfyUI
+) -> None:
+    now = [0.0]
+    task = await held(server, client, clock=lambda: now[0], limits=Limits(poll_s=0.01, stall_s=100))
+    now[0] = 3600
+    polls = server.seen["GET /api/jobs"]
+    while server.seen["GET /api/jobs"] < polls + 3:
+        await asyncio.sleep(0.005)
+    server.nodes.release.set()
+
+    assert 1 == len(names(await task))
+
+
+async def test_a_question_that_was_on_its_way_when_the_worker_was_frozen_is_asked_again(server: FakeComfyUI) -> None:
+    """Its time is over at once when the worker goes on, and that says nothing of the server."""
+    now, prompt_id = [0.0], str(uuid.uuid4())
+    asked = f"GET /history/{prompt_id}"
+    async with ComfyClient(server.url, answer_s=0.2) as client:
+        task = await held(
+            server, client, prompt_id=prompt_id, clock=lambda: now[0], limits=Limits(poll_s=0.01, unreachable_s=60)
+        )
+        server.gates[f"/history/{prompt_id}"] = gate = asyncio.Event()
+        questions = server.seen[asked]
+        while server.seen[asked] < questions + 1:
+            await asyncio.sleep(0.005)
+        now[0] = 3600
+        while server.seen[asked] < questions + 2:
+            await asyncio.sleep(0.005)
+        assert not task.done()
+        gate.set()
+        server.nodes.release.set()
+
+        assert 1 == len(names(await task))
+
+
 async def test_waiting_in_the_queue_is_no_silence(client: ComfyClient, server: FakeComfyUI) -> None:
     now = [0.0]
     first = await held(server, client)
     limits = Limits(poll_s=0.01, stall_s=100)
-    second = asyncio.create_task(start(client, video_graph(color=7), clock=lambda: now[0], limits=limits))
+    clock = PassingTime(lambda: now[0])
+    second = asyncio.create_task(start(client, video_graph(color=7), clock=clock, limits=limits))
     while not server.pending:
         await asyncio.sleep(0.001)
     for _ in range(5):

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from fakes.comfyui import FakeComfyUI
 from fakes.gate import put_whole
+from fakes.passing_time import PassingTime
 from fakes.ports import held_port
 from fakes.stopped import stop
 from wanworker.comfyui.server.supervisor import Launch, Limits, Server
@@ -253,10 +254,29 @@ async def test_a_slow_start_is_waited_for_while_its_log_moves(checkout: Checkout
     assert checkout.lines("Import of a custom node") >= 3
 
 
+async def test_a_start_during_which_the_worker_was_frozen_goes_on(checkout: Checkout) -> None:
+    checkout.knobs(waits=True)
+
+    def clock() -> float:
+        """Jump by an hour at the first line; the server comes up some lines later."""
+        lines = checkout.lines("Import of a custom node")
+        if lines == 3:
+            (checkout.root / "go").touch()
+        return 3600.0 * min(lines, 1)
+
+    server = checkout.server(replace(QUICK, start_s=1000, quiet_s=300), clock=clock)
+
+    await server.ensure()
+
+    assert "online" == server.status
+    assert 1 == len(checkout.pids)
+
+
 async def test_a_start_that_falls_silent_is_ended_and_said(checkout: Checkout) -> None:
     checkout.knobs(hangs=True, silent=True)
     server = checkout.server(
-        replace(QUICK, quiet_s=300), clock=lambda: time.monotonic() + 301 * checkout.lines("ComfyUI version")
+        replace(QUICK, quiet_s=300),
+        clock=PassingTime(lambda: time.monotonic() + 301 * checkout.lines("ComfyUI version")),
     )
 
     with pytest.raises(EngineUnavailable, match=r"hangs in its start.*Device: cpu"):
@@ -270,7 +290,7 @@ async def test_a_start_that_never_ends_is_ended_and_said(checkout: Checkout) -> 
     checkout.knobs(hangs=True)
     server = checkout.server(
         replace(QUICK, start_s=1000, quiet_s=5000),
-        clock=lambda: time.monotonic() + 1001 * min(1, checkout.lines("Import of a custom node")),
+        clock=PassingTime(lambda: time.monotonic() + 1001 * min(1, checkout.lines("Import of a custom node"))),
     )
 
     with pytest.raises(EngineUnavailable, match=r"did not answer within 1\d{3} s of its start"):
@@ -282,7 +302,8 @@ async def test_a_start_that_never_ends_is_ended_and_said(checkout: Checkout) -> 
 async def test_a_start_that_holds_the_port_and_answers_nothing_is_ended_and_said(checkout: Checkout) -> None:
     checkout.knobs(hangs=True, deaf=True, silent=True)
     server = checkout.server(
-        replace(QUICK, answer_s=0.2), clock=lambda: time.monotonic() + 301 * min(1, checkout.lines("ComfyUI version"))
+        replace(QUICK, answer_s=0.2),
+        clock=PassingTime(lambda: time.monotonic() + 301 * min(1, checkout.lines("ComfyUI version"))),
     )
 
     with pytest.raises(EngineUnavailable, match=r"hangs in its start"):
@@ -470,7 +491,7 @@ async def test_a_server_that_hangs_is_stopped_by_its_caller_and_comes_back(check
 
 async def test_a_server_that_froze_between_jobs_is_replaced_and_costs_no_job(checkout: Checkout) -> None:
     now = [0.0]
-    server = checkout.server(replace(QUICK, answer_s=0.2, hung_s=60), clock=lambda: now[0])
+    server = checkout.server(replace(QUICK, answer_s=0.2, hung_s=60), clock=PassingTime(lambda: now[0]))
     await server.ensure()
     stop(checkout.pids[0])
     waiting = asyncio.create_task(server.ensure())
@@ -483,6 +504,23 @@ async def test_a_server_that_froze_between_jobs_is_replaced_and_costs_no_job(che
     assert patient
     assert [False, True] == [lives(pid) for pid in checkout.pids]
     assert ("online", 2) == (server.status, server.generation)
+
+
+async def test_a_server_that_was_frozen_together_with_the_worker_is_kept(checkout: Checkout) -> None:
+    now = [0.0]
+    server = checkout.server(replace(QUICK, answer_s=0.2, hung_s=60), clock=lambda: now[0])
+    await server.ensure()
+    stop(checkout.pids[0])
+    waiting = asyncio.create_task(server.ensure())
+    await asyncio.wait({waiting}, timeout=0.5)
+    now[0] = 3600
+    await asyncio.wait({waiting}, timeout=0.5)  # the question that was on its way is over by then
+    os.kill(checkout.pids[0], signal.SIGCONT)
+
+    await waiting
+
+    assert 1 == len(checkout.pids)
+    assert ("online", 1) == (server.status, server.generation)
 
 
 # Adopt

@@ -149,6 +149,13 @@ async def test_files_of_one_name_are_numbered_apart(client, comfyui, tmp_path):
     assert [path.read_bytes() for path in paths] == [b"x", b"y", b"z"]
 
 
+async def test_names_that_differ_in_case_are_kept_apart_because_some_volumes_do_not(client, comfyui, tmp_path):
+    files = [put(comfyui, name) for name in ("Clip.png", "clip.png")]
+    paths = (await fetched(client, files, tmp_path, "job-1")).files
+
+    assert [path.name for path in paths] == ["Clip.png", "clip_2.png"]
+
+
 async def test_a_long_name_is_cut_so_that_the_request_id_fits_before_it(client, comfyui, tmp_path):
     (path,) = (await fetched(client, [put(comfyui, f"{'ü' * 120}.mp4")], tmp_path, "job-1")).files
 

@@ -42,16 +42,46 @@ async def test_what_is_too_much_beside_what_waits_is_dropped_with_its_name(setti
     assert not any("job next" in line for line in caplog.messages)
 
 
-async def test_jobs_that_wait_for_the_volume_leave_threads_to_those_who_only_ask():
-    gate, reached = threading.Event(), threading.Event()
+class Told:
+    """Webhooks that only note whom they told."""
 
-    class Kept:
-        def put(self, _job_id, _url):
-            reached.set()
-            assert gate.wait(60)
+    def __init__(self):
+        self.told = set()
 
-    telling = EndWebhooks(Webhooks(secret=None), Kept())
-    noting = [telling.expect("https://example.com/", f"job-{number}") for number in range(40)]
+    async def post(self, _url, job_id, make_body, _waits_s):
+        self.told.add((job_id, make_body()))
+
+
+class Held:
+    """A volume that keeps what is put, once the gate is open."""
+
+    def __init__(self):
+        self.gate, self.reached = threading.Event(), threading.Event()
+        self.kept = {}
+
+    def put(self, job_id, *what):
+        self.reached.set()
+        assert self.gate.wait(60)
+        self.kept[job_id] = what
+
+    def remove(self, job_id):
+        del self.kept[job_id]
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("moment", ["start", "end"])
+async def test_jobs_that_wait_for_the_volume_leave_threads_to_those_who_only_ask(moment):
+    kept, webhooks, names = Held(), Told(), [f"job-{number}" for number in range(40)]
+    gate, reached = kept.gate, kept.reached
+    telling = EndWebhooks(webhooks, kept)
+    if moment == "start":
+        noting = [telling.expect("https://example.com/", name) for name in names]
+    else:
+        for name in names:
+            telling.tell("https://example.com/", name, {}, 0)
+        noting = list(telling._waiting)
     try:
         async with asyncio.timeout(20):
             while not reached.is_set():
@@ -62,3 +92,21 @@ async def test_jobs_that_wait_for_the_volume_leave_threads_to_those_who_only_ask
         await asyncio.gather(*noting)
 
     assert answered
+    assert webhooks.told == ({(name, b"{}") for name in names} if moment == "end" else set())
+    assert set(kept.kept) == (set(names) if moment == "start" else set())
+
+
+async def test_a_server_that_stops_keeps_every_end_that_waited_for_the_volume():
+    kept, names = Held(), [f"job-{number}" for number in range(10)]
+    telling = EndWebhooks(Told(), kept)
+    for name in names:
+        telling.expect("https://example.com/", name)
+        telling.tell("https://example.com/", name, {"id": name}, 0)
+    closing = asyncio.create_task(telling.close())
+    async with asyncio.timeout(20):
+        while not kept.reached.is_set():
+            await asyncio.sleep(0.001)
+        kept.gate.set()
+        await closing
+
+    assert kept.kept == {name: ("https://example.com/", f'{{"id":"{name}"}}'.encode()) for name in names}

@@ -17,6 +17,7 @@ from yarl import URL
 from wanworker.client._answers import OnWarning, warnings_in
 from wanworker.client.errors import Busy, ClientError, Refused, ResultLost, TargetFailed, Unauthorised, Unreachable
 from wanworker.client.targets.base import complaint, is_web_page
+from wanworker.clocks.awake import LONGEST_GAP_S, AwakeClock
 from wanworker.text.system_words import system_words
 
 #: The time limits of a call. A request may have 10 MB, and a line may be slow.
@@ -27,6 +28,7 @@ _CHUNK_BYTES = 256 * 1024
 _LARGE_BYTES = 64 * 1024
 _BUSY = frozenset({429, 500, 502, 503, 504})
 _REFUSALS = frozenset({400, 404, 405, 409, 410, 413, 415, 422})
+_STILL_THERE = "The server still has it. Download it again later."
 _FIRST_BYTE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
@@ -44,13 +46,19 @@ class Edges:
     Hold the edges to the world besides sockets: the clock and how to wait.
 
     `patience_s` is how long to go on asking a server that does not answer, or that is full. A server that takes a
-    question and then is silent gets `quiet_s` for it at least.
+    question and then is silent gets `quiet_s` for it at least. If more than `longest_gap_s` passes between two looks at
+    the clock, this process was frozen, and nobody is blamed for that time.
     """
 
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
     patience_s: float = 300.0
     quiet_s: float = 10.0
+    longest_gap_s: float = LONGEST_GAP_S
+
+    def awake(self) -> AwakeClock:
+        """Return a clock for what is waited for."""
+        return AwakeClock(self.clock, longest_gap_s=self.longest_gap_s)
 
 
 def base_url(text: str) -> URL:
@@ -101,16 +109,17 @@ class Remote:
 
         A server that is busy (429) has not taken it, so it is asked again. Raises ClientError.
         """
-        give_up = self._edges.clock() + self._edges.patience_s
-        while True:
-            try:
-                reply, retry_s = await self._call("POST", path, body)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise Unreachable(f"{self.base} cannot be reached: {_reason(error)}.") from error
-            pause_s = max(1.0, retry_s)
-            if reply.status != 429 or self._edges.clock() + pause_s > give_up:
-                return self._checked(reply)
-            await self._edges.sleep(pause_s)
+        now = self._edges.awake()
+        async with now.looking():
+            while True:
+                try:
+                    reply, retry_s = await self._call("POST", path, body)
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    raise Unreachable(f"{self.base} cannot be reached: {_reason(error)}.") from error
+                pause_s = max(1.0, retry_s)
+                if reply.status != 429 or now() + pause_s > self._edges.patience_s:
+                    return self._checked(reply)
+                await self._edges.sleep(pause_s)
 
     def _job_id(self, answer: object, id_field: str) -> str:
         job_id = answer.get(id_field) if isinstance(answer, Mapping) else None
@@ -128,8 +137,14 @@ class Remote:
 
         *is_answer* says whether the body of a good reply is one: a proxy before the server may answer 200 with its own.
         """
-        began, pause_s = self._edges.clock(), 1.0
-        give_up, quiet_s = began + self._edges.patience_s, max(self._edges.quiet_s, self._edges.patience_s)
+        now = self._edges.awake()
+        async with now.looking():
+            return await self._asked(method, path, may_miss, is_answer, now)
+
+    async def _asked(
+        self, method: str, path: str, may_miss: bool, is_answer: Callable[[Any], bool], now: Callable[[], float]
+    ) -> Reply:
+        pause_s, quiet_s = 1.0, max(self._edges.quiet_s, self._edges.patience_s)
         while True:
             try:
                 reply, retry_s = await self._call(method, path, None, quiet_s=quiet_s)
@@ -143,8 +158,8 @@ class Remote:
                     return checked
                 trouble = f"it answers {str(checked.body)[:200]!r}"
             pause_s = max(retry_s, min(15.0, pause_s * 2))
-            if self._edges.clock() + pause_s > give_up:
-                asked_s = max(self._edges.patience_s, self._edges.clock() - began)
+            if now() + pause_s > self._edges.patience_s:
+                asked_s = max(self._edges.patience_s, now())
                 text = f"{self.base} has given no usable answer for {asked_s:.0f} s: {trouble}."
                 raise Unreachable(text, hint="The job may still be running there.")
             await self._edges.sleep(pause_s)
@@ -156,22 +171,23 @@ class Remote:
         Raises ResultLost if no byte has come for `patience_s`, and ClientError if the server refuses.
         """
         transfer = _Transfer(part)
-        give_up, pause_s = self._edges.clock() + self._edges.patience_s, 1.0
-        while True:
-            before = transfer.received
-            try:
-                trouble = await self._transfer(path, transfer)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                trouble = _reason(error)
-            if not trouble:
-                return
-            if transfer.received > before:
-                give_up, pause_s = self._edges.clock() + self._edges.patience_s, 1.0
-            if self._edges.clock() + pause_s > give_up:
-                text = f"The file could not be downloaded from {self.base}: {trouble}."
-                raise ResultLost(text, code="DOWNLOAD_FAILED", hint="The server still has it. Download it again later.")
-            await self._edges.sleep(pause_s)
-            pause_s = min(15.0, pause_s * 2)
+        now, give_up, pause_s = self._edges.awake(), self._edges.patience_s, 1.0
+        async with now.looking():
+            while True:
+                before = transfer.received
+                try:
+                    trouble = await self._transfer(path, transfer)
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    trouble = _reason(error)
+                if not trouble:
+                    return
+                if transfer.received > before:
+                    give_up, pause_s = now() + self._edges.patience_s, 1.0
+                if now() + pause_s > give_up:
+                    text, hint = f"The file could not be downloaded from {self.base}: {trouble}.", _STILL_THERE
+                    raise ResultLost(text, code="DOWNLOAD_FAILED", hint=hint)
+                await self._edges.sleep(pause_s)
+                pause_s = min(15.0, pause_s * 2)
 
     async def _transfer(self, path: str, transfer: _Transfer) -> str:
         """Take what comes. Return an empty text if all is here, else what is wrong. Raises aiohttp's errors."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from wanworker.clocks.awake import Silence
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.errors import EngineFailed
 
@@ -26,7 +27,7 @@ async def free_memory(
     end first. Raises EngineUnavailable, and EngineFailed if it takes more than *within_s* seconds.
     """
     try:
-        async with asyncio.timeout(within_s):
+        async with Silence(within_s):
             await client.free()
             while await _is_busy(client) or await _held_bytes(client) > _LITTLE_BYTES:
                 await sleep(step_s)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from wanworker.clocks.awake import AwakeClock
 from wanworker.comfyui.client.connection import Unreachable
 from wanworker.comfyui.client.events import (
     Event,
@@ -50,6 +51,7 @@ class Limits:
     `poll_s` is the time between two reads of the history while no event comes. `stall_s` is the longest silence of a
     running prompt; loading a model and decoding a long video are silent for minutes. `unreachable_s` is how long a
     server may be away during a run. `stop_s` limits the wait until our prompt has left the server after a cancellation.
+    The time in which this process itself does not run is no silence and no absence of the server.
     """
 
     poll_s: float = 2.0
@@ -132,8 +134,8 @@ class _Watch:
     ) -> None:
         self._client, self._prompt_id, self._on_event, self._on_wait = client, prompt_id, on_event, on_wait
         self._order = tuple(graph)
-        self._limits, self._temp_if_alone, self._clock = limits, temp_if_alone, clock
-        self._heard_at = self._looked_at = self._reached_at = clock()
+        self._limits, self._temp_if_alone, self._clock = limits, temp_if_alone, AwakeClock(clock)
+        self._heard_at = self._looked_at = self._reached_at = self._clock()
         self._shown: dict[str, Mapping[str, Any]] = {}
         self._succeeded = self._has_begun = False
         self._ahead = 0
@@ -173,15 +175,16 @@ class _Watch:
 
     async def until_ended(self, feed: asyncio.Task[Any]) -> Outcome:
         """Wait for an event or `poll_s` seconds, check, and repeat, until the prompt has ended or is lost."""
-        while True:
-            await self._pause()
-            if feed.done():
-                feed.result()
-            self.news.clear()
-            outcome = await self._look()
-            if outcome is not None:
-                return outcome
-            self._hasty_looks = max(0, self._hasty_looks - 1)
+        async with self._clock.looking():
+            while True:
+                await self._pause()
+                if feed.done():
+                    feed.result()
+                self.news.clear()
+                outcome = await self._look()
+                if outcome is not None:
+                    return outcome
+                self._hasty_looks = max(0, self._hasty_looks - 1)
 
     async def _pause(self) -> None:
         try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from wanworker.clocks.awake import AwakeClock
 from wanworker.comfyui.client.history import says_out_of_memory
 from wanworker.comfyui.server._log import ServerLog
 from wanworker.comfyui.server.launch import Launch
@@ -75,7 +75,7 @@ class ServerProcess:
         limits: Limits,
         *,
         on_end: Callable[[ServerProcess], None],
-        clock: Callable[[], float] = time.monotonic,
+        clock: AwakeClock,
     ) -> None:
         argv = launch.prepare()
         log.begin(" ".join(argv))
@@ -103,14 +103,15 @@ class ServerProcess:
     async def until(self, is_up: Callable[[], Awaitable[bool]]) -> str | None:
         """Wait until *is_up* says yes, while the server lives and its log grows. Return what is wrong, or None."""
         limits, started = self._limits, self._clock()
-        while not await is_up():
-            if await self.end_within(limits.poll_s):
-                return f"It did not start. {self.end}"
-            waited_s, quiet_s = self._clock() - started, self._clock() - self._log.moved_at
-            if waited_s > limits.start_s:
-                return self._with_last_words(f"It did not answer within {waited_s:.0f} s of its start.")
-            if quiet_s > limits.quiet_s:
-                return self._with_last_words(f"It hangs in its start: {quiet_s:.0f} s without a line.")
+        async with self._clock.looking():
+            while not await is_up():
+                if await self.end_within(limits.poll_s):
+                    return f"It did not start. {self.end}"
+                waited_s, quiet_s = self._clock() - started, self._clock() - self._log.moved_at
+                if waited_s > limits.start_s:
+                    return self._with_last_words(f"It did not answer within {waited_s:.0f} s of its start.")
+                if quiet_s > limits.quiet_s:
+                    return self._with_last_words(f"It hangs in its start: {quiet_s:.0f} s without a line.")
         return None
 
     async def end_within(self, seconds: float) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
+from wanworker.clocks.awake import AwakeClock
 from wanworker.comfyui.client.connection import NOT_RESPONDING
 from wanworker.comfyui.server._log import ServerLog
 from wanworker.comfyui.server._probe import ServerProbe
@@ -42,10 +43,10 @@ class Server:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
+        self._clock = AwakeClock(clock)
         self._limits = limits or Limits()
         self._launch = where if isinstance(where, Launch) else None
-        self._log = ServerLog(self._launch.log_path, clock=clock) if self._launch else None
+        self._log = ServerLog(self._launch.log_path, clock=self._clock) if self._launch else None
         self._probe = ServerProbe(
             where.url if isinstance(where, Launch) else where,
             token=token,
@@ -158,9 +159,10 @@ class Server:
     async def _answers(self, process: ServerProcess) -> bool:
         """Wait for an answer of a server that may be busy, while it lives and for at most `hung_s`."""
         until = self._clock() + self._limits.hung_s
-        while not await self._probe.is_up():
-            if self._clock() >= until or await process.end_within(self._limits.poll_s):
-                return False
+        async with self._clock.looking():
+            while not await self._probe.is_up():
+                if self._clock() >= until or await process.end_within(self._limits.poll_s):
+                    return False
         return True
 
     def _searching(self) -> asyncio.Task[None]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from wanworker.clocks.awake import AwakeClock
 from wanworker.comfyui.client.connection import Unreachable
 from wanworker.comfyui.client.http import ComfyClient
 from wanworker.comfyui.run.cancel import withdrawn
@@ -54,7 +55,7 @@ class UnstoppedRuns:
     ) -> None:
         self._server, self._client, self._url = server, client, url
         self._limits = limits
-        self._sleep, self._clock = sleep, clock
+        self._sleep, self._clock = sleep, AwakeClock(clock)
         self._since: dict[str, float] = {}
         self._settling: asyncio.Task[None] | None = None
 
@@ -92,11 +93,12 @@ class UnstoppedRuns:
             await asyncio.wait({self._settling})
 
     async def _settle(self) -> None:
-        while self._since and not self._is_too_long():
-            with contextlib.suppress(EngineError):
-                await self._forget_the_gone()
-            if self._since:
-                await self._sleep(self._limits.step_s)
+        async with self._clock.looking():
+            while self._since and not self._is_too_long():
+                with contextlib.suppress(EngineError):
+                    await self._forget_the_gone()
+                if self._since:
+                    await self._sleep(self._limits.step_s)
         if not self._since:
             return
         if await self._server.stop():

@@ -171,11 +171,12 @@ async def fetched(
     if there are no others, DiskFull, and Unreachable if a dead server *may_restart* to run the graph again.
     """
     paths: list[Path] = []
+    taken: set[str] = set()
     failures: dict[OutputFile, EngineError] = {}
     for output in outputs:
         name = _plain_name(output.filename, run_id)
         target, number = out_dir / name, 2
-        while target in paths:
+        while target.name.casefold() in taken:  # some volumes treat `a.png` and `A.png` as one name
             target, number = out_dir / f"{Path(name).stem}_{number}{Path(name).suffix}", number + 1
         try:
             await client.view(output, target)
@@ -185,6 +186,7 @@ async def fetched(
             failures[output] = error
         else:
             paths.append(target)
+            taken.add(target.name.casefold())
     if failures and not paths:
         raise _the_reason(failures)
     return Fetched(tuple(paths), tuple(_lost(output, error) for output, error in failures.items()))

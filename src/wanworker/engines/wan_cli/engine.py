@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from wanworker import process
+from wanworker.clocks.awake import Silence
 from wanworker.engines.base import Forecast, Readiness, Rendered, Report
 from wanworker.engines.wan_cli import _animate as animate
 from wanworker.engines.wan_cli import _s2v as speech
@@ -206,14 +207,13 @@ class WanCli:
         reading: Reading,
         death_signal: signal.Signals = signal.SIGKILL,
     ) -> None:
-        loop = asyncio.get_running_loop()
-
         def hear(stream: str, line: str) -> None:
-            patience.reschedule(loop.time() + self._stall_s)
+            silence.heard()
             reading.line(stream, line)
 
+        silence = Silence(self._stall_s)
         try:
-            async with asyncio.timeout(self._stall_s) as patience:
+            async with silence:
                 ended = await process.run(
                     argv,
                     cwd=self._home,
@@ -223,7 +223,7 @@ class WanCli:
                     death_signal=death_signal,
                 )
         except TimeoutError as error:
-            if not patience.expired():
+            if not silence.expired():
                 raise
             message = f"{program} hung: it wrote nothing for {self._stall_s:g} s while {reading.stage}, and was ended."
             raise EngineFailed(message, hint=_STALL_HINT) from error

@@ -14,7 +14,6 @@ and reader.py judge that.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -26,6 +25,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from wanworker.clocks.awake import Silence
 from wanworker.errors import InputRefused, InputUnavailable
 from wanworker.media.inputs.peer import checked_peer
 from wanworker.media.inputs.urls import Resolve, checked_addresses, parse_url, resolve_by_system, shown
@@ -76,7 +76,7 @@ async def fetch(
     """
     start = parse_url(url.strip())
     try:
-        async with asyncio.timeout(limits.timeout_s):
+        async with Silence(limits.timeout_s):
             await _follow(start, target, limits, allow_hosts, network)
     except TimeoutError as error:
         raise InputUnavailable(

@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
+from wanworker.clocks.awake import Silence
 from wanworker.errors import InputRefused, InvalidRequest
 from wanworker.media.inputs.urls import parse_url
 from wanworker.media.outputs._put import (
@@ -81,7 +82,7 @@ class UploadUrl:
         """
         size_bytes = path.stat().st_size
         try:
-            async with asyncio.timeout(seconds_for(size_bytes, patience_s)):
+            async with Silence(seconds_for(size_bytes, patience_s)):
                 reason = await retried(lambda: self._put(path, size_bytes, mime), told=_words, sleep=sleep)
         except TimeoutError:
             reason = "it did not take the file in time"

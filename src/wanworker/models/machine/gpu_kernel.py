@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wanworker import process
+from wanworker.clocks.awake import Silence
 from wanworker.errors import EngineUnavailable
 
 #: Multiplies matrices on every GPU and prints what ran. If torch is missing or was built without CUDA, nothing is known
@@ -65,7 +65,7 @@ async def run_kernel_beside(argv: Sequence[str], env: Mapping[str, str], *, time
         last[stream] = line.strip() or last[stream]
 
     try:
-        async with asyncio.timeout(timeout_s):
+        async with Silence(timeout_s):
             ended = await process.run(argv, cwd=Path.cwd(), env=env, on_line=hear)
     except TimeoutError:
         return _silent(timeout_s)

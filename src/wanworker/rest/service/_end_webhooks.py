@@ -8,10 +8,12 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from wanworker.clocks.awake import Silence
 from wanworker.errors import WorkerError
+from wanworker.jobs.runner import WRITTEN_AT_ONCE
 from wanworker.jobs.store.kept_ends import KeptEnds
 from wanworker.media.threads import in_thread
-from wanworker.rest.service.intake import WRITTEN_AT_ONCE
+from wanworker.process import to_the_end
 from wanworker.rest.service.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
@@ -37,17 +39,24 @@ class EndWebhooks:
     Hold the deliveries over *webhooks*: at most *most*, with answers of *most_characters* together.
 
     Each is in *kept* from the start of its job until it was delivered or given up, so that a later process delivers
-    what this one leaves. A volume that takes nothing fails no job: then a restart loses its webhook.
+    what this one leaves. A volume that takes nothing fails no job: then a restart loses its webhook. Each change there
+    takes one of *turns*.
     """
 
     def __init__(
-        self, webhooks: Webhooks, kept: KeptEnds, *, most: int = _MOST, most_characters: int = _MOST_CHARACTERS
+        self,
+        webhooks: Webhooks,
+        kept: KeptEnds,
+        *,
+        most: int = _MOST,
+        most_characters: int = _MOST_CHARACTERS,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         self._webhooks = webhooks
         self._kept = kept
         self._most = most
         self._most_characters = most_characters
-        self._turns = asyncio.Semaphore(WRITTEN_AT_ONCE)
+        self._turns = turns or asyncio.Semaphore(WRITTEN_AT_ONCE)
         self._noting: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[asyncio.Task[None], int] = {}
         self._retold: set[str] = set()
@@ -106,9 +115,13 @@ class EndWebhooks:
         def body() -> bytes:
             return json.dumps(shown, separators=(",", ":")).encode()
 
+        # A server that stops now leaves it to the next process, also with others before it at the volume.
+        await to_the_end(self._keep_end(url, job_id, body))
+        await self._post(url, job_id, body)
+
+    async def _keep_end(self, url: str, job_id: str, body: Callable[[], bytes]) -> None:
         await self._noted(job_id)
         await self._on_volume(job_id, lambda name: self._kept.put(name, url, body()))
-        await self._post(url, job_id, body)
 
     async def _deliver_left(self, job_id: str) -> None:
         """Deliver what another process kept. A job that had not ended then never will."""
@@ -118,9 +131,10 @@ class EndWebhooks:
             return end or json.dumps({"id": job_id, "status": "FAILED", "error": _CUT_OFF}).encode()
 
         try:
-            kept = await in_thread(self._kept.get, job_id)
+            async with self._turns:
+                kept = await in_thread(self._kept.get, job_id)
             if kept is None:
-                await in_thread(self._kept.remove, job_id)
+                await self._on_volume(job_id, self._kept.remove)
                 return
             await self._on_volume(job_id, self._kept.put, *kept)  # it is ours now
             log.info("the webhook of job %s is delivered: the process that had it ended", job_id)
@@ -132,7 +146,7 @@ class EndWebhooks:
 
     async def _post(self, url: str, job_id: str, body: Callable[[], bytes]) -> None:
         try:
-            async with asyncio.timeout(_LONGEST_S):
+            async with Silence(_LONGEST_S):
                 await self._webhooks.post(url, job_id, body, _WAITS_S)
         except TimeoutError:
             log.warning("the webhook of job %s was given up: others took too long", job_id)
@@ -143,8 +157,7 @@ class EndWebhooks:
         await self._on_volume(job_id, self._kept.remove)
 
     async def _note(self, url: str, job_id: str) -> None:
-        async with self._turns:
-            await self._on_volume(job_id, self._kept.put, url)
+        await self._on_volume(job_id, self._kept.put, url)
 
     async def _noted(self, job_id: str) -> None:
         """Wait until what `expect` began is over: it must not be written after what comes later."""
@@ -153,6 +166,7 @@ class EndWebhooks:
 
     async def _on_volume(self, job_id: str, change: Callable[..., None], *what: str | bytes) -> None:
         try:
-            await in_thread(change, job_id, *what)
+            async with self._turns:
+                await in_thread(change, job_id, *what)
         except WorkerError as error:
             log.warning("what is kept of the webhook of job %s could not be changed: %s", job_id, error)

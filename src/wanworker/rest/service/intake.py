@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -18,7 +19,7 @@ from wanworker.app import Worker
 from wanworker.errors import InputRefused
 from wanworker.jobs.model import Job
 from wanworker.jobs.pending_requests import PendingRequests
-from wanworker.jobs.runner import PlaceOf, Runner
+from wanworker.jobs.runner import WRITTEN_AT_ONCE, PlaceOf, Runner
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
@@ -30,10 +31,6 @@ from wanworker.text.mixups import mixed_up
 from wanworker.text.printable import listed
 
 log = logging.getLogger(__name__)
-
-#: How many changes that clients ask for may be on their way to the volume at once. Fifty would take every thread of the
-#: server, and whoever asks for a status would wait for them, on a slow volume for long.
-WRITTEN_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,11 @@ class NewJob:
 
 
 class Intake:
-    """Put new jobs into the queue of *runner*. Each takes one of *turns* while it is written to the volume."""
+    """
+    Put new jobs into the queue of *runner*. Each takes one of *turns* while it is written to the volume.
+
+    The files that come with them have turns of their own, because a picture takes long to decode.
+    """
 
     def __init__(
         self, worker: Worker, kept: PendingRequests, runner: Runner, uploads: Uploads, turns: asyncio.Semaphore
@@ -67,19 +68,22 @@ class Intake:
         self._runner = runner
         self._uploads = uploads
         self._turns = turns
+        self._saving = asyncio.Semaphore(WRITTEN_AT_ONCE)
 
     async def queue(self, new: NewJob) -> Job:
         """Queue *new* and return its job. Raises WorkerError; then nothing of the request is left."""
         self._runner.check_room()
         request_id = uuid.uuid4().hex
         try:
-            fields = {**new.fields, **await self._saved(new.inputs, request_id)}
+            async with self._saving if new.inputs else contextlib.nullcontext():
+                fields = {**new.fields, **await self._saved(new.inputs, request_id)}
             self._uploads.expect(request_id, new.upload_urls)
             async with self._turns:
                 job = await self._runner.submit(functools.partial(self._kept_and_named, new, fields, request_id))
         except BaseException:
             self._uploads.forget(request_id)
-            await in_thread(self._kept.remove, request_id)
+            async with self._turns:
+                await in_thread(self._kept.remove, request_id)
             raise
         log.info("job %s waits: %s", job.request_id, listed(sorted(new.sent)))
         return job

@@ -23,7 +23,7 @@ from wanworker.media.threads import in_thread
 from wanworker.rest.http.errors import NotReady
 from wanworker.rest.schemas.generate import GenerateBody, generate_fields
 from wanworker.rest.schemas.status import status_of
-from wanworker.rest.service.intake import WRITTEN_AT_ONCE, Intake, NewJob, check_url
+from wanworker.rest.service.intake import Intake, NewJob, check_url
 from wanworker.rest.service.outputs import gone, name_of, output_of, shown_outputs
 from wanworker.rest.service.uploads import Uploads
 
@@ -63,7 +63,7 @@ class JobService:
         self.runner = runner
         self._uploads = uploads
         self._as_shown = as_shown
-        self._turns = asyncio.Semaphore(WRITTEN_AT_ONCE)
+        self._turns = runner.turns
         self._intake = Intake(worker, kept, runner, uploads, self._turns)
         self._store = worker.store
         self._remembered: OrderedDict[str, Job] = OrderedDict()

@@ -12,7 +12,7 @@ from typing import Any
 from wanworker.errors import UnknownJob, WorkerError
 from wanworker.jobs.model import Job, JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
-from wanworker.jobs.runner import Runner
+from wanworker.jobs.runner import WRITTEN_AT_ONCE, Runner
 from wanworker.jobs.store.job_store import JobRequest, JobStore
 from wanworker.media.threads import in_thread
 from wanworker.rest.schemas.status import status_of
@@ -29,7 +29,7 @@ class JobRecovery:
     Keep a job's request while work is left, until its webhook was delivered or given up.
 
     *heard* is called for every job that ended here, with None if it was deleted. *is_elsewhere* says of a job whether
-    another machine renders it, or has.
+    another machine renders it, or has. What is done for a job after its end takes one of *turns* at the volume.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class JobRecovery:
         *,
         is_elsewhere: Callable[[str], bool] = lambda _request_id: False,
         every_s: float = _EVERY_S,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         self._store = store
         self._kept = kept
@@ -48,6 +49,7 @@ class JobRecovery:
         self._heard = heard
         self._is_elsewhere = is_elsewhere
         self._every_s = every_s
+        self._turns = turns or asyncio.Semaphore(WRITTEN_AT_ONCE)
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._done: set[str] = set()
 
@@ -149,12 +151,14 @@ class JobRecovery:
 
     async def _finish(self, request_id: str, job: Job | None) -> None:
         try:
-            kept = await in_thread(self._kept.get, request_id)
+            async with self._turns:
+                kept = await in_thread(self._kept.get, request_id)
         except WorkerError as error:
             log.warning("the kept request of job %s could not be read: %s", request_id, error)
             return
         try:
-            await in_thread(self._kept.remove_inputs, request_id)
+            async with self._turns:
+                await in_thread(self._kept.remove_inputs, request_id)
         except WorkerError as error:
             log.warning("the inputs of job %s could not be removed yet: %s", request_id, error)
         url = kept.get("webhook_url") if kept is not None else None
@@ -167,7 +171,8 @@ class JobRecovery:
         Remove what is kept of a job that needs nothing more. What the disk refuses to remove is tried again later.
         """
         try:
-            await in_thread(self._kept.remove, request_id)
+            async with self._turns:
+                await in_thread(self._kept.remove, request_id)
             self._done.discard(request_id)
         except WorkerError as error:
             self._done.add(request_id)

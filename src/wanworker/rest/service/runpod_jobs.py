@@ -73,9 +73,10 @@ class RunPodJobs:
         limit: int,
         kept_characters: int = _KEPT_CHARACTERS,
         call_later: CallLater = _call_later,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         self._worker = worker
-        self._end_webhooks = EndWebhooks(webhooks, worker.store.ends)
+        self._end_webhooks = EndWebhooks(webhooks, worker.store.ends, turns=turns)
         self._call_later = call_later
         self._is_closing = False
         self._kept_characters = kept_characters

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from wanworker.clocks.awake import Silence
 from wanworker.engines.resident import protocol
 from wanworker.process import started
 
@@ -121,7 +122,8 @@ class ChildProcess:
         self._answered.clear()
         self.ping()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._answered.wait(), within_s)
+            async with Silence(within_s):
+                await self._answered.wait()
         return self._answered.is_set() and self.is_alive
 
     async def event(self) -> protocol.Event | Died:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from wanworker.clocks.awake import Silence
 from wanworker.engines.resident import protocol
 from wanworker.engines.resident.parent._process import ChildProcess, Died
 from wanworker.engines.resident.parent._watch import Beat, watched
@@ -85,7 +86,7 @@ async def _load(
 ) -> Loaded:
     event: protocol.Event | Died | Hung
     try:
-        async with asyncio.timeout(care.limit_s):
+        async with Silence(care.limit_s):  # it says nothing on its way
             event = await watched(link, Watchdog(care.patience, stage="loading"), care.beat, _loaded(link, model, take))
     except TimeoutError:
         event = Hung(f"The model was not loaded within {care.limit_s:g} s.")

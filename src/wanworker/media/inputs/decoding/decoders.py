@@ -10,9 +10,11 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from wanworker.clocks.awake import Silence
 from wanworker.errors import DiskFull, EngineUnavailable, InputRefused, InputUnavailable
 from wanworker.process import to_the_end
 from wanworker.settings import child_environment
@@ -43,7 +45,7 @@ class PictureDecoders:
         limit_s: float = 15.0,
         patience_s: float = 60.0,
         most: int = 2,
-        timeout: Callable[[float], asyncio.Timeout] = asyncio.timeout,
+        timeout: Callable[[float], AbstractAsyncContextManager[object]] = Silence,
     ) -> None:
         """
         Prepare the decoders; no process is started yet.

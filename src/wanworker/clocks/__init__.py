@@ -1,0 +1,1 @@
+"""Clocks that tell the time in which this process ran."""
