@@ -115,7 +115,7 @@ def rows_that_know_each_other(modules: Iterable[Module], package: str, table: st
     """
     Find a module of *package* that imports a row of *table* (`ACTIONS`, `ENGINES`) which it is no part of.
 
-    A row's parts are what lies below it, `generate_order` beside `generate`, and the folder of a row that has the
+    A row's parts are what lies below it, `generate_fields` beside `generate`, and the folder of a row that has the
     folder to itself: all of `wan_cli/` belongs to `wan_cli/engine`. Rows that share a folder may share its other
     modules, which know no row. The module that holds the table, and the package's face, know all rows.
     """

@@ -21,7 +21,7 @@ from wanworker.output_files import render_to_files
 from wanworker.render import Limits, Renderer, RenderRequest
 from wanworker.spec import GraphSpec
 
-ORDER = RenderRequest(JobRequest("job-1", "generate", "a" * 64), "auto", 60, prepare, draft=SPEC)
+TO_RENDER = RenderRequest(JobRequest("job-1", "generate", "a" * 64), "auto", 60, prepare, draft=SPEC)
 
 
 class HoldingThreads(ThreadPoolExecutor):
@@ -73,7 +73,7 @@ async def test_a_job_that_is_cancelled_has_its_video_in_its_record_or_none(setti
         mini_allowed=True,
         limits=Limits(min_free_bytes=0, heartbeat_s=60.0),
     )
-    await cancelled_at(settings.out_dir / "job-1.mp4", call, renderer.render(ORDER, lambda _progress: None))
+    await cancelled_at(settings.out_dir / "job-1.mp4", call, renderer.render(TO_RENDER, lambda _progress: None))
     job = store.find("job-1")
 
     assert files_in(settings.out_dir) == [output.path.rpartition("/")[2] for output in job.outputs]
@@ -122,7 +122,7 @@ def test_what_a_killed_worker_left_half_made_goes_when_its_job_is_given_up(make_
     worker = Worker(make_settings(out_dir=tmp_path))
     killed = dataclasses.replace(Owner.of_this_process(), pid=2**31 - 1)  # no system has so many processes
     before = JobStore(tmp_path / "jobs", owner=lambda: killed, in_background=lambda _work, _every_s: None)
-    before.claim(ORDER.request)
+    before.claim(TO_RENDER.job)
     place = OutputPaths(tmp_path, "job-1", 1, ".mp4")
     for path in place.half_made[1:]:
         path.write_bytes(b"half a video")

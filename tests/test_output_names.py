@@ -60,19 +60,19 @@ def worker(settings):
     return make
 
 
-def render_order(request_id, **changes):
+def to_be_rendered(request_id, **changes):
     return RenderRequest(JobRequest(request_id, "generate", "a" * 64), "auto", 60, prepare, draft=SPEC, **changes)
 
 
-def graph_order(request_id):
+def graph_to_be_rendered(request_id):
     async def ready(_folder):
         return PreparedSpec(GraphSpec({}))
 
     return RenderRequest(JobRequest(request_id, "comfyui_workflow", "b" * 64), "comfyui", 60, ready)
 
 
-async def rendered(renderer, order):
-    return await renderer.render(order, lambda _progress: None)
+async def rendered(renderer, to_render):
+    return await renderer.render(to_render, lambda _progress: None)
 
 
 class Held:
@@ -101,7 +101,7 @@ async def test_a_graph_gets_no_name_that_a_render_is_about_to_use(settings, work
     settings.out_dir.mkdir(parents=True)
     (settings.out_dir / f"{stem}.1.mp4").write_bytes(b"of an earlier graph")
     held = Held(clip)
-    rendering = asyncio.create_task(rendered(worker(held.engine), render_order("a_b", num_outputs=2, suffix=suffix)))
+    rendering = asyncio.create_task(rendered(worker(held.engine), to_be_rendered("a_b", num_outputs=2, suffix=suffix)))
     await held.reached.wait()
 
     class Graph(GraphRunner):
@@ -109,7 +109,7 @@ async def test_a_graph_gets_no_name_that_a_render_is_about_to_use(settings, work
             made = await super().run_graph(spec, out_dir, work_dir=work_dir, report=report)
             return dataclasses.replace(made, files=(made.files[0].rename(out_dir / f"b{name}.mp4"),))
 
-    graph = await rendered(worker(Graph(other_clip), "comfyui"), graph_order("a"))
+    graph = await rendered(worker(Graph(other_clip), "comfyui"), graph_to_be_rendered("a"))
     held.go.set()
     render = await rendering
 
@@ -122,7 +122,7 @@ async def test_a_graph_gets_no_name_that_a_render_is_about_to_use(settings, work
 
 async def test_a_name_that_was_taken_during_the_render_is_neither_written_over_nor_removed(settings, worker, clip):
     held = Held(clip)
-    rendering = asyncio.create_task(rendered(worker(held.engine), render_order("job-1")))
+    rendering = asyncio.create_task(rendered(worker(held.engine), to_be_rendered("job-1")))
     await held.reached.wait()
     (settings.out_dir / "job-1.mp4").write_bytes(b"another job's")
     held.go.set()
@@ -136,7 +136,7 @@ async def test_a_name_that_was_taken_during_the_render_is_neither_written_over_n
 
 async def test_the_outputs_before_a_taken_name_are_kept(settings, worker, clip):
     held = Held(clip, number=2)
-    rendering = asyncio.create_task(rendered(worker(held.engine), render_order("job-1", num_outputs=3)))
+    rendering = asyncio.create_task(rendered(worker(held.engine), to_be_rendered("job-1", num_outputs=3)))
     await held.reached.wait()
     (settings.out_dir / "job-1.2.mp4").write_bytes(b"another job's")
     held.go.set()
@@ -149,10 +149,10 @@ async def test_the_outputs_before_a_taken_name_are_kept(settings, worker, clip):
 
 async def test_a_later_attempt_takes_the_place_of_what_an_earlier_one_left(settings, worker, clip):
     store = JobStore(settings.jobs_dir)
-    store.update(store.claim(render_order("job-1").request).job, status=JobStatus.CANCELLED)
+    store.update(store.claim(to_be_rendered("job-1").job).job, status=JobStatus.CANCELLED)
     (settings.out_dir / "job-1.mp4").write_bytes(b"what it left")
 
-    job = await rendered(worker(ScriptedEngine(clip)), render_order("job-1"))
+    job = await rendered(worker(ScriptedEngine(clip)), to_be_rendered("job-1"))
 
     assert (job.attempt, Path(job.outputs[0].path).read_bytes()) == (2, clip.read_bytes())
 

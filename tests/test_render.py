@@ -72,20 +72,20 @@ def renderer(make_renderer):
     return make_renderer()
 
 
-def order(request=REQUEST, *, spec=SPEC, timeout_s=20, engine="auto", warnings=(), prepare=None):
+def to_render(request=REQUEST, *, spec=SPEC, timeout_s=20, engine="auto", warnings=(), prepare=None):
     async def ready(_folder):
         return PreparedSpec(spec, warnings)
 
-    return RenderRequest(request=request, engine=engine, timeout_s=timeout_s, prepare=prepare or ready, draft=spec)
+    return RenderRequest(job=request, engine=engine, timeout_s=timeout_s, prepare=prepare or ready, draft=spec)
 
 
 def files_in(folder):
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-async def render(renderer, order):
+async def render(renderer, to_render):
     seen = []
-    return await renderer.render(order, seen.append), seen
+    return await renderer.render(to_render, seen.append), seen
 
 
 async def hang(_spec, out_path, _report):
@@ -94,7 +94,7 @@ async def hang(_spec, out_path, _report):
 
 
 async def test_a_finished_job_is_recorded_with_the_facts_of_its_file(renderer, settings, store):
-    job, seen = await render(renderer, order(warnings=("a word from the door",)))
+    job, seen = await render(renderer, to_render(warnings=("a word from the door",)))
 
     output = job.outputs[0]
     assert job == store.find("job-1")
@@ -112,8 +112,8 @@ async def test_the_files_of_a_job_are_made_and_removed_beside_the_event_loop(ren
         await asyncio.to_thread(shutil.copyfile, clip, out_path)
 
     engine.act = copy
-    await render(renderer, order())
-    again = order(dataclasses.replace(REQUEST, request_id="job-2"))
+    await render(renderer, to_render())
+    again = to_render(dataclasses.replace(REQUEST, request_id="job-2"))
     with blocking_calls() as blocking:
         await render(renderer, again)
 
@@ -121,26 +121,26 @@ async def test_the_files_of_a_job_are_made_and_removed_beside_the_event_loop(ren
 
 
 async def test_the_same_request_again_answers_from_the_store(renderer, engine):
-    first, _ = await render(renderer, order())
-    second, _ = await render(renderer, order())
+    first, _ = await render(renderer, to_render())
+    second, _ = await render(renderer, to_render())
 
     assert first == second
     assert len(engine.seen) == 1
 
 
 async def test_another_request_under_a_used_id_is_refused(renderer):
-    await render(renderer, order())
+    await render(renderer, to_render())
 
     with pytest.raises(RequestIdReused):
-        await render(renderer, order(dataclasses.replace(REQUEST, spec_hash="b" * 64)))
+        await render(renderer, to_render(dataclasses.replace(REQUEST, spec_hash="b" * 64)))
 
 
 async def test_a_failed_job_is_rendered_again_as_the_next_attempt(renderer, engine):
     engine.act = lambda *_: (_ for _ in ()).throw(EngineFailed("the card fell out"))
     with pytest.raises(EngineFailed):
-        await render(renderer, order())
+        await render(renderer, to_render())
     engine.act = None
-    job, _ = await render(renderer, order())
+    job, _ = await render(renderer, to_render())
 
     assert (job.status, job.attempt) == (JobStatus.COMPLETED, 2)
 
@@ -149,7 +149,7 @@ async def test_the_deadline_stops_the_engine_and_is_recorded(renderer, engine, s
     engine.act = hang
     # The engine begins within this time on a disk that takes its time, too.
     with pytest.raises(EngineTimeout, match=r"^Execution did not complete within 3s$"):
-        await render(renderer, order(timeout_s=3))
+        await render(renderer, to_render(timeout_s=3))
 
     job = store.find("job-1")
     assert engine.stopped
@@ -159,7 +159,7 @@ async def test_the_deadline_stops_the_engine_and_is_recorded(renderer, engine, s
 
 async def test_cancelling_stops_the_engine_and_leaves_no_half_file(renderer, engine, store, settings):
     engine.act = hang
-    rendering = asyncio.create_task(render(renderer, order()))
+    rendering = asyncio.create_task(render(renderer, to_render()))
     while not engine.seen:
         await asyncio.sleep(0)
     rendering.cancel()
@@ -182,7 +182,7 @@ async def test_cancelling_stops_the_engine_and_leaves_no_half_file(renderer, eng
 async def test_success_without_a_usable_file_is_no_output(renderer, engine, store, act):
     engine.act = act
     with pytest.raises(NoOutput):
-        await render(renderer, order())
+        await render(renderer, to_render())
 
     assert JobStatus.NO_OUTPUT is store.find("job-1").status
 
@@ -190,7 +190,7 @@ async def test_success_without_a_usable_file_is_no_output(renderer, engine, stor
 async def test_a_file_cut_in_half_is_no_output(renderer, engine, store, clip):
     engine.act = lambda _spec, path, _report: path.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     with pytest.raises(NoOutput):
-        await render(renderer, order())
+        await render(renderer, to_render())
 
     assert JobStatus.NO_OUTPUT is store.find("job-1").status
 
@@ -198,7 +198,7 @@ async def test_a_file_cut_in_half_is_no_output(renderer, engine, store, clip):
 async def test_a_link_in_place_of_the_file_is_no_output(renderer, settings, engine, store, clip):
     engine.act = lambda _spec, path, _report: path.symlink_to(clip)
     with pytest.raises(NoOutput, match="left a link in place of a file"):
-        await render(renderer, order())
+        await render(renderer, to_render())
 
     assert JobStatus.NO_OUTPUT is store.find("job-1").status
     assert clip.exists()
@@ -207,7 +207,7 @@ async def test_a_link_in_place_of_the_file_is_no_output(renderer, settings, engi
 async def test_an_unforeseen_failure_is_recorded_without_its_text(renderer, engine, store):
     engine.act = lambda *_: (_ for _ in ()).throw(ValueError("secret path"))
     with pytest.raises(ValueError, match="secret path"):
-        await render(renderer, order())
+        await render(renderer, to_render())
 
     error = store.find("job-1").error
     assert error.code == "INTERNAL"
@@ -223,7 +223,7 @@ async def test_an_input_that_cannot_be_had_leaves_nothing_on_disk(renderer, sett
         raise InputUnavailable("reference image: it is a text file.")
 
     with pytest.raises(InputUnavailable):
-        await render(renderer, order(prepare=broken))
+        await render(renderer, to_render(prepare=broken))
 
     assert engine.seen == []
     assert not folders[0].exists()
@@ -232,7 +232,7 @@ async def test_an_input_that_cannot_be_had_leaves_nothing_on_disk(renderer, sett
 
 async def test_an_unknown_engine_starts_nothing(renderer, settings):
     with pytest.raises(InvalidRequest, match="Unknown engine 'warp'; known: auto, diffusers"):
-        await render(renderer, order(engine="warp"))
+        await render(renderer, to_render(engine="warp"))
 
     assert not settings.out_dir.exists()
 
@@ -240,14 +240,14 @@ async def test_an_unknown_engine_starts_nothing(renderer, settings):
 async def test_missing_weights_start_nothing(renderer, engine, settings):
     engine.state = Readiness(missing=("no folder",))
     with pytest.raises(ModelNotFound):
-        await render(renderer, order())
+        await render(renderer, to_render())
 
     assert not settings.out_dir.exists()
 
 
 async def test_a_full_disk_is_found_before_the_engine_is_used(make_renderer, engine, settings):
     with pytest.raises(DiskFull, match="a render needs 1099511627776 MiB"):
-        await render(make_renderer(min_free_bytes=2**60), order())
+        await render(make_renderer(min_free_bytes=2**60), to_render())
 
     assert engine.seen == []
     assert files_in(settings.out_dir) == []
@@ -261,7 +261,7 @@ async def test_a_live_attempt_elsewhere_is_waited_for(renderer, store, engine, c
         told.append(progress)
         waits.set()
 
-    waiting = asyncio.create_task(renderer.render(order(), hear))
+    waiting = asyncio.create_task(renderer.render(to_render(), hear))
     await asyncio.wait_for(waits.wait(), 10)  # the first word comes at once, not with the end over there
     store.update(elsewhere, status=JobStatus.COMPLETED)
     job = await waiting
@@ -273,7 +273,7 @@ async def test_a_live_attempt_elsewhere_is_waited_for(renderer, store, engine, c
 
 async def test_losing_the_job_to_another_attempt_stops_the_engine(renderer, store, engine):
     engine.act = hang
-    rendering = asyncio.create_task(render(renderer, order()))
+    rendering = asyncio.create_task(render(renderer, to_render()))
     while not engine.seen:
         await asyncio.sleep(0)
     store.delete("job-1")
@@ -285,7 +285,7 @@ async def test_losing_the_job_to_another_attempt_stops_the_engine(renderer, stor
 
 async def test_the_heartbeat_carries_the_progress(renderer, store, engine):
     engine.act = hang
-    rendering = asyncio.create_task(render(renderer, order()))
+    rendering = asyncio.create_task(render(renderer, to_render()))
     while not engine.seen or store.find("job-1").progress.get("stage") != "sampling":
         await asyncio.sleep(0.01)
     job = store.find("job-1")
@@ -304,7 +304,7 @@ async def test_the_heartbeat_carries_the_progress(renderer, store, engine):
 async def test_a_picture_is_cropped_to_the_size_that_was_asked_for(renderer, engine, tmp_path):
     picture = tmp_path / "wide.png"
     Image.new("RGB", (400, 100), "red").save(picture)
-    job, _ = await render(renderer, order(spec=dataclasses.replace(SPEC, image=picture)))
+    job, _ = await render(renderer, to_render(spec=dataclasses.replace(SPEC, image=picture)))
 
     assert "image was cropped (centre) to the shape of 64*48." in job.warnings
 
@@ -312,14 +312,14 @@ async def test_a_picture_is_cropped_to_the_size_that_was_asked_for(renderer, eng
 async def test_a_picture_of_a_derived_size_keeps_its_shape(renderer, engine, tmp_path):
     picture = tmp_path / "wide.png"
     Image.new("RGB", (400, 100), "red").save(picture)
-    await render(renderer, order(spec=dataclasses.replace(SPEC, image=picture, size_given=False)))
+    await render(renderer, to_render(spec=dataclasses.replace(SPEC, image=picture, size_given=False)))
 
     assert picture == engine.seen[0].image
 
 
 async def test_a_task_with_sound_must_have_sound(renderer, store):
     with pytest.raises(NoOutput, match="no sound"):
-        await render(renderer, order(spec=dataclasses.replace(SPEC, task="s2v-14B")))
+        await render(renderer, to_render(spec=dataclasses.replace(SPEC, task="s2v-14B")))
 
 
 async def test_two_orders_are_rendered_one_after_the_other(renderer, engine):
@@ -333,8 +333,8 @@ async def test_two_orders_are_rendered_one_after_the_other(renderer, engine):
         at_work.pop()
 
     engine.act = one_at_a_time
-    orders = [order(dataclasses.replace(REQUEST, request_id=f"job-{index}")) for index in range(3)]
-    done = await asyncio.gather(*(render(renderer, each) for each in orders))
+    all_to_render = [to_render(dataclasses.replace(REQUEST, request_id=f"job-{index}")) for index in range(3)]
+    done = await asyncio.gather(*(render(renderer, each) for each in all_to_render))
 
     assert [job.status for job, _ in done] == [JobStatus.COMPLETED] * 3
 
@@ -358,8 +358,8 @@ async def test_jobs_of_a_remote_engine_render_at_once_and_beside_one_of_this_mac
         mini_allowed=True,
     )
     names = {"here": "diffusers", "there": "comfyui", "there-too": "comfyui"}
-    orders = [order(dataclasses.replace(REQUEST, request_id=name), engine=names[name]) for name in names]
-    jobs = [job for job, _ in await asyncio.gather(*(render(renderer, each) for each in orders))]
+    all_to_render = [to_render(dataclasses.replace(REQUEST, request_id=name), engine=names[name]) for name in names]
+    jobs = [job for job, _ in await asyncio.gather(*(render(renderer, each) for each in all_to_render))]
 
     assert {"here": 1, "comfyui": 2} == registry.slots
     assert {JobStatus.COMPLETED} == {job.status for job in jobs}
@@ -378,8 +378,8 @@ async def test_jobs_of_this_machine_wait_for_one_another(engine, settings, store
     engine.act = alone
     registry = EngineRegistry((engine.row(),), settings)
     renderer = Renderer(store=store, registry=registry, out_dir=settings.out_dir, models_dir="", mini_allowed=True)
-    orders = [order(dataclasses.replace(REQUEST, request_id=f"job-{number}")) for number in range(3)]
-    jobs = [job for job, _ in await asyncio.gather(*(render(renderer, each) for each in orders))]
+    all_to_render = [to_render(dataclasses.replace(REQUEST, request_id=f"job-{number}")) for number in range(3)]
+    jobs = [job for job, _ in await asyncio.gather(*(render(renderer, each) for each in all_to_render))]
 
     assert {JobStatus.COMPLETED} == {job.status for job in jobs}
 
@@ -387,7 +387,7 @@ async def test_jobs_of_this_machine_wait_for_one_another(engine, settings, store
 @pytest.mark.parametrize("request_id", ["a_i2v_output", "A_I2V_Output"])
 async def test_an_id_that_ends_like_the_files_of_another_action_is_refused(renderer, settings, request_id):
     with pytest.raises(InvalidRequest, match="may not end in '_i2v_output'"):
-        await render(renderer, order(dataclasses.replace(REQUEST, request_id=request_id)))
+        await render(renderer, to_render(dataclasses.replace(REQUEST, request_id=request_id)))
 
     assert not settings.out_dir.exists()
 
@@ -397,7 +397,7 @@ async def test_a_file_that_no_record_of_this_id_knows_is_not_written_over(render
     (settings.out_dir / "job-1.mp4").write_bytes(b"another job's")
 
     with pytest.raises(RequestIdReused, match="would overwrite"):
-        await render(renderer, order())
+        await render(renderer, to_render())
 
     assert (settings.out_dir / "job-1.mp4").read_bytes() == b"another job's"
     assert engine.seen == []
@@ -417,7 +417,7 @@ def test_graph_files_of_one_name_are_told_apart_whoever_made_them(tmp_path):
 async def test_a_finished_clip_is_counted_again_and_its_progress_never_falls(renderer, settings):
     told = []
     spec = dataclasses.replace(SPEC, target_fps=16.0, upscale_factor=2)
-    job = await renderer.render(order(spec=spec), told.append)
+    job = await renderer.render(to_render(spec=spec), told.append)
 
     (output,) = job.outputs
     assert (output.width, output.height, output.fps, output.frames) == (128, 96, 16.0, 10)
@@ -437,7 +437,7 @@ async def test_a_cancelled_finishing_leaves_no_file(renderer, settings, store):
         if progress.stage == "interpolating":
             work.cancel()
 
-    work = asyncio.ensure_future(renderer.render(order(spec=spec), hear))
+    work = asyncio.ensure_future(renderer.render(to_render(spec=spec), hear))
     with pytest.raises(asyncio.CancelledError):
         await work
 

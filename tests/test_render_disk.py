@@ -26,7 +26,7 @@ from wanworker.progress import Progress
 from wanworker.render import Limits, Renderer, RenderRequest
 from wanworker.settings import child_environment
 
-ORDER = RenderRequest(JobRequest("job-1", "generate", "a" * 64), "auto", 60, prepare)
+TO_RENDER = RenderRequest(JobRequest("job-1", "generate", "a" * 64), "auto", 60, prepare)
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EROFS]
 
 
@@ -45,7 +45,7 @@ class Place:
     beats: Beats
 
     async def render(self):
-        return await self.renderer.render(ORDER, lambda _progress: None)
+        return await self.renderer.render(TO_RENDER, lambda _progress: None)
 
 
 @pytest.fixture
@@ -317,7 +317,8 @@ async def test_a_volume_that_is_gone_is_told_and_nothing_is_made_in_its_place(pl
     told = place.store.find("job-1")
     with pytest.raises(DiskFull, match="is gone: its volume was unmounted or moved away"):
         await place.renderer.render(
-            dataclasses.replace(ORDER, request=dataclasses.replace(ORDER.request, request_id="job-2")), lambda _: None
+            dataclasses.replace(TO_RENDER, job=dataclasses.replace(TO_RENDER.job, request_id="job-2")),
+            lambda _: None,
         )
     if leaves != "nothing":
         assert list(settings.out_dir.iterdir()) == []

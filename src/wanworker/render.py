@@ -46,7 +46,7 @@ class RenderRequest:
     are its own. `draft` is the spec with names for its files, None for a graph; it tells whose turn the job waits for.
     """
 
-    request: JobRequest
+    job: JobRequest
     engine: str
     timeout_s: float
     prepare: Callable[[Path], Awaitable[PreparedSpec]]
@@ -76,7 +76,7 @@ class Planned:
 
 
 class Renderer:
-    """Render as many orders at a time as their engines take, and record each in the store from its start to its end."""
+    """Render as many requests at once as their engines take, and record each in the store from its start to its end."""
 
     def __init__(
         self,
@@ -100,41 +100,41 @@ class Renderer:
         """Record how long the worker's start took. The timings of the first video show it as `start_s`."""
         self._untold = {"start_s": start_s}
 
-    async def render(self, order: RenderRequest, report: Report) -> Job:
+    async def render(self, request: RenderRequest, report: Report) -> Job:
         """
-        Return the COMPLETED job of *order*: rendered now, or found in the store under its request id.
+        Return the COMPLETED job of *request*: rendered now, or found in the store under its request id.
 
         The checks come before the claim, so a request that cannot run leaves nothing on disk. Raises WorkerError. On
         cancellation, CancelledError is raised after the engine has stopped and the job is CANCELLED.
         """
-        check_own_name(order.request.request_id)
-        deadline = Deadline(order.timeout_s)
+        check_own_name(request.job.request_id)
+        deadline = Deadline(request.timeout_s)
         while True:
             async with deadline.scope():
-                if order.queued is None and (earlier := await self._earlier(order.request, report)):
+                if request.queued is None and (earlier := await self._earlier(request.job, report)):
                     return earlier
-                place = await self.place_of(order)
+                place = await self.place_of(request)
             async with self._turns.slot(place, deadline, report) as slot:
-                if job := await self._render_now(order, slot, deadline, report):
+                if job := await self._render_now(request, slot, deadline, report):
                     return job
 
-    async def place_of(self, order: RenderRequest) -> str:
-        """Return the place, one of the registry's, where *order* will be rendered, as far as that is known by now."""
-        return await self._fitting.place_of(order.draft, order.engine)
+    async def place_of(self, request: RenderRequest) -> str:
+        """Return the place, one of the registry's, where *request* will be rendered, as far as that is known by now."""
+        return await self._fitting.place_of(request.draft, request.engine)
 
-    async def plan(self, order: RenderRequest) -> Planned:
+    async def plan(self, request: RenderRequest) -> Planned:
         """
-        Say what `render` would make of *order*, without its turn. Nothing is claimed, rendered or recorded.
+        Say what `render` would make of *request*, without its turn. Nothing is claimed, rendered or recorded.
 
         The inputs are read as for a job, because a picture decides the size. Raises what `render` would raise before it
         renders.
         """
-        check_own_name(order.request.request_id)
-        deadline = Deadline(order.timeout_s)
+        check_own_name(request.job.request_id)
+        deadline = Deadline(request.timeout_s)
         async with work_folder("the files of this plan") as work_dir, deadline.scope():
-            await in_thread(self._check_id, order)
-            prepared = await order.prepare(work_dir)
-            fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
+            await in_thread(self._check_id, request)
+            prepared = await request.prepare(work_dir)
+            fitted = await self._fitting.fitted(prepared, request.engine, work_dir)
             assert isinstance(fitted.spec, RenderSpec), "graphs are not planned"
             await in_thread(check_room, self._out_dir, self._limits.min_free_bytes)
             forecast = await self._registry.engine(fitted.engine).forecast(fitted.spec)
@@ -142,11 +142,11 @@ class Renderer:
         warnings = tuple(dict.fromkeys((*fitted.warnings, *forecast.warnings)))
         return Planned(fitted.engine, forecast, warnings, await in_thread(expected, self._store, alike))
 
-    def _check_id(self, order: RenderRequest) -> None:
+    def _check_id(self, request: RenderRequest) -> None:
         """Raise RequestIdReused if the request id, or a file that it names, is another request's."""
         with contextlib.suppress(UnknownJob):
-            order.request.check_names(self._store.find(order.request.request_id))
-        self._check_name(order)
+            request.job.check_names(self._store.find(request.job.request_id))
+        self._check_name(request)
 
     async def _earlier(self, request: JobRequest, report: Report) -> Job | None:
         """Return the job if it is COMPLETED. Wait for another worker's attempt, after the first word of progress."""
@@ -164,29 +164,31 @@ class Renderer:
                 report(Progress("preparing", 0.0))
             await asyncio.sleep(self._limits.wait_step_s)
 
-    async def _render_now(self, order: RenderRequest, slot: Slot, deadline: Deadline, report: Report) -> Job | None:
+    async def _render_now(self, request: RenderRequest, slot: Slot, deadline: Deadline, report: Report) -> Job | None:
         """Prepare, claim and render. Return None if another worker claimed the job in between."""
         began = time.monotonic()
         async with work_folder("the files of this job") as work_dir:
             async with deadline.scope():
-                prepared = await order.prepare(work_dir)
-                fitted = await self._fitting.fitted(prepared, order.engine, work_dir)
-            async with slot.lease(fitted, order.request.request_id) as lease:
+                prepared = await request.prepare(work_dir)
+                fitted = await self._fitting.fitted(prepared, request.engine, work_dir)
+            async with slot.lease(fitted, request.job.request_id) as lease:
                 async with deadline.scope():
-                    await in_thread(self._check_files, order, fitted)
-                await self._registry.announce(fitted.engine, order.request.request_id)
-                if (job := await self._started(order)) is None:
+                    await in_thread(self._check_files, request, fitted)
+                await self._registry.announce(fitted.engine, request.job.request_id)
+                if (job := await self._started(request)) is None:
                     return None
                 attempt = Attempt(self._store, job, report, self._limits.heartbeat_s)
-                return await self._attempt(attempt, order, fitted, lease, work_dir, deadline, time.monotonic() - began)
+                return await self._attempt(
+                    attempt, request, fitted, lease, work_dir, deadline, time.monotonic() - began
+                )
 
-    async def _started(self, order: RenderRequest) -> Job | None:
+    async def _started(self, request: RenderRequest) -> Job | None:
         """Return the RUNNING attempt, or None if another worker has the job. A cancelled claim is given up."""
-        if order.queued is not None:
-            return await in_thread(self._store.update, order.queued, status=JobStatus.RUNNING)
+        if request.queued is not None:
+            return await in_thread(self._store.update, request.queued, status=JobStatus.RUNNING)
         claimed: list[Claim] = []
         try:
-            await in_thread(lambda: claimed.append(self._store.claim(order.request)))
+            await in_thread(lambda: claimed.append(self._store.claim(request.job)))
         except asyncio.CancelledError:
             for claim in claimed:
                 if claim.is_ours:
@@ -194,32 +196,32 @@ class Renderer:
             raise
         return claimed[0].job if claimed[0].is_ours else None
 
-    def _check_files(self, order: RenderRequest, fitted: Fitted) -> None:
+    def _check_files(self, request: RenderRequest, fitted: Fitted) -> None:
         self._store.check_volume()
         make_room(self._out_dir, self._limits.min_free_bytes)
         if isinstance(fitted.spec, RenderSpec):
-            self._check_name(order)
+            self._check_name(request)
 
-    def _check_name(self, order: RenderRequest) -> None:
+    def _check_name(self, request: RenderRequest) -> None:
         """
         Raise if the job would overwrite a file of another job. Some volumes treat `a.mp4` and `A.mp4` as one name.
 
         This comes first, so that nothing is rendered in vain. What takes a name later is seen when the file gets it.
         """
-        place = OutputPaths(self._out_dir, order.request.request_id, 0, order.suffix)
-        places = [place.numbered(number) for number in range(1, order.num_outputs + 1)]
+        place = OutputPaths(self._out_dir, request.job.request_id, 0, request.suffix)
+        places = [place.numbered(number) for number in range(1, request.num_outputs + 1)]
         taken = next((path for each in places if (path := each.final(each.suffix)).exists()), None)
-        if order.queued is not None or taken is None:
+        if request.queued is not None or taken is None:
             return
         try:
-            self._store.find(order.request.request_id)
+            self._store.find(request.job.request_id)
         except UnknownJob as error:
-            raise would_overwrite(order.request.request_id, taken) from error
+            raise would_overwrite(request.job.request_id, taken) from error
 
     async def _attempt(
         self,
         attempt: Attempt,
-        order: RenderRequest,
+        request: RenderRequest,
         fitted: Fitted,
         lease: Lease,
         work_dir: Path,
@@ -231,7 +233,7 @@ class Renderer:
         async with attempt.recorded():
             async with deadline.scope():
                 await lease.make_room()
-            made = await self._made(attempt, order, fitted, lease, work_dir, deadline)
+            made = await self._made(attempt, request, fitted, lease, work_dir, deadline)
             rendered = made.merged()
             warnings = (*fitted.warnings, *rendered.warnings, *lease.remarks, *made.warnings(seed or 0))
             return await attempt.complete(
@@ -248,13 +250,13 @@ class Renderer:
             )
 
     async def _made(
-        self, attempt: Attempt, order: RenderRequest, fitted: Fitted, lease: Lease, work_dir: Path, deadline: Deadline
+        self, attempt: Attempt, request: RenderRequest, fitted: Fitted, lease: Lease, work_dir: Path, deadline: Deadline
     ) -> Made:
-        """Let the engine of *fitted*, on the card of *lease*, make every output that *order* asks for."""
+        """Let the engine of *fitted*, on the card of *lease*, make every output that *request* asks for."""
         job, spec = attempt.job, fitted.spec
-        place = OutputPaths(self._out_dir, job.request_id, job.attempt, order.suffix)
+        place = OutputPaths(self._out_dir, job.request_id, job.attempt, request.suffix)
         encodes = self._registry.row(fitted.engine).capabilities.crf
-        count = order.num_outputs if isinstance(spec, RenderSpec) else 1
+        count = request.num_outputs if isinstance(spec, RenderSpec) else 1
 
         async def render_one(number: int, seed: int, report: Report) -> tuple[Rendered, tuple[Output, ...]]:
             own = dataclasses.replace(spec, seed=seed) if isinstance(spec, RenderSpec) else spec

@@ -46,10 +46,10 @@ async def main(folder: Path, clip: Path, count: int) -> None:
         mini_allowed=True,
         limits=Limits(wait_step_s=0.01),
     )
-    order = RenderRequest(JobRequest("job-1", "generate", "a" * 64), "auto", 60, prepare)
+    to_render = RenderRequest(JobRequest("job-1", "generate", "a" * 64), "auto", 60, prepare)
     print("ready", flush=True)
     sys.stdin.readline()
-    jobs = await asyncio.gather(*(renderer.render(order, lambda _progress: None) for _ in range(count)))
+    jobs = await asyncio.gather(*(renderer.render(to_render, lambda _progress: None) for _ in range(count)))
     print(json.dumps([(job.status, job.attempt, job.outputs[0].path) for job in jobs]), flush=True)
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from wanworker.actions.generate.order import asked_of
+from wanworker.actions.generate.render_request import asked_of
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.errors import InvalidRequest

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wanworker.actions.generate.order import asked_of
+from wanworker.actions.generate.render_request import asked_of
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.errors import InvalidRequest, RequestError

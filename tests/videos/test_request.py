@@ -41,7 +41,7 @@ class _OneModel:
         return ChosenModel(next((task for name, task in tasks.items() if name in inputs), "t2v-A14B"))
 
 
-async def order_of(**fields):
+async def asked(**fields):
     return await read_job({"prompt": "x", **fields}, _OneModel())
 
 
@@ -58,10 +58,10 @@ A, B = "https://a.example/a.png", "https://a.example/b.mp4"
     ],
 )
 async def test_an_unknown_key_of_an_object_is_told_by_the_callers_own_names(fields, place):
-    order = await order_of(**fields)
+    job = await asked(**fields)
 
-    assert [f"unknown field {place}"] == order.warnings
-    assert ([], "x") == (parse(GenerateRequest, order.fields)[1], order.fields["prompt"])
+    assert [f"unknown field {place}"] == job.warnings
+    assert ([], "x") == (parse(GenerateRequest, job.fields)[1], job.fields["prompt"])
 
 
 @pytest.mark.parametrize(
@@ -77,21 +77,21 @@ async def test_an_unknown_key_of_an_object_is_told_by_the_callers_own_names(fiel
 )  # fmt: skip
 async def test_a_reference_with_two_urls_or_one_of_another_kind_is_refused(fields, message):
     with pytest.raises(InvalidRequest) as caught:
-        await order_of(**fields)
+        await asked(**fields)
 
     assert (message, next(iter(fields))) == (str(caught.value), caught.value.field)
 
 
 async def test_another_servers_lora_is_one_file_under_its_own_name():
     entry = {"name": "style", "local_path": "wan/style", "scale": 0.5, "int_id": 1, "lora_int_id": 2}
-    order = await order_of(lora=entry)
+    job = await asked(lora=entry)
 
     assert ([], (Lora("wan/style", None, 0.5, 0.5),)) == (
-        order.warnings,
-        parse(GenerateRequest, order.fields)[0].checked_loras(),
+        job.warnings,
+        parse(GenerateRequest, job.fields)[0].checked_loras(),
     )
     with pytest.raises(InvalidRequest, match=r"^lora\.local_path and lora\.path mean the same, but"):
-        await order_of(lora={**entry, "path": "other"})
+        await asked(lora={**entry, "path": "other"})
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ async def test_another_servers_lora_is_one_file_under_its_own_name():
     ],
 )  # fmt: skip
 async def test_what_is_empty_is_left_out(fields):
-    plain, order = await order_of(), await order_of(**fields)
+    plain, job = await asked(), await asked(**fields)
 
-    assert (plain.fields, {}, []) == (order.fields, order.inputs, order.warnings)
+    assert (plain.fields, {}, []) == (job.fields, job.inputs, job.warnings)
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,11 @@ async def test_what_is_empty_is_left_out(fields):
 )  # fmt: skip
 async def test_a_wrong_lora_is_told_by_the_name_lora(lora, message):
     with pytest.raises(InvalidRequest) as caught:
-        await order_of(lora=lora)
+        await asked(lora=lora)
 
     assert (message, "lora") == (str(caught.value), caught.value.field)
 
 
 async def test_an_empty_path_beside_a_name_is_no_conflict():
     for entry in ({"name": "a", "lora_path": ""}, {"name": "", "path": "a"}, {"lora_path": " ", "lora_name": "a"}):
-        assert ["a"] == [each["high"] for each in (await order_of(lora=entry)).fields["loras"]]
+        assert ["a"] == [each["high"] for each in (await asked(lora=entry)).fields["loras"]]

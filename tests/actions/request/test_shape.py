@@ -3,7 +3,7 @@
 import pytest
 
 from wanworker.actions.comfyui._i2v_request import I2vRequest
-from wanworker.actions.generate.order import generate_order, job_request
+from wanworker.actions.generate.render_request import job_request, render_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.errors import InvalidRequest
@@ -259,10 +259,10 @@ def test_a_field_that_came_later_counts_only_if_it_is_not_its_default(model):
 def test_the_order_has_the_number_of_outputs_and_the_quality():
     request, warnings = parse(GenerateRequest, {"task": "t2v-A14B", "prompt": "a", "n": 3, "crf": 30})
     named = job_request(request, request_id="a", action="generate")
-    order = generate_order(request, named, inputs=None, warnings=warnings, engine="auto", timeout_s=9)
+    to_render = render_request(request, named, inputs=None, warnings=warnings, engine="auto", timeout_s=9)
 
-    assert order.num_outputs == 3
-    assert order.prepare.args[1].crf == 30
+    assert to_render.num_outputs == 3
+    assert to_render.prepare.args[1].crf == 30
 
 
 def test_loras_of_one_expert_are_named_by_file_and_a_url_is_refused():

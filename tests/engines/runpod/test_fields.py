@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from wanworker.actions.generate.order import generate_order, job_request
+from wanworker.actions.generate.render_request import job_request, render_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.engines.runpod._fields import FILES, fields_of, files_of
@@ -85,9 +85,9 @@ async def spec_of(fields: dict[str, Any], inputs: Path, folder: Path) -> RenderS
     assert warnings == []
     reader = InputReader(allow_hosts=(), roots=(inputs, folder.parent))
     named = job_request(request, request_id="a", action="generate")
-    order = generate_order(request, named, inputs=reader, warnings=[], engine="auto", timeout_s=60)
+    to_render = render_request(request, named, inputs=reader, warnings=[], engine="auto", timeout_s=60)
     folder.mkdir()
-    spec = (await order.prepare(folder)).spec
+    spec = (await to_render.prepare(folder)).spec
     reader.close()
     assert isinstance(spec, RenderSpec)
     return spec

@@ -33,8 +33,8 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     upload_urls = request.upload_urls(context.settings.allow_hosts)
     wanted = Wanted(request.return_video, request.thumbnail, upload_urls)
     hashed, former = hashes(request.identity(), request.former_identity())
-    order = RenderRequest(
-        request=JobRequest(
+    to_render = RenderRequest(
+        job=JobRequest(
             request_id=check_request_id(request.request_id) if request.request_id else call.request_id,
             runpod_id=call.runpod_id,
             action=ACTION.name,
@@ -50,7 +50,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         draft=_draft(request, spec),
     )
     with documented_timeout():
-        job = await context.renderer.render(order, call.report)
+        job = await context.renderer.render(to_render, call.report)
     answer = await finished_answer(job, context, wanted=wanted, extra=warnings)
     return answer | {"status": "completed"}
 

@@ -113,8 +113,8 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
 
     graph = reference or sent_document
     hashed, former = hashes(_identity(request, graph), _identity(request, graph, former=True))
-    order = RenderRequest(
-        request=JobRequest(
+    to_render = RenderRequest(
+        job=JobRequest(
             request_id=check_request_id(request.request_id) if request.request_id else call.request_id,
             runpod_id=call.runpod_id,
             action=ACTION.name,
@@ -126,7 +126,7 @@ async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
         prepare=prepare,
     )
     with documented_timeout():
-        job = await context.renderer.render(order, call.report)
+        job = await context.renderer.render(to_render, call.report)
     answer = _completed(job, warnings)
     await delivered_outputs(job, answer, context, want_data=request.return_base64)
     return answer

@@ -7,7 +7,7 @@ from typing import Any
 
 from wanworker.actions._video_answer import Wanted, finished_answer
 from wanworker.actions.base import Action, Context
-from wanworker.actions.generate.order import read_order
+from wanworker.actions.generate.render_request import read_request
 from wanworker.actions.generate.request import GenerateRequest
 
 _FILES = ("reference_image", "audio", "driving_video")
@@ -18,10 +18,10 @@ _IMPLIED_BY = frozenset(
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Render what *fields* ask for and return the documented answer. Raises WorkerError."""
-    request, order, warnings = read_order(GenerateRequest, fields, context, action=ACTION.name)
+    request, to_render, warnings = read_request(GenerateRequest, fields, context, action=ACTION.name)
     urls = request.upload_urls(context.settings.allow_hosts)
     wanted = Wanted(request.return_video, request.thumbnail, urls)
-    job = await context.renderer.render(order, context.call.report)
+    job = await context.renderer.render(to_render, context.call.report)
     return await finished_answer(job, context, wanted=wanted, extra=warnings)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from wanworker.actions.base import Action, Context
-from wanworker.actions.generate.order import read_order
+from wanworker.actions.generate.render_request import read_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import Price
 from wanworker.engines.base import Forecast
@@ -27,8 +27,8 @@ class PlanRequest(GenerateRequest):
 
 async def run(fields: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Return what would be rendered. Raises WorkerError where the job would be refused."""
-    request, order, warnings = read_order(PlanRequest, fields, context, action="generate")
-    planned = await context.renderer.plan(order)
+    request, to_render, warnings = read_request(PlanRequest, fields, context, action="generate")
+    planned = await context.renderer.plan(to_render)
     forecast = planned.forecast
     return {
         "engine": planned.engine,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wanworker import logs
-from wanworker.actions.generate.order import generate_order, job_request
+from wanworker.actions.generate.render_request import job_request, render_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import naming_unknown, parse
 from wanworker.app import Worker
@@ -35,11 +35,11 @@ ACTION = "rest"
 _FASTWAN = "ti2v-5B-fastwan"
 
 
-def order_of(
+def render_request_of(
     worker: Worker, request: GenerateRequest, named: JobRequest, *, inputs: InputReader, warnings: list[str]
 ) -> RenderRequest:
-    """Return the order of a job of this server. What was changed is a line in *warnings*. Raises InvalidRequest."""
-    return generate_order(
+    """Return what the renderer gets for a job of this server; see render_request. Raises InvalidRequest."""
+    return render_request(
         request,
         named,
         inputs=inputs,
@@ -68,8 +68,8 @@ class QueueExecutor:
         if kept is None:
             raise InputUnavailable("The request of this job is no longer on the volume.")
         fields, remarks = await self._completed(kept["fields"], kept.get("left_out"))
-        order = self._order(job, fields, [*kept.get("warnings", ()), *remarks])
-        done = await self._worker.renderer.render(order, report)
+        to_render = self._to_render(job, fields, [*kept.get("warnings", ()), *remarks])
+        done = await self._worker.renderer.render(to_render, report)
         return await self._uploads.put(done) if kept.get("uploads") else done
 
     async def place_of(self, job: Job) -> str:
@@ -78,18 +78,18 @@ class QueueExecutor:
 
         Raises WorkerError.
         """
-        order = await in_thread(self._kept_order, job)
-        return HERE if order is None else await self._worker.renderer.place_of(order)
+        to_render = await in_thread(self._kept_request, job)
+        return HERE if to_render is None else await self._worker.renderer.place_of(to_render)
 
-    def _kept_order(self, job: Job) -> RenderRequest | None:
+    def _kept_request(self, job: Job) -> RenderRequest | None:
         kept = self._kept.get(job.request_id)
-        return None if kept is None else self._order(job, kept["fields"], [])
+        return None if kept is None else self._to_render(job, kept["fields"], [])
 
-    def _order(self, job: Job, fields: dict[str, Any], warnings: list[str]) -> RenderRequest:
+    def _to_render(self, job: Job, fields: dict[str, Any], warnings: list[str]) -> RenderRequest:
         request, _ = parse(GenerateRequest, fields)
         named = job_request(request, request_id=job.request_id, action=ACTION)
-        order = order_of(self._worker, request, named, inputs=self._inputs, warnings=warnings)
-        return dataclasses.replace(order, queued=job)
+        to_render = render_request_of(self._worker, request, named, inputs=self._inputs, warnings=warnings)
+        return dataclasses.replace(to_render, queued=job)
 
     async def meant(self, sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wanworker.actions.generate.order import asked_of, job_request
+from wanworker.actions.generate.render_request import asked_of, job_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.app import Worker
@@ -25,7 +25,7 @@ from wanworker.media.inputs.reader import Source
 from wanworker.media.inputs.urls import parse_url
 from wanworker.media.outputs.upload_url import UploadUrl
 from wanworker.media.threads import in_thread
-from wanworker.rest.service.executor import ACTION, order_of
+from wanworker.rest.service.executor import ACTION, render_request_of
 from wanworker.rest.service.uploads import Uploads
 from wanworker.text.mixups import mixed_up
 from wanworker.text.printable import listed
@@ -96,7 +96,7 @@ class Intake:
         seed = request.drawn_seed()
         named = job_request(request, request_id=request_id, action=ACTION)
         named = dataclasses.replace(named, seed=seed, asked=asked_of(request))
-        to_render = order_of(self._worker, request, named, inputs=self._worker.inputs, warnings=[])
+        to_render = render_request_of(self._worker, request, named, inputs=self._worker.inputs, warnings=[])
         kept = {
             "fields": {**fields, "seed": seed},
             "left_out": new.left_out,

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fakes.clips import clip
 from fakes.recordings import sound
-from wanworker.actions.generate.order import generate_order, job_request
+from wanworker.actions.generate.render_request import job_request, render_request
 from wanworker.actions.generate.request import GenerateRequest
 from wanworker.actions.request.fields import parse
 from wanworker.errors import InputRefused, InputUnavailable
@@ -26,10 +26,10 @@ async def prepared(root: Path, **fields: Any) -> tuple[RenderSpec, tuple[str, ..
     named = job_request(request, request_id="job-1", action="generate")
     inputs = InputReader(roots=(root,))
     try:
-        order = generate_order(request, named, inputs=inputs, warnings=warnings, engine="auto", timeout_s=60)
+        to_render = render_request(request, named, inputs=inputs, warnings=warnings, engine="auto", timeout_s=60)
         work = root / "work"
         work.mkdir()
-        made: PreparedSpec = await order.prepare(work)
+        made: PreparedSpec = await to_render.prepare(work)
     finally:
         inputs.close()
     assert isinstance(made.spec, RenderSpec)
@@ -51,11 +51,11 @@ def test_a_draft_shows_which_files_the_job_will_have(tmp_path: Path, fields: dic
     request, warnings = parse(GenerateRequest, {"prompt": "a cat", **fields})
     named_job = job_request(request, request_id="job-1", action="generate")
     with contextlib.closing(InputReader(roots=(tmp_path,))) as inputs:
-        order = generate_order(request, named_job, inputs=inputs, warnings=warnings, engine="auto", timeout_s=60)
+        to_render = render_request(request, named_job, inputs=inputs, warnings=warnings, engine="auto", timeout_s=60)
 
-    assert order.draft is not None
+    assert to_render.draft is not None
     files = ("image", "last_image", "audio", "driving_video", "soundtrack", "prepared_dir")
-    assert named == {name for name in files if getattr(order.draft, name) is not None}
+    assert named == {name for name in files if getattr(to_render.draft, name) is not None}
 
 
 async def test_a_loop_ends_with_its_first_picture(tmp_path: Path) -> None:

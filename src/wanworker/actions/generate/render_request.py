@@ -14,7 +14,7 @@ from wanworker.actions.request.fields import parse
 from wanworker.actions.request.lora import idle_strength
 from wanworker.actions.request.picture import Subject, size_in_shape, sized_by_picture
 from wanworker.actions.request.shape import DEFAULT_AREA
-from wanworker.jobs.model import Job, check_request_id, hashes
+from wanworker.jobs.model import check_request_id, hashes
 from wanworker.jobs.store.job_store import JobRequest
 from wanworker.media.inputs.reader import InputReader
 from wanworker.media.video.writer import probe
@@ -41,11 +41,11 @@ def job_request(request: GenerateRequest, *, request_id: str, action: str, runpo
     )
 
 
-def read_order(
+def read_request(
     model: type[Request], fields: Mapping[str, Any], context: Context, *, action: str
 ) -> tuple[Request, RenderRequest, list[str]]:
     """
-    Return the request that *fields* are, its order, and what is to be said of it so far.
+    Return the request that *fields* are, what the renderer gets of it, and what is to be said of it so far.
 
     Everything that can be refused before a file is read is refused here. Raises InvalidRequest, and InputRefused for an
     upload URL.
@@ -54,7 +54,7 @@ def read_order(
     call, settings = context.call, context.settings
     request.upload_urls(settings.allow_hosts)
     request_id = check_request_id(request.request_id) if request.request_id else call.request_id
-    order = generate_order(
+    to_render = render_request(
         request,
         job_request(request, request_id=request_id, action=action, runpod_id=call.runpod_id),
         inputs=context.inputs,
@@ -62,7 +62,7 @@ def read_order(
         engine=settings.engine,
         timeout_s=settings.job_timeout_s,
     )
-    return request, order, warnings
+    return request, to_render, warnings
 
 
 def asked_of(request: GenerateRequest) -> dict[str, str]:
@@ -79,7 +79,7 @@ def asked_of(request: GenerateRequest) -> dict[str, str]:
     }
 
 
-def generate_order(
+def render_request(
     request: GenerateRequest,
     named: JobRequest,
     *,
@@ -87,10 +87,9 @@ def generate_order(
     warnings: list[str],
     engine: str,
     timeout_s: float,
-    queued: Job | None = None,
 ) -> RenderRequest:
     """
-    Return the order for *request*; everything that can be refused before a file is read is refused here.
+    Return what the renderer gets for *request*; what can be refused before a file is read is refused here.
 
     What was changed is a line in *warnings*; *engine* and *timeout_s* hold where the request names none. Raises
     InvalidRequest.
@@ -98,11 +97,10 @@ def generate_order(
     task = request.checked_task()
     spec = _spec(request, task, warnings)
     return RenderRequest(
-        request=named,
+        job=named,
         engine=request.engine or engine,
         timeout_s=request.timeout or timeout_s,
         prepare=functools.partial(_prepare, request, spec, task, inputs, tuple(warnings)),
-        queued=queued,
         num_outputs=request.num_outputs,
         draft=_draft(request, spec, task),
     )
