@@ -130,7 +130,7 @@ class Runner:
             # The thread has ended by now. If it claimed the job, the job must end here: its owner, this process, lives.
             for claimed, _ in made:
                 if claimed.is_ours:
-                    await self._written_end(claimed.job, JobStatus.CANCELLED, called_off)  # the caller has a turn
+                    await self._written_end(claimed.job, JobStatus.CANCELLED, called_off)  # the caller may have a turn
             raise
         claimed, place_of = made[0]
         if claimed.is_ours:
