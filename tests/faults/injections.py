@@ -28,7 +28,7 @@ _CHILD = "wanworker.engines.resident.child"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An audit event (`open`, `os.rename`) whose path, the target of a rename, ends with or contains a text."""
+    """An audit event, such as `open` or `os.link`, whose path (of two, the new one) contains a text."""
 
     event: str
     contains: str
@@ -99,7 +99,7 @@ class _Killer:
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._left or event != self._left[0].event:
             return
-        path = arguments[1] if event == "os.rename" else arguments[0]
+        path = arguments[1] if event in {"os.link", "os.rename"} else arguments[0]
         if self._left[0].contains not in str(path):
             return
         self._left.pop(0)

@@ -95,8 +95,10 @@ _STUCK = {"stuck": ["SaveImage"]}
 _HELD = {"holds": ["SaveImage"]}
 _CLAIM = Place("open", "/running/")
 _RECORD_WRITE = Place("open", ".json.")
+_RECORD_LINK = Place("os.link", ".json")
 _RECORD_RENAME = Place("os.rename", ".json")
-_OUTPUT_RENAME = Place("os.rename", ".mp4")
+_OUTPUT_LINK = Place("os.link", ".mp4")
+_PART_REMOVED = Place("os.remove", ".part.mp4")
 
 FAULTS: tuple[Fault, ...] = (
     _cli("generate.py dies of an error", "in a step", FAILED, "fails", is_quick=True),
@@ -152,11 +154,12 @@ FAULTS: tuple[Fault, ...] = (
           signals=(signal.SIGKILL,), ends_door=True, is_quick=True),
     _killed_at("before the claim", _CLAIM, end=COMPLETED),
     _killed_at("between claim and record", _CLAIM, _RECORD_WRITE, end=COMPLETED),
-    _killed_at("at the rename of the record", _CLAIM, _RECORD_RENAME, end=COMPLETED),
-    # The first rename gives the video its hidden name on the volume, the second its own.
-    _killed_at("before the video is moved into place", _OUTPUT_RENAME, _OUTPUT_RENAME),
-    _killed_at("between the video's move and the record's", _OUTPUT_RENAME, _RECORD_WRITE),
-    _killed_at("at the rename of the last record", _OUTPUT_RENAME, _RECORD_RENAME),
+    _killed_at("at the link of the record", _CLAIM, _RECORD_LINK, end=COMPLETED),
+    _killed_at("at the rename of the next record", _CLAIM, _RECORD_LINK, _RECORD_RENAME, end=COMPLETED),
+    _killed_at("before the video is moved into place", _OUTPUT_LINK),
+    _killed_at("while the video has two names", _OUTPUT_LINK, _PART_REMOVED),
+    _killed_at("between the video's move and the record's", _OUTPUT_LINK, _RECORD_WRITE),
+    _killed_at("at the rename of the last record", _OUTPUT_LINK, _RECORD_RENAME),
     Fault("Volume full", "in a step", DISK_FULL, deed="fill the volume", needs_mount=True),
     Fault("Volume read-only", "in a step", DISK_FULL, deed="make the volume read-only", needs_mount=True),
     Fault("Volume moved away", "in a step", DISK_FULL, deed="move the volume away"),
