@@ -12,6 +12,7 @@ import pytest
 
 from fakes.other_workers import Clock, alive, elsewhere, killed
 from fakes.ports import held_port
+from wanworker.app import Worker
 from wanworker.jobs.model import JobStatus
 from wanworker.jobs.pending_requests import PendingRequests
 from wanworker.jobs.runner import Runner
@@ -84,6 +85,19 @@ async def test_a_server_serves_while_it_takes_up_what_waited(serve, settings, en
         (job["status"], job.get("error")) for job in meanwhile if job["job_id"] == "waited"
     ]
     assert "completed" == done["status"]
+
+
+class CannotLook(Worker):
+    """A worker whose look at what earlier processes left fails as nobody foresaw."""
+
+    async def recover_once(self):
+        raise OSError("the folder of temporary files cannot be read")
+
+
+async def test_what_waited_is_taken_up_though_the_rest_of_the_tidying_fails(serve_worker, settings, engine):
+    leave(settings.jobs_dir, "waited", status=JobStatus.QUEUED, at=1e9)
+    async with serve_worker(CannotLook(settings, engines=(engine.row("diffusers"),))) as rest:
+        assert "completed" == (await rest.until("waited"))["status"]
 
 
 async def test_a_job_that_is_deleted_before_it_is_taken_up_does_not_come_back(serve, settings, engine):

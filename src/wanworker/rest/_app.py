@@ -135,6 +135,8 @@ class Parts:
             await self.worker.recover_once()
         except WorkerError as error:
             log.warning("the jobs of earlier processes could not be looked through: %s", error)
+        except Exception:  # the jobs that waited are taken up all the same
+            log.exception("the jobs of earlier processes could not be looked through")
         await in_thread(self.kept.remove_leftovers)
         await self.recovery.watch(self.runner)
 

@@ -36,7 +36,7 @@ def test_a_video_is_asked_for_watched_played_and_downloaded(
     expect(page.locator("#server-text")).to_have_text("mini \u00b7 ready")
     page.locator("#examples button").first.click()
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
-    fill(page, steps="15")
+    fill(page, steps="100")  # a machine twice as fast shows enough of them, too
     job_id = send(page)
     expect(page.locator("#run")).to_be_visible()
     seen: list[float] = []
@@ -51,7 +51,7 @@ def test_a_video_is_asked_for_watched_played_and_downloaded(
 
     assert state == "ready"
     assert seen == sorted(seen)
-    assert seen[-1] > 0  # how many values are seen depends on the machine
+    assert len(set(seen)) > 3
 
     expect(page.locator("#player")).to_be_visible()
 
